@@ -1,0 +1,140 @@
+"""A trained model on disk: one folder with `bundle.json` and `model.weights.h5`. Reading it needs no TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from model.features import FeatureConfig, FeatureError
+from model.labels import LABEL_SCALES, LabelScale
+
+CARD = "bundle.json"
+WEIGHTS = "model.weights.h5"
+FORMAT = 1
+BUNDLED = Path(__file__).parent / "bundles"
+DEFAULT = "quality_net_v1"
+
+
+class BundleError(ValueError):
+    """A bundle that is not there, not whole, or not for this version."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+    """What a bundle says of itself.
+
+    Attributes:
+        path: its folder.
+        name: name of the model, for people.
+        network: key into `networks.NETWORKS`.
+        features: what the network was trained on.
+        label_scale: what its scores mean.
+        metrics: measured on the validation split in training (`metrics.agreement`), and more where known.
+        training: how it was trained: options, epochs, the training set.
+        weights_sha256: of the weights file.
+    """
+
+    path: Path
+    name: str
+    network: str
+    features: FeatureConfig
+    label_scale: LabelScale
+    metrics: dict[str, Any]
+    training: dict[str, Any]
+    weights_sha256: str
+
+    @property
+    def hash(self) -> str:
+        """First 12 hex digits of a SHA-256 over all that decides a score: weights, network, features and scale."""
+        parts = (self.weights_sha256, self.network, self.features.hash, self.label_scale.name)
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+    @property
+    def model_id(self) -> str:
+        """`name@hash`, as it stands in the output beside each score."""
+        return f"{self.name}@{self.hash}"
+
+    @property
+    def weights(self) -> Path:
+        """The weights file."""
+        return self.path / WEIGHTS
+
+
+def bundled_names() -> list[str]:
+    """Names of the models that come with the package."""
+    return sorted(path.parent.name for path in BUNDLED.glob(f"*/{CARD}"))
+
+
+def open_bundle(name_or_path: str | Path) -> Bundle:
+    """Reads and checks a bundle.
+
+    Args:
+        name_or_path: a bundled model's name, or the folder of a bundle.
+
+    Raises:
+        BundleError: there is no such bundle, a file of it is missing or broken, or this version cannot use it.
+    """
+    path = Path(name_or_path)
+    if str(name_or_path) in bundled_names():
+        path = BUNDLED / str(name_or_path)
+    if not (path / CARD).is_file():
+        raise BundleError(
+            f"no model {str(name_or_path)!r}: it is neither a bundled model ({', '.join(bundled_names()) or 'none'}) "
+            f"nor a folder that holds {CARD}"
+        )
+    try:
+        card = json.loads((path / CARD).read_text(encoding="utf-8"))
+        if card["format"] != FORMAT:
+            raise BundleError(f"model {path}: its format is {card['format']}, this version reads {FORMAT}")
+        bundle = Bundle(
+            path=path,
+            name=card["name"],
+            network=card["network"],
+            features=FeatureConfig.from_dict(card["features"]),
+            label_scale=LABEL_SCALES[card["label_scale"]],
+            metrics=card["metrics"],
+            training=card["training"],
+            weights_sha256=card["weights_sha256"],
+        )
+        if _sha256(bundle.weights) != bundle.weights_sha256:
+            raise BundleError(f"model {path}: {WEIGHTS} is not the file that {CARD} was written for; copy it again")
+        if bundle.hash != card["hash"]:
+            raise BundleError(f"model {path}: {CARD} was changed by hand; its hash no longer fits")
+    except (OSError, json.JSONDecodeError, KeyError, TypeError, FeatureError) as error:
+        raise BundleError(f"model {path}: cannot be read ({type(error).__name__}: {error})") from error
+    return bundle
+
+
+def write_card(
+    path: Path,
+    *,
+    name: str,
+    network: str,
+    features: FeatureConfig,
+    label_scale: LabelScale,
+    metrics: dict[str, Any],
+    training: dict[str, Any],
+) -> Bundle:
+    """Completes the bundle in `path`, whose weights file must be there, by its `bundle.json`."""
+    bundle = Bundle(path, name, network, features, label_scale, metrics, training, _sha256(path / WEIGHTS))
+    card = {
+        "format": FORMAT,
+        "name": name,
+        "hash": bundle.hash,
+        "network": network,
+        "features": features.as_dict(),
+        "label_scale": label_scale.name,
+        "metrics": metrics,
+        "training": training,
+        "weights_sha256": bundle.weights_sha256,
+    }
+    (path / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    return bundle
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,123 @@
+"""A training set on disk as batches for training: clips are decoded and turned into features as they are needed."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import soundfile
+import tensorflow as tf
+
+from model.features import NUM_BINS, FeatureConfig, spectrogram
+from model.labels import LabelScale
+
+# Clips of the compressed set that are held to be shuffled among each other: some 200 MB.
+SHUFFLE_CLIPS = 2048
+# Clips of one batch differ in length by less than this.
+BUCKET_FRAMES = 48
+
+
+class DatasetError(ValueError):
+    """A training set that is not there or does not hold what is asked for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSet:
+    """The Parquet files of a set made by `audiosieve synthesize`, and which of its labels to learn.
+
+    Attributes:
+        files: Parquet files with the columns `audio`, `split` and the label's.
+        label_scale: which label.
+        features: what the network sees.
+    """
+
+    files: tuple[Path, ...]
+    label_scale: LabelScale
+    features: FeatureConfig
+
+    def count(self, split: str) -> int:
+        """Clips of a split that have the label.
+
+        Raises:
+            DatasetError: a file is not of such a set.
+        """
+        return sum(1 for file in self.files for row in self._rows(file, None) if row[1] == split)
+
+    def batches(self, split: str, batch_size: int, seed: int | None = None) -> tf.data.Dataset:
+        """Padded batches of clips of like length.
+
+        Args:
+            split: "train" or "val".
+            batch_size: clips in a batch.
+            seed: decides the order; None leaves the clips in the order of the files.
+
+        Returns:
+            Dataset of ({"spectrogram": float32 [B, T, 257], "mask": bool [B, T]}, label float32 [B]), prefetched.
+        """
+        clips = tf.data.Dataset.from_generator(
+            lambda: self._clips(split, seed),
+            output_signature=(tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.float32)),
+        )
+        if seed is not None:
+            clips = clips.shuffle(SHUFFLE_CLIPS, seed=seed)
+        features = clips.map(self._featurize, num_parallel_calls=2, deterministic=True)
+        batched = features.bucket_by_sequence_length(
+            lambda example, _: tf.shape(example["mask"])[0],
+            bucket_boundaries=list(range(BUCKET_FRAMES, 2048, BUCKET_FRAMES)),
+            bucket_batch_sizes=[batch_size] * (len(range(BUCKET_FRAMES, 2048, BUCKET_FRAMES)) + 1),
+        )
+        if seed is not None:
+            # Buckets fill at their own pace; what is left of each at the end comes in order of length otherwise.
+            batched = batched.shuffle(16, seed=seed)
+        return batched.prefetch(4)
+
+    def _featurize(self, audio: tf.Tensor, label: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        features = tf.numpy_function(self._spectrogram, [audio], tf.float32)
+        features.set_shape([None, NUM_BINS])
+        return {"spectrogram": features, "mask": tf.ones(tf.shape(features)[:1], tf.bool)}, label
+
+    def _spectrogram(self, audio: bytes) -> np.ndarray:
+        samples, _ = soundfile.read(io.BytesIO(audio), dtype="float32")
+        return spectrogram(samples, self.features)
+
+    def _clips(self, split: str, seed: int | None) -> Iterator[tuple[bytes, np.float32]]:
+        """(FLAC bytes, label) of every clip of a split; with a seed, the row groups of the set come in its order."""
+        groups = [(file, g) for file in self.files for g in range(pq.ParquetFile(file).num_row_groups)]
+        if seed is not None:
+            np.random.default_rng(seed).shuffle(groups)
+        for file, group in groups:
+            for label, clip_split, audio in self._rows(file, group):
+                if clip_split == split:
+                    yield audio, np.float32(label)
+
+    def _rows(self, file: Path, group: int | None) -> Iterator[tuple[float, str, bytes]]:
+        """(label, split, audio) of the labelled rows of one row group; of all, and without audio, for None."""
+        columns = [self.label_scale.column, "split", "audio"]
+        parquet = pq.ParquetFile(file)
+        missing = set(columns) - set(parquet.schema_arrow.names)
+        if missing:
+            raise DatasetError(
+                f"{file}: the column {sorted(missing)[0]!r} is missing; is it a set made by `synthesize`?"
+            )
+        table = parquet.read(columns[:2]) if group is None else parquet.read_row_group(group, columns)
+        values = [column.to_pylist() for column in table.columns] + ([[b""] * len(table)] if group is None else [])
+        for row in zip(*values, strict=True):
+            if row[0] is not None:
+                yield row
+
+
+def open_set(paths: Sequence[Path], label_scale: LabelScale, features: FeatureConfig) -> TrainingSet:
+    """Checks the files of a set: both splits must hold labelled clips.
+
+    Raises:
+        DatasetError: they do not.
+    """
+    found = TrainingSet(tuple(paths), label_scale, features)
+    for split in ("train", "val"):
+        if not found.count(split):
+            raise DatasetError(f"the set holds no {split!r} clip with the label {label_scale.name}")
+    return found

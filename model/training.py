@@ -1,0 +1,210 @@
+"""Training: epochs, checkpoints, and the bundle of the best epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import shutil
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from model.bundle import WEIGHTS, Bundle, write_card
+from model.dataset import TrainingSet
+from model.losses import LossName, quality_loss
+from model.metrics import agreement
+from model.networks import NETWORKS
+from model.runtime import native_stderr_held
+
+CHECKPOINTS = "training"
+HISTORY = "history.json"
+
+
+class TrainingError(RuntimeError):
+    """Training that cannot go on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions:
+    """How to train.
+
+    Attributes:
+        name: of the model.
+        network: key into `networks.NETWORKS`.
+        loss: "weighted" or "unweighted".
+        epochs: how many in all.
+        batch_size: clips in a batch.
+        learning_rate: of RMSprop in the first epoch.
+        decay: factor on the learning rate from one epoch to the next.
+        seed: of the weights and of the order of the clips.
+    """
+
+    name: str
+    network: str
+    loss: LossName = "weighted"
+    epochs: int = 30
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    decay: float = 0.95
+    seed: int = 0
+
+
+class QualityTrainer(keras.Model):
+    """A network with the quality loss, for Keras' `fit`.
+
+    Args:
+        network: one of `networks.NETWORKS`.
+        loss_name: "weighted" or "unweighted".
+        anchor: label at which a frame's weight is 1.
+    """
+
+    def __init__(self, network: keras.Model, loss_name: LossName, anchor: float) -> None:
+        super().__init__()
+        self.network = network
+        self.loss_name = loss_name
+        self.anchor = anchor
+
+    def call(self, inputs: dict[str, tf.Tensor], training: bool | None = None) -> dict[str, tf.Tensor]:
+        """Runs the network."""
+        return self.network(inputs, training=training)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,  # noqa: ARG002 -- Keras' signature
+        training: bool = True,  # noqa: ARG002
+    ) -> tf.Tensor:
+        """The quality loss of a batch."""
+        return quality_loss(
+            y, y_pred["score"], y_pred["frame_score"], x["mask"], name=self.loss_name, anchor=self.anchor
+        )
+
+
+def train(data: TrainingSet, output: Path, options: TrainOptions, *, resume: bool = False) -> Bundle:
+    """Trains a network and writes the bundle of its best epoch (by LCC on the split `val`) to `output`.
+
+    After every epoch a checkpoint and the history stand in `output/training/`, and the bundle is that of the best
+    epoch so far: a run that is killed can be resumed, and what it leaves can be used.
+
+    Args:
+        data: the training set.
+        output: folder of the bundle.
+        options: how to train.
+        resume: go on from the last checkpoint in `output`.
+
+    Returns:
+        The bundle.
+
+    Raises:
+        TrainingError: the loss is no longer finite, no epoch gave scores that correlate with the labels at all, or the
+            checkpoint to resume from was made with other options.
+    """
+    keras.utils.set_random_seed(options.seed)
+    work = output / CHECKPOINTS
+    work.mkdir(parents=True, exist_ok=True)
+    network = NETWORKS[options.network]()
+    trainer = QualityTrainer(network, options.loss, data.label_scale.anchor)
+    trainer.compile(optimizer=keras.optimizers.RMSprop(options.learning_rate))
+    trainer.optimizer.build(network.trainable_variables)
+    checkpoint = tf.train.Checkpoint(network=network, optimizer=trainer.optimizer)
+    manager = tf.train.CheckpointManager(checkpoint, str(work / "checkpoints"), max_to_keep=2)
+    history = _resume(work, options, checkpoint, manager) if resume else []
+
+    for epoch in range(len(history), options.epochs):
+        started = time.monotonic()
+        trainer.optimizer.learning_rate = options.learning_rate * options.decay**epoch
+        batches = data.batches("train", options.batch_size, seed=options.seed + 1000 * (epoch + 1))
+        print(f"epoch {epoch + 1} of {options.epochs}", file=sys.stderr)
+        loss = _fit_epoch(trainer, batches)
+        if not math.isfinite(loss):
+            raise TrainingError(f"the loss is {loss} in epoch {epoch + 1}; try a smaller --learning_rate")
+        facts = {"epoch": epoch + 1, "loss": loss, **validate(trainer, data, options.batch_size)}
+        facts["seconds"] = round(time.monotonic() - started, 1)
+        best = max((_rank(earlier) for earlier in history), default=-math.inf)
+        history.append(facts)
+        if _rank(facts) > best:
+            _save_bundle(network, output, data, options, history)
+        manager.save(checkpoint_number=epoch + 1)
+        (work / HISTORY).write_text(json.dumps({"options": _comparable(options), "epochs": history}, indent=2))
+        numbers = ", ".join(f"{key} {facts[key]:.4f}" for key in ("loss", "lcc", "srcc", "rmse"))
+        print(f"  {numbers}, {facts['seconds']:.0f} s", file=sys.stderr)
+
+    if not (output / WEIGHTS).exists():
+        raise TrainingError("no epoch gave scores that correlate with the labels; train longer or on more clips")
+    # The history may have grown after the best epoch was saved.
+    best_network = NETWORKS[options.network]()
+    best_network.load_weights(output / WEIGHTS)
+    return _save_bundle(best_network, output, data, options, history)
+
+
+def _fit_epoch(trainer: keras.Model, batches: tf.data.Dataset) -> float:
+    """Trains on all batches once, with a bar on a terminal; returns the mean loss."""
+    with warnings.catch_warnings(), native_stderr_held():  # the bar goes to stdout
+        # Keras calls it an interruption when a dataset of unknown length ends.
+        warnings.filterwarnings("ignore", message="Your input ran out of data")
+        fit = trainer.fit(batches, shuffle=False, verbose=1 if sys.stdout.isatty() else 0)
+    return float(fit.history["loss"][-1])
+
+
+def validate(trainer: keras.Model, data: TrainingSet, batch_size: int) -> dict[str, float]:
+    """LCC, SRCC and RMSE of a trainer's scores on the split `val`."""
+    labels, scores = [], []
+    for inputs, label in data.batches("val", batch_size):
+        scores.append(trainer.predict_on_batch(inputs)["score"])
+        labels.append(label.numpy())
+    return agreement(np.concatenate(labels), np.concatenate(scores))
+
+
+def _rank(facts: dict[str, Any]) -> float:
+    return facts["lcc"] if math.isfinite(facts["lcc"]) else -math.inf
+
+
+def _comparable(options: TrainOptions) -> dict[str, Any]:
+    """What must be the same for a resumed run: all but how long it goes on."""
+    return {key: value for key, value in dataclasses.asdict(options).items() if key != "epochs"}
+
+
+def _resume(
+    work: Path, options: TrainOptions, checkpoint: tf.train.Checkpoint, manager: tf.train.CheckpointManager
+) -> list[dict[str, Any]]:
+    if manager.latest_checkpoint is None or not (work / HISTORY).exists():
+        return []
+    saved = json.loads((work / HISTORY).read_text())
+    if saved["options"] != _comparable(options):
+        raise TrainingError(f"{work}: was trained with {saved['options']}, which --resume cannot change")
+    # The history is written last: a checkpoint without its line is made again.
+    history: list[dict[str, Any]] = saved["epochs"]
+    checkpoint.restore(manager.latest_checkpoint.rpartition("-")[0] + f"-{len(history)}").assert_consumed()
+    return history
+
+
+def _save_bundle(
+    network: keras.Model, output: Path, data: TrainingSet, options: TrainOptions, history: list[dict[str, Any]]
+) -> Bundle:
+    draft = output / f"draft.{WEIGHTS}"
+    network.save_weights(draft)
+    shutil.move(draft, output / WEIGHTS)
+    best = max(history, key=_rank)
+    return write_card(
+        output,
+        name=options.name,
+        network=options.network,
+        features=data.features,
+        label_scale=data.label_scale,
+        metrics={key: round(best[key], 4) for key in ("lcc", "srcc", "rmse")},
+        training={
+            "options": dataclasses.asdict(options),
+            "best_epoch": best["epoch"],
+            "clips": {split: data.count(split) for split in ("train", "val")},
+            "history": history,
+        },
+    )

@@ -1,0 +1,114 @@
+"""What all jobs' command lines share: our options checked, Beam's options checked, a local run kept local."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import functools
+import logging
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, SetupOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineRunner
+from apache_beam.transforms.environments import SubprocessSDKEnvironment
+
+from model.bundle import BundleError
+from pipelines.worker import WORKER_COMMAND
+from transforms.ledger import OutputError
+from transforms.sources import SourceError
+
+LOCAL_RUNNERS = {None, "DirectRunner", "SwitchingDirectRunner", "FnApiRunner"}
+
+
+class UsageError(ValueError):
+    """The command line asks for what cannot be."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that takes no abbreviations and says what is wrong in one sentence."""
+
+    def __init__(self, job: str, description: str) -> None:
+        super().__init__(
+            prog=f"audiosieve {job}",
+            description=description,
+            allow_abbrev=False,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Hands the message to `main`, which prints it."""
+        raise UsageError(message)
+
+
+def command(job: str) -> Callable[[Callable[[Sequence[str]], int]], Callable[[Sequence[str]], int]]:
+    """Turns the expected mistakes of a job's `run` into one sentence on stderr and exit status 2."""
+
+    def decorate(run: Callable[[Sequence[str]], int]) -> Callable[[Sequence[str]], int]:
+        @functools.wraps(run)
+        def checked(argv: Sequence[str]) -> int:
+            # Beam warns of what it lacks and a local run never needs.
+            logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s", force=True)
+            try:
+                return run(argv)
+            except (UsageError, SourceError, OutputError, BundleError) as error:
+                print(f"audiosieve {job}: {error}", file=sys.stderr)
+                return 2
+
+        return checked
+
+    return decorate
+
+
+def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Splits a command line into the job's own options and Beam's.
+
+    Raises:
+        UsageError: an option is unknown to both, is missing, or has an impossible value.
+    """
+    options, rest = parser.parse_known_args(_join_negative_values(argv))
+    beam_parser = Parser("", "")
+    for group in PipelineOptions.__subclasses__():
+        group._add_argparse_args(beam_parser)
+    _, unknown = beam_parser.parse_known_args(rest)
+    if unknown:
+        name = unknown[0].partition("=")[0]
+        known = [option for p in (parser, beam_parser) for action in p._actions for option in action.option_strings]
+        close = difflib.get_close_matches(name, known, n=1)
+        raise UsageError(f"there is no option {name}" + (f"; is {close[0]} meant?" if close else "; see --help"))
+    return options, rest
+
+
+def _join_negative_values(argv: Sequence[str]) -> list[str]:
+    """Lets `--snr -10:30` be written with a space, which argparse reads as two options."""
+    joined: list[str] = []
+    for word in argv:
+        if re.match(r"-\d", word) and joined and re.fullmatch(r"--\w+", joined[-1]):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
+def beam_options(arguments: Sequence[str]) -> tuple[PipelineRunner | str, PipelineOptions]:
+    """The runner and the options of a pipeline.
+
+    A local run uses Beam's FnApiRunner by name: what "DirectRunner" stands for first looks for another runner on the network.
+    More than one `--direct_num_workers` means processes, since threads of one process would share its interpreter lock.
+    """
+    options = PipelineOptions(list(arguments))
+    # An entry point holds no state for workers to load.
+    options.view_as(SetupOptions).save_main_session = False
+    runner = options.view_as(StandardOptions).runner
+    if runner not in LOCAL_RUNNERS:
+        return runner, options
+    options.view_as(StandardOptions).runner = None
+    direct = options.view_as(DirectOptions)
+    environment = None
+    if direct.direct_num_workers != 1 and direct.direct_running_mode in ("in_memory", "multi_processing"):
+        direct.direct_running_mode = None  # which would put Beam's own environment in the place of ours
+        environment = SubprocessSDKEnvironment.from_command_string(WORKER_COMMAND)
+    return FnApiRunner(environment), options

@@ -1,0 +1,103 @@
+"""`audiosieve train`: a labelled training set -> a bundle."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from model.bundle import CARD
+from model.features import FeatureConfig
+from model.labels import LABEL_SCALES, PESQ_WB
+from model.runtime import start_tensorflow
+from pipelines.options import Parser, UsageError, command
+from transforms.ledger import Ledger
+from transforms.schemas import SYNTHESIS_TABLES
+from transforms.sources import SourceError
+
+NETWORK_NAMES = ("quality_net", "lc_att")
+
+
+@command("train")
+def run(argv: Sequence[str]) -> int:
+    """Parses the command line and trains."""
+    options = _parser().parse_args(argv)
+    files, output, features = _check(options)
+    start_tensorflow(options.threads)
+    from model.dataset import DatasetError, open_set
+    from model.training import TrainingError, TrainOptions, train
+
+    train_options = TrainOptions(
+        name=options.name or output.resolve().name,
+        network=options.network,
+        loss=options.loss,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        decay=options.decay,
+        seed=options.seed,
+    )
+    try:
+        data = open_set(files, LABEL_SCALES[options.label], features)
+        bundle = train(data, output, train_options, resume=options.resume)
+    except (DatasetError, TrainingError) as error:
+        raise UsageError(str(error)) from error
+    metrics = ", ".join(f"{key.upper()} {value:.3f}" for key, value in bundle.metrics.items())
+    print(f"{bundle.model_id}: epoch {bundle.training['best_epoch']} is the best, {metrics} on the split val")
+    print(f"use it as --model {output}")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> tuple[list[Path], Path, FeatureConfig]:
+    """Checks what can be checked before TensorFlow is loaded.
+
+    Raises:
+        UsageError, SourceError: something cannot be; the message says what.
+    """
+    for name in ("epochs", "batch_size"):
+        if getattr(options, name) < 1:
+            raise UsageError(f"--{name} is {getattr(options, name)}; it must be at least 1")
+    if not 0 < options.learning_rate < 1:
+        raise UsageError(f"--learning_rate is {options.learning_rate}; it must be within 0 and 1")
+    if not 0 < options.decay <= 1:
+        raise UsageError(f"--decay is {options.decay}; it must be over 0 and at most 1")
+    files = [Path(uri) for uri in Ledger(options.data, tuple(SYNTHESIS_TABLES)).committed("clips")]
+    if not files:
+        raise SourceError(f"{options.data}: no finished training set is there; make one with `audiosieve synthesize`")
+    output = Path(options.output)
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"--output {output} is a file")
+    if output.exists() and any(output.iterdir()) and not options.resume:
+        raise UsageError(f"--output {output} is not empty; go on with --resume, or choose another folder")
+    if options.resume and not output.exists():
+        raise UsageError(f"--resume: there is nothing to go on from in {output}")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--output {output}: cannot write there ({error.strerror})") from error
+    if (output / CARD).exists() and not options.resume:
+        raise UsageError(f"--output {output} holds a bundle already")
+    return files, output, FeatureConfig(window=options.window, compression=options.compression, level=options.level)
+
+
+def _parser() -> Parser:
+    parser = Parser("train", "Train a scorer. After every epoch the bundle is that of the best epoch so far.")
+    add = parser.add_argument
+    add("--data", required=True, help="a training set made by `audiosieve synthesize`")
+    add("--output", required=True, help="folder for the bundle")
+    add("--network", default="quality_net", choices=NETWORK_NAMES, help="which network")
+    add("--label", default=PESQ_WB.name, choices=list(LABEL_SCALES), help="which label of the set to learn")
+    add("--loss", default="weighted", choices=["weighted", "unweighted"], help="weight of the frames' error: "
+        "10^(label - best label), or 1")  # fmt: skip
+    add("--epochs", type=int, default=30, help="how many epochs in all")
+    add("--batch_size", type=int, default=32, help="clips in a batch")
+    add("--learning_rate", type=float, default=1e-3, help="of RMSprop in the first epoch")
+    add("--decay", type=float, default=0.95, help="factor on the learning rate from one epoch to the next")
+    add("--seed", type=int, default=0, help="of the weights and the order of the clips")
+    add("--name", help="name of the model; by default that of its folder")
+    add("--resume", action="store_true", help="go on from the last checkpoint in --output")
+    add("--threads", type=int, help="threads of TensorFlow; by default its own choice")
+    add("--window", default="hann", choices=["hann", "hamming"], help="of the spectrogram")
+    add("--compression", default="log", choices=["log", "magnitude"], help="of the spectrogram")
+    add("--level", default="gated", choices=["gated", "none"], help="level normalisation before the spectrogram")
+    return parser

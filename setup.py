@@ -1,0 +1,45 @@
+"""Packaging of audiosieve: the version, the dependencies and the command stand here and nowhere else."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+REQUIRES = [
+    "apache-beam>=2.77,<2.78",
+    "keras>=3.15,<3.16",
+    "numpy>=2.2,<3",
+    "pyarrow>=24,<26",
+    "scipy>=1.15,<2",
+    "soundfile>=0.13,<0.15",
+    "soxr>=1.0,<2",
+    "tensorflow>=2.21,<2.22",
+]
+EXTRAS = {
+    # Cloud Storage and Dataflow.
+    "gcp": ["apache-beam[gcp]>=2.77,<2.78", "google-cloud-storage>=3.1,<4"],
+    # PESQ labels for `audiosieve synthesize`; pesq is built from source and needs a C compiler.
+    "train": ["pesq>=0.0.4,<0.1"],
+    "dev": [
+        "duckdb>=1.3,<3",
+        "hypothesis>=6.100",
+        "mypy>=1.15",
+        "pytest>=8.3",
+        "pytest-timeout>=2.3",
+        "ruff>=0.11",
+    ],
+}
+
+setup(
+    name="audiosieve",
+    version="0.1.0",
+    description="Score large speech corpora without a reference, to drop low-quality audio before training.",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.14",
+    packages=["model", "pipelines", "transforms"],
+    package_data={"model": ["py.typed", "bundles/*/*"], "pipelines": ["py.typed"], "transforms": ["py.typed"]},
+    install_requires=REQUIRES,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["audiosieve = pipelines.cli:main"]},
+)

@@ -1,0 +1,81 @@
+"""Batches of utterances of like length, so that little of what the network computes is padding."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+import apache_beam as beam
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
+
+from transforms.records import FeaturizedUtterance
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """How large a batch may be.
+
+    Attributes:
+        batch_size: utterances in a batch at most.
+        batch_frames: padded frames in a batch at most (count x longest); an utterance longer than that is a batch
+            alone.
+        pool_frames: frames held, to sort by length before they are cut into batches. It bounds the memory: a frame
+            takes about 1 kB.
+    """
+
+    batch_size: int = 64
+    batch_frames: int = 32_768
+    pool_frames: int = 131_072
+
+
+def cut_batches(lengths: Sequence[int], limits: BatchLimits) -> list[list[int]]:
+    """Cuts utterances into batches by length.
+
+    Args:
+        lengths: frames of each utterance.
+        limits: how large a batch may be.
+
+    Returns:
+        Lists of indices into `lengths`, each index once, longest utterances first.
+    """
+    batches: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        batch = batches[-1] if batches else []
+        # Sorted by length: the first of a batch is its longest.
+        if batch and len(batch) < limits.batch_size and (len(batch) + 1) * lengths[batch[0]] <= limits.batch_frames:
+            batch.append(index)
+        else:
+            batches.append([index])
+    return batches
+
+
+class BatchByLength(beam.DoFn):
+    """`FeaturizedUtterance` -> lists of them, of like length; nothing is held beyond the end of a bundle."""
+
+    def __init__(self, limits: BatchLimits) -> None:
+        self.limits = limits
+
+    def start_bundle(self) -> None:
+        """Begins with nothing, also after a bundle that failed."""
+        self._pool: list[FeaturizedUtterance] = []
+        self._frames = 0
+
+    def process(self, utterance: FeaturizedUtterance) -> Iterable[list[FeaturizedUtterance]]:
+        """Takes an utterance; gives all the batches of the pool when it is full."""
+        self._pool.append(utterance)
+        self._frames += len(utterance.spectrogram)
+        if self._frames >= self.limits.pool_frames:
+            yield from self._cut()
+
+    def finish_bundle(self) -> Iterable[WindowedValue]:
+        """Gives what is left."""
+        window = GlobalWindow()
+        for batch in self._cut():
+            yield WindowedValue(batch, window.max_timestamp(), [window])
+
+    def _cut(self) -> Iterable[list[FeaturizedUtterance]]:
+        pool = self._pool
+        self.start_bundle()
+        for batch in cut_batches([len(utterance.spectrogram) for utterance in pool], self.limits):
+            yield [pool[index] for index in batch]

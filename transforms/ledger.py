@@ -1,0 +1,195 @@
+"""What an output folder holds, run by run. A run is visible once its record stands in `_runs/`, and not before.
+
+    OUT/<table>/<run_id>-SSSSS-of-NNNNN.parquet    written by the pipeline
+    OUT/_runs/<run_id>.json                        the record: names the files that it commits
+
+A record may also name files of earlier runs that its own replace. Files that no record names are debris of a run
+that did not end.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import secrets
+from collections.abc import Iterable, Iterator, Set
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from apache_beam.io.filesystem import BeamIOError
+from apache_beam.io.filesystems import FileSystems
+
+RUNS = "_runs"
+_RUN_ID = r"\d{8}T\d{6}Z-[0-9a-f]{6}"
+_OURS = re.compile(rf"/({_RUN_ID}-[^/]*\.parquet$|beam-temp-{_RUN_ID})")
+
+
+class OutputError(ValueError):
+    """An output folder that cannot be written, or that holds something else."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ledger:
+    """The runs of one output folder, in any filesystem that Beam knows.
+
+    Attributes:
+        root: the folder.
+        tables: names of the tables in it.
+    """
+
+    root: str
+    tables: tuple[str, ...]
+
+    @staticmethod
+    def new_run_id() -> str:
+        """A name for a run: its start (UTC) and something random; names sort by time."""
+        return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+    def prefix(self, table: str, run_id: str) -> str:
+        """Prefix of the paths of a run's files of one table."""
+        return FileSystems.join(self.root, table, run_id)
+
+    def check_writable(self) -> None:
+        """Makes the folder and tries a file in it.
+
+        Raises:
+            OutputError: that does not work.
+        """
+        probe = FileSystems.join(self.root, RUNS, f".probe-{secrets.token_hex(3)}")
+        try:
+            FileSystems.create(probe).close()
+            FileSystems.delete([probe])
+        except (OSError, BeamIOError) as error:
+            raise OutputError(f"{self.root}: cannot write there ({error})") from error
+
+    def records(self) -> list[dict[str, Any]]:
+        """The records of all runs, oldest first.
+
+        Raises:
+            OutputError: one cannot be read.
+        """
+        found = []
+        for uri in sorted(_list(FileSystems.join(self.root, RUNS, "*.json"))):
+            try:
+                with FileSystems.open(uri) as file:
+                    found.append(json.loads(file.read()))
+            except (OSError, json.JSONDecodeError) as error:
+                raise OutputError(f"{uri}: the run's record cannot be read ({error})") from error
+        return found
+
+    def committed(self, table: str) -> list[str]:
+        """Paths of the files of a table that count, sorted."""
+        records = self.records()
+        replaced = {name for record in records for name in record["replaces"]}
+        names = {name for record in records for name in record["files"] if name.startswith(f"{table}/")}
+        return [FileSystems.join(self.root, name) for name in sorted(names - replaced)]
+
+    def written(self, run_id: str) -> list[str]:
+        """Names (relative to the root) of the files that a run wrote, sorted."""
+        names = []
+        for table in self.tables:
+            names += [self._name(uri) for uri in _list(self.prefix(table, run_id) + "*.parquet")]
+        return sorted(names)
+
+    def remove_debris(self) -> list[str]:
+        """Deletes what runs that did not end have left, and what a later run replaced; returns the paths."""
+        kept = {uri for table in self.tables for uri in self.committed(table)}
+        debris = set()
+        for table in self.tables:
+            for uri in _list(FileSystems.join(self.root, table, "**")):
+                ours = _OURS.search(uri)
+                if uri not in kept and ours:
+                    # Of Beam's temporary folders the whole.
+                    debris.add(uri[: ours.end()] if ours[1].startswith("beam-temp") else uri)
+        return self._delete(debris)
+
+    def commit(self, run_id: str, record: dict[str, Any], replaces: Iterable[str] = ()) -> dict[str, Any]:
+        """Makes a run visible, in one step, and then deletes what it replaces.
+
+        Args:
+            run_id: of the run.
+            record: what to say of it besides; completed by its id, its files and what it replaces.
+            replaces: names of files of earlier runs whose rows now stand in the run's own files.
+
+        Returns:
+            The record as it was written.
+        """
+        record = {"run_id": run_id, **record, "files": self.written(run_id), "replaces": sorted(replaces)}
+        target = FileSystems.join(self.root, RUNS, f"{run_id}.json")
+        draft = target.removesuffix(".json") + ".draft"
+        with FileSystems.create(draft) as file:
+            file.write(json.dumps(record, indent=2).encode())
+        FileSystems.rename([draft], [target])
+        self._delete(FileSystems.join(self.root, name) for name in record["replaces"])
+        return record
+
+    def rows(self, table: str, columns: list[str], files: Iterable[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Batches of some columns of a table: of what is committed, or of the named files."""
+        uris = self.committed(table) if files is None else (FileSystems.join(self.root, name) for name in files)
+        for uri in uris:
+            with FileSystems.open(uri) as file:
+                yield from pq.ParquetFile(file).iter_batches(columns=columns)
+
+    def rewrite_without(self, run_id: str, ids: Set[str]) -> list[str]:
+        """Copies the committed files that hold rows of the named utterances, without those rows, into a run's files.
+
+        Args:
+            run_id: whose files the copies become.
+            ids: utterance ids whose rows are out of date.
+
+        Returns:
+            Names of the files that the copies stand for; for `commit`.
+        """
+        if not ids:
+            return []
+        stale = pa.array(sorted(ids), pa.string())
+        replaced: list[str] = []
+        for table in self.tables:
+            for uri in self.committed(table):
+                if self._rewrite(uri, f"{self.prefix(table, run_id)}-kept-{len(replaced):05d}.parquet", stale):
+                    replaced.append(self._name(uri))
+        return replaced
+
+    def _rewrite(self, source: str, target: str, stale: pa.Array) -> bool:
+        def held(batch: pa.RecordBatch) -> pa.Array:
+            return pc.is_in(batch.column("utterance_id"), value_set=stale)
+
+        with FileSystems.open(source) as file:
+            parquet = pq.ParquetFile(file)
+            if not any(pc.any(held(batch)).as_py() for batch in parquet.iter_batches(columns=["utterance_id"])):
+                return False
+            with (
+                FileSystems.create(target) as out,
+                pq.ParquetWriter(out, parquet.schema_arrow, compression="zstd") as writer,
+            ):
+                for group in range(parquet.num_row_groups):
+                    rows = parquet.read_row_group(group)
+                    writer.write_table(rows.filter(pc.invert(held(rows))))
+        return True
+
+    def _name(self, uri: str) -> str:
+        return uri.removeprefix(FileSystems.join(self.root, "")).lstrip("/")
+
+    def _delete(self, uris: Iterable[str]) -> list[str]:
+        existing = [uri for uri in sorted(uris) if FileSystems.exists(uri)]
+        if existing:
+            FileSystems.delete(existing)
+        return existing
+
+
+def count_rows(ledger: Ledger, table: str, files: Iterable[str]) -> int:
+    """Rows of one table in the named files, from their footers."""
+    total = 0
+    for name in files:
+        if name.startswith(f"{table}/"):
+            with FileSystems.open(FileSystems.join(ledger.root, name)) as file:
+                total += pq.ParquetFile(file).metadata.num_rows
+    return total
+
+
+def _list(pattern: str) -> list[str]:
+    return [found.path for found in FileSystems.match([pattern])[0].metadata_list]

@@ -1,0 +1,151 @@
+"""What flows between the transforms."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+# Tag of the output on which the rejects of a step leave it.
+REJECTS = "rejects"
+
+
+class Stage(enum.StrEnum):
+    """Where an input was lost."""
+
+    READ = "read"
+    DECODE = "decode"
+    FEATURIZE = "featurize"
+    SCORE = "score"
+    REFERENCE = "reference"
+    MIX = "mix"
+    LABEL = "label"
+
+
+class Reason(enum.StrEnum):
+    """Why an input was lost."""
+
+    UNREADABLE = "unreadable"
+    EMPTY_FILE = "empty_file"
+    UNSUPPORTED_FORMAT = "unsupported_format"
+    TRUNCATED = "truncated"
+    CORRUPT = "corrupt"
+    NON_FINITE = "non_finite"
+    TOO_SHORT = "too_short"
+    SILENT = "silent"
+    MODEL_FAILED = "model_failed"
+    NOT_CLEAN = "not_clean"
+    PESQ_FAILED = "pesq_failed"
+
+
+class AudioFault(Exception):
+    """An expected fault of an input. Becomes a `Reject`; any other exception is a bug and ends the job."""
+
+    def __init__(self, stage: Stage, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.stage = stage
+        self.reason = reason
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return AudioFault, (self.stage, self.reason, self.detail)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AudioRef:
+    """An utterance of the corpus, before anything of it was read.
+
+    Attributes:
+        utterance_id: unique in the corpus and the same on every machine: path relative to the corpus root, or the
+            manifest's id.
+        uri: where the recording is, in any filesystem that Beam knows.
+        size_bytes: of the recording; 0 where it could not be found.
+        source_version: changes when the recording does (size and time of modification).
+        columns: further columns of the manifest.
+    """
+
+    utterance_id: str
+    uri: str
+    size_bytes: int
+    source_version: str
+    columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reject:
+    """An input that got no score."""
+
+    uri: str
+    utterance_id: str
+    source_version: str
+    stage: Stage
+    reason: Reason
+    detail: str
+
+    @classmethod
+    def of(cls, ref: AudioRef, fault: AudioFault) -> Reject:
+        """The reject that an utterance's fault makes of it."""
+        return cls(ref.uri, ref.utterance_id, ref.source_version, fault.stage, fault.reason, fault.detail)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SignalFacts:
+    """What the samples say without a model. `facts.py` defines each.
+
+    Attributes:
+        peak_dbfs: largest sample of any channel.
+        rms_dbfs: over all samples of all channels.
+        clipped_ratio: share of samples that sit on a clipping plateau.
+        silence_ratio: share of frames more than 40 dB under the recording's gated level.
+        dc_offset: mean sample, full scale 1.0.
+        bandwidth_hz: highest frequency that carries anything, at the recording's own rate.
+        snr_db: estimate; None where the recording has no floor to compare with.
+    """
+
+    peak_dbfs: float
+    rms_dbfs: float
+    clipped_ratio: float
+    silence_ratio: float
+    dc_offset: float
+    bandwidth_hz: float
+    snr_db: float | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Utterance:
+    """An utterance that was decoded: all that is known of it but its scores.
+
+    Attributes:
+        ref: what it is.
+        duration_s: of the recording at its own rate.
+        sample_rate: of the recording, in Hz.
+        channels: of the recording.
+        format: container and coding, as "FLAC/PCM_16".
+        facts: of the recording's samples.
+    """
+
+    ref: AudioRef
+    duration_s: float
+    sample_rate: int
+    channels: int
+    format: str
+    facts: SignalFacts
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FeaturizedUtterance:
+    """An utterance on its way to the network, with its spectrogram, float32 [T, 257]."""
+
+    utterance: Utterance
+    spectrogram: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ScoredUtterance:
+    """An utterance with its frames' scores, float32 [T]."""
+
+    utterance: Utterance
+    frame_score: np.ndarray
