@@ -12,7 +12,6 @@ from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE
 # All in frames of 16 ms.
 SMOOTHING = 9
 LEVEL_WINDOW = 1251
-LEVEL_STEP = 64
 MIN_FRAMES = 10
 # Share of the label scale that a run must lie below the local level.
 DROP = 0.15
@@ -33,7 +32,8 @@ def find_anomalies(frame_score: np.ndarray, scale_span: float) -> list[Anomaly]:
 
     The frame scores are smoothed by a running median of 9 frames (144 ms); the local level is their median over the
     20 s around; an anomaly is a run of at least 10 frames (160 ms) whose smoothed scores lie more than 15 % of the
-    scale's span below that level. A recording that is bad throughout has therefore no anomaly: its score says it.
+    scale's span below that level, and runs less than 10 frames apart are one anomaly. A recording that is bad
+    throughout has therefore no anomaly: its score says it.
 
     Args:
         frame_score: scores of the frames [T].
@@ -45,26 +45,22 @@ def find_anomalies(frame_score: np.ndarray, scale_span: float) -> list[Anomaly]:
     if len(frame_score) < MIN_FRAMES:
         return []
     smooth = scipy.ndimage.median_filter(frame_score, size=SMOOTHING, mode="nearest")
-    low = smooth < _local_level(smooth) - DROP * scale_span
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], low, [False]))))
+    level = scipy.ndimage.median_filter(smooth, size=LEVEL_WINDOW, mode="reflect")
+    low = smooth < level - DROP * scale_span
+    runs = np.flatnonzero(np.diff(np.concatenate(([False], low, [False])))).reshape(-1, 2)
+    runs = runs[runs[:, 1] - runs[:, 0] >= MIN_FRAMES]
+    # Two runs that are closer to each other than either must be long are one stretch.
+    breaks = np.flatnonzero(runs[1:, 0] - runs[:-1, 1] >= MIN_FRAMES) + 1
     found = []
-    for start, end in edges.reshape(-1, 2):
-        if end - start >= MIN_FRAMES:
-            run = frame_score[start:end]
-            found.append(
-                Anomaly(
-                    start_s=float(start * FRAME_SHIFT / SAMPLE_RATE),
-                    end_s=float(((end - 1) * FRAME_SHIFT + FRAME_LENGTH) / SAMPLE_RATE),
-                    mean_score=float(run.mean()),
-                    min_score=float(run.min()),
-                )
+    for stretch in np.split(runs, breaks) if len(runs) else ():
+        start, end = int(stretch[0, 0]), int(stretch[-1, 1])
+        part = frame_score[start:end]
+        found.append(
+            Anomaly(
+                start_s=start * FRAME_SHIFT / SAMPLE_RATE,
+                end_s=((end - 1) * FRAME_SHIFT + FRAME_LENGTH) / SAMPLE_RATE,
+                mean_score=float(part.mean(dtype=np.float64)),
+                min_score=float(part.min()),
             )
+        )
     return found
-
-
-def _local_level(smooth: np.ndarray) -> np.ndarray:
-    """Running median over `LEVEL_WINDOW` frames: [T] for [T]; computed every `LEVEL_STEP` frames, linear between."""
-    half = LEVEL_WINDOW // 2
-    centres = np.arange(0, len(smooth) + LEVEL_STEP - 1, LEVEL_STEP).clip(max=len(smooth) - 1)
-    medians = [np.median(smooth[max(0, c - half) : c + half + 1]) for c in centres]
-    return np.interp(np.arange(len(smooth)), centres, medians)

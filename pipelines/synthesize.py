@@ -22,7 +22,7 @@ from transforms.schemas import CLIPS, SYNTHESIS_TABLES
 from transforms.schemas import REJECTS as REJECTS_SCHEMA
 from transforms.sinks import WriteTable
 from transforms.sources import list_corpus
-from transforms.synthesis import Catalog, ClipOptions, MakeClip, Material, MeasureMaterial, material
+from transforms.synthesis import Catalog, ClipOptions, MakeClip, Material, MeasureMaterial, materials
 from transforms.tables import reject_row
 
 # Row groups of some 25 MB: what `train` reads, shuffles and forgets at a time.
@@ -146,13 +146,13 @@ def _config(options: argparse.Namespace) -> SynthesizeConfig:
         peak_dbfs=peak_dbfs,
         labels=labels,
     )
-    materials = [
-        material(ref, kind, options.holdout)
+    items = [
+        item
         for kind, source in (("speech", options.speech), ("noise", options.noise))
-        for ref in select(list_corpus(source), kind, options.where)
+        for item in materials(select(list_corpus(source), kind, options.where), kind, options.holdout)
     ]
-    noisy = {item.split for item in materials if item.kind == "noise"}
-    lacking = {item.split for item in materials if item.kind == "speech"} - noisy
+    noisy = {item.split for item in items if item.kind == "noise"}
+    lacking = {item.split for item in items if item.kind == "speech"} - noisy
     if lacking and options.clean_ratio < 1:
         raise UsageError(f"there is speech but no noise in the split {sorted(lacking)[0]!r}; see --holdout and --where")
     ledger = Ledger(options.output, tuple(SYNTHESIS_TABLES))
@@ -160,7 +160,7 @@ def _config(options: argparse.Namespace) -> SynthesizeConfig:
     if ledger.records():
         raise OutputError(f"{options.output}: a set is there already; choose another --output or delete it")
     return SynthesizeConfig(
-        materials, options.min_dynamic_range_db, options.clips, clip_options, ledger, Ledger.new_run_id()
+        items, options.min_dynamic_range_db, options.clips, clip_options, ledger, Ledger.new_run_id()
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import BinaryIO
+from types import SimpleNamespace
+from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile
@@ -18,8 +19,13 @@ from transforms.records import AudioFault, Reason, SignalFacts, Stage
 
 # Bounds what is in memory at the recording's own rate and channel count.
 BLOCK_S = 30
-# libsndfile's log of a RIFF file whose size field does not fit the file: "data : 77728 (should be 38842)".
-_SHORTER_THAN_STATED = re.compile(r"^data\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
+# What headers of speech say; beyond it they are wrong, and a window of 32 ms would be absurd.
+MIN_RATE, MAX_RATE = 4_000, 384_000
+# libsndfile's log of a chunk of samples that is larger than the file: "data : 77728 (should be 38842)".
+_CHUNK_TOO_LARGE = re.compile(r"^\s*(?:data|riff|SSND|BODY|Data Size)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
+_RF64_TOO_LARGE = re.compile(r"frame count (\d+) does not match value from 'ds64' chunk of (\d+)")
+# Programs that write to a pipe cannot know the size: they state one of the largest that the field holds.
+_UNKNOWN_SIZE = 0x7FFF_F000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,30 +70,30 @@ def decode(file: BinaryIO) -> Decoded:
         file: seekable.
 
     Raises:
-        AudioFault: the file is empty, in no known format, shorter than it says, corrupt, or the sound in it is too
+        AudioFault: the file is empty, in no known format, shorter than it says, or corrupt, or the sound in it is too
             short, not finite, or silent throughout.
     """
     if not file.read(1):
         raise AudioFault(Stage.DECODE, Reason.EMPTY_FILE, "the file has no bytes")
     file.seek(0)
     try:
-        sound = soundfile.SoundFile(file)
+        sound = _Sound(_without_name(file))
     except soundfile.LibsndfileError as error:
-        raise AudioFault(Stage.DECODE, Reason.UNSUPPORTED_FORMAT, error.error_string) from error
+        raise AudioFault(Stage.DECODE, Reason.UNSUPPORTED_FORMAT, _message(error)) from error
     with sound:
-        stated = _SHORTER_THAN_STATED.search(sound.extra_info)
-        if stated and int(stated[1]) > int(stated[2]):
-            detail = f"the header promises {stated[1]} bytes of samples, the file holds {stated[2]}"
-            raise AudioFault(Stage.DECODE, Reason.TRUNCATED, detail)
+        if not MIN_RATE <= sound.samplerate <= MAX_RATE:
+            detail = f"the header says {sound.samplerate} Hz; speech is expected at {MIN_RATE} to {MAX_RATE} Hz"
+            raise AudioFault(Stage.DECODE, Reason.UNSUPPORTED_RATE, detail)
+        _check_whole(sound.extra_info)
         samples, meter, read = _mono_16k(sound)
-        if read < sound.frames:
+        if read < sound.frames < _UNKNOWN_SIZE:
             detail = f"the header promises {sound.frames} samples a channel, {read} could be decoded"
             raise AudioFault(Stage.DECODE, Reason.TRUNCATED, detail)
         if len(samples) < FRAME_LENGTH:
             detail = f"{read} samples at {sound.samplerate} Hz are less than one frame of 32 ms"
             raise AudioFault(Stage.DECODE, Reason.TOO_SHORT, detail)
-        if samples.min() == samples.max():
-            raise AudioFault(Stage.DECODE, Reason.SILENT, f"all samples are {samples[0]:g}")
+        if meter.constant or samples.min() == samples.max():
+            raise AudioFault(Stage.DECODE, Reason.SILENT, "all samples are the same")
         return Decoded(
             samples=samples,
             duration_s=read / sound.samplerate,
@@ -98,8 +104,43 @@ def decode(file: BinaryIO) -> Decoded:
         )
 
 
+class _Sound(soundfile.SoundFile):
+    """A sound that is read from its start to its end.
+
+    `SoundFile.read` seeks after each block where it can, and a seek breaks MP3 (whose frames need those before them) and
+    FLAC files of unstated length.
+    """
+
+    def seekable(self) -> bool:
+        """No."""
+        return False
+
+
+def _without_name(file: Any) -> SimpleNamespace:
+    """The file without its name, from which SoundFile would guess: it takes `x.raw` for samples without a header."""
+    return SimpleNamespace(readinto=file.readinto, read=file.read, seek=file.seek, tell=file.tell)
+
+
+def _check_whole(log: str) -> None:
+    """Finds in libsndfile's log of the header whether samples are missing at the end.
+
+    Raises:
+        AudioFault: they are.
+    """
+    if (chunk := _CHUNK_TOO_LARGE.search(log)) and int(chunk[2]) < int(chunk[1]) < _UNKNOWN_SIZE:
+        detail = f"the header promises {chunk[1]} bytes, the file holds {chunk[2]}"
+        raise AudioFault(Stage.DECODE, Reason.TRUNCATED, detail)
+    if (count := _RF64_TOO_LARGE.search(log)) and int(count[1]) < int(count[2]):
+        detail = f"the header promises {count[2]} samples a channel, the file holds {count[1]}"
+        raise AudioFault(Stage.DECODE, Reason.TRUNCATED, detail)
+
+
 def _mono_16k(sound: soundfile.SoundFile) -> tuple[np.ndarray, FactsMeter, int]:
-    """Reads a whole recording by blocks: its mono 16 kHz samples, its meter, and how many samples a channel there were."""
+    """Reads a whole recording by blocks.
+
+    Returns:
+        Its mono samples at 16 kHz, its meter, and how many samples a channel it has.
+    """
     meter = FactsMeter(sound.samplerate)
     resampler = None
     if sound.samplerate != SAMPLE_RATE:
@@ -111,9 +152,8 @@ def _mono_16k(sound: soundfile.SoundFile) -> tuple[np.ndarray, FactsMeter, int]:
         try:
             block = sound.read(BLOCK_S * sound.samplerate, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
-            raise AudioFault(
-                Stage.DECODE, Reason.CORRUPT, f"after {read} of {sound.frames} samples: {error.error_string}"
-            ) from error
+            detail = f"after {read} of {sound.frames} samples: {_message(error)}"
+            raise AudioFault(Stage.DECODE, Reason.CORRUPT, detail) from error
         last = len(block) < BLOCK_S * sound.samplerate
         if not np.isfinite(block).all():
             bad = read + int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])
@@ -123,3 +163,7 @@ def _mono_16k(sound: soundfile.SoundFile) -> tuple[np.ndarray, FactsMeter, int]:
         mono = block.mean(axis=1) if block.shape[1] > 1 else block[:, 0]
         parts.append(resampler.resample_chunk(mono, last=last) if resampler else mono)
     return np.concatenate(parts), meter, read
+
+
+def _message(error: soundfile.LibsndfileError) -> str:
+    return str(error.error_string).removeprefix("Error : ")

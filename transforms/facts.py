@@ -114,6 +114,11 @@ class FactsMeter:
             windows = np.pad(mono, (0, size - len(mono)))[np.newaxis]
         self._spectrum += np.square(np.abs(scipy.fft.rfft(windows * self._window, axis=-1))).sum(axis=0)
 
+    @property
+    def constant(self) -> bool:
+        """Whether all samples are the same; resampling puts ripples on the ends of a constant, so ask before it."""
+        return self._high.value == -self._low.value
+
     def facts(self, samples: np.ndarray) -> SignalFacts:
         """All the facts; `samples` [n] is the same recording as the scorer hears it: mono, 16 kHz."""
         peak = max(self._high.value, self._low.value, 0.0)

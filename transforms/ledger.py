@@ -20,12 +20,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 
 RUNS = "_runs"
 _RUN_ID = r"\d{8}T\d{6}Z-[0-9a-f]{6}"
-_OURS = re.compile(rf"/({_RUN_ID}-[^/]*\.parquet$|beam-temp-{_RUN_ID})")
+_OURS = re.compile(rf"/({_RUN_ID}-[^/]*\.parquet$|beam-temp-{_RUN_ID}[^/]*)")
 
 
 class OutputError(ValueError):
@@ -59,11 +58,13 @@ class Ledger:
         Raises:
             OutputError: that does not work.
         """
+        if re.search(r"[*?\[]", self.root):
+            raise OutputError(f"{self.root}: a folder for output cannot have *, ? or [ in its name")
         probe = FileSystems.join(self.root, RUNS, f".probe-{secrets.token_hex(3)}")
         try:
             FileSystems.create(probe).close()
             FileSystems.delete([probe])
-        except (OSError, BeamIOError) as error:
+        except (OSError, ValueError) as error:  # Beam's own are OSErrors; a scheme without its extra is a ValueError
             raise OutputError(f"{self.root}: cannot write there ({error})") from error
 
     def records(self) -> list[dict[str, Any]]:
@@ -76,9 +77,12 @@ class Ledger:
         for uri in sorted(_list(FileSystems.join(self.root, RUNS, "*.json"))):
             try:
                 with FileSystems.open(uri) as file:
-                    found.append(json.loads(file.read()))
-            except (OSError, json.JSONDecodeError) as error:
-                raise OutputError(f"{uri}: the run's record cannot be read ({error})") from error
+                    record = json.loads(file.read())
+                    found.append({**record, "files": record["files"], "replaces": record["replaces"]})
+            except (OSError, ValueError, TypeError, KeyError) as error:
+                raise OutputError(
+                    f"{uri}: the run's record cannot be read ({type(error).__name__}: {error})"
+                ) from error
         return found
 
     def committed(self, table: str) -> list[str]:

@@ -31,6 +31,7 @@ class Reason(enum.StrEnum):
     UNREADABLE = "unreadable"
     EMPTY_FILE = "empty_file"
     UNSUPPORTED_FORMAT = "unsupported_format"
+    UNSUPPORTED_RATE = "unsupported_rate"
     TRUNCATED = "truncated"
     CORRUPT = "corrupt"
     NON_FINITE = "non_finite"
@@ -52,6 +53,11 @@ class AudioFault(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return AudioFault, (self.stage, self.reason, self.detail)
+
+
+def printable(name: str) -> str:
+    r"""A file's name as valid Unicode: bytes of it that are no UTF-8 become `\xNN`."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

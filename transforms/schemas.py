@@ -76,7 +76,11 @@ REJECTS = pa.schema(
         _field("uri", pa.string(), "where the recording is"),
         _ID,
         _VERSION,
-        _field("stage", pa.string(), "where it was lost: read, decode, featurize, score"),
+        _field(
+            "stage",
+            pa.string(),
+            "where it was lost: read, decode, featurize, score; reference, mix, label in synthesis",
+        ),
         _field("reason", pa.string(), "one word: empty_file, unsupported_format, truncated, ..."),
         _field("detail", pa.string(), "for people"),
     ]
@@ -95,7 +99,7 @@ CLIPS = pa.schema(
         _field("speaker", pa.string(), "who speaks; no speaker is in two splits"),
         _field("noise_id", pa.string(), "the noise; null for a clean clip", nullable=True),
         _field("noise_group", pa.string(), "group of the noise; no group is in two splits", nullable=True),
-        _field("split", pa.string(), "train or val"),
+        _field("split", pa.string(), "train, val, or what the manifest says"),
         _field("seed", pa.int64(), "of the set"),
     ]
 )

@@ -9,10 +9,11 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.records import AudioRef
+from transforms.records import AudioRef, printable
 
 MANIFEST_SUFFIX = ".csv"
 PATH_COLUMN = "path"
@@ -33,19 +34,15 @@ def list_corpus(source: str) -> list[AudioRef]:
     Raises:
         SourceError: nothing is there, the manifest lacks a column, or two utterances have the same id.
     """
-    if source.endswith(MANIFEST_SUFFIX):
-        refs = _read_manifest(source)
-    elif re.search(r"[*?\[]", source) and not _is_local_path(source):
-        refs = _relative_refs(_glob_root(source), list(_match(source)))
-    elif _is_directory(source):
-        refs = _relative_refs(source, list(_walk(source)))
-    else:
-        refs = [_ref(FileSystems.split(source)[1], file) for file in _match(source)]
+    try:
+        refs = _list_refs(source)
+    except ValueError as error:
+        if isinstance(error, SourceError):
+            raise
+        # What Beam raises for a scheme whose extra is not installed.
+        raise SourceError(f"{source}: cannot be listed ({error})") from error
     if not refs:
-        exists = _is_directory(source)
-        raise SourceError(
-            f"{source}: " + ("the directory holds no file" if exists else "there is no such file or directory")
-        )
+        raise SourceError(f"{source}: " + ("the directory holds no file" if _is_directory(source) else _NOTHING))
     twice = [name for name, count in Counter(ref.utterance_id for ref in refs).items() if count > 1]
     if twice:
         raise SourceError(
@@ -54,16 +51,34 @@ def list_corpus(source: str) -> list[AudioRef]:
     return sorted(refs, key=lambda ref: ref.utterance_id)
 
 
+_NOTHING = "there is no such file or directory"
 # (uri, size in bytes, time of modification in seconds)
 _File = tuple[str, int, float]
 
 
+def _list_refs(source: str) -> list[AudioRef]:
+    local = _is_local(source)
+    there = local and Path(source).exists()  # whatever its name, be there `*` or `[` in it
+    if _is_directory(source):
+        root = source.rstrip("/") or "/"
+        return _relative_refs(root, _walk(root))
+    if source.endswith(MANIFEST_SUFFIX):
+        return _read_manifest(source)
+    if there:
+        return [_ref(Path(source).name, _stat(source))]
+    if re.search(r"[*?\[]", source):
+        # A pattern without a folder matches nothing in Beam's local filesystem.
+        pattern = source if not local or "/" in source.split("*")[0] else f"./{source}"
+        return _relative_refs(_glob_root(pattern), _match(pattern))
+    return [_ref(FileSystems.split(source)[1], file) for file in _match(source)]
+
+
 def _ref(utterance_id: str, file: _File, columns: dict[str, str] | None = None) -> AudioRef:
     uri, size, modified = file
-    return AudioRef(utterance_id, uri, size, f"{size}-{modified:.6f}", columns or {})
+    return AudioRef(printable(utterance_id), uri, size, f"{size}-{modified:.6f}", columns or {})
 
 
-def _relative_refs(root: str, files: list[_File]) -> list[AudioRef]:
+def _relative_refs(root: str, files: Iterator[_File]) -> list[AudioRef]:
     prefix = root.rstrip("/") + "/"
     return [_ref(file[0].removeprefix(prefix), file) for file in files]
 
@@ -72,25 +87,32 @@ def _is_local(source: str) -> bool:
     return FileSystems.get_scheme(source) is None
 
 
-def _is_local_path(source: str) -> bool:
-    """Whether a local file or directory has just this name, be there `*` or `[` in it."""
-    return _is_local(source) and Path(source).exists()
-
-
 def _is_directory(source: str) -> bool:
     if _is_local(source):
         return Path(source).is_dir()
-    return source.endswith("/") or not FileSystems.exists(source)
+    return source.endswith("/") or not (re.search(r"[*?\[]", source) or FileSystems.exists(source))
 
 
 def _walk(root: str) -> Iterator[_File]:
-    """Every file below a directory."""
+    """Every file below a directory, links to other directories followed. One that cannot be opened is itself a file."""
     if not _is_local(root):
-        yield from _match(root.rstrip("/") + "/**")
+        yield from _match(root + "/**")
         return
-    for folder, _, names in os.walk(root):
+    closed: list[str] = []
+    linked = {os.path.realpath(root)}
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=lambda error: closed.append(error.filename)):
+        for name in list(folders):
+            path = os.path.join(folder, name)  # noqa: PTH118 -- a hot loop over all files
+            if os.path.islink(path):  # noqa: PTH114
+                # A link that leads where one led before, as one to a folder above it does, would never end.
+                target = os.path.realpath(path)
+                if target in linked:
+                    folders.remove(name)
+                linked.add(target)
         for name in names:
-            yield _stat(os.path.join(folder, name))  # noqa: PTH118 -- a hot loop over all files
+            yield _stat(os.path.join(folder, name))  # noqa: PTH118
+    for path in closed:
+        yield path, 0, 0.0
 
 
 def _stat(path: str) -> _File:
@@ -109,20 +131,16 @@ def _match(pattern: str) -> Iterator[_File]:
 
 def _glob_root(pattern: str) -> str:
     """The last directory before the first wildcard."""
-    return re.split(r"[*?\[]", pattern, maxsplit=1)[0].rpartition("/")[0] or "."
+    return re.split(r"[*?\[]", pattern, maxsplit=1)[0].rpartition("/")[0]
 
 
 def _read_manifest(uri: str) -> list[AudioRef]:
-    if not FileSystems.exists(uri):
-        raise SourceError(f"{uri}: there is no such manifest")
-    with FileSystems.open(uri) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
-        reader = csv.DictReader(text)
-        if PATH_COLUMN not in (reader.fieldnames or ()):
-            raise SourceError(f"{uri}: a manifest needs a column {PATH_COLUMN!r}; its header is {reader.fieldnames}")
-        rows = list(reader)
+    rows = _manifest_rows(uri)
     root = FileSystems.split(uri)[0]
     refs = []
     for number, row in enumerate(rows, start=2):
+        if None in row or None in row.values():  # the csv module's marks of too many cells and of too few
+            raise SourceError(f"{uri}, line {number}: the row has not as many cells as the header")
         path = row.pop(PATH_COLUMN)
         if not path:
             raise SourceError(f"{uri}, line {number}: the path is empty")
@@ -131,3 +149,22 @@ def _read_manifest(uri: str) -> list[AudioRef]:
         file = _stat(target) if _is_local(target) else next(_match(target), (target, 0, 0.0))
         refs.append(_ref(row.pop(ID_COLUMN, None) or path, file, row))
     return refs
+
+
+def _manifest_rows(uri: str) -> list[dict[str, Any]]:
+    if not FileSystems.exists(uri):
+        raise SourceError(f"{uri}: there is no such manifest")
+    try:
+        with FileSystems.open(uri) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+            reader = csv.DictReader(text)
+            columns = reader.fieldnames or []
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SourceError(f"{uri}: the manifest cannot be read as CSV in UTF-8 ({error})") from error
+    if PATH_COLUMN not in columns:
+        raise SourceError(
+            f"{uri}: a manifest needs a column {PATH_COLUMN!r}; its header is {', '.join(columns) or 'empty'}"
+        )
+    if not rows:
+        raise SourceError(f"{uri}: the manifest lists nothing")
+    return rows

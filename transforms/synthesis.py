@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Any
 
 import apache_beam as beam
@@ -84,21 +84,44 @@ class ClipPlan:
     peak_dbfs: float
 
 
-def material(ref: AudioRef, kind: str, holdout: float | None) -> Material:
-    """Sorts a recording into its group and split.
+def materials(refs: Sequence[AudioRef], kind: str, holdout: float | None) -> list[Material]:
+    """Sorts recordings into groups and splits.
 
     The group is the manifest's column (`GROUP_COLUMNS`), else the recording's folder, else itself. The split is the
-    manifest's column `split` where `holdout` is None and there is one; else the group's SHA-1 puts a share of `holdout` of the
-    groups (a tenth for None) into "val".
+    manifest's column `split` where `holdout` is None and there is one; else `held_out` decides by the groups, with a
+    tenth for None.
+
+    Args:
+        refs: recordings of one kind.
+        kind: "speech" or "noise".
+        holdout: share of the groups to put into "val".
     """
-    folder = ref.utterance_id.rpartition("/")[0]
+    groups = [_group(ref, kind) for ref in refs]
+    val = held_out(set(groups), 0.1 if holdout is None else holdout)
+    found = []
+    for ref, group in zip(refs, groups, strict=True):
+        named = ref.columns.get("split") if holdout is None else None
+        found.append(Material(ref, kind, group, named or (VAL if group in val else TRAIN)))
+    return found
+
+
+def held_out(groups: Set[str], share: float) -> set[str]:
+    """The groups whose SHA-1, as a fraction of its range, is under `share`.
+
+    So a group that is added later moves no other. But of two groups or more one at least is held out and one is not,
+    unless `share` is 0.
+    """
+    position = {group: int.from_bytes(hashlib.sha1(group.encode()).digest()[:4], "big") / 2**32 for group in groups}
+    order = sorted(groups, key=lambda group: position[group])
+    count = sum(value < share for value in position.values())
+    if share > 0 and len(order) > 1:
+        count = min(max(count, 1), len(order) - 1)
+    return set(order[:count])
+
+
+def _group(ref: AudioRef, kind: str) -> str:
     named = (ref.columns.get(column) for column in GROUP_COLUMNS[kind])
-    group = next(filter(None, named), None) or folder or ref.utterance_id
-    split = ref.columns.get("split") if holdout is None else None
-    if not split:
-        position = int.from_bytes(hashlib.sha1(group.encode()).digest()[:4], "big") / 2**32
-        split = VAL if position < (0.1 if holdout is None else holdout) else TRAIN
-    return Material(ref, kind, group, split)
+    return next(filter(None, named), None) or ref.utterance_id.rpartition("/")[0] or ref.utterance_id
 
 
 def measure(item: Material, min_dynamic_range_db: float) -> Material:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from model.anomalies import Anomaly, find_anomalies
 from model.features import frame_start_s
 from model.pooling import pool
-from transforms.records import Reject, ScoredUtterance, Utterance
+from transforms.records import Reject, ScoredUtterance, Utterance, printable
 from transforms.schemas import FRAMES
 
 # Tags of the outputs of `ToRows` beside the main one.
@@ -52,7 +52,7 @@ def utterance_row(scored: ScoredUtterance, anomalies: Sequence[Anomaly], model_i
     utterance, frame_score = scored.utterance, scored.frame_score
     return {
         "utterance_id": utterance.ref.utterance_id,
-        "uri": utterance.ref.uri,
+        "uri": printable(utterance.ref.uri),
         "duration_s": utterance.duration_s,
         "sample_rate": utterance.sample_rate,
         "channels": utterance.channels,
@@ -80,7 +80,7 @@ def anomaly_rows(scored: ScoredUtterance, anomalies: Sequence[Anomaly]) -> list[
 
 def reject_row(reject: Reject) -> dict[str, Any]:
     """The row of `REJECTS` for a reject."""
-    return dataclasses.asdict(reject)
+    return {**dataclasses.asdict(reject), "uri": printable(reject.uri), "detail": printable(reject.detail)}
 
 
 def frames_table(scored: Sequence[ScoredUtterance]) -> pa.Table:

@@ -1,0 +1,64 @@
+"""Bundles with random weights, and what several tests of `model/` need."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model.bundle import WEIGHTS, Bundle, write_card
+from model.features import FeatureConfig
+from model.labels import PESQ_WB
+
+
+def random_network(name: str) -> Any:
+    """A network whose weights, biases included, are all random: a bias of 0 would hide what leaks through it."""
+    import keras
+
+    from model.networks import NETWORKS
+
+    keras.utils.set_random_seed(7)
+    network = NETWORKS[name]()
+    rng = np.random.default_rng(7)
+    network.set_weights([w + rng.normal(0, 0.1, w.shape).astype(w.dtype) for w in network.get_weights()])
+    return network
+
+
+def complete_bundle(path: Path, **changes: Any) -> Bundle:
+    """Writes the card of the bundle whose weights stand in `path`."""
+    fields: dict[str, Any] = {
+        "name": "random",
+        "network": "quality_net",
+        "features": FeatureConfig(),
+        "label_scale": PESQ_WB,
+        "metrics": {"lcc": 0.5, "srcc": 0.4, "rmse": 0.6},
+        "training": {"best_epoch": 3},
+    }
+    return write_card(path, **{**fields, **changes})
+
+
+@pytest.fixture(scope="session")
+def random_bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A bundle of each network with random weights. Shared by all tests: read only."""
+    from model.networks import NETWORKS
+
+    root = tmp_path_factory.mktemp("bundles")
+    for name in NETWORKS:
+        (root / name).mkdir()
+        random_network(name).save_weights(root / name / WEIGHTS)
+        complete_bundle(root / name, network=name)
+    return {name: root / name for name in NETWORKS}
+
+
+@pytest.fixture
+def bundle_copy(random_bundles: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
+    """Copies the quality_net bundle to a folder of the test's own, under the name it gives."""
+
+    def copy(name: str = "bundle") -> Path:
+        return Path(shutil.copytree(random_bundles["quality_net"], tmp_path / name))
+
+    return copy

@@ -1,0 +1,204 @@
+"""Anomalies: what is found, what is not, and what always holds."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.anomalies import find_anomalies
+
+SPAN = 3.64
+FRAME_S = 0.016
+quick = settings(deadline=None, max_examples=100)
+
+
+def with_dips(num_frames: int, *dips: tuple[int, int, float], level: float = 4.0, noise: float = 0.0) -> np.ndarray:
+    """Frame scores at `level`, with each dip (start, end, score) in them."""
+    scores = np.full(num_frames, level, np.float32)
+    for start, end, score in dips:
+        scores[start:end] = score
+    return scores + np.random.default_rng(0).normal(0, noise or 1e-9, num_frames).astype(np.float32)
+
+
+@st.composite
+def piecewise(draw: st.DrawFn) -> np.ndarray:
+    """Frame scores made of stretches of different quality, some with jitter."""
+    quality = st.sampled_from([4.2, 4.0]) | st.floats(1, 4.5)
+    parts = draw(st.lists(st.tuples(st.integers(1, 120), quality), min_size=1, max_size=12))
+    scores = np.concatenate([np.full(length, score) for length, score in parts])
+    jitter = draw(st.sampled_from([0.0, 0.1, 0.8]))
+    rng = np.random.default_rng(draw(st.integers(0, 100)))
+    return (scores + rng.normal(0, 1, len(scores)) * jitter).astype(np.float32)
+
+
+# What is found.
+
+
+def test_a_dip_of_1_s_is_found_where_it_is() -> None:
+    (found,) = find_anomalies(with_dips(625, (300, 362, 1.5), noise=0.1), SPAN)
+    assert found.start_s == pytest.approx(300 * FRAME_S, abs=3 * FRAME_S)
+    assert found.end_s == pytest.approx(361 * FRAME_S + 0.032, abs=3 * FRAME_S)
+    assert found.mean_score == pytest.approx(1.5, abs=0.1)
+    assert 1.0 < found.min_score < 1.5
+
+
+def test_an_anomaly_reaches_from_the_start_of_its_first_frame_to_the_end_of_its_last() -> None:
+    (found,) = find_anomalies(with_dips(625, (300, 362, 1.5)), SPAN)
+    assert found.start_s == pytest.approx(300 * 256 / 16_000)
+    assert found.end_s == pytest.approx((361 * 256 + 512) / 16_000)
+
+
+def test_two_dips_are_two_anomalies_in_order() -> None:
+    found = find_anomalies(with_dips(625, (400, 450, 2.0), (100, 150, 1.0)), SPAN)
+    assert [round(a.start_s / FRAME_S) for a in found] == [100, 400]
+    assert [a.mean_score for a in found] == pytest.approx([1.0, 2.0], abs=1e-6)
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 40), (585, 625)])
+def test_a_dip_at_an_end_of_the_utterance_is_found(start: int, end: int) -> None:
+    (found,) = find_anomalies(with_dips(625, (start, end, 1.0)), SPAN)
+    assert found.start_s == pytest.approx(start * FRAME_S)
+    assert found.end_s == pytest.approx((end - 1) * FRAME_S + 0.032)
+
+
+def test_the_scores_of_an_anomaly_are_those_of_its_frames_before_smoothing() -> None:
+    scores = with_dips(625, (300, 362, 2.0))
+    scores[330] = 1.0
+    (found,) = find_anomalies(scores, SPAN)
+    assert found.min_score == 1.0
+    assert found.mean_score == pytest.approx(2.0 - 1.0 / 62)
+
+
+def test_a_click_within_a_dip_does_not_split_it() -> None:
+    scores = with_dips(625, (300, 362, 1.5))
+    scores[330:333] = 4.0
+    assert len(find_anomalies(scores, SPAN)) == 1
+
+
+def test_a_dip_of_10_frames_is_found_and_one_of_9_is_not() -> None:
+    assert len(find_anomalies(with_dips(625, (300, 310, 1.0)), SPAN)) == 1
+    assert find_anomalies(with_dips(625, (300, 309, 1.0)), SPAN) == []
+
+
+def test_a_dip_counts_from_15_percent_of_the_scale() -> None:
+    scores = with_dips(625, (300, 362, 3.5))
+    assert len(find_anomalies(scores, 0.49 / 0.15)) == 1
+    assert find_anomalies(scores, 0.51 / 0.15) == []
+
+
+def test_a_stretch_is_measured_against_the_20_s_around_it_and_not_against_the_whole() -> None:
+    bad_half = with_dips(2500, level=2.0)
+    in_the_good_half = np.concatenate([with_dips(2500, (1000, 1060, 2.5), level=4.5), bad_half])
+    assert [16.0, 2.5] in [[a.start_s, round(a.mean_score, 3)] for a in find_anomalies(in_the_good_half, SPAN)]
+    in_the_bad_half = np.concatenate([with_dips(2500, level=4.5), with_dips(2500, (1000, 1060, 2.5), level=2.0)])
+    assert 56.0 not in [a.start_s for a in find_anomalies(in_the_bad_half, SPAN)]
+
+
+def test_10_frames_can_hold_no_anomaly_and_11_neither() -> None:
+    for num_frames in (10, 11):
+        for dip in range(num_frames + 1):
+            assert find_anomalies(with_dips(num_frames, (0, dip, 1.0)), SPAN) == []
+
+
+# What is none.
+
+
+@given(num_frames=st.integers(0, 3000), level=st.floats(-2, 10))
+@quick
+def test_constant_scores_hold_no_anomaly(num_frames: int, level: float) -> None:
+    assert find_anomalies(np.full(num_frames, level, np.float32), SPAN) == []
+
+
+@pytest.mark.parametrize("num_frames", [0, 1, 9])
+def test_an_utterance_shorter_than_an_anomaly_holds_none(num_frames: int) -> None:
+    assert find_anomalies(np.linspace(4, 1, num_frames, dtype=np.float32), SPAN) == []
+
+
+def test_a_recording_that_is_bad_throughout_has_no_anomaly() -> None:
+    assert find_anomalies(with_dips(2000, level=1.2, noise=0.1), SPAN) == []
+
+
+def test_single_bad_frames_are_no_anomaly() -> None:
+    scores = with_dips(2000)
+    scores[::20] = 1.0
+    assert find_anomalies(scores, SPAN) == []
+
+
+def test_better_stretches_are_no_anomaly() -> None:
+    assert find_anomalies(with_dips(2000, (500, 600, 4.5), level=2.0), SPAN) == []
+
+
+@pytest.mark.parametrize("turn", [1000, 1027, 1063])
+def test_a_lasting_turn_to_a_lower_level_is_no_anomaly_wherever_it_is(turn: int) -> None:
+    assert find_anomalies(with_dips(3000, (turn, 3000, 2.0)), SPAN) == []
+
+
+# What always holds.
+
+
+@given(piecewise())
+@quick
+def test_anomalies_are_ordered_disjoint_and_within_the_utterance(scores: np.ndarray) -> None:
+    found = find_anomalies(scores, SPAN)
+    end_s = (256 * (len(scores) - 1) + 512) / 16_000
+    times = [0.0] + [time for a in found for time in (a.start_s, a.end_s)] + [end_s]
+    assert times == sorted(times)
+    for a in found:
+        assert a.end_s - a.start_s >= 9 * FRAME_S + 0.032 - 1e-9
+
+
+@given(piecewise())
+@quick
+def test_the_scores_of_an_anomaly_are_those_of_the_frames_between_its_times(scores: np.ndarray) -> None:
+    for a in find_anomalies(scores, SPAN):
+        run = scores[round(a.start_s / FRAME_S) : round((a.end_s - 0.032) / FRAME_S) + 1]
+        assert a.min_score == run.min()
+        assert a.mean_score == pytest.approx(run.mean(dtype=np.float64), abs=1e-5)
+        assert a.min_score <= a.mean_score + 1e-6
+
+
+def test_the_minimum_of_an_anomaly_is_never_above_its_mean_not_even_by_rounding() -> None:
+    for score, length in itertools.product((0.7, 1.1, 1.3, 2.7), range(10, 80)):
+        scores = np.full(800, 4.0, np.float32)
+        scores[300 : 300 + length] = score
+        (found,) = find_anomalies(scores, SPAN)
+        assert found.min_score <= found.mean_score
+
+
+def test_no_anomaly_touches_another() -> None:
+    """One good frame between two bad stretches after smoothing: the end of one is the start of the other."""
+    good, bad = 4.0, 1.0
+    flicker = [good, bad, good, bad, good, bad, good, bad, good]
+    scores = np.concatenate([[good] * 300, [bad] * 30, flicker, [bad] * 30, [good] * 300])
+    found = find_anomalies(scores, SPAN)
+    assert found
+    for earlier, later in itertools.pairwise(found):
+        assert earlier.end_s < later.start_s
+
+
+@given(piecewise(), st.sampled_from([-2.0, 0.5, 3.0]), st.sampled_from([0.5, 2.0, 4.0]))
+@quick
+def test_moving_and_stretching_the_scale_moves_no_anomaly(scores: np.ndarray, shift: float, factor: float) -> None:
+    scores = np.round(scores * 64) / 64  # exact under what follows
+    span = 3.517  # and no difference of scores is exactly 15 % of this
+    before = [(a.start_s, a.end_s) for a in find_anomalies(scores, span)]
+    assert [(a.start_s, a.end_s) for a in find_anomalies(scores * factor + shift, span * factor)] == before
+
+
+def test_the_scores_are_left_as_they_were() -> None:
+    scores = with_dips(625, (300, 362, 1.5))
+    before = scores.copy()
+    find_anomalies(scores, SPAN)
+    assert np.array_equal(scores, before)
+
+
+def test_half_an_hour_of_frames_is_searched_whole() -> None:
+    dips = [(start, start + 60, 1.5) for start in range(500, 100_000, 1000)]
+    found = find_anomalies(with_dips(100_000, *dips, noise=0.1), SPAN)
+    assert len(found) == len(dips)
+    for a, (start, _, _) in zip(found, dips, strict=True):
+        assert a.start_s == pytest.approx(start * FRAME_S, abs=3 * FRAME_S)

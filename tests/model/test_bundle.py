@@ -1,0 +1,271 @@
+"""The bundle on disk: written, read, and refused where it is not whole."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.bundle import CARD, FORMAT, WEIGHTS, BundleError, bundled_names, open_bundle
+from model.features import FeatureConfig
+from model.labels import LABEL_SCALES, PESQ_NB, PESQ_WB, PSEUDO
+from tests.model.conftest import complete_bundle
+
+CopyBundle = Callable[..., Path]
+
+
+def edit(path: Path, **changes: Any) -> None:
+    """Changes fields of a card by hand."""
+    card = json.loads((path / CARD).read_text())
+    (path / CARD).write_text(json.dumps({**card, **changes}))
+
+
+def refused(path: Path) -> str:
+    """The message with which the bundle at `path` is refused, which must name it."""
+    with pytest.raises(BundleError, match=re.escape(str(path))) as caught:
+        open_bundle(path)
+    return str(caught.value)
+
+
+# Written and read.
+
+
+def test_what_was_written_is_what_is_opened(bundle_copy: CopyBundle) -> None:
+    path = bundle_copy()
+    written = complete_bundle(
+        path,
+        name="mine",
+        network="quality_net",
+        features=FeatureConfig(window="hamming", floor=1e-4),
+        label_scale=PSEUDO,
+        metrics={"lcc": 0.91, "rmse": 0.3},
+        training={"best_epoch": 7, "history": [{"epoch": 1, "loss": 2.5}]},
+    )
+    assert open_bundle(path) == written
+    assert written.weights == path / WEIGHTS
+
+
+def test_a_bundle_opens_by_a_string_too(bundle_copy: CopyBundle) -> None:
+    path = bundle_copy()
+    assert open_bundle(str(path)) == open_bundle(path)
+
+
+def test_a_relative_path_opens(bundle_copy: CopyBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = bundle_copy("here")
+    monkeypatch.chdir(path.parent)
+    assert open_bundle("here").hash == open_bundle(path).hash
+
+
+def test_the_card_is_json_that_people_can_read(bundle_copy: CopyBundle) -> None:
+    text = (bundle_copy() / CARD).read_text(encoding="utf-8")
+    card = json.loads(text)
+    assert card["format"] == FORMAT
+    assert card["label_scale"] == "pesq-wb"
+    assert card["features"] == FeatureConfig().as_dict()
+    assert text.count("\n") > len(card)
+    assert text.endswith("}\n")
+
+
+@pytest.mark.parametrize("name", bundled_names())
+def test_every_bundled_model_opens_by_its_name(name: str) -> None:
+    assert open_bundle(name).path.name == name
+
+
+# What the hash and the id say.
+
+
+def test_the_model_id_is_the_name_at_the_hash(bundle_copy: CopyBundle) -> None:
+    bundle = open_bundle(bundle_copy())
+    assert re.fullmatch("[0-9a-f]{12}", bundle.hash)
+    assert bundle.model_id == f"random@{bundle.hash}"
+
+
+def test_the_hash_changes_with_all_that_decides_a_score(bundle_copy: CopyBundle) -> None:
+    path = bundle_copy()
+    hashes = [
+        complete_bundle(path).hash,
+        complete_bundle(path, features=FeatureConfig(window="hamming")).hash,
+        complete_bundle(path, label_scale=PESQ_NB).hash,
+        complete_bundle(path, network="lc_att").hash,
+    ]
+    (path / WEIGHTS).write_bytes((path / WEIGHTS).read_bytes() + b"\0")
+    hashes.append(complete_bundle(path).hash)
+    assert len(set(hashes)) == len(hashes)
+
+
+def test_the_hash_stays_with_all_that_decides_no_score(bundle_copy: CopyBundle) -> None:
+    path = bundle_copy()
+    elsewhere = Path(shutil.copytree(path, path.parent / "elsewhere"))
+    expected = complete_bundle(path).hash
+    assert complete_bundle(path, name="other").hash == expected
+    assert complete_bundle(path, metrics={}).hash == expected
+    assert complete_bundle(path, training={"best_epoch": 9}).hash == expected
+    assert complete_bundle(elsewhere).hash == expected
+
+
+# What is refused.
+
+
+def test_an_unknown_name_is_refused_and_the_known_ones_are_named() -> None:
+    with pytest.raises(BundleError, match="no_such_model") as caught:
+        open_bundle("no_such_model")
+    assert all(name in str(caught.value) for name in bundled_names())
+
+
+def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    assert CARD in refused(tmp_path / "nowhere")
+
+
+def test_a_folder_without_a_card_is_refused(bundle_copy: CopyBundle) -> None:
+    path = bundle_copy()
+    (path / CARD).unlink()
+    assert CARD in refused(path)
+
+
+def test_the_path_of_a_card_is_not_the_path_of_its_bundle(bundle_copy: CopyBundle) -> None:
+    refused(bundle_copy() / CARD)
+
+
+def test_missing_weights_are_refused(bundle_copy: CopyBundle) -> None:
+    path = bundle_copy()
+    (path / WEIGHTS).unlink()
+    assert WEIGHTS in refused(path)
+
+
+def test_a_changed_bit_in_the_weights_is_refused(bundle_copy: CopyBundle) -> None:
+    path = bundle_copy()
+    content = bytearray((path / WEIGHTS).read_bytes())
+    content[len(content) // 2] ^= 1
+    (path / WEIGHTS).write_bytes(content)
+    assert WEIGHTS in refused(path)
+
+
+def test_weights_that_were_copied_in_part_are_refused(bundle_copy: CopyBundle) -> None:
+    path = bundle_copy()
+    content = (path / WEIGHTS).read_bytes()
+    (path / WEIGHTS).write_bytes(content[: len(content) // 2])
+    assert WEIGHTS in refused(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"label_scale": "pseudo"},
+        {"network": "lc_att"},
+        {"features": FeatureConfig(window="hamming").as_dict()},
+        {"hash": "0123456789ab"},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_card_that_was_edited_is_refused(bundle_copy: CopyBundle, changes: dict[str, Any]) -> None:
+    path = bundle_copy()
+    edit(path, **changes)
+    assert "by hand" in refused(path)
+
+
+def test_an_edited_hash_of_the_weights_is_refused(bundle_copy: CopyBundle) -> None:
+    path = bundle_copy()
+    edit(path, weights_sha256="0" * 64)
+    refused(path)
+
+
+@pytest.mark.parametrize("version", [FORMAT + 1, 0, str(FORMAT), None])
+def test_another_format_version_is_refused(bundle_copy: CopyBundle, version: Any) -> None:
+    path = bundle_copy()
+    edit(path, format=version)
+    assert "format" in refused(path)
+
+
+def test_another_format_version_is_refused_before_its_fields_are_looked_at(bundle_copy: CopyBundle) -> None:
+    path = bundle_copy()
+    (path / CARD).write_text(json.dumps({"format": FORMAT + 1}))
+    assert f"format is {FORMAT + 1}" in refused(path)
+
+
+@pytest.mark.parametrize("field", ["sample_rate", "frame_length", "frame_shift"])
+def test_another_frame_grid_is_refused(bundle_copy: CopyBundle, field: str) -> None:
+    path = bundle_copy()
+    edit(path, features={**FeatureConfig().as_dict(), field: 123})
+    assert "frame grid" in refused(path)
+
+
+def test_an_unknown_feature_is_refused(bundle_copy: CopyBundle) -> None:
+    path = bundle_copy()
+    edit(path, features={**FeatureConfig().as_dict(), "mel_bands": 40})
+    assert "mel_bands" in refused(path)
+
+
+def test_an_unknown_label_scale_is_refused(bundle_copy: CopyBundle) -> None:
+    path = bundle_copy()
+    edit(path, label_scale="polqa")
+    assert "polqa" in refused(path)
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["format", "name", "hash", "network", "features", "label_scale", "metrics", "training", "weights_sha256"],
+)
+def test_a_card_without_one_of_its_fields_is_refused(bundle_copy: CopyBundle, field: str) -> None:
+    path = bundle_copy()
+    card = json.loads((path / CARD).read_text())
+    del card[field]
+    (path / CARD).write_text(json.dumps(card))
+    assert field in refused(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"null", b"7", b'"text"', b"{}", b"\xff\xfe\x00", b"\x89PNG\r\n"],
+)
+def test_a_card_that_is_no_card_is_refused(bundle_copy: CopyBundle, content: bytes) -> None:
+    path = bundle_copy()
+    (path / CARD).write_bytes(content)
+    refused(path)
+
+
+@pytest.mark.parametrize("features", [[], "hann", 3, None, {}])
+def test_features_that_are_no_config_are_refused(bundle_copy: CopyBundle, features: Any) -> None:
+    path = bundle_copy()
+    edit(path, features=features)
+    refused(path)
+
+
+def test_a_network_that_this_version_does_not_know_is_refused(bundle_copy: CopyBundle) -> None:
+    path = bundle_copy()
+    complete_bundle(path, network="transformer_v9")
+    refused(path)
+
+
+def test_a_feature_value_that_this_version_does_not_know_is_refused(bundle_copy: CopyBundle) -> None:
+    path = bundle_copy()
+    complete_bundle(path, features=FeatureConfig(compression="cube_root"))
+    refused(path)
+
+
+# What it costs.
+
+
+@pytest.mark.parametrize("module", ["model.bundle", "model.features", "model.labels", "model.anomalies", "model"])
+def test_reading_a_bundle_loads_no_tensorflow(module: str, bundle_copy: CopyBundle) -> None:
+    program = (
+        f"import sys, {module}, model.bundle; model.bundle.open_bundle(sys.argv[1]); "
+        "print([name for name in ('tensorflow', 'keras', 'apache_beam') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(bundle_copy())], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_scales_of_cards_are_all_the_scales_there_are(bundle_copy: CopyBundle) -> None:
+    path = bundle_copy()
+    for scale in LABEL_SCALES.values():
+        assert complete_bundle(path, label_scale=scale).label_scale is open_bundle(path).label_scale
+    assert PESQ_WB in LABEL_SCALES.values()

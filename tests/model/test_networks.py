@@ -1,0 +1,163 @@
+"""Networks: their sizes, and that a frame's score knows nothing of the padding."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from model.features import NUM_BINS
+from model.networks import NETWORKS, ForgetBias, lc_att, quality_net
+from model.scorer import pad
+from tests.model.conftest import random_network
+
+both = pytest.mark.parametrize("name", ["quality_net", "lc_att"])
+
+
+@pytest.fixture(scope="module")
+def networks() -> dict[str, keras.Model]:
+    return {name: random_network(name) for name in NETWORKS}
+
+
+def spectrograms(*lengths: int, seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.normal(0, 1, (length, NUM_BINS)).astype(np.float32) for length in lengths]
+
+
+def run(network: keras.Model, spectrogram: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    out = network({"spectrogram": spectrogram, "mask": mask})
+    return out["frame_score"].numpy(), out["score"].numpy()
+
+
+def test_there_are_the_two_networks() -> None:
+    assert {"quality_net": quality_net, "lc_att": lc_att} == NETWORKS
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("quality_net", {"blstm": 286_400, "dense": 10_050, "frame_score": 51}),
+        ("lc_att", {"blstm": 286_400, "conv": 150_250, "attention": 16_065, "dense": 12_550, "frame_score": 51}),
+    ],
+)
+def test_the_layers_have_the_published_numbers_of_parameters(networks, name: str, sizes: dict[str, int]) -> None:
+    network = networks[name]
+    assert {layer.name: layer.count_params() for layer in network.layers if layer.count_params()} == sizes
+    assert network.count_params() == sum(sizes.values())
+
+
+@both
+def test_all_parameters_are_trained(networks, name: str) -> None:
+    network = networks[name]
+    assert sum(int(np.prod(w.shape)) for w in network.trainable_variables) == network.count_params()
+
+
+@both
+def test_the_network_carries_its_key_as_its_name(networks, name: str) -> None:
+    assert networks[name].name == name
+
+
+@both
+@pytest.mark.parametrize("length", [1, 2, 3, 40])
+def test_as_many_frame_scores_come_out_as_frames_go_in(networks, name: str, length: int) -> None:
+    frame_score, score = run(networks[name], *pad(spectrograms(length, length)))
+    assert frame_score.shape == (2, length)
+    assert score.shape == (2,)
+    assert frame_score.dtype == score.dtype == np.float32
+
+
+@both
+def test_frames_stay_as_many_when_the_length_is_unknown_at_tracing(networks, name: str) -> None:
+    network = networks[name]
+    signature = [tf.TensorSpec([None, None, NUM_BINS]), tf.TensorSpec([None, None], tf.bool)]
+    traced = tf.function(lambda x, mask: network({"spectrogram": x, "mask": mask}), input_signature=signature)
+    for lengths in [(5,), (1,), (12, 30, 7)]:
+        batch, mask = pad(spectrograms(*lengths))
+        out = traced(batch, mask)
+        expected, expected_score = run(network, batch, mask)
+        assert out["frame_score"].numpy()[mask] == pytest.approx(expected[mask], abs=1e-5)
+        assert out["score"].numpy() == pytest.approx(expected_score, abs=1e-5)
+
+
+@both
+def test_the_score_is_the_mean_of_the_real_frames_scores(networks, name: str) -> None:
+    lengths = (4, 20, 1, 13)
+    frame_score, score = run(networks[name], *pad(spectrograms(*lengths)))
+    assert score == pytest.approx([frame_score[i, :n].mean() for i, n in enumerate(lengths)], abs=1e-5)
+
+
+@both
+def test_padding_with_longer_neighbours_changes_no_frame_score(networks, name: str) -> None:
+    members = spectrograms(6, 25, 1, 17)
+    together, score = run(networks[name], *pad(members))
+    for i, member in enumerate(members):
+        alone, alone_score = run(networks[name], *pad([member]))
+        assert together[i, : len(member)] == pytest.approx(alone[0], abs=1e-5)
+        assert score[i] == pytest.approx(alone_score[0], abs=1e-5)
+
+
+@both
+def test_what_stands_in_the_padding_changes_no_frame_score(networks, name: str) -> None:
+    batch, mask = pad(spectrograms(6, 25, 1, 17))
+    garbage = np.where(mask[..., np.newaxis], batch, np.float32(50))
+    expected, score = run(networks[name], batch, mask)
+    found, found_score = run(networks[name], garbage, mask)
+    assert found[mask] == pytest.approx(expected[mask], abs=1e-5)
+    assert found_score == pytest.approx(score, abs=1e-5)
+
+
+@both
+def test_a_frames_score_hears_what_comes_before_and_after_it(networks, name: str) -> None:
+    batch, mask = pad(spectrograms(8))
+    before, _ = run(networks[name], batch, mask)
+    for changed in (0, 7):
+        other = batch.copy()
+        other[0, changed] += 1
+        after, _ = run(networks[name], other, mask)
+        assert (np.abs(after - before) > 1e-6).all()
+
+
+@both
+def test_different_recordings_get_different_scores(networks, name: str) -> None:
+    _, score = run(networks[name], *pad(spectrograms(20, 20, 20)))
+    assert len(set(score.tolist())) == 3
+
+
+@pytest.mark.parametrize(("make", "value"), [(quality_net, -3.0), (lc_att, 1.0)])
+def test_the_forget_gates_start_where_they_should_and_all_other_biases_at_0(make, value: float) -> None:
+    network = make()
+    blstm = network.get_layer("blstm")
+    for lstm in (blstm.forward_layer, blstm.backward_layer):
+        gates = lstm.get_weights()[2].reshape(4, 100)  # input, forget, cell, output
+        assert (gates[1] == value).all()
+        assert (gates[[0, 2, 3]] == 0).all()
+    others = [layer for layer in network.layers if layer.name in ("conv", "dense", "frame_score")]
+    assert len(others) >= 2
+    for layer in others:
+        assert (layer.get_weights()[1] == 0).all()
+    if make is lc_att:
+        attention = network.get_layer("attention")
+        assert not np.any(attention.hidden_bias)
+        assert not np.any(attention.energy_bias)
+
+
+def test_the_second_quarter_of_a_keras_lstm_bias_is_the_forget_gate() -> None:
+    lstm = keras.layers.LSTM(3, unit_forget_bias=True)
+    lstm.build((None, None, 2))
+    assert lstm.get_weights()[2].tolist() == ForgetBias(1.0)((12,)).numpy().tolist()
+
+
+def test_the_forget_bias_comes_back_from_its_config() -> None:
+    again = keras.initializers.deserialize(keras.initializers.serialize(ForgetBias(-3.0)))
+    assert isinstance(again, ForgetBias)
+    assert again.value == -3.0
+
+
+def test_the_same_seed_makes_the_same_network() -> None:
+    made = []
+    for seed in (1, 1, 2):
+        keras.utils.set_random_seed(seed)
+        made.append(quality_net().get_weights()[0])
+    assert np.array_equal(made[0], made[1])
+    assert not np.array_equal(made[0], made[2])

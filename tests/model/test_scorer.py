@@ -1,0 +1,170 @@
+"""Scorer: a score is a property of the spectrogram and the bundle alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.bundle import BundleError, open_bundle
+from model.features import NUM_BINS
+from model.networks import NETWORKS
+from model.scorer import Scorer, pad
+
+both = pytest.mark.parametrize("name", ["quality_net", "lc_att"])
+
+
+@pytest.fixture(scope="module")
+def scorers(random_bundles: dict[str, Path]) -> dict[str, Scorer]:
+    return {name: Scorer(path) for name, path in random_bundles.items()}
+
+
+def spectrograms(*lengths: int, seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.normal(0, 1, (length, NUM_BINS)).astype(np.float32) for length in lengths]
+
+
+def close(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
+    return len(one) == len(other) and all(
+        a.shape == b.shape and np.allclose(a, b, rtol=0, atol=1e-5) for a, b in zip(one, other, strict=True)
+    )
+
+
+@both
+def test_a_list_goes_in_and_a_list_in_the_same_order_comes_out(scorers, name: str) -> None:
+    lengths = [9, 30, 1, 14, 30]
+    found = scorers[name].score(spectrograms(*lengths))
+    assert isinstance(found, list)
+    assert [scores.shape for scores in found] == [(length,) for length in lengths]
+    assert all(scores.dtype == np.float32 for scores in found)
+
+
+@both
+def test_scores_are_those_of_the_network_whose_weights_the_bundle_holds(scorers, random_bundles, name: str) -> None:
+    network = NETWORKS[name]()
+    network.load_weights(random_bundles[name] / "model.weights.h5")
+    member = spectrograms(12)[0]
+    expected = network({"spectrogram": member[np.newaxis], "mask": np.ones((1, 12), bool)})["frame_score"].numpy()
+    assert scorers[name].score([member])[0] == pytest.approx(expected[0], abs=1e-5)
+
+
+@both
+def test_a_recording_scores_the_same_alone_and_in_a_batch(scorers, name: str) -> None:
+    members = spectrograms(9, 30, 1, 14, 61)
+    alone = [scorers[name].score([member])[0] for member in members]
+    assert close(scorers[name].score(members), alone)
+
+
+@both
+def test_a_recording_scores_the_same_in_another_order(scorers, name: str) -> None:
+    members = spectrograms(9, 30, 1, 14, 61)
+    order = [3, 0, 4, 2, 1]
+    shuffled = scorers[name].score([members[i] for i in order])
+    expected = scorers[name].score(members)
+    assert close(shuffled, [expected[i] for i in order])
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=6), st.integers(1, 80))
+@settings(deadline=None, max_examples=15)
+def test_a_neighbour_of_any_length_changes_no_score(scorers, lengths: list[int], neighbour: int) -> None:
+    members = spectrograms(*lengths)
+    (loud,) = spectrograms(neighbour, seed=1)
+    for scorer in scorers.values():
+        assert close(scorer.score([*members, 5 * loud])[:-1], scorer.score(members))
+
+
+@both
+def test_the_same_batch_scores_the_same_again(scorers, name: str) -> None:
+    members = spectrograms(9, 30)
+    assert close(scorers[name].score(members), scorers[name].score(members))
+
+
+@both
+def test_different_recordings_score_differently(scorers, name: str) -> None:
+    one, other = scorers[name].score(spectrograms(20, 20))
+    assert np.abs(one - other).max() > 1e-3
+
+
+@both
+def test_no_recordings_have_no_scores(scorers, name: str) -> None:
+    assert scorers[name].score([]) == []
+
+
+@both
+def test_a_single_frame_is_scored(scorers, name: str) -> None:
+    (scores,) = scorers[name].score(spectrograms(1))
+    assert scores.shape == (1,)
+    assert np.isfinite(scores).all()
+
+
+@both
+def test_digital_silence_is_scored_finitely(scorers, name: str) -> None:
+    (scores,) = scorers[name].score([np.full((50, NUM_BINS), np.log(1e-3), np.float32)])
+    assert np.isfinite(scores).all()
+
+
+@both
+def test_scores_keep_no_batch_alive_and_share_nothing(scorers, name: str) -> None:
+    found = scorers[name].score(spectrograms(9, 30, 30))
+    for scores in found:
+        assert scores.base is None
+        assert scores.nbytes == 4 * len(scores)
+    assert not np.shares_memory(found[1], found[2])
+    before = found[2].copy()
+    found[1][:] = 99
+    assert np.array_equal(found[2], before)
+
+
+@both
+def test_the_spectrograms_are_left_as_they_were(scorers, name: str) -> None:
+    members = spectrograms(9, 30)
+    before = [member.copy() for member in members]
+    scorers[name].score(members)
+    assert all(np.array_equal(a, b) for a, b in zip(members, before, strict=True))
+
+
+def test_read_only_and_strided_spectrograms_are_scored_as_any(scorers) -> None:
+    (member,) = spectrograms(20)
+    member.setflags(write=False)
+    strided = np.repeat(member, 2, axis=0)[::2]
+    found = scorers["quality_net"].score([member, strided])
+    assert np.allclose(found[0], found[1], atol=1e-6)
+
+
+def test_a_scorer_takes_a_bundle_a_path_or_its_string(random_bundles) -> None:
+    path = random_bundles["quality_net"]
+    members = spectrograms(8)
+    made = [Scorer(which) for which in (path, str(path), open_bundle(path))]
+    assert [scorer.bundle for scorer in made] == [open_bundle(path)] * 3
+    assert all(close(scorer.score(members), made[0].score(members)) for scorer in made[1:])
+
+
+def test_a_scorer_of_no_bundle_is_a_bundle_error(tmp_path: Path) -> None:
+    with pytest.raises(BundleError):
+        Scorer(tmp_path)
+
+
+# pad
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=6).filter(any))
+@settings(deadline=None, max_examples=30)
+def test_pad_puts_each_spectrogram_at_the_start_of_its_row_and_zeros_after(lengths: list[int]) -> None:
+    members = spectrograms(*lengths)
+    batch, mask = pad(members)
+    assert batch.shape == (len(lengths), max(lengths), NUM_BINS)
+    assert (batch.dtype, mask.dtype) == (np.float32, bool)
+    assert mask.sum(axis=1).tolist() == lengths
+    for row, real, member in zip(batch, mask, members, strict=True):
+        assert np.array_equal(row[real], member)
+        assert np.array_equal(row[: len(member)], member)
+        assert not row[~real].any()
+
+
+def test_pad_of_equal_lengths_pads_nothing() -> None:
+    batch, mask = pad(spectrograms(7, 7))
+    assert mask.all()
+    assert np.array_equal(batch, np.stack(spectrograms(7, 7)))

@@ -1,0 +1,72 @@
+"""The real command line, run as a user runs it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.cli import main
+from transforms.schemas import SCORE_TABLES
+
+
+@dataclasses.dataclass
+class Done:
+    """What a finished command printed."""
+
+    stdout: str
+    stderr: str
+
+
+def audiosieve(*arguments: object, status: int = 0) -> Done:
+    """Runs the command line in this process, where TensorFlow is loaded once, and checks its exit status."""
+    words = [str(argument) for argument in arguments]
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        found = main(words)
+    assert found == status, f"audiosieve {' '.join(words)}\n{out.getvalue()}\n{err.getvalue()}"
+    return Done(out.getvalue(), err.getvalue())
+
+
+def audiosieve_process(*arguments: object) -> Done:
+    """Runs the command in a process of its own, as a user does."""
+    command = [sys.executable, "-m", "pipelines.cli", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return Done(done.stdout, done.stderr)
+
+
+class Output:
+    """The tables of a run, as lists of rows."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def __getattr__(self, table: str) -> list[dict]:
+        if table not in SCORE_TABLES:
+            raise AttributeError(table)
+        return pq.read_table(self.root / table).to_pylist()
+
+    @property
+    def scores(self) -> dict[str, float]:
+        return {row["utterance_id"]: row["score"] for row in self.utterances}
+
+    @property
+    def frame_scores(self) -> dict[str, list[float]]:
+        found: dict[str, list[float]] = {}
+        for row in sorted(self.frames, key=lambda row: (row["utterance_id"], row["frame"])):
+            found.setdefault(row["utterance_id"], []).append(row["score"])
+        return found
+
+
+@pytest.fixture(scope="session")
+def sample_run(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Output:
+    """The sample recordings, scored once by the bundled model in one process."""
+    root = tmp_path_factory.mktemp("samples") / "out"
+    audiosieve_process("score", "--input", samples, "--output", root)
+    return Output(root)

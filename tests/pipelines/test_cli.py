@@ -1,0 +1,47 @@
+"""The command itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import version
+
+from pipelines.train import NETWORK_NAMES
+from tests.pipelines.conftest import audiosieve
+
+
+def test_help_lists_the_jobs() -> None:
+    done = audiosieve("--help")
+    assert all(job in done.stdout for job in ("score", "synthesize", "train"))
+
+
+def test_no_job_is_a_mistake() -> None:
+    audiosieve(status=2)
+    assert "there is no job 'scroe'" in audiosieve("scroe", status=2).stderr
+
+
+def test_version_is_the_packages() -> None:
+    assert audiosieve("--version").stdout == f"audiosieve {version('audiosieve')}\n"
+
+
+def test_help_loads_neither_beam_nor_tensorflow() -> None:
+    code = "import sys; from pipelines.cli import main; main(['--help']); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"tensorflow", "apache_beam", "pyarrow", "numpy"} & set(loaded)
+
+
+def test_a_reader_that_has_enough_ends_the_command_quietly() -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m pipelines.cli score --help | head -n 1",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+
+
+def test_train_offers_every_network() -> None:
+    from model.networks import NETWORKS
+
+    assert set(NETWORK_NAMES) == set(NETWORKS)

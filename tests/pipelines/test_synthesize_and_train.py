@@ -1,0 +1,208 @@
+"""`audiosieve synthesize` and `audiosieve train`, end to end: two folders become a set, and the set a bundle that scores."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from model.bundle import open_bundle
+from model.labels import pseudo_score
+from tests.pipelines.conftest import Output, audiosieve
+from transforms.schemas import CLIPS
+from transforms.sources import list_corpus
+from transforms.synthesis import materials
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def folders(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Clean speech of six speakers and four groups of noise; one file of each kind is garbage."""
+    root = tmp_path_factory.mktemp("material")
+    speech, noise = root / "speech", root / "noise"
+    for speaker in range(6):
+        (speech / f"speaker{speaker}").mkdir(parents=True)
+        name = ("clean.flac", "stereo_48k.flac", "compressed.mp3")[speaker % 3]
+        shutil.copy(samples / name, speech / f"speaker{speaker}" / name)
+    (speech / "speaker0" / "broken.wav").write_text("no audio")
+    rng = np.random.default_rng(3)
+    for group in range(4):
+        (noise / f"group{group}").mkdir(parents=True)
+        hum = np.sin(np.arange(24_000) * 2 * np.pi * 100 * (group + 1) / 16_000)
+        soundfile.write(noise / f"group{group}" / "noise.wav", 0.1 * hum + 0.1 * rng.standard_normal(24_000), 16_000)
+    soundfile.write(noise / "group0" / "silence.wav", np.zeros(16_000), 16_000)
+    return speech, noise
+
+
+def synthesize(folders: tuple[Path, Path], output: Path, *options: object) -> list[dict]:
+    """Makes a set and returns its clips, sorted."""
+    speech, noise = folders
+    defaults = ["--clips", 40, "--labels", "pseudo", "--holdout", 0.4, "--seed", 11, "--duration", "1:2"]
+    audiosieve("synthesize", "--speech", speech, "--noise", noise, "--output", output, *defaults, *options)
+    return sorted(pq.read_table(output / "clips").to_pylist(), key=lambda row: row["clip_id"])
+
+
+@pytest.fixture(scope="module")
+def clips(folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict]]:
+    """One set, made in one process."""
+    output = tmp_path_factory.mktemp("set") / "set"
+    return output, synthesize(folders, output)
+
+
+def test_the_set_has_the_clips_asked_for_and_lists_what_it_could_not_use(clips: tuple[Path, list[dict]]) -> None:
+    output, rows = clips
+    assert [row["clip_id"] for row in rows] == [f"11-{number:08d}" for number in range(40)]
+    assert pq.read_table(output / "clips").schema.equals(CLIPS)
+    rejects = {
+        row["utterance_id"]: (row["stage"], row["reason"]) for row in pq.read_table(output / "rejects").to_pylist()
+    }
+    assert rejects == {
+        "speaker0/broken.wav": ("decode", "unsupported_format"),
+        "group0/silence.wav": ("decode", "silent"),
+    }
+    (record,) = (output / "_runs").glob("*.json")
+    assert json.loads(record.read_text())["counts"] == {"asked": 40, "clips": 40, "rejects": 2}
+
+
+def test_labels_and_snrs_belong_together(clips: tuple[Path, list[dict]]) -> None:
+    for row in clips[1]:
+        assert row["pseudo"] == pytest.approx(pseudo_score(row["snr_db"]))
+        assert (row["snr_db"] is None) == (row["noise_id"] is None) == (row["noise_group"] is None)
+        assert row["pesq_wb"] is None
+
+
+def test_no_speaker_and_no_noise_group_is_in_two_splits(clips: tuple[Path, list[dict]]) -> None:
+    for column in ("speaker", "noise_group"):
+        train, val = ({row[column] for row in clips[1] if row["split"] == split} - {None} for split in ("train", "val"))
+        assert train
+        assert val
+        assert not train & val
+
+
+def test_the_clips_are_the_same_bytes_in_two_processes(
+    clips: tuple[Path, list[dict]], folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    assert synthesize(folders, tmp_path / "set", "--direct_num_workers=2") == clips[1]
+
+
+def test_another_seed_makes_other_clips(
+    clips: tuple[Path, list[dict]], folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    others = synthesize(folders, tmp_path / "set", "--seed=12", "--clips=5")
+    assert not {row["audio"] for row in others} & {row["audio"] for row in clips[1]}
+
+
+def test_a_list_of_snrs_is_kept_to(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    rows = synthesize(folders, tmp_path / "set", "--snr", "-5,20", "--clean_ratio", 0)
+    assert {row["snr_db"] for row in rows} == {-5.0, 20.0}
+
+
+def test_speech_of_too_small_a_dynamic_range_is_rejected_as_a_reference(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    noisy = tmp_path / "speech" / "speaker9"
+    noisy.mkdir(parents=True)
+    good, rate = soundfile.read(folders[0] / "speaker0" / "clean.flac")
+    soundfile.write(noisy / "hiss.flac", good + 0.02 * np.random.default_rng(0).standard_normal(len(good)), rate)
+    soundfile.write(noisy / "good.flac", good, rate)
+    rows = synthesize((tmp_path / "speech", folders[1]), tmp_path / "set", "--holdout", 0, "--clips", 5)
+    assert {row["speech_id"] for row in rows} == {"speaker9/good.flac"}
+    rejects = pq.read_table(tmp_path / "set" / "rejects").to_pylist()
+    assert ("reference", "not_clean") in {(row["stage"], row["reason"]) for row in rejects}
+
+
+def test_pesq_labels_are_true_and_its_failures_are_rejects(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    pytest.importorskip("pesq")
+    rows = synthesize(folders, tmp_path / "set", "--labels", "pesq-wb,pesq-nb", "--clips", 12, "--snr", "0:30")
+    assert all(1.0 <= row["pesq_wb"] <= 4.65 for row in rows)
+    assert all(row["pesq_wb"] > 4.6 for row in rows if row["snr_db"] is None)
+    assert all(1.0 <= row["pesq_nb"] <= 4.56 for row in rows)
+    rejects = [row for row in pq.read_table(tmp_path / "set" / "rejects").to_pylist() if row["stage"] == "label"]
+    assert len(rows) + len(rejects) == 12
+
+
+def test_a_set_is_not_written_over(clips: tuple[Path, list[dict]], folders: tuple[Path, Path]) -> None:
+    done = audiosieve(
+        "synthesize", "--speech", folders[0], "--noise", folders[1], "--output", clips[0], "--clips", 1,
+        "--labels", "pseudo", status=2,
+    )  # fmt: skip
+    assert "a set is there already" in done.stderr
+
+
+MISTAKES = [
+    (["--snr", "loud"], "neither a number nor LOW:HIGH"),
+    (["--snr", "20:10"], "wrong way round"),
+    (["--labels", "mos"], "there is no label 'mos'"),
+    (["--clips", "0"], "at least 1"),
+    (["--clean_ratio", "2"], "within 0 and 1"),
+    (["--peak_dbfs", "-3:3"], "over 0 dBFS"),
+    (["--where", "split=train"], "has no column 'split'"),
+    (["--where", "split"], "is not COLUMN=VALUE"),
+    (["--noise", "nowhere"], "there is no such file or directory"),
+]
+
+
+@pytest.mark.parametrize(("options", "sentence"), MISTAKES, ids=lambda value: str(value)[:30])
+def test_a_mistake_ends_with_one_sentence(
+    options: list[str], sentence: str, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    done = audiosieve(
+        "synthesize", "--speech", folders[0], "--noise", folders[1], "--output", tmp_path / "set", "--clips", 1,
+        "--labels", "pseudo", *options, status=2,
+    )  # fmt: skip
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "set" / "clips").exists()
+
+
+def test_a_manifest_gives_speakers_groups_and_splits(tmp_path: Path, folders: tuple[Path, Path]) -> None:
+    manifest = tmp_path / "manifest.csv"
+    path = folders[0] / "speaker0" / "clean.flac"
+    manifest.write_text(f"path,kind,split,speaker,group\n{path},speech,val,anna,x\n{path}2,noise,train,,rain\n")
+    first, second = list_corpus(str(manifest))
+    (speech,), (noise,) = materials([first], "speech", None), materials([second], "noise", None)
+    assert (speech.group, speech.split) == ("anna", "val")
+    assert (noise.group, noise.split) == ("rain", "train")
+
+
+@pytest.mark.parametrize("network", ["quality_net", "lc_att"])
+def test_a_set_becomes_a_bundle_that_scores(
+    network: str, clips: tuple[Path, list[dict]], samples: Path, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "mine"
+    common = ["--data", clips[0], "--output", bundle, "--label", "pseudo", "--network", network, "--batch_size", 8]
+    audiosieve("train", *common, "--epochs", 1)
+    done = audiosieve("train", *common, "--epochs", 2, "--resume")
+    assert f"use it as --model {bundle}" in done.stdout
+    assert "epoch 2 of 2" in done.stderr
+    assert "epoch 1 of" not in done.stderr
+    card = open_bundle(bundle)
+    assert (card.name, card.network, card.label_scale.name) == ("mine", network, "pseudo")
+    assert [epoch["epoch"] for epoch in card.training["history"]] == [1, 2]
+    audiosieve("score", "--input", samples, "--model", bundle, "--output", tmp_path / "out")
+    out = Output(tmp_path / "out")
+    assert {row["model_id"] for row in out.utterances} == {card.model_id}
+    assert len(out.utterances) == 8
+
+
+def test_training_mistakes_end_with_one_sentence(clips: tuple[Path, list[dict]], tmp_path: Path) -> None:
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "thesis.txt").write_text("keep me")
+    for options, sentence in (
+        (["--data", tmp_path, "--output", tmp_path / "b"], "no finished training set"),
+        (["--data", clips[0], "--output", full], "is not empty"),
+        (["--data", clips[0], "--output", tmp_path / "b", "--label", "pesq-wb"], "no 'train' clip with the label"),
+        (["--data", clips[0], "--output", tmp_path / "c", "--network", "resnet"], "invalid choice"),
+        (["--data", clips[0], "--output", tmp_path / "c", "--epoch", "3"], "--epoch"),
+        (["--data", clips[0], "--output", tmp_path / "c", "--resume"], "nothing to go on from"),
+    ):
+        done = audiosieve("train", *options, status=2)
+        assert sentence in done.stderr
+        assert done.stderr.count("\n") == 1

@@ -1,0 +1,258 @@
+"""Each signal fact against signals whose fact is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from transforms.facts import (
+    FLOOR_DB,
+    FULL_SCALE,
+    FactsMeter,
+    decibels,
+    dynamic_range_db,
+    frame_levels_db,
+    silence_ratio,
+    snr_estimate_db,
+)
+from transforms.records import SignalFacts
+
+RATE = 16_000
+
+
+def tone(seconds: float, rate: int = RATE, amplitude: float = 0.5, hertz: float = 437.0) -> np.ndarray:
+    return (amplitude * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+def noise(n: int, rms: float = 0.1, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, rms, n).astype(np.float32)
+
+
+def low_passed_noise(n: int, rate: int, hertz: float) -> np.ndarray:
+    spectrum = np.fft.rfft(noise(n))
+    spectrum[np.fft.rfftfreq(n, 1 / rate) > hertz] = 0
+    return np.fft.irfft(spectrum, n).astype(np.float32)
+
+
+def facts(*blocks: np.ndarray, rate: int = RATE) -> SignalFacts:
+    meter = FactsMeter(rate)
+    for block in blocks:
+        meter.add(block if block.ndim == 2 else block[:, None])
+    return meter.facts(noise(RATE))
+
+
+class TestLevels:
+    @pytest.mark.parametrize("amplitude", [1.0, 0.5, 0.1, 0.001])
+    def test_a_sines_rms_lies_3_db_under_its_peak(self, amplitude):
+        found = facts(tone(1.0, amplitude=amplitude))
+        assert found.peak_dbfs == pytest.approx(20 * np.log10(amplitude), abs=0.01)
+        assert found.rms_dbfs == pytest.approx(20 * np.log10(amplitude) - 3.01, abs=0.01)
+
+    @pytest.mark.parametrize("sign", [1, -1])
+    def test_the_peak_is_that_of_any_channel_and_either_sign(self, sign):
+        block = np.zeros((1_000, 3), np.float32)
+        block[500, 2] = sign * 0.25
+        assert facts(block).peak_dbfs == pytest.approx(-12.04, abs=0.01)
+
+    def test_the_rms_is_over_all_channels(self):
+        left = tone(1.0, amplitude=1.0)
+        found = facts(np.stack([left, np.zeros_like(left)], axis=1))
+        assert found.rms_dbfs == pytest.approx(-6.02, abs=0.01)
+
+    def test_digital_silence_is_at_the_floor_and_has_no_bandwidth(self):
+        found = facts(np.zeros(1_000, np.float32))
+        assert (found.peak_dbfs, found.rms_dbfs, found.bandwidth_hz) == (FLOOR_DB, FLOOR_DB, 0.0)
+        assert (found.clipped_ratio, found.dc_offset) == (0.0, 0.0)
+
+    @pytest.mark.parametrize("offset", [0.05, -0.2, 0.0])
+    def test_the_dc_offset_is_the_mean(self, offset):
+        assert facts(tone(1.0, hertz=440) + np.float32(offset)).dc_offset == pytest.approx(offset, abs=1e-4)
+
+    def test_opposite_offsets_of_two_channels_cancel(self):
+        block = np.repeat(np.float32([[0.1, -0.1]]), 1_000, axis=0)
+        assert facts(block).dc_offset == pytest.approx(0.0, abs=1e-7)
+
+    @pytest.mark.parametrize(("ratio", "db"), [(1.0, 0.0), (100.0, 20.0), (1e-30, FLOOR_DB), (0.0, FLOOR_DB)])
+    def test_decibels_have_a_floor(self, ratio, db):
+        assert decibels(ratio) == pytest.approx(db)
+
+    def test_the_levels_of_frames(self):
+        levels = frame_levels_db(np.concatenate([np.full(1_024, 0.1), np.zeros(1_024)]))
+        assert levels[0] == pytest.approx(-20.0)
+        assert levels[-1] == FLOOR_DB
+        assert len(levels) == 7
+
+
+class TestClipping:
+    @pytest.mark.parametrize("gain", [1.1, 2.0, 10.0])
+    def test_at_full_scale_every_clipped_sample_counts(self, gain):
+        clipped = np.clip(tone(1.0, amplitude=gain), -1, 1)
+        assert facts(clipped).clipped_ratio == pytest.approx(np.mean(np.abs(clipped) >= 1))
+
+    def test_the_largest_value_of_16_bits_is_full_scale_and_the_next_is_not(self):
+        block = np.zeros(1_000, np.float32)
+        block[[10, 20, 30]] = [32_767 / 32_768, -1.0, 32_766 / 32_768]
+        assert facts(block).clipped_ratio == pytest.approx(2 / 1_000)
+        assert FULL_SCALE == 32_767 / 32_768
+
+    @pytest.mark.parametrize("scale", [0.5, 0.1, 0.01])
+    def test_a_plateau_is_found_after_the_level_was_turned_down(self, scale):
+        clipped = np.clip(tone(1.0, amplitude=2.0, hertz=100), -1, 1)
+        ratio = np.mean(np.abs(clipped) >= 1)
+        assert facts(clipped * np.float32(scale)).clipped_ratio == pytest.approx(ratio)
+
+    def test_a_plateau_on_one_side_only(self):
+        clipped = np.minimum(tone(1.0, amplitude=0.8, hertz=100), np.float32(0.4))
+        assert facts(clipped).clipped_ratio == pytest.approx(np.mean(clipped == np.float32(0.4)))
+
+    def test_a_plateau_in_one_channel_counts_among_the_samples_of_all(self):
+        clipped = np.clip(tone(1.0, amplitude=2.0, hertz=100), -0.5, 0.5)
+        found = facts(np.stack([tone(1.0, amplitude=0.3), clipped], axis=1))
+        assert found.clipped_ratio == pytest.approx(np.mean(np.abs(clipped) == 0.5) / 2)
+
+    def test_a_run_over_two_channels_of_one_moment_is_no_plateau(self):
+        block = np.zeros((1_000, 3), np.float32)
+        block[500] = 0.5
+        assert facts(block).clipped_ratio == 0.0
+
+    @pytest.mark.parametrize(("run", "counted"), [(1, 0), (2, 0), (3, 3), (7, 7)])
+    def test_a_plateau_has_at_least_3_samples(self, run, counted):
+        block = noise(1_000, rms=0.01)
+        block[500 : 500 + run] = 0.5
+        assert facts(block).clipped_ratio == pytest.approx(counted / 1_000)
+
+    @pytest.mark.parametrize("place", [0, 997])
+    def test_a_plateau_at_either_end_of_the_recording_counts(self, place):
+        block = noise(1_000, rms=0.01)
+        block[place : place + 3] = 0.5
+        assert facts(block).clipped_ratio == pytest.approx(3 / 1_000)
+
+    def test_a_plateau_under_the_extreme_does_not_count(self):
+        block = noise(1_000, rms=0.01)
+        block[100:150] = 0.3
+        block[500] = 0.5
+        assert facts(block).clipped_ratio == 0.0
+
+    def test_a_later_block_with_a_higher_peak_makes_the_earlier_plateau_void(self):
+        low, high = noise(1_000, rms=0.01), noise(1_000, rms=0.01, seed=1)
+        low[500:600], high[500:504] = 0.3, 0.5
+        assert facts(low, high).clipped_ratio == pytest.approx(4 / 2_000)
+        assert facts(high, low).clipped_ratio == pytest.approx(4 / 2_000)
+
+    def test_plateaus_at_the_same_height_in_several_blocks_add_up(self):
+        block = noise(1_000, rms=0.01)
+        block[500:505] = 0.5
+        assert facts(block, block, block).clipped_ratio == pytest.approx(5 / 1_000)
+
+    def test_clean_tones_and_noise_are_not_clipped(self):
+        assert facts(tone(1.0, amplitude=0.9)).clipped_ratio == 0.0
+        assert facts(noise(RATE)).clipped_ratio == 0.0
+
+
+class TestSilence:
+    def test_of_a_tone_that_is_silent_half_the_time(self):
+        assert silence_ratio(np.concatenate([tone(1.0), np.zeros(RATE, np.float32)])) == pytest.approx(0.5, abs=0.02)
+
+    @pytest.mark.parametrize(("below_db", "expected"), [(30, 0.0), (36, 0.0), (44, 0.25), (60, 0.25)])
+    def test_silence_is_what_lies_40_db_under_the_speech(self, below_db, expected):
+        pause = noise(RATE, rms=0.5 / np.sqrt(2) * 10 ** (-below_db / 20))
+        assert silence_ratio(np.concatenate([tone(3.0), pause])) == pytest.approx(expected, abs=0.02)
+
+    def test_a_gain_does_not_change_it(self):
+        samples = np.concatenate([tone(1.0), noise(RATE, rms=1e-4)])
+        assert silence_ratio(samples) == silence_ratio(samples * np.float32(0.01))
+
+    def test_a_steady_tone_has_none(self):
+        assert silence_ratio(tone(1.0)) == 0.0
+
+
+class TestBandwidth:
+    @pytest.mark.parametrize("rate", [16_000, 44_100, 48_000])
+    @pytest.mark.parametrize("hertz", [1_000, 3_400, 7_000])
+    def test_of_low_passed_noise(self, rate, hertz):
+        found = facts(low_passed_noise(2 * rate, rate, hertz), rate=rate)
+        assert found.bandwidth_hz == pytest.approx(hertz, abs=200)
+
+    @pytest.mark.parametrize("rate", [8_000, 16_000, 44_100, 48_000])
+    def test_of_white_noise_is_half_the_rate(self, rate):
+        assert facts(noise(rate), rate=rate).bandwidth_hz == pytest.approx(rate / 2, rel=0.005)
+
+    def test_telephone_speech_that_was_upsampled_to_48_khz_keeps_its_band(self):
+        assert facts(low_passed_noise(96_000, 48_000, 3_400), rate=48_000).bandwidth_hz < 4_000
+
+    @pytest.mark.parametrize(("under_db", "seen"), [(50, True), (75, False)])
+    def test_what_lies_60_db_under_the_strongest_is_not_counted(self, under_db, seen):
+        samples = tone(2.0, hertz=1_000) + tone(2.0, hertz=6_000, amplitude=0.5 * 10 ** (-under_db / 20))
+        assert (facts(samples).bandwidth_hz > 5_900) == seen
+
+    def test_a_block_shorter_than_a_window_still_has_one(self):
+        assert facts(noise(100)).bandwidth_hz > 7_000
+
+
+class TestSnrEstimate:
+    @pytest.mark.parametrize("snr_db", [5, 10, 20, 30, 45])
+    def test_of_a_gated_tone_in_noise(self, snr_db):
+        gate = np.repeat([1, 0, 1, 1, 0, 1], RATE // 2).astype(np.float32)
+        samples = tone(3.0) * gate + noise(3 * RATE, rms=0.5 / np.sqrt(2) * 10 ** (-snr_db / 20))
+        assert snr_estimate_db(samples) == pytest.approx(snr_db, abs=2.5)
+
+    def test_a_gain_does_not_change_it(self):
+        samples = np.concatenate([tone(1.0), np.zeros(RATE, np.float32)]) + noise(2 * RATE, rms=0.01)
+        assert snr_estimate_db(samples * np.float32(0.1)) == pytest.approx(snr_estimate_db(samples), abs=1e-3)
+
+    def test_with_digital_silence_there_is_none(self):
+        assert snr_estimate_db(np.concatenate([tone(1.0), np.zeros(RATE // 4, np.float32)])) is None
+
+    def test_a_little_digital_silence_does_not_matter(self):
+        samples = np.concatenate([tone(1.0), np.zeros(RATE, np.float32)]) + noise(2 * RATE, rms=0.01)
+        samples[-800:] = 0
+        assert snr_estimate_db(samples) == pytest.approx(30.97, abs=1.5)
+
+    def test_steady_noise_has_a_low_one_and_it_stays_in_its_range(self):
+        assert -20 <= snr_estimate_db(noise(2 * RATE)) < 0
+
+    def test_less_than_a_frame_has_none(self):
+        assert snr_estimate_db(noise(100)) is None
+
+
+class TestDynamicRange:
+    @pytest.mark.parametrize("db", [10, 38, 60])
+    def test_it_is_the_distance_of_the_pauses_from_the_speech(self, db):
+        loud = noise(2 * RATE)
+        assert dynamic_range_db(np.concatenate([loud, loud * 10 ** (-db / 20)])) == pytest.approx(db, abs=1.0)
+
+    def test_steady_noise_has_almost_none(self):
+        assert dynamic_range_db(noise(2 * RATE)) < 2
+
+    def test_digital_silence_counts_as_the_floor(self):
+        samples = np.concatenate([np.full(RATE, 0.1), np.zeros(RATE)])
+        assert dynamic_range_db(samples) == pytest.approx(-20 - FLOOR_DB, abs=0.1)
+
+
+@given(
+    samples=arrays(np.float32, st.tuples(st.integers(1, 400), st.integers(1, 3)), elements=st.floats(-1, 1, width=32)),
+    cuts=st.lists(st.integers(0, 400), max_size=6),
+)
+def test_cutting_into_blocks_changes_no_level_and_no_count_at_full_scale(samples, cuts):
+    # A sample at either end of the scale, where no lower plateau counts.
+    samples[0, 0], samples[-1, -1] = (1.0, 1.0) if samples.size == 1 else (1.0, -1.0)
+    whole = facts(samples)
+    parts = facts(*np.split(samples, sorted(cuts)))
+    assert parts.peak_dbfs == whole.peak_dbfs
+    assert parts.rms_dbfs == pytest.approx(whole.rms_dbfs, abs=1e-6)
+    assert parts.dc_offset == pytest.approx(whole.dc_offset, abs=1e-7)
+    if samples.size > 1:
+        at_full_scale = int(np.count_nonzero(np.abs(samples) >= FULL_SCALE))
+        assert parts.clipped_ratio == whole.clipped_ratio == at_full_scale / samples.size
+
+
+@given(samples=arrays(np.float32, st.integers(1, 2_000), elements=st.floats(-4, 4, width=32)))
+def test_every_fact_is_a_finite_number_in_its_range(samples):
+    found = facts(samples)
+    assert FLOOR_DB <= found.rms_dbfs <= found.peak_dbfs + 1e-6
+    assert 0 <= found.clipped_ratio <= 1
+    assert abs(found.dc_offset) <= 4
+    assert 0 <= found.bandwidth_hz <= RATE / 2

@@ -1,0 +1,341 @@
+"""What an output folder holds is what its records say: runs become visible in one step, and nothing else counts."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from transforms.ledger import Ledger, OutputError, count_rows
+
+TABLES = ("utterances", "frames", "rejects")
+RUN1, RUN2, RUN3 = "20260101T000000Z-aaaaaa", "20260102T000000Z-bbbbbb", "20260103T000000Z-cccccc"
+SCHEMA = pa.schema([("utterance_id", pa.string()), ("value", pa.int64())], metadata={"model": "m@1"})
+
+
+@pytest.fixture
+def ledger(tmp_path) -> Ledger:
+    return Ledger(str(tmp_path / "out"), TABLES)
+
+
+def write(ledger: Ledger, table: str, run_id: str, *groups: dict[str, int] | str, shard: int = 0) -> str:
+    """Writes a file of one row group for each mapping of ids to values, as a pipeline does; returns its name."""
+    path = Path(f"{ledger.prefix(table, run_id)}-{shard:05d}-of-00002.parquet")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with pq.ParquetWriter(path, SCHEMA) as writer:
+        for group in groups:
+            rows = [{"utterance_id": name, "value": value} for name, value in group.items()]
+            writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
+    return f"{table}/{path.name}"
+
+
+def held(ledger: Ledger, table: str) -> dict[str, int]:
+    """The committed rows of a table."""
+    found: dict[str, int] = {}
+    for batch in ledger.rows(table, ["utterance_id", "value"]):
+        for row in batch.to_pylist():
+            assert row["utterance_id"] not in found
+            found[row["utterance_id"]] = row["value"]
+    return found
+
+
+def on_disk(ledger: Ledger) -> set[str]:
+    root = Path(ledger.root)
+    return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+
+
+class TestCommit:
+    def test_nothing_is_visible_before_and_all_of_it_after(self, ledger):
+        written = {write(ledger, "utterances", RUN1, {"a": 1}), write(ledger, "frames", RUN1, {"a": 1}, {"b": 2})}
+        assert ledger.records() == []
+        assert [ledger.committed(table) for table in TABLES] == [[], [], []]
+        assert held(ledger, "frames") == {}
+        ledger.commit(RUN1, {})
+        assert held(ledger, "utterances") == {"a": 1}
+        assert held(ledger, "frames") == {"a": 1, "b": 2}
+        assert on_disk(ledger) == written | {f"_runs/{RUN1}.json"}
+
+    def test_the_record_says_what_it_was_told_and_names_its_files(self, ledger):
+        names = [write(ledger, "utterances", RUN1, {"a": 1}), write(ledger, "frames", RUN1, {"a": 1})]
+        returned = ledger.commit(RUN1, {"counts": {"scored": 1}, "model_id": "m@1"})
+        stored = json.loads(Path(ledger.root, "_runs", f"{RUN1}.json").read_text())
+        assert ledger.records() == [stored] == [returned]
+        assert stored == {
+            "run_id": RUN1,
+            "counts": {"scored": 1},
+            "model_id": "m@1",
+            "files": sorted(names),
+            "replaces": [],
+        }
+
+    def test_runs_add_up_and_records_come_oldest_first(self, ledger):
+        for run_id, name in ((RUN2, "b"), (RUN1, "a"), (RUN3, "c")):
+            write(ledger, "utterances", run_id, {name: 1})
+            ledger.commit(run_id, {})
+        assert held(ledger, "utterances") == {"a": 1, "b": 1, "c": 1}
+        assert [record["run_id"] for record in ledger.records()] == [RUN1, RUN2, RUN3]
+
+    def test_a_run_commits_only_its_own_files(self, ledger):
+        mine = write(ledger, "utterances", RUN1, {"a": 1})
+        write(ledger, "utterances", RUN2, {"b": 1})
+        assert ledger.written(RUN1) == [mine]
+        assert ledger.commit(RUN1, {})["files"] == [mine]
+        assert held(ledger, "utterances") == {"a": 1}
+
+    def test_a_run_without_files_can_be_committed(self, ledger):
+        ledger.check_writable()
+        assert ledger.commit(RUN1, {})["files"] == []
+
+    def test_rows_can_be_read_from_named_files_before_the_commit(self, ledger):
+        name = write(ledger, "utterances", RUN1, {"a": 1}, {"b": 2})
+        batches = list(ledger.rows("utterances", ["value"], [name]))
+        assert [value for batch in batches for value in batch["value"].to_pylist()] == [1, 2]
+        assert batches[0].schema.names == ["value"]
+
+    def test_rows_of_a_table_are_counted_from_the_footers(self, ledger):
+        files = [write(ledger, "frames", RUN1, {"a": 1, "b": 2}, {"c": 3}), write(ledger, "utterances", RUN1, {"a": 1})]
+        files.append(write(ledger, "frames", RUN1, {"d": 1}, shard=1))
+        assert [count_rows(ledger, table, files) for table in TABLES] == [1, 4, 0]
+
+
+class TestDebris:
+    def test_files_of_a_run_that_did_not_end_are_removed(self, ledger):
+        kept = write(ledger, "utterances", RUN1, {"a": 1})
+        ledger.commit(RUN1, {})
+        lost = {write(ledger, table, RUN2, {"a": 2}) for table in TABLES}
+        removed = ledger.remove_debris()
+        assert {path[-len(name) :] for path, name in zip(sorted(removed), sorted(lost), strict=True)} == lost
+        assert on_disk(ledger) == {kept, f"_runs/{RUN1}.json"}
+        assert held(ledger, "utterances") == {"a": 1}
+
+    @pytest.mark.parametrize("ending", ["", "-0a1b2c3d4e5f", "-00000-of-00001.parquet"])
+    def test_beams_temporary_folders_are_removed_whole(self, ledger, ending):
+        folder = Path(ledger.root, "frames", f"beam-temp-{RUN1}{ending}")
+        (folder / "deep").mkdir(parents=True)
+        (folder / "part-1.parquet").write_bytes(b"x")
+        (folder / "deep" / "part-2").write_bytes(b"x")
+        ledger.remove_debris()
+        assert not folder.exists()
+        assert folder.parent.exists()
+
+    def test_files_of_others_are_not_touched(self, ledger):
+        foreign = {
+            "utterances/mine.parquet",
+            "utterances/notes.txt",
+            f"frames/{RUN1}.txt",
+            "frames/beam-temp-something/x",
+            f"elsewhere/{RUN1}-00000-of-00001.parquet",
+            f"{RUN1}-00000-of-00001.parquet",
+            "_runs/readme.md",
+        }
+        for name in foreign:
+            path = Path(ledger.root, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"x")
+        assert ledger.remove_debris() == []
+        assert on_disk(ledger) == foreign
+
+    def test_nothing_committed_is_ever_debris(self, ledger):
+        for run_id in (RUN1, RUN2):
+            for table in TABLES:
+                write(ledger, table, run_id, {run_id: 1})
+            ledger.commit(run_id, {})
+        before = on_disk(ledger)
+        assert ledger.remove_debris() == []
+        assert on_disk(ledger) == before
+
+    def test_a_folder_that_is_not_there_has_none(self, ledger):
+        assert ledger.remove_debris() == []
+        assert ledger.records() == []
+
+    def test_a_record_that_was_never_finished_commits_nothing(self, ledger):
+        name = write(ledger, "utterances", RUN1, {"a": 1})
+        Path(ledger.root, "_runs").mkdir()
+        Path(ledger.root, "_runs", f"{RUN1}.draft").write_text('{"run_id": "' + RUN1)
+        assert ledger.records() == []
+        ledger.remove_debris()
+        assert name not in on_disk(ledger)
+
+
+class TestRewriteWithout:
+    def fill(self, ledger: Ledger) -> dict[str, str]:
+        """Run 1 with utterances a to d; frames in two row groups and two files."""
+        names = {
+            "u0": write(ledger, "utterances", RUN1, {"a": 1, "b": 1}),
+            "u1": write(ledger, "utterances", RUN1, {"c": 1, "d": 1}, shard=1),
+            "f0": write(ledger, "frames", RUN1, {"a": 1, "b": 1}, {"c": 1}),
+            "r0": write(ledger, "rejects", RUN1, {"x": 1}),
+        }
+        ledger.commit(RUN1, {})
+        return names
+
+    def test_it_drops_just_the_rows_of_the_ids_from_all_tables(self, ledger):
+        names = self.fill(ledger)
+        write(ledger, "utterances", RUN2, {"b": 2, "c": 2})
+        write(ledger, "frames", RUN2, {"b": 2, "c": 2})
+        replaced = ledger.rewrite_without(RUN2, {"b", "c"})
+        assert set(replaced) == {names["u0"], names["u1"], names["f0"]}
+        ledger.commit(RUN2, {}, replaced)
+        assert held(ledger, "utterances") == {"a": 1, "b": 2, "c": 2, "d": 1}
+        assert held(ledger, "frames") == {"a": 1, "b": 2, "c": 2}
+        assert held(ledger, "rejects") == {"x": 1}
+
+    def test_before_the_commit_the_old_rows_still_count(self, ledger):
+        self.fill(ledger)
+        before = on_disk(ledger)
+        ledger.rewrite_without(RUN2, {"b"})
+        assert held(ledger, "utterances") == {"a": 1, "b": 1, "c": 1, "d": 1}
+        assert before <= on_disk(ledger)
+        ledger.remove_debris()
+        assert on_disk(ledger) == before
+
+    def test_the_commit_removes_the_replaced_files_and_no_other(self, ledger):
+        names = self.fill(ledger)
+        ledger.commit(RUN2, {}, ledger.rewrite_without(RUN2, {"b"}))
+        left = on_disk(ledger)
+        assert {names["u0"], names["f0"]}.isdisjoint(left)
+        assert {names["u1"], names["r0"]} <= left
+
+    def test_files_that_hold_none_of_the_ids_are_not_copied(self, ledger):
+        names = self.fill(ledger)
+        assert ledger.rewrite_without(RUN2, {"x"}) == [names["r0"]]
+
+    @pytest.mark.parametrize("ids", [set(), {"unknown"}])
+    def test_ids_without_rows_change_nothing(self, ledger, ids):
+        self.fill(ledger)
+        before = on_disk(ledger)
+        assert ledger.rewrite_without(RUN2, ids) == []
+        assert on_disk(ledger) == before
+
+    def test_a_copy_is_zstd_with_the_schema_and_row_groups_of_the_original(self, ledger):
+        self.fill(ledger)
+        ledger.rewrite_without(RUN2, {"a"})
+        (copy,) = Path(ledger.root, "frames").glob(f"{RUN2}*")
+        file = pq.ParquetFile(copy)
+        assert file.schema_arrow.equals(SCHEMA, check_metadata=True)
+        assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [1, 1]
+        assert file.metadata.row_group(0).column(0).compression == "ZSTD"
+
+    def test_a_file_that_loses_all_its_rows_is_gone(self, ledger):
+        self.fill(ledger)
+        ledger.commit(RUN2, {}, ledger.rewrite_without(RUN2, {"x"}))
+        assert held(ledger, "rejects") == {}
+        ledger.rewrite_without(RUN3, {"x"})
+        assert ledger.written(RUN3) == []
+
+    def test_it_can_be_done_again_and_again(self, ledger):
+        self.fill(ledger)
+        for run_id, value in ((RUN2, 2), (RUN3, 3)):
+            write(ledger, "utterances", run_id, {"a": value})
+            ledger.commit(run_id, {}, ledger.rewrite_without(run_id, {"a"}))
+        assert held(ledger, "utterances") == {"a": 3, "b": 1, "c": 1, "d": 1}
+
+    def test_a_crash_between_the_commit_and_the_removal_is_cleaned_the_next_time(self, ledger):
+        names = self.fill(ledger)
+        old = Path(ledger.root, names["u0"])
+        content = old.read_bytes()
+        write(ledger, "utterances", RUN2, {"b": 2})
+        ledger.commit(RUN2, {}, ledger.rewrite_without(RUN2, {"b"}))
+        old.write_bytes(content)
+        assert held(ledger, "utterances") == {"a": 1, "b": 2, "c": 1, "d": 1}
+        ledger.remove_debris()
+        assert not old.exists()
+        assert held(ledger, "utterances") == {"a": 1, "b": 2, "c": 1, "d": 1}
+
+
+@pytest.mark.parametrize("root", ["out", "out/", "./out", "out//", "sub/../out", "two words/ü", "{}/out", "{}/out/"])
+def test_the_spelling_of_the_root_changes_nothing(tmp_path, monkeypatch, root):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    ledger = Ledger(root.format(tmp_path), TABLES)
+    ledger.check_writable()
+    first = write(ledger, "utterances", RUN1, {"a": 1, "b": 1})
+    ledger.commit(RUN1, {})
+    debris = write(ledger, "utterances", RUN2, {"b": 2})
+    ledger.remove_debris()
+    assert on_disk(ledger) == {first, f"_runs/{RUN1}.json"}
+    second = write(ledger, "utterances", RUN3, {"b": 3})
+    assert ledger.commit(RUN3, {}, ledger.rewrite_without(RUN3, {"b"}))["replaces"] == [first]
+    assert held(ledger, "utterances") == {"a": 1, "b": 3}
+    assert {first, debris}.isdisjoint(on_disk(ledger))
+    assert second in on_disk(ledger)
+
+
+def test_a_folder_can_be_moved_and_still_holds_what_it_held(ledger, tmp_path):
+    write(ledger, "utterances", RUN1, {"a": 1})
+    ledger.commit(RUN1, {})
+    Path(ledger.root).rename(tmp_path / "moved")
+    moved = Ledger(str(tmp_path / "moved"), TABLES)
+    assert held(moved, "utterances") == {"a": 1}
+    assert moved.remove_debris() == []
+
+
+class TestOutputError:
+    def test_a_folder_below_a_file_cannot_be_written(self, tmp_path):
+        (tmp_path / "file").write_text("x")
+        root = str(tmp_path / "file" / "out")
+        with pytest.raises(OutputError, match="cannot write there") as caught:
+            Ledger(root, TABLES).check_writable()
+        assert str(caught.value).startswith(f"{root}: ")
+
+    def test_a_folder_that_can_be_written_is_made_and_left_empty(self, ledger):
+        ledger.check_writable()
+        assert Path(ledger.root).is_dir()
+        assert on_disk(ledger) == set()
+
+    @pytest.mark.parametrize("content", [b"", b"not JSON", b'{"run_id": ', b"\x80\x81\x82\xff"])
+    def test_a_record_that_is_no_json_is_named(self, ledger, content):
+        ledger.check_writable()
+        Path(ledger.root, "_runs", f"{RUN1}.json").write_bytes(content)
+        for read in (ledger.records, ledger.remove_debris, lambda: ledger.committed("frames")):
+            with pytest.raises(OutputError, match=rf"{RUN1}\.json: the run's record cannot be read"):
+                read()
+
+    @pytest.mark.parametrize("content", ["{}", "[]", '"text"'])
+    def test_a_record_of_something_else_is_named(self, ledger, content):
+        ledger.check_writable()
+        Path(ledger.root, "_runs", "epochs.json").write_text(content)
+        with pytest.raises(OutputError, match=r"epochs\.json"):
+            ledger.committed("frames")
+
+    def test_it_is_one_sentence(self, ledger):
+        ledger.check_writable()
+        Path(ledger.root, "_runs", f"{RUN1}.json").write_text("not JSON")
+        with pytest.raises(OutputError) as caught:
+            ledger.records()
+        assert "\n" not in str(caught.value)
+
+
+class TestRunId:
+    def test_it_is_a_time_and_something_random(self):
+        found = {Ledger.new_run_id() for _ in range(20)}
+        assert len(found) == 20
+        assert all(re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{6}", run_id) for run_id in found)
+
+    def test_names_sort_by_time(self, monkeypatch):
+        from datetime import UTC, datetime, timedelta
+
+        from transforms import ledger as module
+
+        class Clock(datetime):
+            moment = datetime(2026, 9, 30, 23, 59, 58, tzinfo=UTC)
+
+            @classmethod
+            def now(cls, tz=None):
+                cls.moment += timedelta(seconds=1)
+                return cls.moment.astimezone(tz)
+
+        monkeypatch.setattr(module, "datetime", Clock)
+        ids = [Ledger.new_run_id() for _ in range(5)]
+        assert ids == sorted(ids)
+        assert ids[0].startswith("20260930T235959Z-")
+        assert ids[1].startswith("20261001T000000Z-")
+
+    def test_its_files_are_recognised_as_ours(self, tmp_path):
+        ledger = Ledger(str(tmp_path), TABLES)
+        write(ledger, "frames", Ledger.new_run_id(), {"a": 1})
+        assert len(ledger.remove_debris()) == 1

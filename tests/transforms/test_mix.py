@@ -1,0 +1,106 @@
+"""Mixtures have the SNR and the peak that were asked for, and are what a 16-bit file can hold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transforms.mix import MixError, fit_length, mix, power
+
+STEP = 1 / 32_768
+snrs = st.floats(-10, 40)
+peaks = st.floats(-18, 0)
+seeds = st.integers(0, 1_000)
+
+
+def speech_and_noise(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    time = np.arange(8_000) / 16_000
+    speech = np.sin(2 * np.pi * 200 * time) * np.abs(np.sin(2 * np.pi * 3 * time)) * rng.uniform(0.01, 1)
+    noise = rng.normal(0, rng.uniform(0.001, 0.5), len(time)) + rng.uniform(-0.01, 0.01)
+    return speech.astype(np.float32), noise.astype(np.float32)
+
+
+@given(seed=seeds, snr_db=snrs, peak_dbfs=peaks)
+def test_the_measured_snr_is_the_one_asked_for(seed, snr_db, peak_dbfs):
+    mixture = mix(*speech_and_noise(seed), snr_db, peak_dbfs)
+    noise = mixture.degraded.astype(np.float64) - mixture.reference
+    assert 10 * np.log10(power(mixture.reference) / power(noise)) == pytest.approx(snr_db, abs=0.1)
+
+
+@given(seed=seeds, snr_db=st.none() | snrs, peak_dbfs=peaks)
+def test_the_largest_sample_is_at_the_peak_asked_for(seed, snr_db, peak_dbfs):
+    speech, noise = speech_and_noise(seed)
+    mixture = mix(speech, None if snr_db is None else noise, snr_db, peak_dbfs)
+    assert np.abs(mixture.degraded).max() == pytest.approx(10 ** (peak_dbfs / 20), abs=1.01 * STEP)
+
+
+@given(seed=seeds, snr_db=st.none() | snrs, peak_dbfs=peaks)
+def test_every_sample_is_one_that_16_bits_hold(seed, snr_db, peak_dbfs):
+    degraded = mix(*speech_and_noise(seed), snr_db, peak_dbfs).degraded
+    steps = degraded.astype(np.float64) / STEP
+    assert degraded.dtype == np.float32
+    assert np.array_equal(steps, np.round(steps))
+    assert steps.min() >= -32_768
+    assert steps.max() <= 32_767
+
+
+@given(seed=seeds, snr_db=snrs)
+def test_the_noise_is_the_given_noise_and_the_reference_the_given_speech(seed, snr_db):
+    speech, noise = speech_and_noise(seed)
+    mixture = mix(speech, noise, snr_db, -1.0)
+    added = mixture.degraded.astype(np.float64) - mixture.reference
+    assert np.corrcoef(mixture.reference, speech)[0, 1] == pytest.approx(1.0, abs=1e-9)
+    assert np.corrcoef(added, noise)[0, 1] > 0.99
+
+
+@given(seed=seeds, peak_dbfs=peaks)
+def test_a_clean_clip_is_its_own_reference_but_for_the_rounding(seed, peak_dbfs):
+    mixture = mix(speech_and_noise(seed)[0], None, None, peak_dbfs)
+    assert np.abs(mixture.degraded - mixture.reference).max() <= 1.01 * STEP
+
+
+def test_the_inputs_stay_as_they_were():
+    speech, noise = speech_and_noise(0)
+    before = speech.copy(), noise.copy()
+    mix(speech, noise, 5.0, -3.0)
+    assert np.array_equal(speech, before[0])
+    assert np.array_equal(noise, before[1])
+
+
+@pytest.mark.parametrize("gain", [1e-4, 1.0, 100.0])
+def test_the_level_of_the_material_changes_nothing(gain):
+    speech, noise = speech_and_noise(3)
+    expected = mix(speech, noise, 5.0, -3.0)
+    found = mix(speech * np.float32(gain), noise, 5.0, -3.0)
+    assert np.abs(found.degraded - expected.degraded).max() <= 1.01 * STEP
+
+
+class TestSilence:
+    @pytest.mark.parametrize("silent", ["speech", "noise", "both"])
+    def test_silent_speech_or_noise_has_no_snr(self, silent):
+        speech, noise = speech_and_noise(0)
+        with pytest.raises(MixError, match="silent"):
+            mix(speech * (silent == "noise"), noise * (silent == "speech"), 10.0, -3.0)
+
+    @pytest.mark.parametrize("samples", [1_000, 0])
+    def test_silent_speech_has_no_peak(self, samples):
+        with pytest.raises(MixError, match="silent"):
+            mix(np.zeros(samples, np.float32), None, None, -3.0)
+
+
+class TestFitLength:
+    @given(size=st.integers(1, 50), length=st.integers(0, 200), offset=st.integers(0, 49))
+    def test_a_noise_that_ends_is_begun_again(self, size, length, offset):
+        noise = np.arange(size, dtype=np.float32)
+        assert fit_length(noise, length, offset).tolist() == [(offset + i) % size for i in range(length)]
+
+    def test_a_noise_that_is_long_enough_is_cut(self):
+        assert fit_length(np.arange(10), 3, 4).tolist() == [4, 5, 6]
+
+
+@pytest.mark.parametrize(("samples", "expected"), [([], 0.0), ([0.5, -0.5], 0.25), ([1.0, 0.0, 0.0, 0.0], 0.25)])
+def test_power_is_the_mean_square(samples, expected):
+    assert power(np.array(samples)) == expected

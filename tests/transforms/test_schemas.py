@@ -1,0 +1,67 @@
+"""The schemas are what DESIGN.md promises: units in names, a word on each column, nulls only where announced."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+
+from model.labels import LABEL_SCALES
+from transforms import schemas
+
+ALL = {**schemas.SCORE_TABLES, **schemas.SYNTHESIS_TABLES}
+FIELDS = [pytest.param(field, id=f"{table}.{field.name}") for table, schema in ALL.items() for field in schema]
+FLOATS = [parameter for parameter in FIELDS if pa.types.is_floating(parameter.values[0].type)]
+UNITS = ("_s", "_bytes", "_dbfs", "_db", "_hz", "_ratio")
+# Floats that have no unit but the scale of the model, or full scale.
+WITHOUT_UNIT = ("score", "frame_score_", "mean_score", "min_score", "dc_offset", "pesq_", "pseudo")
+
+DESIGN = {
+    "utterances": "utterance_id uri duration_s sample_rate channels format size_bytes source_version num_frames score "
+    "frame_score_p10 frame_score_min frame_score_std anomaly_s num_anomalies peak_dbfs rms_dbfs clipped_ratio "
+    "silence_ratio dc_offset bandwidth_hz snr_db flags model_id",
+    "frames": "utterance_id frame start_s score",
+    "anomalies": "utterance_id start_s end_s mean_score min_score",
+    "rejects": "uri utterance_id stage reason detail",
+}
+
+
+@pytest.mark.parametrize("table", DESIGN)
+def test_the_columns_of_the_design_are_there_in_its_order(table):
+    promised = DESIGN[table].split()
+    assert [name for name in schemas.SCORE_TABLES[table].names if name in promised] == promised
+
+
+def test_the_tables_of_a_run_are_those_of_the_design():
+    assert list(schemas.SCORE_TABLES) == list(DESIGN)
+
+
+def test_utterances_have_no_column_that_the_design_does_not_name():
+    assert schemas.UTTERANCES.names == DESIGN["utterances"].split()
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_every_column_says_what_it_is(field):
+    description = field.metadata[b"description"].decode()
+    assert len(description) > 5
+    assert description == description.strip()
+
+
+@pytest.mark.parametrize("field", FLOATS)
+def test_every_float_has_its_unit_in_its_name(field):
+    assert field.name.endswith(UNITS) or field.name.startswith(WITHOUT_UNIT)
+
+
+def test_only_the_snr_of_an_utterance_may_be_unknown():
+    nullable = {
+        (table, field.name) for table, schema in schemas.SCORE_TABLES.items() for field in schema if field.nullable
+    }
+    assert nullable == {("utterances", "snr_db")}
+
+
+def test_a_clip_may_lack_its_noise_and_labels_only():
+    labels = {scale.column for scale in LABEL_SCALES.values()}
+    assert {field.name for field in schemas.CLIPS if field.nullable} == labels | {"snr_db", "noise_id", "noise_group"}
+
+
+def test_both_jobs_write_the_same_rejects():
+    assert schemas.SYNTHESIS_TABLES["rejects"] is schemas.SCORE_TABLES["rejects"]

@@ -1,0 +1,128 @@
+"""Tables are coalesced into row groups of the asked size, in zstd Parquet that is there even when it is empty."""
+
+from __future__ import annotations
+
+import functools
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transforms.sinks import ROW_GROUP_ROWS, Coalesce, WriteTable
+
+SCHEMA = pa.schema(
+    [
+        pa.field("name", pa.string(), nullable=False, metadata={"description": "of the row"}),
+        pa.field("value", pa.int64(), nullable=False),
+    ],
+    metadata={"run": "r1"},
+)
+
+
+def spread(elements: list[tuple[str, int]]) -> pa.Table:
+    """`n` rows for each (name, n)."""
+    rows = [{"name": name, "value": i} for name, count in elements for i in range(count)]
+    return pa.Table.from_pylist(rows, SCHEMA)
+
+
+def count(element: tuple[str, int]) -> int:
+    return element[1]
+
+
+def coalesced(counts: list[int], rows: int) -> tuple[list[pa.Table], list[pa.Table]]:
+    dofn = Coalesce(spread, count, rows)
+    dofn.start_bundle()
+    early = [table for i, n in enumerate(counts) for table in dofn.process((str(i), n))]
+    return early, [windowed.value for windowed in dofn.finish_bundle()]
+
+
+class TestCoalesce:
+    @given(counts=st.lists(st.integers(0, 30), max_size=40), rows=st.integers(1, 60))
+    def test_every_table_but_the_last_fills_a_row_group_and_nothing_is_lost(self, counts, rows):
+        early, late = coalesced(counts, rows)
+        assert all(table.num_rows >= rows for table in early)
+        assert all(table.num_rows < rows + 30 for table in early)
+        assert len(late) <= 1
+        assert all(0 < table.num_rows < rows for table in late)
+        found = [row for table in early + late for row in table.to_pylist()]
+        assert found == spread([(str(i), n) for i, n in enumerate(counts)]).to_pylist()
+
+    def test_nothing_gives_no_table(self):
+        assert coalesced([], 10) == ([], [])
+
+    def test_an_element_larger_than_a_row_group_goes_whole(self):
+        early, late = coalesced([25], 10)
+        assert [table.num_rows for table in early] == [25]
+        assert late == []
+
+    def test_a_bundle_that_failed_leaves_nothing_to_the_next(self):
+        dofn = Coalesce(spread, count, 10)
+        dofn.start_bundle()
+        assert list(dofn.process(("lost with its bundle", 3))) == []
+        dofn.start_bundle()
+        assert list(dofn.finish_bundle()) == []
+
+    def test_row_groups_of_frames_have_at_least_64k_rows_unless_told(self):
+        assert ROW_GROUP_ROWS >= 64 * 1_024
+        assert Coalesce(spread, count)._rows == ROW_GROUP_ROWS
+
+
+def write(tmp_path, elements, **how) -> list[pq.ParquetFile]:
+    with beam.Pipeline(runner=FnApiRunner()) as root:
+        root | beam.Create(elements) | WriteTable(str(tmp_path / "run1"), SCHEMA, **how)
+    assert not list(tmp_path.glob("beam-temp*"))
+    return [pq.ParquetFile(path) for path in sorted(tmp_path.iterdir())]
+
+
+def groups(file: pq.ParquetFile) -> list:
+    return [file.metadata.row_group(i) for i in range(file.num_row_groups)]
+
+
+class TestWriteTable:
+    def test_rows_become_zstd_files_named_after_the_run(self, tmp_path):
+        files = write(tmp_path, [{"name": f"n{i}", "value": i} for i in range(50)])
+        rows = [row for file in files for row in file.read().to_pylist()]
+        assert sorted(row["value"] for row in rows) == list(range(50))
+        assert all(row["name"] == f"n{row['value']}" for row in rows)
+        codecs = {group.column(i).compression for file in files for group in groups(file) for i in range(2)}
+        assert codecs == {"ZSTD"}
+        assert all(path.match("run1-?????-of-?????.parquet") for path in tmp_path.iterdir())
+
+    def test_the_schema_is_kept_with_its_descriptions_and_metadata(self, tmp_path):
+        for file in write(tmp_path, [{"name": "a", "value": 1}]):
+            assert file.schema_arrow.equals(SCHEMA)
+            assert file.schema_arrow.field("name").metadata == {b"description": b"of the row"}
+            assert file.schema_arrow.metadata[b"run"] == b"r1"
+
+    def test_row_groups_are_as_large_as_was_asked_but_for_the_last_of_a_file(self, tmp_path):
+        files = write(tmp_path, [(str(i), 7) for i in range(40)], to_table=spread, count_rows=count, rows=50)
+        sizes = [[group.num_rows for group in groups(file)] for file in files]
+        assert sum(map(sum, sizes)) == 280
+        assert all(size >= 50 for file_sizes in sizes for size in file_sizes[:-1])
+        assert max(map(max, sizes)) == 56
+
+    @pytest.mark.parametrize("how", [{}, {"to_table": spread, "count_rows": count}], ids=["rows", "tables"])
+    def test_nothing_to_write_still_gives_a_readable_file(self, tmp_path, how):
+        (file,) = write(tmp_path, [], **how)
+        assert file.metadata.num_rows == 0
+        assert file.schema_arrow.equals(SCHEMA)
+
+    def test_a_missing_value_where_none_may_be_missing_fails_the_job(self, tmp_path):
+        with pytest.raises(Exception, match=r"(?i)null"):
+            write(tmp_path, [{"name": "a", "value": 1}, {"name": None, "value": 2}])
+
+    def test_two_runs_do_not_touch_each_others_files(self, tmp_path):
+        for run, value in (("run1", 1), ("run2", 2)):
+            with beam.Pipeline(runner=FnApiRunner()) as root:
+                root | beam.Create([{"name": "a", "value": value}]) | WriteTable(str(tmp_path / run), SCHEMA)
+        assert sorted(pq.read_table(tmp_path)["value"].to_pylist()) == [1, 2]
+
+    def test_it_takes_functions_with_arguments_bound(self, tmp_path):
+        (file, *_) = write(
+            tmp_path, [("a", 3)], to_table=functools.partial(spread), count_rows=functools.partial(count)
+        )
+        assert file.read()["value"].to_pylist() == [0, 1, 2]

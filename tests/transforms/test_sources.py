@@ -1,0 +1,285 @@
+"""What is listed of a corpus, under which ids, and how a corpus that cannot be listed is refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from apache_beam.io.filesystems import FileSystems
+
+from transforms.records import AudioFault, Reason, Reject, Stage
+from transforms.schemas import REJECTS
+from transforms.sources import SourceError, list_corpus
+from transforms.tables import reject_row
+
+
+def fill(root: Path, *names: str) -> Path:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"12345")
+    return root
+
+
+def ids(source: str | Path) -> list[str]:
+    return [ref.utterance_id for ref in list_corpus(str(source))]
+
+
+def refusal(source: str | Path) -> str:
+    with pytest.raises(SourceError) as caught:
+        list_corpus(str(source))
+    return str(caught.value)
+
+
+class TestDirectory:
+    def test_ids_are_paths_relative_to_the_root_at_any_depth(self, tmp_path):
+        fill(tmp_path, "b.wav", "x/a.wav", "x/y/z/c.flac")
+        assert ids(tmp_path) == ["b.wav", "x/a.wav", "x/y/z/c.flac"]
+
+    def test_every_file_counts_whatever_its_name(self, tmp_path):
+        names = ["notes.txt", ".hidden", "no_suffix", "a.WAV", "clip.wav.gz", "b.csv", "Ünïcode 音.wav"]
+        assert sorted(ids(fill(tmp_path, *names))) == sorted(names)
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "two words.wav",
+            "a[*].wav",
+            "what?.wav",
+            "new\nline.wav",
+            "x=1,y=2.wav",
+            "[x]/a.wav",
+            "{a,b}.wav",
+            "a\\b.wav",
+        ],
+    )
+    def test_awkward_names_are_listed_and_lead_to_their_file(self, tmp_path, name):
+        (ref,) = list_corpus(str(fill(tmp_path, name)))
+        assert ref.utterance_id == name
+        assert Path(ref.uri).read_bytes() == b"12345"
+
+    def test_a_name_that_is_not_utf_8_can_be_written_to_parquet(self, tmp_path):
+        (tmp_path / os.fsdecode(b"caf\xe9.wav")).write_bytes(b"1")
+        (ref,) = list_corpus(str(tmp_path))
+        assert ref.utterance_id.encode()
+        assert FileSystems.open(ref.uri).read() == b"1"
+        row = reject_row(Reject.of(ref, AudioFault(Stage.READ, Reason.UNREADABLE, ref.uri)))
+        assert pa.Table.from_pylist([row], REJECTS).num_rows == 1
+
+    def test_wildcards_in_the_name_of_the_directory_are_letters(self, tmp_path):
+        assert ids(fill(tmp_path / "take[1]*", "a.wav")) == ["a.wav"]
+
+    @pytest.mark.parametrize("spelling", ["{}/", "{}//", "{}/.", "{}/../corpus"])
+    def test_the_spelling_of_the_root_changes_no_id(self, tmp_path, spelling):
+        root = fill(tmp_path / "corpus", "a.wav", "x/b.wav")
+        assert ids(spelling.format(root)) == ["a.wav", "x/b.wav"]
+
+    @pytest.mark.parametrize("root", [".", "corpus", "./corpus"])
+    def test_a_relative_root_is_left_out_of_the_ids(self, tmp_path, monkeypatch, root):
+        fill(tmp_path / "corpus", "a.wav")
+        monkeypatch.chdir(tmp_path if root != "." else tmp_path / "corpus")
+        assert ids(root) == ["a.wav"]
+
+    def test_a_link_that_leads_nowhere_is_listed_with_size_0(self, tmp_path):
+        (tmp_path / "gone.wav").symlink_to(tmp_path / "nothing")
+        (ref,) = list_corpus(str(tmp_path))
+        assert (ref.utterance_id, ref.size_bytes) == ("gone.wav", 0)
+
+    def test_an_empty_directory_is_refused(self, tmp_path):
+        (tmp_path / "sub").mkdir()
+        assert refusal(tmp_path) == f"{tmp_path}: the directory holds no file"
+
+
+class TestGlob:
+    def test_ids_are_relative_to_the_last_directory_before_the_first_wildcard(self, tmp_path):
+        fill(tmp_path, "x/a.wav", "x/b.flac", "y/a.wav", "z.wav")
+        assert ids(tmp_path / "*/a.wav") == ["x/a.wav", "y/a.wav"]
+        assert ids(tmp_path / "x/*") == ["a.wav", "b.flac"]
+        assert ids(tmp_path / "x/?.wav") == ["a.wav"]
+        assert ids(tmp_path / "[yz]*/a.wav") == ["y/a.wav"]
+
+    def test_two_stars_reach_any_depth(self, tmp_path):
+        fill(tmp_path, "a.wav", "x/b.wav", "x/y/c.wav", "x/y/d.txt")
+        assert ids(tmp_path / "**.wav") == ["a.wav", "x/b.wav", "x/y/c.wav"]
+
+    @pytest.mark.parametrize("pattern", ["*.wav", "./*.wav", "*/b.wav"])
+    def test_a_glob_relative_to_the_working_directory(self, tmp_path, monkeypatch, pattern):
+        fill(tmp_path, "a.wav", "x/b.wav")
+        monkeypatch.chdir(tmp_path)
+        assert ids(pattern) == (["x/b.wav"] if "/b" in pattern else ["a.wav"])
+
+    def test_a_glob_without_a_match_is_refused(self, tmp_path):
+        pattern = str(fill(tmp_path, "a.wav") / "*.flac")
+        assert refusal(pattern) == f"{pattern}: there is no such file or directory"
+
+
+class TestSingleFile:
+    def test_its_id_is_its_name(self, tmp_path):
+        (ref,) = list_corpus(str(fill(tmp_path, "x/a.wav", "x/b.wav") / "x/a.wav"))
+        assert (ref.utterance_id, ref.uri, ref.size_bytes) == ("a.wav", str(tmp_path / "x/a.wav"), 5)
+
+    @pytest.mark.parametrize("name", ["a[1].wav", "x/take[1]/a.wav"])
+    def test_wildcards_in_the_name_of_a_file_that_is_there_are_letters(self, tmp_path, name):
+        fill(tmp_path, name, name.replace("[1]", "1"))
+        (ref,) = list_corpus(str(tmp_path / name))
+        assert ref.uri == str(tmp_path / name)
+
+    def test_a_missing_path_is_refused(self, tmp_path):
+        assert refusal(tmp_path / "none.wav") == f"{tmp_path}/none.wav: there is no such file or directory"
+
+
+class TestManifest:
+    def write(self, root: Path, text: str, name: str = "m.csv", encoding: str = "utf-8") -> Path:
+        (root / name).write_text(text, encoding=encoding)
+        return root / name
+
+    def test_paths_are_relative_to_the_manifest_wherever_the_job_runs(self, tmp_path, monkeypatch):
+        fill(tmp_path, "corpus/x/a.wav")
+        self.write(tmp_path / "corpus", "path\nx/a.wav\n")
+        monkeypatch.chdir(tmp_path)
+        (ref,) = list_corpus("corpus/m.csv")
+        assert ref.utterance_id == "x/a.wav"
+        assert Path(ref.uri).samefile(tmp_path / "corpus/x/a.wav")
+        assert ref.size_bytes == 5
+
+    def test_absolute_paths(self, tmp_path):
+        fill(tmp_path, "elsewhere/a.wav", "corpus/b.wav")
+        absolute = str(tmp_path / "elsewhere/a.wav")
+        (ref,) = list_corpus(str(self.write(tmp_path / "corpus", f"path\n{absolute}\n")))
+        assert (ref.utterance_id, ref.uri, ref.size_bytes) == (absolute, absolute, 5)
+
+    def test_the_id_column_names_the_utterance_and_an_empty_id_is_its_path(self, tmp_path):
+        fill(tmp_path, "a.wav", "b.wav")
+        assert ids(self.write(tmp_path, "id,path\nspeaker7,b.wav\n,a.wav\n")) == ["a.wav", "speaker7"]
+
+    def test_further_columns_are_kept_and_path_and_id_are_not_repeated(self, tmp_path):
+        fill(tmp_path, "a.wav")
+        (ref,) = list_corpus(str(self.write(tmp_path, 'speaker,path,id,note\nS1,a.wav,u1,"a, b"\n')))
+        assert ref.columns == {"speaker": "S1", "note": "a, b"}
+
+    def test_a_byte_order_mark_is_no_part_of_the_first_column(self, tmp_path):
+        fill(tmp_path, "a.wav")
+        assert ids(self.write(tmp_path, "path\na.wav\n", encoding="utf-8-sig")) == ["a.wav"]
+
+    @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+    def test_line_ends_of_any_system(self, tmp_path, line_end):
+        fill(tmp_path, "a.wav", "b.wav")
+        (tmp_path / "m.csv").write_bytes(line_end.join(["path", "a.wav", "b.wav", ""]).encode())
+        assert ids(tmp_path / "m.csv") == ["a.wav", "b.wav"]
+
+    def test_quoted_paths_with_commas_and_wildcards(self, tmp_path):
+        fill(tmp_path, "a, b.wav", "c[1].wav", "c1.wav", "st*r.wav")
+        refs = list_corpus(str(self.write(tmp_path, 'path\n"a, b.wav"\nc[1].wav\nst*r.wav\n')))
+        assert [ref.utterance_id for ref in refs] == ["a, b.wav", "c[1].wav", "st*r.wav"]
+        assert all(Path(ref.uri).name == ref.utterance_id and ref.size_bytes == 5 for ref in refs)
+
+    def test_a_missing_file_is_listed_with_size_0(self, tmp_path):
+        fill(tmp_path, "a.wav")
+        refs = list_corpus(str(self.write(tmp_path, "path\na.wav\ngone.wav\n")))
+        assert [(ref.utterance_id, ref.size_bytes) for ref in refs] == [("a.wav", 5), ("gone.wav", 0)]
+
+    def test_a_missing_manifest_is_refused(self, tmp_path):
+        assert refusal(tmp_path / "m.csv") == f"{tmp_path}/m.csv: there is no such manifest"
+
+    @pytest.mark.parametrize("header", ["file,speaker", "path;id", ""])
+    def test_a_manifest_without_the_path_column_is_refused(self, tmp_path, header):
+        message = refusal(self.write(tmp_path, f"{header}\na.wav,S1\n" if header else ""))
+        assert "needs a column 'path'" in message
+
+    @pytest.mark.parametrize("row", [",u2", '"",u2'])
+    def test_an_empty_path_is_refused_with_its_line(self, tmp_path, row):
+        fill(tmp_path, "a.wav")
+        message = refusal(self.write(tmp_path, f"path,id\na.wav,u1\n{row}\n"))
+        assert message == f"{tmp_path}/m.csv, line 3: the path is empty"
+
+    def test_a_manifest_without_rows_is_not_said_to_be_missing(self, tmp_path):
+        assert "no such file" not in refusal(self.write(tmp_path, "path,id\n"))
+
+    def test_a_manifest_that_is_not_utf_8_is_refused(self, tmp_path):
+        assert "m.csv" in refusal(self.write(tmp_path, "path\ncafé.wav\n", encoding="latin-1"))
+
+    def test_a_row_with_more_cells_than_the_header_has_no_nameless_column(self, tmp_path):
+        fill(tmp_path, "a.wav")
+        manifest = self.write(tmp_path, "path\na.wav,S1\n")
+        try:
+            (ref,) = list_corpus(str(manifest))
+        except SourceError:
+            return
+        assert all(isinstance(name, str) for name in ref.columns)
+
+    def test_a_directory_whose_name_ends_like_a_manifest_is_listed(self, tmp_path):
+        assert ids(fill(tmp_path / "corpus.csv", "a.wav")) == ["a.wav"]
+
+
+class TestIds:
+    def test_an_id_that_stands_twice_is_refused_and_named(self, tmp_path):
+        fill(tmp_path, "a.wav", "b.wav", "c.wav")
+        (tmp_path / "m.csv").write_text("path,id\na.wav,u1\nb.wav,u1\nc.wav,u2\n")
+        message = refusal(tmp_path / "m.csv")
+        assert "1 utterance ids" in message
+        assert "'u1'" in message
+
+    def test_a_path_that_stands_twice_without_ids_is_refused(self, tmp_path):
+        fill(tmp_path, "a.wav")
+        (tmp_path / "m.csv").write_text("path\na.wav\na.wav\n")
+        assert "'a.wav'" in refusal(tmp_path / "m.csv")
+
+    def test_one_recording_may_be_two_utterances(self, tmp_path):
+        fill(tmp_path, "a.wav")
+        (tmp_path / "m.csv").write_text("path,id\na.wav,u2\na.wav,u1\n")
+        assert ids(tmp_path / "m.csv") == ["u1", "u2"]
+
+    def test_the_order_is_that_of_the_ids_and_not_of_the_source(self, tmp_path):
+        names = ["b.wav", "a/z.wav", "Z.wav", "a.wav", "10.wav", "9.wav"]
+        fill(tmp_path, *names)
+        (tmp_path / "m" / "x").mkdir(parents=True)
+        manifest = tmp_path / "m" / "m.csv"
+        manifest.write_text("path,id\n" + "".join(f"{tmp_path / name},{name}\n" for name in names))
+        assert ids(manifest) == sorted(names)
+
+    def test_every_refusal_is_one_line_that_begins_with_the_source(self, tmp_path):
+        (tmp_path / "empty").mkdir()
+        (tmp_path / "m.csv").write_text("file\na\n")
+        for source in (tmp_path / "empty", tmp_path / "m.csv", tmp_path / "none", tmp_path / "none.csv"):
+            message = refusal(source)
+            assert message.startswith(f"{source}: ")
+            assert "\n" not in message
+
+
+class TestSourceVersion:
+    def version(self, path: Path) -> str:
+        (ref,) = list_corpus(str(path))
+        return ref.source_version
+
+    def test_it_stays_while_the_file_does(self, tmp_path):
+        fill(tmp_path, "a.wav")
+        assert self.version(tmp_path / "a.wav") == self.version(tmp_path / "a.wav")
+
+    def test_it_changes_with_the_size_alone(self, tmp_path):
+        path = fill(tmp_path, "a.wav") / "a.wav"
+        os.utime(path, (1, 1))
+        before = self.version(path)
+        path.write_bytes(b"123456")
+        os.utime(path, (1, 1))
+        assert self.version(path) != before
+
+    def test_it_changes_with_the_time_alone_even_by_a_millisecond(self, tmp_path):
+        path = fill(tmp_path, "a.wav") / "a.wav"
+        os.utime(path, ns=(1_700_000_000_000_000_000,) * 2)
+        before = self.version(path)
+        os.utime(path, ns=(1_700_000_000_001_000_000,) * 2)
+        assert self.version(path) != before
+
+    def test_it_is_the_same_however_the_file_is_listed(self, tmp_path):
+        fill(tmp_path, "a.wav")
+        (tmp_path.parent / "m.csv").write_text(f"path\n{tmp_path / 'a.wav'}\n")
+        sources = (tmp_path, tmp_path / "a.wav", tmp_path / "*.wav", tmp_path.parent / "m.csv")
+        assert len({self.version(source) for source in sources}) == 1
+
+    def test_it_tells_a_missing_file_from_one_that_came_later(self, tmp_path):
+        (tmp_path / "m.csv").write_text("path\na.wav\n")
+        before = self.version(tmp_path / "m.csv")
+        fill(tmp_path, "a.wav")
+        assert self.version(tmp_path / "m.csv") != before

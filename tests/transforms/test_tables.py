@@ -1,0 +1,177 @@
+"""Rows of the output tables: every column there, every value where it belongs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from model.anomalies import Anomaly, find_anomalies
+from transforms import schemas
+from transforms.records import Reason, Reject, ScoredUtterance, Stage
+from transforms.tables import (
+    ANOMALIES,
+    UTTERANCES,
+    ToRows,
+    anomaly_rows,
+    flags,
+    frames_table,
+    reject_row,
+    utterance_row,
+)
+
+SCORES = np.array([4.0, 3.0, 2.0, 1.0, 3.5], np.float32)
+
+
+@pytest.fixture
+def scored(make_utterance):
+    def make(utterance_id="a.wav", frame_score=SCORES, **facts):
+        return ScoredUtterance(make_utterance(utterance_id, **facts), np.asarray(frame_score, np.float32))
+
+    return make
+
+
+class TestFlags:
+    @pytest.mark.parametrize(
+        ("flag", "doubtful", "good"),
+        [
+            ("near_silent", {"rms_dbfs": -55.1}, {"rms_dbfs": -54.9}),
+            ("mostly_silence", {"silence_ratio": 0.81}, {"silence_ratio": 0.79}),
+            ("clipped", {"clipped_ratio": 0.0011}, {"clipped_ratio": 0.0009}),
+            ("dc_offset", {"dc_offset": 0.011}, {"dc_offset": 0.009}),
+            ("dc_offset", {"dc_offset": -0.011}, {"dc_offset": -0.009}),
+            ("narrow_band", {"bandwidth_hz": 4_999.0}, {"bandwidth_hz": 5_000.0}),
+            ("very_short", {"duration_s": 0.99}, {"duration_s": 1.0}),
+        ],
+    )
+    def test_each_stands_on_one_side_of_its_limit_only(self, make_utterance, flag, doubtful, good):
+        assert flags(make_utterance(**doubtful)) == [flag]
+        assert flags(make_utterance(**good)) == []
+
+    def test_all_can_stand_together(self, make_utterance):
+        bad = make_utterance(
+            duration_s=0.5, rms_dbfs=-70, silence_ratio=0.9, clipped_ratio=0.1, dc_offset=0.2, bandwidth_hz=3_400
+        )
+        assert flags(bad) == ["near_silent", "mostly_silence", "clipped", "dc_offset", "narrow_band", "very_short"]
+
+    def test_an_unknown_snr_is_no_doubt(self, make_utterance):
+        assert flags(make_utterance(snr_db=None)) == []
+
+
+class TestUtteranceRow:
+    def test_it_has_the_columns_of_the_schema_in_their_order(self, scored):
+        assert list(utterance_row(scored(), [], "m@1")) == schemas.UTTERANCES.names
+
+    def test_what_is_known_of_the_utterance(self, scored, make_ref):
+        row = utterance_row(scored("x/a.wav", duration_s=0.5, snr_db=12.5), [], "m@1")
+        ref = make_ref("x/a.wav")
+        assert (row["utterance_id"], row["uri"]) == ("x/a.wav", ref.uri)
+        assert (row["size_bytes"], row["source_version"]) == (ref.size_bytes, ref.source_version)
+        assert (row["duration_s"], row["sample_rate"], row["channels"]) == (0.5, 16_000, 1)
+        assert (row["format"], row["model_id"], row["flags"]) == ("WAV/PCM_16", "m@1", ["very_short"])
+
+    def test_the_facts_are_under_their_own_names(self, scored):
+        item = scored(peak_dbfs=-1.5, snr_db=12.5)
+        row = utterance_row(item, [], "m@1")
+        assert {name: row[name] for name in item.utterance.facts.__slots__} == dataclasses.asdict(item.utterance.facts)
+
+    def test_the_statistics_of_the_frames(self, scored):
+        row = utterance_row(scored(), [], "m@1")
+        assert row["num_frames"] == 5
+        assert row["score"] == pytest.approx(2.7)
+        assert row["frame_score_min"] == 1.0
+        assert row["frame_score_p10"] == pytest.approx(1.4)
+        assert row["frame_score_std"] == pytest.approx(np.std([4, 3, 2, 1, 3.5]))
+
+    def test_the_anomalies_are_counted_and_summed(self, scored):
+        anomalies = [Anomaly(1.0, 1.5, 2.0, 1.0), Anomaly(3.0, 3.25, 2.0, 1.5)]
+        row = utterance_row(scored(), anomalies, "m@1")
+        assert (row["num_anomalies"], row["anomaly_s"]) == (2, 0.75)
+
+    def test_without_anomalies_there_are_zeros(self, scored):
+        row = utterance_row(scored(), [], "m@1")
+        assert (row["num_anomalies"], row["anomaly_s"]) == (0, 0)
+
+    def test_rows_become_a_table_of_the_schema_without_a_null_where_none_belongs(self, scored):
+        rows = [
+            utterance_row(scored("a.wav", snr_db=None), [], "m@1"),
+            utterance_row(scored("b.wav", [2.0], bandwidth_hz=3_000), [Anomaly(0.0, 0.5, 1.0, 1.0)], "m@1"),
+        ]
+        table = pa.Table.from_pylist(rows, schemas.UTTERANCES)
+        table.validate(full=True)
+        assert {name for name in table.column_names if table[name].null_count} == {"snr_db"}
+        assert table["flags"].to_pylist() == [[], ["narrow_band"]]
+
+
+class TestOtherRows:
+    def test_anomalies_have_a_row_each_under_the_schemas_columns(self, scored):
+        rows = anomaly_rows(scored("x"), [Anomaly(1.0, 1.5, 2.0, 1.0), Anomaly(3.0, 3.25, 2.5, 1.5)])
+        assert pa.Table.from_pylist(rows, schemas.ANOMALIES).to_pylist() == [
+            {"utterance_id": "x", "start_s": 1.0, "end_s": 1.5, "mean_score": 2.0, "min_score": 1.0},
+            {"utterance_id": "x", "start_s": 3.0, "end_s": 3.25, "mean_score": 2.5, "min_score": 1.5},
+        ]
+        assert list(rows[0]) == schemas.ANOMALIES.names
+
+    def test_a_reject_has_the_columns_of_the_schema_and_plain_words(self):
+        row = reject_row(Reject("/a.wav", "a.wav", "1-1", Stage.DECODE, Reason.TRUNCATED, "half of it is missing"))
+        assert list(row) == schemas.REJECTS.names
+        assert pa.Table.from_pylist([row], schemas.REJECTS).to_pylist() == [
+            {
+                "uri": "/a.wav",
+                "utterance_id": "a.wav",
+                "source_version": "1-1",
+                "stage": "decode",
+                "reason": "truncated",
+                "detail": "half of it is missing",
+            }
+        ]
+
+
+class TestFramesTable:
+    def test_each_utterance_has_its_frames_in_order(self, scored):
+        table = frames_table([scored("b", [1.0, 2.0]), scored("a", [3.0]), scored("c", [4.0, 5.0, 6.0])])
+        assert table.schema.equals(schemas.FRAMES)
+        assert table["utterance_id"].to_pylist() == ["b", "b", "a", "c", "c", "c"]
+        assert table["frame"].to_pylist() == [0, 1, 0, 0, 1, 2]
+        assert table["start_s"].to_pylist() == pytest.approx([0, 0.016, 0, 0, 0.016, 0.032])
+        assert table["score"].to_pylist() == [1, 2, 3, 4, 5, 6]
+        table.validate(full=True)
+
+    def test_starts_are_right_to_a_tenth_of_a_frame_after_ten_hours(self, scored):
+        frames = 36_000 * 1_000 // 16
+        table = frames_table([scored("long", np.zeros(frames))])
+        assert table["start_s"][frames - 1].as_py() == pytest.approx((frames - 1) * 0.016, abs=0.0016)
+
+    def test_ids_beyond_ascii(self, scored):
+        assert frames_table([scored("Ünï 音.wav", [1.0])])["utterance_id"].to_pylist() == ["Ünï 音.wav"]
+
+
+class TestToRows:
+    def outputs(self, scored):
+        main, tagged = [], {UTTERANCES: [], ANOMALIES: []}
+        for output in ToRows("m@1", 3.64).process(scored):
+            if isinstance(output, ScoredUtterance):
+                main.append(output)
+            else:
+                tagged[output.tag].append(output.value)
+        return main, tagged
+
+    def test_an_even_utterance_gives_itself_and_one_row(self, scored):
+        item = scored(frame_score=np.full(300, 3.0))
+        main, tagged = self.outputs(item)
+        assert main == [item]
+        assert [row["utterance_id"] for row in tagged[UTTERANCES]] == ["a.wav"]
+        assert tagged[ANOMALIES] == []
+
+    def test_the_anomalies_in_its_row_are_those_in_the_other_table(self, scored):
+        frame_score = np.full(600, 4.0)
+        frame_score[100:150] = frame_score[400:430] = 1.5
+        _, tagged = self.outputs(scored(frame_score=frame_score))
+        (row,) = tagged[UTTERANCES]
+        assert row["num_anomalies"] == len(tagged[ANOMALIES]) == 2
+        lengths = [anomaly["end_s"] - anomaly["start_s"] for anomaly in tagged[ANOMALIES]]
+        assert row["anomaly_s"] == pytest.approx(sum(lengths))
+        found = find_anomalies(frame_score, 3.64)
+        assert [anomaly["start_s"] for anomaly in tagged[ANOMALIES]] == [anomaly.start_s for anomaly in found]
