@@ -31,9 +31,9 @@ def find_anomalies(frame_score: np.ndarray, scale_span: float) -> list[Anomaly]:
     """Finds the bad stretches of an utterance.
 
     The frame scores are smoothed by a running median of 9 frames (144 ms); the local level is their median over the
-    20 s around; an anomaly is a run of at least 10 frames (160 ms) whose smoothed scores lie more than 15 % of the
-    scale's span below that level, and runs less than 10 frames apart are one anomaly. A recording that is bad
-    throughout has therefore no anomaly: its score says it.
+    20 s around, or over all of a shorter utterance; an anomaly is a run of at least 10 frames (160 ms) whose smoothed
+    scores lie more than 15 % of the scale's span below that level, and runs less than 10 frames apart are one anomaly.
+    A recording that is bad throughout has therefore no anomaly: its score says it.
 
     Args:
         frame_score: scores of the frames [T].
@@ -45,7 +45,10 @@ def find_anomalies(frame_score: np.ndarray, scale_span: float) -> list[Anomaly]:
     if len(frame_score) < MIN_FRAMES:
         return []
     smooth = scipy.ndimage.median_filter(frame_score, size=SMOOTHING, mode="nearest")
-    level = scipy.ndimage.median_filter(smooth, size=LEVEL_WINDOW, mode="reflect")
+    if len(smooth) <= LEVEL_WINDOW:
+        level = np.median(smooth)
+    else:
+        level = scipy.ndimage.median_filter(smooth, size=LEVEL_WINDOW, mode="reflect")
     low = smooth < level - DROP * scale_span
     runs = np.flatnonzero(np.diff(np.concatenate(([False], low, [False])))).reshape(-1, 2)
     runs = runs[runs[:, 1] - runs[:, 0] >= MIN_FRAMES]

@@ -55,7 +55,8 @@ class AdditiveAttention(keras.layers.Layer):
 
         def attend(block: tf.Tensor) -> tf.Tensor:
             hidden = tf.tanh(block[:, :, tf.newaxis, :] + keys[:, tf.newaxis, :, :])  # [B, block, T, units]
-            energy = tf.squeeze(hidden @ self.energy, -1) + self.energy_bias + masked_energy
+            # tensordot, as TensorFlow 2.21 can crash in the batched product where a block is one query.
+            energy = tf.tensordot(hidden, self.energy[:, 0], 1) + self.energy_bias + masked_energy
             return tf.nn.softmax(energy) @ inputs  # [B, block, F]
 
         floats = tf.maximum(self.block_bytes // 4 // (batch * length * self.units), 1)

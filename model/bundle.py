@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from model.features import FeatureConfig, FeatureError
+from model.features import FeatureConfig
 from model.labels import LABEL_SCALES, LabelScale
 
 CARD = "bundle.json"
@@ -16,6 +16,8 @@ WEIGHTS = "model.weights.h5"
 FORMAT = 1
 BUNDLED = Path(__file__).parent / "bundles"
 DEFAULT = "quality_net_v1"
+# The keys of `networks.NETWORKS`, which cannot be asked without loading TensorFlow.
+NETWORK_NAMES = ("quality_net", "lc_att")
 
 
 class BundleError(ValueError):
@@ -89,6 +91,10 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
         card = json.loads((path / CARD).read_text(encoding="utf-8"))
         if card["format"] != FORMAT:
             raise BundleError(f"model {path}: its format is {card['format']}, this version reads {FORMAT}")
+        if card["network"] not in NETWORK_NAMES:
+            raise BundleError(
+                f"model {path}: its network is {card['network']}, this version has {', '.join(NETWORK_NAMES)}"
+            )
         bundle = Bundle(
             path=path,
             name=card["name"],
@@ -103,7 +109,9 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
             raise BundleError(f"model {path}: {WEIGHTS} is not the file that {CARD} was written for; copy it again")
         if bundle.hash != card["hash"]:
             raise BundleError(f"model {path}: {CARD} was changed by hand; its hash no longer fits")
-    except (OSError, json.JSONDecodeError, KeyError, TypeError, FeatureError) as error:
+    except BundleError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(f"model {path}: cannot be read ({type(error).__name__}: {error})") from error
     return bundle
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 import tensorflow as tf
@@ -73,7 +74,10 @@ class TrainingSet:
         if seed is not None:
             # Buckets fill at their own pace; what is left of each at the end comes in order of length otherwise.
             batched = batched.shuffle(16, seed=seed)
-        return batched.prefetch(4)
+        options = tf.data.Options()
+        # Nothing here is left to autotuning, and its thread can hold up the end of an epoch by many seconds.
+        options.autotune.enabled = False
+        return batched.prefetch(4).with_options(options)
 
     def _featurize(self, audio: tf.Tensor, label: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         features = tf.numpy_function(self._spectrogram, [audio], tf.float32)
@@ -97,7 +101,10 @@ class TrainingSet:
     def _rows(self, file: Path, group: int | None) -> Iterator[tuple[float, str, bytes]]:
         """(label, split, audio) of the labelled rows of one row group; of all, and without audio, for None."""
         columns = [self.label_scale.column, "split", "audio"]
-        parquet = pq.ParquetFile(file)
+        try:
+            parquet = pq.ParquetFile(file)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise DatasetError(f"{file}: cannot be read as Parquet ({error})") from error
         missing = set(columns) - set(parquet.schema_arrow.names)
         if missing:
             raise DatasetError(

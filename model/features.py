@@ -16,6 +16,8 @@ SAMPLE_RATE = 16_000
 FRAME_LENGTH = 512
 FRAME_SHIFT = 256
 NUM_BINS = FRAME_LENGTH // 2 + 1
+# An RMS under this (-240 dBFS) is that of no signal, and no float32 could scale it up.
+SILENCE = 1e-12
 
 
 class FeatureError(ValueError):
@@ -49,6 +51,8 @@ class FeatureConfig:
         Raises:
             FeatureError: a field is unknown or missing, or the frame grid is not this version's.
         """
+        if not isinstance(values, dict):
+            raise FeatureError(f"a feature config is a set of named values, not {values!r}")
         fields = dict(values)
         grid = {name: fields.pop(name, None) for name in _GRID}
         if grid != _GRID:
@@ -56,6 +60,11 @@ class FeatureConfig:
         known = {field.name for field in dataclasses.fields(cls)}
         if set(fields) != known:
             raise FeatureError(f"feature config has the fields {sorted(fields)}, this version knows {sorted(known)}")
+        for name, choices in CHOICES.items():
+            if fields[name] not in choices:
+                raise FeatureError(
+                    f"feature config has {name} {fields[name]!r}, this version knows {', '.join(choices)}"
+                )
         return cls(**fields)
 
     def as_dict(self) -> dict[str, Any]:
@@ -69,6 +78,7 @@ class FeatureConfig:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+CHOICES = {"window": ("hann", "hamming"), "compression": ("log", "magnitude"), "level": ("gated", "none")}
 _GRID = {"sample_rate": SAMPLE_RATE, "frame_length": FRAME_LENGTH, "frame_shift": FRAME_SHIFT}
 
 
@@ -132,14 +142,13 @@ def spectrogram(samples: np.ndarray, config: FeatureConfig) -> np.ndarray:
     if len(samples) < FRAME_LENGTH:
         raise FeatureError(f"{len(samples)} samples at {SAMPLE_RATE} Hz are less than one frame of {FRAME_LENGTH}")
     samples = np.ascontiguousarray(samples, np.float32)
-    power = frame_power(samples)
-    if not np.isfinite(power.sum()):
+    if not np.isfinite(samples).all():
         raise FeatureError("the samples are not all finite")
     scale = 1.0
     if config.level == "gated":
-        scale = gated_level(power)
-        if scale == 0.0:
-            raise FeatureError("all samples are zero")
+        scale = gated_level(frame_power(samples))
+        if scale < SILENCE:
+            raise FeatureError("all samples are zero, or as good as")
     # One small factor on the window replaces two passes over the samples.
     window = _window(config.window) / np.float32(scale)
     magnitude = np.abs(scipy.fft.rfft(frames(samples) * window, axis=-1))

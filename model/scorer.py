@@ -46,13 +46,15 @@ class Scorer:
             spectrograms: float32 [T_i, 257] each, T_i >= 1, made with the bundle's feature config.
 
         Returns:
-            Frame scores, float32 [T_i] each, in the same order.
+            Frame scores, float32 [T_i] each, in the same order, within the label scale.
         """
         if not spectrograms:
             return []
         lengths = [len(spectrogram) for spectrogram in spectrograms]
         batch, mask = pad(spectrograms)
-        scores = self._run(batch, mask).numpy()
+        # The network's last layer is linear: it may point beyond the ends of the scale, where nothing is.
+        scale = self.bundle.label_scale
+        scores = np.clip(self._run(batch, mask).numpy(), scale.low, scale.high)
         # Copies: a slice would keep the whole padded batch alive.
         return [scores[i, :length].copy() for i, length in enumerate(lengths)]
 

@@ -106,7 +106,7 @@ def train(data: TrainingSet, output: Path, options: TrainOptions, *, resume: boo
 
     Raises:
         TrainingError: the loss is no longer finite, no epoch gave scores that correlate with the labels at all, or the
-            checkpoint to resume from was made with other options.
+            checkpoint to resume from is not there or was made with other options.
     """
     keras.utils.set_random_seed(options.seed)
     work = output / CHECKPOINTS
@@ -117,7 +117,7 @@ def train(data: TrainingSet, output: Path, options: TrainOptions, *, resume: boo
     trainer.optimizer.build(network.trainable_variables)
     checkpoint = tf.train.Checkpoint(network=network, optimizer=trainer.optimizer)
     manager = tf.train.CheckpointManager(checkpoint, str(work / "checkpoints"), max_to_keep=2)
-    history = _resume(work, options, checkpoint, manager) if resume else []
+    history = _resume(work, _comparable(data, options), checkpoint, manager) if resume else []
 
     for epoch in range(len(history), options.epochs):
         started = time.monotonic()
@@ -127,23 +127,27 @@ def train(data: TrainingSet, output: Path, options: TrainOptions, *, resume: boo
         loss = _fit_epoch(trainer, batches)
         if not math.isfinite(loss):
             raise TrainingError(f"the loss is {loss} in epoch {epoch + 1}; try a smaller --learning_rate")
-        facts = {"epoch": epoch + 1, "loss": loss, **validate(trainer, data, options.batch_size)}
+        measured = validate(trainer, data, options.batch_size)
+        # No correlation, as of constant scores, is null: JSON has no NaN.
+        facts: dict[str, Any] = {"epoch": epoch + 1, "loss": loss}
+        facts |= {key: value if math.isfinite(value) else None for key, value in measured.items()}
         facts["seconds"] = round(time.monotonic() - started, 1)
         best = max((_rank(earlier) for earlier in history), default=-math.inf)
         history.append(facts)
         if _rank(facts) > best:
-            _save_bundle(network, output, data, options, history)
+            draft = output / f"draft.{WEIGHTS}"
+            network.save_weights(draft)
+            shutil.move(draft, output / WEIGHTS)
+            _write_card(output, data, options, history)
         manager.save(checkpoint_number=epoch + 1)
-        (work / HISTORY).write_text(json.dumps({"options": _comparable(options), "epochs": history}, indent=2))
-        numbers = ", ".join(f"{key} {facts[key]:.4f}" for key in ("loss", "lcc", "srcc", "rmse"))
+        (work / HISTORY).write_text(json.dumps({"options": _comparable(data, options), "epochs": history}, indent=2))
+        numbers = ", ".join(f"{key} {value:.4f}" for key, value in (("loss", loss), *measured.items()))
         print(f"  {numbers}, {facts['seconds']:.0f} s", file=sys.stderr)
 
     if not (output / WEIGHTS).exists():
         raise TrainingError("no epoch gave scores that correlate with the labels; train longer or on more clips")
-    # The history may have grown after the best epoch was saved.
-    best_network = NETWORKS[options.network]()
-    best_network.load_weights(output / WEIGHTS)
-    return _save_bundle(best_network, output, data, options, history)
+    # Once more, for the epochs after the best.
+    return _write_card(output, data, options, history)
 
 
 def _fit_epoch(trainer: keras.Model, batches: tf.data.Dataset) -> float:
@@ -165,21 +169,22 @@ def validate(trainer: keras.Model, data: TrainingSet, batch_size: int) -> dict[s
 
 
 def _rank(facts: dict[str, Any]) -> float:
-    return facts["lcc"] if math.isfinite(facts["lcc"]) else -math.inf
+    return -math.inf if facts["lcc"] is None else facts["lcc"]
 
 
-def _comparable(options: TrainOptions) -> dict[str, Any]:
+def _comparable(data: TrainingSet, options: TrainOptions) -> dict[str, Any]:
     """What must be the same for a resumed run: all but how long it goes on."""
-    return {key: value for key, value in dataclasses.asdict(options).items() if key != "epochs"}
+    same = {key: value for key, value in dataclasses.asdict(options).items() if key != "epochs"}
+    return {**same, "label": data.label_scale.name, "features": data.features.as_dict()}
 
 
 def _resume(
-    work: Path, options: TrainOptions, checkpoint: tf.train.Checkpoint, manager: tf.train.CheckpointManager
+    work: Path, comparable: dict[str, Any], checkpoint: tf.train.Checkpoint, manager: tf.train.CheckpointManager
 ) -> list[dict[str, Any]]:
     if manager.latest_checkpoint is None or not (work / HISTORY).exists():
-        return []
+        raise TrainingError(f"{work}: there is no checkpoint to go on from")
     saved = json.loads((work / HISTORY).read_text())
-    if saved["options"] != _comparable(options):
+    if saved["options"] != comparable:
         raise TrainingError(f"{work}: was trained with {saved['options']}, which --resume cannot change")
     # The history is written last: a checkpoint without its line is made again.
     history: list[dict[str, Any]] = saved["epochs"]
@@ -187,12 +192,7 @@ def _resume(
     return history
 
 
-def _save_bundle(
-    network: keras.Model, output: Path, data: TrainingSet, options: TrainOptions, history: list[dict[str, Any]]
-) -> Bundle:
-    draft = output / f"draft.{WEIGHTS}"
-    network.save_weights(draft)
-    shutil.move(draft, output / WEIGHTS)
+def _write_card(output: Path, data: TrainingSet, options: TrainOptions, history: list[dict[str, Any]]) -> Bundle:
     best = max(history, key=_rank)
     return write_card(
         output,

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, SetupOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from apache_beam.runners.runner import PipelineRunner
+from apache_beam.runners.runner import PipelineRunner, create_runner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from model.bundle import BundleError
@@ -93,20 +93,28 @@ def _join_negative_values(argv: Sequence[str]) -> list[str]:
     return joined
 
 
-def beam_options(arguments: Sequence[str]) -> tuple[PipelineRunner | str, PipelineOptions]:
+def beam_options(arguments: Sequence[str]) -> tuple[PipelineRunner, PipelineOptions]:
     """The runner and the options of a pipeline.
 
-    A local run uses Beam's FnApiRunner by name: what "DirectRunner" stands for first looks for another runner on the network.
-    More than one `--direct_num_workers` means processes, since threads of one process would share its interpreter lock.
+    A local run uses Beam's FnApiRunner by name: what "DirectRunner" stands for first looks for another runner on the
+    network. More than one `--direct_num_workers` means processes: threads would share one interpreter lock.
+
+    Raises:
+        UsageError: there is no such runner, or it cannot be used here.
     """
     options = PipelineOptions(list(arguments))
     # An entry point holds no state for workers to load.
     options.view_as(SetupOptions).save_main_session = False
-    runner = options.view_as(StandardOptions).runner
-    if runner not in LOCAL_RUNNERS:
-        return runner, options
-    options.view_as(StandardOptions).runner = None
+    standard = options.view_as(StandardOptions)
+    if standard.runner not in LOCAL_RUNNERS:
+        try:
+            return create_runner(standard.runner), options
+        except (ValueError, ImportError) as error:
+            raise UsageError(f"--runner {standard.runner} cannot be used: {error}") from error
+    standard.runner = None
     direct = options.view_as(DirectOptions)
+    if direct.direct_num_workers < 0:
+        raise UsageError(f"--direct_num_workers is {direct.direct_num_workers}; it must be at least 0 (0: all cores)")
     environment = None
     if direct.direct_num_workers != 1 and direct.direct_running_mode in ("in_memory", "multi_processing"):
         direct.direct_running_mode = None  # which would put Beam's own environment in the place of ours

@@ -101,6 +101,7 @@ def run(argv: Sequence[str]) -> int:
     options, beam_arguments = parse(_parser(), argv)
     bundle = open_bundle(options.model)
     limits = _limits(options)
+    runner, pipeline_options = beam_options(beam_arguments)
     refs = list_corpus(options.input)
     if options.dry_run:
         return _dry_run(refs, bundle, options.threads)
@@ -117,7 +118,6 @@ def run(argv: Sequence[str]) -> int:
         return 0
 
     config = ScoreConfig(todo, bundle, limits, options.threads, ledger, ledger.new_run_id())
-    runner, pipeline_options = beam_options(beam_arguments)
     print(f"scoring {len(todo)} utterances with {bundle.model_id} ...", file=sys.stderr)
     with beam.Pipeline(runner=runner, options=pipeline_options) as root:
         build(root, config)

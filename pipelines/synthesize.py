@@ -82,9 +82,9 @@ def run(argv: Sequence[str]) -> int:
     """Parses the command line and makes the set."""
     started = time.monotonic()
     options, beam_arguments = parse(_parser(), argv)
+    runner, pipeline_options = beam_options(beam_arguments)
     config = _config(options)
     config.ledger.remove_debris()
-    runner, pipeline_options = beam_options(beam_arguments)
     print(f"making {config.clips} clips from {len(config.materials)} recordings ...", file=sys.stderr)
     with beam.Pipeline(runner=runner, options=pipeline_options) as root:
         build(root, config)

@@ -6,16 +6,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from model.bundle import CARD
-from model.features import FeatureConfig
+from model.bundle import CARD, NETWORK_NAMES
+from model.features import CHOICES, FeatureConfig
 from model.labels import LABEL_SCALES, PESQ_WB
 from model.runtime import start_tensorflow
 from pipelines.options import Parser, UsageError, command
 from transforms.ledger import Ledger
 from transforms.schemas import SYNTHESIS_TABLES
 from transforms.sources import SourceError
-
-NETWORK_NAMES = ("quality_net", "lc_att")
 
 
 @command("train")
@@ -97,7 +95,7 @@ def _parser() -> Parser:
     add("--name", help="name of the model; by default that of its folder")
     add("--resume", action="store_true", help="go on from the last checkpoint in --output")
     add("--threads", type=int, help="threads of TensorFlow; by default its own choice")
-    add("--window", default="hann", choices=["hann", "hamming"], help="of the spectrogram")
-    add("--compression", default="log", choices=["log", "magnitude"], help="of the spectrogram")
-    add("--level", default="gated", choices=["gated", "none"], help="level normalisation before the spectrogram")
+    add("--window", default="hann", choices=CHOICES["window"], help="of the spectrogram")
+    add("--compression", default="log", choices=CHOICES["compression"], help="of the spectrogram")
+    add("--level", default="gated", choices=CHOICES["level"], help="level normalisation before the spectrogram")
     return parser

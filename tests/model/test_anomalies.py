@@ -79,6 +79,26 @@ def test_a_click_within_a_dip_does_not_split_it() -> None:
     assert len(find_anomalies(scores, SPAN)) == 1
 
 
+def test_a_dip_that_flickers_is_found_by_its_smoothed_scores() -> None:
+    scores = with_dips(625, (300, 362, 1.0))
+    scores[302:362:5] = 4.0
+    assert len(find_anomalies(scores, SPAN)) == 1
+
+
+def test_dips_less_than_10_frames_apart_are_one_anomaly() -> None:
+    (found,) = find_anomalies(with_dips(625, (300, 330, 1.0), (339, 370, 1.0)), SPAN)
+    assert found.start_s == pytest.approx(300 * FRAME_S)
+    assert found.end_s == pytest.approx(369 * FRAME_S + 0.032)
+    assert found.mean_score == pytest.approx((61 * 1.0 + 9 * 4.0) / 70)
+    apart = find_anomalies(with_dips(625, (300, 330, 1.0), (340, 370, 1.0)), SPAN)
+    assert [round(a.start_s / FRAME_S) for a in apart] == [300, 340]
+
+
+def test_short_dips_close_together_add_up_to_none() -> None:
+    dips = [(start, start + 9, 1.0) for start in range(200, 400, 20)]
+    assert find_anomalies(with_dips(1250, *dips), SPAN) == []
+
+
 def test_a_dip_of_10_frames_is_found_and_one_of_9_is_not() -> None:
     assert len(find_anomalies(with_dips(625, (300, 310, 1.0)), SPAN)) == 1
     assert find_anomalies(with_dips(625, (300, 309, 1.0)), SPAN) == []
@@ -114,6 +134,7 @@ def test_constant_scores_hold_no_anomaly(num_frames: int, level: float) -> None:
 
 
 @pytest.mark.parametrize("num_frames", [0, 1, 9])
+@pytest.mark.filterwarnings("error")
 def test_an_utterance_shorter_than_an_anomaly_holds_none(num_frames: int) -> None:
     assert find_anomalies(np.linspace(4, 1, num_frames, dtype=np.float32), SPAN) == []
 
@@ -169,15 +190,20 @@ def test_the_minimum_of_an_anomaly_is_never_above_its_mean_not_even_by_rounding(
         assert found.min_score <= found.mean_score
 
 
-def test_no_anomaly_touches_another() -> None:
-    """One good frame between two bad stretches after smoothing: the end of one is the start of the other."""
+@given(piecewise())
+@quick
+def test_no_anomaly_touches_another(scores: np.ndarray) -> None:
+    for earlier, later in itertools.pairwise(find_anomalies(scores, SPAN)):
+        assert earlier.end_s < later.start_s
+
+
+def test_two_bad_stretches_around_one_good_frame_do_not_touch() -> None:
     good, bad = 4.0, 1.0
-    flicker = [good, bad, good, bad, good, bad, good, bad, good]
+    flicker = [good, bad, good, bad, good, bad, good, bad, good]  # one good frame after smoothing
     scores = np.concatenate([[good] * 300, [bad] * 30, flicker, [bad] * 30, [good] * 300])
     found = find_anomalies(scores, SPAN)
     assert found
-    for earlier, later in itertools.pairwise(found):
-        assert earlier.end_s < later.start_s
+    assert all(earlier.end_s < later.start_s for earlier, later in itertools.pairwise(found))
 
 
 @given(piecewise(), st.sampled_from([-2.0, 0.5, 3.0]), st.sampled_from([0.5, 2.0, 4.0]))

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.bundle import BundleError, open_bundle
+from model.bundle import WEIGHTS, BundleError, open_bundle
 from model.features import NUM_BINS
+from model.labels import PESQ_WB, PSEUDO
 from model.networks import NETWORKS
 from model.scorer import Scorer, pad
+from tests.model.conftest import complete_bundle, random_network
 
 both = pytest.mark.parametrize("name", ["quality_net", "lc_att"])
 
@@ -45,9 +47,10 @@ def test_a_list_goes_in_and_a_list_in_the_same_order_comes_out(scorers, name: st
 @both
 def test_scores_are_those_of_the_network_whose_weights_the_bundle_holds(scorers, random_bundles, name: str) -> None:
     network = NETWORKS[name]()
-    network.load_weights(random_bundles[name] / "model.weights.h5")
+    network.load_weights(random_bundles[name] / WEIGHTS)
     member = spectrograms(12)[0]
     expected = network({"spectrogram": member[np.newaxis], "mask": np.ones((1, 12), bool)})["frame_score"].numpy()
+    assert PESQ_WB.low < expected.min() < expected.max() < PESQ_WB.high
     assert scorers[name].score([member])[0] == pytest.approx(expected[0], abs=1e-5)
 
 
@@ -74,6 +77,17 @@ def test_a_neighbour_of_any_length_changes_no_score(scorers, lengths: list[int],
     (loud,) = spectrograms(neighbour, seed=1)
     for scorer in scorers.values():
         assert close(scorer.score([*members, 5 * loud])[:-1], scorer.score(members))
+
+
+@pytest.mark.parametrize(("bias", "label_scale", "end"), [(-50, PESQ_WB, 1.0), (50, PESQ_WB, 4.64), (50, PSEUDO, 8.0)])
+def test_scores_beyond_an_end_of_the_label_scale_are_held_there(tmp_path: Path, bias, label_scale, end) -> None:
+    network = random_network("quality_net")
+    network.get_layer("frame_score").bias.assign([bias])
+    network.save_weights(tmp_path / WEIGHTS)
+    scorer = Scorer(complete_bundle(tmp_path, label_scale=label_scale))
+    for scores in scorer.score(spectrograms(9, 4)):
+        assert scores.dtype == np.float32
+        assert scores == pytest.approx(np.full(len(scores), end))
 
 
 @both

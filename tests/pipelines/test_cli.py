@@ -6,7 +6,7 @@ import subprocess
 import sys
 from importlib.metadata import version
 
-from pipelines.train import NETWORK_NAMES
+from model.bundle import NETWORK_NAMES
 from tests.pipelines.conftest import audiosieve
 
 

@@ -243,6 +243,8 @@ MISTAKES = {
         ["--input", "SAMPLES", "--output", "OUT", "--direct_num_worker=2"],
         "is --direct_num_workers meant?",
     ),
+    "an unknown runner": (["--input", "SAMPLES", "--output", "OUT", "--runner", "SparkleRunner"], "SparkleRunner"),
+    "no workers": (["--input", "SAMPLES", "--output", "OUT", "--direct_num_workers=-1"], "at least 0"),
     "no output": (["--input", "SAMPLES"], "--output is missing"),
     "no input": (["--output", "OUT"], "--input"),
     "an impossible batch size": (["--input", "SAMPLES", "--output", "OUT", "--batch_size", "0"], "at least 1"),

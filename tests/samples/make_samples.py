@@ -26,7 +26,9 @@ SENTENCES = (
 
 def speak(voice: str, text: str, rate: int = RATE) -> np.ndarray:
     """Speech by espeak-ng, float64 [n], peak 0.5, with 0.2 s of silence before and after it."""
-    wav = subprocess.run(["espeak-ng", "-v", voice, "-s", "150", "--stdout", text], capture_output=True, check=True).stdout
+    wav = subprocess.run(
+        ["espeak-ng", "-v", voice, "-s", "150", "--stdout", text], capture_output=True, check=True
+    ).stdout
     samples, spoken_at = soundfile.read(io.BytesIO(wav))
     samples = soxr.resample(samples, spoken_at, rate)
     return np.pad(samples / np.abs(samples).max() * 0.5, round(0.2 * rate))
