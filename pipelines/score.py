@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -24,7 +25,7 @@ from transforms import schemas
 from transforms.batching import BatchByLength, BatchLimits
 from transforms.featurize import Featurize, featurize
 from transforms.ledger import Ledger, OutputError, count_rows
-from transforms.records import REJECTS, AudioFault, AudioRef, Reject, Stage
+from transforms.records import REJECTS, AudioFault, AudioRef, Reason, Reject
 from transforms.score import ScorerHandler, SplitResults, score_batch
 from transforms.sinks import WriteTable
 from transforms.sources import list_corpus
@@ -107,6 +108,10 @@ def run(argv: Sequence[str]) -> int:
         return _dry_run(refs, bundle, options.threads)
     if not options.output:
         raise UsageError("--output is missing; --dry_run does without")
+    if Path(options.output).resolve().is_relative_to(Path(options.input).resolve()):
+        raise UsageError(
+            f"--output {options.output} lies in --input: the next run would take the tables for recordings"
+        )
     ledger = Ledger(options.output, tuple(schemas.SCORE_TABLES))
     ledger.check_writable()
     _refuse_other_models(ledger, bundle)
@@ -138,9 +143,9 @@ def done_versions(ledger: Ledger) -> dict[str, str]:
     done: dict[str, str] = {}
     for batch in ledger.rows("utterances", ["utterance_id", "source_version"]):
         done.update(zip(batch["utterance_id"].to_pylist(), batch["source_version"].to_pylist(), strict=True))
-    for batch in ledger.rows("rejects", ["utterance_id", "source_version", "stage"]):
+    for batch in ledger.rows("rejects", ["utterance_id", "source_version", "reason"]):
         for row in batch.to_pylist():
-            done[row["utterance_id"]] = "" if row["stage"] == Stage.READ else row["source_version"]
+            done[row["utterance_id"]] = "" if row["reason"] == Reason.UNREADABLE else row["source_version"]
     return done
 
 

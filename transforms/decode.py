@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, BinaryIO
 
@@ -56,6 +57,13 @@ def read_audio(uri: str) -> Decoded:
         AudioFault: it cannot be opened or read, or `decode` refuses it.
     """
     try:
+        if (
+            FileSystems.get_scheme(uri) is None
+            and not (Path(uri).is_file() or Path(uri).is_dir())
+            and Path(uri).exists()
+        ):
+            # Opening it could wait for ever.
+            raise AudioFault(Stage.READ, Reason.NOT_A_FILE, "it is a FIFO, a socket or a device")
         # As it is: a compressed recording is a recording that libsndfile does not know.
         with FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED) as file:
             return decode(file)

@@ -29,6 +29,7 @@ class Reason(enum.StrEnum):
     """Why an input was lost."""
 
     UNREADABLE = "unreadable"
+    NOT_A_FILE = "not_a_file"
     EMPTY_FILE = "empty_file"
     UNSUPPORTED_FORMAT = "unsupported_format"
     UNSUPPORTED_RATE = "unsupported_rate"

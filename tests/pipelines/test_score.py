@@ -129,6 +129,7 @@ def hostile(tmp_path: Path, samples: Path) -> Path:
     whole = (samples / "clean.flac").read_bytes()
     speech, rate = soundfile.read(samples / "clean.flac")
     (folder / "empty.wav").write_bytes(b"")
+    os.mkfifo(folder / "fifo.wav")
     (folder / "text.wav").write_text("this is no audio\n" * 50)
     (folder / "truncated.flac").write_bytes(whole[: len(whole) // 2])
     nan = speech.astype(np.float32)
@@ -143,13 +144,14 @@ def test_each_kind_of_garbage_is_rejected_for_its_reason_and_costs_no_other_its_
     hostile: Path, sample_run: Output, tmp_path: Path
 ) -> None:
     done = audiosieve("score", "--input", hostile, "--output", tmp_path / "out")
-    assert "2 scored, 6 rejected" in done.stdout
+    assert "2 scored, 7 rejected" in done.stdout
     out = Output(tmp_path / "out")
     assert out.scores["good.flac"] == pytest.approx(sample_run.scores["clean.flac"], abs=TOLERANCE)
     assert set(out.scores) == {"good.flac", "good too.mp3"}
     rejects = {row["utterance_id"]: (row["stage"], row["reason"]) for row in out.rejects}
     assert rejects == {
         "empty.wav": ("decode", "empty_file"),
+        "fifo.wav": ("read", "not_a_file"),
         "text.wav": ("decode", "unsupported_format"),
         "truncated.flac": ("decode", "corrupt"),
         "nan.wav": ("decode", "non_finite"),
@@ -164,7 +166,7 @@ def test_a_corpus_of_nothing_but_garbage_ends_well(hostile: Path, tmp_path: Path
     (hostile / "good too.mp3").unlink()
     audiosieve("score", "--input", hostile, "--output", tmp_path / "out")
     out = Output(tmp_path / "out")
-    assert (len(out.utterances), len(out.frames), len(out.rejects)) == (0, 0, 6)
+    assert (len(out.utterances), len(out.frames), len(out.rejects)) == (0, 0, 7)
 
 
 def test_a_second_run_scores_only_what_is_new_or_changed(hostile: Path, samples: Path, tmp_path: Path) -> None:
@@ -172,12 +174,12 @@ def test_a_second_run_scores_only_what_is_new_or_changed(hostile: Path, samples:
     audiosieve("score", "--input", hostile, "--output", out)
     first = Output(out)
     before = first.scores
-    assert "0 scored, 0 rejected, 8 skipped" in audiosieve("score", "--input", hostile, "--output", out).stdout
+    assert "0 scored, 0 rejected, 9 skipped" in audiosieve("score", "--input", hostile, "--output", out).stdout
 
     shutil.copy(samples / "noise_00db.flac", hostile / "good.flac")  # changed
     shutil.copy(samples / "clean.flac", hostile / "empty.wav")  # mended
     shutil.copy(samples / "noise_20db.flac", hostile / "new.flac")
-    assert "3 scored, 0 rejected, 6 skipped" in audiosieve("score", "--input", hostile, "--output", out).stdout
+    assert "3 scored, 0 rejected, 7 skipped" in audiosieve("score", "--input", hostile, "--output", out).stdout
 
     after = Output(out)
     ids = [row["utterance_id"] for row in after.utterances]
@@ -185,16 +187,11 @@ def test_a_second_run_scores_only_what_is_new_or_changed(hostile: Path, samples:
     assert after.scores["good too.mp3"] == before["good too.mp3"]
     assert after.scores["empty.wav"] == pytest.approx(before["good.flac"], abs=TOLERANCE)
     assert after.scores["good.flac"] < before["good.flac"] - 1
-    assert {row["utterance_id"] for row in after.rejects} == {
-        "text.wav",
-        "truncated.flac",
-        "nan.wav",
-        "short.wav",
-        "zeros.wav",
-    }
+    lasting = {"text.wav", "truncated.flac", "nan.wav", "short.wav", "zeros.wav", "fifo.wav"}
+    assert {row["utterance_id"] for row in after.rejects} == lasting
     frames = after.frame_scores
     assert all(len(frames[row["utterance_id"]]) == row["num_frames"] for row in after.utterances)
-    assert "0 scored, 0 rejected, 9 skipped" in audiosieve("score", "--input", hostile, "--output", out).stdout
+    assert "0 scored, 0 rejected, 10 skipped" in audiosieve("score", "--input", hostile, "--output", out).stdout
 
 
 def test_what_a_killed_run_left_behind_is_cleared_away(samples: Path, tmp_path: Path) -> None:
@@ -226,7 +223,7 @@ def test_another_models_scores_are_not_mixed_in(sample_run: Output, samples: Pat
 
 def test_dry_run_prints_one_row_and_writes_nothing(hostile: Path, tmp_path: Path) -> None:
     done = audiosieve("score", "--input", hostile, "--output", tmp_path / "out", "--dry_run")
-    assert "8 utterances" in done.stdout
+    assert "9 utterances" in done.stdout
     assert "rejected empty.wav" in done.stdout
     assert "utterance_id     good too.mp3" in done.stdout
     assert not (tmp_path / "out").exists()
@@ -236,7 +233,8 @@ MISTAKES = {
     "an empty directory": (["--input", "EMPTY", "--output", "OUT"], "the directory holds no file"),
     "a missing path": (["--input", "EMPTY/nowhere", "--output", "OUT"], "there is no such file or directory"),
     "a missing manifest": (["--input", "EMPTY/none.csv", "--output", "OUT"], "there is no such manifest"),
-    "an unwritable output": (["--input", "SAMPLES", "--output", "SAMPLES/clean.flac/out"], "cannot write there"),
+    "an unwritable output": (["--input", "SAMPLES", "--output", "/dev/null/out"], "cannot write there"),
+    "an output within the input": (["--input", "SAMPLES", "--output", "SAMPLES/out"], "lies in --input"),
     "an unknown model": (["--input", "SAMPLES", "--output", "OUT", "--model", "qualty_net"], "no model 'qualty_net'"),
     "a misspelt option": (["--input", "SAMPLES", "--outptu", "OUT"], "is --output meant?"),
     "a misspelt Beam option": (
