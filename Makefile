@@ -1,4 +1,4 @@
-# `make demo` and `make test` need Python 3.11+ and make, nothing else.
+# `make demo` and `make test` need Python 3.11 to 3.13 and make, nothing else.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -36,7 +36,7 @@ clean:
 	rm -rf $(VENV) build
 
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "audiosieve needs Python 3.11 or newer"'
+	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info < (3, 14), "audiosieve needs Python 3.11, 3.12 or 3.13"'
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.score: requirements.lock setup.py | $(BIN)/python

@@ -59,8 +59,8 @@ class AdditiveAttention(keras.layers.Layer):
             energy = tf.tensordot(hidden, self.energy[:, 0], 1) + self.energy_bias + masked_energy
             return tf.nn.softmax(energy) @ inputs  # [B, block, F]
 
-        floats = tf.maximum(self.block_bytes // 4 // (batch * length * self.units), 1)
-        block = tf.minimum(floats, length)
+        queries_that_fit = tf.maximum(self.block_bytes // 4 // (batch * length * self.units), 1)
+        block = tf.minimum(queries_that_fit, length)
         num_blocks = (length + block - 1) // block
 
         def all_blocks() -> tf.Tensor:

@@ -20,6 +20,9 @@ from model.labels import LabelScale
 SHUFFLE_CLIPS = 2048
 # Clips of one batch differ in length by less than this.
 BUCKET_FRAMES = 48
+# Up to this length a batch is full; up to the other the clips are told apart by length.
+FULL_BATCH_FRAMES = 1024
+MAX_FRAMES = 8192
 
 
 class DatasetError(ValueError):
@@ -66,11 +69,12 @@ class TrainingSet:
         if seed is not None:
             clips = clips.shuffle(SHUFFLE_CLIPS, seed=seed)
         features = clips.map(self._featurize, num_parallel_calls=2, deterministic=True)
-        batched = features.bucket_by_sequence_length(
-            lambda example, _: tf.shape(example["mask"])[0],
-            bucket_boundaries=list(range(BUCKET_FRAMES, 2048, BUCKET_FRAMES)),
-            bucket_batch_sizes=[batch_size] * (len(range(BUCKET_FRAMES, 2048, BUCKET_FRAMES)) + 1),
-        )
+        boundaries = list(range(BUCKET_FRAMES, MAX_FRAMES, BUCKET_FRAMES))
+        # Of clips longer than usual fewer make a batch, so that its memory is bounded.
+        sizes = [
+            max(1, min(batch_size, batch_size * FULL_BATCH_FRAMES // longest)) for longest in [*boundaries, MAX_FRAMES]
+        ]
+        batched = features.bucket_by_sequence_length(lambda example, _: tf.shape(example["mask"])[0], boundaries, sizes)
         if seed is not None:
             # Buckets fill at their own pace; what is left of each at the end comes in order of length otherwise.
             batched = batched.shuffle(16, seed=seed)

@@ -25,6 +25,7 @@ from model.runtime import native_stderr_held
 
 CHECKPOINTS = "training"
 HISTORY = "history.json"
+FEW_CLIPS = 50
 
 
 class TrainingError(RuntimeError):
@@ -109,6 +110,9 @@ def train(data: TrainingSet, output: Path, options: TrainOptions, *, resume: boo
             checkpoint to resume from is not there or was made with other options.
     """
     keras.utils.set_random_seed(options.seed)
+    clips = {split: data.count(split) for split in ("train", "val")}
+    if clips["val"] < FEW_CLIPS:
+        print(f"only {clips['val']} clips in the split val: which epoch is best is left to chance", file=sys.stderr)
     work = output / CHECKPOINTS
     work.mkdir(parents=True, exist_ok=True)
     network = NETWORKS[options.network]()
@@ -138,16 +142,18 @@ def train(data: TrainingSet, output: Path, options: TrainOptions, *, resume: boo
             draft = output / f"draft.{WEIGHTS}"
             network.save_weights(draft)
             shutil.move(draft, output / WEIGHTS)
-            _write_card(output, data, options, history)
+            _write_card(output, data, options, history, clips)
         manager.save(checkpoint_number=epoch + 1)
-        (work / HISTORY).write_text(json.dumps({"options": _comparable(data, options), "epochs": history}, indent=2))
+        draft = work / f"draft.{HISTORY}"
+        draft.write_text(json.dumps({"options": _comparable(data, options), "epochs": history}, indent=2))
+        shutil.move(draft, work / HISTORY)
         numbers = ", ".join(f"{key} {value:.4f}" for key, value in (("loss", loss), *measured.items()))
         print(f"  {numbers}, {facts['seconds']:.0f} s", file=sys.stderr)
 
     if not (output / WEIGHTS).exists():
         raise TrainingError("no epoch gave scores that correlate with the labels; train longer or on more clips")
     # Once more, for the epochs after the best.
-    return _write_card(output, data, options, history)
+    return _write_card(output, data, options, history, clips)
 
 
 def _fit_epoch(trainer: keras.Model, batches: tf.data.Dataset) -> float:
@@ -175,7 +181,8 @@ def _rank(facts: dict[str, Any]) -> float:
 def _comparable(data: TrainingSet, options: TrainOptions) -> dict[str, Any]:
     """What must be the same for a resumed run: all but how long it goes on."""
     same = {key: value for key, value in dataclasses.asdict(options).items() if key != "epochs"}
-    return {**same, "label": data.label_scale.name, "features": data.features.as_dict()}
+    files = [file.name for file in data.files]
+    return {**same, "label": data.label_scale.name, "features": data.features.as_dict(), "files": files}
 
 
 def _resume(
@@ -192,7 +199,9 @@ def _resume(
     return history
 
 
-def _write_card(output: Path, data: TrainingSet, options: TrainOptions, history: list[dict[str, Any]]) -> Bundle:
+def _write_card(
+    output: Path, data: TrainingSet, options: TrainOptions, history: list[dict[str, Any]], clips: dict[str, int]
+) -> Bundle:
     best = max(history, key=_rank)
     return write_card(
         output,
@@ -204,7 +213,7 @@ def _write_card(output: Path, data: TrainingSet, options: TrainOptions, history:
         training={
             "options": dataclasses.asdict(options),
             "best_epoch": best["epoch"],
-            "clips": {split: data.count(split) for split in ("train", "val")},
+            "clips": clips,
             "history": history,
         },
     )

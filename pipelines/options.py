@@ -28,6 +28,13 @@ class UsageError(ValueError):
     """The command line asks for what cannot be."""
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows a default where there is one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return super()._get_help_string(action) if action.default not in (None, [], False) else action.help
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser that takes no abbreviations and says what is wrong in one sentence."""
 
@@ -36,7 +43,7 @@ class Parser(argparse.ArgumentParser):
             prog=f"audiosieve {job}",
             description=description,
             allow_abbrev=False,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            formatter_class=_Help,
         )
 
     def error(self, message: str) -> NoReturn:

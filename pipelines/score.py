@@ -24,12 +24,13 @@ from pipelines.options import Parser, UsageError, beam_options, command, parse
 from transforms import schemas
 from transforms.batching import BatchByLength, BatchLimits
 from transforms.featurize import Featurize, featurize
+from transforms.incremental import done_recordings, outstanding
 from transforms.ledger import Ledger, OutputError, count_rows
-from transforms.records import REJECTS, AudioFault, AudioRef, Reason, Reject
+from transforms.records import REJECTS, AudioFault, AudioRef, Reject
 from transforms.score import ScorerHandler, SplitResults, score_batch
 from transforms.sinks import WriteTable
-from transforms.sources import list_corpus
-from transforms.tables import ANOMALIES, UTTERANCES, ToRows, frames_table, reject_row, utterance_row
+from transforms.sources import absolute, list_corpus
+from transforms.tables import ANOMALY_ROWS, UTTERANCE_ROWS, ToRows, frames_table, reject_row, utterance_row
 
 
 @dataclasses.dataclass
@@ -69,13 +70,13 @@ def build(root: beam.Pipeline, config: ScoreConfig) -> None:
     )
     rows = results.scored | "ToRows" >> beam.ParDo(
         ToRows(config.bundle.model_id, config.bundle.label_scale.span)
-    ).with_outputs(UTTERANCES, ANOMALIES, main="frames")
+    ).with_outputs(UTTERANCE_ROWS, ANOMALY_ROWS, main="frames")
     rejects = (
         (featurized[REJECTS], results[REJECTS]) | "Rejects" >> beam.Flatten() | "RejectRow" >> beam.Map(reject_row)
     )
 
-    rows[UTTERANCES] | "WriteUtterances" >> _write("utterances", config)
-    rows[ANOMALIES] | "WriteAnomalies" >> _write("anomalies", config)
+    rows[UTTERANCE_ROWS] | "WriteUtterances" >> _write("utterances", config)
+    rows[ANOMALY_ROWS] | "WriteAnomalies" >> _write("anomalies", config)
     rejects | "WriteRejects" >> _write("rejects", config)
     rows.frames | "WriteFrames" >> _write("frames", config, to_table=frames_table, count_rows=_num_frames)
 
@@ -108,15 +109,18 @@ def run(argv: Sequence[str]) -> int:
         return _dry_run(refs, bundle, options.threads)
     if not options.output:
         raise UsageError("--output is missing; --dry_run does without")
-    if Path(options.output).resolve().is_relative_to(Path(options.input).resolve()):
-        raise UsageError(
-            f"--output {options.output} lies in --input: the next run would take the tables for recordings"
-        )
-    ledger = Ledger(options.output, tuple(schemas.SCORE_TABLES))
+    output = absolute(options.output)
+    _check_apart(options, output, refs)
+    ledger = Ledger(output, tuple(schemas.SCORE_TABLES))
     ledger.check_writable()
     _refuse_other_models(ledger, bundle)
     ledger.remove_debris()
-    todo, stale = outstanding(refs, done_versions(ledger))
+    done = done_recordings(ledger)
+    todo, stale = outstanding(refs, done)
+    if gone := len(done.keys() - {ref.utterance_id for ref in refs}):
+        print(
+            f"{gone} utterances of earlier runs are not in {options.input} any more; their rows stay", file=sys.stderr
+        )
     counts = {"listed": len(refs), "scored": 0, "rejected": 0, "skipped": len(refs) - len(todo)}
     if not todo:
         print(_summary(counts, 0.0, 0.0, options.output))
@@ -134,37 +138,14 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def done_versions(ledger: Ledger) -> dict[str, str]:
-    """Version of each recording that has a score or a lasting reject: utterance id -> source version.
-
-    What could not be read may be readable the next time: such rejects do not count as done, but must be replaced, so
-    their version is one that no recording has.
-    """
-    done: dict[str, str] = {}
-    for batch in ledger.rows("utterances", ["utterance_id", "source_version"]):
-        done.update(zip(batch["utterance_id"].to_pylist(), batch["source_version"].to_pylist(), strict=True))
-    for batch in ledger.rows("rejects", ["utterance_id", "source_version", "reason"]):
-        for row in batch.to_pylist():
-            done[row["utterance_id"]] = "" if row["reason"] == Reason.UNREADABLE else row["source_version"]
-    return done
-
-
-def outstanding(refs: Sequence[AudioRef], done: dict[str, str]) -> tuple[list[AudioRef], set[str]]:
-    """What is left to score, and which of these have rows from before that are out of date.
-
-    Args:
-        refs: the corpus.
-        done: as `done_versions` gives it.
-
-    Returns:
-        The new and the changed refs; the ids of the changed ones.
-    """
-    todo = [ref for ref in refs if done.get(ref.utterance_id) != ref.source_version]
-    return todo, {ref.utterance_id for ref in todo if ref.utterance_id in done}
+def _check_apart(options: argparse.Namespace, output: str, refs: Sequence[AudioRef]) -> None:
+    inside = Path(output).resolve().is_relative_to(Path(absolute(options.input)).resolve())
+    if inside or any(ref.uri.startswith(f"{output}/") for ref in refs):
+        raise UsageError(f"--output {output} lies in --input: its tables would be taken for recordings")
 
 
 def _refuse_other_models(ledger: Ledger, bundle: Bundle) -> None:
-    others = {record["model_id"] for record in ledger.records()} - {bundle.model_id}
+    others = {record["model_id"] for record in ledger.records("score")} - {bundle.model_id}
     if others:
         raise OutputError(
             f"{ledger.root}: holds scores of {sorted(others)[0]}, and {bundle.model_id} is asked for; "
@@ -226,7 +207,9 @@ def _summary(counts: dict[str, int], audio_s: float, seconds: float, output: str
 def _dry_run(refs: Sequence[AudioRef], bundle: Bundle, threads: int) -> int:
     """Scores the first utterance that can be scored, in this process, and prints its row."""
     scorer = ScorerHandler(str(bundle.path), threads).load_model()
-    print(f"{len(refs)} utterances, {sum(ref.size_bytes for ref in refs) / 1e6:.1f} MB; model {bundle.model_id}")
+    scale = bundle.label_scale
+    print(f"{len(refs)} utterances, {sum(ref.size_bytes for ref in refs) / 1e6:.1f} MB")
+    print(f"model {bundle.model_id}: {scale.title}, {scale.low:g} to {scale.high:g}")
     for ref in refs:
         try:
             result = score_batch([featurize(ref, bundle.features)], scorer)[0]

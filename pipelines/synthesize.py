@@ -21,7 +21,7 @@ from transforms.records import REJECTS, AudioRef
 from transforms.schemas import CLIPS, SYNTHESIS_TABLES
 from transforms.schemas import REJECTS as REJECTS_SCHEMA
 from transforms.sinks import WriteTable
-from transforms.sources import list_corpus
+from transforms.sources import absolute, list_corpus
 from transforms.synthesis import Catalog, ClipOptions, MakeClip, Material, MeasureMaterial, materials
 from transforms.tables import reject_row
 
@@ -93,6 +93,9 @@ def run(argv: Sequence[str]) -> int:
         f"made {record['counts']['clips']} clips, rejected {record['counts']['rejects']} inputs or clips, "
         f"in {record['timings']['total_s']:.0f} s; the set is in {config.ledger.root}"
     )
+    if not record["counts"]["clips"]:
+        print(f"audiosieve synthesize: no clip could be made; {config.ledger.root}/rejects says why", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -154,10 +157,13 @@ def _config(options: argparse.Namespace) -> SynthesizeConfig:
     noisy = {item.split for item in items if item.kind == "noise"}
     lacking = {item.split for item in items if item.kind == "speech"} - noisy
     if lacking and options.clean_ratio < 1:
-        raise UsageError(f"there is speech but no noise in the split {sorted(lacking)[0]!r}; see --holdout and --where")
-    ledger = Ledger(options.output, tuple(SYNTHESIS_TABLES))
+        raise UsageError(
+            f"there is speech but no noise for the split {sorted(lacking)[0]!r}: noise must come in two groups at least "
+            "(folders, or files where there are none, or the manifest's column group)"
+        )
+    ledger = Ledger(absolute(options.output), tuple(SYNTHESIS_TABLES))
     ledger.check_writable()
-    if ledger.records():
+    if ledger.records("synthesize"):
         raise OutputError(f"{options.output}: a set is there already; choose another --output or delete it")
     return SynthesizeConfig(
         items, options.min_dynamic_range_db, options.clips, clip_options, ledger, Ledger.new_run_id()

@@ -6,14 +6,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from model.bundle import CARD, NETWORK_NAMES
+from model.bundle import NETWORK_NAMES
 from model.features import CHOICES, FeatureConfig
 from model.labels import LABEL_SCALES, PESQ_WB
 from model.runtime import start_tensorflow
 from pipelines.options import Parser, UsageError, command
 from transforms.ledger import Ledger
 from transforms.schemas import SYNTHESIS_TABLES
-from transforms.sources import SourceError
+from transforms.sources import SourceError, absolute
 
 
 @command("train")
@@ -59,10 +59,10 @@ def _check(options: argparse.Namespace) -> tuple[list[Path], Path, FeatureConfig
         raise UsageError(f"--learning_rate is {options.learning_rate}; it must be within 0 and 1")
     if not 0 < options.decay <= 1:
         raise UsageError(f"--decay is {options.decay}; it must be over 0 and at most 1")
-    files = [Path(uri) for uri in Ledger(options.data, tuple(SYNTHESIS_TABLES)).committed("clips")]
+    files = [Path(uri) for uri in Ledger(absolute(options.data), tuple(SYNTHESIS_TABLES)).committed("clips")]
     if not files:
         raise SourceError(f"{options.data}: no finished training set is there; make one with `audiosieve synthesize`")
-    output = Path(options.output)
+    output = Path(options.output).expanduser()
     if output.exists() and not output.is_dir():
         raise UsageError(f"--output {output} is a file")
     if output.exists() and any(output.iterdir()) and not options.resume:
@@ -73,8 +73,6 @@ def _check(options: argparse.Namespace) -> tuple[list[Path], Path, FeatureConfig
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--output {output}: cannot write there ({error.strerror})") from error
-    if (output / CARD).exists() and not options.resume:
-        raise UsageError(f"--output {output} holds a bundle already")
     return files, output, FeatureConfig(window=options.window, compression=options.compression, level=options.level)
 
 

@@ -18,8 +18,9 @@ from model.features import FRAME_LENGTH, SAMPLE_RATE
 from transforms.facts import FactsMeter
 from transforms.records import AudioFault, Reason, SignalFacts, Stage
 
-# Bounds what is in memory at the recording's own rate and channel count.
+# What is in memory at the recording's own rate at a time: so many seconds, or so many samples of all channels together.
 BLOCK_S = 30
+BLOCK_SAMPLES = 1 << 24
 # What headers of speech say; beyond it they are wrong, and a window of 32 ms would be absurd.
 MIN_RATE, MAX_RATE = 4_000, 384_000
 # libsndfile's log of a chunk of samples that is larger than the file: "data : 77728 (should be 38842)".
@@ -100,8 +101,12 @@ def decode(file: BinaryIO) -> Decoded:
         if len(samples) < FRAME_LENGTH:
             detail = f"{read} samples at {sound.samplerate} Hz are less than one frame of 32 ms"
             raise AudioFault(Stage.DECODE, Reason.TOO_SHORT, detail)
-        if meter.constant or samples.min() == samples.max():
+        if not np.isfinite(samples).all():
+            raise AudioFault(Stage.DECODE, Reason.NON_FINITE, "the mean of the channels is beyond what a float holds")
+        if meter.constant:
             raise AudioFault(Stage.DECODE, Reason.SILENT, "all samples are the same")
+        if samples.min() == samples.max():
+            raise AudioFault(Stage.DECODE, Reason.SILENT, "the channels cancel each other")
         return Decoded(
             samples=samples,
             duration_s=read / sound.samplerate,
@@ -153,16 +158,17 @@ def _mono_16k(sound: soundfile.SoundFile) -> tuple[np.ndarray, FactsMeter, int]:
     resampler = None
     if sound.samplerate != SAMPLE_RATE:
         resampler = soxr.ResampleStream(sound.samplerate, SAMPLE_RATE, 1, dtype="float32")
+    frames = max(1, min(BLOCK_S * sound.samplerate, BLOCK_SAMPLES // sound.channels))
     parts = []
     read = 0
     last = False
     while not last:
         try:
-            block = sound.read(BLOCK_S * sound.samplerate, dtype="float32", always_2d=True)
+            block = sound.read(frames, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
             detail = f"after {read} of {sound.frames} samples: {_message(error)}"
             raise AudioFault(Stage.DECODE, Reason.CORRUPT, detail) from error
-        last = len(block) < BLOCK_S * sound.samplerate
+        last = len(block) < frames
         if not np.isfinite(block).all():
             bad = read + int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])
             raise AudioFault(Stage.DECODE, Reason.NON_FINITE, f"sample {bad} is NaN or infinite")

@@ -67,11 +67,14 @@ class Ledger:
         except (OSError, ValueError) as error:  # Beam's own are OSErrors; a scheme without its extra is a ValueError
             raise OutputError(f"{self.root}: cannot write there ({error})") from error
 
-    def records(self) -> list[dict[str, Any]]:
+    def records(self, job: str | None = None) -> list[dict[str, Any]]:
         """The records of all runs, oldest first.
 
+        Args:
+            job: which job must have made them all; None for any.
+
         Raises:
-            OutputError: one cannot be read.
+            OutputError: one cannot be read, or another job made it.
         """
         found = []
         for uri in sorted(_list(FileSystems.join(self.root, RUNS, "*.json"))):
@@ -83,6 +86,10 @@ class Ledger:
                 raise OutputError(
                     f"{uri}: the run's record cannot be read ({type(error).__name__}: {error})"
                 ) from error
+            if job and record.get("job") != job:
+                raise OutputError(
+                    f"{self.root}: was written by `audiosieve {record.get('job')}`; choose another folder"
+                )
         return found
 
     def committed(self, table: str) -> list[str]:
@@ -109,6 +116,7 @@ class Ledger:
                 if uri not in kept and ours:
                     # Of Beam's temporary folders the whole.
                     debris.add(uri[: ours.end()] if ours[1].startswith("beam-temp") else uri)
+        debris |= set(_list(FileSystems.join(self.root, RUNS, "*.draft")))
         return self._delete(debris)
 
     def commit(self, run_id: str, record: dict[str, Any], replaces: Iterable[str] = ()) -> dict[str, Any]:

@@ -34,12 +34,14 @@ def list_corpus(source: str) -> list[AudioRef]:
     Raises:
         SourceError: nothing is there, the manifest lacks a column, or two utterances have the same id.
     """
+    if not source:
+        raise SourceError("the corpus has an empty name")
+    source = absolute(source)
     try:
         refs = _list_refs(source)
-    except ValueError as error:
-        if isinstance(error, SourceError):
-            raise
-        # What Beam raises for a scheme whose extra is not installed.
+    except SourceError:
+        raise
+    except (OSError, ValueError) as error:  # Beam's own; a ValueError where the extra for a scheme is not installed
         raise SourceError(f"{source}: cannot be listed ({error})") from error
     if not refs:
         raise SourceError(f"{source}: " + ("the directory holds no file" if _is_directory(source) else _NOTHING))
@@ -49,6 +51,11 @@ def list_corpus(source: str) -> list[AudioRef]:
             f"{source}: {len(twice)} utterance ids stand more than once, {twice[0]!r} first; ids must be unique"
         )
     return sorted(refs, key=lambda ref: ref.utterance_id)
+
+
+def absolute(path: str) -> str:
+    """A local path from the root of this machine on, `~` expanded; a path with a scheme as it is."""
+    return os.path.abspath(os.path.expanduser(path)) if _is_local(path) else path  # noqa: PTH100, PTH111 -- no Path: `*`
 
 
 _NOTHING = "there is no such file or directory"
@@ -67,9 +74,7 @@ def _list_refs(source: str) -> list[AudioRef]:
     if there:
         return [_ref(Path(source).name, _stat(source))]
     if re.search(r"[*?\[]", source):
-        # A pattern without a folder matches nothing in Beam's local filesystem.
-        pattern = source if not local or "/" in source.split("*")[0] else f"./{source}"
-        return _relative_refs(_glob_root(pattern), _match(pattern))
+        return _relative_refs(_glob_root(source), _match(source))
     return [_ref(FileSystems.split(source)[1], file) for file in _match(source)]
 
 
@@ -99,18 +104,18 @@ def _walk(root: str) -> Iterator[_File]:
         yield from _match(root + "/**")
         return
     closed: list[str] = []
-    linked = {os.path.realpath(root)}
+    real_root = os.path.realpath(root)
+    visited = set()
     for folder, folders, names in os.walk(root, followlinks=True, onerror=lambda error: closed.append(error.filename)):
-        for name in list(folders):
-            path = os.path.join(folder, name)  # noqa: PTH118 -- a hot loop over all files
-            if os.path.islink(path):  # noqa: PTH114
-                # A link that leads where one led before, as one to a folder above it does, would never end.
-                target = os.path.realpath(path)
-                if target in linked:
-                    folders.remove(name)
-                linked.add(target)
+        # A link may lead to what was visited, and so round in a circle, or to all that the corpus lies in.
+        real = os.path.realpath(folder)
+        if real in visited or (real != real_root and f"{real_root}/".startswith(f"{real}/")):
+            folders.clear()
+            continue
+        visited.add(real)
+        folders.sort()
         for name in names:
-            yield _stat(os.path.join(folder, name))  # noqa: PTH118
+            yield _stat(os.path.join(folder, name))  # noqa: PTH118 -- a hot loop over all files
     for path in closed:
         yield path, 0, 0.0
 
@@ -144,8 +149,8 @@ def _read_manifest(uri: str) -> list[AudioRef]:
         path = row.pop(PATH_COLUMN)
         if not path:
             raise SourceError(f"{uri}, line {number}: the path is empty")
-        absolute = path.startswith("/") or not _is_local(path)
-        target = path if absolute else FileSystems.join(root, path)
+        rooted = path.startswith("/") or not _is_local(path)
+        target = path if rooted else FileSystems.join(root, path)
         file = _stat(target) if _is_local(target) else next(_match(target), (target, 0, 0.0))
         refs.append(_ref(row.pop(ID_COLUMN, None) or path, file, row))
     return refs

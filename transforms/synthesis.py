@@ -87,7 +87,8 @@ class ClipPlan:
 def materials(refs: Sequence[AudioRef], kind: str, holdout: float | None) -> list[Material]:
     """Sorts recordings into groups and splits.
 
-    The group is the manifest's column (`GROUP_COLUMNS`), else the recording's folder, else itself. The split is the
+    The group is the manifest's column (`GROUP_COLUMNS`), else the first folder in which the recordings differ (as the
+    speaker in speaker/chapter/1.flac), else, where they lie in no folder, the recording itself. The split is the
     manifest's column `split` where `holdout` is None and there is one; else `held_out` decides by the groups, with a
     tenth for None.
 
@@ -96,7 +97,7 @@ def materials(refs: Sequence[AudioRef], kind: str, holdout: float | None) -> lis
         kind: "speech" or "noise".
         holdout: share of the groups to put into "val".
     """
-    groups = [_group(ref, kind) for ref in refs]
+    groups = _groups(refs, kind)
     val = held_out(set(groups), 0.1 if holdout is None else holdout)
     found = []
     for ref, group in zip(refs, groups, strict=True):
@@ -108,20 +109,27 @@ def materials(refs: Sequence[AudioRef], kind: str, holdout: float | None) -> lis
 def held_out(groups: Set[str], share: float) -> set[str]:
     """The groups whose SHA-1, as a fraction of its range, is under `share`.
 
-    So a group that is added later moves no other. But of two groups or more one at least is held out and one is not,
-    unless `share` is 0.
+    So a group that is added later moves no other. But one group at least is not held out, and of two groups or
+    more one at least is, unless `share` is 0.
     """
     position = {group: int.from_bytes(hashlib.sha1(group.encode()).digest()[:4], "big") / 2**32 for group in groups}
     order = sorted(groups, key=lambda group: position[group])
     count = sum(value < share for value in position.values())
-    if share > 0 and len(order) > 1:
+    if share > 0:
         count = min(max(count, 1), len(order) - 1)
     return set(order[:count])
 
 
-def _group(ref: AudioRef, kind: str) -> str:
-    named = (ref.columns.get(column) for column in GROUP_COLUMNS[kind])
-    return next(filter(None, named), None) or ref.utterance_id.rpartition("/")[0] or ref.utterance_id
+def _groups(refs: Sequence[AudioRef], kind: str) -> list[str]:
+    """The group of each recording."""
+    folders = [ref.utterance_id.split("/")[:-1] for ref in refs]
+    levels = list(zip(*folders, strict=False))
+    shared = next((depth for depth, names in enumerate(levels) if len(set(names)) > 1), len(levels))
+    groups = []
+    for ref, folder in zip(refs, folders, strict=True):
+        named = (ref.columns.get(column) for column in GROUP_COLUMNS[kind])
+        groups.append(next(filter(None, named), None) or "/".join(folder[: shared + 1][shared:]) or ref.utterance_id)
+    return groups
 
 
 def measure(item: Material, min_dynamic_range_db: float) -> Material:
@@ -152,15 +160,20 @@ class Catalog:
         self.noise = {split: [groups[key] for key in sorted(groups)] for split, groups in noise.items()}
 
 
+def clip_id(seed: int, number: int) -> str:
+    """The id of a clip."""
+    return f"{seed}-{number:08d}"
+
+
 def plan_clip(number: int, catalog: Catalog, options: ClipOptions) -> ClipPlan:
     """Draws a clip: a speaker, then speech of theirs; a noise group of the speaker's split, then noise of it.
 
     Raises:
-        ValueError: the material has no speech, or no noise in the speaker's split.
+        AudioFault: the material has no speech, or no noise in the speaker's split.
     """
     rng = np.random.default_rng([options.seed, number])
     if not catalog.speech:
-        raise ValueError("no speech is left to draw from: every recording was rejected as a reference")
+        raise AudioFault(Stage.MIX, Reason.NO_MATERIAL, "no speech is left to draw from: all of it was rejected")
     speech = _choose(rng, _choose(rng, catalog.speech))
     length = min(speech.num_samples, round(rng.uniform(*options.duration_s) * SAMPLE_RATE))
     speech_offset = int(rng.integers(speech.num_samples - length + 1))
@@ -168,12 +181,13 @@ def plan_clip(number: int, catalog: Catalog, options: ClipOptions) -> ClipPlan:
     noise, noise_offset, snr_db = None, 0, None
     if rng.random() >= options.clean_ratio:
         if not catalog.noise.get(speech.split):
-            raise ValueError(f"no noise is left to draw from in the split {speech.split!r}")
+            detail = f"no noise is left to draw from in the split {speech.split!r}: all of it was rejected"
+            raise AudioFault(Stage.MIX, Reason.NO_MATERIAL, detail)
         noise = _choose(rng, _choose(rng, catalog.noise[speech.split]))
         noise_offset = int(rng.integers(noise.num_samples))
         snr_db = float(rng.uniform(*_choose(rng, options.snr_db)))
     return ClipPlan(
-        clip_id=f"{options.seed}-{number:08d}",
+        clip_id=clip_id(options.seed, number),
         seed=options.seed,
         speech=speech,
         speech_offset=speech_offset,
@@ -244,11 +258,12 @@ class MakeClip(beam.DoFn):
 
     def process(self, number: int, catalog: Catalog) -> Iterable[Any]:
         """Makes one clip."""
-        plan = plan_clip(number, catalog, self.options)
+        ref = AudioRef(clip_id(self.options.seed, number), "", 0, "")
         try:
+            plan = plan_clip(number, catalog, self.options)
+            ref = dataclasses.replace(plan.speech.ref, utterance_id=plan.clip_id)
             yield make_clip(plan, self.options.labels)
         except AudioFault as fault:
-            ref = dataclasses.replace(plan.speech.ref, utterance_id=plan.clip_id)
             yield beam.pvalue.TaggedOutput(REJECTS, Reject.of(ref, fault))
 
 

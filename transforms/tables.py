@@ -17,7 +17,7 @@ from transforms.records import Reject, ScoredUtterance, Utterance, printable
 from transforms.schemas import FRAMES
 
 # Tags of the outputs of `ToRows` beside the main one.
-UTTERANCES, ANOMALIES = "utterances", "anomalies"
+UTTERANCE_ROWS, ANOMALY_ROWS = "utterances", "anomalies"
 
 # Where a fact makes a score doubtful.
 NEAR_SILENT_DBFS = -55.0
@@ -115,6 +115,6 @@ class ToRows(beam.DoFn):
         """Makes the rows of one utterance."""
         anomalies = find_anomalies(scored.frame_score, self.scale_span)
         yield scored
-        yield beam.pvalue.TaggedOutput(UTTERANCES, utterance_row(scored, anomalies, self.model_id))
+        yield beam.pvalue.TaggedOutput(UTTERANCE_ROWS, utterance_row(scored, anomalies, self.model_id))
         for row in anomaly_rows(scored, anomalies):
-            yield beam.pvalue.TaggedOutput(ANOMALIES, row)
+            yield beam.pvalue.TaggedOutput(ANOMALY_ROWS, row)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -212,6 +213,61 @@ def test_what_a_killed_run_left_behind_is_cleared_away(samples: Path, tmp_path: 
     assert file.exists()
 
 
+def test_another_corpus_is_not_mixed_in(samples: Path, tmp_path: Path) -> None:
+    for name, sample in (("one", "clean.flac"), ("two", "noise_00db.flac")):
+        (tmp_path / name).mkdir()
+        shutil.copy(samples / sample, tmp_path / name / "001.flac")
+        os.utime(tmp_path / name / "001.flac", (0, 0))
+    out = tmp_path / "out"
+    audiosieve("score", "--input", tmp_path / "one", "--output", out)
+    before = Output(out).scores
+    done = audiosieve("score", "--input", tmp_path / "two", "--output", out, status=2)
+    assert "two corpora do not mix" in done.stderr
+    assert Output(out).scores == before
+
+
+def test_the_same_corpus_may_be_named_in_another_way(
+    samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(samples, tmp_path / "corpus", ignore=shutil.ignore_patterns("[!c]*"))
+    audiosieve("score", "--input", tmp_path / "corpus", "--output", tmp_path / "out")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("corpus", "./corpus//", "~/corpus", "corpus/*.*"):
+        assert "4 skipped" in audiosieve("score", f"--input={name}", "--output=~/out").stdout
+    assert all(Path(row["uri"]).is_absolute() for row in Output(tmp_path / "out").utterances)
+
+
+def test_rows_of_recordings_that_are_gone_stay_and_are_spoken_of(hostile: Path, tmp_path: Path) -> None:
+    audiosieve("score", "--input", hostile, "--output", tmp_path / "out")
+    (hostile / "good.flac").unlink()
+    done = audiosieve("score", "--input", hostile, "--output", tmp_path / "out")
+    assert "1 utterances of earlier runs are not in" in done.stderr
+    assert "good.flac" in Output(tmp_path / "out").scores
+
+
+def test_scores_do_not_go_into_a_training_set(samples: Path, tmp_path: Path) -> None:
+    audiosieve(
+        "synthesize", "--speech", samples / "clean.flac", "--noise", samples / "noise_00db.flac", "--holdout", 0,
+        "--clips", 1, "--labels", "pseudo", "--output", tmp_path / "set",
+    )  # fmt: skip
+    done = audiosieve("score", "--input", samples, "--output", tmp_path / "set", status=2)
+    assert "was written by `audiosieve synthesize`" in done.stderr
+
+
+def test_the_readmes_queries_run(sample_run: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("scores").symlink_to(sample_run.root)
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    examples = [code for code in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "scores/" in code]
+    assert len(examples) == 2
+    for example in examples:
+        exec(example, {})
+    printed = capfd.readouterr().out
+    assert "burst.flac" in printed
+    assert "recordings, " in printed
+
+
 def test_another_models_scores_are_not_mixed_in(sample_run: Output, samples: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(sample_run.root, out)
@@ -231,6 +287,8 @@ def test_dry_run_prints_one_row_and_writes_nothing(hostile: Path, tmp_path: Path
 
 MISTAKES = {
     "an empty directory": (["--input", "EMPTY", "--output", "OUT"], "the directory holds no file"),
+    "no name": (["--input", "", "--output", "OUT"], "empty name"),
+    "a glob that takes in the output": (["--input", "SAMPLES/**", "--output", "SAMPLES/../audio"], "lies in --input"),
     "a missing path": (["--input", "EMPTY/nowhere", "--output", "OUT"], "there is no such file or directory"),
     "a missing manifest": (["--input", "EMPTY/none.csv", "--output", "OUT"], "there is no such manifest"),
     "an unwritable output": (["--input", "SAMPLES", "--output", "/dev/null/out"], "cannot write there"),

@@ -127,6 +127,18 @@ def test_pesq_labels_are_true_and_its_failures_are_rejects(folders: tuple[Path, 
     assert len(rows) + len(rejects) == 12
 
 
+def test_material_of_which_nothing_serves_ends_with_its_rejects_and_no_set(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    done = audiosieve(
+        "synthesize", "--speech", folders[0], "--noise", folders[1], "--output", tmp_path / "set", "--clips", 3,
+        "--labels", "pseudo", "--min_dynamic_range_db", 200, status=1,
+    )  # fmt: skip
+    assert "no clip could be made" in done.stderr
+    rejects = pq.read_table(tmp_path / "set" / "rejects").to_pylist()
+    assert {row["reason"] for row in rejects} >= {"not_clean", "no_material"}
+
+
 def test_a_set_is_not_written_over(clips: tuple[Path, list[dict]], folders: tuple[Path, Path]) -> None:
     done = audiosieve(
         "synthesize", "--speech", folders[0], "--noise", folders[1], "--output", clips[0], "--clips", 1,

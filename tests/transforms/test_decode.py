@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import struct
 import wave
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
 from model.features import SAMPLE_RATE
 from transforms import decode as decode_module
-from transforms.decode import Decoded, decode, read_audio
+from transforms.decode import BLOCK_SAMPLES, Decoded, decode, read_audio
 from transforms.records import AudioFault, Reason, Stage
 
 LOSSLESS = ["WAV/PCM_U8", "WAV/PCM_16", "WAV/PCM_24", "WAV/PCM_32", "WAV/FLOAT", "FLAC/PCM_16", "AIFF/PCM_16"]
@@ -235,6 +237,26 @@ class TestFaults:
             read_audio(str(tmp_path / "none.wav"))
         assert (caught.value.stage, caught.value.reason) == (Stage.READ, Reason.UNREADABLE)
         assert "none.wav" in caught.value.detail
+
+    def test_a_fifo_is_not_opened(self, tmp_path):
+        os.mkfifo(tmp_path / "fifo.wav")
+        with pytest.raises(AudioFault) as caught:
+            read_audio(str(tmp_path / "fifo.wav"))
+        assert (caught.value.stage, caught.value.reason) == (Stage.READ, Reason.NOT_A_FILE)
+
+    def test_channels_that_cancel_each_other_are_silent(self, encode):
+        one = noise(2_000)
+        found = fault(encode(np.stack([one, -one], axis=1)))
+        assert (found.reason, found.detail) == (Reason.SILENT, "the channels cancel each other")
+
+    def test_a_thousand_channels_at_the_highest_rate_take_no_more_memory_than_others(self, encode, monkeypatch):
+        asked = []
+        real = soundfile.SoundFile.read
+        monkeypatch.setattr(soundfile.SoundFile, "read", lambda s, n, **how: asked.append(n) or real(s, n, **how))
+        samples = np.repeat(noise(20_000)[:, np.newaxis], 1000, axis=1).astype(np.float32)
+        decoded = decode(io.BytesIO(encode(samples, 384_000)))
+        assert decoded.channels == 1000
+        assert max(asked) * 1000 <= BLOCK_SAMPLES
 
     def test_a_directory(self, tmp_path):
         with pytest.raises(AudioFault) as caught:

@@ -72,13 +72,15 @@ class TestMaterials:
         [
             ("speech", {"speaker": "S1", "speaker_or_class": "C1", "group": "G1"}, "S1"),
             ("speech", {"speaker": "", "speaker_or_class": "C1"}, "C1"),
-            ("speech", {"group": "G1"}, "x/y"),
+            ("speech", {"group": "G1"}, "y"),
             ("noise", {"group": "G1", "speaker_or_class": "C1"}, "G1"),
-            ("noise", {"speaker_or_class": "C1"}, "x/y"),
+            ("noise", {"speaker_or_class": "C1"}, "y"),
         ],
     )
-    def test_the_group_is_the_column_of_its_kind_else_the_folder(self, make_ref, kind, columns, group):
-        (item,) = materials([make_ref("x/y/a.flac", **columns)], kind, None)
+    def test_the_group_is_the_column_of_its_kind_else_the_first_folder_that_differs(
+        self, make_ref, kind, columns, group
+    ):
+        item, _ = materials([make_ref("x/y/1/a.flac", **columns), make_ref("x/z/1/b.flac")], kind, None)
         assert (item.group, item.kind, item.num_samples) == (group, kind, 0)
 
     def test_without_column_and_folder_a_recording_is_its_own_group(self, make_ref):
@@ -211,12 +213,12 @@ class TestPlanClip:
         assert {plan.length for plan in plans if plan not in short} == {3 * SAMPLE_RATE}
 
     def test_without_speech_there_is_nothing_to_draw(self):
-        with pytest.raises(ValueError, match="no speech is left"):
+        with pytest.raises(AudioFault, match="no speech is left"):
             planned(items=[item for item in listed() if item.kind == "noise"])
 
     def test_without_noise_in_a_split_only_clean_clips_can_be_made(self):
         items = [item for item in listed() if (item.kind, item.split) != ("noise", "val")]
-        with pytest.raises(ValueError, match="no noise is left to draw from in the split 'val'"):
+        with pytest.raises(AudioFault, match="no noise is left to draw from in the split 'val'"):
             planned(items=items)
         assert len(planned(dataclasses.replace(OPTIONS, clean_ratio=1.0), items)) == len(NUMBERS)
 
