@@ -12,8 +12,8 @@ from model.anomalies import Anomaly, find_anomalies
 from transforms import schemas
 from transforms.records import Reason, Reject, ScoredUtterance, Stage
 from transforms.tables import (
-    ANOMALIES,
-    UTTERANCES,
+    ANOMALY_ROWS,
+    UTTERANCE_ROWS,
     ToRows,
     anomaly_rows,
     flags,
@@ -150,7 +150,7 @@ class TestFramesTable:
 
 class TestToRows:
     def outputs(self, scored):
-        main, tagged = [], {UTTERANCES: [], ANOMALIES: []}
+        main, tagged = [], {UTTERANCE_ROWS: [], ANOMALY_ROWS: []}
         for output in ToRows("m@1", 3.64).process(scored):
             if isinstance(output, ScoredUtterance):
                 main.append(output)
@@ -162,16 +162,16 @@ class TestToRows:
         item = scored(frame_score=np.full(300, 3.0))
         main, tagged = self.outputs(item)
         assert main == [item]
-        assert [row["utterance_id"] for row in tagged[UTTERANCES]] == ["a.wav"]
-        assert tagged[ANOMALIES] == []
+        assert [row["utterance_id"] for row in tagged[UTTERANCE_ROWS]] == ["a.wav"]
+        assert tagged[ANOMALY_ROWS] == []
 
     def test_the_anomalies_in_its_row_are_those_in_the_other_table(self, scored):
         frame_score = np.full(600, 4.0)
         frame_score[100:150] = frame_score[400:430] = 1.5
         _, tagged = self.outputs(scored(frame_score=frame_score))
-        (row,) = tagged[UTTERANCES]
-        assert row["num_anomalies"] == len(tagged[ANOMALIES]) == 2
-        lengths = [anomaly["end_s"] - anomaly["start_s"] for anomaly in tagged[ANOMALIES]]
+        (row,) = tagged[UTTERANCE_ROWS]
+        assert row["num_anomalies"] == len(tagged[ANOMALY_ROWS]) == 2
+        lengths = [anomaly["end_s"] - anomaly["start_s"] for anomaly in tagged[ANOMALY_ROWS]]
         assert row["anomaly_s"] == pytest.approx(sum(lengths))
         found = find_anomalies(frame_score, 3.64)
-        assert [anomaly["start_s"] for anomaly in tagged[ANOMALIES]] == [anomaly.start_s for anomaly in found]
+        assert [anomaly["start_s"] for anomaly in tagged[ANOMALY_ROWS]] == [anomaly.start_s for anomaly in found]
