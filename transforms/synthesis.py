@@ -128,7 +128,7 @@ def _groups(refs: Sequence[AudioRef], kind: str) -> list[str]:
     groups = []
     for ref, folder in zip(refs, folders, strict=True):
         named = (ref.columns.get(column) for column in GROUP_COLUMNS[kind])
-        groups.append(next(filter(None, named), None) or "/".join(folder[: shared + 1][shared:]) or ref.utterance_id)
+        groups.append(next(filter(None, named), None) or "".join(folder[shared : shared + 1]) or ref.utterance_id)
     return groups
 
 

@@ -8,7 +8,9 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,6 +19,8 @@ import soundfile
 
 from model.bundle import DEFAULT, open_bundle
 from tests.pipelines.conftest import Output, audiosieve
+from transforms.records import ScoredUtterance
+from transforms.tables import ToRows
 
 pytestmark = pytest.mark.slow
 TOLERANCE = 1e-3
@@ -211,6 +215,28 @@ def test_what_a_killed_run_left_behind_is_cleared_away(samples: Path, tmp_path: 
     assert not beam_temp.exists()
     assert foreign.exists()
     assert file.exists()
+
+
+@pytest.mark.parametrize("lost", ["utterances", "frames"])
+def test_a_run_that_lost_a_row_is_not_committed(
+    lost: str, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = ToRows.process
+
+    def lossy(self: ToRows, scored: ScoredUtterance) -> Iterator[Any]:
+        for row in real(self, scored):
+            table = getattr(row, "tag", "frames")
+            if not (table == lost and scored.utterance.ref.utterance_id == "clean.flac"):
+                yield row
+
+    monkeypatch.setattr(ToRows, "process", lossy)
+    with pytest.raises(RuntimeError, match="rows were lost"):
+        audiosieve("score", "--input", samples, "--output", tmp_path / "out")
+    assert not list((tmp_path / "out" / "_runs").iterdir())
+    monkeypatch.setattr(ToRows, "process", real)
+    done = audiosieve("score", "--input", samples, "--output", tmp_path / "out")
+    assert "8 scored, 1 rejected, 0 skipped" in done.stdout
+    assert len(Output(tmp_path / "out").utterances) == 8
 
 
 def test_another_corpus_is_not_mixed_in(samples: Path, tmp_path: Path) -> None:
