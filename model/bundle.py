@@ -10,14 +10,22 @@ from typing import Any
 
 from model.features import FeatureConfig
 from model.labels import LABEL_SCALES, LabelScale
+from model.pooling import Pooling
 
 CARD = "bundle.json"
 WEIGHTS = "model.weights.h5"
 FORMAT = 1
 BUNDLED = Path(__file__).parent / "bundles"
 DEFAULT = "quality_net_v1"
-# The keys of `networks.NETWORKS`, which cannot be asked without loading TensorFlow.
-NETWORK_NAMES = ("quality_net", "lc_att")
+# The keys of `networks.NETWORKS`, which cannot be asked without loading TensorFlow, and how each one pools its frames.
+POOLING: dict[str, Pooling] = {
+    "quality_net": "mean",
+    "l_1dcnn": "mean",
+    "l_att": "mean",
+    "lc_att": "mean",
+    "disturbance_net": "pesq",
+}
+NETWORK_NAMES = tuple(POOLING)
 
 
 class BundleError(ValueError):
@@ -58,6 +66,11 @@ class Bundle:
     def model_id(self) -> str:
         """`name@hash`, as it stands in the output beside each score."""
         return f"{self.name}@{self.hash}"
+
+    @property
+    def pooling(self) -> Pooling:
+        """How frame scores become the score of their utterance."""
+        return POOLING[self.network]
 
     @property
     def weights(self) -> Path:

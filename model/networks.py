@@ -14,12 +14,14 @@ from keras import layers, ops
 
 from model.attention import AdditiveAttention
 from model.features import NUM_BINS
+from model.pooling import HALF_WINDOW, WINDOW_POWER, mos
 
 LSTM_UNITS = 100
 CONV_FILTERS = 250
 CONV_WIDTH = 3
 ATTENTION_UNITS = 32
 DENSE_UNITS = 50
+TINY = 1e-12
 
 
 def quality_net() -> keras.Model:
@@ -29,29 +31,96 @@ def quality_net() -> keras.Model:
     the frames around it.
     """
     spectrogram, mask = _inputs()
-    x = _blstm(forget_bias=-3.0)(spectrogram, mask=mask)  # [B, T, 200]
-    x = layers.Dense(DENSE_UNITS, activation="elu", name="dense")(x)  # [B, T, 50]
+    x = _blstm(spectrogram, mask, forget_bias=-3.0)  # [B, T, 200]
+    x = _dense(x)  # [B, T, 50]
     return _scored("quality_net", spectrogram, mask, x)
+
+
+def l_1dcnn() -> keras.Model:
+    """BLSTM -> 1-D CNN -> Dense 50 -> frame score (the L_1DCNN variant)."""
+    spectrogram, mask = _inputs()
+    x = _blstm(spectrogram, mask)  # [B, T, 200]
+    x = _conv(x, mask)  # [B, T, 250]
+    x = _dense(x)  # [B, T, 50]
+    return _scored("l_1dcnn", spectrogram, mask, x)
+
+
+def l_att() -> keras.Model:
+    """BLSTM -> additive self-attention -> Dense 50 -> frame score (the L_ATT variant)."""
+    spectrogram, mask = _inputs()
+    x = _blstm(spectrogram, mask)  # [B, T, 200]
+    x = _attention(x, mask)  # [B, T, 200]
+    x = _dense(x)  # [B, T, 50]
+    return _scored("l_att", spectrogram, mask, x)
 
 
 def lc_att() -> keras.Model:
     """BLSTM -> 1-D CNN -> additive self-attention -> Dense 50 -> frame score (the LC_ATT variant)."""
     spectrogram, mask = _inputs()
-    x = _blstm(forget_bias=1.0)(spectrogram, mask=mask)  # [B, T, 200]
-    x = x * ops.cast(mask, "float32")[..., None]  # the convolution must read zeros past the end, whatever the batch
-    x = layers.Conv1D(CONV_FILTERS, CONV_WIDTH, padding="same", activation="relu", name="conv")(x)  # [B, T, 250]
-    x = AdditiveAttention(ATTENTION_UNITS, name="attention")(x, mask=mask)  # [B, T, 250]
-    x = layers.Dense(DENSE_UNITS, activation="elu", name="dense")(x)  # [B, T, 50]
+    x = _blstm(spectrogram, mask)  # [B, T, 200]
+    x = _conv(x, mask)  # [B, T, 250]
+    x = _attention(x, mask)  # [B, T, 250]
+    x = _dense(x)  # [B, T, 50]
     return _scored("lc_att", spectrogram, mask, x)
 
 
-NETWORKS: dict[str, Callable[[], keras.Model]] = {"quality_net": quality_net, "lc_att": lc_att}
+def disturbance_net() -> keras.Model:
+    """Two small convolutions -> Dense 100 -> BLSTM -> Dense 50 -> disturbance -> frame score; our own.
+
+    It finds how disturbed each frame is, as P.862 does (`pooling`): the frame score is that disturbance mapped to
+    MOS-LQO, the score is the mapped norm of them all. The convolutions share their few weights over the frequencies,
+    so that a recording's own spectral balance matters less.
+    """
+    spectrogram, mask = _inputs()
+    # Of log-magnitude, the floor is at about -7 and loud speech at 3.
+    x = _silenced((spectrogram + 3.0) / 2.0, mask)[..., None]  # [B, T, 257, 1]
+    x = layers.Conv2D(12, (3, 5), strides=(1, 3), padding="same", activation="relu", name="conv_1")(x)  # [B, T, 86, 12]
+    x = _silenced(x, mask)
+    x = layers.Conv2D(16, (3, 5), strides=(1, 3), padding="same", activation="relu", name="conv_2")(x)  # [B, T, 29, 16]
+    x = layers.Reshape((-1, 29 * 16))(x)
+    x = layers.Dense(100, activation="relu", name="bottleneck")(x)  # [B, T, 100]
+    x = layers.Dropout(0.2)(x)
+    x = _blstm(x, mask)  # [B, T, 200]
+    x = layers.Dropout(0.2)(x)
+    x = _dense(x)  # [B, T, 50]
+    x = layers.Dense(1, activation="softplus", name="disturbance")(x)  # [B, T, 1], points of PESQ's raw score
+    disturbance = ops.squeeze(x, axis=-1)  # [B, T]
+    return keras.Model(
+        {"spectrogram": spectrogram, "mask": mask},
+        {"frame_score": mos(disturbance, ops.exp), "score": mos(masked_pesq_norm(disturbance, mask), ops.exp)},
+        name="disturbance_net",
+    )
+
+
+NETWORKS: dict[str, Callable[[], keras.Model]] = {
+    "quality_net": quality_net,
+    "l_1dcnn": l_1dcnn,
+    "l_att": l_att,
+    "lc_att": lc_att,
+    "disturbance_net": disturbance_net,
+}
 
 
 def masked_mean(x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     """Mean of x [B, T] over the frames where mask [B, T] is true: [B]."""
     weight = ops.cast(mask, "float32")
     return ops.sum(x * weight, axis=1) / ops.maximum(ops.sum(weight, axis=1), 1.0)
+
+
+def masked_pesq_norm(x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """`pooling.pesq_norm` of x [B, T], x >= 0, over the frames where mask [B, T] is true: [B]."""
+    weight = ops.cast(mask, "float32")
+
+    def window_means(values: tf.Tensor) -> tf.Tensor:  # [B, ceil(T / 10)]; the last ones reach into padding
+        padded = ops.pad(values, [[0, 0], [0, 2 * HALF_WINDOW - 1]])[..., None]
+        return ops.squeeze(ops.average_pool(padded, 2 * HALF_WINDOW, HALF_WINDOW), axis=-1)
+
+    share = window_means(weight)
+    windows = window_means(ops.power(x, WINDOW_POWER) * weight) / ops.maximum(share, TINY)
+    real = ops.cast(share > 0, "float32")
+    # The root's slope at 0 is infinite: a hair keeps the gradient finite.
+    squares = ops.power(windows + TINY, 2 / WINDOW_POWER) * real
+    return ops.sqrt(ops.sum(squares, axis=1) / ops.maximum(ops.sum(real, axis=1), 1.0))
 
 
 def _inputs() -> tuple[keras.KerasTensor, keras.KerasTensor]:
@@ -61,11 +130,28 @@ def _inputs() -> tuple[keras.KerasTensor, keras.KerasTensor]:
     )
 
 
-def _blstm(forget_bias: float) -> layers.Layer:
+def _blstm(x: keras.KerasTensor, mask: keras.KerasTensor, forget_bias: float = 1.0) -> keras.KerasTensor:
     lstm = layers.LSTM(
         LSTM_UNITS, return_sequences=True, unit_forget_bias=False, bias_initializer=ForgetBias(forget_bias)
     )
-    return layers.Bidirectional(lstm, name="blstm")
+    return layers.Bidirectional(lstm, name="blstm")(x, mask=mask)
+
+
+def _conv(x: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
+    return layers.Conv1D(CONV_FILTERS, CONV_WIDTH, padding="same", activation="relu", name="conv")(_silenced(x, mask))
+
+
+def _silenced(x: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
+    """Zeros at the padding of x [B, T, ...]: a convolution must read the same past the end, whatever the batch."""
+    return x * ops.expand_dims(ops.cast(mask, "float32"), tuple(range(2, x.ndim)))
+
+
+def _attention(x: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
+    return AdditiveAttention(ATTENTION_UNITS, name="attention")(x, mask=mask)
+
+
+def _dense(x: keras.KerasTensor) -> keras.KerasTensor:
+    return layers.Dense(DENSE_UNITS, activation="elu", name="dense")(x)
 
 
 @keras.saving.register_keras_serializable("audiosieve")

@@ -11,6 +11,7 @@ import tensorflow as tf
 from model.bundle import Bundle, open_bundle
 from model.features import NUM_BINS
 from model.networks import NETWORKS
+from model.pooling import pool
 from model.runtime import native_stderr_held
 
 
@@ -57,6 +58,10 @@ class Scorer:
         scores = np.clip(self._run(batch, mask).numpy(), scale.low, scale.high)
         # Copies: a slice would keep the whole padded batch alive.
         return [scores[i, :length].copy() for i, length in enumerate(lengths)]
+
+    def pool(self, frame_score: np.ndarray) -> float:
+        """Score of an utterance from its frame scores [T], as the bundle's network pools them."""
+        return pool(frame_score, self.bundle.pooling)
 
 
 def pad(spectrograms: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -16,15 +16,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from model.averaging import WeightAverage
 from model.bundle import WEIGHTS, Bundle, write_card
+from model.curves import write_curves
 from model.dataset import TrainingSet
-from model.losses import LossName, quality_loss
+from model.losses import LossName, frames_loss, quality_loss
 from model.metrics import agreement
 from model.networks import NETWORKS
 from model.runtime import native_stderr_held
 
 CHECKPOINTS = "training"
 HISTORY = "history.json"
+CURVES = "curves"  # for TensorBoard
 FEW_CLIPS = 50
 
 
@@ -39,12 +42,16 @@ class TrainOptions:
     Attributes:
         name: of the model.
         network: key into `networks.NETWORKS`.
-        loss: "weighted" or "unweighted".
+        loss: "weighted" or "unweighted", as published, or "frames": with the truth of each frame.
         epochs: how many in all.
         batch_size: clips in a batch.
         learning_rate: of RMSprop in the first epoch.
         decay: factor on the learning rate from one epoch to the next.
-        seed: of the weights and of the order of the clips.
+        clip_norm: the gradient's largest norm; None for no limit.
+        average: share of the past in the running mean of the weights, over steps, that is validated and kept; 0 for
+            the last step's weights as they are.
+        patience: epochs without a better one after which training ends; None for never.
+        seed: of the weights, of the order of the clips and of what is dropped out.
     """
 
     name: str
@@ -54,6 +61,9 @@ class TrainOptions:
     batch_size: int = 32
     learning_rate: float = 1e-3
     decay: float = 0.95
+    clip_norm: float | None = None
+    average: float = 0.0
+    patience: int | None = None
     seed: int = 0
 
 
@@ -62,7 +72,7 @@ class QualityTrainer(keras.Model):
 
     Args:
         network: one of `networks.NETWORKS`.
-        loss_name: "weighted" or "unweighted".
+        loss_name: "weighted", "unweighted" or "frames".
         anchor: label at which a frame's weight is 1.
     """
 
@@ -85,9 +95,10 @@ class QualityTrainer(keras.Model):
         training: bool = True,  # noqa: ARG002
     ) -> tf.Tensor:
         """The quality loss of a batch."""
-        return quality_loss(
-            y, y_pred["score"], y_pred["frame_score"], x["mask"], name=self.loss_name, anchor=self.anchor
-        )
+        label, score, frame_score, mask = y["score"], y_pred["score"], y_pred["frame_score"], x["mask"]
+        if self.loss_name == "frames":
+            return frames_loss(label, y["frame_score"], score, frame_score, mask)
+        return quality_loss(label, score, frame_score, mask, name=self.loss_name, anchor=self.anchor)
 
 
 def train(data: TrainingSet, output: Path, options: TrainOptions, *, resume: bool = False) -> Bundle:
@@ -117,36 +128,43 @@ def train(data: TrainingSet, output: Path, options: TrainOptions, *, resume: boo
     work.mkdir(parents=True, exist_ok=True)
     network = NETWORKS[options.network]()
     trainer = QualityTrainer(network, options.loss, data.label_scale.anchor)
-    trainer.compile(optimizer=keras.optimizers.RMSprop(options.learning_rate))
+    trainer.compile(optimizer=keras.optimizers.RMSprop(options.learning_rate, global_clipnorm=options.clip_norm))
     trainer.optimizer.build(network.trainable_variables)
-    checkpoint = tf.train.Checkpoint(network=network, optimizer=trainer.optimizer)
+    average = WeightAverage(network, options.average)
+    checkpoint = tf.train.Checkpoint(network=network, optimizer=trainer.optimizer, average=average.state)
     manager = tf.train.CheckpointManager(checkpoint, str(work / "checkpoints"), max_to_keep=2)
     history = _resume(work, _comparable(data, options), checkpoint, manager) if resume else []
 
     for epoch in range(len(history), options.epochs):
+        if _stalled(history, options.patience):
+            print(f"no better epoch in {options.patience}: training ends", file=sys.stderr)
+            break
         started = time.monotonic()
         trainer.optimizer.learning_rate = options.learning_rate * options.decay**epoch
+        _reseed(network, options.seed + epoch)
         batches = data.batches("train", options.batch_size, seed=options.seed + 1000 * (epoch + 1))
         print(f"epoch {epoch + 1} of {options.epochs}", file=sys.stderr)
-        loss = _fit_epoch(trainer, batches)
+        loss = _fit_epoch(trainer, batches, average)
         if not math.isfinite(loss):
             raise TrainingError(f"the loss is {loss} in epoch {epoch + 1}; try a smaller --learning_rate")
-        measured = validate(trainer, data, options.batch_size)
-        # No correlation, as of constant scores, is null: JSON has no NaN.
-        facts: dict[str, Any] = {"epoch": epoch + 1, "loss": loss}
-        facts |= {key: value if math.isfinite(value) else None for key, value in measured.items()}
-        facts["seconds"] = round(time.monotonic() - started, 1)
-        best = max((_rank(earlier) for earlier in history), default=-math.inf)
-        history.append(facts)
-        if _rank(facts) > best:
-            draft = output / f"draft.{WEIGHTS}"
-            network.save_weights(draft)
-            shutil.move(draft, output / WEIGHTS)
-            _write_card(output, data, options, history, clips)
+        with average.applied():
+            measured = validate(trainer, data, options.batch_size)
+            # No correlation, as of constant scores, is null: JSON has no NaN.
+            facts: dict[str, Any] = {"epoch": epoch + 1, "loss": loss}
+            facts |= {key: value if math.isfinite(value) else None for key, value in measured.items()}
+            facts |= {"seconds": round(time.monotonic() - started, 1), "ended_unix_s": round(time.time(), 1)}
+            best = max((_rank(earlier) for earlier in history), default=-math.inf)
+            history.append(facts)
+            if _rank(facts) > best:
+                draft = output / f"draft.{WEIGHTS}"
+                network.save_weights(draft)
+                shutil.move(draft, output / WEIGHTS)
+                _write_card(output, data, options, history, clips)
         manager.save(checkpoint_number=epoch + 1)
         draft = work / f"draft.{HISTORY}"
         draft.write_text(json.dumps({"options": _comparable(data, options), "epochs": history}, indent=2))
         shutil.move(draft, work / HISTORY)
+        write_curves(work / CURVES, history)
         numbers = ", ".join(f"{key} {value:.4f}" for key, value in (("loss", loss), *measured.items()))
         print(f"  {numbers}, {facts['seconds']:.0f} s", file=sys.stderr)
 
@@ -156,12 +174,31 @@ def train(data: TrainingSet, output: Path, options: TrainOptions, *, resume: boo
     return _write_card(output, data, options, history, clips)
 
 
-def _fit_epoch(trainer: keras.Model, batches: tf.data.Dataset) -> float:
-    """Trains on all batches once, with a bar on a terminal; returns the mean loss."""
+def _stalled(history: list[dict[str, Any]], patience: int | None) -> bool:
+    """Whether the best epoch lies `patience` epochs back or more."""
+    if patience is None or not history:
+        return False
+    best = max(range(len(history)), key=lambda epoch: _rank(history[epoch]))
+    return len(history) - 1 - best >= patience
+
+
+def _reseed(network: keras.Model, seed: int) -> None:
+    """Sets what decides the dropout, so that an epoch is the same whether or not training was resumed before it."""
+    for number, layer in enumerate(network.layers):
+        if isinstance(layer, keras.layers.Dropout):
+            layer.seed_generator.state.assign([seed % 2**32, number])
+
+
+def _fit_epoch(trainer: keras.Model, batches: tf.data.Dataset, average: WeightAverage) -> float:
+    """Trains on all batches once, with a bar on a terminal; returns the mean loss.
+
+    A loss that is not finite ends it at once: nothing after it could be learnt.
+    """
     with warnings.catch_warnings(), native_stderr_held():  # the bar goes to stdout
         # Keras calls it an interruption when a dataset of unknown length ends.
         warnings.filterwarnings("ignore", message="Your input ran out of data")
-        fit = trainer.fit(batches, shuffle=False, verbose=1 if sys.stdout.isatty() else 0)
+        watch = [average, keras.callbacks.TerminateOnNaN()]
+        fit = trainer.fit(batches, shuffle=False, callbacks=watch, verbose=1 if sys.stdout.isatty() else 0)
     return float(fit.history["loss"][-1])
 
 
@@ -170,7 +207,7 @@ def validate(trainer: keras.Model, data: TrainingSet, batch_size: int) -> dict[s
     labels, scores = [], []
     for inputs, label in data.batches("val", batch_size):
         scores.append(trainer.predict_on_batch(inputs)["score"])
-        labels.append(label.numpy())
+        labels.append(label["score"].numpy())
     return agreement(np.concatenate(labels), np.concatenate(scores))
 
 
@@ -180,7 +217,7 @@ def _rank(facts: dict[str, Any]) -> float:
 
 def _comparable(data: TrainingSet, options: TrainOptions) -> dict[str, Any]:
     """What must be the same for a resumed run: all but how long it goes on."""
-    same = {key: value for key, value in dataclasses.asdict(options).items() if key != "epochs"}
+    same = {key: value for key, value in dataclasses.asdict(options).items() if key not in ("epochs", "patience")}
     files = [file.name for file in data.files]
     return {**same, "label": data.label_scale.name, "features": data.features.as_dict(), "files": files}
 

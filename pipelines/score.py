@@ -69,7 +69,7 @@ def build(root: beam.Pipeline, config: ScoreConfig) -> None:
         | "SplitResults" >> beam.ParDo(SplitResults()).with_outputs(REJECTS, main="scored")
     )
     rows = results.scored | "ToRows" >> beam.ParDo(
-        ToRows(config.bundle.model_id, config.bundle.label_scale.span)
+        ToRows(config.bundle.model_id, config.bundle.label_scale.span, config.bundle.pooling)
     ).with_outputs(UTTERANCE_ROWS, ANOMALY_ROWS, main="frames")
     rejects = (
         (featurized[REJECTS], results[REJECTS]) | "Rejects" >> beam.Flatten() | "RejectRow" >> beam.Map(reject_row)
@@ -219,7 +219,9 @@ def _dry_run(refs: Sequence[AudioRef], bundle: Bundle, threads: int) -> int:
             print(f"rejected {ref.utterance_id}: {result.stage}, {result.reason}: {result.detail}")
             continue
         anomalies = find_anomalies(result.frame_score, bundle.label_scale.span)
-        row = pa.Table.from_pylist([utterance_row(result, anomalies, bundle.model_id)], schemas.UTTERANCES)
+        row = pa.Table.from_pylist(
+            [utterance_row(result, anomalies, bundle.model_id, bundle.pooling)], schemas.UTTERANCES
+        )
         for name, value in row.to_pylist()[0].items():
             print(f"  {name:<16} {value}")
         return 0

@@ -33,10 +33,13 @@ def run(argv: Sequence[str]) -> int:
         batch_size=options.batch_size,
         learning_rate=options.learning_rate,
         decay=options.decay,
+        clip_norm=options.clip_norm,
+        average=options.average,
+        patience=options.patience,
         seed=options.seed,
     )
     try:
-        data = open_set(files, LABEL_SCALES[options.label], features)
+        data = open_set(files, LABEL_SCALES[options.label], features, frames=options.loss == "frames")
         bundle = train(data, output, train_options, resume=options.resume)
     except (DatasetError, TrainingError) as error:
         raise UsageError(str(error)) from error
@@ -59,6 +62,14 @@ def _check(options: argparse.Namespace) -> tuple[list[Path], Path, FeatureConfig
         raise UsageError(f"--learning_rate is {options.learning_rate}; it must be within 0 and 1")
     if not 0 < options.decay <= 1:
         raise UsageError(f"--decay is {options.decay}; it must be over 0 and at most 1")
+    if not 0 <= options.average < 1:
+        raise UsageError(f"--average is {options.average}; it must be at least 0 and under 1")
+    if options.clip_norm is not None and options.clip_norm <= 0:
+        raise UsageError(f"--clip_norm is {options.clip_norm}; it must be over 0")
+    if options.patience is not None and options.patience < 1:
+        raise UsageError(f"--patience is {options.patience}; it must be at least 1")
+    if options.loss == "frames" and options.label != PESQ_WB.name:
+        raise UsageError(f"--loss frames: frames have their own truth for the label {PESQ_WB.name} alone")
     files = [Path(uri) for uri in Ledger(absolute(options.data), tuple(SYNTHESIS_TABLES)).committed("clips")]
     if not files:
         raise SourceError(f"{options.data}: no finished training set is there; make one with `audiosieve synthesize`")
@@ -83,12 +94,16 @@ def _parser() -> Parser:
     add("--output", required=True, help="folder for the bundle")
     add("--network", default="quality_net", choices=NETWORK_NAMES, help="which network")
     add("--label", default=PESQ_WB.name, choices=list(LABEL_SCALES), help="which label of the set to learn")
-    add("--loss", default="weighted", choices=["weighted", "unweighted"], help="weight of the frames' error: "
-        "10^(label - best label), or 1")  # fmt: skip
+    add("--loss", default="weighted", choices=["weighted", "unweighted", "frames"], help="published: the frames are held "
+        "to the label, with weight 10^(label - best label) or 1; frames: each is held to its own truth")  # fmt: skip
     add("--epochs", type=int, default=30, help="how many epochs in all")
     add("--batch_size", type=int, default=32, help="clips in a batch")
     add("--learning_rate", type=float, default=1e-3, help="of RMSprop in the first epoch")
     add("--decay", type=float, default=0.95, help="factor on the learning rate from one epoch to the next")
+    add("--clip_norm", type=float, help="largest norm of the gradient; by default there is no limit")
+    add("--average", type=float, default=0.0, help="share of the past in a running mean of the weights over steps, "
+        "which is what is kept, as 0.999; 0 keeps the weights themselves")  # fmt: skip
+    add("--patience", type=int, help="end after so many epochs without a better one; by default never")
     add("--seed", type=int, default=0, help="of the weights and the order of the clips")
     add("--name", help="name of the model; by default that of its folder")
     add("--resume", action="store_true", help="go on from the last checkpoint in --output")

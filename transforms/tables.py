@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from model.anomalies import Anomaly, find_anomalies
 from model.features import frame_start_s
-from model.pooling import pool
+from model.pooling import Pooling, pool
 from transforms.records import Reject, ScoredUtterance, Utterance, printable
 from transforms.schemas import FRAMES
 
@@ -47,7 +47,9 @@ def flags(utterance: Utterance) -> list[str]:
     return [word for word, holds in doubts.items() if holds]
 
 
-def utterance_row(scored: ScoredUtterance, anomalies: Sequence[Anomaly], model_id: str) -> dict[str, Any]:
+def utterance_row(
+    scored: ScoredUtterance, anomalies: Sequence[Anomaly], model_id: str, pooling: Pooling
+) -> dict[str, Any]:
     """The row of `UTTERANCES` for a scored utterance and its anomalies."""
     utterance, frame_score = scored.utterance, scored.frame_score
     return {
@@ -60,7 +62,7 @@ def utterance_row(scored: ScoredUtterance, anomalies: Sequence[Anomaly], model_i
         "size_bytes": utterance.ref.size_bytes,
         "source_version": utterance.ref.source_version,
         "num_frames": len(frame_score),
-        "score": pool(frame_score),
+        "score": pool(frame_score, pooling),
         "frame_score_p10": float(np.percentile(frame_score, 10)),
         "frame_score_min": float(frame_score.min()),
         "frame_score_std": float(frame_score.std()),
@@ -105,16 +107,18 @@ class ToRows(beam.DoFn):
     Args:
         model_id: of the model that scored.
         scale_span: distance between the ends of its label scale.
+        pooling: how it makes one score of the frames'.
     """
 
-    def __init__(self, model_id: str, scale_span: float) -> None:
+    def __init__(self, model_id: str, scale_span: float, pooling: Pooling) -> None:
         self.model_id = model_id
         self.scale_span = scale_span
+        self.pooling = pooling
 
     def process(self, scored: ScoredUtterance) -> Iterable[Any]:
         """Makes the rows of one utterance."""
         anomalies = find_anomalies(scored.frame_score, self.scale_span)
         yield scored
-        yield beam.pvalue.TaggedOutput(UTTERANCE_ROWS, utterance_row(scored, anomalies, self.model_id))
+        yield beam.pvalue.TaggedOutput(UTTERANCE_ROWS, utterance_row(scored, anomalies, self.model_id, self.pooling))
         for row in anomaly_rows(scored, anomalies):
             yield beam.pvalue.TaggedOutput(ANOMALY_ROWS, row)

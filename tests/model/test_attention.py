@@ -105,6 +105,25 @@ for _ in range(30):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+def test_the_memory_of_attention_over_a_long_input_is_bounded() -> None:
+    """All pairs of 5,000 frames would take 3.2 GB at once; in a process of its own, whose peak nothing else raises."""
+    program = """
+import resource
+import numpy as np
+from model.attention import AdditiveAttention
+layer = AdditiveAttention(32)
+rng = np.random.default_rng(0)
+layer(rng.normal(size=(1, 100, 8)).astype(np.float32))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+assert layer(rng.normal(size=(1, 5000, 8)).astype(np.float32)).shape == (1, 5000, 8)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    # A block of 64 MiB, before and after its tanh, and what the allocator keeps.
+    assert float(done.stdout) < 600
+
+
 def test_attention_in_blocks_learns_as_attention_in_one(inputs, weights) -> None:
     gradients = []
     for block_bytes in (block_bytes_of(2), block_bytes_of(LENGTH)):

@@ -8,15 +8,24 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.labels import PESQ_WB, PSEUDO
+from model.labels import PESQ_WB, PSEUDO, LabelScale
 from model.losses import frame_weight, quality_loss
 from model.networks import masked_mean
 
 quick = settings(deadline=None, max_examples=40)
 
 
+# Label at which a frame's error has weight 1: 4.5 as published for PESQ, and the pseudo-score's own best.
+PUBLISHED_ANCHORS = {PESQ_WB: 4.5, PSEUDO: 8.0}
+scales = pytest.mark.parametrize("scale", PUBLISHED_ANCHORS, ids=lambda scale: scale.name)
+names = pytest.mark.parametrize("name", ["weighted", "unweighted"])
+
+
 def transcribed(label, score, frame_score, lengths, *, name: str, anchor: float) -> float:
-    """Mean over n of (Q - q)^2 + w(Q) / T_n * sum over t of (Q - q_t)^2, in double precision."""
+    """Mean over n of (Q - q)^2 + w(Q) / T_n * sum over t of (Q - q_t)^2, in double precision.
+
+    Quality-Net (Fu et al., Interspeech 2018), eq. 1 and 2: w(Q) = 10^(Q - Q_max), Q_max = 4.5 for PESQ.
+    """
     total = 0.0
     for n in range(len(label)):
         weight = 10 ** (float(label[n]) - anchor) if name == "weighted" else 1.0
@@ -28,32 +37,43 @@ def transcribed(label, score, frame_score, lengths, *, name: str, anchor: float)
 
 
 @st.composite
-def batches(draw: st.DrawFn):
+def batches(draw: st.DrawFn, scale: LabelScale = PESQ_WB):
+    """Labels, scores, frame scores (garbage past the end of a clip) and mask of a ragged batch."""
     lengths = draw(st.lists(st.integers(1, 9), min_size=1, max_size=5))
     padding = draw(st.integers(0, 3))
     rng = np.random.default_rng(draw(st.integers(0, 1000)))
     mask = np.arange(max(lengths) + padding) < np.array(lengths)[:, np.newaxis]
-    label = rng.uniform(1, 4.64, len(lengths)).astype(np.float32)
-    score = rng.uniform(0, 6, len(lengths)).astype(np.float32)
-    frame_score = rng.uniform(0, 6, mask.shape).astype(np.float32)
+    label = rng.uniform(scale.low, scale.high, len(lengths)).astype(np.float32)
+    score = rng.uniform(scale.low - 1, scale.high + 1, len(lengths)).astype(np.float32)
+    frame_score = rng.uniform(scale.low - 1, scale.high + 1, mask.shape).astype(np.float32)
     return label, score, frame_score, mask
 
 
-@given(batches(), st.sampled_from(["weighted", "unweighted"]), st.sampled_from([4.5, 8.0]))
+@scales
+def test_each_scales_anchor_is_the_published_one(scale: LabelScale) -> None:
+    assert scale.anchor == PUBLISHED_ANCHORS[scale]
+
+
+@names
+@scales
+@given(data=st.data())
 @quick
-def test_the_loss_of_a_ragged_batch_equals_its_transcription(batch, name: str, anchor: float) -> None:
-    label, score, frame_score, mask = batch
-    found = quality_loss(label, score, frame_score, mask, name=name, anchor=anchor)
+def test_the_loss_of_a_ragged_batch_equals_its_transcription(data, scale: LabelScale, name: str) -> None:
+    label, score, frame_score, mask = data.draw(batches(scale))
+    found = quality_loss(label, score, frame_score, mask, name=name, anchor=scale.anchor)
+    anchor = PUBLISHED_ANCHORS[scale]
     expected = transcribed(label, score, frame_score, mask.sum(axis=1), name=name, anchor=anchor)
     assert float(found) == pytest.approx(expected, rel=1e-4)
 
 
-@given(batches(), st.sampled_from(["weighted", "unweighted"]), st.sampled_from([-1e4, 1e4]))
+@names
+@scales
+@given(data=st.data(), garbage=st.sampled_from([-1e4, 1e4]))
 @quick
-def test_what_stands_in_the_padding_adds_nothing(batch, name: str, garbage: float) -> None:
-    label, score, frame_score, mask = batch
+def test_what_stands_in_the_padding_adds_nothing(data, scale: LabelScale, name: str, garbage: float) -> None:
+    label, score, frame_score, mask = data.draw(batches(scale))
     losses = [
-        float(quality_loss(label, score, np.where(mask, frame_score, fill), mask, name=name, anchor=4.5))
+        float(quality_loss(label, score, np.where(mask, frame_score, fill), mask, name=name, anchor=scale.anchor))
         for fill in (np.float32(0), np.float32(garbage))
     ]
     assert losses[0] == losses[1]

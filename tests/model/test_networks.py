@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from model.bundle import NETWORK_NAMES
 from model.features import NUM_BINS
-from model.networks import NETWORKS, ForgetBias, lc_att, quality_net
+from model.networks import NETWORKS, ForgetBias, quality_net
 from model.scorer import pad
 from tests.model.conftest import random_network
 
-both = pytest.mark.parametrize("name", ["quality_net", "lc_att"])
+PUBLISHED = ("quality_net", "l_1dcnn", "l_att", "lc_att")
+published = pytest.mark.parametrize("name", PUBLISHED)
 
 
 @pytest.fixture(scope="module")
@@ -30,35 +32,86 @@ def run(network: keras.Model, spectrogram: np.ndarray, mask: np.ndarray) -> tupl
     return out["frame_score"].numpy(), out["score"].numpy()
 
 
-def test_there_are_the_two_networks() -> None:
-    assert {"quality_net": quality_net, "lc_att": lc_att} == NETWORKS
+# The published sizes: 257 bins, a BLSTM of 100 units each way, 250 convolution kernels over 3 frames, additive attention
+# of 32 units, dense layers of 50 and 1. What a layer of those sizes has for parameters:
+BINS, LSTM, KERNELS, WIDTH, ATTENTION, DENSE = 257, 100, 250, 3, 32, 50
+
+
+def blstm_parameters(inputs: int) -> int:
+    """Two directions of four gates, each with a weight from every input and every unit, and a bias."""
+    return 2 * 4 * (inputs * LSTM + LSTM * LSTM + LSTM)
+
+
+def conv_parameters(inputs: int) -> int:
+    return KERNELS * (WIDTH * inputs + 1)
+
+
+def attention_parameters(inputs: int) -> int:
+    """W_t, W_x and b_h, then w_a and b_a."""
+    return 2 * inputs * ATTENTION + ATTENTION + ATTENTION + 1
+
+
+def dense_parameters(inputs: int, outputs: int) -> int:
+    return (inputs + 1) * outputs
+
+
+# Layer by layer in order: name, width of what comes out, parameters.
+BLSTM_LAYER = ("blstm", 2 * LSTM, blstm_parameters(BINS))
+CONV_LAYER = ("conv", KERNELS, conv_parameters(2 * LSTM))
+FRAME_SCORE_LAYER = ("frame_score", 1, dense_parameters(DENSE, 1))
+LAYERS = {
+    "quality_net": [BLSTM_LAYER, ("dense", DENSE, dense_parameters(2 * LSTM, DENSE)), FRAME_SCORE_LAYER],
+    "l_1dcnn": [BLSTM_LAYER, CONV_LAYER, ("dense", DENSE, dense_parameters(KERNELS, DENSE)), FRAME_SCORE_LAYER],
+    "l_att": [
+        BLSTM_LAYER,
+        ("attention", 2 * LSTM, attention_parameters(2 * LSTM)),
+        ("dense", DENSE, dense_parameters(2 * LSTM, DENSE)),
+        FRAME_SCORE_LAYER,
+    ],
+    "lc_att": [
+        BLSTM_LAYER,
+        CONV_LAYER,
+        ("attention", KERNELS, attention_parameters(KERNELS)),
+        ("dense", DENSE, dense_parameters(KERNELS, DENSE)),
+        FRAME_SCORE_LAYER,
+    ],
+}
+
+
+def test_the_published_networks_are_there_under_the_names_that_a_bundle_knows() -> None:
+    assert set(PUBLISHED) <= set(NETWORKS)
+    assert tuple(NETWORKS) == NETWORK_NAMES
+
+
+@published
+def test_the_layers_have_the_published_sizes_and_numbers_of_parameters(networks, name: str) -> None:
+    network = networks[name]
+    found = [(layer.name, layer.output.shape[-1], layer.count_params()) for layer in network.layers]
+    assert [layer for layer in found if layer[2]] == LAYERS[name]
+    assert network.count_params() == sum(layer[2] for layer in LAYERS[name])
+    if CONV_LAYER in LAYERS[name]:
+        assert network.get_layer("conv").kernel.shape == (WIDTH, 2 * LSTM, KERNELS)
 
 
 @pytest.mark.parametrize(
-    ("name", "sizes"),
-    [
-        ("quality_net", {"blstm": 286_400, "dense": 10_050, "frame_score": 51}),
-        ("lc_att", {"blstm": 286_400, "conv": 150_250, "attention": 16_065, "dense": 12_550, "frame_score": 51}),
-    ],
+    ("name", "parameters"), [("quality_net", 296_501), ("l_1dcnn", 449_251), ("l_att", 309_366), ("lc_att", 465_316)]
 )
-def test_the_layers_have_the_published_numbers_of_parameters(networks, name: str, sizes: dict[str, int]) -> None:
-    network = networks[name]
-    assert {layer.name: layer.count_params() for layer in network.layers if layer.count_params()} == sizes
-    assert network.count_params() == sum(sizes.values())
+def test_the_networks_have_the_numbers_of_parameters_worked_out_by_hand(networks, name: str, parameters: int) -> None:
+    assert networks[name].count_params() == parameters
 
 
-@both
+@published
 def test_all_parameters_are_trained(networks, name: str) -> None:
     network = networks[name]
     assert sum(int(np.prod(w.shape)) for w in network.trainable_variables) == network.count_params()
 
 
-@both
+@published
 def test_the_network_carries_its_key_as_its_name(networks, name: str) -> None:
     assert networks[name].name == name
 
 
-@both
+@published
 @pytest.mark.parametrize("length", [1, 2, 3, 40])
 def test_as_many_frame_scores_come_out_as_frames_go_in(networks, name: str, length: int) -> None:
     frame_score, score = run(networks[name], *pad(spectrograms(length, length)))
@@ -67,7 +120,7 @@ def test_as_many_frame_scores_come_out_as_frames_go_in(networks, name: str, leng
     assert frame_score.dtype == score.dtype == np.float32
 
 
-@both
+@published
 def test_frames_stay_as_many_when_the_length_is_unknown_at_tracing(networks, name: str) -> None:
     network = networks[name]
     signature = [tf.TensorSpec([None, None, NUM_BINS]), tf.TensorSpec([None, None], tf.bool)]
@@ -80,14 +133,14 @@ def test_frames_stay_as_many_when_the_length_is_unknown_at_tracing(networks, nam
         assert out["score"].numpy() == pytest.approx(expected_score, abs=1e-5)
 
 
-@both
+@published
 def test_the_score_is_the_mean_of_the_real_frames_scores(networks, name: str) -> None:
     lengths = (4, 20, 1, 13)
     frame_score, score = run(networks[name], *pad(spectrograms(*lengths)))
     assert score == pytest.approx([frame_score[i, :n].mean() for i, n in enumerate(lengths)], abs=1e-5)
 
 
-@both
+@published
 def test_padding_with_longer_neighbours_changes_no_frame_score(networks, name: str) -> None:
     members = spectrograms(6, 25, 1, 17)
     together, score = run(networks[name], *pad(members))
@@ -97,7 +150,7 @@ def test_padding_with_longer_neighbours_changes_no_frame_score(networks, name: s
         assert score[i] == pytest.approx(alone_score[0], abs=1e-5)
 
 
-@both
+@published
 def test_what_stands_in_the_padding_changes_no_frame_score(networks, name: str) -> None:
     batch, mask = pad(spectrograms(6, 25, 1, 17))
     garbage = np.where(mask[..., np.newaxis], batch, np.float32(50))
@@ -107,7 +160,7 @@ def test_what_stands_in_the_padding_changes_no_frame_score(networks, name: str) 
     assert found_score == pytest.approx(score, abs=1e-5)
 
 
-@both
+@published
 def test_a_frames_score_hears_what_comes_before_and_after_it(networks, name: str) -> None:
     batch, mask = pad(spectrograms(8))
     before, _ = run(networks[name], batch, mask)
@@ -118,15 +171,15 @@ def test_a_frames_score_hears_what_comes_before_and_after_it(networks, name: str
         assert (np.abs(after - before) > 1e-6).all()
 
 
-@both
+@published
 def test_different_recordings_get_different_scores(networks, name: str) -> None:
     _, score = run(networks[name], *pad(spectrograms(20, 20, 20)))
     assert len(set(score.tolist())) == 3
 
 
-@pytest.mark.parametrize(("make", "value"), [(quality_net, -3.0), (lc_att, 1.0)])
-def test_the_forget_gates_start_where_they_should_and_all_other_biases_at_0(make, value: float) -> None:
-    network = make()
+@pytest.mark.parametrize(("name", "value"), [("quality_net", -3.0), ("l_1dcnn", 1.0), ("l_att", 1.0), ("lc_att", 1.0)])
+def test_the_forget_gates_start_where_they_should_and_all_other_biases_at_0(name: str, value: float) -> None:
+    network = NETWORKS[name]()
     blstm = network.get_layer("blstm")
     for lstm in (blstm.forward_layer, blstm.backward_layer):
         gates = lstm.get_weights()[2].reshape(4, 100)  # input, forget, cell, output
@@ -136,7 +189,7 @@ def test_the_forget_gates_start_where_they_should_and_all_other_biases_at_0(make
     assert len(others) >= 2
     for layer in others:
         assert (layer.get_weights()[1] == 0).all()
-    if make is lc_att:
+    if "att" in name:
         attention = network.get_layer("attention")
         assert not np.any(attention.hidden_bias)
         assert not np.any(attention.energy_bias)

@@ -81,7 +81,7 @@ def data(files: tuple[Path, ...]) -> TrainingSet:
 
 
 def labels_of(batches: tf.data.Dataset) -> list[float]:
-    return [float(label) for _, labels in batches for label in labels]
+    return [float(label) for _, labels in batches for label in labels["score"]]
 
 
 # The set.
@@ -108,7 +108,7 @@ def test_clips_of_all_lengths_come_once_an_epoch(tmp_path: Path) -> None:
     data = TrainingSet((write(tmp_path / "a.parquet", made),), PESQ_WB, CONFIG)
     found = {}
     for inputs, labels in data.batches("train", 2, seed=3):
-        for mask, label in zip(inputs["mask"].numpy(), labels.numpy(), strict=True):
+        for mask, label in zip(inputs["mask"].numpy(), labels["score"].numpy(), strict=True):
             assert label not in found
             found[label] = mask.sum()
     assert found == {np.float32(c["pesq_wb"]): num_frames(n) for c, n in zip(made, lengths, strict=True)}
@@ -119,9 +119,9 @@ def test_a_batch_holds_the_features_of_its_clips_and_a_mask_of_their_real_frames
     padded = 0
     for inputs, labels in data.batches("train", 4, seed=1):
         batch, mask = inputs["spectrogram"].numpy(), inputs["mask"].numpy()
-        assert (batch.dtype, mask.dtype, labels.dtype) == (np.float32, bool, tf.float32)
+        assert (batch.dtype, mask.dtype, labels["score"].dtype) == (np.float32, bool, tf.float32)
         assert mask.any(axis=0).all()
-        for row, real, label in zip(batch, mask, labels.numpy(), strict=True):
+        for row, real, label in zip(batch, mask, labels["score"].numpy(), strict=True):
             samples, _ = soundfile.read(io.BytesIO(audio[label]), dtype="float32")
             expected = spectrogram(samples, CONFIG)
             assert real.tolist() == [t < len(expected) for t in range(len(real))]
@@ -144,7 +144,7 @@ def test_the_label_is_that_of_the_sets_scale(files: tuple[Path, ...]) -> None:
 
 
 def test_batches_are_of_the_size_asked_for_and_the_last_of_what_is_left(data: TrainingSet) -> None:
-    assert sorted(len(labels) for _, labels in data.batches("train", 3)) == [2, 3, 3]
+    assert sorted(len(labels["score"]) for _, labels in data.batches("train", 3)) == [2, 3, 3]
 
 
 def test_without_a_seed_the_clips_come_in_the_order_of_the_files(data: TrainingSet) -> None:
@@ -291,7 +291,7 @@ def test_training_writes_the_bundle_the_checkpoints_and_the_history(whole_run: R
     assert {path.stem for path in (root / CHECKPOINTS / "checkpoints").glob("*.index")} == {"ckpt-2", "ckpt-3"}
     assert [facts["epoch"] for facts in whole_run.history] == [1, 2, 3]
     for facts in whole_run.history:
-        assert facts.keys() == {"epoch", "loss", "lcc", "srcc", "rmse", "seconds"}
+        assert facts.keys() == {"epoch", "loss", "lcc", "srcc", "rmse", "seconds", "ended_unix_s"}
         assert np.isfinite([facts["loss"], facts["rmse"]]).all()
 
 
@@ -345,7 +345,7 @@ def test_the_history_holds_what_the_saved_network_measures(whole_run: Run) -> No
 @pytest.mark.slow
 def test_a_resumed_run_has_the_losses_of_one_without_a_break(whole_run: Run, resumed_run: Run) -> None:
     for ours, theirs in zip(resumed_run.history, whole_run.history, strict=True):
-        expected = {key: value for key, value in theirs.items() if key != "seconds"}
+        expected = {key: value for key, value in theirs.items() if key not in ("seconds", "ended_unix_s")}
         assert {key: ours[key] for key in expected} == pytest.approx(expected, abs=1e-4)
 
 

@@ -62,10 +62,10 @@ class TestFlags:
 
 class TestUtteranceRow:
     def test_it_has_the_columns_of_the_schema_in_their_order(self, scored):
-        assert list(utterance_row(scored(), [], "m@1")) == schemas.UTTERANCES.names
+        assert list(utterance_row(scored(), [], "m@1", "mean")) == schemas.UTTERANCES.names
 
     def test_what_is_known_of_the_utterance(self, scored, make_ref):
-        row = utterance_row(scored("x/a.wav", duration_s=0.5, snr_db=12.5), [], "m@1")
+        row = utterance_row(scored("x/a.wav", duration_s=0.5, snr_db=12.5), [], "m@1", "mean")
         ref = make_ref("x/a.wav")
         assert (row["utterance_id"], row["uri"]) == ("x/a.wav", ref.uri)
         assert (row["size_bytes"], row["source_version"]) == (ref.size_bytes, ref.source_version)
@@ -74,11 +74,11 @@ class TestUtteranceRow:
 
     def test_the_facts_are_under_their_own_names(self, scored):
         item = scored(peak_dbfs=-1.5, snr_db=12.5)
-        row = utterance_row(item, [], "m@1")
+        row = utterance_row(item, [], "m@1", "mean")
         assert {name: row[name] for name in item.utterance.facts.__slots__} == dataclasses.asdict(item.utterance.facts)
 
     def test_the_statistics_of_the_frames(self, scored):
-        row = utterance_row(scored(), [], "m@1")
+        row = utterance_row(scored(), [], "m@1", "mean")
         assert row["num_frames"] == 5
         assert row["score"] == pytest.approx(2.7)
         assert row["frame_score_min"] == 1.0
@@ -87,17 +87,17 @@ class TestUtteranceRow:
 
     def test_the_anomalies_are_counted_and_summed(self, scored):
         anomalies = [Anomaly(1.0, 1.5, 2.0, 1.0), Anomaly(3.0, 3.25, 2.0, 1.5)]
-        row = utterance_row(scored(), anomalies, "m@1")
+        row = utterance_row(scored(), anomalies, "m@1", "mean")
         assert (row["num_anomalies"], row["anomaly_s"]) == (2, 0.75)
 
     def test_without_anomalies_there_are_zeros(self, scored):
-        row = utterance_row(scored(), [], "m@1")
+        row = utterance_row(scored(), [], "m@1", "mean")
         assert (row["num_anomalies"], row["anomaly_s"]) == (0, 0)
 
     def test_rows_become_a_table_of_the_schema_without_a_null_where_none_belongs(self, scored):
         rows = [
-            utterance_row(scored("a.wav", snr_db=None), [], "m@1"),
-            utterance_row(scored("b.wav", [2.0], bandwidth_hz=3_000), [Anomaly(0.0, 0.5, 1.0, 1.0)], "m@1"),
+            utterance_row(scored("a.wav", snr_db=None), [], "m@1", "mean"),
+            utterance_row(scored("b.wav", [2.0], bandwidth_hz=3_000), [Anomaly(0.0, 0.5, 1.0, 1.0)], "m@1", "mean"),
         ]
         table = pa.Table.from_pylist(rows, schemas.UTTERANCES)
         table.validate(full=True)
@@ -151,7 +151,7 @@ class TestFramesTable:
 class TestToRows:
     def outputs(self, scored):
         main, tagged = [], {UTTERANCE_ROWS: [], ANOMALY_ROWS: []}
-        for output in ToRows("m@1", 3.64).process(scored):
+        for output in ToRows("m@1", 3.64, "mean").process(scored):
             if isinstance(output, ScoredUtterance):
                 main.append(output)
             else:
