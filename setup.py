@@ -17,11 +17,14 @@ REQUIRES = [
 EXTRAS = {
     # Cloud Storage and Dataflow.
     "gcp": ["apache-beam[gcp]>=2.77,<2.78", "google-cloud-storage>=3.1,<4"],
-    # PESQ labels for `audiosieve synthesize`; pesq is built from source and needs a C compiler.
-    "train": ["pesq>=0.0.4,<0.1"],
+    # PESQ labels and simulated rooms for `audiosieve synthesize`; pesq is built from source and needs a C compiler.
+    "train": ["pesq>=0.0.4,<0.1", "pyroomacoustics>=0.10,<0.11"],
+    # The figures of `audiosieve evaluate`.
+    "plot": ["matplotlib>=3.9,<4"],
     "dev": [
         "duckdb>=1.3,<3",
         "hypothesis>=6.100",
+        "matplotlib>=3.9,<4",  # as in plot
         "mypy>=1.15",
         "pytest>=8.3",
         "pytest-timeout>=2.3",

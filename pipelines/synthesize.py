@@ -1,4 +1,4 @@
-"""`audiosieve synthesize`: clean speech + noise -> a labelled training set in Parquet."""
+"""`audiosieve synthesize`: clean speech + noise and faults -> a labelled training set in Parquet."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import dataclasses
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
@@ -15,14 +16,18 @@ import apache_beam as beam
 
 from model.labels import LABEL_SCALES, PSEUDO
 from pipelines.options import Parser, UsageError, beam_options, command, parse
+from transforms.fault_kinds import FAULTS, FaultError, parse_faults
+from transforms.faults import Reverb
 from transforms.label import pesq_installed
 from transforms.ledger import Ledger, OutputError, count_rows
-from transforms.records import REJECTS, AudioRef
+from transforms.materials import NOISE, RIR, SPEECH, Catalog, Material, MeasureMaterial, materials
+from transforms.records import REJECTS, AudioRef, printable
+from transforms.rooms import simulation_installed
 from transforms.schemas import CLIPS, SYNTHESIS_TABLES
 from transforms.schemas import REJECTS as REJECTS_SCHEMA
 from transforms.sinks import WriteTable
 from transforms.sources import absolute, list_corpus
-from transforms.synthesis import Catalog, ClipOptions, MakeClip, Material, MeasureMaterial, materials
+from transforms.synthesis import ClipOptions, MakeClip
 from transforms.tables import reject_row
 
 # Row groups of some 25 MB: what `train` reads, shuffles and forgets at a time.
@@ -34,7 +39,7 @@ class SynthesizeConfig:
     """A synthesis job.
 
     Attributes:
-        materials: speech and noise to draw from, not yet measured.
+        materials: speech, noise and rooms to draw from, not yet measured.
         min_dynamic_range_db: speech under this is no reference.
         clips: how many to make.
         options: what they are made of.
@@ -91,7 +96,8 @@ def run(argv: Sequence[str]) -> int:
     record = _commit(config, options, time.monotonic() - started)
     print(
         f"made {record['counts']['clips']} clips, rejected {record['counts']['rejects']} inputs or clips, "
-        f"in {record['timings']['total_s']:.0f} s; the set is in {config.ledger.root}"
+        f"in {record['timings']['total_s']:.0f} s; {_say_references(record['references'])}; "
+        f"the set is in {config.ledger.root}"
     )
     if not record["counts"]["clips"]:
         print(f"audiosieve synthesize: no clip could be made; {config.ledger.root}/rejects says why", file=sys.stderr)
@@ -108,14 +114,47 @@ def _commit(config: SynthesizeConfig, options: argparse.Namespace, seconds: floa
         raise RuntimeError(
             f"{config.clips} clips were asked for, {counts} were written: clips were lost; nothing is committed"
         )
+    references, rejected = _count_rejects(config, files)
     record = {
         "job": "synthesize",
         "options": vars(options),
         "counts": {"asked": config.clips, **counts},
+        "references": references,
+        "clips_rejected": rejected,
         "timings": {"total_s": round(seconds, 3)},
         "versions": {"audiosieve": version("audiosieve"), "apache-beam": beam.__version__},
     }
     return ledger.commit(config.run_id, record)
+
+
+def _count_rejects(config: SynthesizeConfig, files: Sequence[str]) -> tuple[dict[str, Any], dict[str, int]]:
+    """How many references there were and were refused, by reason; and the clips that were lost, by reason."""
+    speech, others = (
+        {
+            (printable(item.ref.uri), item.ref.utterance_id)
+            for item in config.materials
+            if (item.kind == SPEECH) == wanted
+        }
+        for wanted in (True, False)
+    )
+    refused, lost = Counter[str](), Counter[str]()
+    names = [name for name in files if name.startswith("rejects/")]
+    for batch in config.ledger.rows("rejects", ["uri", "utterance_id", "reason"], names):
+        for row in batch.to_pylist():
+            key = row["uri"], row["utterance_id"]
+            if key in speech:
+                refused[row["reason"]] += 1
+            elif key not in others:
+                lost[row["reason"]] += 1
+    return {"listed": len(speech), "refused": dict(refused.most_common())}, dict(lost.most_common())
+
+
+def _say_references(references: dict[str, Any]) -> str:
+    refused = references["refused"]
+    reasons = ", ".join(f"{count} {reason}" for reason, count in refused.items())
+    return f"refused {sum(refused.values())} of {references['listed']} references" + (
+        f" ({reasons})" if reasons else ""
+    )
 
 
 def _config(options: argparse.Namespace) -> SynthesizeConfig:
@@ -131,8 +170,9 @@ def _config(options: argparse.Namespace) -> SynthesizeConfig:
         )
     if options.clips < 1:
         raise UsageError(f"--clips is {options.clips}; it must be at least 1")
-    if not 0 <= options.clean_ratio <= 1:
-        raise UsageError(f"--clean_ratio is {options.clean_ratio}; it must be within 0 and 1")
+    for name in ("clean_ratio", "partial_ratio", "variation_ratio", "fault_ratio"):
+        if not 0 <= getattr(options, name) <= 1:
+            raise UsageError(f"--{name} is {getattr(options, name)}; it must be within 0 and 1")
     if options.holdout is not None and not 0 <= options.holdout < 1:
         raise UsageError(f"--holdout is {options.holdout}; it must be at least 0 and under 1")
     peak_dbfs = _range("--peak_dbfs", options.peak_dbfs)
@@ -141,6 +181,17 @@ def _config(options: argparse.Namespace) -> SynthesizeConfig:
     duration_s = _range("--duration", options.duration)
     if duration_s[0] < 0.25:
         raise UsageError(f"--duration is {options.duration}; PESQ needs clips of at least 0.25 s")
+    partial_s = _range("--partial_s", options.partial_s)
+    if partial_s[0] < 0.02:
+        raise UsageError(
+            f"--partial_s is {options.partial_s}; a part of at least 0.02 s is needed for noise to have a level"
+        )
+    if options.max_disagreement < 0:
+        raise UsageError(f"--max_disagreement is {options.max_disagreement}; it must be at least 0")
+    faults = _faults(options.faults, options.max_faults)
+    simulates = options.variation_ratio > 0 or (options.fault_ratio > 0 and Reverb.KIND in dict(faults))
+    if simulates and not simulation_installed():
+        raise UsageError("rooms are simulated by the extra `train` (pip install 'audiosieve[train]')")
     clip_options = ClipOptions(
         seed=options.seed,
         snr_db=tuple(_range("--snr", part) for part in options.snr.split(",")),
@@ -148,14 +199,24 @@ def _config(options: argparse.Namespace) -> SynthesizeConfig:
         duration_s=duration_s,
         peak_dbfs=peak_dbfs,
         labels=labels,
+        noises=_count_range("--noises", options.noises),
+        partial_ratio=options.partial_ratio,
+        partial_s=partial_s,
+        variation_ratio=options.variation_ratio,
+        fault_ratio=options.fault_ratio,
+        max_faults=options.max_faults,
+        faults=faults,
+        keep_reference=options.keep_reference,
+        max_disagreement=options.max_disagreement,
     )
     items = [
         item
-        for kind, source in (("speech", options.speech), ("noise", options.noise))
+        for kind, source in ((SPEECH, options.speech), (NOISE, options.noise), (RIR, options.rir))
+        if source
         for item in materials(select(list_corpus(source), kind, options.where), kind, options.holdout)
     ]
-    noisy = {item.split for item in items if item.kind == "noise"}
-    lacking = {item.split for item in items if item.kind == "speech"} - noisy
+    noisy = {item.split for item in items if item.kind == NOISE}
+    lacking = {item.split for item in items if item.kind == SPEECH} - noisy
     if lacking and options.clean_ratio < 1:
         raise UsageError(
             f"there is speech but no noise for the split {sorted(lacking)[0]!r}: noise must come in two groups at least "
@@ -175,7 +236,7 @@ def select(refs: list[AudioRef], kind: str, conditions: Sequence[str]) -> list[A
 
     Args:
         refs: what was listed.
-        kind: "speech" or "noise"; matters where the manifest has a column `kind`.
+        kind: "speech", "noise" or "rir"; matters where the manifest has a column `kind`.
         conditions: each COLUMN=VALUE or COLUMN!=VALUE.
 
     Raises:
@@ -204,6 +265,23 @@ def _labels(text: str) -> tuple[Any, ...]:
     return tuple(LABEL_SCALES[name] for name in text.split(","))
 
 
+def _faults(text: str, most: int) -> tuple[tuple[str, tuple[float, float]], ...]:
+    if most < 1:
+        raise UsageError(f"--max_faults is {most}; it must be at least 1")
+    try:
+        return parse_faults(text)
+    except FaultError as error:
+        raise UsageError(f"--faults: {error}") from None
+
+
+def _count_range(option: str, text: str) -> tuple[int, int]:
+    """Reads "1" or "1:2"."""
+    low, high = _range(option, text)
+    if low < 1 or not (low.is_integer() and high.is_integer()):
+        raise UsageError(f"{option}: {text!r} must be whole numbers of at least 1")
+    return int(low), int(high)
+
+
 def _range(option: str, text: str) -> tuple[float, float]:
     """Reads "5" or "-10:30"."""
     try:
@@ -223,11 +301,28 @@ def _parser() -> Parser:
     add("--noise", required=True, help="noise: directory, glob or manifest CSV (path, group, split, ...)")
     add("--output", required=True, help="folder for the set")
     add("--clips", type=int, required=True, help="how many clips to make")
-    add("--snr", default="-10:30", help="SNRs in dB: a list of numbers and LOW:HIGH ranges, one drawn for each clip")
+    add("--snr", default="-10:40", help="SNRs in dB: a list of numbers and LOW:HIGH ranges, one drawn for each clip")
     add("--clean_ratio", type=float, default=0.1, help="share of clips without noise")
+    add("--noises", default="1:2", help="how many noises are in a noisy clip; the SNR is that of their sum")
+    add("--partial_ratio", type=float, default=0.15, help="share of the noisy clips whose noise covers only a part")
+    add("--partial_s", default="0.5:3", help="length of that part in s; the noise's power is taken over it alone")
+    add("--fault_ratio", type=float, default=0.0, help="share of clips with faults, on top of noise or without it")
+    add("--max_faults", type=int, default=2, help="most faults in a clip; 1 to as many are drawn")
+    add(
+        "--faults",
+        default="all",
+        help="which faults, comma-separated, and how strong; " + "; ".join(map(_say_fault, FAULTS)),
+    )
+    add("--rir", help="impulse responses of rooms, used for half of the `reverb` (the rest is simulated): directory, glob "
+        "or manifest CSV")  # fmt: skip
+    add("--variation_ratio", type=float, default=0.0, help="share of clips whose clean speech is first varied as "
+        "recordings differ (equalizer, microphone, small room, good coding), in the reference too")  # fmt: skip
     add("--duration", default="3:10", help="length of the clips in s; shorter speech is taken whole")
-    add("--peak_dbfs", default="-18:-1", help="peak level of the clips in dBFS")
+    add("--peak_dbfs", default="-18:0", help="peak level of the clips in dBFS")
     add("--labels", default="pesq-wb", help=f"labels to give, comma-separated: {', '.join(LABEL_SCALES)}")
+    add("--max_disagreement", type=float, default=0.3, help="a clip is rejected where PESQ and the score of its frames "
+        "are farther apart")  # fmt: skip
+    add("--keep_reference", action="store_true", help="store the clean reference of each clip too")
     add("--seed", type=int, default=0, help="a set is the same for the same seed, material and options")
     add("--holdout", type=float, help="share of speakers and noise groups to keep apart as split `val`; by default the "
         "manifest's own split, or a tenth where it has none")  # fmt: skip
@@ -237,3 +332,8 @@ def _parser() -> Parser:
         "--min_dynamic_range_db", type=float, default=38.0, help="speech under this dynamic range is no clean reference"
     )
     return parser
+
+
+def _say_fault(name: str) -> str:
+    kind = FAULTS[name]
+    return f"{name}={kind.default[0]:g}:{kind.default[1]:g} ({kind.unit.replace('%', '%%')})" if kind.default else name

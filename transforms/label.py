@@ -10,6 +10,7 @@ import numpy as np
 from model.features import SAMPLE_RATE
 from model.labels import PESQ_NB, PESQ_WB, PSEUDO, LabelScale, pseudo_score
 from transforms.mix import Mixture
+from transforms.perceptual import FrameTruth, frame_disturbances
 from transforms.records import AudioFault, Reason, Stage
 
 _PESQ_MODE = {PESQ_WB.name: "wb", PESQ_NB.name: "nb"}
@@ -20,19 +21,20 @@ def pesq_installed() -> bool:
     return importlib.util.find_spec("pesq") is not None
 
 
-def label(scale: LabelScale, mixture: Mixture, snr_db: float | None) -> float:
+def label(scale: LabelScale, mixture: Mixture, snr_db: float | None, faulty: bool = False) -> float | None:
     """The true quality of a mixture on a scale.
 
     Args:
         scale: which label.
         mixture: the degraded recording and its reference.
         snr_db: mixing SNR in dB; None for clean speech.
+        faulty: whether more than noise was done to it, of which the pseudo-score knows nothing: it has none then.
 
     Raises:
         AudioFault: PESQ finds no label, as where it finds no speech.
     """
     if scale == PSEUDO:
-        return pseudo_score(snr_db)
+        return None if faulty else pseudo_score(snr_db)
     return pesq(mixture.reference, mixture.degraded, scale)
 
 
@@ -52,6 +54,24 @@ def pesq(reference: np.ndarray, degraded: np.ndarray, scale: LabelScale) -> floa
     if not math.isfinite(value):
         raise AudioFault(Stage.LABEL, Reason.PESQ_FAILED, f"PESQ returned {value}")
     return value
+
+
+def frame_truth(mixture: Mixture, score: float, max_disagreement: float) -> FrameTruth:
+    """What PESQ finds in each frame of a mixture, checked against PESQ itself.
+
+    Args:
+        mixture: the degraded recording and its reference.
+        score: PESQ of the whole, wide band.
+        max_disagreement: how far the score of the frames may be from it.
+
+    Raises:
+        AudioFault: it is farther, so one of the two has not understood the pair (as where PESQ aligns what was aligned).
+    """
+    truth = frame_disturbances(mixture.reference, mixture.degraded)
+    if not abs(truth.score - score) <= max_disagreement:
+        detail = f"PESQ is {score:.2f}, its frames make {truth.score:.2f}"
+        raise AudioFault(Stage.LABEL, Reason.LABELS_DISAGREE, detail)
+    return truth
 
 
 def _message(error: Exception) -> str:

@@ -41,6 +41,7 @@ class Reason(enum.StrEnum):
     MODEL_FAILED = "model_failed"
     NOT_CLEAN = "not_clean"
     PESQ_FAILED = "pesq_failed"
+    LABELS_DISAGREE = "labels_disagree"
     NO_MATERIAL = "no_material"
 
 

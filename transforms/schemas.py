@@ -86,21 +86,105 @@ REJECTS = pa.schema(
     ]
 )
 
+_DISTORTION = pa.struct(
+    [
+        _field("kind", pa.string(), "noise, or the fault"),
+        _field("detail", pa.string(), "which noise, or how strong"),
+        _field("start_s", pa.float64(), "where it begins"),
+        _field("end_s", pa.float64(), "where it ends"),
+    ]
+)
+
 CLIPS = pa.schema(
     [
         _field("clip_id", pa.string(), "seed and number of the clip"),
         _field("audio", pa.binary(), "a FLAC file: 16 kHz, mono, 16 bits"),
+        _field(
+            "reference",
+            pa.binary(),
+            "the clean reference, aligned with `audio`, at a peak of -1 dBFS: a FLAC file; null unless asked for",
+            nullable=True,
+        ),
         _field("duration_s", pa.float64(), "length of the clip"),
         _field("pesq_wb", pa.float32(), "PESQ MOS-LQO, wide band (P.862.2); null unless asked for", nullable=True),
         _field("pesq_nb", pa.float32(), "PESQ MOS-LQO, narrow band (P.862.1); null unless asked for", nullable=True),
-        _field("pseudo", pa.float32(), "pseudo-score of the SNR, 1 to 8; null unless asked for", nullable=True),
-        _field("snr_db", pa.float64(), "mixing SNR over the whole clip; null for a clean clip", nullable=True),
+        _field(
+            "pseudo",
+            pa.float32(),
+            "pseudo-score of the SNR over the whole clip, 1 to 8; null unless asked for, and for a clip with faults",
+            nullable=True,
+        ),
+        _field(
+            "snr_db",
+            pa.float64(),
+            "mixing SNR: speech over the whole clip, noise where it is; null without noise",
+            nullable=True,
+        ),
+        _field(
+            "disturbance",
+            pa.list_(pa.float32()),
+            "P.862's symmetric disturbance of each frame; null without pesq_wb",
+            nullable=True,
+        ),
+        _field(
+            "asymmetric_disturbance",
+            pa.list_(pa.float32()),
+            "P.862's asymmetric disturbance of each frame; null without pesq_wb",
+            nullable=True,
+        ),
+        _field("distortions", pa.list_(_DISTORTION), "every noise and fault of the clip, with where it is"),
+        _field("variation", pa.list_(pa.string()), "what was done to the clean speech first, in the reference too"),
         _field("speech_id", pa.string(), "the speech"),
         _field("speaker", pa.string(), "who speaks; no speaker is in two splits"),
-        _field("noise_id", pa.string(), "the noise; null for a clean clip", nullable=True),
-        _field("noise_group", pa.string(), "group of the noise; no group is in two splits", nullable=True),
+        _field("corpus", pa.string(), "the speech's, as the manifest says; null where it does not", nullable=True),
+        _field("noise_ids", pa.list_(pa.string()), "the noises; none in a clip without noise"),
+        _field("noise_groups", pa.list_(pa.string()), "groups of the noises; no group is in two splits"),
+        _field("peak_dbfs", pa.float64(), "largest sample of the clip"),
         _field("split", pa.string(), "train, val, or what the manifest says"),
         _field("seed", pa.int64(), "of the set"),
+    ]
+)
+
+_KEY = pa.dictionary(pa.int32(), pa.string())
+_STRINGS = pa.list_(pa.string())
+
+CLIP_SCORES = pa.schema(
+    [
+        _field("set", pa.string(), "the labelled set"),
+        _field("clip_id", pa.string(), "the clip, in its set"),
+        _field("model_id", pa.string(), "name@hash of the model"),
+        _field("label_scale", pa.string(), "what the label is; null where the sets have none", nullable=True),
+        _field("label", pa.float32(), "true quality; null where the clip has no such label", nullable=True),
+        _field("score", pa.float32(), "predicted quality, on the scale of the model"),
+        _field("snr_db", pa.float64(), "mixing SNR; null without noise", nullable=True),
+        _field("clean", pa.bool_(), "whether it has neither noise nor fault"),
+        _field(
+            "taken_for_clean", pa.bool_(), "whether the score reaches the threshold; null without one", nullable=True
+        ),
+        _field("faults", _STRINGS, "kinds of its faults"),
+        _field("noise_groups", _STRINGS, "groups of its noises"),
+        _field("corpus", pa.string(), "of the speech; null where it is not known", nullable=True),
+        _field("speaker", pa.string(), "who speaks"),
+        _field("duration_s", pa.float64(), "length of the clip"),
+        _field("num_anomalies", pa.int32(), "anomalies found"),
+        _field(
+            "iou",
+            pa.float32(),
+            "frames both bad and in an anomaly, as a share of those that are either; null unless it is bad in part",
+            nullable=True,
+        ),
+    ]
+)
+FRAME_SCORES = pa.schema(
+    [
+        _field("set", _KEY, "the labelled set"),
+        _field("clip_id", _KEY, "the clip, in its set"),
+        _field("model_id", _KEY, "name@hash of the model"),
+        _field("frame", pa.int32(), "number of the frame from 0: samples [256 t, 256 t + 512) at 16 kHz"),
+        _field("start_s", pa.float32(), "start of the frame"),
+        _field("score", pa.float32(), "predicted quality of the frame, on the scale of the model"),
+        _field("bad", pa.bool_(), "whether half of it lies in a noise or fault that does not cover the whole clip"),
+        _field("in_anomaly", pa.bool_(), "whether it lies in an anomaly"),
     ]
 )
 

@@ -1,15 +1,17 @@
-"""Training clips: which speech, which noise, at which SNR, and the labelled clip itself.
+"""Training clips: which speech, what is done to it, and the labelled clip itself.
 
-A clip is decided by the seed, its number and the material alone, so it is the same bytes on any number of workers.
+A clip is decided by the seed, its number, the material and the options alone, so it is the same bytes on any number of
+workers. Its plan is made without audio; what it says is then done in the order of a recording's life: the voice as it is
+(`variation`), the room, noise, the recording chain, the coder, the line (`faults`), and the level.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
-from collections import defaultdict
-from collections.abc import Iterable, Sequence, Set
+import sys
+import time
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -17,34 +19,21 @@ import numpy as np
 import soundfile
 
 from model.features import SAMPLE_RATE
-from model.labels import LabelScale
-from transforms.decode import read_audio
-from transforms.facts import dynamic_range_db
-from transforms.label import label
-from transforms.mix import MixError, fit_length, mix
+from model.labels import PESQ_WB, LabelScale
+from transforms.fault_kinds import BEFORE_NOISE, Range, draw_faults
+from transforms.faults import Fault
+from transforms.label import frame_truth, label
+from transforms.materials import Catalog, Material, read_samples
+from transforms.mix import MixError, add_noise, blend, fit_length, set_peak, stored_reference
 from transforms.records import REJECTS, AudioFault, AudioRef, Reason, Reject, Stage
+from transforms.rooms import FAR_M, RecordedRoom, Room, bank
+from transforms.variation import Variation, draw_variations
 
-TRAIN, VAL = "train", "val"
-GROUP_COLUMNS = {"speech": ("speaker", "speaker_or_class"), "noise": ("group",)}
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Material:
-    """One recording of speech or noise to draw clips from.
-
-    Attributes:
-        ref: where it is.
-        kind: "speech" or "noise".
-        group: what must not be in two splits: the speaker, or the noise group.
-        split: "train" or "val".
-        num_samples: at 16 kHz; 0 before it was measured.
-    """
-
-    ref: AudioRef
-    kind: str
-    group: str
-    split: str
-    num_samples: int = 0
+# One noise of several is at most so much louder or softer than another, in dB.
+BLEND_DB = 6.0
+PROGRESS_S = 30.0
+# What is drawn by generators of its own, so that more of one thing changes nothing of another.
+_MAIN, _VARIATION, _FAULTS = range(3)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,105 +48,66 @@ class ClipOptions:
         duration_s: shortest and longest clip; speech that is shorter than a clip is taken whole.
         peak_dbfs: lowest and highest peak level.
         labels: which labels to give.
+        noises: fewest and most noises in a noisy clip.
+        partial_ratio: share of the noisy clips whose noise covers only a part.
+        partial_s: shortest and longest such part; all of a shorter clip.
+        variation_ratio: share of clips whose clean speech is varied.
+        fault_ratio: share of clips with faults.
+        max_faults: most faults of a clip.
+        faults: which faults, with the ranges of their strengths (`fault_kinds.parse_faults`).
+        keep_reference: whether a row holds its reference too.
+        max_disagreement: how far the score of the frames' truth may be from PESQ.
     """
 
     seed: int
-    snr_db: tuple[tuple[float, float], ...]
+    snr_db: tuple[Range, ...]
     clean_ratio: float
-    duration_s: tuple[float, float]
-    peak_dbfs: tuple[float, float]
+    duration_s: Range
+    peak_dbfs: Range
     labels: tuple[LabelScale, ...]
+    noises: tuple[int, int] = (1, 1)
+    partial_ratio: float = 0.0
+    partial_s: Range = (0.5, 3.0)
+    variation_ratio: float = 0.0
+    fault_ratio: float = 0.0
+    max_faults: int = 2
+    faults: tuple[tuple[str, Range], ...] = ()
+    keep_reference: bool = False
+    max_disagreement: float = 0.3
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NoisePiece:
+    """A noise from a sample of its own on, and its level in dB beside the others of the clip."""
+
+    material: Material
+    offset: int
+    level_db: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NoisePlan:
+    """The noise of a clip: its pieces together have the SNR, over [start, start + length) of the clip's samples."""
+
+    pieces: tuple[NoisePiece, ...]
+    start: int
+    length: int
+    snr_db: float
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ClipPlan:
-    """One clip before it is made. Offsets and lengths are in samples at 16 kHz; a clean clip has no noise and no SNR."""
+    """One clip before it is made. Offsets and lengths are in samples at 16 kHz."""
 
     clip_id: str
     seed: int
     speech: Material
     speech_offset: int
     length: int
-    noise: Material | None
-    noise_offset: int
-    snr_db: float | None
+    variations: tuple[Variation, ...]
+    noise: NoisePlan | None
+    faults: tuple[Fault, ...]
     peak_dbfs: float
-
-
-def materials(refs: Sequence[AudioRef], kind: str, holdout: float | None) -> list[Material]:
-    """Sorts recordings into groups and splits.
-
-    The group is the manifest's column (`GROUP_COLUMNS`), else the first folder in which the recordings differ (as the
-    speaker in speaker/chapter/1.flac), else, where they lie in no folder, the recording itself. The split is the
-    manifest's column `split` where `holdout` is None and there is one; else `held_out` decides by the groups, with a
-    tenth for None.
-
-    Args:
-        refs: recordings of one kind.
-        kind: "speech" or "noise".
-        holdout: share of the groups to put into "val".
-    """
-    groups = _groups(refs, kind)
-    val = held_out(set(groups), 0.1 if holdout is None else holdout)
-    found = []
-    for ref, group in zip(refs, groups, strict=True):
-        named = ref.columns.get("split") if holdout is None else None
-        found.append(Material(ref, kind, group, named or (VAL if group in val else TRAIN)))
-    return found
-
-
-def held_out(groups: Set[str], share: float) -> set[str]:
-    """The groups whose SHA-1, as a fraction of its range, is under `share`.
-
-    So a group that is added later moves no other. But one group at least is not held out, and of two groups or
-    more one at least is, unless `share` is 0.
-    """
-    position = {group: int.from_bytes(hashlib.sha1(group.encode()).digest()[:4], "big") / 2**32 for group in groups}
-    order = sorted(groups, key=lambda group: position[group])
-    count = sum(value < share for value in position.values())
-    if share > 0:
-        count = min(max(count, 1), len(order) - 1)
-    return set(order[:count])
-
-
-def _groups(refs: Sequence[AudioRef], kind: str) -> list[str]:
-    """The group of each recording."""
-    folders = [ref.utterance_id.split("/")[:-1] for ref in refs]
-    levels = list(zip(*folders, strict=False))
-    shared = next((depth for depth, names in enumerate(levels) if len(set(names)) > 1), len(levels))
-    groups = []
-    for ref, folder in zip(refs, folders, strict=True):
-        named = (ref.columns.get(column) for column in GROUP_COLUMNS[kind])
-        groups.append(next(filter(None, named), None) or "".join(folder[shared : shared + 1]) or ref.utterance_id)
-    return groups
-
-
-def measure(item: Material, min_dynamic_range_db: float) -> Material:
-    """Reads a recording once, to learn its length and whether it can serve.
-
-    Raises:
-        AudioFault: it cannot be decoded, or it is speech whose dynamic range is under the minimum.
-    """
-    samples = read_audio(item.ref.uri).samples
-    if item.kind == "speech" and (found := dynamic_range_db(samples)) < min_dynamic_range_db:
-        detail = f"its dynamic range is {found:.1f} dB; a clean reference needs {min_dynamic_range_db:g} dB"
-        raise AudioFault(Stage.REFERENCE, Reason.NOT_CLEAN, detail)
-    return dataclasses.replace(item, num_samples=len(samples))
-
-
-class Catalog:
-    """The material that serves, by group: every speaker of every split, and every noise group of each split."""
-
-    def __init__(self, items: Iterable[Material]) -> None:
-        speech: dict[str, list[Material]] = defaultdict(list)
-        noise: dict[str, dict[str, list[Material]]] = defaultdict(lambda: defaultdict(list))
-        for item in sorted(items, key=lambda item: item.ref.utterance_id):
-            if item.kind == "speech":
-                speech[f"{item.split}/{item.group}"].append(item)
-            else:
-                noise[item.split][item.group].append(item)
-        self.speech = [speech[key] for key in sorted(speech)]
-        self.noise = {split: [groups[key] for key in sorted(groups)] for split, groups in noise.items()}
 
 
 def clip_id(seed: int, number: int) -> str:
@@ -166,67 +116,137 @@ def clip_id(seed: int, number: int) -> str:
 
 
 def plan_clip(number: int, catalog: Catalog, options: ClipOptions) -> ClipPlan:
-    """Draws a clip: a speaker, then speech of theirs; a noise group of the speaker's split, then noise of it.
+    """Draws a clip: a speaker, then speech of theirs; noise groups of the speaker's split, then noise of each; the rest.
 
     Raises:
         AudioFault: the material has no speech, or no noise in the speaker's split.
     """
-    rng = np.random.default_rng([options.seed, number])
+    rng = _generator(options.seed, number, _MAIN)
     if not catalog.speech:
         raise AudioFault(Stage.MIX, Reason.NO_MATERIAL, "no speech is left to draw from: all of it was rejected")
     speech = _choose(rng, _choose(rng, catalog.speech))
     length = min(speech.num_samples, round(rng.uniform(*options.duration_s) * SAMPLE_RATE))
-    speech_offset = int(rng.integers(speech.num_samples - length + 1))
-    peak_dbfs = float(rng.uniform(*options.peak_dbfs))
-    noise, noise_offset, snr_db = None, 0, None
-    if rng.random() >= options.clean_ratio:
-        if not catalog.noise.get(speech.split):
-            detail = f"no noise is left to draw from in the split {speech.split!r}: all of it was rejected"
-            raise AudioFault(Stage.MIX, Reason.NO_MATERIAL, detail)
-        noise = _choose(rng, _choose(rng, catalog.noise[speech.split]))
-        noise_offset = int(rng.integers(noise.num_samples))
-        snr_db = float(rng.uniform(*_choose(rng, options.snr_db)))
     return ClipPlan(
         clip_id=clip_id(options.seed, number),
         seed=options.seed,
         speech=speech,
-        speech_offset=speech_offset,
+        speech_offset=int(rng.integers(speech.num_samples - length + 1)),
         length=length,
-        noise=noise,
-        noise_offset=noise_offset,
-        snr_db=snr_db,
-        peak_dbfs=peak_dbfs,
+        peak_dbfs=float(rng.uniform(*options.peak_dbfs)),
+        noise=None if rng.random() < options.clean_ratio else _plan_noise(rng, length, speech.split, catalog, options),
+        variations=_plan_variations(number, speech.split, options),
+        faults=_plan_faults(number, speech.split, catalog, options),
     )
 
 
-def make_clip(plan: ClipPlan, labels: Sequence[LabelScale]) -> dict[str, Any]:
+def _plan_noise(rng: np.random.Generator, length: int, split: str, catalog: Catalog, options: ClipOptions) -> NoisePlan:
+    if not catalog.noise.get(split):
+        detail = f"no noise is left to draw from in the split {split!r}: all of it was rejected"
+        raise AudioFault(Stage.MIX, Reason.NO_MATERIAL, detail)
+    pieces = []
+    for _ in range(rng.integers(options.noises[0], options.noises[1] + 1)):
+        material = _choose(rng, _choose(rng, catalog.noise[split]))
+        level_db = rng.uniform(-BLEND_DB / 2, BLEND_DB / 2)
+        pieces.append(NoisePiece(material, int(rng.integers(material.num_samples)), float(level_db)))
+    snr_db = float(rng.uniform(*_choose(rng, options.snr_db)))
+    covered = length
+    if rng.random() < options.partial_ratio:
+        covered = min(length, round(rng.uniform(*options.partial_s) * SAMPLE_RATE))
+    return NoisePlan(tuple(pieces), int(rng.integers(length - covered + 1)), covered, snr_db)
+
+
+def _plan_variations(number: int, split: str, options: ClipOptions) -> tuple[Variation, ...]:
+    rng = _generator(options.seed, number, _VARIATION)
+    return draw_variations(rng, options.seed, split) if rng.random() < options.variation_ratio else ()
+
+
+def _plan_faults(number: int, split: str, catalog: Catalog, options: ClipOptions) -> tuple[Fault, ...]:
+    rng = _generator(options.seed, number, _FAULTS)
+
+    def draw_room(rng: np.random.Generator, rt60_s: Range) -> Room | RecordedRoom:
+        """Where there are recorded rooms, one of them half of the time."""
+        recorded = catalog.rirs.get(split)
+        if recorded and rng.random() < 0.5:
+            return RecordedRoom(_choose(rng, _choose(rng, recorded)).ref)
+        return _choose(rng, bank(options.seed, split, rt60_s, FAR_M))
+
+    if rng.random() >= options.fault_ratio:
+        return ()
+    return draw_faults(rng, options.faults, options.max_faults, draw_room)
+
+
+def make_clip(plan: ClipPlan, options: ClipOptions) -> dict[str, Any]:
     """Makes a planned clip: a row of the training set (`schemas.CLIPS`).
 
     Raises:
-        AudioFault: the material cannot be read, has no level at the place drawn, or PESQ refuses the pair.
+        AudioFault: the material cannot be read, has no level at the place drawn, PESQ refuses the pair, or the frames'
+            truth does not agree with it.
     """
-    end = plan.speech_offset + plan.length
-    speech = read_audio(plan.speech.ref.uri).samples[plan.speech_offset : end]
-    noise = None
-    if plan.noise is not None:
-        noise = fit_length(read_audio(plan.noise.ref.uri).samples, plan.length, plan.noise_offset)
+    reference = read_samples(plan.speech.ref)[plan.speech_offset : plan.speech_offset + plan.length]
+    for variation in plan.variations:
+        reference = variation.apply(reference)
+    distortions: list[dict[str, Any]] = []
     try:
-        mixture = mix(speech, noise, plan.snr_db, plan.peak_dbfs)
+        samples = _apply([fault for fault in plan.faults if fault.KIND in BEFORE_NOISE], reference, distortions)
+        if plan.noise is not None:
+            samples = _add_noise(plan.noise, samples, distortions)
+        samples = _apply([fault for fault in plan.faults if fault.KIND not in BEFORE_NOISE], samples, distortions)
+        mixture = set_peak(reference, samples, plan.peak_dbfs)
     except MixError as error:
         raise AudioFault(Stage.MIX, Reason.SILENT, str(error)) from error
+    labels = {scale.column: label(scale, mixture, _whole_snr_db(plan), bool(plan.faults)) for scale in options.labels}
+    score = labels.get(PESQ_WB.column)
+    truth = None if score is None else frame_truth(mixture, score, options.max_disagreement)
+    pieces = plan.noise.pieces if plan.noise else ()
     return {
         "clip_id": plan.clip_id,
         "audio": encode_flac(mixture.degraded),
+        "reference": encode_flac(stored_reference(mixture)) if options.keep_reference else None,
         "duration_s": plan.length / SAMPLE_RATE,
-        **{scale.column: label(scale, mixture, plan.snr_db) for scale in labels},
-        "snr_db": plan.snr_db,
+        **labels,
+        "snr_db": plan.noise.snr_db if plan.noise else None,
+        "disturbance": truth.disturbance.tolist() if truth else None,
+        "asymmetric_disturbance": truth.asymmetric_disturbance.tolist() if truth else None,
+        "distortions": distortions,
+        "variation": [variation.detail for variation in plan.variations],
         "speech_id": plan.speech.ref.utterance_id,
         "speaker": plan.speech.group,
-        "noise_id": plan.noise.ref.utterance_id if plan.noise else None,
-        "noise_group": plan.noise.group if plan.noise else None,
+        "corpus": plan.speech.ref.columns.get("corpus") or None,
+        "noise_ids": [piece.material.ref.utterance_id for piece in pieces],
+        "noise_groups": [piece.material.group for piece in pieces],
+        "peak_dbfs": plan.peak_dbfs,
         "split": plan.speech.split,
         "seed": plan.seed,
     }
+
+
+def _apply(faults: Sequence[Fault], samples: np.ndarray, distortions: list[dict[str, Any]]) -> np.ndarray:
+    for fault in faults:
+        faulted = fault.apply(samples)
+        samples = faulted.samples
+        distortions += [_distortion(fault.KIND, fault.detail, *span) for span in faulted.spans]
+    return samples
+
+
+def _add_noise(plan: NoisePlan, samples: np.ndarray, distortions: list[dict[str, Any]]) -> np.ndarray:
+    noises = [fit_length(read_samples(piece.material.ref), plan.length, piece.offset) for piece in plan.pieces]
+    noise = blend(noises, [piece.level_db for piece in plan.pieces])
+    distortions += [
+        _distortion("noise", piece.material.ref.utterance_id, plan.start, plan.start + plan.length)
+        for piece in plan.pieces
+    ]
+    return add_noise(samples, noise, plan.snr_db, plan.start)
+
+
+def _distortion(kind: str, detail: str, start: int, end: int) -> dict[str, Any]:
+    return {"kind": kind, "detail": detail, "start_s": start / SAMPLE_RATE, "end_s": end / SAMPLE_RATE}
+
+
+def _whole_snr_db(plan: ClipPlan) -> float | None:
+    """The SNR with the noise's mean power, too, taken over the whole clip: noise of a tenth of it counts 10 dB less."""
+    if plan.noise is None:
+        return None
+    return plan.noise.snr_db + 10 * float(np.log10(plan.length / plan.noise.length))
 
 
 def encode_flac(samples: np.ndarray) -> bytes:
@@ -236,25 +256,17 @@ def encode_flac(samples: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-class MeasureMaterial(beam.DoFn):
-    """`Material` -> the same with its length (`measure`), or a `Reject`."""
-
-    def __init__(self, min_dynamic_range_db: float) -> None:
-        self.min_dynamic_range_db = min_dynamic_range_db
-
-    def process(self, item: Material) -> Iterable[Any]:
-        """Measures one recording."""
-        try:
-            yield measure(item, self.min_dynamic_range_db)
-        except AudioFault as fault:
-            yield beam.pvalue.TaggedOutput(REJECTS, Reject.of(item.ref, fault))
-
-
 class MakeClip(beam.DoFn):
     """Clip number and `Catalog` -> a row of the training set, or a `Reject` under the clip's id."""
 
     def __init__(self, options: ClipOptions) -> None:
         self.options = options
+        self.setup()
+
+    def setup(self) -> None:
+        """Begins to count, in each process, for the lines on stderr that say how far it is."""
+        self._made = 0
+        self._spoke = time.monotonic()
 
     def process(self, number: int, catalog: Catalog) -> Iterable[Any]:
         """Makes one clip."""
@@ -262,9 +274,20 @@ class MakeClip(beam.DoFn):
         try:
             plan = plan_clip(number, catalog, self.options)
             ref = dataclasses.replace(plan.speech.ref, utterance_id=plan.clip_id)
-            yield make_clip(plan, self.options.labels)
+            yield make_clip(plan, self.options)
         except AudioFault as fault:
             yield beam.pvalue.TaggedOutput(REJECTS, Reject.of(ref, fault))
+        self._report()
+
+    def _report(self) -> None:
+        self._made += 1
+        if time.monotonic() - self._spoke >= PROGRESS_S:
+            self._spoke = time.monotonic()
+            print(f"{self._made} clips are made in this process", file=sys.stderr, flush=True)
+
+
+def _generator(seed: int, number: int, purpose: int) -> np.random.Generator:
+    return np.random.default_rng([seed, number, purpose])
 
 
 def _choose(rng: np.random.Generator, items: Sequence[Any]) -> Any:

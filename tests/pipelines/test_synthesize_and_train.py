@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -12,11 +13,13 @@ import pytest
 import soundfile
 
 from model.bundle import open_bundle
+from model.features import num_frames
 from model.labels import pseudo_score
 from tests.pipelines.conftest import Output, audiosieve
+from transforms.fault_kinds import FAULTS
+from transforms.materials import materials
 from transforms.schemas import CLIPS
 from transforms.sources import list_corpus
-from transforms.synthesis import materials
 
 pytestmark = pytest.mark.slow
 
@@ -66,20 +69,42 @@ def test_the_set_has_the_clips_asked_for_and_lists_what_it_could_not_use(clips: 
         "speaker0/broken.wav": ("decode", "unsupported_format"),
         "group0/silence.wav": ("decode", "silent"),
     }
+    record = read_record(output)
+    assert record["counts"] == {"asked": 40, "clips": 40, "rejects": 2}
+    assert record["references"] == {"listed": 7, "refused": {"unsupported_format": 1}}
+    assert record["clips_rejected"] == {}
+
+
+def read_record(output: Path) -> dict:
     (record,) = (output / "_runs").glob("*.json")
-    assert json.loads(record.read_text())["counts"] == {"asked": 40, "clips": 40, "rejects": 2}
+    return json.loads(record.read_text())
 
 
 def test_labels_and_snrs_belong_together(clips: tuple[Path, list[dict]]) -> None:
     for row in clips[1]:
-        assert row["pseudo"] == pytest.approx(pseudo_score(row["snr_db"]))
-        assert (row["snr_db"] is None) == (row["noise_id"] is None) == (row["noise_group"] is None)
-        assert row["pesq_wb"] is None
+        noises = row["distortions"]
+        covered = noises[0]["end_s"] - noises[0]["start_s"] if noises else row["duration_s"]
+        snr_db = None if row["snr_db"] is None else row["snr_db"] + 10 * np.log10(row["duration_s"] / covered)
+        assert row["pseudo"] == pytest.approx(pseudo_score(snr_db))
+        assert (row["snr_db"] is None) == (not row["noise_ids"]) == (not row["noise_groups"])
+        assert [noise["detail"] for noise in noises] == row["noise_ids"]
+        assert {noise["kind"] for noise in noises} <= {"noise"}
+        for column in ("pesq_wb", "pesq_nb", "disturbance", "asymmetric_disturbance", "reference", "corpus"):
+            assert row[column] is None
+
+
+def test_by_default_some_noise_covers_a_part_and_some_clips_have_two(clips: tuple[Path, list[dict]]) -> None:
+    assert {len(row["noise_ids"]) for row in clips[1]} == {0, 1, 2}
+    assert any(noise["start_s"] > 0 for row in clips[1] for noise in row["distortions"])
+    assert not any(row["variation"] for row in clips[1])
 
 
 def test_no_speaker_and_no_noise_group_is_in_two_splits(clips: tuple[Path, list[dict]]) -> None:
-    for column in ("speaker", "noise_group"):
-        train, val = ({row[column] for row in clips[1] if row["split"] == split} - {None} for split in ("train", "val"))
+    speakers, groups = (
+        [{name for row in clips[1] if row["split"] == split for name in names(row)} for split in ("train", "val")]
+        for names in (lambda row: [row["speaker"]], lambda row: row["noise_groups"])
+    )
+    for train, val in (speakers, groups):
         assert train
         assert val
         assert not train & val
@@ -89,6 +114,57 @@ def test_the_clips_are_the_same_bytes_in_two_processes(
     clips: tuple[Path, list[dict]], folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     assert synthesize(folders, tmp_path / "set", "--direct_num_workers=2") == clips[1]
+
+
+@pytest.fixture(scope="module")
+def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Impulse responses of three rooms."""
+    root = tmp_path_factory.mktemp("rooms")
+    rng = np.random.default_rng(8)
+    for room in range(3):
+        response = np.append(np.zeros(32), rng.standard_normal(4_000) * np.exp(-np.arange(4_000) / 600) * 0.1)
+        response[32] = 0.9
+        (root / f"room{room}").mkdir()
+        soundfile.write(root / f"room{room}" / "a.wav", response, 16_000)
+    return root
+
+
+def test_faults_variations_rooms_and_references_in_any_number_of_processes(
+    folders: tuple[Path, Path], rooms: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("pesq")
+    pytest.importorskip("pyroomacoustics")
+    options = ["--fault_ratio", 0.8, "--variation_ratio", 0.6, "--rir", rooms, "--keep_reference", "--clips", 60,
+               "--labels", "pesq-wb,pseudo", "--max_disagreement", 5, "--noises", "1:3", "--max_faults", 3]  # fmt: skip
+    rows = synthesize(folders, tmp_path / "set", *options)
+    assert synthesize(folders, tmp_path / "again", *options, "--direct_num_workers=2") == rows
+    kinds = {distortion["kind"] for row in rows for distortion in row["distortions"]}
+    assert kinds == {"noise", *FAULTS}
+    assert any(row["variation"] for row in rows)
+    assert any(distortion["detail"].startswith("room") for row in rows for distortion in row["distortions"])
+    for row in rows:
+        reference, rate = soundfile.read(io.BytesIO(row["reference"]))
+        assert len(reference) / rate == row["duration_s"]
+        assert len(row["disturbance"]) == len(row["asymmetric_disturbance"]) == num_frames(len(reference))
+        assert all(0 <= d["start_s"] < d["end_s"] <= row["duration_s"] for d in row["distortions"])
+        assert (row["pseudo"] is None) == bool({d["kind"] for d in row["distortions"]} - {"noise"})
+        assert row["pesq_wb"] < 4.6 or {d["kind"] for d in row["distortions"]} <= {"dc_offset", "noise"}
+
+
+def test_only_the_faults_asked_for_happen(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    options = ["--fault_ratio", 1, "--faults", "packet_loss=10:20,band_limit", "--clean_ratio", 1, "--max_faults", 1]
+    rows = synthesize(folders, tmp_path / "set", *options)
+    kinds = [{distortion["kind"] for distortion in row["distortions"]} for row in rows]
+    assert all(len(found) == 1 for found in kinds)
+    assert set.union(*kinds) == {"packet_loss", "band_limit"}
+
+
+def test_labels_that_disagree_are_rejects_and_counted(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    pytest.importorskip("pesq")
+    rows = synthesize(folders, tmp_path / "set", "--labels", "pesq-wb", "--clips", 12, "--max_disagreement", 0.001)
+    lost = read_record(tmp_path / "set")["clips_rejected"]
+    assert set(lost) == {"labels_disagree"}
+    assert len(rows) + lost["labels_disagree"] == 12
 
 
 def test_another_seed_makes_other_clips(
@@ -103,6 +179,13 @@ def test_a_list_of_snrs_is_kept_to(folders: tuple[Path, Path], tmp_path: Path) -
     assert {row["snr_db"] for row in rows} == {-5.0, 20.0}
 
 
+def test_a_quiet_set_is_made_by_its_peaks(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    for row in synthesize(folders, tmp_path / "set", "--peak_dbfs", "-45:-40", "--clips", 8):
+        samples, _ = soundfile.read(io.BytesIO(row["audio"]))
+        assert -45 <= row["peak_dbfs"] <= -40
+        assert 20 * np.log10(np.abs(samples).max()) == pytest.approx(row["peak_dbfs"], abs=0.03)
+
+
 def test_speech_of_too_small_a_dynamic_range_is_rejected_as_a_reference(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -111,7 +194,13 @@ def test_speech_of_too_small_a_dynamic_range_is_rejected_as_a_reference(
     good, rate = soundfile.read(folders[0] / "speaker0" / "clean.flac")
     soundfile.write(noisy / "hiss.flac", good + 0.02 * np.random.default_rng(0).standard_normal(len(good)), rate)
     soundfile.write(noisy / "good.flac", good, rate)
-    rows = synthesize((tmp_path / "speech", folders[1]), tmp_path / "set", "--holdout", 0, "--clips", 5)
+    done = audiosieve(
+        "synthesize", "--speech", tmp_path / "speech", "--noise", folders[1], "--output", tmp_path / "set",
+        "--labels", "pseudo", "--holdout", 0, "--clips", 5,
+    )  # fmt: skip
+    assert "refused 1 of 2 references (1 not_clean)" in done.stdout
+    assert read_record(tmp_path / "set")["references"] == {"listed": 2, "refused": {"not_clean": 1}}
+    rows = pq.read_table(tmp_path / "set" / "clips").to_pylist()
     assert {row["speech_id"] for row in rows} == {"speaker9/good.flac"}
     rejects = pq.read_table(tmp_path / "set" / "rejects").to_pylist()
     assert ("reference", "not_clean") in {(row["stage"], row["reason"]) for row in rejects}
@@ -154,6 +243,18 @@ MISTAKES = [
     (["--clips", "0"], "at least 1"),
     (["--clean_ratio", "2"], "within 0 and 1"),
     (["--peak_dbfs", "-3:3"], "over 0 dBFS"),
+    (["--partial_ratio", "-1"], "within 0 and 1"),
+    (["--partial_s", "0:1"], "at least 0.02 s"),
+    (["--noises", "0:2"], "whole numbers of at least 1"),
+    (["--noises", "1.5"], "whole numbers of at least 1"),
+    (["--variation_ratio", "1.1"], "within 0 and 1"),
+    (["--fault_ratio", "2"], "within 0 and 1"),
+    (["--max_faults", "0"], "at least 1"),
+    (["--max_disagreement", "-1"], "at least 0"),
+    (["--faults", "echo"], "there is no fault 'echo'; the faults are reverb, hum,"),
+    (["--faults", "clipping=20:3"], "must lie within 0.1:60 (dB of overload)"),
+    (["--faults", "codec=3"], "takes no range"),
+    (["--rir", "nowhere"], "there is no such file or directory"),
     (["--where", "split=train"], "has no column 'split'"),
     (["--where", "split"], "is not COLUMN=VALUE"),
     (["--noise", "nowhere"], "there is no such file or directory"),
@@ -171,6 +272,26 @@ def test_a_mistake_ends_with_one_sentence(
     assert sentence in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "set" / "clips").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "needed"),
+    [
+        (["--variation_ratio", "0.5"], True),
+        (["--fault_ratio", "0.5"], True),
+        (["--fault_ratio", "0.5", "--faults", "hum"], False),
+        ([], False),
+    ],
+)
+def test_without_the_extra_only_sets_without_rooms_can_be_made(
+    options: list[str], needed: bool, folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.synthesize.simulation_installed", lambda: False)
+    done = audiosieve(
+        "synthesize", "--speech", folders[0], "--noise", folders[1], "--output", tmp_path / "set", "--clips", 2,
+        "--labels", "pseudo", *options, status=2 if needed else 0,
+    )  # fmt: skip
+    assert ("rooms are simulated by the extra `train`" in done.stderr) == needed
 
 
 def test_a_manifest_gives_speakers_groups_and_splits(tmp_path: Path, folders: tuple[Path, Path]) -> None:

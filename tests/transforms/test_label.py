@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from model.features import num_frames
 from model.labels import LABEL_SCALES, PESQ_NB, PESQ_WB, PSEUDO
-from transforms.label import label, pesq, pesq_installed
+from transforms.label import frame_truth, label, pesq, pesq_installed
 from transforms.mix import Mixture, mix
 from transforms.records import AudioFault, Reason, Stage
 
@@ -67,11 +68,32 @@ class TestPesq:
     def test_it_is_known_to_be_installed(self):
         assert pesq_installed()
 
+    def test_the_truth_of_the_frames_agrees_with_it(self, speech):
+        noise = np.random.default_rng(0).normal(size=len(speech)).astype(np.float32)
+        for snr_db in (5.0, 20.0, None):
+            mixture = mix(speech, noise, snr_db, -3.0)
+            truth = frame_truth(mixture, pesq(mixture.reference, mixture.degraded, PESQ_WB), 0.3)
+            assert len(truth.disturbance) == len(truth.asymmetric_disturbance) == num_frames(len(speech))
+
+
+class TestFrameTruth:
+    def test_labels_that_do_not_agree_are_a_fault_that_names_both(self, make_speech):
+        speech = make_speech(1.0)
+        mixture = Mixture(speech, speech)
+        assert frame_truth(mixture, 4.5, 0.3).score == pytest.approx(4.64, abs=0.01)
+        for score in (4.3, float("nan")):
+            with pytest.raises(AudioFault, match=r"its frames make 4\.64") as caught:
+                frame_truth(mixture, score, 0.3)
+            assert (caught.value.stage, caught.value.reason) == (Stage.LABEL, Reason.LABELS_DISAGREE)
+
 
 class TestPseudo:
     @pytest.mark.parametrize(("snr_db", "expected"), [(-10, 1), (-5, 2), (5, 4), (10, 5), (20, 7), (None, 8)])
     def test_the_published_points(self, snr_db, expected):
         assert label(PSEUDO, NOTHING, snr_db) == expected
+
+    def test_of_a_faulty_clip_it_knows_nothing(self):
+        assert label(PSEUDO, NOTHING, 10.0, faulty=True) is None
 
     @pytest.mark.parametrize(("snr_db", "expected"), [(-30, 1), (60, 8)])
     def test_it_stays_on_its_scale(self, snr_db, expected):

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.mix import MixError, fit_length, mix, power
+from transforms.mix import MixError, add_noise, blend, fit_length, mix, power, set_peak, stored_reference
 
 STEP = 1 / 32_768
 snrs = st.floats(-10, 40)
-peaks = st.floats(-18, 0)
+peaks = st.floats(-45, 0)
 seeds = st.integers(0, 1_000)
 
 
@@ -23,72 +23,122 @@ def speech_and_noise(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return speech.astype(np.float32), noise.astype(np.float32)
 
 
-@given(seed=seeds, snr_db=snrs, peak_dbfs=peaks)
-def test_the_measured_snr_is_the_one_asked_for(seed, snr_db, peak_dbfs):
-    mixture = mix(*speech_and_noise(seed), snr_db, peak_dbfs)
-    noise = mixture.degraded.astype(np.float64) - mixture.reference
-    assert 10 * np.log10(power(mixture.reference) / power(noise)) == pytest.approx(snr_db, abs=0.1)
+def decibels(one: np.ndarray, other: np.ndarray) -> float:
+    return 10 * float(np.log10(power(one) / power(other)))
 
 
-@given(seed=seeds, snr_db=st.none() | snrs, peak_dbfs=peaks)
-def test_the_largest_sample_is_at_the_peak_asked_for(seed, snr_db, peak_dbfs):
-    speech, noise = speech_and_noise(seed)
-    mixture = mix(speech, None if snr_db is None else noise, snr_db, peak_dbfs)
-    assert np.abs(mixture.degraded).max() == pytest.approx(10 ** (peak_dbfs / 20), abs=1.01 * STEP)
+class TestAddNoise:
+    @given(seed=seeds, snr_db=snrs, span=st.tuples(st.integers(0, 7_000), st.integers(100, 8_000)))
+    def test_the_snr_within_the_span_is_the_one_asked_for_and_the_rest_is_untouched(self, seed, snr_db, span):
+        speech, noise = speech_and_noise(seed)
+        start, end = span[0], min(8_000, span[0] + span[1])
+        total = add_noise(speech, noise[: end - start], snr_db, start)
+        added = total.astype(np.float64) - speech
+        assert decibels(speech, added[start:end]) == pytest.approx(snr_db, abs=0.05)
+        assert not added[:start].any()
+        assert not added[end:].any()
+        assert np.corrcoef(added[start:end], noise[: end - start])[0, 1] > 0.999
 
+    def test_the_inputs_stay_as_they_were(self):
+        speech, noise = speech_and_noise(0)
+        before = speech.copy(), noise.copy()
+        add_noise(speech, noise, 5.0)
+        assert np.array_equal(speech, before[0])
+        assert np.array_equal(noise, before[1])
 
-@given(seed=seeds, snr_db=st.none() | snrs, peak_dbfs=peaks)
-def test_every_sample_is_one_that_16_bits_hold(seed, snr_db, peak_dbfs):
-    degraded = mix(*speech_and_noise(seed), snr_db, peak_dbfs).degraded
-    steps = degraded.astype(np.float64) / STEP
-    assert degraded.dtype == np.float32
-    assert np.array_equal(steps, np.round(steps))
-    assert steps.min() >= -32_768
-    assert steps.max() <= 32_767
-
-
-@given(seed=seeds, snr_db=snrs)
-def test_the_noise_is_the_given_noise_and_the_reference_the_given_speech(seed, snr_db):
-    speech, noise = speech_and_noise(seed)
-    mixture = mix(speech, noise, snr_db, -1.0)
-    added = mixture.degraded.astype(np.float64) - mixture.reference
-    assert np.corrcoef(mixture.reference, speech)[0, 1] == pytest.approx(1.0, abs=1e-9)
-    assert np.corrcoef(added, noise)[0, 1] > 0.99
-
-
-@given(seed=seeds, peak_dbfs=peaks)
-def test_a_clean_clip_is_its_own_reference_but_for_the_rounding(seed, peak_dbfs):
-    mixture = mix(speech_and_noise(seed)[0], None, None, peak_dbfs)
-    assert np.abs(mixture.degraded - mixture.reference).max() <= 1.01 * STEP
-
-
-def test_the_inputs_stay_as_they_were():
-    speech, noise = speech_and_noise(0)
-    before = speech.copy(), noise.copy()
-    mix(speech, noise, 5.0, -3.0)
-    assert np.array_equal(speech, before[0])
-    assert np.array_equal(noise, before[1])
-
-
-@pytest.mark.parametrize("gain", [1e-4, 1.0, 100.0])
-def test_the_level_of_the_material_changes_nothing(gain):
-    speech, noise = speech_and_noise(3)
-    expected = mix(speech, noise, 5.0, -3.0)
-    found = mix(speech * np.float32(gain), noise, 5.0, -3.0)
-    assert np.abs(found.degraded - expected.degraded).max() <= 1.01 * STEP
-
-
-class TestSilence:
     @pytest.mark.parametrize("silent", ["speech", "noise", "both"])
     def test_silent_speech_or_noise_has_no_snr(self, silent):
         speech, noise = speech_and_noise(0)
         with pytest.raises(MixError, match="silent"):
-            mix(speech * (silent == "noise"), noise * (silent == "speech"), 10.0, -3.0)
+            add_noise(speech * (silent == "noise"), noise * (silent == "speech"), 10.0)
+
+
+class TestBlend:
+    @given(seed=seeds, levels=st.lists(st.floats(-6, 6), min_size=1, max_size=3))
+    def test_noises_have_the_levels_asked_for_however_loud_they_were(self, seed, levels):
+        rng = np.random.default_rng(seed)
+        noises = [rng.normal(0, rng.uniform(1e-3, 1.0), 500).astype(np.float32) for _ in levels]
+        total = blend(noises, levels)
+        shares, *_ = np.linalg.lstsq(np.stack(noises, axis=1).astype(np.float64), total.astype(np.float64), rcond=None)
+        for noise, share, level in zip(noises, shares, levels, strict=True):
+            assert 10 * np.log10(power(noise * share)) == pytest.approx(level, abs=0.01)
+
+    def test_a_silent_one_is_a_fault(self):
+        with pytest.raises(MixError, match="silent"):
+            blend([np.ones(10, np.float32), np.zeros(10, np.float32)], [0.0, 0.0])
+
+
+class TestMix:
+    @given(seed=seeds, snr_db=snrs, peak_dbfs=st.floats(-18, 0))
+    def test_the_measured_snr_is_the_one_asked_for(self, seed, snr_db, peak_dbfs):
+        mixture = mix(*speech_and_noise(seed), snr_db, peak_dbfs)
+        noise = mixture.degraded.astype(np.float64) - mixture.reference
+        assert decibels(mixture.reference, noise) == pytest.approx(snr_db, abs=0.1)
+
+    @given(seed=seeds, snr_db=st.none() | snrs, peak_dbfs=peaks)
+    def test_the_largest_sample_is_at_the_peak_asked_for(self, seed, snr_db, peak_dbfs):
+        speech, noise = speech_and_noise(seed)
+        mixture = mix(speech, None if snr_db is None else noise, snr_db, peak_dbfs)
+        assert np.abs(mixture.degraded).max() == pytest.approx(10 ** (peak_dbfs / 20), abs=1.01 * STEP)
+
+    @given(seed=seeds, snr_db=st.none() | snrs, peak_dbfs=peaks)
+    def test_every_sample_is_one_that_16_bits_hold(self, seed, snr_db, peak_dbfs):
+        degraded = mix(*speech_and_noise(seed), snr_db, peak_dbfs).degraded
+        steps = degraded.astype(np.float64) / STEP
+        assert degraded.dtype == np.float32
+        assert np.array_equal(steps, np.round(steps))
+        assert steps.min() >= -32_768
+        assert steps.max() <= 32_767
+
+    @given(seed=seeds, snr_db=snrs)
+    def test_the_noise_is_the_given_noise_and_the_reference_the_given_speech(self, seed, snr_db):
+        speech, noise = speech_and_noise(seed)
+        mixture = mix(speech, noise, snr_db, -1.0)
+        added = mixture.degraded.astype(np.float64) - mixture.reference
+        assert np.corrcoef(mixture.reference, speech)[0, 1] == pytest.approx(1.0, abs=1e-9)
+        assert np.corrcoef(added, noise)[0, 1] > 0.99
+
+    @given(seed=seeds, peak_dbfs=peaks)
+    def test_a_clean_clip_is_its_own_reference_but_for_the_rounding(self, seed, peak_dbfs):
+        mixture = mix(speech_and_noise(seed)[0], None, None, peak_dbfs)
+        assert np.abs(mixture.degraded - mixture.reference).max() <= 1.01 * STEP
+
+    @pytest.mark.parametrize("gain", [1e-4, 1.0, 100.0])
+    def test_the_level_of_the_material_changes_nothing(self, gain):
+        speech, noise = speech_and_noise(3)
+        expected = mix(speech, noise, 5.0, -3.0)
+        found = mix(speech * np.float32(gain), noise, 5.0, -3.0)
+        assert np.abs(found.degraded - expected.degraded).max() <= 1.01 * STEP
 
     @pytest.mark.parametrize("samples", [1_000, 0])
     def test_silent_speech_has_no_peak(self, samples):
         with pytest.raises(MixError, match="silent"):
             mix(np.zeros(samples, np.float32), None, None, -3.0)
+
+
+class TestSetPeak:
+    @given(seed=seeds, peak_dbfs=peaks)
+    def test_reference_and_degraded_signal_keep_their_levels_one_to_another(self, seed, peak_dbfs):
+        speech, noise = speech_and_noise(seed)
+        mixture = set_peak(speech, noise, peak_dbfs)
+        gain = np.abs(mixture.reference).max() / np.abs(speech).max()
+        np.testing.assert_allclose(mixture.degraded, noise * gain, atol=1.01 * STEP)  # 1.0 itself does not fit
+
+    def test_speech_of_which_nothing_is_left_is_a_fault(self):
+        speech, _ = speech_and_noise(0)
+        with pytest.raises(MixError, match="silent"):
+            set_peak(speech, np.zeros_like(speech), -3.0)
+        with pytest.raises(MixError, match="silent"):
+            set_peak(np.zeros_like(speech), speech, -3.0)
+
+
+@given(seed=seeds, snr_db=snrs, peak_dbfs=peaks)
+def test_a_stored_reference_is_the_speech_at_minus_1_dbfs_in_16_bits(seed, snr_db, peak_dbfs):
+    speech, noise = speech_and_noise(seed)
+    stored = stored_reference(mix(speech, noise, snr_db, peak_dbfs))
+    steps = stored.astype(np.float64) / STEP
+    assert np.array_equal(steps, np.round(steps))
+    np.testing.assert_allclose(stored, speech * 10 ** (-1 / 20) / np.abs(speech).max(), atol=0.6 * STEP)
 
 
 class TestFitLength:

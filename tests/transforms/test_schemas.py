@@ -58,9 +58,10 @@ def test_only_the_snr_of_an_utterance_may_be_unknown():
     assert nullable == {("utterances", "snr_db")}
 
 
-def test_a_clip_may_lack_its_noise_and_labels_only():
+def test_a_clip_may_lack_its_noise_labels_and_what_goes_with_them_only():
     labels = {scale.column for scale in LABEL_SCALES.values()}
-    assert {field.name for field in schemas.CLIPS if field.nullable} == labels | {"snr_db", "noise_id", "noise_group"}
+    truth = {"reference", "disturbance", "asymmetric_disturbance"}
+    assert {field.name for field in schemas.CLIPS if field.nullable} == labels | truth | {"snr_db", "corpus"}
 
 
 def test_both_jobs_write_the_same_rejects():

@@ -1,0 +1,122 @@
+"""Variations change the sound of clean speech, and never its length, its timing, or how clean it is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.transforms.test_codecs import delay
+from transforms.facts import dynamic_range_db
+from transforms.rooms import simulation_installed
+from transforms.variation import EQUALIZER_DB, EQUALIZER_HZ, Equalizer, Microphone, SmallRoom, draw_variations
+
+SOME = [draw_variations(np.random.default_rng(seed), 7, "train") for seed in range(300)]
+ONE_OF_EACH = {type(variation).__name__: variation for drawn in SOME for variation in drawn}
+if not simulation_installed():
+    del ONE_OF_EACH["SmallRoom"]
+
+
+@pytest.fixture(scope="module")
+def speech(make_speech) -> np.ndarray:
+    return make_speech(3.0, seed=1)
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+class TestEvery:
+    def test_length_and_timing_are_kept(self, name, speech):
+        before = speech.copy()
+        varied = ONE_OF_EACH[name].apply(speech)
+        assert varied.shape == speech.shape
+        assert varied.dtype == np.float32
+        assert np.isfinite(varied).all()
+        assert not np.array_equal(varied, speech)
+        assert abs(delay(speech, varied)) <= 1
+        assert np.array_equal(speech, before)
+
+    def test_it_is_the_same_every_time(self, name, speech):
+        assert np.array_equal(ONE_OF_EACH[name].apply(speech), ONE_OF_EACH[name].apply(speech))
+
+    def test_pauses_stay_far_under_the_speech(self, name, speech):
+        assert dynamic_range_db(ONE_OF_EACH[name].apply(speech)) > dynamic_range_db(speech) - 12
+
+    def test_silence_stays_silent(self, name):
+        assert not ONE_OF_EACH[name].apply(np.zeros(1_000, np.float32)).any()
+
+
+def gain_db(variation, frequency: float) -> float:
+    """Gain of a filter in the middle of a long tone."""
+    tone = np.sin(2 * np.pi * frequency / 16_000 * np.arange(32_000)).astype(np.float32)
+    middle = slice(8_000, 24_000)
+    return 10 * np.log10(np.mean(variation.apply(tone)[middle] ** 2) / np.mean(tone[middle] ** 2))
+
+
+def test_an_equalizer_has_its_gains_at_its_points_and_no_more_between():
+    gains = (6.0, -6.0, 3.0, 0.0, -2.0, 5.0, -5.0)
+    equalizer = Equalizer(gains)
+    for frequency, expected in zip(EQUALIZER_HZ, gains, strict=True):
+        assert gain_db(equalizer, frequency) == pytest.approx(expected, abs=0.3)
+    assert gain_db(equalizer, 141.4) == pytest.approx(0.0, abs=0.3)
+    assert gain_db(equalizer, 7_900.0) == pytest.approx(-5.0, abs=0.3)
+
+
+def test_a_microphone_rolls_off_at_both_ends():
+    microphone = Microphone(100.0, 2, 6_000.0, 4)
+    levels = {frequency: gain_db(microphone, frequency) for frequency in (50.0, 100.0, 1_000.0, 6_000.0, 7_500.0)}
+    assert levels == pytest.approx({50.0: -12.3, 100.0: -3.0, 1_000.0: 0.0, 6_000.0: -3.0, 7_500.0: -8.4}, abs=0.4)
+
+
+class TestDraw:
+    def test_it_is_decided_by_the_generator_the_seed_and_the_split(self):
+        assert draw_variations(np.random.default_rng(5), 7, "train") == SOME[5]
+
+    def test_one_or_two_different_ones(self):
+        counts = [len(drawn) for drawn in SOME]
+        assert set(counts) == {1, 2}
+        assert all(len({type(variation) for variation in drawn}) == len(drawn) for drawn in SOME)
+        assert {type(variation).__name__ for drawn in SOME for variation in drawn} == {
+            "Equalizer",
+            "Microphone",
+            "SmallRoom",
+            "GoodCodec",
+        }
+
+    def test_all_that_is_drawn_is_gentle(self):
+        for variation in (variation for drawn in SOME for variation in drawn):
+            match variation:
+                case Equalizer():
+                    assert all(abs(gain) <= EQUALIZER_DB for gain in variation.gains_db)
+                case Microphone():
+                    assert 60 <= variation.low_hz <= 250
+                    assert 5_000 <= variation.high_hz <= 7_800
+                    assert variation.low_order <= 3
+                    assert variation.high_order <= 6
+                case SmallRoom():
+                    assert 0.08 <= variation.room.rt60_s <= 0.25
+
+    def test_no_small_room_is_in_two_splits(self):
+        rooms = {
+            split: {
+                variation.room
+                for seed in range(300)
+                for variation in draw_variations(np.random.default_rng(seed), 7, split)
+                if isinstance(variation, SmallRoom)
+            }
+            for split in ("train", "val")
+        }
+        assert len(rooms["train"]) > 30
+        assert not rooms["train"] & rooms["val"]
+
+    def test_each_has_words_for_people(self):
+        for drawn in SOME:
+            for variation in drawn:
+                assert variation.detail.split()[0] in ("equalizer", "microphone", "room", "codec")
+
+
+def test_clean_speech_that_was_varied_is_still_its_own_perfect_reference(speech):
+    pytest.importorskip("pesq")
+    from model.labels import PESQ_WB
+    from transforms.label import pesq
+
+    for variation in ONE_OF_EACH.values():
+        varied = variation.apply(speech)
+        assert pesq(varied, varied, PESQ_WB) == pytest.approx(4.64, abs=0.01)

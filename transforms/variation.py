@@ -1,0 +1,138 @@
+"""How clean recordings differ: microphones, equalisers, good coding, small rooms. Never noise.
+
+A clip's speech is varied before anything is mixed to it, in the reference and in the degraded signal alike, so that none of
+this costs it a point: a model that learns from such clips does not take a dull microphone for a fault.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Protocol
+
+import numpy as np
+
+from transforms.codecs import GOOD, Coding, transcode
+from transforms.filters import high_pass, low_pass, shape_spectrum
+from transforms.rooms import CLOSE_M, Room, bank, impulse_response, reverberate
+
+MOST_VARIATIONS = 2
+# Points of an equaliser, in Hz, and how far it goes.
+EQUALIZER_HZ = (100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0, 6400.0)
+EQUALIZER_DB = 6.0
+SMALL_ROOM_RT60_S = (0.08, 0.25)
+# Coding takes longer than all the rest, and is the rarest.
+WEIGHTS = {"equalizer": 0.35, "microphone": 0.35, "room": 0.22, "codec": 0.08}
+
+
+class Variation(Protocol):
+    """A way to vary clean speech, with all that was drawn for it."""
+
+    @property
+    def detail(self) -> str:
+        """What it is, for people."""
+
+    def apply(self, samples: np.ndarray) -> np.ndarray:
+        """Varies samples [n] at 16 kHz, which stay as they are: float32 [n]."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Equalizer:
+    """Gentle gains in dB at `EQUALIZER_HZ`, a straight line over the octaves between them."""
+
+    gains_db: tuple[float, ...]
+
+    @property
+    def detail(self) -> str:
+        """The gains."""
+        return "equalizer " + " ".join(f"{gain:+.0f}" for gain in self.gains_db) + " dB"
+
+    def apply(self, samples: np.ndarray) -> np.ndarray:
+        """Shapes the spectrum."""
+
+        def gain(frequency: np.ndarray) -> np.ndarray:
+            octaves = np.log2(np.maximum(frequency, 1.0))
+            return 10 ** (np.interp(octaves, np.log2(EQUALIZER_HZ), self.gains_db) / 20)
+
+        return shape_spectrum(samples, gain)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Microphone:
+    """A microphone's ends: cuts in Hz and the orders (6 dB an octave each) of the slopes beyond them."""
+
+    low_hz: float
+    low_order: int
+    high_hz: float
+    high_order: int
+
+    @property
+    def detail(self) -> str:
+        """Its band."""
+        return f"microphone {self.low_hz:.0f} to {self.high_hz:.0f} Hz"
+
+    def apply(self, samples: np.ndarray) -> np.ndarray:
+        """Rolls both ends off."""
+
+        def gain(frequency: np.ndarray) -> np.ndarray:
+            low = high_pass(frequency, self.low_hz, self.low_order)
+            return low * low_pass(frequency, self.high_hz, self.high_order)
+
+        return shape_spectrum(samples, gain)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SmallRoom:
+    """A small dry room, its speaker close to the microphone."""
+
+    room: Room
+
+    @property
+    def detail(self) -> str:
+        """The room."""
+        return f"room {self.room}"
+
+    def apply(self, samples: np.ndarray) -> np.ndarray:
+        """Puts the speech in the room."""
+        return reverberate(samples, impulse_response(self.room))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GoodCodec:
+    """Coding of a rate at which it is hardly heard."""
+
+    coding: Coding
+
+    @property
+    def detail(self) -> str:
+        """The coding."""
+        return f"codec {self.coding}"
+
+    def apply(self, samples: np.ndarray) -> np.ndarray:
+        """Codes and decodes."""
+        return transcode(samples, self.coding)
+
+
+def draw_variations(rng: np.random.Generator, seed: int, split: str) -> tuple[Variation, ...]:
+    """One or two different variations, in the order in which a recording meets them.
+
+    Args:
+        rng: draws them.
+        seed: of the set: decides its bank of rooms.
+        split: of the clip: no room is in two splits.
+    """
+    count = int(rng.integers(1, MOST_VARIATIONS + 1))
+    names = set(rng.choice(list(WEIGHTS), size=count, replace=False, p=list(WEIGHTS.values())).tolist())
+    found: list[Variation] = []
+    if "room" in names:
+        rooms = bank(seed, split, SMALL_ROOM_RT60_S, CLOSE_M)
+        found.append(SmallRoom(rooms[rng.integers(len(rooms))]))
+    if "microphone" in names:
+        low_hz, high_hz = np.exp(rng.uniform(np.log((60.0, 5000.0)), np.log((250.0, 7800.0))))
+        orders = rng.integers((1, 2), (4, 7))
+        found.append(Microphone(float(low_hz), int(orders[0]), float(high_hz), int(orders[1])))
+    if "equalizer" in names:
+        gains = rng.uniform(-EQUALIZER_DB, EQUALIZER_DB, len(EQUALIZER_HZ))
+        found.append(Equalizer(tuple(map(float, gains))))
+    if "codec" in names:
+        found.append(GoodCodec(GOOD[rng.integers(len(GOOD))]))
+    return tuple(found)
