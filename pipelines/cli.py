@@ -12,6 +12,8 @@ JOBS = {
     "score": "score a corpus: per-utterance and per-frame quality in Parquet",
     "synthesize": "make a labelled training set of clean speech and noise",
     "train": "train a scorer on such a set",
+    "evaluate": "measure scorers against such a set",
+    "reproduce": "repeat the published experiment, with four networks",
 }
 
 

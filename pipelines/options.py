@@ -76,7 +76,7 @@ def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, list
     Raises:
         UsageError: an option is unknown to both, is missing, or has an impossible value.
     """
-    options, rest = parser.parse_known_args(_join_negative_values(argv))
+    options, rest = parser.parse_known_args(join_negative_values(argv))
     beam_parser = Parser("", "")
     for group in PipelineOptions.__subclasses__():
         group._add_argparse_args(beam_parser)
@@ -89,7 +89,7 @@ def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, list
     return options, rest
 
 
-def _join_negative_values(argv: Sequence[str]) -> list[str]:
+def join_negative_values(argv: Sequence[str]) -> list[str]:
     """Lets `--snr -10:30` be written with a space, which argparse reads as two options."""
     joined: list[str] = []
     for word in argv:

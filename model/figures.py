@@ -1,0 +1,188 @@
+"""Figures of an evaluation. They need matplotlib, the extra `plot`; nothing else does."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from model.features import FRAME_LENGTH, FRAME_SHIFT, NUM_BINS, SAMPLE_RATE, FeatureConfig, frames, spectrogram
+from model.labels import LabelScale
+
+DPI = 120
+# What lies further under the loudest point of a spectrogram is not told apart.
+RANGE_DB = 80.0
+STYLE: Any = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "font.size": 9,
+}
+
+
+def draw_predicted_against_target(
+    path: Path,
+    label: np.ndarray,
+    score: np.ndarray,
+    clean: np.ndarray,
+    scales: tuple[LabelScale, LabelScale],
+    title: str,
+) -> None:
+    """Scores [N] over labels [N], clean clips (bool [N]) apart from the others.
+
+    Args:
+        path: the PNG file.
+        label: NaN where a clip has none.
+        score: predicted.
+        clean: which clips have neither noise nor fault.
+        scales: of the labels and of the scores.
+        title: over the figure.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(5, 5), layout="constrained")
+        axes = figure.add_subplot(xlabel=scales[0].title, ylabel=f"predicted: {scales[1].title}", title=title)
+        for name, which, colour in (("degraded", ~clean, "C0"), ("clean", clean, "C1")):
+            axes.scatter(label[which], score[which], s=8, alpha=0.5, linewidths=0, color=colour, label=name)
+        if scales[0] == scales[1]:
+            ends = (scales[0].low, scales[0].high)
+            axes.plot(ends, ends, color="0.4", linewidth=1)
+        axes.legend()
+        _save(figure, path)
+
+
+def draw_conditions(
+    path: Path,
+    conditions: dict[str, dict[str, dict[str, Any]]],
+    label_scale: LabelScale | None,
+    scale: LabelScale,
+    title: str,
+) -> None:
+    """Mean and variance of scores and labels under each condition, one column of panels a dimension.
+
+    Args:
+        path: the PNG file.
+        conditions: dimension -> condition -> at least score_mean, score_variance, label_mean and label_variance, which
+            may be None.
+        label_scale: of the labels; None where there are none.
+        scale: of the scores.
+        title: over the figure.
+    """
+    with mpl.rc_context(STYLE):
+        widths = [max(4, len(rows)) for rows in conditions.values()]
+        figure = Figure(figsize=(1.5 + 0.55 * sum(widths), 6), layout="constrained")
+        panels = figure.subplots(2, len(conditions), squeeze=False, sharey="row", width_ratios=widths)
+        for column, (dimension, rows) in enumerate(conditions.items()):
+            for axes, measure in zip(panels[:, column], ("mean", "variance"), strict=True):
+                places = np.arange(len(rows))
+                series = [("score", f"predicted {scale.name}", "C0", -0.18)]
+                series += [("label", f"label {label_scale.name}", "C1", 0.18)] if label_scale else []
+                for kind, name, colour, shift in series:
+                    heights = [_number(row[f"{kind}_{measure}"]) for row in rows.values()]
+                    axes.bar(places + shift, heights, width=0.36, color=colour, label=name)
+                axes.set_xticks(places, [f"{name} ({row['clips']})" for name, row in rows.items()] if measure == "variance"
+                    else [""] * len(rows), rotation=45, ha="right")  # fmt: skip
+                axes.grid(visible=False, axis="x")
+            panels[0, column].set_title(dimension.replace("_", " "))
+        panels[0, 0].set_ylabel("mean")
+        panels[1, 0].set_ylabel("variance")
+        figure.suptitle(title)
+        figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        _save(figure, path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """A clip to draw.
+
+    Attributes:
+        title: over the figure.
+        samples: of the clip [n].
+        reference: the same without noise and faults [n]; None where the set does not hold it.
+        spans: (start_s, end_s) of what is truly bad.
+        frame_scores: by model [T].
+        scales: of the models.
+    """
+
+    title: str
+    samples: np.ndarray
+    reference: np.ndarray | None
+    spans: Sequence[tuple[float, float]]
+    frame_scores: dict[str, np.ndarray]
+    scales: dict[str, LabelScale]
+
+
+def draw_example(path: Path, example: Example) -> None:
+    """Spectrograms of a clip's reference and of the clip, over the frame scores of each model; bad spans are marked.
+
+    Models on different scales have panels of their own.
+    """
+    pictures = [("corrupted", example.samples)]
+    if example.reference is not None:
+        pictures.insert(0, ("reference", example.reference))
+    spans = merged(example.spans)
+    scales = list({scale.name: scale for scale in example.scales.values()}.values())
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9, 2.2 * (len(pictures) + len(scales))), layout="constrained")
+        panels = figure.subplots(len(pictures) + len(scales), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, (name, samples) in zip(panels[: len(pictures)], pictures, strict=True):
+            level_db = spectrum_db(samples)
+            axes.imshow(
+                level_db.T, origin="lower", aspect="auto", cmap="magma", vmin=level_db.max() - RANGE_DB,
+                extent=(0, len(level_db) * FRAME_SHIFT / SAMPLE_RATE, 0, SAMPLE_RATE / 2000),
+            )  # fmt: skip
+            axes.set_ylabel(f"{name}\nkHz")
+            axes.grid(visible=False)
+            for span in spans:
+                for edge in span:
+                    axes.axvline(edge, color="white", linestyle="--", linewidth=1)
+        for axes, scale in zip(panels[len(pictures) :], scales, strict=True):
+            for name, frame_score in example.frame_scores.items():
+                if example.scales[name] == scale:
+                    # A frame's score stands at the frame's middle.
+                    time = (np.arange(len(frame_score)) * FRAME_SHIFT + FRAME_LENGTH / 2) / SAMPLE_RATE
+                    axes.plot(time, frame_score, linewidth=1, label=name)
+            for number, span in enumerate(spans):
+                axes.axvspan(*span, color="C3", alpha=0.15, linewidth=0, label=None if number else "truly bad")
+            axes.set_ylabel(f"frame score\n{scale.name}")
+            axes.set_ylim(scale.low - 0.03 * scale.span, scale.high + 0.03 * scale.span)
+            axes.legend(loc="lower right", fontsize=7)
+        panels[-1].set_xlabel("s")
+        panels[-1].set_xlim(0, len(example.samples) / SAMPLE_RATE)
+        figure.suptitle(example.title)
+        _save(figure, path)
+
+
+def merged(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The same stretches of time as spans that neither touch nor overlap."""
+    found: list[tuple[float, float]] = []
+    for start, end in sorted(spans):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((start, end))
+    return found
+
+
+def spectrum_db(samples: np.ndarray) -> np.ndarray:
+    """Level of each bin of each frame in dB, [T, 257]; digital silence lies far under all else."""
+    if not samples.any():
+        return np.full((len(frames(samples)), NUM_BINS), -200.0)
+    magnitude = spectrogram(samples, FeatureConfig(compression="magnitude", level="none"))
+    return 20 * np.log10(np.maximum(magnitude, 1e-10))
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _save(figure: Figure, path: Path) -> None:
+    FigureCanvasAgg(figure)
+    figure.savefig(path, dpi=DPI)

@@ -1,0 +1,77 @@
+"""The tables of an evaluation: what every model said of every clip and of every frame, beside what is true."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from model.evaluation import Scored
+from model.features import frame_start_s
+from model.localisation import has_known_span, intersection_over_union
+from transforms.schemas import CLIP_SCORES, FRAME_SCORES
+
+
+def write_tables(folder: Path, scored_by: Mapping[str, Scored]) -> None:
+    """Writes `clips.parquet`, a row for each clip and model, and `frames.parquet`, a row for each of their frames.
+
+    Args:
+        folder: where to.
+        scored_by: what each model made of the set, by model id.
+    """
+    rows = [clip_row(model_id, scored, n) for model_id, scored in scored_by.items() for n in range(len(scored.clips))]
+    pq.write_table(pa.Table.from_pylist(rows, CLIP_SCORES), folder / "clips.parquet", compression="zstd")
+    with pq.ParquetWriter(folder / "frames.parquet", FRAME_SCORES, compression="zstd") as file:
+        for model_id, scored in scored_by.items():
+            file.write_table(frames_table(model_id, scored))
+
+
+def clip_row(model_id: str, scored: Scored, n: int) -> dict[str, Any]:
+    """The row of clip number `n` in `clips.parquet`."""
+    clip, found = scored.clips[n], scored.localised[n]
+    label, score = float(scored.label[n]), float(scored.score[n])
+    return {
+        "set": clip.set_name,
+        "clip_id": clip.clip_id,
+        "model_id": model_id,
+        "label_scale": scored.label_scale.name if scored.label_scale else None,
+        "label": label if np.isfinite(label) else None,
+        "score": score,
+        "snr_db": clip.snr_db,
+        "clean": clip.clean,
+        "taken_for_clean": score >= scored.threshold.value if scored.threshold else None,
+        "faults": clip.faults,
+        "noise_groups": list(clip.noise_groups),
+        "corpus": clip.corpus,
+        "speaker": clip.speaker,
+        "duration_s": clip.duration_s,
+        "num_anomalies": found.num_anomalies,
+        "iou": intersection_over_union(found.bad, found.found) if has_known_span(found.bad) else None,
+    }
+
+
+def frames_table(model_id: str, scored: Scored) -> pa.Table:
+    """The rows of one model in `frames.parquet`."""
+    lengths = [len(found.bad) for found in scored.localised]
+    frame = np.concatenate([np.arange(length, dtype=np.int32) for length in lengths])
+
+    def repeated(names: list[str]) -> pa.Array:
+        distinct, which = np.unique(np.array(names, dtype=str), return_inverse=True)
+        indices = pa.array(np.repeat(which, lengths).astype(np.int32))
+        return pa.DictionaryArray.from_arrays(indices, pa.array(distinct.tolist(), pa.string()))
+
+    columns = [
+        repeated([clip.set_name for clip in scored.clips]),
+        repeated([clip.clip_id for clip in scored.clips]),
+        repeated([model_id] * len(scored.clips)),
+        frame,
+        frame_start_s(frame).astype(np.float32),
+        np.concatenate([found.frame_score for found in scored.localised]).astype(np.float32),
+        np.concatenate([found.bad for found in scored.localised]),
+        np.concatenate([found.found for found in scored.localised]),
+    ]
+    return pa.Table.from_arrays([pa.array(column) for column in columns], schema=FRAME_SCORES)

@@ -1,0 +1,153 @@
+"""The clips of labelled sets (made by `audiosieve synthesize`), read and scored by several models at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import soundfile
+from apache_beam.io.filesystems import FileSystems
+
+from model.evaluation import Clip
+from model.features import num_frames, spectrogram
+from model.labels import LABEL_SCALES
+from model.localisation import Distortion
+from transforms.batching import BatchLimits, cut_batches
+from transforms.ledger import Ledger
+from transforms.schemas import SYNTHESIS_TABLES
+from transforms.sources import SourceError, absolute
+
+if TYPE_CHECKING:
+    from model.scorer import Scorer
+
+LABEL_COLUMNS = [scale.column for scale in LABEL_SCALES.values()]
+FACT_COLUMNS = [
+    "clip_id", "split", "duration_s", "snr_db", "distortions", "variation", "speech_id", "speaker", "corpus",
+    "noise_groups", *LABEL_COLUMNS,
+]  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Gain:
+    """A change of level.
+
+    Attributes:
+        db: the gain; where it would clip, as much of it as does not.
+        sixteen_bits: whether to round to 16 bits, as a file would: what a low level costs then is real damage.
+    """
+
+    db: float
+    sixteen_bits: bool = False
+
+    def apply(self, samples: np.ndarray) -> np.ndarray:
+        """The samples [n] after the gain, float32."""
+        largest = 1 - 2**-15
+        factor = min(10 ** (self.db / 20), largest / max(float(np.abs(samples).max(initial=0.0)), 2**-15))
+        louder = samples * np.float32(factor)
+        return (np.round(louder * 2**15) / 2**15).astype(np.float32) if self.sixteen_bits else louder
+
+
+def read_clips(set_name: str) -> list[Clip]:
+    """What is known of all clips of a set, without their audio.
+
+    Args:
+        set_name: the set's folder.
+
+    Raises:
+        SourceError: no finished set is there, or it lacks a column.
+    """
+    return [_clip(set_name, row) for rows in _row_groups(set_name, FACT_COLUMNS) for row in rows]
+
+
+def read_audio(clip: Clip) -> tuple[np.ndarray, np.ndarray | None]:
+    """Samples of a clip and of its reference, float32 [n] each; None where the set does not hold the reference."""
+    for rows in _row_groups(clip.set_name, ["clip_id", "audio", "reference"]):
+        for row in rows:
+            if row["clip_id"] == clip.clip_id:
+                reference = row["reference"]
+                return decode(row["audio"]), None if reference is None else decode(reference)
+    raise SourceError(f"{clip.set_name}: the clip {clip.clip_id} is not there any more")
+
+
+def score_clips(
+    clips: Sequence[Clip], scorers: Sequence[Scorer], limits: BatchLimits, gains: Sequence[Gain] = ()
+) -> tuple[list[list[np.ndarray]], np.ndarray]:
+    """Scores clips with all models, a row group of their sets at a time.
+
+    Args:
+        clips: N of them, of any sets.
+        scorers: M loaded bundles.
+        limits: of the batches.
+        gains: G gains to score every clip with besides.
+
+    Returns:
+        Frame scores [T] by model and clip; and the scores of the clips after each gain, float64 [M, N, G].
+    """
+    number = {(clip.set_name, clip.clip_id): n for n, clip in enumerate(clips)}
+    frame_scores = [[np.empty(0, np.float32)] * len(clips) for _ in scorers]
+    at_gains = np.empty((len(scorers), len(clips), len(gains)))
+    for set_name in dict.fromkeys(clip.set_name for clip in clips):
+        for rows in _row_groups(set_name, ["clip_id", "audio"]):
+            wanted = {number[key]: row["audio"] for row in rows if (key := (set_name, row["clip_id"])) in number}
+            samples = {n: decode(audio) for n, audio in wanted.items()}
+            # The clip as it is, and after each gain.
+            takes = [(n, g) for n in samples for g in (None, *range(len(gains)))]
+            for batch in cut_batches([num_frames(len(samples[n])) for n, _ in takes], limits):
+                played = [samples[n] if g is None else gains[g].apply(samples[n]) for n, g in (takes[t] for t in batch)]
+                for m, scorer in enumerate(scorers):
+                    found = scorer.score([spectrogram(take, scorer.bundle.features) for take in played])
+                    for t, scores in zip(batch, found, strict=True):
+                        n, g = takes[t]
+                        if g is None:
+                            frame_scores[m][n] = scores
+                        else:
+                            at_gains[m, n, g] = scorer.pool(scores)
+    return frame_scores, at_gains
+
+
+def decode(audio: bytes) -> np.ndarray:
+    """Samples of a clip's FLAC file: float32 [n]."""
+    samples: np.ndarray = soundfile.read(io.BytesIO(audio), dtype="float32")[0]
+    return samples
+
+
+def _clip(set_name: str, row: dict[str, Any]) -> Clip:
+    return Clip(
+        set_name=set_name,
+        clip_id=row["clip_id"],
+        split=row["split"],
+        duration_s=row["duration_s"],
+        labels={column: row[column] for column in LABEL_COLUMNS},
+        snr_db=row["snr_db"],
+        distortions=tuple(Distortion(**distortion) for distortion in row["distortions"]),
+        variation=tuple(row["variation"]),
+        speech_id=row["speech_id"],
+        speaker=row["speaker"],
+        corpus=row["corpus"],
+        noise_groups=tuple(row["noise_groups"]),
+    )
+
+
+def _row_groups(set_name: str, columns: list[str]) -> Iterator[list[dict[str, Any]]]:
+    """Some columns of a set, a row group at a time: its audio is never all in memory."""
+    files = Ledger(absolute(set_name), tuple(SYNTHESIS_TABLES)).committed("clips")
+    if not files:
+        raise SourceError(f"{set_name}: no finished labelled set is there; make one with `audiosieve synthesize`")
+    for uri in files:
+        with FileSystems.open(uri) as file:
+            try:
+                parquet = pq.ParquetFile(file)
+            except pa.ArrowInvalid as error:
+                raise SourceError(f"{uri}: cannot be read as Parquet ({error})") from error
+            missing = sorted(set(columns) - set(parquet.schema_arrow.names))
+            if missing:
+                raise SourceError(
+                    f"{set_name}: the column {missing[0]!r} is missing; make the set again with this version"
+                )
+            for group in range(parquet.num_row_groups):
+                yield parquet.read_row_group(group, columns).to_pylist()
