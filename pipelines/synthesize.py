@@ -170,7 +170,7 @@ def _config(options: argparse.Namespace) -> SynthesizeConfig:
         )
     if options.clips < 1:
         raise UsageError(f"--clips is {options.clips}; it must be at least 1")
-    for name in ("clean_ratio", "partial_ratio", "variation_ratio", "fault_ratio"):
+    for name in ("clean_ratio", "partial_ratio", "variation_ratio", "noise_variation_ratio", "fault_ratio"):
         if not 0 <= getattr(options, name) <= 1:
             raise UsageError(f"--{name} is {getattr(options, name)}; it must be within 0 and 1")
     if options.holdout is not None and not 0 <= options.holdout < 1:
@@ -203,6 +203,7 @@ def _config(options: argparse.Namespace) -> SynthesizeConfig:
         partial_ratio=options.partial_ratio,
         partial_s=partial_s,
         variation_ratio=options.variation_ratio,
+        noise_variation_ratio=options.noise_variation_ratio,
         fault_ratio=options.fault_ratio,
         max_faults=options.max_faults,
         faults=faults,
@@ -317,6 +318,8 @@ def _parser() -> Parser:
         "or manifest CSV")  # fmt: skip
     add("--variation_ratio", type=float, default=0.0, help="share of clips whose clean speech is first varied as "
         "recordings differ (equalizer, microphone, small room, good coding), in the reference too")  # fmt: skip
+    add("--noise_variation_ratio", type=float, default=0.0, help="share of noises that are varied: played at another speed, "
+        "backwards, through an equalizer")  # fmt: skip
     add("--duration", default="3:10", help="length of the clips in s; shorter speech is taken whole")
     add("--peak_dbfs", default="-18:0", help="peak level of the clips in dBFS")
     add("--labels", default="pesq-wb", help=f"labels to give, comma-separated: {', '.join(LABEL_SCALES)}")

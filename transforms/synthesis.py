@@ -27,13 +27,13 @@ from transforms.materials import Catalog, Material, read_samples
 from transforms.mix import MixError, add_noise, blend, fit_length, set_peak, stored_reference
 from transforms.records import REJECTS, AudioFault, AudioRef, Reason, Reject, Stage
 from transforms.rooms import FAR_M, RecordedRoom, Room, bank
-from transforms.variation import Variation, draw_variations
+from transforms.variation import NoiseVariation, Variation, draw_noise_variation, draw_variations
 
 # One noise of several is at most so much louder or softer than another, in dB.
 BLEND_DB = 6.0
 PROGRESS_S = 30.0
 # What is drawn by generators of its own, so that more of one thing changes nothing of another.
-_MAIN, _VARIATION, _FAULTS = range(3)
+_MAIN, _VARIATION, _FAULTS, _NOISE = range(4)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ class ClipOptions:
         partial_ratio: share of the noisy clips whose noise covers only a part.
         partial_s: shortest and longest such part; all of a shorter clip.
         variation_ratio: share of clips whose clean speech is varied.
+        noise_variation_ratio: share of noises that are varied.
         fault_ratio: share of clips with faults.
         max_faults: most faults of a clip.
         faults: which faults, with the ranges of their strengths (`fault_kinds.parse_faults`).
@@ -69,6 +70,7 @@ class ClipOptions:
     partial_ratio: float = 0.0
     partial_s: Range = (0.5, 3.0)
     variation_ratio: float = 0.0
+    noise_variation_ratio: float = 0.0
     fault_ratio: float = 0.0
     max_faults: int = 2
     faults: tuple[tuple[str, Range], ...] = ()
@@ -78,11 +80,25 @@ class ClipOptions:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NoisePiece:
-    """A noise from a sample of its own on, and its level in dB beside the others of the clip."""
+    """A noise from a sample of its own on, its level in dB beside the others of the clip, and how it is varied."""
 
     material: Material
     offset: int
     level_db: float
+    variation: NoiseVariation | None
+
+    @property
+    def detail(self) -> str:
+        """The noise and its variation."""
+        name = self.material.ref.utterance_id
+        return f"{name}, {self.variation.detail}" if self.variation else name
+
+    def samples(self, length: int) -> np.ndarray:
+        """So many samples of it: float32 [length]."""
+        noise = read_samples(self.material.ref)
+        if self.variation is None:
+            return fit_length(noise, length, self.offset)
+        return self.variation.apply(fit_length(noise, self.variation.needed(length), self.offset), length)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -133,21 +149,27 @@ def plan_clip(number: int, catalog: Catalog, options: ClipOptions) -> ClipPlan:
         speech_offset=int(rng.integers(speech.num_samples - length + 1)),
         length=length,
         peak_dbfs=float(rng.uniform(*options.peak_dbfs)),
-        noise=None if rng.random() < options.clean_ratio else _plan_noise(rng, length, speech.split, catalog, options),
+        noise=None
+        if rng.random() < options.clean_ratio
+        else _plan_noise(rng, number, length, speech.split, catalog, options),
         variations=_plan_variations(number, speech.split, options),
         faults=_plan_faults(number, speech.split, catalog, options),
     )
 
 
-def _plan_noise(rng: np.random.Generator, length: int, split: str, catalog: Catalog, options: ClipOptions) -> NoisePlan:
+def _plan_noise(
+    rng: np.random.Generator, number: int, length: int, split: str, catalog: Catalog, options: ClipOptions
+) -> NoisePlan:
     if not catalog.noise.get(split):
         detail = f"no noise is left to draw from in the split {split!r}: all of it was rejected"
         raise AudioFault(Stage.MIX, Reason.NO_MATERIAL, detail)
+    vary = _generator(options.seed, number, _NOISE)
     pieces = []
     for _ in range(rng.integers(options.noises[0], options.noises[1] + 1)):
         material = _choose(rng, _choose(rng, catalog.noise[split]))
         level_db = rng.uniform(-BLEND_DB / 2, BLEND_DB / 2)
-        pieces.append(NoisePiece(material, int(rng.integers(material.num_samples)), float(level_db)))
+        variation = draw_noise_variation(vary) if vary.random() < options.noise_variation_ratio else None
+        pieces.append(NoisePiece(material, int(rng.integers(material.num_samples)), float(level_db), variation))
     snr_db = float(rng.uniform(*_choose(rng, options.snr_db)))
     covered = length
     if rng.random() < options.partial_ratio:
@@ -229,12 +251,9 @@ def _apply(faults: Sequence[Fault], samples: np.ndarray, distortions: list[dict[
 
 
 def _add_noise(plan: NoisePlan, samples: np.ndarray, distortions: list[dict[str, Any]]) -> np.ndarray:
-    noises = [fit_length(read_samples(piece.material.ref), plan.length, piece.offset) for piece in plan.pieces]
+    noises = [piece.samples(plan.length) for piece in plan.pieces]
     noise = blend(noises, [piece.level_db for piece in plan.pieces])
-    distortions += [
-        _distortion("noise", piece.material.ref.utterance_id, plan.start, plan.start + plan.length)
-        for piece in plan.pieces
-    ]
+    distortions += [_distortion("noise", piece.detail, plan.start, plan.start + plan.length) for piece in plan.pieces]
     return add_noise(samples, noise, plan.snr_db, plan.start)
 
 

@@ -348,7 +348,7 @@ class TestMakeClip:
         assert row["pseudo"] == pytest.approx((3.0 + 10 * np.log10(plans[0].length / 8_000) + 15) / 5)
 
     def test_several_noises_have_the_snr_together(self, plans, shelf):
-        pieces = tuple(NoisePiece(shelf["noise"], offset, level) for offset, level in ((0, 2.0), (3_000, -2.0)))
+        pieces = tuple(NoisePiece(shelf["noise"], offset, level, None) for offset, level in ((0, 2.0), (3_000, -2.0)))
         plan = dataclasses.replace(plans[0], noise=NoisePlan(pieces, 0, plans[0].length, 6.0))
         row = make_clip(plan, doing(keep_reference=True))
         assert row["noise_ids"] == ["noise.flac", "noise.flac"]
