@@ -19,6 +19,7 @@ from model.labels import LABEL_SCALES
 from model.localisation import Distortion
 from transforms.batching import BatchLimits, cut_batches
 from transforms.ledger import Ledger
+from transforms.progress import Progress
 from transforms.schemas import SYNTHESIS_TABLES
 from transforms.sources import SourceError, absolute
 
@@ -91,6 +92,7 @@ def score_clips(
     number = {(clip.set_name, clip.clip_id): n for n, clip in enumerate(clips)}
     frame_scores = [[np.empty(0, np.float32)] * len(clips) for _ in scorers]
     at_gains = np.empty((len(scorers), len(clips), len(gains)))
+    progress = Progress("clips are scored", len(clips))
     for set_name in dict.fromkeys(clip.set_name for clip in clips):
         for rows in _row_groups(set_name, ["clip_id", "audio"]):
             wanted = {number[key]: row["audio"] for row in rows if (key := (set_name, row["clip_id"])) in number}
@@ -107,6 +109,7 @@ def score_clips(
                             frame_scores[m][n] = scores
                         else:
                             at_gains[m, n, g] = scorer.pool(scores)
+            progress.add(len(samples))
     return frame_scores, at_gains
 
 

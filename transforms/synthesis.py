@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import sys
-import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -25,13 +23,13 @@ from transforms.faults import Fault
 from transforms.label import frame_truth, label
 from transforms.materials import Catalog, Material, read_samples
 from transforms.mix import MixError, add_noise, blend, fit_length, set_peak, stored_reference
+from transforms.progress import Progress
 from transforms.records import REJECTS, AudioFault, AudioRef, Reason, Reject, Stage
 from transforms.rooms import FAR_M, RecordedRoom, Room, bank
 from transforms.variation import NoiseVariation, Variation, draw_noise_variation, draw_variations
 
 # One noise of several is at most so much louder or softer than another, in dB.
 BLEND_DB = 6.0
-PROGRESS_S = 30.0
 # What is drawn by generators of its own, so that more of one thing changes nothing of another.
 _MAIN, _VARIATION, _FAULTS, _NOISE = range(4)
 
@@ -284,8 +282,7 @@ class MakeClip(beam.DoFn):
 
     def setup(self) -> None:
         """Begins to count, in each process, for the lines on stderr that say how far it is."""
-        self._made = 0
-        self._spoke = time.monotonic()
+        self._progress = Progress("clips are made in this process")
 
     def process(self, number: int, catalog: Catalog) -> Iterable[Any]:
         """Makes one clip."""
@@ -296,13 +293,7 @@ class MakeClip(beam.DoFn):
             yield make_clip(plan, self.options)
         except AudioFault as fault:
             yield beam.pvalue.TaggedOutput(REJECTS, Reject.of(ref, fault))
-        self._report()
-
-    def _report(self) -> None:
-        self._made += 1
-        if time.monotonic() - self._spoke >= PROGRESS_S:
-            self._spoke = time.monotonic()
-            print(f"{self._made} clips are made in this process", file=sys.stderr, flush=True)
+        self._progress.add()
 
 
 def _generator(seed: int, number: int, purpose: int) -> np.random.Generator:

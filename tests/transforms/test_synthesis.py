@@ -457,7 +457,7 @@ class TestMakeClip:
         catalog = Catalog([shelf["speech"], shelf["noise"]])
         make = MakeClip(OPTIONS)
         list(make.process(0, catalog))
-        monkeypatch.setattr("transforms.synthesis.PROGRESS_S", 0.0)
+        monkeypatch.setattr("transforms.progress.EVERY_S", 0.0)
         list(make.process(1, catalog))
         assert capsys.readouterr().err == "2 clips are made in this process\n"
 
