@@ -1,0 +1,150 @@
+"""Repeats of an experiment, summed up on constructed numbers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from model.bundle import NETWORK_NAMES
+from model.reproduction import (
+    BASELINE,
+    MEASURES,
+    NONE,
+    PUBLISHED,
+    SET,
+    TITLES,
+    Spread,
+    differences,
+    markdown,
+    plain,
+    say_time,
+    seconds_left,
+    summarise,
+)
+
+
+def values(base: float) -> dict[str, float | None]:
+    return {measure: base + 0.01 * i for i, measure in enumerate(MEASURES)}
+
+
+REPEATS = [
+    {"quality_net": values(0.5), "lc_att": values(0.7)},
+    {"quality_net": values(0.6), "lc_att": values(0.8)},
+    {"quality_net": values(0.7), "lc_att": values(0.9)},
+]
+BOTH = ["quality_net", "lc_att"]
+
+
+def row(table: str, title: str) -> list[str]:
+    """Cells of the first row of a Markdown text that begins with a title."""
+    line = next(line for line in table.splitlines() if line.startswith(f"| {title} "))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_the_networks_of_the_experiment_are_there() -> None:
+    assert set(TITLES) <= set(NETWORK_NAMES)
+    assert set(PUBLISHED) <= set(TITLES)
+    assert BASELINE == "quality_net"
+
+
+def test_a_spread_is_mean_and_sample_standard_deviation() -> None:
+    spread = Spread.of([1.0, 2.0, 3.0])
+    assert (spread.mean, spread.std, spread.repeats) == (2.0, 1.0, 3)
+    assert spread.text() == "2.000 ± 1.000"
+    assert spread.text("+") == "+2.000 ± 1.000"
+
+
+def test_one_repeat_has_no_deviation_and_none_has_no_mean() -> None:
+    assert Spread.of([0.25]).text() == "0.250"
+    assert Spread.of([]) == Spread(None, None, 0)
+    assert Spread.of([]).text() == NONE
+
+
+def test_what_is_not_defined_is_left_out() -> None:
+    assert Spread.of([0.5, None, math.nan, 1.5]) == Spread(1.0, pytest.approx(math.sqrt(0.5)), 2)
+
+
+def test_summarise_takes_each_measure_of_each_network_over_the_repeats() -> None:
+    found = summarise(REPEATS, BOTH)
+    assert found["quality_net"]["lcc"].mean == pytest.approx(0.6)
+    assert found["lc_att"]["f1"].mean == pytest.approx(0.84)
+    assert found["lc_att"]["f1"].std == pytest.approx(0.1)
+
+
+def test_a_network_that_failed_in_a_repeat_rests_on_fewer() -> None:
+    found = summarise([*REPEATS, {"quality_net": {}, "lc_att": values(0.9)}], BOTH)
+    assert found["quality_net"]["lcc"].repeats == 3
+    assert found["lc_att"]["lcc"].repeats == 4
+
+
+def test_differences_are_taken_within_each_repeat() -> None:
+    found = differences(REPEATS, BOTH)
+    assert set(found) == {"lc_att"}
+    # The repeats spread by 0.1, their differences not at all.
+    assert found["lc_att"]["srcc"].mean == pytest.approx(0.2)
+    assert found["lc_att"]["srcc"].std == pytest.approx(0.0, abs=1e-12)
+    only_one = differences([{"quality_net": values(0.5), "lc_att": {}}], BOTH)
+    assert only_one["lc_att"]["lcc"] == Spread(None, None, 0)
+    assert differences(REPEATS, ["lc_att"]) == {}
+
+
+def test_the_table_stands_beside_the_published_numbers() -> None:
+    table = markdown(REPEATS, BOTH, ["first note", "second note"])
+    assert "over 3 repeats." in table
+    assert row(table, "LC_ATT") == [
+        "LC_ATT", "0.800 ± 0.100", "0.810 ± 0.100", "0.820 ± 0.100", "0.830 ± 0.100", "0.840 ± 0.100",
+        "0.919", "0.914", "0.848",
+    ]  # fmt: skip
+    assert row(table, "Quality-Net")[-3:] == ["0.876", "0.876", "0.752"]
+    assert "+0.200 ± 0.000" in table
+    assert table.endswith("- first note\n- second note\n")
+
+
+def test_a_number_that_is_not_known_is_a_dash() -> None:
+    table = markdown([{"l_att": values(0.5)}], ["l_att"], [])
+    assert row(table, "L_ATT") == ["L_ATT", "0.500", "0.510", "0.520", "0.530", "0.540", NONE, NONE, NONE]
+    assert "over 1 repeat." in table
+    assert "Difference" not in table
+
+
+def test_the_table_of_no_repeat_can_be_asked_for() -> None:
+    table = markdown([], BOTH, [])
+    assert "over 0 repeats" in table
+    assert row(table, "LC_ATT")[1] == NONE
+
+
+def test_the_columns_of_the_table_line_up() -> None:
+    lines = [line for line in markdown(REPEATS, BOTH, []).splitlines() if line.startswith("|")]
+    assert len({len(line) for line in lines[:4]}) == 1
+
+
+def test_plain_is_for_json() -> None:
+    found = plain(summarise(REPEATS[:1], ["lc_att"]))
+    assert found["lc_att"]["lcc"] == {"mean": 0.7, "std": None, "repeats": 1}
+
+
+def test_the_rest_takes_as_long_as_what_is_done_took() -> None:
+    done = [(SET, 10.0), ("quality_net", 100.0), ("quality_net", 200.0)]
+    assert seconds_left(done, ["quality_net", SET]) == 160.0
+    # Never trained yet: as the others.
+    assert seconds_left(done, ["lc_att"]) == 150.0
+    assert seconds_left(done, []) == 0.0
+    assert seconds_left([("quality_net", 100.0)], [SET]) == 0.0
+    assert seconds_left([(SET, 10.0)], ["quality_net"]) is None
+    assert seconds_left([], ["quality_net"]) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0 s"),
+        (59.0, "59 s"),
+        (61.0, "1 min"),
+        (720.0, "12 min"),
+        (3599.0, "1 h 00 min"),
+        (11_100.0, "3 h 05 min"),
+    ],
+)
+def test_times_are_said_for_people(seconds: float, text: str) -> None:
+    assert say_time(seconds) == text
