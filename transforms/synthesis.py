@@ -23,10 +23,11 @@ from transforms.faults import Fault
 from transforms.label import frame_truth, label
 from transforms.materials import Catalog, Material, read_samples
 from transforms.mix import MixError, add_noise, blend, fit_length, set_peak, stored_reference
+from transforms.noise_variation import NoiseVariation, draw_noise_variation
 from transforms.progress import Progress
 from transforms.records import REJECTS, AudioFault, AudioRef, Reason, Reject, Stage
 from transforms.rooms import FAR_M, RecordedRoom, Room, bank
-from transforms.variation import NoiseVariation, Variation, draw_noise_variation, draw_variations
+from transforms.variation import Variation, draw_variations
 
 # One noise of several is at most so much louder or softer than another, in dB.
 BLEND_DB = 6.0

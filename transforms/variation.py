@@ -1,20 +1,16 @@
-"""How recordings differ: of clean speech by microphones, equalisers, good coding and small rooms; of noise by much more.
+"""How clean recordings differ: microphones, equalisers, good coding, small rooms. Never noise.
 
 A clip's speech is varied before anything is mixed to it, in the reference and in the degraded signal alike, so that none of
-this costs it a point: a model that learns from such clips does not take a dull microphone for a fault. A noise may be
-bent further, since there is nothing that it must remain: of a hundred sounds it makes thousands.
+this costs it a point: a model that learns from such clips does not take a dull microphone for a fault.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Protocol
 
 import numpy as np
-import soxr
 
-from model.features import SAMPLE_RATE
 from transforms.codecs import GOOD, Coding, transcode
 from transforms.filters import high_pass, low_pass, shape_spectrum
 from transforms.rooms import CLOSE_M, Room, bank, impulse_response, reverberate
@@ -25,8 +21,6 @@ EQUALIZER_HZ = (100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0, 6400.0)
 EQUALIZER_DB = 6.0
 SMALL_ROOM_RT60_S = (0.08, 0.25)
 # Coding takes longer than all the rest, and is the rarest.
-NOISE_SPEED = 2.0
-NOISE_EQUALIZER_DB = 12.0
 WEIGHTS = {"equalizer": 0.35, "microphone": 0.35, "room": 0.22, "codec": 0.08}
 
 
@@ -137,47 +131,12 @@ def draw_variations(rng: np.random.Generator, seed: int, split: str) -> tuple[Va
         orders = rng.integers((1, 2), (4, 7))
         found.append(Microphone(float(low_hz), int(orders[0]), float(high_hz), int(orders[1])))
     if "equalizer" in names:
-        found.append(_draw_equalizer(rng, EQUALIZER_DB))
+        found.append(draw_equalizer(rng, EQUALIZER_DB))
     if "codec" in names:
         found.append(GoodCodec(GOOD[rng.integers(len(GOOD))]))
     return tuple(found)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class NoiseVariation:
-    """A noise played otherwise.
-
-    Attributes:
-        speed: how many times as fast; the pitch goes along.
-        backwards: whether it is played from its end.
-        equalizer: shapes its spectrum.
-    """
-
-    speed: float
-    backwards: bool
-    equalizer: Equalizer
-
-    @property
-    def detail(self) -> str:
-        """All that is done."""
-        return f"{self.speed:.2f} times as fast, {'backwards, ' if self.backwards else ''}{self.equalizer.detail}"
-
-    def needed(self, length: int) -> int:
-        """Samples of noise from which `length` are made."""
-        return math.ceil(length * self.speed) + 1
-
-    def apply(self, samples: np.ndarray, length: int) -> np.ndarray:
-        """Plays `needed(length)` samples [m] at 16 kHz: float32 [length]."""
-        played = soxr.resample(samples.astype(np.float32), SAMPLE_RATE * self.speed, SAMPLE_RATE, quality="LQ")
-        played = np.pad(played, (0, max(0, length - len(played))))[:length]
-        return self.equalizer.apply(played[::-1] if self.backwards else played)
-
-
-def draw_noise_variation(rng: np.random.Generator) -> NoiseVariation:
-    """Speeds from half to double, as often slower as faster; a third is played backwards."""
-    speed = NOISE_SPEED ** rng.uniform(-1.0, 1.0)
-    return NoiseVariation(float(speed), bool(rng.random() < 1 / 3), _draw_equalizer(rng, NOISE_EQUALIZER_DB))
-
-
-def _draw_equalizer(rng: np.random.Generator, most_db: float) -> Equalizer:
+def draw_equalizer(rng: np.random.Generator, most_db: float) -> Equalizer:
+    """Gains within so many dB either way."""
     return Equalizer(tuple(map(float, rng.uniform(-most_db, most_db, len(EQUALIZER_HZ)))))

@@ -8,16 +8,7 @@ import pytest
 from tests.transforms.test_codecs import delay
 from transforms.facts import dynamic_range_db
 from transforms.rooms import simulation_installed
-from transforms.variation import (
-    EQUALIZER_DB,
-    EQUALIZER_HZ,
-    Equalizer,
-    Microphone,
-    NoiseVariation,
-    SmallRoom,
-    draw_noise_variation,
-    draw_variations,
-)
+from transforms.variation import EQUALIZER_DB, EQUALIZER_HZ, Equalizer, Microphone, SmallRoom, draw_variations
 
 SOME = [draw_variations(np.random.default_rng(seed), 7, "train") for seed in range(300)]
 ONE_OF_EACH = {type(variation).__name__: variation for drawn in SOME for variation in drawn}
@@ -129,49 +120,3 @@ def test_clean_speech_that_was_varied_is_still_its_own_perfect_reference(speech)
     for variation in ONE_OF_EACH.values():
         varied = variation.apply(speech)
         assert pesq(varied, varied, PESQ_WB) == pytest.approx(4.64, abs=0.01)
-
-
-# Noise.
-
-FLAT = Equalizer((0.0,) * len(EQUALIZER_HZ))
-NOISES = [draw_noise_variation(np.random.default_rng(seed)) for seed in range(200)]
-
-
-def tone(frequency_hz: float, length: int) -> np.ndarray:
-    return np.sin(2 * np.pi * frequency_hz * np.arange(length) / 16_000).astype(np.float32)
-
-
-@pytest.mark.parametrize("length", [1, 600, 16_000, 50_001])
-@pytest.mark.parametrize("seed", range(5))
-def test_a_varied_noise_has_the_length_asked_for_and_is_the_same_every_time(length, seed):
-    variation = NOISES[seed]
-    noise = np.random.default_rng(0).normal(0, 0.1, variation.needed(length)).astype(np.float32)
-    varied = variation.apply(noise, length)
-    assert varied.shape == (length,)
-    assert varied.dtype == np.float32
-    assert np.isfinite(varied).all()
-    assert np.array_equal(varied, variation.apply(noise, length))
-
-
-@pytest.mark.parametrize("speed", [0.5, 0.8, 1.25, 2.0])
-def test_a_noise_at_another_speed_has_another_pitch(speed):
-    variation = NoiseVariation(speed, backwards=False, equalizer=FLAT)
-    varied = variation.apply(tone(1_000, variation.needed(16_000)), 16_000)
-    peak = np.argmax(np.abs(np.fft.rfft(varied * np.hanning(len(varied)))))  # 1 Hz a bin
-    assert peak == pytest.approx(1_000 * speed, abs=3)
-
-
-def test_a_noise_backwards_ends_with_its_beginning():
-    noise = np.linspace(1.0, 0.0, 16_001, dtype=np.float32) * tone(1_000, 16_001)
-    forwards, backwards = (NoiseVariation(1.0, turned, FLAT).apply(noise, 16_000) for turned in (False, True))
-    assert np.abs(forwards[:4_000]).max() > 2 * np.abs(forwards[-4_000:]).max()
-    assert backwards == pytest.approx(forwards[::-1], abs=1e-2)
-
-
-def test_noise_variations_are_drawn_within_their_bounds():
-    speeds = np.array([variation.speed for variation in NOISES])
-    assert speeds.min() >= 0.5
-    assert speeds.max() <= 2.0
-    assert 0.35 < np.mean(speeds < 1) < 0.65
-    assert 0.2 < np.mean([variation.backwards for variation in NOISES]) < 0.5
-    assert len({variation.equalizer.gains_db for variation in NOISES}) == len(NOISES)
