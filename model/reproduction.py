@@ -1,14 +1,22 @@
-"""The arithmetic of `audiosieve reproduce`: what several repeats of an experiment say together, and the table of it."""
+"""The arithmetic and the text of `audiosieve reproduce`.
+
+What a network reached, what several repeats of the experiment say together, the table of it, and how far a run is.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from model.bootstrap import Resamples
+from model.evaluation import Scored, measure, measure_conditions
+from model.evaluation import plain as plain_estimates
 
 MEASURES = {"lcc": "LCC", "srcc": "SRCC", "precision": "precision", "recall": "recall", "f1": "F1"}
 # In the order of the table. The first is what the others are set against.
@@ -63,6 +71,30 @@ class Spread:
         return f"{self.mean:{sign}.3f}" + (f" ± {self.std:.3f}" if self.std is not None else "")
 
 
+def reached(scored: Scored) -> dict[str, Any]:
+    """What a network reached in one repeat, for JSON.
+
+    Args:
+        scored: the test clips, with the threshold that was chosen on others.
+
+    Returns:
+        The "values" of all clips by measure, the "threshold", and "by_snr" how label and score lie.
+    """
+    everything = np.arange(len(scored.clips))
+    # No intervals: the repeats say how sure the numbers are.
+    no_resamples = Resamples([clip.speaker for clip in scored.clips], 0, 0)
+    found = plain_estimates(measure(scored, everything, everything[:0], no_resamples))
+    bands = measure_conditions(scored, "snr", no_resamples)
+    return {
+        "values": {name: found[name]["value"] for name in (*MEASURES, "rmse", "auc")},
+        "threshold": dataclasses.asdict(scored.threshold) if scored.threshold else None,
+        "by_snr": {
+            band: {key: part[key] for key in ("clips", "label_mean", "score_mean", "score_variance")}
+            for band, part in bands.items()
+        },
+    }
+
+
 def summarise(repeats: Sequence[Mapping[str, Values]], networks: Sequence[str]) -> dict[str, dict[str, Spread]]:
     """Mean and standard deviation of every measure of every network.
 
@@ -100,6 +132,21 @@ def plain(spreads: Mapping[str, Mapping[str, Spread]]) -> dict[str, Any]:
     return {name: {key: dataclasses.asdict(value) for key, value in row.items()} for name, row in spreads.items()}
 
 
+def results(repeats: Sequence[Mapping[str, Values]], networks: Sequence[str]) -> dict[str, Any]:
+    """What all repeats say together, for JSON.
+
+    Args:
+        repeats: for each finished repeat, what each network reached.
+        networks: which.
+    """
+    return {
+        "repeats_finished": len(repeats),
+        "summary": plain(summarise(repeats, networks)),
+        "differences_from_baseline": plain(differences(repeats, networks)),
+        "published": PUBLISHED,
+    }
+
+
 def markdown(repeats: Sequence[Mapping[str, Values]], networks: Sequence[str], notes: Sequence[str]) -> str:
     """The table beside the published numbers, as Markdown: the same for the same results, whenever they were reached.
 
@@ -128,6 +175,41 @@ def markdown(repeats: Sequence[Mapping[str, Values]], networks: Sequence[str], n
         lines += _table(["network", *MEASURES.values()], rows)
     lines += ["", *(f"- {note}" for note in notes)]
     return "\n".join(lines) + "\n"
+
+
+def notes(
+    utterances: Mapping[str, int],
+    test_speakers: int,
+    snrs_db: Sequence[float],
+    epochs: int,
+    failed: Mapping[str, int],
+    quick: bool,
+) -> list[str]:
+    """What the reader of the table must know, a sentence each.
+
+    Args:
+        utterances: how many, by split: "train", "val" and "test".
+        test_speakers: how many.
+        snrs_db: at which each utterance is there, in dB.
+        epochs: of each training.
+        failed: in how many repeats a network could not be trained, where there are any.
+        quick: whether the run was only to see that all works.
+    """
+    found = ["**A quick run, to see that all works: its numbers mean little.**"] if quick else []
+    found += [
+        f"{utterances['train'] + utterances['val']} training utterances ({utterances['val']} of them, of speakers of their "
+        f"own, choose the epoch and the threshold), {utterances['test']} test utterances of {test_speakers} other speakers "
+        f"with other noise; each clean and at {', '.join(f'{snr_db:g}' for snr_db in snrs_db)} dB.",
+        "Precision, recall and F1 are those of clean clips, told from noisy ones by a threshold that was fixed "
+        "without the test clips.",
+        f"Every repeat draws other noise for the same speech; {epochs} epochs, the best by LCC is kept.",
+        "The published numbers were reached on other speech and noise: what can be compared is the order of the "
+        "networks and the distances between them.",
+    ]
+    return found + [
+        f"{TITLES[name]} could not be trained in {count} of the repeats, which its numbers leave out."
+        for name, count in failed.items()
+    ]
 
 
 def _published(name: str, measure: str) -> str:
@@ -169,3 +251,29 @@ def say_time(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def say_progress(finished: Sequence[tuple[str, float]], unfinished: Sequence[str]) -> str:
+    """For people: "2 min so far, about 3 h 05 min left"; without the second part where nobody can know it yet.
+
+    Args:
+        finished: as `seconds_left` takes it.
+        unfinished: likewise.
+    """
+    took, left = sum(seconds for _, seconds in finished), seconds_left(finished, unfinished)
+    return f"{say_time(took)} so far" + ("" if left is None else f", about {say_time(left)} left")
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """For people: "epochs was 2, now 5" for each option that is not what it was.
+
+    Args:
+        before: options, as read from JSON.
+        now: options, which are compared as JSON would have them.
+    """
+    now = json.loads(json.dumps(now))
+    return [
+        f"{name} was {before.get(name)}, now {now.get(name)}"
+        for name in {**before, **now}
+        if before.get(name) != now.get(name)
+    ]

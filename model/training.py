@@ -52,6 +52,7 @@ class TrainOptions:
             the last step's weights as they are.
         patience: epochs without a better one after which training ends; None for never.
         seed: of the weights, of the order of the clips and of what is dropped out.
+        start: id of the model whose weights are the first; None for random ones.
     """
 
     name: str
@@ -65,6 +66,7 @@ class TrainOptions:
     average: float = 0.0
     patience: int | None = None
     seed: int = 0
+    start: str | None = None
 
 
 class QualityTrainer(keras.Model):
@@ -101,7 +103,9 @@ class QualityTrainer(keras.Model):
         return quality_loss(label, score, frame_score, mask, name=self.loss_name, anchor=self.anchor)
 
 
-def train(data: TrainingSet, output: Path, options: TrainOptions, *, resume: bool = False) -> Bundle:
+def train(
+    data: TrainingSet, output: Path, options: TrainOptions, *, resume: bool = False, start: Bundle | None = None
+) -> Bundle:
     """Trains a network and writes the bundle of its best epoch (by LCC on the split `val`) to `output`.
 
     After every epoch a checkpoint and the history stand in `output/training/`, and the bundle is that of the best
@@ -112,13 +116,16 @@ def train(data: TrainingSet, output: Path, options: TrainOptions, *, resume: boo
         output: folder of the bundle.
         options: how to train.
         resume: go on from the last checkpoint in `output`.
+        start: begin with the weights of this bundle, which must be of the same network, features and label scale; None
+            for random ones.
 
     Returns:
         The bundle.
 
     Raises:
-        TrainingError: the loss is no longer finite, no epoch gave scores that correlate with the labels at all, or the
-            checkpoint to resume from is not there or was made with other options.
+        TrainingError: the bundle to start from is of another kind, the loss is no longer finite, no epoch gave scores that
+            correlate with the labels at all, or the checkpoint to resume from is not there or was made with other
+            options.
     """
     keras.utils.set_random_seed(options.seed)
     clips = {split: data.count(split) for split in ("train", "val")}
@@ -127,6 +134,9 @@ def train(data: TrainingSet, output: Path, options: TrainOptions, *, resume: boo
     work = output / CHECKPOINTS
     work.mkdir(parents=True, exist_ok=True)
     network = NETWORKS[options.network]()
+    if start is not None:
+        _check_start(start, data, options)
+        network.load_weights(start.weights)
     trainer = QualityTrainer(network, options.loss, data.label_scale.anchor)
     trainer.compile(optimizer=keras.optimizers.RMSprop(options.learning_rate, global_clipnorm=options.clip_norm))
     trainer.optimizer.build(network.trainable_variables)
@@ -172,6 +182,16 @@ def train(data: TrainingSet, output: Path, options: TrainOptions, *, resume: boo
         raise TrainingError("no epoch gave scores that correlate with the labels; train longer or on more clips")
     # Once more, for the epochs after the best.
     return _write_card(output, data, options, history, clips)
+
+
+def _check_start(start: Bundle, data: TrainingSet, options: TrainOptions) -> None:
+    ours = (options.network, data.features, data.label_scale)
+    if (start.network, start.features, start.label_scale) != ours:
+        raise TrainingError(
+            f"cannot start from {start.model_id}: it is a {start.network} for {start.label_scale.name} on the features "
+            f"{start.features.as_dict()}, and this is to be a {options.network} for {data.label_scale.name} on "
+            f"{data.features.as_dict()}"
+        )
 
 
 def _stalled(history: list[dict[str, Any]], patience: int | None) -> bool:

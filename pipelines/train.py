@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from model.bundle import NETWORK_NAMES
+from model.bundle import NETWORK_NAMES, Bundle, open_bundle
 from model.features import CHOICES, FeatureConfig
 from model.labels import LABEL_SCALES, PESQ_WB
 from model.runtime import start_tensorflow
@@ -20,7 +20,7 @@ from transforms.sources import SourceError, absolute
 def run(argv: Sequence[str]) -> int:
     """Parses the command line and trains."""
     options = _parser().parse_args(argv)
-    files, output, features = _check(options)
+    files, output, features, start = _check(options)
     start_tensorflow(options.threads)
     from model.dataset import DatasetError, open_set
     from model.training import TrainingError, TrainOptions, train
@@ -37,10 +37,11 @@ def run(argv: Sequence[str]) -> int:
         average=options.average,
         patience=options.patience,
         seed=options.seed,
+        start=start.model_id if start else None,
     )
     try:
         data = open_set(files, LABEL_SCALES[options.label], features, frames=options.loss == "frames")
-        bundle = train(data, output, train_options, resume=options.resume)
+        bundle = train(data, output, train_options, resume=options.resume, start=start)
     except (DatasetError, TrainingError) as error:
         raise UsageError(str(error)) from error
     metrics = ", ".join(f"{key.upper()} {value:.3f}" for key, value in bundle.metrics.items())
@@ -49,11 +50,11 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _check(options: argparse.Namespace) -> tuple[list[Path], Path, FeatureConfig]:
+def _check(options: argparse.Namespace) -> tuple[list[Path], Path, FeatureConfig, Bundle | None]:
     """Checks what can be checked before TensorFlow is loaded.
 
     Raises:
-        UsageError, SourceError: something cannot be; the message says what.
+        UsageError, SourceError, BundleError: something cannot be; the message says what.
     """
     for name in ("epochs", "batch_size"):
         if getattr(options, name) < 1:
@@ -70,9 +71,13 @@ def _check(options: argparse.Namespace) -> tuple[list[Path], Path, FeatureConfig
         raise UsageError(f"--patience is {options.patience}; it must be at least 1")
     if options.loss == "frames" and options.label != PESQ_WB.name:
         raise UsageError(f"--loss frames: frames have their own truth for the label {PESQ_WB.name} alone")
-    files = [Path(uri) for uri in Ledger(absolute(options.data), tuple(SYNTHESIS_TABLES)).committed("clips")]
-    if not files:
-        raise SourceError(f"{options.data}: no finished training set is there; make one with `audiosieve synthesize`")
+    files: list[Path] = []
+    for data in options.data:
+        found = Ledger(absolute(data), tuple(SYNTHESIS_TABLES)).committed("clips")
+        if not found:
+            raise SourceError(f"{data}: no finished training set is there; make one with `audiosieve synthesize`")
+        files += map(Path, found)
+    start = open_bundle(options.start) if options.start else None
     output = Path(options.output).expanduser()
     if output.exists() and not output.is_dir():
         raise UsageError(f"--output {output} is a file")
@@ -84,13 +89,15 @@ def _check(options: argparse.Namespace) -> tuple[list[Path], Path, FeatureConfig
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--output {output}: cannot write there ({error.strerror})") from error
-    return files, output, FeatureConfig(window=options.window, compression=options.compression, level=options.level)
+    features = FeatureConfig(window=options.window, compression=options.compression, level=options.level)
+    return files, output, features, start
 
 
 def _parser() -> Parser:
     parser = Parser("train", "Train a scorer. After every epoch the bundle is that of the best epoch so far.")
     add = parser.add_argument
-    add("--data", required=True, help="a training set made by `audiosieve synthesize`")
+    add("--data", required=True, action="append", metavar="SET",
+        help="a training set made by `audiosieve synthesize`; may be repeated")  # fmt: skip
     add("--output", required=True, help="folder for the bundle")
     add("--network", default="quality_net", choices=NETWORK_NAMES, help="which network")
     add("--label", default=PESQ_WB.name, choices=list(LABEL_SCALES), help="which label of the set to learn")
@@ -105,6 +112,8 @@ def _parser() -> Parser:
         "which is what is kept, as 0.999; 0 keeps the weights themselves")  # fmt: skip
     add("--patience", type=int, help="end after so many epochs without a better one; by default never")
     add("--seed", type=int, default=0, help="of the weights and the order of the clips")
+    add("--start", metavar="NAME_OR_PATH", help="begin with the weights of this model in the place of random ones, as to fit "
+        "it to noise of your own")  # fmt: skip
     add("--name", help="name of the model; by default that of its folder")
     add("--resume", action="store_true", help="go on from the last checkpoint in --output")
     add("--threads", type=int, help="threads of TensorFlow; by default its own choice")

@@ -25,7 +25,7 @@ from model.losses import frames_loss
 from model.networks import disturbance_net, masked_pesq_norm
 from model.pooling import frame_truth, pesq_norm, pool
 from model.scorer import Scorer
-from model.training import CHECKPOINTS, HISTORY, TrainOptions, train
+from model.training import CHECKPOINTS, HISTORY, TrainingError, TrainOptions, train
 from tests.model.conftest import random_network
 
 OPTIONS = TrainOptions(
@@ -226,3 +226,27 @@ def test_training_ends_when_no_epoch_is_better_for_a_while(data: TrainingSet, tm
     found = history(tmp_path)
     best = max(found, key=lambda facts: -1 if facts["lcc"] is None else facts["lcc"])
     assert len(found) == best["epoch"] + 2 < 9
+
+
+@pytest.mark.slow
+def test_training_can_start_from_another_models_weights(data: TrainingSet, tmp_path: Path) -> None:
+    first = train(data, tmp_path / "first", dataclasses.replace(OPTIONS, epochs=2))
+    # Steps too small to change anything show what it began with.
+    options = dataclasses.replace(OPTIONS, epochs=1, learning_rate=1e-9, average=0.0, start=first.model_id)
+    second = train(data, tmp_path / "second", options, start=first)
+    features = [spectrogram(np.random.default_rng(0).standard_normal(9_000), FeatureConfig())]
+    ours, theirs = (Scorer(bundle).score(features)[0] for bundle in (second, first))
+    assert ours == pytest.approx(theirs, abs=1e-3)
+    assert second.training["options"]["start"] == first.model_id
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", [{"network": "quality_net"}, {"features": FeatureConfig(window="hamming")}])
+def test_training_cannot_start_from_another_kind_of_model(
+    data: TrainingSet, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    first = train(data, tmp_path / "first", dataclasses.replace(OPTIONS, epochs=1))
+    options = dataclasses.replace(OPTIONS, **{k: v for k, v in changes.items() if k == "network"})
+    other = dataclasses.replace(data, **{k: v for k, v in changes.items() if k == "features"})
+    with pytest.raises(TrainingError, match="cannot start from own@"):
+        train(other, tmp_path / "second", options, start=first)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 
+import numpy as np
 import pytest
 
 from model.bundle import NETWORK_NAMES
+from model.evaluation import Clip, Scored, Threshold
+from model.labels import PSEUDO, pseudo_score
+from model.localisation import Distortion
 from model.reproduction import (
     BASELINE,
     MEASURES,
@@ -15,9 +20,14 @@ from model.reproduction import (
     SET,
     TITLES,
     Spread,
+    changes,
     differences,
     markdown,
+    notes,
     plain,
+    reached,
+    results,
+    say_progress,
     say_time,
     seconds_left,
     summarise,
@@ -63,6 +73,43 @@ def test_one_repeat_has_no_deviation_and_none_has_no_mean() -> None:
 
 def test_what_is_not_defined_is_left_out() -> None:
     assert Spread.of([0.5, None, math.nan, 1.5]) == Spread(1.0, pytest.approx(math.sqrt(0.5)), 2)
+
+
+def scored(score: list[float], threshold: float) -> Scored:
+    """Six clips of two speakers, clean and at two SNRs, as a network scored them."""
+    conditions = [(snr_db, speaker) for speaker in "ab" for snr_db in (None, 5.0, -10.0)]
+    clips = [
+        Clip(
+            set_name="set", clip_id=f"{speaker}{snr_db}", split="test", duration_s=1.0, labels={}, snr_db=snr_db,
+            distortions=() if snr_db is None else (Distortion("noise", "", 0.0, 1.0),), variation=(), speech_id=speaker,
+            speaker=speaker, corpus=None, noise_groups=() if snr_db is None else ("rain",),
+        )
+        for snr_db, speaker in conditions
+    ]  # fmt: skip
+    label = np.array([pseudo_score(snr_db) for snr_db, _ in conditions])
+    return Scored(clips, np.array(score), [], label, PSEUDO, PSEUDO, Threshold(threshold, 0.9))
+
+
+def test_what_a_perfect_network_reaches() -> None:
+    labels = [pseudo_score(snr_db) for snr_db in (None, 5.0, -10.0)] * 2
+    found = reached(scored(labels, (labels[0] + labels[1]) / 2))
+    assert found["values"] == {**dict.fromkeys((*MEASURES, "auc"), pytest.approx(1.0)), "rmse": pytest.approx(0.0)}
+    assert found["threshold"]["f1"] == 0.9
+    assert set(found["by_snr"]) == {"clean", "5 dB", "-10 dB"}
+    assert found["by_snr"]["5 dB"] == {
+        "clips": 2, "label_mean": pytest.approx(labels[1]), "score_mean": pytest.approx(labels[1]),
+        "score_variance": pytest.approx(0.0),
+    }  # fmt: skip
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_a_network_that_says_the_same_of_all_has_no_correlation() -> None:
+    found = reached(scored([0.5] * 6, 0.4))
+    assert found["values"]["lcc"] is None
+    # It takes all for clean, of which two are.
+    assert found["values"]["precision"] == pytest.approx(1 / 3)
+    assert found["values"]["recall"] == 1.0
+    json.dumps(found, allow_nan=False)
 
 
 def test_summarise_takes_each_measure_of_each_network_over_the_repeats() -> None:
@@ -124,6 +171,44 @@ def test_plain_is_for_json() -> None:
     assert found["lc_att"]["lcc"] == {"mean": 0.7, "std": None, "repeats": 1}
 
 
+def test_results_are_what_the_repeats_say_together() -> None:
+    found = results(REPEATS, BOTH)
+    assert found["repeats_finished"] == 3
+    assert found["summary"]["lc_att"]["lcc"]["mean"] == pytest.approx(0.8)
+    assert set(found["differences_from_baseline"]) == {"lc_att"}
+    assert found["published"] == PUBLISHED
+    json.dumps(found, allow_nan=False)
+    assert results([], BOTH)["repeats_finished"] == 0
+
+
+def test_the_notes_name_what_the_numbers_rest_on() -> None:
+    counts = {"train": 630, "val": 70, "test": 143}
+    found = notes(counts, 12, [-10.0, 2.5], 7, {}, quick=False)
+    assert found[0].startswith("700 training utterances (70 of them, of speakers of their own, ")
+    assert "143 test utterances of 12 other speakers" in found[0]
+    assert found[0].endswith("each clean and at -10, 2.5 dB.")
+    assert "7 epochs" in found[2]
+    assert len(found) == 4
+
+
+def test_the_notes_warn_of_a_quick_run_first_and_of_failures_last() -> None:
+    found = notes({"train": 1, "val": 1, "test": 1}, 1, [0.0], 1, {"l_att": 2, "lc_att": 1}, quick=True)
+    assert "A quick run" in found[0]
+    assert [note.split(",")[0] for note in found[-2:]] == [
+        "L_ATT could not be trained in 2 of the repeats",
+        "LC_ATT could not be trained in 1 of the repeats",
+    ]
+
+
+def test_changes_are_told_as_json_has_the_options() -> None:
+    before = {"epochs": 2, "networks": ["l_att"], "gone": 1}
+    assert changes(before, {"epochs": 5, "networks": ("l_att",), "new": None}) == [
+        "epochs was 2, now 5",
+        "gone was 1, now None",
+    ]
+    assert changes(before, before) == []
+
+
 def test_the_rest_takes_as_long_as_what_is_done_took() -> None:
     done = [(SET, 10.0), ("quality_net", 100.0), ("quality_net", 200.0)]
     assert seconds_left(done, ["quality_net", SET]) == 160.0
@@ -148,3 +233,8 @@ def test_the_rest_takes_as_long_as_what_is_done_took() -> None:
 )
 def test_times_are_said_for_people(seconds: float, text: str) -> None:
     assert say_time(seconds) == text
+
+
+def test_progress_is_said_with_what_is_left_once_that_is_known() -> None:
+    assert say_progress([], [SET, "l_att"]) == "0 s so far"
+    assert say_progress([(SET, 20.0), ("l_att", 100.0)], ["l_att"]) == "2 min so far, about 2 min left"

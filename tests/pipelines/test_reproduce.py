@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 import pipelines.reproduce as job
+import transforms.experiment as experiment
 from model.bundle import open_bundle
 from model.labels import pseudo_score
 from model.reproduction import MEASURES
@@ -194,9 +195,9 @@ def test_a_run_that_was_killed_again_and_again_ends_as_one_that_was_not(
     output = tmp_path / "out"
     # In the first set; after an epoch of the second network; in the second set; between two networks; at the end.
     for module, function, calls in (
-        (job, "make_clip", 20),
+        (experiment, "make_clip", 20),
         (model.training, "validate", 3),
-        (job, "make_clip", 40),
+        (experiment, "make_clip", 40),
         (job, "_run_network", 1),
         (job, "_measure", 0),
     ):
@@ -290,33 +291,6 @@ def test_quick_sets_what_was_not_asked_for_and_says_what_it_is() -> None:
     assert (options.utterances, options.repeats, options.epochs) == (60, 1, 3)
     options = job._options(["--speech", "s", "--noise", "n", "--output", "o"])
     assert (options.utterances, options.test_utterances, options.repeats, options.epochs) == (700, 143, 8, 10)
-
-
-def test_a_tenth_of_the_training_recordings_at_most_chooses_the_epoch() -> None:
-    from transforms.materials import Material
-    from transforms.records import AudioRef
-
-    def items(sizes: dict[str, int], split: str) -> list[Material]:
-        return [
-            Material(AudioRef(f"{group}/{n}", "", 0, ""), "speech", group, split)
-            for group, size in sizes.items()
-            for n in range(size)
-        ]
-
-    test = items({"t": 30}, "test")
-    found = job._with_dev(items({f"s{n}": 1 + n % 3 for n in range(50)} | {"large": 40}, "train") + test, 0)
-    sizes = defaultdict(int)
-    splits = defaultdict(set)
-    for item in found:
-        sizes[item.split] += 1
-        splits[item.group].add(item.split)
-    assert 0.07 * 139 <= sizes["val"] <= 0.1 * 139
-    assert all(len(one) == 1 for one in splits.values())
-    assert splits["large"] == {"train"}
-    assert sizes["test"] == 30
-    few = job._with_dev(items({"a": 3, "b": 2, "c": 4}, "train"), 0)
-    assert {item.group for item in few if item.split == "val"} == {"b"}
-    assert {item.split for item in job._with_dev(items({"a": 3}, "train"), 0)} == {"train"}
 
 
 MISTAKES = [

@@ -335,6 +335,14 @@ def test_training_mistakes_end_with_one_sentence(clips: tuple[Path, list[dict]],
         (["--data", clips[0], "--output", tmp_path / "c", "--network", "resnet"], "invalid choice"),
         (["--data", clips[0], "--output", tmp_path / "c", "--epoch", "3"], "--epoch"),
         (["--data", clips[0], "--output", tmp_path / "c", "--resume"], "nothing to go on from"),
+        (["--data", clips[0], "--output", tmp_path / "c", "--start", "nothing"], "no model 'nothing'"),
+        (["--data", clips[0], "--output", tmp_path / "c", "--average", "1"], "--average is 1"),
+        (["--data", clips[0], "--output", tmp_path / "c", "--clip_norm", "0"], "--clip_norm is 0"),
+        (["--data", clips[0], "--output", tmp_path / "c", "--patience", "0"], "--patience is 0"),
+        (
+            ["--data", clips[0], "--output", tmp_path / "c", "--loss", "frames", "--label", "pseudo"],
+            "frames have their own truth for the label pesq-wb alone",
+        ),
     ):
         done = audiosieve("train", *options, status=2)
         assert sentence in done.stderr
