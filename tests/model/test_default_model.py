@@ -1,0 +1,67 @@
+"""What the default model must do on the sample recordings, which are synthetic speech that it never heard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+from model.anomalies import find_anomalies
+from model.bundle import DEFAULT
+from model.features import SAMPLE_RATE, spectrogram
+from model.scorer import Scorer
+
+SAMPLES = Path(__file__).parent.parent / "samples" / "audio"
+# Where `make_samples.py` puts the burst of noise.
+BURST_S = (2.25, 3.25)
+
+
+@pytest.fixture(scope="module")
+def scorer() -> Scorer:
+    return Scorer(DEFAULT)
+
+
+def read(name: str) -> np.ndarray:
+    samples, rate = soundfile.read(SAMPLES / name, dtype="float32", always_2d=True)
+    return soxr.resample(samples.mean(axis=1), rate, SAMPLE_RATE)
+
+
+def frames(scorer: Scorer, samples: np.ndarray) -> np.ndarray:
+    return scorer.score([spectrogram(samples, scorer.bundle.features)])[0]
+
+
+def score(scorer: Scorer, samples: np.ndarray) -> float:
+    return scorer.pool(frames(scorer, samples))
+
+
+def test_more_noise_gets_a_lower_score(scorer: Scorer) -> None:
+    scores = [score(scorer, read(f"{name}.flac")) for name in ("noise_00db", "noise_10db", "noise_20db", "clean")]
+    assert scores == sorted(scores)
+    assert scores[-1] - scores[0] > 2
+
+
+@pytest.mark.parametrize("gain_db", [-20, -10, 6])
+def test_a_gain_changes_no_score(scorer: Scorer, gain_db: float) -> None:
+    for name in ("clean", "noise_10db"):
+        samples = read(f"{name}.flac")
+        assert score(scorer, samples * 10 ** (gain_db / 20)) == pytest.approx(score(scorer, samples), abs=0.02)
+
+
+@pytest.mark.parametrize("seconds", [1.0, 4.0])
+def test_speech_between_silences_is_not_bad_speech(scorer: Scorer, seconds: float) -> None:
+    samples = read("clean.flac")
+    silence = np.zeros(round(seconds * SAMPLE_RATE), np.float32)
+    padded = np.concatenate([silence, samples, silence])
+    assert score(scorer, padded) > score(scorer, samples) - 0.3
+
+
+def test_a_burst_of_noise_is_found_where_it_is_and_a_clean_recording_has_none(scorer: Scorer) -> None:
+    span = scorer.bundle.label_scale.span
+    (found,) = find_anomalies(frames(scorer, read("burst.flac")), span)
+    overlap = min(found.end_s, BURST_S[1]) - max(found.start_s, BURST_S[0])
+    union = max(found.end_s, BURST_S[1]) - min(found.start_s, BURST_S[0])
+    assert overlap / union > 0.6
+    assert find_anomalies(frames(scorer, read("clean.flac")), span) == []
