@@ -1,4 +1,4 @@
-"""How clean recordings differ: microphones, equalisers, good coding, small rooms. Never noise.
+"""How clean recordings differ: microphones, equalisers, good coding, small rooms, digital silence. Never noise.
 
 A clip's speech is varied before anything is mixed to it, in the reference and in the degraded signal alike, so that none of
 this costs it a point: a model that learns from such clips does not take a dull microphone for a fault.
@@ -10,7 +10,9 @@ import dataclasses
 from typing import Protocol
 
 import numpy as np
+from scipy.ndimage import maximum_filter1d
 
+from model.features import SAMPLE_RATE
 from transforms.codecs import GOOD, Coding, transcode
 from transforms.filters import high_pass, low_pass, shape_spectrum
 from transforms.rooms import CLOSE_M, Room, bank, impulse_response, reverberate
@@ -20,8 +22,11 @@ MOST_VARIATIONS = 2
 EQUALIZER_HZ = (100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0, 6400.0)
 EQUALIZER_DB = 6.0
 SMALL_ROOM_RT60_S = (0.08, 0.25)
+# What a gate lets through, in dB under the loudest, and how long it takes to close.
+GATE_BLOCK = round(0.005 * SAMPLE_RATE)
+GATE_DB, GATE_HOLD_S = (-60.0, -35.0), (0.02, 0.2)
 # Coding takes longer than all the rest, and is the rarest.
-WEIGHTS = {"equalizer": 0.35, "microphone": 0.35, "room": 0.22, "codec": 0.08}
+WEIGHTS = {"equalizer": 0.3, "microphone": 0.3, "room": 0.2, "silence": 0.13, "codec": 0.07}
 
 
 class Variation(Protocol):
@@ -112,6 +117,36 @@ class GoodCodec:
         return transcode(samples, self.coding)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class DigitalSilence:
+    """Pauses without a sound, as editors, gates and synthesisers leave them: no dropout, and nothing is lost by them.
+
+    Attributes:
+        threshold_db: what lies further under the loudest block of 5 ms is silenced.
+        hold_s: time for which the gate stays open before and after what it lets through.
+    """
+
+    threshold_db: float
+    hold_s: float
+
+    @property
+    def detail(self) -> str:
+        """The gate."""
+        return f"silence under {self.threshold_db:.0f} dB, held {1000 * self.hold_s:.0f} ms"
+
+    def apply(self, samples: np.ndarray) -> np.ndarray:
+        """Silences the pauses, over ramps of 5 ms."""
+        count = -(-len(samples) // GATE_BLOCK)
+        blocks = np.zeros(count * GATE_BLOCK, np.float32)
+        blocks[: len(samples)] = samples
+        levels = np.square(blocks.reshape(count, GATE_BLOCK)).mean(axis=1)
+        hold = 2 * round(self.hold_s * SAMPLE_RATE / GATE_BLOCK) + 1
+        heard = maximum_filter1d((levels > levels.max(initial=0.0) * 10 ** (self.threshold_db / 10)).astype(int), hold)
+        edges = np.arange(count) * GATE_BLOCK + GATE_BLOCK / 2
+        gain = np.interp(np.arange(len(samples)), edges, heard) if count else np.empty(0)
+        return (samples * gain).astype(np.float32)
+
+
 def draw_variations(rng: np.random.Generator, seed: int, split: str) -> tuple[Variation, ...]:
     """One or two different variations, in the order in which a recording meets them.
 
@@ -132,6 +167,8 @@ def draw_variations(rng: np.random.Generator, seed: int, split: str) -> tuple[Va
         found.append(Microphone(float(low_hz), int(orders[0]), float(high_hz), int(orders[1])))
     if "equalizer" in names:
         found.append(draw_equalizer(rng, EQUALIZER_DB))
+    if "silence" in names:
+        found.append(DigitalSilence(float(rng.uniform(*GATE_DB)), float(rng.uniform(*GATE_HOLD_S))))
     if "codec" in names:
         found.append(GoodCodec(GOOD[rng.integers(len(GOOD))]))
     return tuple(found)

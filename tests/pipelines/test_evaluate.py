@@ -93,8 +93,8 @@ def labelled(rows: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactor
 def pseudo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundled model's weights under a card that says that its scores are pseudo-scores."""
     path = tmp_path_factory.mktemp("models") / "pseudo_model"
-    shutil.copytree(BUNDLED / DEFAULT, path)
-    bundle = open_bundle(DEFAULT)
+    shutil.copytree(BUNDLED / "quality_net_v1", path)
+    bundle = open_bundle("quality_net_v1")
     write_card(
         path, name="pseudo_model", network=bundle.network, features=bundle.features, label_scale=PSEUDO, metrics={},
         training={},

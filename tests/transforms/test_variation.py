@@ -8,7 +8,15 @@ import pytest
 from tests.transforms.test_codecs import delay
 from transforms.facts import dynamic_range_db
 from transforms.rooms import simulation_installed
-from transforms.variation import EQUALIZER_DB, EQUALIZER_HZ, Equalizer, Microphone, SmallRoom, draw_variations
+from transforms.variation import (
+    EQUALIZER_DB,
+    EQUALIZER_HZ,
+    DigitalSilence,
+    Equalizer,
+    Microphone,
+    SmallRoom,
+    draw_variations,
+)
 
 SOME = [draw_variations(np.random.default_rng(seed), 7, "train") for seed in range(300)]
 ONE_OF_EACH = {type(variation).__name__: variation for drawn in SOME for variation in drawn}
@@ -65,6 +73,27 @@ def test_a_microphone_rolls_off_at_both_ends():
     assert levels == pytest.approx({50.0: -12.3, 100.0: -3.0, 1_000.0: 0.0, 6_000.0: -3.0, 7_500.0: -8.4}, abs=0.4)
 
 
+def test_a_gate_leaves_speech_as_it_is_and_silences_the_pauses():
+    loud, pause = np.full(8_000, 0.3, np.float32), np.full(8_000, 1e-4, np.float32)  # 70 dB apart
+    gated = DigitalSilence(threshold_db=-50.0, hold_s=0.1).apply(np.concatenate([pause, loud, pause]))
+    held = round(0.1 * 16_000)
+    assert np.array_equal(gated[8_000:16_000], loud)
+    assert gated[8_000 - held + 160 : 8_000].any()  # open a little before the speech, and after it
+    assert gated[16_000 : 16_000 + held - 160].all()
+    assert not gated[: 8_000 - held - 160].any()
+    assert not gated[16_000 + held + 160 :].any()
+
+
+def test_a_gate_that_lets_all_through_changes_nothing():
+    loud = np.random.default_rng(0).normal(0, 0.1, 16_001).astype(np.float32)
+    assert np.array_equal(DigitalSilence(-50.0, 0.05).apply(loud), loud)
+
+
+@pytest.mark.parametrize("length", [0, 1, 79, 80, 81, 1_000])
+def test_a_gate_takes_any_length(length):
+    assert DigitalSilence(-50.0, 0.05).apply(np.ones(length, np.float32)).shape == (length,)
+
+
 class TestDraw:
     def test_it_is_decided_by_the_generator_the_seed_and_the_split(self):
         assert draw_variations(np.random.default_rng(5), 7, "train") == SOME[5]
@@ -77,6 +106,7 @@ class TestDraw:
             "Equalizer",
             "Microphone",
             "SmallRoom",
+            "DigitalSilence",
             "GoodCodec",
         }
 
@@ -90,6 +120,9 @@ class TestDraw:
                     assert 5_000 <= variation.high_hz <= 7_800
                     assert variation.low_order <= 3
                     assert variation.high_order <= 6
+                case DigitalSilence():
+                    assert -60 <= variation.threshold_db <= -35
+                    assert 0.02 <= variation.hold_s <= 0.2
                 case SmallRoom():
                     assert 0.08 <= variation.room.rt60_s <= 0.25
 
@@ -109,7 +142,7 @@ class TestDraw:
     def test_each_has_words_for_people(self):
         for drawn in SOME:
             for variation in drawn:
-                assert variation.detail.split()[0] in ("equalizer", "microphone", "room", "codec")
+                assert variation.detail.split()[0] in ("equalizer", "microphone", "room", "silence", "codec")
 
 
 def test_clean_speech_that_was_varied_is_still_its_own_perfect_reference(speech):
