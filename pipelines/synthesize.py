@@ -316,8 +316,8 @@ def _parser() -> Parser:
     )
     add("--rir", help="impulse responses of rooms, used for half of the `reverb` (the rest is simulated): directory, glob "
         "or manifest CSV")  # fmt: skip
-    add("--variation_ratio", type=float, default=0.0, help="share of clips whose clean speech is first varied as "
-        "recordings differ (equalizer, microphone, small room, digital silence, good coding), in the reference too")  # fmt: skip
+    add("--variation_ratio", type=float, default=0.0, help="share of clips whose clean speech is first varied as recordings "
+        "differ (equalizer, microphone, small room, digital silence, good coding), in the reference too")  # fmt: skip
     add("--noise_variation_ratio", type=float, default=0.0, help="share of noises that are varied: played at another speed, "
         "backwards, through an equalizer")  # fmt: skip
     add("--duration", default="3:10", help="length of the clips in s; shorter speech is taken whole")
