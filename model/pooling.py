@@ -15,11 +15,11 @@ import numpy as np
 
 Pooling = Literal["mean", "pesq"]
 
-# ITU-T P.862, section 10.2.10: the score of no disturbance, and what a unit of either disturbance takes from it.
+# ITU-T P.862: the raw score of no disturbance, and what a unit of either disturbance takes from it.
 UNDISTURBED = 4.5
 SYMMETRIC_WEIGHT = 0.1
 ASYMMETRIC_WEIGHT = 0.0309
-# ITU-T P.862.2, section 3: from the raw score to MOS-LQO, wide band: LOWEST + RANGE / (1 + exp(-SLOPE * raw + OFFSET)).
+# ITU-T P.862.2: from the raw score to MOS-LQO, wide band: LOWEST + RANGE / (1 + exp(-SLOPE * raw + OFFSET)).
 LOWEST, RANGE, SLOPE, OFFSET = 0.999, 4.0, 1.3669, 3.8224
 # Frames of half a window: a window is 20 frames, and the next begins 10 frames later.
 HALF_WINDOW = 10

@@ -1,7 +1,7 @@
 """What PESQ finds in each frame: the perceptual model of ITU-T P.862 for signals that are aligned by construction.
 
 The frames are the project's own: 32 ms every 16 ms. Of the Recommendation this leaves out what serves unknown delays (time
-alignment, and the search for better delays in bad stretches); the rest is its section 10.2 with P.862.2's input
+alignment, and the search for better delays in bad stretches); the rest is its perceptual model with P.862.2's input
 filter, on whole arrays of frames at a time.
 """
 
@@ -18,12 +18,12 @@ from scipy.signal import lfilter, sosfilt
 from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE, frames, num_frames
 from model.pooling import disturbed, mos, pesq_norm
 
-# P.862.2, section 2: the wide-band input filter, one second-order section at 16 kHz.
+# P.862.2: the wide-band input filter, one second-order section at 16 kHz.
 _INPUT_FILTER = np.array([[2.740826, -5.4816519, 2.740826, 1.0, -1.9444777, 0.94597794]])
 _FADE = 15
-# Signals are brought to this power within the band (P.862, 10.1.1); the mean is taken over 320 ms more than there is.
+# Signals are brought to this power within the band (P.862's level alignment); the mean is taken over 320 ms more than there is.
 _TARGET_POWER, _LEVEL_BAND_HZ, _LEVEL_PADDING = 1e7, (325.0, 3375.0), 5120
-# Scales of power density and loudness (P.862, 10.2: calibrated with a sine at 40 dB SPL).
+# P.862's scales of power density and loudness.
 _POWER_SCALE, _LOUDNESS_SCALE = 6.910853e-6, 0.1866055
 _ZWICKER_POWER = 0.23
 _LARGEST_DISTURBANCE = 45.0

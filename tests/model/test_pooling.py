@@ -42,7 +42,7 @@ def test_ten_hours_of_frames_lose_no_precision() -> None:
 
 
 def literal_norm(disturbance: list[float]) -> float:
-    """P.862, eq. 22 and 23, transcribed; a window at the end holds the frames that there are."""
+    """The norms of P.862, transcribed; a window at the end holds the frames that there are."""
     windows = []
     for start in range(0, len(disturbance), 10):
         window = disturbance[start : start + 20]
