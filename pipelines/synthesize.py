@@ -29,9 +29,11 @@ from transforms.sinks import WriteTable
 from transforms.sources import absolute, list_corpus
 from transforms.synthesis import ClipOptions, MakeClip
 from transforms.tables import reject_row
+from transforms.variation import VOICE_SPEED
 
 # Row groups of some 25 MB: what `train` reads, shuffles and forgets at a time.
 CLIPS_PER_ROW_GROUP = 256
+RATIOS = ("clean_ratio", "partial_ratio", "variation_ratio", "speed_ratio", "noise_variation_ratio", "fault_ratio")
 
 
 @dataclasses.dataclass
@@ -170,7 +172,7 @@ def _config(options: argparse.Namespace) -> SynthesizeConfig:
         )
     if options.clips < 1:
         raise UsageError(f"--clips is {options.clips}; it must be at least 1")
-    for name in ("clean_ratio", "partial_ratio", "variation_ratio", "noise_variation_ratio", "fault_ratio"):
+    for name in RATIOS:
         if not 0 <= getattr(options, name) <= 1:
             raise UsageError(f"--{name} is {getattr(options, name)}; it must be within 0 and 1")
     if options.holdout is not None and not 0 <= options.holdout < 1:
@@ -203,6 +205,7 @@ def _config(options: argparse.Namespace) -> SynthesizeConfig:
         partial_ratio=options.partial_ratio,
         partial_s=partial_s,
         variation_ratio=options.variation_ratio,
+        speed_ratio=options.speed_ratio,
         noise_variation_ratio=options.noise_variation_ratio,
         fault_ratio=options.fault_ratio,
         max_faults=options.max_faults,
@@ -318,6 +321,8 @@ def _parser() -> Parser:
         "or manifest CSV")  # fmt: skip
     add("--variation_ratio", type=float, default=0.0, help="share of clips whose clean speech is first varied as recordings "
         "differ (equalizer, microphone, small room, digital silence, good coding), in the reference too")  # fmt: skip
+    add("--speed_ratio", type=float, default=0.0, help="share of clips whose speech is played slower or faster, as by another "
+        f"speaker (1/{VOICE_SPEED} to {VOICE_SPEED} times, pitch and all), in the reference too")  # fmt: skip
     add("--noise_variation_ratio", type=float, default=0.0, help="share of noises that are varied: played at another speed, "
         "backwards, through an equalizer")  # fmt: skip
     add("--duration", default="3:10", help="length of the clips in s; shorter speech is taken whole")

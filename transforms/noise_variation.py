@@ -10,11 +10,10 @@ import dataclasses
 import math
 
 import numpy as np
-import soxr
 from scipy.signal import fftconvolve, lfilter
 
 from model.features import SAMPLE_RATE
-from transforms.variation import Equalizer, draw_equalizer
+from transforms.variation import Equalizer, draw_equalizer, play, samples_needed
 
 SPEED = 2.0
 EQUALIZER_DB = 12.0
@@ -113,12 +112,11 @@ class NoiseVariation:
 
     def needed(self, length: int) -> int:
         """Samples of noise from which `length` are made."""
-        return math.ceil(length * self.speed) + 1
+        return samples_needed(length, self.speed)
 
     def apply(self, samples: np.ndarray, length: int) -> np.ndarray:
         """Plays `needed(length)` samples [m] at 16 kHz: float32 [length]."""
-        played = soxr.resample(samples.astype(np.float32), SAMPLE_RATE * self.speed, SAMPLE_RATE, quality="LQ")
-        played = np.pad(played, (0, max(0, length - len(played))))[:length]
+        played = play(samples, self.speed, length)
         played = self.equalizer.apply(played[::-1] if self.backwards else played)
         for step in (self.pulses, self.ring):
             played = played if step is None else step.apply(played)

@@ -27,12 +27,12 @@ from transforms.noise_variation import NoiseVariation, draw_noise_variation
 from transforms.progress import Progress
 from transforms.records import REJECTS, AudioFault, AudioRef, Reason, Reject, Stage
 from transforms.rooms import FAR_M, RecordedRoom, Room, bank
-from transforms.variation import Variation, draw_variations
+from transforms.variation import Variation, draw_speed, draw_variations, play, samples_needed
 
 # One noise of several is at most so much louder or softer than another, in dB.
 BLEND_DB = 6.0
 # What is drawn by generators of its own, so that more of one thing changes nothing of another.
-_MAIN, _VARIATION, _FAULTS, _NOISE = range(4)
+_MAIN, _VARIATION, _FAULTS, _NOISE, _SPEED = range(5)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class ClipOptions:
         partial_ratio: share of the noisy clips whose noise covers only a part.
         partial_s: shortest and longest such part; all of a shorter clip.
         variation_ratio: share of clips whose clean speech is varied.
+        speed_ratio: share of clips whose speech is played slower or faster, as by another speaker.
         noise_variation_ratio: share of noises that are varied.
         fault_ratio: share of clips with faults.
         max_faults: most faults of a clip.
@@ -69,6 +70,7 @@ class ClipOptions:
     partial_ratio: float = 0.0
     partial_s: Range = (0.5, 3.0)
     variation_ratio: float = 0.0
+    speed_ratio: float = 0.0
     noise_variation_ratio: float = 0.0
     fault_ratio: float = 0.0
     max_faults: int = 2
@@ -112,12 +114,13 @@ class NoisePlan:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ClipPlan:
-    """One clip before it is made. Offsets and lengths are in samples at 16 kHz."""
+    """One clip before it is made. Offsets and lengths are in samples at 16 kHz; `length` is the clip's, at its speed."""
 
     clip_id: str
     seed: int
     speech: Material
     speech_offset: int
+    speed: float
     length: int
     variations: tuple[Variation, ...]
     noise: NoisePlan | None
@@ -140,12 +143,15 @@ def plan_clip(number: int, catalog: Catalog, options: ClipOptions) -> ClipPlan:
     if not catalog.speech:
         raise AudioFault(Stage.MIX, Reason.NO_MATERIAL, "no speech is left to draw from: all of it was rejected")
     speech = _choose(rng, _choose(rng, catalog.speech))
-    length = min(speech.num_samples, round(rng.uniform(*options.duration_s) * SAMPLE_RATE))
+    speed = _plan_speed(number, options)
+    length = min(int(speech.num_samples / speed), round(rng.uniform(*options.duration_s) * SAMPLE_RATE))
+    taken = min(speech.num_samples, samples_needed(length, speed))
     return ClipPlan(
         clip_id=clip_id(options.seed, number),
         seed=options.seed,
         speech=speech,
-        speech_offset=int(rng.integers(speech.num_samples - length + 1)),
+        speech_offset=int(rng.integers(speech.num_samples - taken + 1)),
+        speed=speed,
         length=length,
         peak_dbfs=float(rng.uniform(*options.peak_dbfs)),
         noise=None
@@ -176,6 +182,11 @@ def _plan_noise(
     return NoisePlan(tuple(pieces), int(rng.integers(length - covered + 1)), covered, snr_db)
 
 
+def _plan_speed(number: int, options: ClipOptions) -> float:
+    rng = _generator(options.seed, number, _SPEED)
+    return draw_speed(rng) if rng.random() < options.speed_ratio else 1.0
+
+
 def _plan_variations(number: int, split: str, options: ClipOptions) -> tuple[Variation, ...]:
     rng = _generator(options.seed, number, _VARIATION)
     return draw_variations(rng, options.seed, split) if rng.random() < options.variation_ratio else ()
@@ -203,7 +214,8 @@ def make_clip(plan: ClipPlan, options: ClipOptions) -> dict[str, Any]:
         AudioFault: the material cannot be read, has no level at the place drawn, PESQ refuses the pair, or the frames'
             truth does not agree with it.
     """
-    reference = read_samples(plan.speech.ref)[plan.speech_offset : plan.speech_offset + plan.length]
+    speech = read_samples(plan.speech.ref)[plan.speech_offset :]
+    reference = play(speech[: samples_needed(plan.length, plan.speed)], plan.speed, plan.length)
     for variation in plan.variations:
         reference = variation.apply(reference)
     distortions: list[dict[str, Any]] = []
@@ -229,7 +241,7 @@ def make_clip(plan: ClipPlan, options: ClipOptions) -> dict[str, Any]:
         "disturbance": truth.disturbance.tolist() if truth else None,
         "asymmetric_disturbance": truth.asymmetric_disturbance.tolist() if truth else None,
         "distortions": distortions,
-        "variation": [variation.detail for variation in plan.variations],
+        "variation": _said_of_voice(plan),
         "speech_id": plan.speech.ref.utterance_id,
         "speaker": plan.speech.group,
         "corpus": plan.speech.ref.columns.get("corpus") or None,
@@ -239,6 +251,11 @@ def make_clip(plan: ClipPlan, options: ClipOptions) -> dict[str, Any]:
         "split": plan.speech.split,
         "seed": plan.seed,
     }
+
+
+def _said_of_voice(plan: ClipPlan) -> list[str]:
+    speed = [] if plan.speed == 1.0 else [f"speed {plan.speed:.2f}"]
+    return speed + [variation.detail for variation in plan.variations]
 
 
 def _apply(faults: Sequence[Fault], samples: np.ndarray, distortions: list[dict[str, Any]]) -> np.ndarray:

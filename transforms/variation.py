@@ -1,4 +1,4 @@
-"""How clean recordings differ: microphones, equalisers, good coding, small rooms, digital silence. Never noise.
+"""How clean recordings differ: voices, microphones, equalisers, good coding, small rooms, digital silence. Never noise.
 
 A clip's speech is varied before anything is mixed to it, in the reference and in the degraded signal alike, so that none of
 this costs it a point: a model that learns from such clips does not take a dull microphone for a fault.
@@ -7,9 +7,11 @@ this costs it a point: a model that learns from such clips does not take a dull 
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Protocol
 
 import numpy as np
+import soxr
 from scipy.ndimage import maximum_filter1d
 
 from model.features import SAMPLE_RATE
@@ -18,6 +20,8 @@ from transforms.filters import high_pass, low_pass, shape_spectrum
 from transforms.rooms import CLOSE_M, Room, bank, impulse_response, reverberate
 
 MOST_VARIATIONS = 2
+# Played so many times as fast, or as slow, a voice is still one that somebody could have.
+VOICE_SPEED = 1.2
 # Points of an equaliser, in Hz, and how far it goes.
 EQUALIZER_HZ = (100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0, 6400.0)
 EQUALIZER_DB = 6.0
@@ -145,6 +149,33 @@ class DigitalSilence:
         edges = np.arange(count) * GATE_BLOCK + GATE_BLOCK / 2
         gain = np.interp(np.arange(len(samples)), edges, heard) if count else np.empty(0)
         return (samples * gain).astype(np.float32)
+
+
+def samples_needed(length: int, speed: float) -> int:
+    """Samples from which `play` makes `length`."""
+    return length if speed == 1.0 else math.ceil(length * speed) + 1
+
+
+def play(samples: np.ndarray, speed: float, length: int) -> np.ndarray:
+    """Plays samples so many times as fast; the pitch goes along.
+
+    Args:
+        samples: at 16 kHz, [m], `samples_needed` of them; fewer leave zeros at the end.
+        speed: how many times as fast.
+        length: samples of the result.
+
+    Returns:
+        float32 [length]
+    """
+    played = samples.astype(np.float32, copy=False)
+    if speed != 1.0:
+        played = soxr.resample(played, SAMPLE_RATE * speed, SAMPLE_RATE, quality="LQ")
+    return np.pad(played, (0, max(0, length - len(played))))[:length]
+
+
+def draw_speed(rng: np.random.Generator) -> float:
+    """How many times as fast a voice is played: as often slower as faster, which makes another speaker of it."""
+    return float(VOICE_SPEED ** rng.uniform(-1.0, 1.0))
 
 
 def draw_variations(rng: np.random.Generator, seed: int, split: str) -> tuple[Variation, ...]:

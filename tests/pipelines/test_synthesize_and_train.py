@@ -134,8 +134,8 @@ def test_faults_variations_rooms_and_references_in_any_number_of_processes(
 ) -> None:
     pytest.importorskip("pesq")
     pytest.importorskip("pyroomacoustics")
-    options = ["--fault_ratio", 0.8, "--variation_ratio", 0.6, "--rir", rooms, "--keep_reference", "--clips", 60,
-               "--labels", "pesq-wb,pseudo", "--max_disagreement", 5, "--noises", "1:3", "--max_faults", 3]  # fmt: skip
+    options = ["--fault_ratio", 0.8, "--variation_ratio", 0.6, "--speed_ratio", 0.3, "--rir", rooms, "--keep_reference",
+               "--clips", 60, "--labels", "pesq-wb,pseudo", "--max_disagreement", 5, "--noises", "1:3", "--max_faults", 3]  # fmt: skip
     rows = synthesize(folders, tmp_path / "set", *options)
     assert synthesize(folders, tmp_path / "again", *options, "--direct_num_workers=2") == rows
     kinds = {distortion["kind"] for row in rows for distortion in row["distortions"]}
@@ -248,6 +248,7 @@ MISTAKES = [
     (["--noises", "0:2"], "whole numbers of at least 1"),
     (["--noises", "1.5"], "whole numbers of at least 1"),
     (["--variation_ratio", "1.1"], "within 0 and 1"),
+    (["--speed_ratio", "-0.1"], "within 0 and 1"),
     (["--fault_ratio", "2"], "within 0 and 1"),
     (["--max_faults", "0"], "at least 1"),
     (["--max_disagreement", "-1"], "at least 0"),

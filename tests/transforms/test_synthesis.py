@@ -53,6 +53,7 @@ RICH = dataclasses.replace(
     partial_ratio=0.5,
     partial_s=(0.3, 0.6),
     variation_ratio=0.5,
+    speed_ratio=0.5,
     fault_ratio=0.5,
     max_faults=3,
     faults=parse_faults("all"),
@@ -172,6 +173,25 @@ class TestPlanClip:
             for one, two in zip(planned(RICH), others, strict=True):
                 for field in ("speech", "speech_offset", "length", "noise", "peak_dbfs", kept):
                     assert getattr(one, field) == getattr(two, field)
+
+    def test_speech_at_another_speed_leaves_all_else_as_drawn(self):
+        """The speech that it is, where its noise lies and so on; only the length and the place in it may differ."""
+        for one, two in zip(planned(RICH), planned(dataclasses.replace(RICH, speed_ratio=0.0)), strict=True):
+            assert two.speed == 1.0
+            for field in ("speech", "variations", "faults"):
+                assert getattr(one, field) == getattr(two, field)
+            if one.speed == 1.0:
+                assert one == two
+
+    def test_the_speed_is_as_often_up_as_down_and_never_asks_for_more_speech_than_there_is(self):
+        plans = planned(dataclasses.replace(RICH, speed_ratio=1.0, duration_s=(1.0, 30.0)), numbers=range(400))
+        speeds = np.array([plan.speed for plan in plans])
+        assert speeds.min() >= 1 / 1.2
+        assert speeds.max() <= 1.2
+        assert np.mean(speeds > 1) == pytest.approx(0.5, abs=0.08)
+        for plan in plans:
+            assert plan.length * plan.speed <= plan.speech.num_samples - plan.speech_offset
+            assert plan.length > 0
 
     def test_of_the_rooms_half_are_recorded_where_there_are_any(self):
         options = dataclasses.replace(RICH, fault_ratio=1.0, faults=parse_faults("reverb"))

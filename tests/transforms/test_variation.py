@@ -16,6 +16,8 @@ from transforms.variation import (
     Microphone,
     SmallRoom,
     draw_variations,
+    play,
+    samples_needed,
 )
 
 SOME = [draw_variations(np.random.default_rng(seed), 7, "train") for seed in range(300)]
@@ -153,3 +155,20 @@ def test_clean_speech_that_was_varied_is_still_its_own_perfect_reference(speech)
     for variation in ONE_OF_EACH.values():
         varied = variation.apply(speech)
         assert pesq(varied, varied, PESQ_WB) == pytest.approx(4.64, abs=0.01)
+
+
+class TestPlay:
+    @pytest.mark.parametrize("speed", [1 / 1.2, 0.95, 1.0, 1.07, 1.2])
+    def test_the_pitch_goes_along_and_the_length_is_as_asked(self, speed):
+        tone = np.sin(2 * np.pi * 500 / 16_000 * np.arange(samples_needed(16_000, speed))).astype(np.float32)
+        played = play(tone, speed, 16_000)
+        assert played.shape == (16_000,)
+        assert played.dtype == np.float32
+        assert np.abs(np.fft.rfft(played)).argmax() == pytest.approx(500 * speed, abs=1)
+        assert np.abs(played[-20:]).max() > 0.5, "it ends before its end"
+
+    def test_at_its_own_speed_nothing_is_touched(self, speech):
+        assert np.array_equal(play(speech, 1.0, len(speech)), speech)
+
+    def test_too_few_samples_leave_zeros(self):
+        assert not play(np.ones(100, np.float32), 1.2, 1_000)[200:].any()
