@@ -123,12 +123,34 @@ def gated_level(power: np.ndarray) -> float:
     return float(np.sqrt(power[power >= 0.1 * mean].mean()))
 
 
-def spectrogram(samples: np.ndarray, config: FeatureConfig) -> np.ndarray:
-    """Short-time spectrum of a recording.
+def level_of(power: np.ndarray, config: FeatureConfig) -> float:
+    """The level by which a recording is divided.
+
+    Args:
+        power: mean square of each of its frames [T], T >= 1, as `frame_power` gives it.
+        config: says which level.
+
+    Returns:
+        On the samples' own scale, over 0.
+
+    Raises:
+        FeatureError: the level is to be "gated", and the recording is digital silence.
+    """
+    if config.level != "gated":
+        return 1.0
+    level = gated_level(power)
+    if level < SILENCE:
+        raise FeatureError("all samples are zero, or as good as")
+    return level
+
+
+def spectrogram(samples: np.ndarray, config: FeatureConfig, level: float | None = None) -> np.ndarray:
+    """Short-time spectrum of a recording, or of a part of it.
 
     Args:
         samples: float [n], mono, 16 kHz, full scale 1.0.
         config: what to compute.
+        level: of the whole recording (`level_of`); computed where left out.
 
     Returns:
         float32 [T, 257], T = `num_frames(n)`; frame t covers samples [256t, 256t + 512). Magnitudes are relative to
@@ -144,13 +166,10 @@ def spectrogram(samples: np.ndarray, config: FeatureConfig) -> np.ndarray:
     samples = np.ascontiguousarray(samples, np.float32)
     if not np.isfinite(samples).all():
         raise FeatureError("the samples are not all finite")
-    scale = 1.0
-    if config.level == "gated":
-        scale = gated_level(frame_power(samples))
-        if scale < SILENCE:
-            raise FeatureError("all samples are zero, or as good as")
+    if level is None:
+        level = level_of(frame_power(samples), config)
     # One small factor on the window replaces two passes over the samples.
-    window = _window(config.window) / np.float32(scale)
+    window = _window(config.window) / np.float32(level)
     magnitude = np.abs(scipy.fft.rfft(frames(samples) * window, axis=-1))
     if config.compression == "magnitude":
         return magnitude

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, BinaryIO
@@ -16,13 +18,21 @@ from apache_beam.io.filesystems import FileSystems
 
 from model.features import FRAME_LENGTH, SAMPLE_RATE
 from transforms.facts import FactsMeter
-from transforms.records import AudioFault, Reason, SignalFacts, Stage
+from transforms.records import MIX, AudioFault, Reason, SignalFacts, Span, Stage
+from transforms.waveform import Waveform
 
 # What is in memory at the recording's own rate at a time: so many seconds, or so many samples of all channels together.
 BLOCK_S = 30
 BLOCK_SAMPLES = 1 << 24
 # What headers of speech say; beyond it they are wrong, and a window of 32 ms would be absurd.
 MIN_RATE, MAX_RATE = 4_000, 384_000
+# A recording of more is not speech for training; and what unpacks to it from next to nothing must fill no disk.
+MAX_S = 24 * 3600
+# The end of a span may lie so far beyond the recording's: manifests round.
+SPAN_SLACK_S = 0.25
+# What is not worth a jump; and in what a jump is exact.
+JUMP_S = 5.0
+_JUMPS = ("WAV", "WAVEX", "FLAC", "AIFF", "AU", "W64", "RF64", "NIST", "CAF", "WVE")
 # libsndfile's log of a chunk of samples that is larger than the file: "data : 77728 (should be 38842)".
 _CHUNK_TOO_LARGE = re.compile(r"^\s*(?:data|riff|SSND|BODY|Data Size)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
 _RF64_TOO_LARGE = re.compile(r"frame count (\d+) does not match value from 'ds64' chunk of (\d+)")
@@ -32,55 +42,93 @@ _UNKNOWN_SIZE = 0x7FFF_F000
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Decoded:
-    """A recording as the scorer hears it, and what it was.
+    """A recording, or a span or channel of it, as the scorer hears it, and what it was.
 
     Attributes:
-        samples: float32 [n], mono (mean of the channels), 16 kHz, full scale 1.0, n >= 512.
+        waveform: at 16 kHz, one channel or the mean of them, full scale 1.0, at least 512 samples.
         duration_s: at the recording's own rate.
         sample_rate: of the recording, in Hz.
         channels: of the recording.
+        channel: which is heard, from 0; None for the mean of all.
         format: container and coding, as "FLAC/PCM_16".
-        facts: of the recording's samples.
+        facts: of the samples heard, at the recording's own rate and with all the channels heard.
     """
 
-    samples: np.ndarray
+    waveform: Waveform
     duration_s: float
     sample_rate: int
     channels: int
+    channel: int | None
     format: str
     facts: SignalFacts
 
+    @property
+    def samples(self) -> np.ndarray:
+        """All of the waveform at once: float32 [n]."""
+        return self.waveform.read()
 
-def read_audio(uri: str) -> Decoded:
-    """Opens and decodes the recording at `uri`, in any filesystem that Beam knows.
+
+WHOLE = Span()
+# A span and a channel of it (None: the mean), and what became of it.
+Heard = tuple[Span, int | None, Decoded | AudioFault]
+
+
+@contextlib.contextmanager
+def open_audio(uri: str) -> Iterator[BinaryIO]:
+    """Opens a recording in any filesystem that Beam knows.
 
     Raises:
-        AudioFault: it cannot be opened or read, or `decode` refuses it.
+        AudioFault: it cannot be opened; or, where it is used within the block, read.
     """
     try:
-        if (
-            FileSystems.get_scheme(uri) is None
-            and not (Path(uri).is_file() or Path(uri).is_dir())
-            and Path(uri).exists()
-        ):
+        path = Path(uri)
+        if FileSystems.get_scheme(uri) is None and not (path.is_file() or path.is_dir()) and path.exists():
             # Opening it could wait for ever.
             raise AudioFault(Stage.READ, Reason.NOT_A_FILE, "it is a FIFO, a socket or a device")
         # As it is: a compressed recording is a recording that libsndfile does not know.
         with FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-            return decode(file)
+            yield file
     except OSError as error:  # Beam's own errors are OSErrors too
         raise AudioFault(Stage.READ, Reason.UNREADABLE, str(error)) from error
 
 
+def read_audio(uri: str) -> Decoded:
+    """Opens and decodes the recording at `uri`, the mean of its channels.
+
+    Raises:
+        AudioFault: it cannot be opened or read, or `decode` refuses it.
+    """
+    with open_audio(uri) as file:
+        return decode(file)
+
+
 def decode(file: BinaryIO) -> Decoded:
-    """Decodes whatever libsndfile reads, by content, not by name; mixes down and resamples with soxr.
+    """Decodes a whole recording, the mean of its channels; see `decode_spans`.
+
+    Raises:
+        AudioFault: the file or the sound in it is refused.
+    """
+    ((_, _, found),) = decode_spans(file)
+    if isinstance(found, AudioFault):
+        raise found
+    return found
+
+
+def decode_spans(file: BinaryIO, spans: Sequence[Span] = (WHOLE,), channels: str = MIX) -> Iterator[Heard]:
+    """Decodes whatever libsndfile reads, by content, not by name, in one pass; resamples with soxr.
 
     Args:
         file: seekable.
+        spans: of the recording; they may overlap.
+        channels: "mix" for the mean of all, "first", "each" for every one by itself, or the number of one, from 0.
+
+    Yields:
+        Each span, for "each" with every channel, as soon as it is read: what is heard, or the fault of it: it lies outside
+        of the recording, is too short, not finite, or silent throughout, or the recording breaks off in it.
 
     Raises:
-        AudioFault: the file is empty, in no known format, shorter than it says, or corrupt, or the sound in it is too
-            short, not finite, or silent throughout.
+        AudioFault: nothing of the file can be heard: it is empty, in no known format, shorter than it says from its header
+            on, or has no such channel.
     """
     if not file.read(1):
         raise AudioFault(Stage.DECODE, Reason.EMPTY_FILE, "the file has no bytes")
@@ -94,27 +142,149 @@ def decode(file: BinaryIO) -> Decoded:
             detail = f"the header says {sound.samplerate} Hz; speech is expected at {MIN_RATE} to {MAX_RATE} Hz"
             raise AudioFault(Stage.DECODE, Reason.UNSUPPORTED_RATE, detail)
         _check_whole(sound.extra_info)
-        samples, meter, read = _mono_16k(sound)
-        if read < sound.frames < _UNKNOWN_SIZE:
-            detail = f"the header promises {sound.frames} samples a channel, {read} could be decoded"
-            raise AudioFault(Stage.DECODE, Reason.TRUNCATED, detail)
-        if len(samples) < FRAME_LENGTH:
-            detail = f"{read} samples at {sound.samplerate} Hz are less than one frame of 32 ms"
-            raise AudioFault(Stage.DECODE, Reason.TOO_SHORT, detail)
-        if not np.isfinite(samples).all():
-            raise AudioFault(Stage.DECODE, Reason.NON_FINITE, "the mean of the channels is beyond what a float holds")
-        if meter.constant:
-            raise AudioFault(Stage.DECODE, Reason.SILENT, "all samples are the same")
-        if samples.min() == samples.max():
-            raise AudioFault(Stage.DECODE, Reason.SILENT, "the channels cancel each other")
+        heard = _channels(channels, sound.channels)
+        takes = [_Take(span, channel, sound) for span in spans for channel in heard]
+        for take in _play(sound, sorted(takes, key=lambda take: take.start)):
+            yield take.span, take.channel, take.result()
+
+
+def _channels(asked: str, there: int) -> list[int | None]:
+    """The channels to be heard one by one; None for their mean."""
+    if asked == MIX:
+        return [None]
+    if asked == "each":
+        return list(range(there))
+    channel = 0 if asked == "first" else int(asked)
+    if channel >= there:
+        detail = f"channel {channel} is asked for, counted from 0; the recording has {there}"
+        raise AudioFault(Stage.DECODE, Reason.NO_CHANNEL, detail)
+    return [channel]
+
+
+class _Take:
+    """A span of a recording, and a channel of it, while it is read.
+
+    Attributes:
+        span: which.
+        channel: None for the mean of all.
+        start: its first sample in the recording.
+        end: the sample after its last; None for all that comes.
+        fault: why it cannot be heard; None as long as it can.
+    """
+
+    def __init__(self, span: Span, channel: int | None, sound: soundfile.SoundFile) -> None:
+        self.span, self.channel = span, channel
+        rate = sound.samplerate
+        self.start = round(span.start_s * rate)
+        self.end = None if span.end_s is None else round(span.end_s * rate)
+        self.fault: AudioFault | None = None
+        self._sound = sound
+        self._meter = FactsMeter(rate)
+        self._waveform = Waveform()
+        self._resampler = None
+        if rate != SAMPLE_RATE:
+            self._resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
+        self._read = 0
+
+    def add(self, block: np.ndarray, at: int) -> None:
+        """Takes its part of a block, float32 [n, channels], whose first sample is the recording's sample `at`."""
+        first = max(self.start - at, 0)
+        last = len(block) if self.end is None else min(self.end - at, len(block))
+        if self.fault is not None or last <= first:
+            return
+        block = block[first:last]
+        if self.channel is not None:
+            block = block[:, self.channel : self.channel + 1]
+        if not np.isfinite(block).all():
+            bad = at + first + int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])
+            self.fault = AudioFault(Stage.DECODE, Reason.NON_FINITE, f"sample {bad} is NaN or infinite")
+            return
+        self._read += len(block)
+        if self._read > MAX_S * self._sound.samplerate:
+            detail = f"it goes on after {MAX_S // 3600} hours, and a recording of more is not scored; cut it"
+            self.fault = AudioFault(Stage.DECODE, Reason.TOO_LONG, detail)
+            return
+        self._meter.add(block)
+        mono = block.mean(axis=1) if block.shape[1] > 1 else block[:, 0]
+        self._waveform.add(self._resampler.resample_chunk(mono) if self._resampler else mono)
+
+    def ends_by(self, sample: int) -> bool:
+        """Whether nothing of it comes from that sample on."""
+        return self.fault is not None or (self.end is not None and self.end <= sample)
+
+    def result(self) -> Decoded | AudioFault:
+        """What was heard, once nothing more comes."""
+        return self.fault or self._finish()
+
+    def _finish(self) -> Decoded | AudioFault:
+        sound, waveform = self._sound, self._waveform
+        missing = 0 if self.end is None else self.end - self.start - self._read
+        if self.span != WHOLE and (not self._read or missing > SPAN_SLACK_S * sound.samplerate):
+            detail = f"{self.span} is not within the recording of {sound.frames / sound.samplerate:.2f} s"
+            return AudioFault(Stage.DECODE, Reason.OUTSIDE, detail)
+        if self._resampler:
+            waveform.add(self._resampler.resample_chunk(np.empty(0, np.float32), last=True))
+        if len(waveform) < FRAME_LENGTH:
+            detail = f"{self._read} samples at {sound.samplerate} Hz are less than one frame of 32 ms"
+            return AudioFault(Stage.DECODE, Reason.TOO_SHORT, detail)
+        if not np.isfinite([waveform.lowest, waveform.highest]).all():
+            detail = "the mean of the channels is beyond what a float holds"
+            return AudioFault(Stage.DECODE, Reason.NON_FINITE, detail)
+        if self._meter.constant:
+            return AudioFault(Stage.DECODE, Reason.SILENT, "all samples are the same")
+        if waveform.lowest == waveform.highest:
+            return AudioFault(Stage.DECODE, Reason.SILENT, "the channels cancel each other")
         return Decoded(
-            samples=samples,
-            duration_s=read / sound.samplerate,
+            waveform=waveform,
+            duration_s=self._read / sound.samplerate,
             sample_rate=sound.samplerate,
             channels=sound.channels,
+            channel=self.channel,
             format=f"{sound.format}/{sound.subtype}",
-            facts=meter.facts(samples),
+            facts=self._meter.facts(waveform.power),
         )
+
+
+def _play(sound: soundfile.SoundFile, takes: list[_Take]) -> Iterator[_Take]:
+    """Reads a recording by blocks as far as anybody listens; yields each take when it has all of its own.
+
+    Args:
+        sound: at its start.
+        takes: in the order of their starts.
+    """
+    block_length = max(1, min(BLOCK_S * sound.samplerate, BLOCK_SAMPLES // sound.channels))
+    waiting = takes[::-1]
+    active: list[_Take] = []
+    at, last = 0, False
+    while not last and (active or waiting):
+        if not active and sound.format in _JUMPS and waiting[-1].start > at + JUMP_S * sound.samplerate:
+            at = sound.seek(min(waiting[-1].start, sound.frames))
+        try:
+            block = sound.read(block_length, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            detail = f"after {at} of {sound.frames} samples: {_message(error)}"
+            yield from _broken([*active, *waiting], AudioFault(Stage.DECODE, Reason.CORRUPT, detail))
+            return
+        last = len(block) < block_length
+        while waiting and (last or waiting[-1].start < at + len(block)):
+            active.append(waiting.pop())
+        for take in active:
+            take.add(block, at)
+        at += len(block)
+        if last and at < sound.frames < _UNKNOWN_SIZE:
+            detail = f"the header promises {sound.frames} samples a channel, {at} could be decoded"
+            fault = AudioFault(Stage.DECODE, Reason.TRUNCATED, detail)
+            yield from _broken([take for take in active if take.end is None or take.end > at], fault)
+            active = [take for take in active if take.end is not None and take.end <= at]
+        yield from (take for take in active if last or take.ends_by(at))
+        active = [take for take in active if not (last or take.ends_by(at))]
+
+
+def _broken(takes: Sequence[_Take], fault: AudioFault) -> Iterator[_Take]:
+    """Takes of which the rest cannot be heard."""
+    for take in takes:
+        take.fault = take.fault or fault
+        yield take
 
 
 class _Sound(soundfile.SoundFile):
@@ -146,37 +316,6 @@ def _check_whole(log: str) -> None:
     if (count := _RF64_TOO_LARGE.search(log)) and int(count[1]) < int(count[2]):
         detail = f"the header promises {count[2]} samples a channel, the file holds {count[1]}"
         raise AudioFault(Stage.DECODE, Reason.TRUNCATED, detail)
-
-
-def _mono_16k(sound: soundfile.SoundFile) -> tuple[np.ndarray, FactsMeter, int]:
-    """Reads a whole recording by blocks.
-
-    Returns:
-        Its mono samples at 16 kHz, its meter, and how many samples a channel it has.
-    """
-    meter = FactsMeter(sound.samplerate)
-    resampler = None
-    if sound.samplerate != SAMPLE_RATE:
-        resampler = soxr.ResampleStream(sound.samplerate, SAMPLE_RATE, 1, dtype="float32")
-    frames = max(1, min(BLOCK_S * sound.samplerate, BLOCK_SAMPLES // sound.channels))
-    parts = []
-    read = 0
-    last = False
-    while not last:
-        try:
-            block = sound.read(frames, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            detail = f"after {read} of {sound.frames} samples: {_message(error)}"
-            raise AudioFault(Stage.DECODE, Reason.CORRUPT, detail) from error
-        last = len(block) < frames
-        if not np.isfinite(block).all():
-            bad = read + int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])
-            raise AudioFault(Stage.DECODE, Reason.NON_FINITE, f"sample {bad} is NaN or infinite")
-        read += len(block)
-        meter.add(block)
-        mono = block.mean(axis=1) if block.shape[1] > 1 else block[:, 0]
-        parts.append(resampler.resample_chunk(mono, last=last) if resampler else mono)
-    return np.concatenate(parts), meter, read
 
 
 def _message(error: soundfile.LibsndfileError) -> str:

@@ -42,13 +42,16 @@ def dynamic_range_db(samples: np.ndarray) -> float:
     return float(high - low)
 
 
-def silence_ratio(samples: np.ndarray) -> float:
-    """Share of the frames whose RMS lies more than 40 dB under the gated level of the recording (samples [n], 16 kHz)."""
-    power = frame_power(samples)
+def silence_ratio(power: np.ndarray) -> float:
+    """Share of the frames whose RMS lies more than 40 dB under the gated level of the recording.
+
+    Args:
+        power: mean square of each frame [T], as `model.features.frame_power` gives it.
+    """
     return float(np.mean(power < gated_level(power) ** 2 * 10 ** (-SILENCE_BELOW_DB / 10)))
 
 
-def snr_estimate_db(samples: np.ndarray) -> float | None:
+def snr_estimate_db(power: np.ndarray) -> float | None:
     """Speech-to-noise ratio from the spread of the frames' levels.
 
     The noise's power is taken from the frames at the 10th percentile, as minimum-statistics estimators take it (Martin,
@@ -56,12 +59,11 @@ def snr_estimate_db(samples: np.ndarray) -> float | None:
     assumes pauses in the speech and a noise that does not change: an estimate to sort by, no measurement.
 
     Args:
-        samples: float [n], mono, 16 kHz.
+        power: mean square of each frame [T].
 
     Returns:
         dB within -20 to 100; None where a tenth of the frames is digital silence, which says nothing of noise.
     """
-    power = frame_power(samples)
     noise = float(np.percentile(power, 10)) if len(power) else 0.0
     if noise <= 10 ** (FLOOR_DB / 10):
         return None
@@ -119,8 +121,8 @@ class FactsMeter:
         """Whether all samples are the same; resampling puts ripples on the ends of a constant, so ask before it."""
         return self._high.value == -self._low.value
 
-    def facts(self, samples: np.ndarray) -> SignalFacts:
-        """All the facts; `samples` [n] is the same recording as the scorer hears it: mono, 16 kHz."""
+    def facts(self, power: np.ndarray) -> SignalFacts:
+        """All the facts; `power` is that of each frame [T] of the same recording as the scorer hears it: mono, 16 kHz."""
         peak = max(self._high.value, self._low.value, 0.0)
         plateaus = sum(p.count for p in (self._high, self._low) if 0.0 < p.value < FULL_SCALE)
         strong = np.flatnonzero(self._spectrum > self._spectrum.max() * 10 ** (-BANDWIDTH_BELOW_DB / 10))
@@ -128,10 +130,10 @@ class FactsMeter:
             peak_dbfs=decibels(peak**2),
             rms_dbfs=decibels(self._squares / max(self._count, 1)),
             clipped_ratio=(self._full_scale + plateaus) / max(self._count, 1),
-            silence_ratio=silence_ratio(samples),
+            silence_ratio=silence_ratio(power),
             dc_offset=self._sum / max(self._count, 1),
             bandwidth_hz=float(strong[-1] * self._rate / len(self._window)) if len(strong) else 0.0,
-            snr_db=snr_estimate_db(samples),
+            snr_db=snr_estimate_db(power),
         )
 
 

@@ -36,6 +36,11 @@ class Reason(enum.StrEnum):
     TRUNCATED = "truncated"
     CORRUPT = "corrupt"
     NON_FINITE = "non_finite"
+    NO_CHANNEL = "no_channel"
+    EMPTY_ARCHIVE = "empty_archive"
+    DUPLICATE_ID = "duplicate_id"
+    OUTSIDE = "outside"
+    TOO_LONG = "too_long"
     TOO_SHORT = "too_short"
     SILENT = "silent"
     MODEL_FAILED = "model_failed"
@@ -58,6 +63,26 @@ class AudioFault(Exception):
         return AudioFault, (self.stage, self.reason, self.detail)
 
 
+# What is heard of a recording: the mean of its channels, unless the user asks for others.
+MIX = "mix"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Span:
+    """A part of a recording, in seconds from its start; all of it by default.
+
+    Attributes:
+        start_s: where it begins.
+        end_s: where it ends; None for the recording's end.
+    """
+
+    start_s: float = 0.0
+    end_s: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.start_s:g} to {'the end' if self.end_s is None else f'{self.end_s:g} s'}"
+
+
 def printable(name: str) -> str:
     r"""A file's name as valid Unicode: bytes of it that are no UTF-8 become `\xNN`."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
@@ -74,6 +99,8 @@ class AudioRef:
         size_bytes: of the recording; 0 where it could not be found.
         source_version: changes when the recording does (size and time of modification).
         columns: further columns of the manifest.
+        span: of the recording.
+        archive: "tar" or "parquet" where this stands for all recordings in an archive, which are found when it is read.
     """
 
     utterance_id: str
@@ -81,6 +108,8 @@ class AudioRef:
     size_bytes: int
     source_version: str
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    span: Span = Span()
+    archive: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,0 +1,69 @@
+"""Samples as the scorer hears them, held in memory while they are few and on disk beyond that."""
+
+from __future__ import annotations
+
+import tempfile
+
+import numpy as np
+
+from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE, frame_power
+
+# Ten minutes: 38 MB. Beyond it a recording lies in a temporary file without a name, which is gone with the process.
+MEMORY_SAMPLES = 600 * SAMPLE_RATE
+_BYTES = np.dtype(np.float32).itemsize
+
+
+class Waveform:
+    """Mono samples at 16 kHz, added block by block, and the power of each of their frames.
+
+    Attributes:
+        lowest: smallest sample; infinite while there is none.
+        highest: largest sample.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[np.ndarray] = []
+        self._file = None
+        self._length = 0
+        self._powers: list[np.ndarray] = []
+        # What the next frame begins with.
+        self._rest = np.empty(0, np.float32)
+        self.lowest, self.highest = np.inf, -np.inf
+
+    def add(self, samples: np.ndarray) -> None:
+        """Takes the next samples, float32 [n]."""
+        if not len(samples):
+            return
+        self.lowest, self.highest = min(self.lowest, samples.min()), max(self.highest, samples.max())
+        tail = np.concatenate([self._rest, samples])
+        power = frame_power(tail)
+        self._powers.append(power)
+        self._rest = tail[len(power) * FRAME_SHIFT :]
+        self._length += len(samples)
+        if self._file is None and self._length > MEMORY_SAMPLES:
+            self._file = tempfile.TemporaryFile()
+            for part in self._parts:
+                self._file.write(part.tobytes())
+            self._parts = []
+        if self._file is None:
+            self._parts.append(samples)
+        else:
+            self._file.write(np.ascontiguousarray(samples, np.float32).tobytes())
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def power(self) -> np.ndarray:
+        """Mean square of each frame: float64 [T]."""
+        return np.concatenate(self._powers) if self._powers else np.empty(0)
+
+    def read(self, start: int = 0, end: int | None = None) -> np.ndarray:
+        """The samples [start, end), all where left out: float32."""
+        end = self._length if end is None else min(end, self._length)
+        if self._file is None:
+            if len(self._parts) != 1:
+                self._parts = [np.concatenate(self._parts or [np.empty(0, np.float32)])]
+            return self._parts[0][start:end]
+        self._file.seek(start * _BYTES)
+        return np.frombuffer(self._file.read((end - start) * _BYTES), np.float32)
