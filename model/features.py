@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import scipy.fft
@@ -16,8 +16,18 @@ SAMPLE_RATE = 16_000
 FRAME_LENGTH = 512
 FRAME_SHIFT = 256
 NUM_BINS = FRAME_LENGTH // 2 + 1
+# Two minutes: what is longer is worked through in parts, so that memory does not grow with it.
+WHOLE_FRAMES = 7_500
 # An RMS under this (-240 dBFS) is that of no signal, and no float32 could scale it up.
 SILENCE = 1e-12
+
+
+class Frames(Protocol):
+    """A spectrogram [T, 257] of which parts can be had: an array, or what computes the parts that are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> np.ndarray: ...
 
 
 class FeatureError(ValueError):

@@ -13,27 +13,18 @@ each window. Of convolutions the margin is wider than all that they read. Attent
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from model.features import NUM_BINS
+from model.features import NUM_BINS, Frames
 
 # Frames of a window: 32.8 s.
 WINDOW = 2048
 # Frames beyond a window that what stands before the BLSTM, and after it, reads.
 FRONT_MARGIN = 8
 ATTENTION_MARGIN = 512
-
-
-class Frames(Protocol):
-    """A spectrogram [T, 257] of which parts can be had: an array, or one that computes what is asked for."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, part: slice, /) -> np.ndarray: ...
 
 
 class LongRecordings:
@@ -88,7 +79,9 @@ class LongRecordings:
             _, *state = self._run_backward(self._front_of(spectrogram, start), *states[-1])
             states.append((state[0], state[1]))
         scores = np.empty(count, np.float32)
-        for start, (before, window, after) in zip(starts, _neighbours(self._heard(spectrogram, starts, states)), strict=True):
+        for start, (before, window, after) in zip(
+            starts, _neighbours(self._heard(spectrogram, starts, states)), strict=True
+        ):
             before, after = before[-ATTENTION_MARGIN:], after[:ATTENTION_MARGIN]
             around = np.concatenate([before, window, after])[np.newaxis]
             found = self._run_head(around, np.ones(around.shape[:2], bool)).numpy()[0]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from model.attention import AdditiveAttention
 from model.bundle import Bundle, open_bundle
-from model.features import NUM_BINS
+from model.features import NUM_BINS, WHOLE_FRAMES, Frames
+from model.long_recordings import WINDOW, LongRecordings
 from model.networks import NETWORKS
 from model.pooling import pool
 from model.runtime import native_stderr_held
@@ -19,16 +22,21 @@ class Scorer:
     """A loaded bundle.
 
     A score depends on the spectrogram and the bundle alone: padding is masked, so neither the other members of a batch
-    nor their lengths change it (beyond the rounding of float32).
+    nor their lengths change it (beyond the rounding of float32). Nor does it matter whether a recording is scored at once
+    or, where it is longer than `whole_frames`, in parts (`long_recordings`).
 
     Attributes:
         bundle: what was loaded.
+        whole_frames: the longest recording that is scored at once. Attention over more is defined by windows.
     """
 
     def __init__(self, bundle: Bundle | str | Path) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
         network = NETWORKS[self.bundle.network]()
         network.load_weights(self.bundle.weights)
+        attends = any(isinstance(layer, AdditiveAttention) for layer in network.layers)
+        self.whole_frames = WINDOW if attends else WHOLE_FRAMES
+        self._network = network
         # One signature for every length and batch size, so that nothing is ever traced again.
         self._run = tf.function(
             lambda spectrogram, mask: network({"spectrogram": spectrogram, "mask": mask})["frame_score"],
@@ -40,8 +48,8 @@ class Scorer:
         with native_stderr_held():
             self.score([np.zeros((1, NUM_BINS), np.float32)])  # traced here, not with the first batch
 
-    def score(self, spectrograms: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Scores the frames of a batch in one call of the network.
+    def score(self, spectrograms: Sequence[Frames]) -> list[np.ndarray]:
+        """Scores the frames of a batch in one call of the network, and those of each long recording by themselves.
 
         Args:
             spectrograms: float32 [T_i, 257] each, T_i >= 1, made with the bundle's feature config.
@@ -49,15 +57,27 @@ class Scorer:
         Returns:
             Frame scores, float32 [T_i] each, in the same order, within the label scale.
         """
-        if not spectrograms:
-            return []
-        lengths = [len(spectrogram) for spectrogram in spectrograms]
-        batch, mask = pad(spectrograms)
-        # The network's last layer is linear: it may point beyond the ends of the scale, where nothing is.
+        found: list[np.ndarray] = [np.empty(0, np.float32)] * len(spectrograms)
+        together = []
+        for i, spectrogram in enumerate(spectrograms):
+            if len(spectrogram) > self.whole_frames:
+                found[i] = self._long.frame_scores(spectrogram)
+            else:
+                together.append(i)
+        if together:
+            batch, mask = pad([spectrograms[i][:] for i in together])
+            for i, scores in zip(together, self._run(batch, mask).numpy(), strict=True):
+                # A copy: a slice would keep the whole padded batch alive.
+                found[i] = scores[: len(spectrograms[i])].copy()
+        # The published networks' last layer is linear: it may point beyond the ends of the scale, where nothing is.
         scale = self.bundle.label_scale
-        scores = np.clip(self._run(batch, mask).numpy(), scale.low, scale.high)
-        # Copies: a slice would keep the whole padded batch alive.
-        return [scores[i, :length].copy() for i, length in enumerate(lengths)]
+        return [np.clip(scores, scale.low, scale.high, out=scores) for scores in found]
+
+    @functools.cached_property
+    def _long(self) -> LongRecordings:
+        """Taken apart when the first long recording comes: most corpora have none."""
+        with native_stderr_held():
+            return LongRecordings(self._network)
 
     def pool(self, frame_score: np.ndarray) -> float:
         """Score of an utterance from its frame scores [T], as the bundle's network pools them."""

@@ -6,6 +6,7 @@ import argparse
 import difflib
 import functools
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -98,6 +99,31 @@ def join_negative_values(argv: Sequence[str]) -> list[str]:
         else:
             joined.append(word)
     return joined
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def local_processes(arguments: Sequence[str]) -> int | None:
+    """How many processes of this machine are asked for.
+
+    Returns:
+        Their number; 0 where it is left to us; None for a runner that works elsewhere.
+
+    Raises:
+        UsageError: the number cannot be.
+    """
+    options = PipelineOptions(list(arguments))
+    if options.view_as(StandardOptions).runner not in LOCAL_RUNNERS:
+        return None
+    if not any(argument.startswith("--direct_num_workers") for argument in arguments):
+        return 0
+    asked = options.view_as(DirectOptions).direct_num_workers
+    if asked < 0:
+        raise UsageError(f"--direct_num_workers is {asked}; it must be at least 0 (0: all cores)")
+    return asked or usable_cores()
 
 
 def beam_options(arguments: Sequence[str]) -> tuple[PipelineRunner, PipelineOptions]:

@@ -22,13 +22,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import fcntl
 import json
 import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +37,7 @@ from model.features import FeatureConfig
 from model.labels import PSEUDO
 from model.reproduction import SET, TITLES, changes, markdown, notes, reached, results, say_progress
 from model.runtime import start_tensorflow
+from pipelines.alone import alone
 from pipelines.options import Parser, UsageError, command
 from pipelines.synthesize import CLIPS_PER_ROW_GROUP, select
 from transforms.experiment import (
@@ -67,7 +67,6 @@ LEARNING_RATE = 1e-3
 BATCH_SIZE = 32
 DECAY = 1.0
 EXPERIMENT, RESULTS, TABLE = "experiment.json", "reproduction.json", "reproduction.md"
-LOCK = ".lock"
 # What decides no number, and may be another when a run is gone on with.
 FREE = ("output", "speech", "noise", "repeats", "threads", "keep_sets", "quick")
 QUICK = {"utterances": 60, "test_utterances": 20, "repeats": 1, "epochs": 2}
@@ -106,7 +105,7 @@ class ReproduceConfig:
 def run(argv: Sequence[str]) -> int:
     """Parses the command line, does what is not finished yet, and prints the table after each repeat."""
     options = _options(argv)
-    with _alone(Path(options.output).expanduser()):
+    with alone(Path(options.output).expanduser()):
         return _run(_config(options))
 
 
@@ -356,26 +355,6 @@ def _earlier(output: Path) -> dict[str, Any] | None:
     if any(output.glob("[!.]*")):
         raise OutputError(f"--output {output} is not empty and holds no reproduction to go on with")
     return None
-
-
-@contextlib.contextmanager
-def _alone(output: Path) -> Iterator[None]:
-    """Keeps a second process out of the folder until this one ends, however it ends.
-
-    Raises:
-        OutputError: one is at work there, or the folder cannot be written.
-    """
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        file = (output / LOCK).open("w")
-    except OSError as error:
-        raise OutputError(f"--output {output}: cannot write there ({error.strerror})") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OutputError(f"--output {output}: another `audiosieve reproduce` is at work there") from None
-        yield
 
 
 def _compare_options(before: dict[str, Any], now: dict[str, Any], output: Path) -> None:

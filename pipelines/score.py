@@ -6,73 +6,93 @@ import argparse
 import dataclasses
 import json
 import platform
+import signal
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-import pyarrow as pa
-import pyarrow.compute as pc
 from apache_beam.ml.inference.base import RunInference
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from model.anomalies import find_anomalies
 from model.bundle import DEFAULT, Bundle, bundled_names, open_bundle
-from pipelines.options import Parser, UsageError, beam_options, command, parse
+from pipelines.alone import alone
+from pipelines.options import Parser, UsageError, beam_options, command, local_processes, parse, usable_cores
+from pipelines.preview import preview
+from pipelines.waves import Progress, run_all
 from transforms import schemas
+from transforms.accounts import Account, settle
 from transforms.batching import BatchByLength, BatchLimits
-from transforms.featurize import Featurize, featurize
-from transforms.incremental import done_recordings, outstanding
-from transforms.ledger import Ledger, OutputError, count_rows
-from transforms.records import REJECTS, AudioFault, AudioRef, Reject
-from transforms.score import ScorerHandler, SplitResults, score_batch
+from transforms.featurize import Featurize
+from transforms.incremental import Outstanding, outstanding
+from transforms.ledger import Ledger, OutputError
+from transforms.records import EACH, FIRST, MIX, REJECTS, AudioRef, Recording
+from transforms.score import ScorerHandler, SplitResults
 from transforms.sinks import WriteTable
 from transforms.sources import absolute, list_corpus
-from transforms.tables import ANOMALY_ROWS, UTTERANCE_ROWS, ToRows, frames_table, reject_row, utterance_row
+from transforms.tables import ANOMALY_ROWS, UTTERANCE_ROWS, ToRejectRow, ToRows, frames_table
+from transforms.waves import WAVE_HOURS, Lengths, Wave, cut_waves
+
+# So many hours of audio make up for the start of another process.
+HOURS_FOR_PROCESSES = 2.0
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class ScoreConfig:
-    """A scoring job.
+    """A scoring job, or a wave of one.
 
     Attributes:
-        refs: the utterances to score.
+        chunks: of recordings to score, each for one worker at a time.
         bundle: the model.
         limits: of the batches.
         threads: of TensorFlow in each process.
+        channels: of the recordings, which are heard.
+        carry: columns of the corpus that go into `utterances`.
         ledger: where the tables go.
         run_id: of this run.
+        counted_in: folder in which each process counts what it did; None where nobody looks.
     """
 
-    refs: list[AudioRef]
+    chunks: tuple[tuple[Recording, ...], ...]
     bundle: Bundle
     limits: BatchLimits
     threads: int
+    channels: str
+    carry: tuple[str, ...]
     ledger: Ledger
     run_id: str
+    counted_in: str | None = None
 
 
 def build(root: beam.Pipeline, config: ScoreConfig) -> None:
-    """Spread the refs; then, without another shuffle: featurize, batch by length, score, write."""
+    """Spread the chunks; then, without another shuffle: featurize, batch by length, score, write."""
+    bundle = config.bundle
     featurized = (
         root
-        | "Corpus" >> beam.Create(config.refs)
+        | "Corpus" >> beam.Create(config.chunks)
         | "Spread" >> beam.Reshuffle()
-        | "Featurize" >> beam.ParDo(Featurize(config.bundle.features)).with_outputs(REJECTS, main="featurized")
+        | "Featurize"
+        >> beam.ParDo(Featurize(bundle.features, config.channels)).with_outputs(REJECTS, main="featurized")
     )
     results = (
         featurized.featurized
         | "BatchByLength" >> beam.ParDo(BatchByLength(config.limits))
-        | "Score" >> RunInference(ScorerHandler(str(config.bundle.path), config.threads))
+        | "Score" >> RunInference(ScorerHandler(str(bundle.path), config.threads))
         | "SplitResults" >> beam.ParDo(SplitResults()).with_outputs(REJECTS, main="scored")
     )
     rows = results.scored | "ToRows" >> beam.ParDo(
-        ToRows(config.bundle.model_id, config.bundle.label_scale.span, config.bundle.pooling)
+        ToRows(bundle.model_id, bundle.label_scale.span, bundle.pooling, config.carry, config.counted_in)
     ).with_outputs(UTTERANCE_ROWS, ANOMALY_ROWS, main="frames")
     rejects = (
-        (featurized[REJECTS], results[REJECTS]) | "Rejects" >> beam.Flatten() | "RejectRow" >> beam.Map(reject_row)
+        (featurized[REJECTS], results[REJECTS])
+        | "Rejects" >> beam.Flatten()
+        | "RejectRow" >> beam.ParDo(ToRejectRow(config.counted_in))
     )
 
     rows[UTTERANCE_ROWS] | "WriteUtterances" >> _write("utterances", config)
@@ -92,50 +112,194 @@ def _write(table: str, config: ScoreConfig, **how: Any) -> WriteTable:
         "audiosieve.label_scale": config.bundle.label_scale.name,
         "audiosieve.features": json.dumps(config.bundle.features.as_dict()),
     }
-    schema = schemas.SCORE_TABLES[table].with_metadata(metadata)
-    return WriteTable(config.ledger.prefix(table, config.run_id), schema, **how)
+    schema = schemas.SCORE_TABLES[table]
+    if table == "utterances":
+        schema = schemas.with_carried(schema, config.carry)
+    return WriteTable(config.ledger.prefix(table, config.run_id), schema.with_metadata(metadata), **how)
+
+
+def score_wave(config: ScoreConfig) -> None:
+    """Runs a wave to its end in this process; nothing of it is committed."""
+    with beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([])) as root:
+        build(root, config)
 
 
 @command("score")
 def run(argv: Sequence[str]) -> int:
     """Parses the command line, scores what is new or changed, and says what was done."""
-    started = time.monotonic()
     options, beam_arguments = parse(_parser(), argv)
     bundle = open_bundle(options.model)
-    limits = _limits(options)
-    runner, pipeline_options = beam_options(beam_arguments)
+    _check_options(options)
+    processes = local_processes(beam_arguments)
     refs = list_corpus(options.input)
+    _check_carry(options.carry, refs)
     if options.dry_run:
-        return _dry_run(refs, bundle, options.threads)
+        return preview(refs, bundle, options.threads, processes)
     if not options.output:
         raise UsageError("--output is missing; --dry_run does without")
     output = absolute(options.output)
     _check_apart(options, output, refs)
     ledger = Ledger(output, tuple(schemas.SCORE_TABLES))
     ledger.check_writable()
-    _refuse_other_models(ledger, bundle)
-    ledger.remove_debris()
-    done = done_recordings(ledger)
-    todo, stale = outstanding(refs, done)
-    if gone := len(done.keys() - {ref.utterance_id for ref in refs}):
+    with alone(output):
+        if options.overwrite:
+            ledger.clear("score")
+        _refuse_another_kind(ledger, bundle, options)
+        ledger.remove_debris()
+        job = _Job(options, beam_arguments, bundle, ledger, len(refs), outstanding(refs, ledger))
+        if job.left.gone:
+            print(
+                f"{job.left.gone} rows of earlier runs are of recordings that are not in {options.input} any more; they stay",
+                file=sys.stderr,
+            )
+        status = 0
+        if not job.left.refs:
+            pass
+        elif processes is None:
+            job.run_on_cluster()
+        else:
+            status = job.run_here(processes)
+        print(job.summary())
+    return status
+
+
+class _Job:
+    """A run: what is asked for, what is left to do, and what is committed so far."""
+
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        beam_arguments: Sequence[str],
+        bundle: Bundle,
+        ledger: Ledger,
+        listed: int,
+        left: Outstanding,
+    ) -> None:
+        self.options, self.beam_arguments = options, list(beam_arguments)
+        self.bundle, self.ledger, self.left = bundle, ledger, left
+        self.listed = listed
+        self.account = Account()
+        self.waves = 0
+        self._started = self._committed = time.monotonic()
+
+    def run_here(self, processes: int) -> int:
+        """Scores in waves on this machine, each committed before it counts; returns the exit status."""
+        lengths = Lengths.sampled(self.left.refs)
+        seconds = sum(map(lengths.seconds, self.left.refs))
+        if not processes:
+            processes = _processes_for(seconds)
+        # As many waves as processes at least, or one of them would have nothing to do.
+        hours = min(self.options.wave_hours, seconds / 3600 / processes * 1.01)
+        waves = cut_waves(self.left.refs, lengths, hours)
         print(
-            f"{gone} utterances of earlier runs are not in {options.input} any more; their rows stay", file=sys.stderr
+            f"scoring {len(self.left.refs):,} utterances, about {seconds / 3600:.2f} h, with {self.bundle.model_id} "
+            f"in {processes} process{'' if processes == 1 else 'es'} and {len(waves)} wave{'' if len(waves) == 1 else 's'} ...",
+            file=sys.stderr,
         )
-    counts = {"listed": len(refs), "scored": 0, "rejected": 0, "skipped": len(refs) - len(todo)}
-    if not todo:
-        print(_summary(counts, 0.0, 0.0, options.output))
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with tempfile.TemporaryDirectory(prefix="audiosieve-") as counted_in:
+            progress = Progress(counted_in, len(self.left.refs), seconds)
+            planned = {}
+
+            def configs() -> Iterator[ScoreConfig]:
+                for wave in waves:
+                    config = self._config(wave.chunks, counted_in)
+                    planned[config.run_id] = wave
+                    yield config
+
+            try:
+                with progress.shown():
+                    for config in run_all(configs(), score_wave, processes):
+                        wave = planned.pop(config.run_id)
+                        progress.committed(wave.seconds, self._commit(config, wave, len(waves)))
+            except KeyboardInterrupt:
+                print(f"\naudiosieve score: interrupted; {self._how_to_go_on()}", file=sys.stderr, flush=True)
+                return 130
+            except BrokenProcessPool:
+                print(
+                    "audiosieve score: a process was killed from outside, perhaps since memory ran out (try fewer with "
+                    f"--direct_num_workers); {self._how_to_go_on()}",
+                    file=sys.stderr,
+                )
+                return 1
         return 0
 
-    config = ScoreConfig(todo, bundle, limits, options.threads, ledger, ledger.new_run_id())
-    print(f"scoring {len(todo)} utterances with {bundle.model_id} ...", file=sys.stderr)
-    with beam.Pipeline(runner=runner, options=pipeline_options) as root:
-        build(root, config)
-    counts, audio_s = _count(config, counts)
-    replaced = ledger.rewrite_without(config.run_id, stale)
-    seconds = time.monotonic() - started
-    ledger.commit(config.run_id, _record(options, beam_arguments, bundle, counts, audio_s, seconds), replaced)
-    print(_summary(counts, audio_s, seconds, options.output))
-    return 0
+    def run_on_cluster(self) -> None:
+        """Scores all that is left as one job of Beam's runner, committed at its end."""
+        lengths = Lengths({})
+        (wave,) = cut_waves(self.left.refs, lengths, float("inf"))
+        config = self._config(wave.chunks, None)
+        runner, pipeline_options = beam_options(self.beam_arguments)
+        with beam.Pipeline(runner=runner, options=pipeline_options) as root:
+            build(root, config)
+        self._commit(config, wave, 1)
+
+    def _config(self, chunks: tuple[tuple[Recording, ...], ...], counted_in: str | None) -> ScoreConfig:
+        options = self.options
+        limits = BatchLimits(batch_size=options.batch_size, batch_frames=options.batch_frames)
+        return ScoreConfig(
+            chunks, self.bundle, limits, options.threads, options.channels, options.carry, self.ledger,
+            self.ledger.new_run_id(), counted_in,
+        )  # fmt: skip
+
+    def _commit(self, config: ScoreConfig, wave: Wave, waves: int) -> float:
+        """Checks what a wave wrote and makes it visible; returns the seconds of audio in it."""
+        account = settle(self.ledger, config.run_id, wave.refs)
+        stale = {name for ref in wave.refs for name in self.left.stale.get(ref.utterance_id, ())}
+        replaced = self.ledger.rewrite_without(config.run_id, stale)
+        self.waves += 1
+        now = time.monotonic()
+        self.ledger.commit(config.run_id, self._record(account, len(wave.refs), waves, now - self._committed), replaced)
+        self._committed = now
+        self.account += account
+        return account.audio_s
+
+    def _record(self, account: Account, inputs: int, waves: int, seconds: float) -> dict[str, Any]:
+        packages = ("audiosieve", "apache-beam", "tensorflow", "numpy", "pyarrow", "soundfile", "soxr")
+        return {
+            "job": "score",
+            "options": {**vars(self.options), "beam": self.beam_arguments},
+            "model_id": self.bundle.model_id,
+            "bundle_hash": self.bundle.hash,
+            "label_scale": self.bundle.label_scale.name,
+            "wave": {"number": self.waves, "of": waves, "inputs": inputs},
+            "counts": {
+                "listed": self.listed,
+                "scored": account.scored,
+                "rejected": account.rejected.total(),
+                "skipped": self.listed - len(self.left.refs),
+            },
+            "rejected": dict(account.rejected),
+            "audio_s": round(account.audio_s, 3),
+            "timings": {"total_s": round(seconds, 3)},
+            "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        }
+
+    def _how_to_go_on(self) -> str:
+        done = self.account.scored + self.account.rejected.total()
+        return (
+            f"{self.waves} waves with {done:,} utterances ({self.account.audio_s / 3600:.2f} h) are committed in "
+            f"{self.options.output}; run the same command again to go on"
+        )
+
+    def summary(self) -> str:
+        """What was done, in a line."""
+        account, seconds = self.account, time.monotonic() - self._started
+        text = f"{account.scored} scored, {account.rejected.total()} rejected"
+        if account.rejected:
+            text += f" ({', '.join(f'{count} {reason}' for reason, count in account.rejected.most_common())})"
+        text += f", {self.listed - len(self.left.refs)} skipped as already done"
+        if account.scored:
+            text += (
+                f"; {account.audio_s / 3600:.2f} h of audio in {seconds:.1f} s, "
+                f"{account.audio_s / seconds:.0f} x real time"
+            )
+        return f"{text}; the tables are in {self.options.output}"
+
+
+def _processes_for(seconds: float) -> int:
+    """One for each core, where there is enough to do for them."""
+    return usable_cores() if seconds > HOURS_FOR_PROCESSES * 3600 else 1
 
 
 def _check_apart(options: argparse.Namespace, output: str, refs: Sequence[AudioRef]) -> None:
@@ -144,96 +308,50 @@ def _check_apart(options: argparse.Namespace, output: str, refs: Sequence[AudioR
         raise UsageError(f"--output {output} lies in --input: its tables would be taken for recordings")
 
 
-def _refuse_other_models(ledger: Ledger, bundle: Bundle) -> None:
-    others = {record["model_id"] for record in ledger.records("score")} - {bundle.model_id}
-    if others:
-        raise OutputError(
-            f"{ledger.root}: holds scores of {sorted(others)[0]}, and {bundle.model_id} is asked for; "
-            "scores of two models do not mix, choose another --output"
-        )
+def _refuse_another_kind(ledger: Ledger, bundle: Bundle, options: argparse.Namespace) -> None:
+    """What stands in one output must be comparable: of one model, of the same channels, with the same columns."""
+    for record in ledger.records("score"):
+        if record["model_id"] != bundle.model_id:
+            raise OutputError(
+                f"{ledger.root}: holds scores of {record['model_id']}, and {bundle.model_id} is asked for; "
+                "scores of two models do not mix, choose another --output, or --overwrite this one"
+            )
+        for name in ("channels", "carry"):
+            before, now = record["options"].get(name), getattr(options, name)
+            if before is not None and list(before) != list(now):
+                raise OutputError(
+                    f"{ledger.root}: was written with --{name} {_said(before)}, and {_said(now)} is asked for; choose "
+                    "another --output, or --overwrite this one"
+                )
 
 
-def _count(config: ScoreConfig, counts: dict[str, int]) -> tuple[dict[str, int], float]:
-    """Counts what was written, and ends the job where that is not what was asked for.
-
-    Returns:
-        The counts, and the seconds of audio that were scored.
-    """
-    ledger = config.ledger
-    files = ledger.written(config.run_id)
-    scored, rejected, frames = (count_rows(ledger, table, files) for table in ("utterances", "rejects", "frames"))
-    audio_s, num_frames = 0.0, 0
-    utterance_files = [name for name in files if name.startswith("utterances/")]
-    for batch in ledger.rows("utterances", ["duration_s", "num_frames"], utterance_files):
-        audio_s += pc.sum(batch["duration_s"]).as_py() or 0.0
-        num_frames += pc.sum(batch["num_frames"]).as_py() or 0
-    if scored + rejected != len(config.refs) or frames != num_frames:
-        raise RuntimeError(
-            f"{len(config.refs)} utterances went in, {scored} scores and {rejected} rejects came out, with {frames} of "
-            f"{num_frames} frames; rows were lost, so nothing is committed. Run it again, and report this"
-        )
-    return {**counts, "scored": scored, "rejected": rejected}, audio_s
+def _said(value: str | Sequence[str]) -> str:
+    return value if isinstance(value, str) else ",".join(value) or "nothing"
 
 
-def _record(
-    options: argparse.Namespace,
-    beam_arguments: Sequence[str],
-    bundle: Bundle,
-    counts: dict[str, int],
-    audio_s: float,
-    seconds: float,
-) -> dict[str, Any]:
-    packages = ("audiosieve", "apache-beam", "tensorflow", "numpy", "pyarrow", "soundfile", "soxr")
-    return {
-        "job": "score",
-        "options": {**vars(options), "beam": list(beam_arguments)},
-        "model_id": bundle.model_id,
-        "bundle_hash": bundle.hash,
-        "label_scale": bundle.label_scale.name,
-        "counts": counts,
-        "audio_s": round(audio_s, 3),
-        "timings": {"total_s": round(seconds, 3)},
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
-    }
-
-
-def _summary(counts: dict[str, int], audio_s: float, seconds: float, output: str) -> str:
-    text = f"{counts['scored']} scored, {counts['rejected']} rejected, {counts['skipped']} skipped as already done"
-    if counts["scored"]:
-        text += f"; {audio_s / 3600:.2f} h of audio in {seconds:.1f} s, {audio_s / seconds:.0f} x real time"
-    return f"{text}; the tables are in {output}"
-
-
-def _dry_run(refs: Sequence[AudioRef], bundle: Bundle, threads: int) -> int:
-    """Scores the first utterance that can be scored, in this process, and prints its row."""
-    scorer = ScorerHandler(str(bundle.path), threads).load_model()
-    scale = bundle.label_scale
-    print(f"{len(refs)} utterances, {sum(ref.size_bytes for ref in refs) / 1e6:.1f} MB")
-    print(f"model {bundle.model_id}: {scale.title}, {scale.low:g} to {scale.high:g}")
-    for ref in refs:
-        try:
-            result = score_batch([featurize(ref, bundle.features)], scorer)[0]
-        except AudioFault as fault:
-            result = Reject.of(ref, fault)
-        if isinstance(result, Reject):
-            print(f"rejected {ref.utterance_id}: {result.stage}, {result.reason}: {result.detail}")
-            continue
-        anomalies = find_anomalies(result.frame_score, bundle.label_scale.span)
-        row = pa.Table.from_pylist(
-            [utterance_row(result, anomalies, bundle.model_id, bundle.pooling)], schemas.UTTERANCES
-        )
-        for name, value in row.to_pylist()[0].items():
-            print(f"  {name:<16} {value}")
-        return 0
-    print("no utterance could be scored", file=sys.stderr)
-    return 1
-
-
-def _limits(options: argparse.Namespace) -> BatchLimits:
+def _check_options(options: argparse.Namespace) -> None:
     for name in ("batch_size", "batch_frames", "threads"):
         if getattr(options, name) < 1:
             raise UsageError(f"--{name} is {getattr(options, name)}; it must be at least 1")
-    return BatchLimits(batch_size=options.batch_size, batch_frames=options.batch_frames)
+    if not options.wave_hours > 0:
+        raise UsageError(f"--wave_hours is {options.wave_hours:g}; it must be over 0")
+    if options.channels not in (MIX, FIRST, EACH) and not options.channels.isdecimal():
+        raise UsageError(f"--channels is {options.channels!r}; it must be {MIX}, {FIRST}, {EACH} or a number from 0")
+    options.carry = tuple(name for name in options.carry.split(",") if name)
+    try:
+        schemas.with_carried(schemas.UTTERANCES, options.carry)
+    except ValueError as error:
+        raise UsageError(f"--carry: {error}") from error
+
+
+def _check_carry(names: Sequence[str], refs: Sequence[AudioRef]) -> None:
+    """A column that is nowhere in the corpus is a slip of the pen; what is in archives is not known yet."""
+    if any(ref.archive for ref in refs):
+        return
+    for name in names:
+        if not any(name in ref.columns for ref in refs):
+            known = ", ".join(sorted({column for ref in refs[:100] for column in ref.columns})) or "none"
+            raise UsageError(f"--carry: the corpus has no column {name!r}; it has {known}")
 
 
 def _parser() -> Parser:
@@ -244,7 +362,17 @@ def _parser() -> Parser:
     )
     add("--output", help="folder for the tables; run again with the same one, only what is new or changed is scored")
     add("--model", default=DEFAULT, help=f"a bundled model ({', '.join(bundled_names())}) or the folder of a bundle")
-    add("--dry_run", action="store_true", help="score one utterance here, print its row, write nothing")
+    add("--channels", default=MIX, help="what is heard of a recording: mix (the mean of its channels), first, each (every "
+        "channel an utterance, its id with #ch0, #ch1, ...), or the number of one, from 0")  # fmt: skip
+    add("--carry", default="", metavar="COLUMN,...", help="columns of the corpus that go into `utterances`")
+    add("--overwrite", action="store_true", help="forget what is in --output and score all again")
+    add("--dry_run", action="store_true", help="say what is there, score one recording, guess the time; write nothing")
+    add(
+        "--wave_hours",
+        type=float,
+        default=WAVE_HOURS,
+        help="hours of audio that are committed at a time in a local run",
+    )
     add("--batch_size", type=int, default=BatchLimits().batch_size, help="utterances in a batch at most")
     add("--batch_frames", type=int, default=BatchLimits().batch_frames, help="padded frames in a batch at most")
     add("--threads", type=int, default=1, help="threads of TensorFlow in each process")

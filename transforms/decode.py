@@ -18,7 +18,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from model.features import FRAME_LENGTH, SAMPLE_RATE
 from transforms.facts import FactsMeter
-from transforms.records import MIX, AudioFault, Reason, SignalFacts, Span, Stage
+from transforms.records import EACH, FIRST, MIX, AudioFault, Reason, SignalFacts, Span, Stage
 from transforms.waveform import Waveform
 
 # What is in memory at the recording's own rate at a time: so many seconds, or so many samples of all channels together.
@@ -69,8 +69,8 @@ class Decoded:
 
 
 WHOLE = Span()
-# A span and a channel of it (None: the mean), and what became of it.
-Heard = tuple[Span, int | None, Decoded | AudioFault]
+# A span's place in the list, a channel of it (None: the mean), and what became of it.
+Heard = tuple[int, int | None, Decoded | AudioFault]
 
 
 @contextlib.contextmanager
@@ -143,18 +143,18 @@ def decode_spans(file: BinaryIO, spans: Sequence[Span] = (WHOLE,), channels: str
             raise AudioFault(Stage.DECODE, Reason.UNSUPPORTED_RATE, detail)
         _check_whole(sound.extra_info)
         heard = _channels(channels, sound.channels)
-        takes = [_Take(span, channel, sound) for span in spans for channel in heard]
+        takes = [_Take(place, span, channel, sound) for place, span in enumerate(spans) for channel in heard]
         for take in _play(sound, sorted(takes, key=lambda take: take.start)):
-            yield take.span, take.channel, take.result()
+            yield take.place, take.channel, take.result()
 
 
 def _channels(asked: str, there: int) -> list[int | None]:
     """The channels to be heard one by one; None for their mean."""
     if asked == MIX:
         return [None]
-    if asked == "each":
+    if asked == EACH:
         return list(range(there))
-    channel = 0 if asked == "first" else int(asked)
+    channel = 0 if asked == FIRST else int(asked)
     if channel >= there:
         detail = f"channel {channel} is asked for, counted from 0; the recording has {there}"
         raise AudioFault(Stage.DECODE, Reason.NO_CHANNEL, detail)
@@ -165,15 +165,16 @@ class _Take:
     """A span of a recording, and a channel of it, while it is read.
 
     Attributes:
-        span: which.
+        place: of the span in the list of them.
         channel: None for the mean of all.
         start: its first sample in the recording.
         end: the sample after its last; None for all that comes.
         fault: why it cannot be heard; None as long as it can.
     """
 
-    def __init__(self, span: Span, channel: int | None, sound: soundfile.SoundFile) -> None:
-        self.span, self.channel = span, channel
+    def __init__(self, place: int, span: Span, channel: int | None, sound: soundfile.SoundFile) -> None:
+        self.place, self.channel = place, channel
+        self._span = span
         rate = sound.samplerate
         self.start = round(span.start_s * rate)
         self.end = None if span.end_s is None else round(span.end_s * rate)
@@ -219,8 +220,8 @@ class _Take:
     def _finish(self) -> Decoded | AudioFault:
         sound, waveform = self._sound, self._waveform
         missing = 0 if self.end is None else self.end - self.start - self._read
-        if self.span != WHOLE and (not self._read or missing > SPAN_SLACK_S * sound.samplerate):
-            detail = f"{self.span} is not within the recording of {sound.frames / sound.samplerate:.2f} s"
+        if self._span != WHOLE and (not self._read or missing > SPAN_SLACK_S * sound.samplerate):
+            detail = f"{self._span} is not within the recording of {sound.frames / sound.samplerate:.2f} s"
             return AudioFault(Stage.DECODE, Reason.OUTSIDE, detail)
         if self._resampler:
             waveform.add(self._resampler.resample_chunk(np.empty(0, np.float32), last=True))

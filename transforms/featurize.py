@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+import contextlib
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, BinaryIO
 
 import apache_beam as beam
 import numpy as np
@@ -12,18 +15,31 @@ from model.features import (
     FRAME_LENGTH,
     FRAME_SHIFT,
     NUM_BINS,
+    WHOLE_FRAMES,
     FeatureConfig,
     FeatureError,
+    Frames,
     level_of,
     num_frames,
     spectrogram,
 )
+from transforms.archives import members
 from transforms.decode import Decoded, decode_spans, open_audio
-from transforms.records import REJECTS, AudioFault, AudioRef, FeaturizedUtterance, Reason, Reject, Stage, Utterance
+from transforms.records import (
+    EACH,
+    MIX,
+    REJECTS,
+    AudioFault,
+    AudioRef,
+    FeaturizedUtterance,
+    Reason,
+    Recording,
+    Reject,
+    Stage,
+    Utterance,
+    channel_id,
+)
 from transforms.waveform import Waveform
-
-# Two minutes: spectra of more are computed only where they are read.
-WHOLE_FRAMES = 7_500
 
 
 class LongSpectrogram:
@@ -44,4 +60,106 @@ class LongSpectrogram:
         return spectrogram(samples, self._config, self._level)
 
 
-def featurize(ref: AudioRef, config: FeatureConfig) -> FeaturizedUtterance:
+def featurize(decoded: Decoded, ref: AudioRef, config: FeatureConfig) -> FeaturizedUtterance:
+    """The features of what was heard of an utterance.
+
+    Raises:
+        AudioFault: it gives none.
+    """
+    waveform = decoded.waveform
+    features: Frames
+    try:
+        level = level_of(waveform.power, config)
+        if num_frames(len(waveform)) > WHOLE_FRAMES:
+            features = LongSpectrogram(waveform, config, level)
+        else:
+            features = spectrogram(waveform.read(), config, level)
+    except FeatureError as error:
+        raise AudioFault(Stage.FEATURIZE, Reason.SILENT, str(error)) from error
+    utterance = Utterance(
+        ref=ref,
+        duration_s=decoded.duration_s,
+        sample_rate=decoded.sample_rate,
+        channels=decoded.channels,
+        format=decoded.format,
+        facts=decoded.facts,
+    )
+    return FeaturizedUtterance(utterance, features)
+
+
+def featurize_recording(
+    recording: Recording, config: FeatureConfig, channels: str = MIX
+) -> Iterator[FeaturizedUtterance | Reject]:
+    """Reads, decodes and transforms all utterances of a recording, or of all recordings in an archive.
+
+    Args:
+        recording: where they are.
+        config: of the features.
+        channels: which are heard (`decode.decode_spans`); with "each", ids get `#ch0`, `#ch1` and so on.
+
+    Yields:
+        Each utterance, or why there is nothing of it.
+    """
+    if recording.archive is None:
+        yield from _featurize_file(recording.refs, open_audio(recording.uri), config, channels)
+        return
+    for ref, file in members(recording.refs[0]):
+        if isinstance(file, AudioFault):
+            yield Reject.of(ref, file)
+        else:
+            yield from _featurize_file([ref], contextlib.nullcontext(file), config, channels)
+
+
+def _featurize_file(
+    refs: Sequence[AudioRef], opened: AbstractContextManager[BinaryIO], config: FeatureConfig, channels: str
+) -> Iterator[FeaturizedUtterance | Reject]:
+    missing = set(range(len(refs)))
+    try:
+        with opened as file:
+            for place, channel, heard in decode_spans(file, [ref.span for ref in refs], channels):
+                missing.discard(place)
+                yield _featurize_or_reject(heard, _heard_of(refs[place], channel, channels), config)
+    except AudioFault as fault:
+        for place in sorted(missing):
+            yield Reject.of(refs[place], fault)
+
+
+def _heard_of(ref: AudioRef, channel: int | None, channels: str) -> AudioRef:
+    """The utterance that was heard: where each channel is one by itself, with an id of its own."""
+    if channels != EACH:
+        return ref
+    return dataclasses.replace(ref, utterance_id=channel_id(ref.utterance_id, channel or 0))
+
+
+def _featurize_or_reject(
+    heard: Decoded | AudioFault, ref: AudioRef, config: FeatureConfig
+) -> FeaturizedUtterance | Reject:
+    if isinstance(heard, AudioFault):
+        return Reject.of(ref, heard)
+    try:
+        return featurize(heard, ref, config)
+    except AudioFault as fault:
+        return Reject.of(ref, fault)
+
+
+class Featurize(beam.DoFn):
+    """Chunks of `Recording`s -> `FeaturizedUtterance`s, and `Reject`s on the output `REJECTS`.
+
+    Args:
+        config: of the features.
+        channels: which are heard.
+    """
+
+    def __init__(self, config: FeatureConfig, channels: str = MIX) -> None:
+        self.config = config
+        self.channels = channels
+
+    def process(self, chunk: Sequence[Recording]) -> Iterable[Any]:
+        """Featurizes what is in some recordings, one after the other."""
+        for recording in chunk:
+            for found in featurize_recording(recording, self.config, self.channels):
+                if isinstance(found, Reject):
+                    beam.metrics.Metrics.counter("rejects", found.reason).inc()
+                    yield beam.pvalue.TaggedOutput(REJECTS, found)
+                else:
+                    yield found

@@ -3,62 +3,83 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 
 from transforms.ledger import Ledger, OutputError
-from transforms.records import AudioRef, Reason, printable
+from transforms.records import AudioRef, Reason, printable, without_channel
+
+_NEW, _DONE, _STALE = range(3)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Done:
-    """A recording that an earlier run committed: where it was, and its version then."""
+@dataclasses.dataclass(frozen=True)
+class Outstanding:
+    """What is left of a corpus.
 
-    uri: str
-    source_version: str
-
-
-def done_recordings(ledger: Ledger) -> dict[str, Done]:
-    """What has a score or a lasting reject, by utterance id.
-
-    What could not be read may be readable the next time: such rejects do not count as done, but must be replaced, so
-    their version is one that no recording has.
+    Attributes:
+        refs: the new and the changed utterances, in the corpus's order.
+        stale: ids of the committed rows that are out of date, by the id of the ref that is done again.
+        gone: rows of earlier runs whose utterances are not in the corpus any more.
     """
-    done: dict[str, Done] = {}
-    columns = ["utterance_id", "uri", "source_version"]
-    for batch in ledger.rows("utterances", columns):
-        for utterance_id, uri, source_version in zip(*(batch[name].to_pylist() for name in columns), strict=True):
-            done[utterance_id] = Done(uri, source_version)
-    for batch in ledger.rows("rejects", [*columns, "reason"]):
-        for row in batch.to_pylist():
-            lasting = row["reason"] != Reason.UNREADABLE
-            done[row["utterance_id"]] = Done(row["uri"], row["source_version"] if lasting else "")
-    return done
+
+    refs: list[AudioRef]
+    stale: dict[str, list[str]]
+    gone: int
 
 
-def outstanding(refs: Sequence[AudioRef], done: dict[str, Done]) -> tuple[list[AudioRef], set[str]]:
-    """What is left to score, and which of these have rows from before that are out of date.
+def outstanding(refs: Sequence[AudioRef], ledger: Ledger) -> Outstanding:
+    """Compares a corpus with what is committed.
 
-    Args:
-        refs: the corpus.
-        done: as `done_recordings` gives it.
-
-    Returns:
-        The new and the changed refs; the ids of the changed ones.
+    A recording is done that has scores or a lasting reject of its present version. What could not be read may be readable
+    the next time: such a reject does not count. Of an archive all is done, or nothing. Nothing is kept of a row but what
+    became of its ref, so that a million of them take little memory.
 
     Raises:
         OutputError: an id stood for a recording elsewhere: the output holds another corpus.
     """
-    todo, stale = [], set()
-    for ref in refs:
-        before = done.get(ref.utterance_id)
-        if before and before.uri != printable(ref.uri):
-            raise OutputError(
-                f"{ref.utterance_id} is {printable(ref.uri)} here, and was {before.uri} in an earlier run into the same "
-                "output; two corpora do not mix, choose another --output"
-            )
-        if before and before.source_version == ref.source_version:
+    states = bytearray(len(refs))
+    places = {ref.utterance_id: place for place, ref in enumerate(refs)}
+    archives = {printable(ref.uri): place for place, ref in enumerate(refs) if ref.archive}
+
+    def place_of(utterance_id: str, uri: str) -> int | None:
+        place = places.get(utterance_id)
+        if place is None:
+            place = places.get(without_channel(utterance_id))
+        return archives.get(uri.partition("#")[0]) if place is None else place
+
+    gone = 0
+    for utterance_id, uri, version in _committed(ledger):
+        place = place_of(utterance_id, uri)
+        if place is None:
+            gone += 1
             continue
-        todo.append(ref)
-        if before:
-            stale.add(ref.utterance_id)
-    return todo, stale
+        ref = refs[place]
+        here = printable(ref.uri)
+        if uri != here and not (ref.archive and uri.startswith(f"{here}#")):
+            raise OutputError(
+                f"{utterance_id} is {here} here, and was {uri} in an earlier run into the same output; two corpora do not "
+                "mix, choose another --output"
+            )
+        if version != ref.source_version:
+            states[place] = _STALE
+        elif states[place] == _NEW:
+            states[place] = _DONE
+    stale: dict[str, list[str]] = defaultdict(list)
+    if _STALE in states:
+        for utterance_id, uri, _ in _committed(ledger):
+            place = place_of(utterance_id, uri)
+            if place is not None and states[place] == _STALE:
+                stale[refs[place].utterance_id].append(utterance_id)
+    todo = [ref for ref, state in zip(refs, states, strict=True) if state != _DONE]
+    return Outstanding(todo, dict(stale), gone)
+
+
+def _committed(ledger: Ledger) -> Iterator[tuple[str, str, str]]:
+    """Id, uri and version of each committed row; of a reject that may not last, a version that no recording has."""
+    columns = ["utterance_id", "uri", "source_version"]
+    for batch in ledger.rows("utterances", columns):
+        yield from zip(*(batch[name].to_pylist() for name in columns), strict=True)
+    for batch in ledger.rows("rejects", [*columns, "reason"]):
+        for row in batch.to_pylist():
+            lasting = row["reason"] != Reason.UNREADABLE
+            yield row["utterance_id"], row["uri"], row["source_version"] if lasting else ""

@@ -139,6 +139,16 @@ class Ledger:
         self._delete(FileSystems.join(self.root, name) for name in record["replaces"])
         return record
 
+    def clear(self, job: str) -> None:
+        """Forgets all runs: first their records, so that whatever happens no half of them is seen.
+
+        Raises:
+            OutputError: another job made them.
+        """
+        self.records(job)
+        self._delete(_list(FileSystems.join(self.root, RUNS, "*.json")))
+        self.remove_debris()
+
     def rows(self, table: str, columns: list[str], files: Iterable[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Batches of some columns of a table: of what is committed, or of the named files."""
         uris = self.committed(table) if files is None else (FileSystems.join(self.root, name) for name in files)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
+from model.features import Frames
 
 # Tag of the output on which the rejects of a step leave it.
 REJECTS = "rejects"
@@ -63,8 +66,8 @@ class AudioFault(Exception):
         return AudioFault, (self.stage, self.reason, self.detail)
 
 
-# What is heard of a recording: the mean of its channels, unless the user asks for others.
-MIX = "mix"
+# What is heard of a recording: the mean of its channels, its first, or each by itself; or the number of one.
+MIX, FIRST, EACH = "mix", "first", "each"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -86,6 +89,16 @@ class Span:
 def printable(name: str) -> str:
     r"""A file's name as valid Unicode: bytes of it that are no UTF-8 become `\xNN`."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def channel_id(utterance_id: str, channel: int) -> str:
+    """The id of a channel that is an utterance by itself."""
+    return f"{utterance_id}#ch{channel}"
+
+
+def without_channel(utterance_id: str) -> str:
+    """The id without its channel: that of the utterance in the corpus."""
+    return re.sub(r"#ch\d+$", "", utterance_id)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -110,6 +123,27 @@ class AudioRef:
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     span: Span = Span()
     archive: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Recording:
+    """A file of the corpus, and what of it is to be scored.
+
+    Attributes:
+        refs: the utterances in it, all with the same uri; for an archive one, which stands for all of them.
+    """
+
+    refs: tuple[AudioRef, ...]
+
+    @property
+    def uri(self) -> str:
+        """Where it is."""
+        return self.refs[0].uri
+
+    @property
+    def archive(self) -> str | None:
+        """Which kind of archive it is; None for a recording by itself."""
+        return self.refs[0].archive
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -157,7 +191,7 @@ class Utterance:
     """An utterance that was decoded: all that is known of it but its scores.
 
     Attributes:
-        ref: what it is.
+        ref: what it is; its id tells the channel where each of a recording is an utterance.
         duration_s: of the recording at its own rate.
         sample_rate: of the recording, in Hz.
         channels: of the recording.
@@ -175,10 +209,13 @@ class Utterance:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FeaturizedUtterance:
-    """An utterance on its way to the network, with its spectrogram, float32 [T, 257]."""
+    """An utterance on its way to the network, with its spectrogram, float32 [T, 257].
+
+    That of a long recording is computed in parts, when they are read (`featurize.LongSpectrogram`).
+    """
 
     utterance: Utterance
-    spectrogram: np.ndarray
+    spectrogram: Frames
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 
@@ -20,7 +22,7 @@ UTTERANCES = pa.schema(
         _field("uri", pa.string(), "where the recording is"),
         _field("duration_s", pa.float64(), "length of the recording"),
         _field("sample_rate", pa.int32(), "of the recording, in Hz"),
-        _field("channels", pa.int32(), "of the recording; the mean of them is scored"),
+        _field("channels", pa.int32(), "of the recording; their mean is scored, unless --channels says otherwise"),
         _field("format", pa.string(), "container and coding, as FLAC/PCM_16"),
         _field("size_bytes", pa.int64(), "size of the file"),
         _VERSION,
@@ -187,6 +189,24 @@ FRAME_SCORES = pa.schema(
         _field("in_anomaly", pa.bool_(), "whether it lies in an anomaly"),
     ]
 )
+
+
+def with_carried(schema: pa.Schema, names: Sequence[str]) -> pa.Schema:
+    """The schema with columns of the corpus behind its own.
+
+    Args:
+        schema: of `utterances`.
+        names: of the columns.
+
+    Raises:
+        ValueError: a name is taken, or stands twice.
+    """
+    for place, name in enumerate(names):
+        if name in schema.names or name in names[:place]:
+            raise ValueError(f"a column {name!r} is there already")
+    carried = [_field(name, pa.string(), "carried over from the corpus", nullable=True) for name in names]
+    return pa.schema([*schema, *carried], schema.metadata)
+
 
 SCORE_TABLES = {"utterances": UTTERANCES, "frames": FRAMES, "anomalies": ANOMALIES, "rejects": REJECTS}
 SYNTHESIS_TABLES = {"clips": CLIPS, "rejects": REJECTS}

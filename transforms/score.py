@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.ml.inference.base import ModelHandler
 
+from model.features import NUM_BINS
 from model.runtime import start_tensorflow
 from transforms.records import (
     REJECTS,
@@ -43,10 +45,7 @@ class ScorerHandler(ModelHandler[Batch, list[Result], "Scorer"]):
 
     def load_model(self) -> Scorer:
         """Loads the bundle; TensorFlow is imported here, on the worker, and not where the job is launched."""
-        start_tensorflow(self._threads)
-        from model.scorer import Scorer
-
-        return Scorer(self._model)
+        return _load(self._model, self._threads)
 
     def run_inference(
         self,
@@ -63,7 +62,16 @@ class ScorerHandler(ModelHandler[Batch, list[Result], "Scorer"]):
 
     def get_num_bytes(self, batch: Sequence[Batch]) -> int:
         """Bytes of the spectrograms, for Beam's metrics."""
-        return sum(item.spectrogram.nbytes for items in batch for item in items)
+        return 4 * NUM_BINS * sum(len(item.spectrogram) for items in batch for item in items)
+
+
+@functools.cache
+def _load(model: str, threads: int) -> Scorer:
+    """A process that works through many waves loads a bundle once."""
+    start_tensorflow(threads)
+    from model.scorer import Scorer
+
+    return Scorer(model)
 
 
 def score_batch(batch: Batch, scorer: Scorer) -> list[Result]:

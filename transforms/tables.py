@@ -15,6 +15,7 @@ from model.features import frame_start_s
 from model.pooling import Pooling, pool
 from transforms.records import Reject, ScoredUtterance, Utterance, printable
 from transforms.schemas import FRAMES
+from transforms.tally import tally
 
 # Tags of the outputs of `ToRows` beside the main one.
 UTTERANCE_ROWS, ANOMALY_ROWS = "utterances", "anomalies"
@@ -108,17 +109,48 @@ class ToRows(beam.DoFn):
         model_id: of the model that scored.
         scale_span: distance between the ends of its label scale.
         pooling: how it makes one score of the frames'.
+        carry: columns of the corpus that go into `utterances`.
+        counted_in: folder of the run's tally.
     """
 
-    def __init__(self, model_id: str, scale_span: float, pooling: Pooling) -> None:
+    def __init__(
+        self,
+        model_id: str,
+        scale_span: float,
+        pooling: Pooling,
+        carry: Sequence[str] = (),
+        counted_in: str | None = None,
+    ) -> None:
         self.model_id = model_id
         self.scale_span = scale_span
         self.pooling = pooling
+        self.carry = carry
+        self.counted_in = counted_in
 
     def process(self, scored: ScoredUtterance) -> Iterable[Any]:
         """Makes the rows of one utterance."""
         anomalies = find_anomalies(scored.frame_score, self.scale_span)
+        row = utterance_row(scored, anomalies, self.model_id, self.pooling)
+        columns = scored.utterance.ref.columns
+        row |= {name: columns.get(name) for name in self.carry}
+        tally(self.counted_in).add(scored=1, audio_s=scored.utterance.duration_s)
         yield scored
-        yield beam.pvalue.TaggedOutput(UTTERANCE_ROWS, utterance_row(scored, anomalies, self.model_id, self.pooling))
+        yield beam.pvalue.TaggedOutput(UTTERANCE_ROWS, row)
         for row in anomaly_rows(scored, anomalies):
             yield beam.pvalue.TaggedOutput(ANOMALY_ROWS, row)
+
+
+class ToRejectRow(beam.DoFn):
+    """`Reject` -> the row of `rejects`.
+
+    Args:
+        counted_in: folder of the run's tally.
+    """
+
+    def __init__(self, counted_in: str | None = None) -> None:
+        self.counted_in = counted_in
+
+    def process(self, reject: Reject) -> Iterable[dict[str, Any]]:
+        """Makes one row."""
+        tally(self.counted_in).add(rejected=1)
+        yield reject_row(reject)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
+from typing import BinaryIO
 
 import numpy as np
 
-from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE, frame_power
+from model.features import FRAME_SHIFT, SAMPLE_RATE, frame_power
 
 # Ten minutes: 38 MB. Beyond it a recording lies in a temporary file without a name, which is gone with the process.
 MEMORY_SAMPLES = 600 * SAMPLE_RATE
@@ -23,7 +24,7 @@ class Waveform:
 
     def __init__(self) -> None:
         self._parts: list[np.ndarray] = []
-        self._file = None
+        self._file: BinaryIO | None = None
         self._length = 0
         self._powers: list[np.ndarray] = []
         # What the next frame begins with.
@@ -41,7 +42,7 @@ class Waveform:
         self._rest = tail[len(power) * FRAME_SHIFT :]
         self._length += len(samples)
         if self._file is None and self._length > MEMORY_SAMPLES:
-            self._file = tempfile.TemporaryFile()
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 -- it lives as long as this does
             for part in self._parts:
                 self._file.write(part.tobytes())
             self._parts = []

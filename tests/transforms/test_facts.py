@@ -155,7 +155,9 @@ class TestClipping:
 
 class TestSilence:
     def test_of_a_tone_that_is_silent_half_the_time(self):
-        assert silence_ratio(frame_power(np.concatenate([tone(1.0), np.zeros(RATE, np.float32)]))) == pytest.approx(0.5, abs=0.02)
+        assert silence_ratio(frame_power(np.concatenate([tone(1.0), np.zeros(RATE, np.float32)]))) == pytest.approx(
+            0.5, abs=0.02
+        )
 
     @pytest.mark.parametrize(("below_db", "expected"), [(30, 0.0), (36, 0.0), (44, 0.25), (60, 0.25)])
     def test_silence_is_what_lies_40_db_under_the_speech(self, below_db, expected):
@@ -202,7 +204,9 @@ class TestSnrEstimate:
 
     def test_a_gain_does_not_change_it(self):
         samples = np.concatenate([tone(1.0), np.zeros(RATE, np.float32)]) + noise(2 * RATE, rms=0.01)
-        assert snr_estimate_db(frame_power(samples * np.float32(0.1))) == pytest.approx(snr_estimate_db(frame_power(samples)), abs=1e-3)
+        assert snr_estimate_db(frame_power(samples * np.float32(0.1))) == pytest.approx(
+            snr_estimate_db(frame_power(samples)), abs=1e-3
+        )
 
     def test_with_digital_silence_there_is_none(self):
         assert snr_estimate_db(frame_power(np.concatenate([tone(1.0), np.zeros(RATE // 4, np.float32)]))) is None

@@ -1,0 +1,40 @@
+"""Keeps two runs from working in one folder at the same time."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+from collections.abc import Iterator
+from pathlib import Path
+
+from apache_beam.io.filesystems import FileSystems
+
+from transforms.ledger import OutputError
+
+LOCK = ".lock"
+
+
+@contextlib.contextmanager
+def alone(output: str | Path) -> Iterator[None]:
+    """Keeps a second process out of a folder on this machine until this one ends, however it ends.
+
+    Elsewhere, as on Cloud Storage, nothing is locked.
+
+    Raises:
+        OutputError: one is at work there, or the folder cannot be written.
+    """
+    if FileSystems.get_scheme(str(output)) is not None:
+        yield
+        return
+    place = Path(output) / LOCK
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        file = place.open("w")
+    except OSError as error:
+        raise OutputError(f"--output {output}: cannot write there ({error.strerror})") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise OutputError(f"--output {output}: another audiosieve is at work there") from None
+        yield

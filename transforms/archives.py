@@ -1,0 +1,2 @@
+def members(ref):
+    raise NotImplementedError

@@ -1,0 +1,135 @@
+"""A corpus is cut into waves, and waves into chunks: bounded work, committed as a whole, of utterances of like length."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+
+import soundfile
+
+from transforms.decode import open_audio
+from transforms.records import AudioFault, AudioRef, Recording
+
+# Of a wave: what is lost at most when the process is killed. On two cores two minutes' work or so.
+WAVE_HOURS = 20.0
+# Of a chunk, which one worker takes at a time: some utterances of like length, or one long one.
+CHUNK_S = 600.0
+# Recordings whose headers are looked at, of each kind, to guess how long the others are.
+SAMPLE = 5
+# Bytes a second where no header of the kind could be read: 16 bits at 16 kHz.
+USUAL_RATE = 32_000.0
+
+
+class Lengths:
+    """Guesses how long recordings are from their sizes; spans that have an end are known.
+
+    Args:
+        bytes_per_s: of recordings by the suffix of their names.
+    """
+
+    def __init__(self, bytes_per_s: dict[str, float]) -> None:
+        self._bytes_per_s = bytes_per_s
+
+    @classmethod
+    def sampled(cls, refs: Sequence[AudioRef]) -> Lengths:
+        """Looks at the headers of a few recordings of each suffix; always of the same ones."""
+        by_suffix: dict[str, list[AudioRef]] = defaultdict(list)
+        for ref in refs:
+            if ref.archive is None and ref.size_bytes:
+                by_suffix[suffix(ref.uri)].append(ref)
+        rates = {}
+        for name, there in by_suffix.items():
+            found = [rate for ref in random.Random(0).sample(there, min(SAMPLE, len(there))) if (rate := _rate(ref))]
+            if found:
+                rates[name] = sum(found) / len(found)
+        return cls(rates)
+
+    def seconds(self, ref: AudioRef) -> float:
+        """How long an utterance is likely to be."""
+        if ref.span.end_s is not None:
+            return ref.span.end_s - ref.span.start_s
+        whole = ref.size_bytes / self._bytes_per_s.get(suffix(ref.uri), USUAL_RATE)
+        return max(0.0, whole - ref.span.start_s)
+
+
+def suffix(uri: str) -> str:
+    """The last suffix of a file's name, in small letters: ".flac"."""
+    return PurePosixPath(uri.rpartition("/")[2]).suffix.lower()
+
+
+def _rate(ref: AudioRef) -> float | None:
+    """Bytes a second of a recording, by its header."""
+    try:
+        with open_audio(ref.uri) as file:
+            info = soundfile.info(file)
+    except (AudioFault, soundfile.LibsndfileError, TypeError):
+        return None
+    return ref.size_bytes / info.duration if info.duration > 0 else None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wave:
+    """A part of a run, committed as a whole.
+
+    Attributes:
+        chunks: of recordings, each for one worker at a time.
+        seconds: of audio, as guessed.
+    """
+
+    chunks: tuple[tuple[Recording, ...], ...]
+    seconds: float
+
+    @property
+    def refs(self) -> list[AudioRef]:
+        """All utterances in it; archives by the ref that stands for them."""
+        return [ref for chunk in self.chunks for recording in chunk for ref in recording.refs]
+
+
+def recordings(refs: Iterable[AudioRef]) -> list[Recording]:
+    """Utterances of the same recording together, so that it is read once."""
+    by_uri: dict[str, list[AudioRef]] = defaultdict(list)
+    for ref in refs:
+        by_uri[ref.uri].append(ref)
+    return [Recording(tuple(group)) for group in by_uri.values()]
+
+
+def cut_waves(refs: Sequence[AudioRef], lengths: Lengths, hours: float = WAVE_HOURS) -> list[Wave]:
+    """Cuts a corpus into waves of about so many hours of audio; of a recording that is longer, one is a wave by itself.
+
+    Args:
+        refs: the utterances, in the order in which they shall be done.
+        lengths: how long they are.
+        hours: of a wave at most, if it holds more than one recording.
+
+    Returns:
+        Waves that hold each ref once. In each the recordings are sorted by length, the longest first.
+    """
+    waves = []
+    held: list[tuple[float, Recording]] = []
+    total = 0.0
+    for recording in recordings(refs):
+        seconds = sum(map(lengths.seconds, recording.refs))
+        if held and total + seconds > hours * 3600:
+            waves.append(_wave(held))
+            held, total = [], 0.0
+        held.append((seconds, recording))
+        total += seconds
+    if held:
+        waves.append(_wave(held))
+    return waves
+
+
+def _wave(held: list[tuple[float, Recording]]) -> Wave:
+    chunks: list[tuple[Recording, ...]] = []
+    chunk: list[Recording] = []
+    filled = 0.0
+    for seconds, recording in sorted(held, key=lambda item: -item[0]):
+        if chunk and filled + seconds > CHUNK_S:
+            chunks.append(tuple(chunk))
+            chunk, filled = [], 0.0
+        chunk.append(recording)
+        filled += seconds
+    return Wave((*chunks, tuple(chunk)), sum(seconds for seconds, _ in held))
