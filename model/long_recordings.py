@@ -32,9 +32,11 @@ class LongRecordings:
 
     Args:
         network: one of `networks.NETWORKS`, its weights loaded.
+        window: frames that are worked through at a time.
     """
 
-    def __init__(self, network: keras.Model) -> None:
+    def __init__(self, network: keras.Model, window: int = WINDOW) -> None:
+        self.window = window
         inputs = {tensor.name: tensor for tensor in network.inputs}
         spectrogram, mask = inputs["spectrogram"], inputs["mask"]
         blstm = network.get_layer("blstm")
@@ -72,7 +74,7 @@ class LongRecordings:
             float32 [T], as the network's last layer gives them.
         """
         count = len(spectrogram)
-        starts = range(0, count, WINDOW)
+        starts = range(0, count, self.window)
         # The backward LSTM's state as it enters each window from the right.
         states = [(self._start, self._start)]
         for start in reversed(starts[1:]):
@@ -99,7 +101,7 @@ class LongRecordings:
 
     def _front_of(self, spectrogram: Frames, start: int) -> tf.Tensor:
         """What enters the BLSTM for the window that begins there: [1, frames, width]."""
-        end = min(start + WINDOW, len(spectrogram))
+        end = min(start + self.window, len(spectrogram))
         first, last = max(0, start - FRONT_MARGIN), min(len(spectrogram), end + FRONT_MARGIN)
         part = spectrogram[first:last][np.newaxis]
         return self._run_front(part, np.ones(part.shape[:2], bool))[:, start - first : end - first]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import platform
@@ -196,7 +197,8 @@ class _Job:
             f"in {processes} process{'' if processes == 1 else 'es'} and {len(waves)} wave{'' if len(waves) == 1 else 's'} ...",
             file=sys.stderr,
         )
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with contextlib.suppress(ValueError):  # only a main thread is sent signals
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         with tempfile.TemporaryDirectory(prefix="audiosieve-") as counted_in:
             progress = Progress(counted_in, len(self.left.refs), seconds)
             planned = {}

@@ -71,7 +71,7 @@ def settle(ledger: Ledger, run_id: str, refs: Sequence[AudioRef]) -> Account:
     if missing or strange or twice or frames != num_frames:
         first = next(iter([*missing, *strange, *twice]), "")
         raise LostRowsError(
-            f"of {len(refs)} inputs {len(missing)} have no row, {len(strange)} rows have no input, {len(twice)} ids stand "
+            f"rows were lost: of {len(refs)} inputs {len(missing)} have no row, {len(strange)} rows have no input, {len(twice)} ids stand "
             f"twice, and {frames} of {num_frames} frames were written ({first!r} first); nothing of this is committed. Run "
             "it again, and report this"
         )

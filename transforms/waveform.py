@@ -62,6 +62,7 @@ class Waveform:
     def read(self, start: int = 0, end: int | None = None) -> np.ndarray:
         """The samples [start, end), all where left out: float32."""
         end = self._length if end is None else min(end, self._length)
+        start = min(start, end)
         if self._file is None:
             if len(self._parts) != 1:
                 self._parts = [np.concatenate(self._parts or [np.empty(0, np.float32)])]

@@ -236,7 +236,7 @@ def test_a_run_that_lost_a_row_is_not_committed(
     assert not list((tmp_path / "out" / "_runs").iterdir())
     monkeypatch.setattr(ToRows, "process", real)
     done = audiosieve("score", "--input", samples, "--output", tmp_path / "out")
-    assert "8 scored, 1 rejected, 0 skipped" in done.stdout
+    assert "8 scored, 1 rejected (1 corrupt), 0 skipped" in done.stdout
     assert len(Output(tmp_path / "out").utterances) == 8
 
 
@@ -269,7 +269,7 @@ def test_rows_of_recordings_that_are_gone_stay_and_are_spoken_of(hostile: Path, 
     audiosieve("score", "--input", hostile, "--output", tmp_path / "out")
     (hostile / "good.flac").unlink()
     done = audiosieve("score", "--input", hostile, "--output", tmp_path / "out")
-    assert "1 utterances of earlier runs are not in" in done.stderr
+    assert "1 rows of earlier runs are of recordings that are not in" in done.stderr
     assert "good.flac" in Output(tmp_path / "out").scores
 
 

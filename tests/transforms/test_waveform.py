@@ -1,0 +1,48 @@
+"""Samples are the same whether they are held in memory or on disk."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.features import frame_power
+from transforms import waveform as waveform_module
+from transforms.waveform import Waveform
+
+
+def filled(samples: np.ndarray, cuts: list[int]) -> Waveform:
+    waveform = Waveform()
+    for part in np.split(samples, sorted(min(cut, len(samples)) for cut in cuts)):
+        waveform.add(part)
+    return waveform
+
+
+@pytest.fixture(params=["memory", "disk"])
+def place(request, monkeypatch):
+    if request.param == "disk":
+        monkeypatch.setattr(waveform_module, "MEMORY_SAMPLES", 100)
+
+
+@pytest.mark.parametrize("length", [0, 1, 511, 512, 5_000])
+@pytest.mark.parametrize("cuts", [[], [1], [600, 601, 1_000], list(range(0, 5_000, 37))])
+def test_what_was_added_is_read(place, length, cuts):
+    samples = np.random.default_rng(0).normal(0, 0.1, length).astype(np.float32)
+    waveform = filled(samples, cuts)
+    assert len(waveform) == length
+    np.testing.assert_array_equal(waveform.read(), samples)
+    np.testing.assert_array_equal(waveform.read(17, 400), samples[17:400])
+    np.testing.assert_array_equal(waveform.read(4_000, 9_000), samples[4_000:9_000])
+    np.testing.assert_array_equal(waveform.read(), samples, "a second time")
+
+
+@given(st.integers(0, 3_000), st.lists(st.integers(0, 3_000), max_size=8))
+def test_the_power_is_that_of_the_frames_of_the_whole(length, cuts):
+    samples = np.random.default_rng(length).normal(0, 0.1, length).astype(np.float32)
+    np.testing.assert_array_equal(filled(samples, cuts).power, frame_power(samples))
+
+
+def test_the_extremes():
+    waveform = filled(np.array([0.1, -0.4, 0.3], np.float32), [1, 2])
+    assert (waveform.lowest, waveform.highest) == (np.float32(-0.4), np.float32(0.3))

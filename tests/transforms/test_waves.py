@@ -1,0 +1,76 @@
+"""Waves and chunks hold everything once, in bounds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transforms.records import AudioRef, Span
+from transforms.waves import CHUNK_S, Lengths, cut_waves, recordings, suffix
+
+
+def ref(name: str, size: int = 32_000, **changes) -> AudioRef:
+    return AudioRef(name, f"/corpus/{name}", size, "1-1", **changes)
+
+
+LENGTHS = Lengths({".flac": 16_000.0})
+
+
+class TestLengths:
+    def test_of_a_span_that_ends_it_is_known(self):
+        assert LENGTHS.seconds(ref("a.wav", span=Span(2.0, 5.5))) == 3.5
+
+    def test_else_it_is_guessed_from_the_size(self):
+        assert LENGTHS.seconds(ref("a.flac")) == 2.0
+        assert LENGTHS.seconds(ref("a.FLAC", span=Span(0.5))) == 1.5
+        assert LENGTHS.seconds(ref("a.xyz")) == 1.0
+
+    def test_by_headers_of_the_same_kind(self, tmp_path):
+        rng = np.random.default_rng(0)
+        refs = []
+        for i, seconds in enumerate((2, 3, 4)):
+            for name, rate in (("wav", 8_000), ("flac", 16_000)):
+                path = tmp_path / f"{i}.{name}"
+                soundfile.write(path, rng.normal(0, 0.1, seconds * rate), rate)
+                refs.append(AudioRef(path.name, str(path), path.stat().st_size, "1"))
+        (tmp_path / "x.wav").write_text("no sound")
+        refs.append(AudioRef("x.wav", str(tmp_path / "x.wav"), 8, "1"))
+        lengths = Lengths.sampled(refs)
+        for item, seconds in zip(refs, (2, 2, 3, 3, 4, 4), strict=False):
+            assert lengths.seconds(item) == pytest.approx(seconds, rel=0.02)
+
+
+def test_utterances_of_a_recording_stay_together():
+    spans = [Span(0, 1), Span(1, 2)]
+    refs = [AudioRef(f"{uri}-{i}", uri, 1, "1", span=span) for i, span in enumerate(spans) for uri in ("/a", "/b")]
+    assert [[item.uri for item in group.refs] for group in recordings(refs)] == [["/a", "/a"], ["/b", "/b"]]
+
+
+@given(st.lists(st.integers(0, 200_000_000), min_size=1, max_size=60), st.floats(0.01, 3.0))
+def test_each_ref_is_in_one_wave_once_and_waves_and_chunks_keep_their_bounds(sizes, hours):
+    refs = [ref(f"{i:03d}.flac", size) for i, size in enumerate(sizes)]
+    waves = cut_waves(refs, LENGTHS, hours)
+    assert sorted(item.utterance_id for wave in waves for item in wave.refs) == [item.utterance_id for item in refs]
+    for wave in waves:
+        lengths = [[sum(map(LENGTHS.seconds, recording.refs)) for recording in chunk] for chunk in wave.chunks]
+        assert wave.seconds == pytest.approx(sum(map(sum, lengths)))
+        assert wave.seconds <= hours * 3600 * (1 + 1e-9) or len(wave.refs) == 1
+        assert all(chunk and (sum(chunk) <= CHUNK_S * (1 + 1e-9) or len(chunk) == 1) for chunk in lengths)
+        flat = [seconds for chunk in lengths for seconds in chunk]
+        assert flat == sorted(flat, reverse=True)
+
+
+def test_waves_follow_the_order_of_the_corpus():
+    refs = [ref(f"{i:03d}.flac", 57_600_000) for i in range(10)]
+    waves = cut_waves(refs, LENGTHS, 2.0)
+    assert [sorted(item.utterance_id for item in wave.refs) for wave in waves] == [
+        [f"{i:03d}.flac", f"{i + 1:03d}.flac"] for i in range(0, 10, 2)
+    ]
+
+
+@pytest.mark.parametrize(("uri", "expected"), [("/a.b/c", ""), ("gs://x/y.FLAC", ".flac"), ("/a/b.tar.gz", ".gz")])
+def test_suffix(uri, expected):
+    assert suffix(uri) == expected
