@@ -71,8 +71,8 @@ def settle(ledger: Ledger, run_id: str, refs: Sequence[AudioRef]) -> Account:
     if missing or strange or twice or frames != num_frames:
         first = next(iter([*missing, *strange, *twice]), "")
         raise LostRowsError(
-            f"rows were lost: of {len(refs)} inputs {len(missing)} have no row, {len(strange)} rows have no input, {len(twice)} ids stand "
-            f"twice, and {frames} of {num_frames} frames were written ({first!r} first); nothing of this is committed. Run "
-            "it again, and report this"
+            f"rows were lost: of {len(refs)} inputs {len(missing)} have no row, {len(strange)} rows have no input, "
+            f"{len(twice)} ids stand twice, and {frames} of {num_frames} frames were written ({first!r} first); nothing of "
+            "this is committed. Run it again, and report this"
         )
     return Account(seen.total() - rejected.total(), rejected, audio_s)

@@ -1,4 +1,4 @@
-"""From a reference to a spectrogram or a reject, in one step."""
+"""From recordings to spectrograms and rejects, in one step."""
 
 from __future__ import annotations
 
@@ -7,47 +7,179 @@ import pytest
 import soundfile
 
 from model.features import NUM_BINS, FeatureConfig, spectrogram
-from transforms.featurize import Featurize, featurize
-from transforms.records import REJECTS, AudioFault, Reason, Reject, Stage
+from transforms import featurize as featurize_module
+from transforms import waveform as waveform_module
+from transforms.featurize import Featurize, LongSpectrogram, featurize_recording
+from transforms.records import EACH, REJECTS, AudioRef, FeaturizedUtterance, Reason, Recording, Reject, Span, Stage
+
+RATE = 16_000
+
+
+def noise(samples: int, channels: int = 1, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 0.1, (samples, channels)).astype(np.float32)
+
+
+def found_in(recording: Recording, channels: str = "mix") -> list[FeaturizedUtterance | Reject]:
+    return list(featurize_recording(recording, FeatureConfig(), channels))
+
+
+def one(ref: AudioRef) -> FeaturizedUtterance | Reject:
+    (found,) = found_in(Recording((ref,)))
+    return found
 
 
 def test_the_spectrogram_is_that_of_the_decoded_samples_and_the_facts_travel_along(tmp_path, make_ref):
-    samples = np.random.default_rng(0).normal(0, 0.1, (48_000, 2)).astype(np.float32)
-    soundfile.write(tmp_path / "a.wav", samples, 16_000, subtype="FLOAT")
+    samples = noise(48_000, 2)
+    soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
     ref = make_ref("a.wav", tmp_path / "a.wav")
-    found = featurize(ref, FeatureConfig())
+    found = one(ref)
     assert found.utterance.ref is ref
     assert (found.utterance.duration_s, found.utterance.channels) == (3.0, 2)
-    assert (found.utterance.sample_rate, found.utterance.format) == (16_000, "WAV/FLOAT")
+    assert (found.utterance.sample_rate, found.utterance.format) == (RATE, "WAV/FLOAT")
     assert found.utterance.facts.rms_dbfs == pytest.approx(-20, abs=0.1)
     assert found.spectrogram.shape == (1 + (48_000 - 512) // 256, NUM_BINS)
     np.testing.assert_array_equal(found.spectrogram, spectrogram(samples.mean(axis=1), FeatureConfig()))
 
 
 def test_a_recording_of_one_frame_has_one_frame(tmp_path, make_ref):
-    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, 512), 16_000)
-    assert featurize(make_ref("a.wav", tmp_path / "a.wav"), FeatureConfig()).spectrogram.shape == (1, NUM_BINS)
+    soundfile.write(tmp_path / "a.wav", noise(512), RATE)
+    assert one(make_ref("a.wav", tmp_path / "a.wav")).spectrogram.shape == (1, NUM_BINS)
 
 
 def test_sound_behind_the_last_whole_frame_alone_is_a_fault_of_featurize(tmp_path, make_ref):
     samples = np.zeros(512 + 255)
     samples[-10:] = 0.5
-    soundfile.write(tmp_path / "a.wav", samples, 16_000)
-    with pytest.raises(AudioFault) as caught:
-        featurize(make_ref("a.wav", tmp_path / "a.wav"), FeatureConfig())
-    assert (caught.value.stage, caught.value.reason) == (Stage.FEATURIZE, Reason.SILENT)
+    soundfile.write(tmp_path / "a.wav", samples, RATE)
+    found = one(make_ref("a.wav", tmp_path / "a.wav"))
+    assert (found.stage, found.reason) == (Stage.FEATURIZE, Reason.SILENT)
+
+
+@pytest.mark.parametrize("compression", ["log", "magnitude"])
+@pytest.mark.parametrize("level", ["gated", "none"])
+@pytest.mark.parametrize("rate", [RATE, 44_100])
+def test_any_part_of_a_long_spectrogram_is_that_part_of_the_whole(
+    tmp_path, make_ref, monkeypatch, compression, level, rate
+):
+    soundfile.write(tmp_path / "a.wav", noise(5 * rate), rate, subtype="FLOAT")
+    recording = Recording((make_ref("a.wav", tmp_path / "a.wav"),))
+    config = FeatureConfig(compression=compression, level=level)
+    (whole,) = featurize_recording(recording, config)
+    monkeypatch.setattr(featurize_module, "WHOLE_FRAMES", 100)
+    monkeypatch.setattr(waveform_module, "MEMORY_SAMPLES", 1_000)
+    (parts,) = featurize_recording(recording, config)
+    assert isinstance(parts.spectrogram, LongSpectrogram)
+    assert len(parts.spectrogram) == len(whole.spectrogram) > 300
+    for part in (slice(0, 1), slice(7, 90), slice(250, None), slice(None), slice(310, 9_999), slice(5, 5)):
+        np.testing.assert_array_equal(parts.spectrogram[part], whole.spectrogram[part])
+    assert parts.utterance == whole.utterance
+
+
+class TestSpans:
+    def test_each_is_an_utterance_of_its_own_whatever_their_order(self, tmp_path):
+        samples = noise(10 * RATE)
+        soundfile.write(tmp_path / "a.flac", samples, RATE)
+        samples = soundfile.read(tmp_path / "a.flac", dtype="float32")[0]
+        uri = str(tmp_path / "a.flac")
+        spans = [Span(8.0), Span(0.5, 2.25), Span(), Span(2.0, 4.0), Span(0.5, 2.25)]
+        found = found_in(Recording(tuple(AudioRef(str(i), uri, 1, "1", span=span) for i, span in enumerate(spans))))
+        assert sorted(item.utterance.ref.utterance_id for item in found) == list("01234")
+        for item in found:
+            span = item.utterance.ref.span
+            part = samples[round(span.start_s * RATE) : None if span.end_s is None else round(span.end_s * RATE)]
+            assert item.utterance.duration_s == len(part) / RATE
+            np.testing.assert_array_equal(item.spectrogram, spectrogram(part, FeatureConfig()))
+
+    def test_one_that_lies_outside_costs_no_other_its_score(self, tmp_path):
+        soundfile.write(tmp_path / "a.wav", noise(2 * RATE), RATE)
+        uri = str(tmp_path / "a.wav")
+        refs = [
+            AudioRef(f"{span}", uri, 1, "1", span=span)
+            for span in (Span(0, 1), Span(1.5, 3.0), Span(2.5, 3), Span(9), Span(1.0, 2.2), Span(1.0, 1.01))
+        ]
+        found = {
+            (item.utterance_id if isinstance(item, Reject) else item.utterance.ref.utterance_id): item
+            for item in found_in(Recording(tuple(refs)))
+        }
+        reasons = [getattr(found[ref.utterance_id], "reason", None) for ref in refs]
+        assert reasons == [None, Reason.OUTSIDE, Reason.OUTSIDE, Reason.OUTSIDE, None, Reason.TOO_SHORT]
+
+    def test_a_recording_that_breaks_off_keeps_the_spans_before(self, tmp_path):
+        soundfile.write(tmp_path / "a.flac", noise(60 * RATE), RATE)
+        whole = (tmp_path / "a.flac").read_bytes()
+        (tmp_path / "a.flac").write_bytes(whole[: len(whole) * 3 // 4])
+        uri = str(tmp_path / "a.flac")
+        spans = (Span(0, 5), Span(10, 30), Span(50, 55), Span())
+        found = found_in(Recording(tuple(AudioRef(str(span), uri, 1, "1", span=span) for span in spans)))
+        scored = {item.utterance.ref.span for item in found if isinstance(item, FeaturizedUtterance)}
+        lost = {item.utterance_id: item.reason for item in found if isinstance(item, Reject)}
+        assert scored == {Span(0, 5), Span(10, 30)}
+        assert set(lost) == {str(Span(50, 55)), str(Span())}
+        assert set(lost.values()) <= {Reason.CORRUPT, Reason.TRUNCATED}
+
+    @pytest.mark.parametrize(
+        "coding", [("wav", "PCM_16"), ("flac", "PCM_16"), ("ogg", "VORBIS"), ("mp3", "MPEG_LAYER_III")]
+    )
+    def test_a_late_span_is_the_same_whether_it_is_jumped_to_or_not(self, tmp_path, coding):
+        name, subtype = coding
+        soundfile.write(tmp_path / f"a.{name}", noise(100 * RATE), RATE, subtype=subtype)
+        samples = soundfile.read(tmp_path / f"a.{name}", dtype="float32")[0]
+        span = Span(70.0, 72.0)
+        (found,) = found_in(Recording((AudioRef("late", str(tmp_path / f"a.{name}"), 1, "1", span=span),)))
+        expected = spectrogram(samples[70 * RATE : 72 * RATE], FeatureConfig())
+        np.testing.assert_allclose(found.spectrogram, expected, atol=1e-3)
+
+
+class TestChannels:
+    @pytest.fixture
+    def recording(self, tmp_path, make_ref) -> Recording:
+        soundfile.write(tmp_path / "a.wav", noise(2 * RATE, 3) * [1.0, 0.5, 0.1], RATE, subtype="FLOAT")
+        return Recording((make_ref("a.wav", tmp_path / "a.wav"),))
+
+    def test_each_is_an_utterance_with_facts_of_its_own(self, recording):
+        found = found_in(recording, EACH)
+        assert [item.utterance.ref.utterance_id for item in found] == ["a.wav#ch0", "a.wav#ch1", "a.wav#ch2"]
+        assert [item.utterance.facts.rms_dbfs for item in found] == pytest.approx([-20, -26, -40], abs=0.3)
+        assert all(item.utterance.channels == 3 for item in found)
+
+    @pytest.mark.parametrize(("channels", "level"), [("first", -20), ("0", -20), ("2", -40)])
+    def test_one_of_them_keeps_the_id(self, recording, channels, level):
+        (found,) = found_in(recording, channels)
+        assert found.utterance.ref.utterance_id == "a.wav"
+        assert found.utterance.facts.rms_dbfs == pytest.approx(level, abs=0.3)
+
+    def test_one_that_is_not_there_is_a_reject(self, recording):
+        (found,) = found_in(recording, "3")
+        assert (found.reason, found.utterance_id) == (Reason.NO_CHANNEL, "a.wav")
+        assert "has 3" in found.detail
+
+    def test_a_silent_channel_is_a_reject_of_its_own(self, tmp_path, make_ref):
+        samples = noise(RATE, 2)
+        samples[:, 1] = 0
+        soundfile.write(tmp_path / "a.wav", samples, RATE)
+        first, second = found_in(Recording((make_ref("a.wav", tmp_path / "a.wav"),)), EACH)
+        assert isinstance(first, FeaturizedUtterance)
+        assert (second.utterance_id, second.reason) == ("a.wav#ch1", Reason.SILENT)
+
+
+def test_a_recording_that_goes_on_and_on_is_refused_and_fills_no_disk(tmp_path, make_ref, monkeypatch):
+    monkeypatch.setattr("transforms.decode.MAX_S", 2)
+    soundfile.write(tmp_path / "a.flac", np.tile(noise(800), (100, 1)), RATE)
+    found = one(make_ref("a.flac", tmp_path / "a.flac"))
+    assert found.reason == Reason.TOO_LONG
 
 
 class TestDoFn:
     def test_what_is_good_goes_on(self, tmp_path, make_ref):
-        soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, 2_000), 16_000)
-        (found,) = Featurize(FeatureConfig()).process(make_ref("a.wav", tmp_path / "a.wav"))
-        assert found.spectrogram.shape == (6, NUM_BINS)
+        soundfile.write(tmp_path / "a.wav", noise(2_000), RATE)
+        recording = Recording((make_ref("a.wav", tmp_path / "a.wav"),))
+        assert [found.spectrogram.shape for found in Featurize(FeatureConfig()).process([recording] * 2)] == [
+            (6, NUM_BINS)
+        ] * 2
 
     def test_what_is_not_is_a_reject_that_names_its_utterance(self, tmp_path, make_ref):
         (tmp_path / "a.wav").write_text("no sound")
         ref = make_ref("speaker/a.wav", tmp_path / "a.wav")
-        (output,) = Featurize(FeatureConfig()).process(ref)
+        (output,) = Featurize(FeatureConfig()).process([Recording((ref,))])
         assert output.tag == REJECTS
         assert output.value == Reject(
             uri=ref.uri,
@@ -58,6 +190,12 @@ class TestDoFn:
             detail=output.value.detail,
         )
 
+    def test_a_file_that_is_not_there_rejects_all_that_is_in_it(self, tmp_path):
+        refs = tuple(AudioRef(str(i), str(tmp_path / "none.wav"), 1, "1", span=Span(i, i + 1)) for i in range(3))
+        outputs = list(Featurize(FeatureConfig()).process([Recording(refs)]))
+        assert [output.value.utterance_id for output in outputs] == ["0", "1", "2"]
+        assert {output.value.reason for output in outputs} == {Reason.UNREADABLE}
+
     def test_a_bug_is_no_reject(self):
         with pytest.raises(AttributeError):
-            list(Featurize(None).process(None))
+            list(Featurize(None).process([None]))

@@ -20,14 +20,15 @@ def filled(samples: np.ndarray, cuts: list[int]) -> Waveform:
 
 
 @pytest.fixture(params=["memory", "disk"])
-def place(request, monkeypatch):
+def _place(request, monkeypatch):
     if request.param == "disk":
         monkeypatch.setattr(waveform_module, "MEMORY_SAMPLES", 100)
 
 
+@pytest.mark.usefixtures("_place")
 @pytest.mark.parametrize("length", [0, 1, 511, 512, 5_000])
 @pytest.mark.parametrize("cuts", [[], [1], [600, 601, 1_000], list(range(0, 5_000, 37))])
-def test_what_was_added_is_read(place, length, cuts):
+def test_what_was_added_is_read(length, cuts):
     samples = np.random.default_rng(0).normal(0, 0.1, length).astype(np.float32)
     waveform = filled(samples, cuts)
     assert len(waveform) == length

@@ -1,0 +1,134 @@
+"""A run that is killed at any moment and started again ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from pipelines.score import Ledger
+from tests.pipelines.conftest import audiosieve_process
+from transforms.schemas import SCORE_TABLES
+
+pytestmark = pytest.mark.slow
+
+FILES = 24
+# Two or three files make a wave.
+WAVE = ["--wave_hours", "0.0012"]
+# How many runs are killed; `AUDIOSIEVE_CRASHES=20 pytest tests/pipelines/test_crash.py` is for the patient.
+CRASHES = int(os.environ.get("AUDIOSIEVE_CRASHES", "3"))
+
+
+@pytest.fixture(scope="module")
+def corpus_of_many(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("many")
+    rng = np.random.default_rng(0)
+    for i in range(FILES):
+        soundfile.write(root / f"{i:02d}.wav", rng.normal(0, 0.1, int(rng.integers(8_000, 40_000))), 16_000)
+    (root / "07.wav").write_text("no sound")
+    return root
+
+
+def rows(output: Path, table: str, columns: list[str]) -> list[tuple]:
+    """The committed rows, sorted."""
+    ledger = Ledger(str(output), tuple(SCORE_TABLES))
+    found = [row for batch in ledger.rows(table, columns) for row in zip(*batch.to_pydict().values(), strict=True)]
+    return sorted(found)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(corpus_of_many, tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("undisturbed") / "out"
+    audiosieve_process("score", "--input", corpus_of_many, "--output", output, *WAVE)
+    return output
+
+
+def same(one: Path, other: Path) -> None:
+    for table, columns in (("utterances", ["utterance_id", "num_frames"]), ("rejects", ["utterance_id", "reason"]),
+                           ("frames", ["utterance_id", "frame"])):  # fmt: skip
+        assert rows(one, table, columns) == rows(other, table, columns), table
+    for table in ("utterances", "frames"):
+        scores = [
+            np.array([row[-1] for row in rows(place, table, ["utterance_id", "score"])]) for place in (one, other)
+        ]
+        np.testing.assert_allclose(np.sort(scores[0]), np.sort(scores[1]), atol=1e-3)
+
+
+def start(corpus: Path, output: Path, *options: object) -> subprocess.Popen:
+    command = [sys.executable, "-m", "pipelines.cli", "score", "--input", corpus, "--output", output, *WAVE, *options]
+    return subprocess.Popen(
+        [str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+
+
+def files_in(output: Path) -> int:
+    return sum(len(files) for _, _, files in os.walk(output))
+
+
+@pytest.mark.timeout(1_800)
+@pytest.mark.parametrize("processes", [1, 2])
+def test_killed_and_run_again_the_result_is_that_of_an_undisturbed_run(
+    corpus_of_many, undisturbed, tmp_path, processes
+):
+    output = tmp_path / "out"
+    rng = random.Random(processes)
+    option = f"--direct_num_workers={processes}"
+    most = files_in(undisturbed)
+    for _ in range(CRASHES):
+        run = start(corpus_of_many, output, option)
+        before = files_in(output)
+        # Somewhere between its first file and its last.
+        wanted = before + rng.randint(0, max(1, most - before))
+        while run.poll() is None and files_in(output) < wanted:
+            time.sleep(0.002)
+        time.sleep(rng.random() * 0.1)
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+        run.stderr.close()
+    # Whoever has lost its parent goes within a second.
+    time.sleep(1.5 if processes > 1 else 0)
+    audiosieve_process("score", "--input", corpus_of_many, "--output", output, *WAVE, option)
+    same(output, undisturbed)
+    ledger = Ledger(str(output), tuple(SCORE_TABLES))
+    on_disk = {path for table in SCORE_TABLES for path in (output / table).rglob("*") if path.is_file()}
+    assert on_disk == {Path(uri) for table in SCORE_TABLES for uri in ledger.committed(table)}, (
+        "something was left behind"
+    )
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_ctrl_c_ends_it_and_says_what_is_there_and_how_to_go_on(corpus_of_many, undisturbed, tmp_path, processes):
+    output = tmp_path / "out"
+    run = start(corpus_of_many, output, f"--direct_num_workers={processes}")
+    while not list((output / "_runs").glob("2*.json")):
+        assert run.poll() is None, run.stderr.read()
+        time.sleep(0.01)
+    run.send_signal(signal.SIGINT)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "interrupted" in said
+    assert "run the same command again to go on" in said
+    assert "Traceback" not in said
+    audiosieve_process("score", "--input", corpus_of_many, "--output", output, *WAVE)
+    same(output, undisturbed)
+
+
+def test_two_runs_at_once_into_one_output_are_refused(corpus_of_many, tmp_path):
+    output = tmp_path / "out"
+    first = start(corpus_of_many, output)
+    while not list(output.glob("_runs/*.json")):
+        time.sleep(0.01)
+    second = start(corpus_of_many, output)
+    _, said = second.communicate(timeout=60)
+    first.kill()
+    first.communicate()
+    assert second.returncode == 2
+    assert "another audiosieve is at work there" in said

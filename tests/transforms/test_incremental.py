@@ -1,0 +1,118 @@
+"""What is new, what has changed, what is done: by id, place and version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from transforms.accounts import LostRowsError, settle
+from transforms.incremental import outstanding
+from transforms.ledger import Ledger, OutputError
+from transforms.records import AudioRef
+
+RUN = "20260101T000000Z-aaaaaa"
+TABLES = ("utterances", "frames", "rejects")
+
+
+@pytest.fixture
+def ledger(tmp_path) -> Ledger:
+    return Ledger(str(tmp_path / "out"), TABLES)
+
+
+def ref(name: str, version: str = "1", **changes) -> AudioRef:
+    return AudioRef(name, f"/corpus/{name}", 10, version, **changes)
+
+
+def row(name: str, version: str = "1", uri: str | None = None, **more) -> dict:
+    return {"utterance_id": name, "uri": uri or f"/corpus/{name}", "source_version": version, **more}
+
+
+def write(ledger: Ledger, scored=(), rejected=(), run_id: str = RUN, frames: int | None = None) -> None:
+    utterances = [{"duration_s": 2.0, "num_frames": 3, **item} for item in scored]
+    tables = {
+        "utterances": utterances,
+        "rejects": [{"reason": "silent", **item} for item in rejected],
+        "frames": [{"frame": i} for i in range(3 * len(utterances) if frames is None else frames)],
+    }
+    for table, rows in tables.items():
+        if rows:
+            path = Path(f"{ledger.prefix(table, run_id)}-00000-of-00001.parquet")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(pa.Table.from_pylist(rows), path)
+
+
+def committed(ledger: Ledger, scored=(), rejected=()) -> None:
+    write(ledger, scored, rejected)
+    ledger.commit(RUN, {"job": "score"})
+
+
+def names(refs) -> list[str]:
+    return [item.utterance_id for item in refs]
+
+
+class TestOutstanding:
+    def test_without_an_earlier_run_all_is_new(self, ledger):
+        left = outstanding([ref("b"), ref("a")], ledger)
+        assert (names(left.refs), left.stale, left.gone) == (["b", "a"], {}, 0)
+
+    def test_scores_and_lasting_rejects_of_the_present_version_are_done(self, ledger):
+        committed(ledger, [row("a"), row("b", "0")], [row("c"), row("d", "0"), row("e", reason="unreadable")])
+        left = outstanding([ref(name) for name in "abcdef"], ledger)
+        assert names(left.refs) == ["b", "d", "e", "f"]
+        assert left.stale == {"b": ["b"], "d": ["d"], "e": ["e"]}
+
+    def test_what_is_gone_is_counted(self, ledger):
+        committed(ledger, [row("a"), row("b")], [row("c")])
+        assert outstanding([ref("b")], ledger).gone == 2
+
+    def test_an_id_that_stood_elsewhere_ends_it(self, ledger):
+        committed(ledger, [row("a", uri="/other/a")])
+        with pytest.raises(OutputError, match="two corpora do not mix"):
+            outstanding([ref("a")], ledger)
+
+    def test_channels_belong_to_their_recording(self, ledger):
+        rows = [row(f"{name}#ch{i}", uri=f"/corpus/{name}") for name in "ab" for i in range(2)]
+        committed(ledger, rows)
+        left = outstanding([ref("a"), ref("b", "2")], ledger)
+        assert names(left.refs) == ["b"]
+        assert left.stale == {"b": ["b#ch0", "b#ch1"]}
+
+    def test_of_an_archive_all_is_done_or_nothing(self, ledger):
+        rows = [row(f"{name}/{i}", uri=f"/corpus/{name}#{i}") for name in ("x.tar", "y.tar") for i in range(3)]
+        committed(ledger, rows, [row("y.tar/9", uri="/corpus/y.tar#9", reason="unreadable")])
+        left = outstanding(
+            [ref("x.tar", archive="tar"), ref("y.tar", archive="tar"), ref("z.tar", archive="tar")], ledger
+        )
+        assert names(left.refs) == ["y.tar", "z.tar"]
+        assert left.stale == {"y.tar": ["y.tar/0", "y.tar/1", "y.tar/2", "y.tar/9"]}
+
+
+class TestSettle:
+    def test_all_are_accounted_for(self, ledger):
+        write(ledger, [row("a"), row("x.tar/1", uri="/corpus/x.tar#1"), row("c#ch0", uri="/corpus/c")],
+              [row("b"), row("c#ch1", uri="/corpus/c"), row("d", reason="corrupt")])  # fmt: skip
+        refs = [ref("a"), ref("b"), ref("c"), ref("d"), ref("x.tar", archive="tar")]
+        account = settle(ledger, RUN, refs)
+        assert (account.scored, account.rejected, account.audio_s) == (3, {"silent": 2, "corrupt": 1}, 6.0)
+
+    @pytest.mark.parametrize(
+        ("scored", "rejected", "frames", "said"),
+        [
+            ([row("a")], [], None, "1 have no row"),
+            ([row("a"), row("b")], [row("b")], None, "1 ids stand twice"),
+            ([row("a"), row("b"), row("z")], [], None, "1 rows have no input"),
+            ([row("a"), row("b")], [], 5, "5 of 6 frames"),
+        ],
+    )
+    def test_what_is_lost_or_doubled_is_noticed(self, ledger, scored, rejected, frames, said):
+        write(ledger, scored, rejected, frames=frames)
+        with pytest.raises(LostRowsError, match=said):
+            settle(ledger, RUN, [ref("a"), ref("b")])
+
+    def test_rows_of_other_runs_do_not_count(self, ledger):
+        committed(ledger, [row("a")])
+        write(ledger, [row("b")], run_id="20260102T000000Z-bbbbbb")
+        assert settle(ledger, "20260102T000000Z-bbbbbb", [ref("b")]).scored == 1
