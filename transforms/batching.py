@@ -50,6 +50,7 @@ def cut_batches(lengths: Sequence[int], limits: BatchLimits) -> list[list[int]]:
     return batches
 
 
+@beam.typehints.with_output_types(list[FeaturizedUtterance])
 class BatchByLength(beam.DoFn):
     """`FeaturizedUtterance` -> lists of them, of like length; nothing is held beyond the end of a bundle."""
 

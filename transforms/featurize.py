@@ -142,6 +142,43 @@ def _featurize_or_reject(
         return Reject.of(ref, fault)
 
 
+class NeverEncoded(beam.coders.Coder):
+    """The coder of what must stay in the process where it was made: spectrograms are far larger than recordings.
+
+    Runners ask coders for the size of some elements, and would otherwise encode these to learn it.
+    """
+
+    def encode(self, value: Any) -> bytes:
+        """Not to be asked for.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError(
+            f"a {type(value).__name__} stays in its process: nothing may shuffle between decoding and scores"
+        )
+
+    def decode(self, encoded: bytes) -> Any:
+        """Nothing is ever encoded.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError("a spectrogram was never encoded")
+
+    def estimate_size(self, value: FeaturizedUtterance) -> int:
+        """Bytes of its spectrogram."""
+        return 4 * NUM_BINS * len(value.spectrogram)
+
+    def is_deterministic(self) -> bool:
+        """No."""
+        return False
+
+
+beam.coders.registry.register_coder(FeaturizedUtterance, NeverEncoded)
+
+
+@beam.typehints.with_output_types(FeaturizedUtterance)
 class Featurize(beam.DoFn):
     """Chunks of `Recording`s -> `FeaturizedUtterance`s, and `Reject`s on the output `REJECTS`.
 
