@@ -158,7 +158,7 @@ class NeverEncoded(beam.coders.Coder):
             f"a {type(value).__name__} stays in its process: nothing may shuffle between decoding and scores"
         )
 
-    def decode(self, encoded: bytes) -> Any:
+    def decode(self, encoded: bytes) -> Any:  # noqa: ARG002 -- Beam's signature
         """Nothing is ever encoded.
 
         Raises:

@@ -17,21 +17,20 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import apache_beam as beam
 import soundfile
 import soxr
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from model.bundle import DEFAULT, Bundle, open_bundle
 from model.features import SAMPLE_RATE, spectrogram
 from model.runtime import start_tensorflow
-from pipelines.score import ScoreConfig, build
+from pipelines.score import ScoreConfig, score_wave
 from transforms.batching import BatchLimits, cut_batches
 from transforms.ledger import Ledger
 from transforms.records import AudioRef
 from transforms.schemas import SCORE_TABLES
 from transforms.score import ScorerHandler
 from transforms.sources import list_corpus
+from transforms.waves import Lengths, cut_waves
 
 ROUNDS = 3
 SAMPLES = Path(__file__).parent.parent / "samples" / "audio"
@@ -72,9 +71,9 @@ def bare_loop(refs: list[AudioRef], bundle: Bundle, scorer: object, limits: Batc
 def pipeline(refs: list[AudioRef], bundle: Bundle, limits: BatchLimits, output: Path) -> float:
     """Seconds that the pipeline takes in one process, its start and its output included."""
     started = time.perf_counter()
-    config = ScoreConfig(refs, bundle, limits, 1, Ledger(str(output), tuple(SCORE_TABLES)), Ledger.new_run_id())
-    with beam.Pipeline(runner=FnApiRunner()) as root:
-        build(root, config)
+    (wave,) = cut_waves(refs, Lengths.sampled(refs), float("inf"))
+    ledger = Ledger(str(output), tuple(SCORE_TABLES))
+    score_wave(ScoreConfig(wave.chunks, bundle, limits, 1, "mix", (), ledger, Ledger.new_run_id()))
     return time.perf_counter() - started
 
 

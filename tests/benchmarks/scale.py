@@ -1,0 +1,141 @@
+"""How scoring grows: with processes, with the hours of the corpus, with the number of its files. Part of `make bench`.
+
+A corpus of 16 kHz FLAC is made from the speech below AUDIOSIEVE_CORPUS: recordings of 1 to 60 s (log-uniform), cut from all of
+it in a row, each with a gain of its own. Every figure is a ratio of two measured here. A run is a process of its own, as a
+user starts it; its start is what a run over one recording takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from transforms.decode import read_audio
+from transforms.records import AudioFault
+from transforms.sources import list_corpus
+
+RATE = 16_000
+LENGTH_S = (1.0, 60.0)
+FILES_IN_FOLDER = 500
+PLANNED = 1_000_000
+
+
+def speech(place: Path) -> np.ndarray:
+    """All speech of the corpus in a row: float32 [n] at 16 kHz."""
+    parts = []
+    for ref in list_corpus(str(place / "speech")):
+        try:
+            parts.append(read_audio(ref.uri).samples)
+        except AudioFault:
+            continue
+    return np.concatenate(parts)
+
+
+def make_corpus(folder: Path, samples: np.ndarray, hours: float, seed: int) -> None:
+    """Writes recordings of so many hours together."""
+    rng = np.random.default_rng(seed)
+    left, number = hours * 3600, 0
+    while left > 0:
+        seconds = float(np.exp(rng.uniform(*np.log(LENGTH_S))))
+        start = int(rng.integers(len(samples) - int(seconds * RATE)))
+        part = samples[start : start + int(seconds * RATE)] * 10 ** (rng.uniform(-20, 0) / 20)
+        place = folder / f"{number // FILES_IN_FOLDER:04d}" / f"{number:06d}.flac"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(place, part, RATE)
+        left -= seconds
+        number += 1
+
+
+def run(source: Path, output: Path, *options: str) -> tuple[float, float]:
+    """Seconds and peak memory in MB (of the largest process) of a whole run."""
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines.cli",
+        "score",
+        "--input",
+        str(source),
+        "--output",
+        str(output),
+        *options,
+    ]
+    measured = f"import resource, subprocess, sys; subprocess.run({command!r}, check=True, capture_output=True); "
+    measured += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", measured], check=True, capture_output=True, text=True)
+    return time.perf_counter() - started, int(done.stdout) / 1024
+
+
+def scaling(samples: np.ndarray, scratch: Path, hours: list[float]) -> None:
+    """Time and memory against the hours of the corpus, in one process; then the longest in two."""
+    make_corpus(scratch / "one", samples, 0.0005, 0)
+    startup = min(run(scratch / "one", scratch / f"start{i}", "--direct_num_workers=1")[0] for i in range(2))
+    print(f"start of a run {startup:.1f} s", flush=True)
+    taken = []
+    for count in hours:
+        make_corpus(scratch / f"{count:g}h", samples, count, round(count * 10))
+        seconds, memory = run(scratch / f"{count:g}h", scratch / f"out{count:g}", "--direct_num_workers=1")
+        taken.append(seconds - startup)
+        print(
+            f"{count:5g} h: {seconds - startup:7.1f} s, {count * 3600 / (seconds - startup):5.0f} x real time, {memory:5.0f} MB",
+            flush=True,
+        )
+    exponent = np.polyfit(np.log(hours), np.log(taken), 1)[0]
+    print(f"time grows with the hours to the power of {exponent:.3f}")
+    seconds, memory = run(scratch / f"{hours[-1]:g}h", scratch / "two", "--direct_num_workers=2")
+    print(
+        f"two processes: {seconds:.1f} s, {memory:.0f} MB each; {(taken[-1] + startup) / seconds:.2f} times as fast, starts included"
+    )
+
+
+def planning(scratch: Path) -> None:
+    """A million utterances in a manifest: listed, compared, cut into waves, in a process of its own."""
+    soundfile.write(scratch / "a.flac", np.random.default_rng(0).normal(0, 0.1, RATE), RATE)
+    with (scratch / "manifest.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "id", "start", "end"])
+        writer.writerows(["a.flac", f"{i:07d}", i * 1e-4, 0.5 + i * 1e-4] for i in range(PLANNED))
+    program = (
+        "import resource, sys, time\n"
+        "started = time.perf_counter()\n"
+        "from pipelines import score\n"
+        "from transforms.waves import Lengths, cut_waves\n"
+        "refs = score.list_corpus(sys.argv[1])\n"
+        "left = score.outstanding(refs, score.Ledger(sys.argv[2], tuple(score.schemas.SCORE_TABLES)))\n"
+        "waves = cut_waves(left.refs, Lengths.sampled(left.refs))\n"
+        "print(len(left.refs), len(waves), time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(scratch / "manifest.csv"), str(scratch / "none")],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    utterances, waves, seconds, memory = done.stdout.split()
+    print(
+        f"planning {int(utterances):,} utterances: {float(seconds):.1f} s, {int(memory) / 1024:.0f} MB, {waves} waves"
+    )
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--hours", default="1,2,5,10,20", help="sizes of the corpora")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        planning(Path(place))
+        if corpus := os.environ.get("AUDIOSIEVE_CORPUS"):
+            scaling(speech(Path(corpus)), Path(place), [float(hours) for hours in options.hours.split(",")])
+        else:
+            print("scaling: not measured; it needs AUDIOSIEVE_CORPUS")
+
+
+if __name__ == "__main__":
+    main()
