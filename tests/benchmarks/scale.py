@@ -85,16 +85,13 @@ def scaling(samples: np.ndarray, scratch: Path, hours: list[float]) -> None:
         make_corpus(scratch / f"{count:g}h", samples, count, round(count * 10))
         seconds, memory = run(scratch / f"{count:g}h", scratch / f"out{count:g}", "--direct_num_workers=1")
         taken.append(seconds - startup)
-        print(
-            f"{count:5g} h: {seconds - startup:7.1f} s, {count * 3600 / (seconds - startup):5.0f} x real time, {memory:5.0f} MB",
-            flush=True,
-        )
+        took = seconds - startup
+        print(f"{count:5g} h: {took:7.1f} s, {count * 3600 / took:5.0f} x real time, {memory:5.0f} MB", flush=True)
     exponent = np.polyfit(np.log(hours), np.log(taken), 1)[0]
     print(f"time grows with the hours to the power of {exponent:.3f}")
     seconds, memory = run(scratch / f"{hours[-1]:g}h", scratch / "two", "--direct_num_workers=2")
-    print(
-        f"two processes: {seconds:.1f} s, {memory:.0f} MB each; {(taken[-1] + startup) / seconds:.2f} times as fast, starts included"
-    )
+    faster = (taken[-1] + startup) / seconds
+    print(f"two processes: {seconds:.1f} s, {memory:.0f} MB each; {faster:.2f} times as fast, starts included")
 
 
 def planning(scratch: Path) -> None:

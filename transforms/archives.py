@@ -1,2 +1,0 @@
-def members(ref):
-    raise NotImplementedError
