@@ -251,9 +251,7 @@ class TestSpans:
     @settings(max_examples=25)
     @given(
         rows=st.lists(
-            st.tuples(
-                st.floats(0, 1e5), st.floats(0.01, 1e4), st.text(st.characters(codec="utf-8"))
-            ),
+            st.tuples(st.floats(0, 1e5), st.floats(0.01, 1e4), st.text(st.characters(codec="utf-8"))),
             min_size=1,
             max_size=8,
         ),
