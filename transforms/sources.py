@@ -1,38 +1,56 @@
-"""What is in a corpus: directories, globs, single files and manifests become `AudioRef`s. No recording is opened here."""
+"""What is in a corpus: whatever speech is kept in becomes `AudioRef`s. No recording is opened here."""
 
 from __future__ import annotations
 
-import csv
-import io
-import os
+import itertools
 import re
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
+import pyarrow as pa
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.records import AudioRef, printable
+from transforms.archives import PARQUET, archive_kind, holds_audio
+from transforms.files import (
+    File,
+    SourceError,
+    absolute,
+    glob_root,
+    has_wildcards,
+    is_directory,
+    is_local,
+    look_at,
+    match,
+    walk,
+)
+from transforms.kaldi import WAV_SCP, is_data_directory, read_data_directory
+from transforms.lhotse import is_lhotse, read_lhotse
+from transforms.manifests import read_csv, read_parquet, read_tsv, utterances
+from transforms.records import AudioRef
+from transforms.text_files import json_lines
 
-MANIFEST_SUFFIX = ".csv"
-PATH_COLUMN = "path"
-ID_COLUMN = "id"
+__all__ = ["INPUT_KINDS", "SourceError", "absolute", "list_corpus"]
 
-
-class SourceError(ValueError):
-    """A corpus that cannot be listed."""
+# What a corpus may be, for the help of the command.
+INPUT_KINDS = (
+    "a directory, glob or file of audio; a manifest (CSV, TSV, JSONL, NeMo or Lhotse JSON lines, gzipped or not, or Parquet); "
+    "a Kaldi data directory; WebDataset tars; Parquet with audio, as Hugging Face's"
+)
+_MANIFEST = re.compile(r"(?i)\.(?:(csv|tsv|jsonl|json)(?:\.gz)?|(parquet))$")
+_NOTHING = "there is no such file or directory"
 
 
 def list_corpus(source: str) -> list[AudioRef]:
     """Lists a corpus, sorted by utterance id.
 
     Args:
-        source: a directory (every file below it counts, whatever its name), a glob, a single audio file, or a manifest: a
-            CSV file with a header, a column `path` (relative to the manifest, or absolute) and optionally `id`.
+        source: a directory (every file below it counts, whatever its name; tars, and Parquet with audio, are archives of
+            recordings), or a Kaldi data directory; a glob or a single file, be it audio, an archive or a manifest. In a
+            directory or a glob such as `*`, manifests are files like any other; a glob that ends like a manifest's name
+            (`*.csv`) stands for all that those list.
 
     Raises:
-        SourceError: nothing is there, the manifest lacks a column, or two utterances have the same id.
+        SourceError: nothing is there, a manifest cannot be understood, or two utterances have the same id.
     """
     if not source:
         raise SourceError("the corpus has an empty name")
@@ -44,132 +62,75 @@ def list_corpus(source: str) -> list[AudioRef]:
     except (OSError, ValueError) as error:  # Beam's own; a ValueError where the extra for a scheme is not installed
         raise SourceError(f"{source}: cannot be listed ({error})") from error
     if not refs:
-        raise SourceError(f"{source}: " + ("the directory holds no file" if _is_directory(source) else _NOTHING))
-    twice = [name for name, count in Counter(ref.utterance_id for ref in refs).items() if count > 1]
-    if twice:
-        raise SourceError(
-            f"{source}: {len(twice)} utterance ids stand more than once, {twice[0]!r} first; ids must be unique"
-        )
-    return sorted(refs, key=lambda ref: ref.utterance_id)
-
-
-def absolute(path: str) -> str:
-    """A local path from the root of this machine on, `~` expanded; a path with a scheme as it is."""
-    return os.path.abspath(os.path.expanduser(path)) if _is_local(path) else path  # noqa: PTH100, PTH111 -- no Path: `*`
-
-
-_NOTHING = "there is no such file or directory"
-# (uri, size in bytes, time of modification in seconds)
-_File = tuple[str, int, float]
-
-
-def _list_refs(source: str) -> list[AudioRef]:
-    local = _is_local(source)
-    there = local and Path(source).exists()  # whatever its name, be there `*` or `[` in it
-    if _is_directory(source):
-        root = source.rstrip("/") or "/"
-        return _relative_refs(root, _walk(root))
-    if source.endswith(MANIFEST_SUFFIX):
-        return _read_manifest(source)
-    if there:
-        return [_ref(Path(source).name, _stat(source))]
-    if re.search(r"[*?\[]", source):
-        return _relative_refs(_glob_root(source), _match(source))
-    return [_ref(FileSystems.split(source)[1], file) for file in _match(source)]
-
-
-def _ref(utterance_id: str, file: _File, columns: dict[str, str] | None = None) -> AudioRef:
-    uri, size, modified = file
-    return AudioRef(printable(utterance_id), uri, size, f"{size}-{modified:.6f}", columns or {})
-
-
-def _relative_refs(root: str, files: Iterator[_File]) -> list[AudioRef]:
-    prefix = root.rstrip("/") + "/"
-    return [_ref(file[0].removeprefix(prefix), file) for file in files]
-
-
-def _is_local(source: str) -> bool:
-    return FileSystems.get_scheme(source) is None
-
-
-def _is_directory(source: str) -> bool:
-    if _is_local(source):
-        return Path(source).is_dir()
-    return source.endswith("/") or not (re.search(r"[*?\[]", source) or FileSystems.exists(source))
-
-
-def _walk(root: str) -> Iterator[_File]:
-    """Every file below a directory, links to other directories followed. One that cannot be opened is itself a file."""
-    if not _is_local(root):
-        yield from _match(root + "/**")
-        return
-    closed: list[str] = []
-    real_root = os.path.realpath(root)
-    visited = set()
-    for folder, folders, names in os.walk(root, followlinks=True, onerror=lambda error: closed.append(error.filename)):
-        # A link may lead to what was visited, and so round in a circle, or to all that the corpus lies in.
-        real = os.path.realpath(folder)
-        if real in visited or (real != real_root and f"{real_root}/".startswith(f"{real}/")):
-            folders.clear()
-            continue
-        visited.add(real)
-        folders.sort()
-        for name in names:
-            yield _stat(os.path.join(folder, name))  # noqa: PTH118 -- a hot loop over all files
-    for path in closed:
-        yield path, 0, 0.0
-
-
-def _stat(path: str) -> _File:
-    """A local file's size and time; 0 for what cannot be looked at, which reading it will report."""
-    try:
-        status = os.stat(path)  # noqa: PTH116 -- a hot loop over all files
-    except OSError:
-        return path, 0, 0.0
-    return path, status.st_size, status.st_mtime
-
-
-def _match(pattern: str) -> Iterator[_File]:
-    for found in FileSystems.match([pattern])[0].metadata_list:
-        yield found.path, found.size_in_bytes, found.last_updated_in_seconds
-
-
-def _glob_root(pattern: str) -> str:
-    """The last directory before the first wildcard."""
-    return re.split(r"[*?\[]", pattern, maxsplit=1)[0].rpartition("/")[0]
-
-
-def _read_manifest(uri: str) -> list[AudioRef]:
-    rows = _manifest_rows(uri)
-    root = FileSystems.split(uri)[0]
-    refs = []
-    for number, row in enumerate(rows, start=2):
-        if None in row or None in row.values():  # the csv module's marks of too many cells and of too few
-            raise SourceError(f"{uri}, line {number}: the row has not as many cells as the header")
-        path = row.pop(PATH_COLUMN)
-        if not path:
-            raise SourceError(f"{uri}, line {number}: the path is empty")
-        rooted = path.startswith("/") or not _is_local(path)
-        target = path if rooted else FileSystems.join(root, path)
-        file = _stat(target) if _is_local(target) else next(_match(target), (target, 0, 0.0))
-        refs.append(_ref(row.pop(ID_COLUMN, None) or path, file, row))
+        raise SourceError(f"{source}: " + ("the directory holds no file" if is_directory(source) else _NOTHING))
+    refs.sort(key=lambda ref: ref.utterance_id)
+    _check_ids(source, refs)
     return refs
 
 
-def _manifest_rows(uri: str) -> list[dict[str, Any]]:
-    if not FileSystems.exists(uri):
-        raise SourceError(f"{uri}: there is no such manifest")
-    try:
-        with FileSystems.open(uri) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
-            reader = csv.DictReader(text)
-            columns = reader.fieldnames or []
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SourceError(f"{uri}: the manifest cannot be read as CSV in UTF-8 ({error})") from error
-    if PATH_COLUMN not in columns:
+def _check_ids(source: str, refs: list[AudioRef]) -> None:
+    """Refuses ids that stand more than once, in refs sorted by id."""
+    twice = {ref.utterance_id for ref, after in itertools.pairwise(refs) if ref.utterance_id == after.utterance_id}
+    if twice:
         raise SourceError(
-            f"{uri}: a manifest needs a column {PATH_COLUMN!r}; its header is {', '.join(columns) or 'empty'}"
+            f"{source}: {len(twice)} utterance ids stand more than once, {min(twice)!r} first; ids must be unique: "
+            "a manifest may give them in a column id"
         )
-    if not rows:
-        raise SourceError(f"{uri}: the manifest lists nothing")
-    return rows
+
+
+def _list_refs(source: str) -> list[AudioRef]:
+    there = is_local(source) and Path(source).exists()  # whatever its name, be there `*` or `[` in it
+    if is_directory(source):
+        root = source.rstrip("/") or "/"
+        return read_data_directory(root) if is_data_directory(root) else _relative_refs(root, walk(root))
+    if source.endswith(f"/{WAV_SCP}"):
+        return read_data_directory(FileSystems.split(source)[0])
+    several = has_wildcards(source) and not there
+    root = glob_root(source) if several else FileSystems.split(source)[0]
+    if _MANIFEST.search(source):
+        files = match(source) if several else [look_at(source) if is_local(source) else File(source, 0, "")]
+        return [ref for file in files for ref in _manifest_refs(root, file)]
+    if there:
+        return _relative_refs(root, [look_at(source)])
+    return _relative_refs(root, match(source))
+
+
+def _relative_refs(root: str, files: Iterable[File]) -> list[AudioRef]:
+    return [file.ref(_relative(root, file), archive=archive_kind(file)) for file in files]
+
+
+def _relative(root: str, file: File) -> str:
+    return file.uri.removeprefix(root.rstrip("/") + "/")
+
+
+def _manifest_refs(root: str, file: File) -> list[AudioRef]:
+    found = _MANIFEST.search(file.uri)
+    assert found is not None
+    kind = (found[1] or found[2]).lower()
+    if kind == "csv":
+        return read_csv(file.uri)
+    if kind == "tsv":
+        return read_tsv(file.uri)
+    return _parquet_refs(root, file) if kind == "parquet" else _json_refs(file.uri)
+
+
+def _json_refs(uri: str) -> list[AudioRef]:
+    rows = json_lines(uri)
+    first = list(itertools.islice(rows, 1))
+    all_rows = itertools.chain(first, rows)
+    if first and is_lhotse(first[0][1]):
+        return read_lhotse(uri, all_rows)
+    return utterances(uri, all_rows)
+
+
+def _parquet_refs(root: str, file: File) -> list[AudioRef]:
+    if not FileSystems.exists(file.uri):
+        raise SourceError(f"{file.uri}: there is no such manifest")
+    try:
+        if not holds_audio(file.uri):
+            return read_parquet(file.uri)
+    except (pa.ArrowException, OSError) as error:
+        raise SourceError(f"{file.uri}: cannot be read as Parquet ({error})") from error
+    if not is_local(file.uri):
+        file = next(match(file.uri), file)
+    return [file.ref(_relative(root, file), archive=PARQUET)]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from apache_beam.io.filesystems import FileSystems
+from hypothesis import given
+from hypothesis import strategies as st
 
+from tests.transforms.buckets import bucket
 from transforms.records import AudioFault, Reason, Reject, Stage
 from transforms.schemas import REJECTS
-from transforms.sources import SourceError, list_corpus
+from transforms.sources import INPUT_KINDS, SourceError, list_corpus
 from transforms.tables import reject_row
 
 
@@ -67,6 +71,27 @@ class TestDirectory:
         assert FileSystems.open(ref.uri).read() == b"1"
         row = reject_row(Reject.of(ref, AudioFault(Stage.READ, Reason.UNREADABLE, ref.uri)))
         assert pa.Table.from_pylist([row], REJECTS).num_rows == 1
+
+    def test_manifests_in_it_are_files_like_any_other(self, tmp_path):
+        names = ["m.csv", "m.jsonl.gz", "m.parquet", "recordings.jsonl", "x/wav.scp"]
+        refs = list_corpus(str(fill(tmp_path, *names)))
+        assert [(ref.utterance_id, ref.archive) for ref in refs] == [(name, None) for name in names]
+
+    def test_one_that_holds_a_wav_scp_is_what_that_lists(self, tmp_path):
+        fill(tmp_path, "a.wav", "b.wav")
+        (tmp_path / "wav.scp").write_text("u1 b.wav\n")
+        assert ids(tmp_path) == ["u1"]
+
+    def test_a_fifo_with_the_name_of_an_archive_is_not_waited_for(self, tmp_path):
+        os.mkfifo(tmp_path / "a.parquet")
+        assert [(ref.utterance_id, ref.archive) for ref in list_corpus(str(tmp_path))] == [("a.parquet", None)]
+
+    def test_in_a_bucket_and_here_are_the_same_ids(self, tmp_path):
+        fill(tmp_path, "b.wav", "x/a.wav", "x/y/z/c.flac")
+        refs = list_corpus(bucket(tmp_path))
+        assert [(ref.utterance_id, ref.uri) for ref in refs] == [
+            (name, bucket(tmp_path / name)) for name in ids(tmp_path)
+        ]
 
     def test_wildcards_in_the_name_of_the_directory_are_letters(self, tmp_path):
         assert ids(fill(tmp_path / "take[1]*", "a.wav")) == ["a.wav"]
@@ -183,7 +208,7 @@ class TestManifest:
     def test_a_missing_manifest_is_refused(self, tmp_path):
         assert refusal(tmp_path / "m.csv") == f"{tmp_path}/m.csv: there is no such manifest"
 
-    @pytest.mark.parametrize("header", ["file,speaker", "path;id", ""])
+    @pytest.mark.parametrize("header", ["name,speaker", "path;id", ""])
     def test_a_manifest_without_the_path_column_is_refused(self, tmp_path, header):
         message = refusal(self.write(tmp_path, f"{header}\na.wav,S1\n" if header else ""))
         assert "needs a column 'path'" in message
@@ -241,11 +266,25 @@ class TestIds:
 
     def test_every_refusal_is_one_line_that_begins_with_the_source(self, tmp_path):
         (tmp_path / "empty").mkdir()
-        (tmp_path / "m.csv").write_text("file\na\n")
+        (tmp_path / "m.csv").write_text("name\na\n")
         for source in (tmp_path / "empty", tmp_path / "m.csv", tmp_path / "none", tmp_path / "none.csv"):
             message = refusal(source)
             assert message.startswith(f"{source}: ")
             assert "\n" not in message
+
+    @given(names=st.lists(st.text("abc/#.é ", min_size=1, max_size=6), min_size=1, max_size=12))
+    def test_they_are_sorted_and_differ_or_are_refused(self, tmp_path_factory, names):
+        manifest = tmp_path_factory.mktemp("ids") / "m.jsonl"
+        manifest.write_text("".join(json.dumps({"path": "a.wav", "id": name}) + "\n" for name in names))
+        if len(set(names)) == len(names):
+            assert ids(manifest) == sorted(names)
+        else:
+            assert f"{len({name for name in names if names.count(name) > 1})} utterance ids" in refusal(manifest)
+
+
+def test_what_an_input_may_be_is_one_line():
+    assert "\n" not in INPUT_KINDS
+    assert all(kind in INPUT_KINDS for kind in ("directory", "CSV", "Kaldi", "Lhotse", "WebDataset", "Hugging Face"))
 
 
 class TestSourceVersion:

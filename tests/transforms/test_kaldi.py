@@ -1,0 +1,126 @@
+"""Kaldi data directories."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.transforms.buckets import bucket
+from transforms.records import Span
+from transforms.sources import SourceError, list_corpus
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    root = tmp_path / "data"
+    (root / "wav").mkdir(parents=True)
+    for name in ("rec1.wav", "rec 2.wav"):
+        (root / "wav" / name).write_bytes(b"12345")
+    (root / "wav.scp").write_text("rec1 wav/rec1.wav\nrec2\twav/rec 2.wav \n")
+    return root
+
+
+def refusal(data: Path, name: str, text: str) -> str:
+    (data / name).write_text(text)
+    with pytest.raises(SourceError) as caught:
+        list_corpus(str(data))
+    return str(caught.value).removeprefix(f"{data}/{name}")
+
+
+def test_without_segments_recordings_are_utterances(data):
+    refs = list_corpus(str(data))
+    assert [(ref.utterance_id, ref.uri, ref.span) for ref in refs] == [
+        ("rec1", str(data / "wav/rec1.wav"), Span()),
+        ("rec2", str(data / "wav/rec 2.wav"), Span()),
+    ]
+    assert all(ref.size_bytes == 5 and ref.columns == {} for ref in refs)
+
+
+def test_segments_are_spans_and_minus_one_is_the_end(data):
+    (data / "segments").write_text("u3 rec2 0 0.5\nu1 rec1 0.25 1.5\r\nu2 rec1 2.00 -1\n\n")
+    refs = list_corpus(str(data))
+    assert [ref.span for ref in refs] == [Span(0.25, 1.5), Span(2.0, None), Span(0.0, 0.5)]
+    assert [Path(ref.uri).name for ref in refs] == ["rec1.wav", "rec1.wav", "rec 2.wav"]
+
+
+def test_speakers_and_texts_are_columns(data):
+    (data / "utt2spk").write_text("rec1 alice\nrec2 bob\nother carol\n")
+    (data / "text").write_text("rec1 GOOD  MORNING\u3000you\nrec2\n", encoding="utf-8")
+    assert [dict(ref.columns) for ref in list_corpus(str(data))] == [
+        {"speaker": "alice", "text": "GOOD  MORNING\u3000you"},
+        {"speaker": "bob", "text": ""},
+    ]
+
+
+def test_the_channel_of_a_segment_is_a_column(data):
+    (data / "segments").write_text("u1 rec1 0 1 0\nu2 rec1 0 1 1\n")
+    assert [ref.columns for ref in list_corpus(str(data))] == [{"channel": "0"}, {"channel": "1"}]
+
+
+def test_paths_are_relative_to_the_data_directory_first_and_then_to_where_the_job_runs(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wav").mkdir()
+    for name in ("rec1.wav", "rec3.wav"):
+        (tmp_path / "wav" / name).write_bytes(b"1")
+    (data / "wav.scp").write_text("rec1 wav/rec1.wav\nrec3 wav/rec3.wav\nrec4 wav/none.wav\n")
+    assert [ref.uri for ref in list_corpus("data")] == [
+        str(data / "wav/rec1.wav"),
+        str(tmp_path / "wav/rec3.wav"),
+        str(data / "wav/none.wav"),
+    ]
+
+
+def test_wav_scp_itself_names_the_directory(data):
+    assert list_corpus(str(data / "wav.scp")) == list_corpus(str(data))
+
+
+def test_in_a_bucket(data):
+    (data / "segments").write_text("u1 rec1 1 2\n")
+    (ref,) = list_corpus(bucket(data))
+    assert (ref.uri, ref.size_bytes, ref.span) == (bucket(data / "wav/rec1.wav"), 5, Span(1.0, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("rec2 sph2pipe -f wav x.sph |", "comes out of a command (sph2pipe -f wav x.sph |)"),
+        ("rec2 raw_wav.1.ark:1234", "lies inside of an archive (raw_wav.1.ark:1234)"),
+        ("rec2", "there is an id, but no path after it"),
+        ("rec1 wav/rec1.wav", "the recording 'rec1' stands twice"),
+    ],
+)
+def test_what_is_no_file_is_refused_with_its_line(data, line, reason):
+    message = refusal(data, "wav.scp", f"rec1 wav/rec1.wav\n{line}\n")
+    assert message.startswith(", line 2: ")
+    assert reason in message
+
+
+@pytest.mark.parametrize("line", ["rec2 cat x |", "rec2 x.ark:1"])
+def test_what_to_do_is_said(data, line):
+    assert "name that" in refusal(data, "wav.scp", f"rec1 wav/rec1.wav\n{line}\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("u2 rec9 0 1", "the recording 'rec9' is not in wav.scp"),
+        ("u2 rec1 0", "id, recording, start and end are needed"),
+        ("u2 rec1 x 1", "the start is 'x', which is not a number of seconds"),
+        ("u2 rec1 0 x", "the end is 'x', which is not a number of seconds"),
+        ("u2 rec1 0 -2", "the end is -2; it must not be negative"),
+        ("u2 rec1 3 2", "the span begins at 3 s and ends at 2 s; it must end later than it begins"),
+    ],
+)
+def test_a_segment_that_makes_no_sense_is_refused_with_its_line(data, line, reason):
+    assert refusal(data, "segments", f"u1 rec1 0 1\n{line}\n") == f", line 2: {reason}"
+
+
+def test_an_empty_wav_scp_is_refused(data):
+    assert refusal(data, "wav.scp", "\n") == ": the manifest lists nothing"
+
+
+def test_an_utterance_that_stands_twice_is_refused(data):
+    (data / "segments").write_text("u1 rec1 0 1\nu1 rec1 1 2\n")
+    with pytest.raises(SourceError, match="'u1'"):
+        list_corpus(str(data))

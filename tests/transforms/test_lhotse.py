@@ -1,0 +1,143 @@
+"""Lhotse's manifests. They are written as its `to_dict` and `to_file` do; the library itself needs torch."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from transforms.records import Span
+from transforms.sources import SourceError, list_corpus
+
+
+def recording(path: str, **changes: Any) -> dict[str, Any]:
+    source = {"type": "file", "channels": [0], "source": path}
+    name = Path(path).stem
+    return {"id": name, "sources": [source], "sampling_rate": 16000, "num_samples": 48000, "duration": 3.0} | {
+        "channel_ids": [0]
+    } | changes  # fmt: skip
+
+
+def cut(path: str, **changes: Any) -> dict[str, Any]:
+    name = Path(path).stem
+    supervision = {
+        "id": f"{name}-s", "recording_id": name, "start": 0.0, "duration": 1.0, "channel": 0,
+        "text": "héllo", "language": "English", "speaker": "alice", "gender": "F", "custom": {"snr": 3},
+    }  # fmt: skip
+    return {
+        "id": f"{name}-cut", "start": 0.5, "duration": 1.1, "channel": 0, "supervisions": [supervision],
+        "recording": recording(path), "type": "MonoCut",
+    } | changes  # fmt: skip
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "wav").mkdir()
+    (tmp_path / "wav/a.wav").write_bytes(b"12345")
+    (tmp_path / "wav/b.wav").write_bytes(b"12345")
+    return tmp_path
+
+
+def write(path: Path, *rows: dict[str, Any]) -> str:
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return str(path)
+
+
+def refusal(root: Path, row: dict[str, Any]) -> str:
+    source = write(root / "cuts.jsonl", cut("wav/a.wav"), row)
+    with pytest.raises(SourceError) as caught:
+        list_corpus(source)
+    message = str(caught.value)
+    assert message.startswith(f"{source}, line 2: ")
+    return message
+
+
+@pytest.mark.parametrize("name", ["recordings.jsonl", "recordings_train.jsonl.gz", "any.json"])
+def test_recordings(root, name):
+    refs = list_corpus(write(root / name, recording("wav/b.wav"), recording(str(root / "wav/a.wav"))))
+    assert [(ref.utterance_id, ref.uri, ref.span, ref.size_bytes) for ref in refs] == [
+        ("a", str(root / "wav/a.wav"), Span(), 5),
+        ("b", str(root / "wav/b.wav"), Span(), 5),
+    ]
+
+
+@pytest.mark.parametrize("name", ["cuts.jsonl", "cuts_train.jsonl.gz"])
+def test_cuts_are_spans_of_their_recordings(root, name):
+    (ref,) = list_corpus(write(root / name, cut("wav/a.wav")))
+    assert (ref.utterance_id, ref.uri, ref.span) == ("a-cut", str(root / "wav/a.wav"), Span(0.5, 1.6))
+    assert ref.columns == {"speaker": "alice", "text": "héllo", "language": "English"}
+
+
+def test_a_cut_of_all_of_the_recording_is_all_of_it(root):
+    (ref,) = list_corpus(write(root / "cuts.jsonl", cut("wav/a.wav", start=0, duration=3.0)))
+    assert ref.span == Span()
+
+
+@pytest.mark.parametrize("supervisions", [[], None, [{"id": "s", "recording_id": "a", "start": 0, "duration": 1}]])
+def test_what_is_not_known_of_a_cut_is_no_column(root, supervisions):
+    (ref,) = list_corpus(write(root / "cuts.jsonl", cut("wav/a.wav", supervisions=supervisions)))
+    assert ref.columns == {}
+
+
+def test_a_cut_without_its_type_is_told_by_its_recording(root):
+    row = cut("wav/a.wav")
+    del row["type"]
+    assert list_corpus(write(root / "m.jsonl", row))[0].utterance_id == "a-cut"
+
+
+def test_a_channel_is_a_column_where_the_recording_has_others(root):
+    stereo = recording("wav/a.wav", channel_ids=[0, 1])
+    rows = [cut("wav/a.wav", id=f"c{n}", recording=stereo, channel=n) for n in (0, 1)]
+    rows.append(cut("wav/a.wav", id="c2", recording=stereo, channel=[0, 1], type="MultiCut", supervisions=[]))
+    channels = [ref.columns.get("channel") for ref in list_corpus(write(root / "cuts.jsonl", *rows))]
+    assert channels == ["0", "1", None]
+
+
+def test_paths_are_relative_to_the_manifest_first_and_then_to_where_the_job_runs(root, monkeypatch):
+    (root / "manifests").mkdir()
+    monkeypatch.chdir(root)
+    (ref,) = list_corpus(write(root / "manifests/recordings.jsonl", recording("wav/a.wav")))
+    assert ref.uri == str(root / "wav/a.wav")
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"id": "m", "type": "MixedCut", "tracks": []}, "a MixedCut is put together from others"),
+        ({"id": "p", "type": "PaddingCut", "duration": 1, "sampling_rate": 16000}, "a PaddingCut is put together"),
+        (cut("a.wav", recording=None), "no recording is named"),
+        ({"id": "s", "recording_id": "a", "start": 0, "duration": 1}, "no recording is named"),
+        (cut("a.wav", id=None), "there is no id"),
+        (cut("a.wav", start=-1), "start is -1; it must not be negative"),
+        (cut("a.wav", duration=None), "duration is '', which is not a number of seconds"),
+        (cut("a.wav", duration=0), "the span begins at 0.5 s and ends at 0.5 s"),
+        (recording("a.wav", sources=[]), "the recording has no sources"),
+        (recording("a.wav", sources=[{"type": "file", "channels": [0]}]), "the recording's source has no path"),
+        (recording("a.wav", transforms=[{"name": "Speed"}]), "the recording is to be transformed"),
+        *(
+            (
+                recording("a.wav", sources=[{"type": kind, "channels": [0], "source": "x"}]),
+                f"source is a {kind}, and only",
+            )
+            for kind in ("command", "url", "memory", "shar")
+        ),
+        (
+            recording("a.wav", sources=[{"type": "file", "channels": [n], "source": f"{n}.wav"} for n in (0, 1)]),
+            "the recording lies in 2 files; list each as a recording of its own",
+        ),
+    ],
+)
+def test_what_is_no_part_of_a_file_is_refused_with_its_line(root, row, reason):
+    assert reason in refusal(root, row)
+
+
+def test_supervisions_alone_are_refused(root):
+    source = write(
+        root / "supervisions.jsonl", {"id": "s", "recording_id": "a", "start": 0.0, "duration": 1.0, "channel": 0}
+    )
+    with pytest.raises(SourceError, match="list cuts with recordings"):
+        list_corpus(source)

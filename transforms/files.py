@@ -1,0 +1,169 @@
+"""Files in any filesystem that Beam knows: what is there, how large and how new it is."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from apache_beam.io.filesystems import FileSystems
+
+from transforms.records import AudioRef, Span, printable
+
+WHOLE = Span()
+_WILDCARDS = re.compile(r"[*?\[]")
+
+
+class SourceError(ValueError):
+    """A corpus that cannot be listed."""
+
+
+class File(NamedTuple):
+    """A file that is there, or that could not be looked at: size 0 and version "0-0.000000", and reading it will tell.
+
+    Attributes:
+        uri: where it is.
+        size_bytes: how large.
+        source_version: changes when the file does.
+    """
+
+    uri: str
+    size_bytes: int
+    source_version: str
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it could be looked at."""
+        return self.source_version != _NO_VERSION
+
+    def ref(
+        self,
+        utterance_id: str,
+        columns: Mapping[str, str] | None = None,
+        span: Span = WHOLE,
+        archive: str | None = None,
+    ) -> AudioRef:
+        """The utterance that is this file, or a span of it."""
+        name = utterance_id if utterance_id.isascii() else printable(utterance_id)
+        return AudioRef(name, self.uri, self.size_bytes, self.source_version, columns or {}, span, archive)
+
+
+def _file(uri: str, size_bytes: int, modified_s: float) -> File:
+    return File(uri, size_bytes, f"{size_bytes}-{modified_s:.6f}")
+
+
+_NO_VERSION = _file("", 0, 0.0).source_version
+
+
+def absolute(path: str) -> str:
+    """A local path from the root of this machine on, `~` expanded; a path with a scheme as it is."""
+    return os.path.abspath(os.path.expanduser(path)) if is_local(path) else path  # noqa: PTH100, PTH111 -- no Path: `*`
+
+
+def is_local(path: str) -> bool:
+    """Whether a path has no scheme."""
+    return FileSystems.get_scheme(path) is None
+
+
+def is_directory(path: str) -> bool:
+    """Whether a path is a directory; a remote one is taken for it if it is no file, since buckets have none."""
+    if is_local(path):
+        return Path(path).is_dir()
+    return path.endswith("/") or not (has_wildcards(path) or FileSystems.exists(path))
+
+
+def has_wildcards(path: str) -> bool:
+    """Whether there is a `*`, `?` or `[` in it, which for a file that is there are mere letters."""
+    return bool(_WILDCARDS.search(path))
+
+
+def glob_root(pattern: str) -> str:
+    """The last directory before the first wildcard."""
+    return _WILDCARDS.split(pattern, maxsplit=1)[0].rpartition("/")[0]
+
+
+def literally(path: str) -> str:
+    """The pattern that matches a path and nothing else."""
+    return _WILDCARDS.sub(lambda found: f"[{found[0]}]", path)
+
+
+def match(pattern: str) -> Iterator[File]:
+    """The files whose names match a pattern as Beam understands it: `**` reaches any depth."""
+    for found in FileSystems.match([pattern])[0].metadata_list:
+        yield _file(found.path, found.size_in_bytes, found.last_updated_in_seconds)
+
+
+def look_at(path: str) -> File:
+    """A local file."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 -- a hot loop over all files
+    except OSError:
+        return File(path, 0, _NO_VERSION)
+    return _file(path, status.st_size, status.st_mtime)
+
+
+def walk(root: str) -> Iterator[File]:
+    """Every file below a directory, links to other directories followed. One that cannot be opened is itself a file."""
+    if not is_local(root):
+        yield from match(root + "/**")
+        return
+    closed: list[str] = []
+    real_root = os.path.realpath(root)
+    visited = set()
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=lambda error: closed.append(error.filename)):
+        # A link may lead to what was visited, and so round in a circle, or to all that the corpus lies in.
+        real = os.path.realpath(folder)
+        if real in visited or (real != real_root and f"{real_root}/".startswith(f"{real}/")):
+            folders.clear()
+            continue
+        visited.add(real)
+        folders.sort()
+        for name in names:
+            yield look_at(os.path.join(folder, name))  # noqa: PTH118 -- a hot loop over all files
+    for path in closed:
+        yield File(path, 0, _NO_VERSION)
+
+
+class Finder:
+    """Finds the files that a manifest names, and looks at each once, however many of its spans are named.
+
+    Files in buckets are looked at a directory at a time: a request for each of a million would take hours.
+    """
+
+    def __init__(self, *roots: str) -> None:
+        """Takes the directories to which paths may be relative; the first that has the file counts, or else the first."""
+        self._roots = roots
+        self._found: dict[str, File] = {}
+        self._listed: dict[str, dict[str, File]] = {}
+
+    def find(self, path: str) -> File:
+        """The file that a path leads to, be it there or not.
+
+        Raises:
+            SourceError: no file can have such a name, or no filesystem is known for it. The message lacks the manifest
+                and the line, which the caller knows.
+        """
+        file = self._found.get(path)
+        if file is None:
+            try:
+                file = self._found[path] = self._search(path)
+            except (OSError, ValueError) as error:
+                raise SourceError(f"the path {path!r} cannot be looked up ({error})") from error
+        return file
+
+    def _search(self, path: str) -> File:
+        path.encode("utf-8", "surrogateescape")  # raises for what json makes of half a character
+        if path.startswith("/") or not is_local(path):
+            return self._look_at(path)
+        candidates = [self._look_at(FileSystems.join(root, path)) for root in self._roots]
+        return next((file for file in candidates if file.is_there), candidates[0])
+
+    def _look_at(self, path: str) -> File:
+        if is_local(path):
+            return look_at(path)
+        folder = path.rpartition("/")[0]
+        if folder not in self._listed:
+            self._listed[folder] = {file.uri: file for file in match(literally(folder) + "/*")}
+        return self._listed[folder].get(path) or File(path, 0, _NO_VERSION)

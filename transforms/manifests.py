@@ -1,0 +1,220 @@
+"""Tables that name recordings, or spans of them: CSV, TSV, JSONL (as NeMo's) and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from transforms.files import WHOLE, Finder, SourceError
+from transforms.records import AudioRef, Span
+from transforms.text_files import as_text, json_lines, open_text
+
+# Of several, the first that is there counts; the others are columns like any other.
+PATH_COLUMNS = ("path", "audio_filepath", "audio", "file", "wav")
+ID_COLUMNS = ("id", "utterance_id")
+START_COLUMNS = ("start", "start_s", "offset")
+END_COLUMNS = ("end", "end_s")
+DURATION_COLUMN = "duration"
+
+_PARQUET_ROWS = 10_000
+# Of the texts in the cells so many are remembered, to keep what repeats (speakers, languages) in memory only once.
+_SHARED_TEXTS = 100_000
+
+# A row, and the number of its line; in Parquet, of the row. From 1 on.
+NumberedRow = tuple[int, dict[str, Any]]
+
+
+def read_csv(uri: str) -> list[AudioRef]:
+    """The utterances of a CSV file with a header; see `utterances`."""
+    return utterances(uri, _table(uri, csv.excel))
+
+
+def read_tsv(uri: str) -> list[AudioRef]:
+    """The utterances of a TSV file with a header; see `utterances`.
+
+    Quotation marks are text: in Common Voice and its like they stand unpaired, and would swallow the lines that follow.
+    """
+    return utterances(uri, _table(uri, _Tabs))
+
+
+def read_jsonl(uri: str) -> list[AudioRef]:
+    """The utterances of a file with a JSON object a line, as NeMo's; see `utterances`."""
+    return utterances(uri, json_lines(uri))
+
+
+def read_parquet(uri: str) -> list[AudioRef]:
+    """The utterances of a Parquet file; columns of raw bytes are left out. See `utterances`."""
+    return utterances(uri, _parquet(uri), unit="row")
+
+
+def utterances(uri: str, rows: Iterable[NumberedRow], unit: str = "line") -> list[AudioRef]:
+    """What a manifest lists, in its order.
+
+    Args:
+        uri: of the manifest. Paths are relative to its folder, absolute, or have a scheme.
+        rows: its rows with their numbers; what is used of a row is taken out of it. A row has a path (`PATH_COLUMNS`),
+            may have an id, and is a span of the recording if it says where that begins (`START_COLUMNS`) or ends
+            (`END_COLUMNS`), in seconds. `duration` is a span's length where the row says where it begins and has no
+            column for its end; elsewhere it is a column like any other, as NeMo writes it for whole recordings.
+        unit: what the numbers count.
+
+    Raises:
+        SourceError: there is no row, or one cannot be understood.
+    """
+    finder = Finder(FileSystems.split(uri)[0])
+    shared: dict[str, str] = {}
+    refs = []
+    for number, row in rows:
+        try:
+            refs.append(_utterance(row, finder, shared))
+        except SourceError as error:
+            raise SourceError(f"{uri}, {unit} {number}: {error}") from error
+    if not refs:
+        raise SourceError(f"{uri}: the manifest lists nothing")
+    return refs
+
+
+def _utterance(row: dict[str, Any], finder: Finder, shared: dict[str, str]) -> AudioRef:
+    name = _first(row, PATH_COLUMNS)
+    if name is None:
+        raise SourceError(f"the row has no path; {_needed(list(row))}")
+    path = row.pop(name)
+    if path is None or path == "":
+        raise SourceError("the path is empty")
+    if not isinstance(path, str):
+        raise SourceError(f"{name} is {as_text(path)[:80]}, and no path; {_needed([])}")
+    file = finder.find(path)
+    utterance_id = as_text(_take(row, ID_COLUMNS))
+    span = _span(row)
+    columns = {}
+    for name, value in row.items():
+        if name:
+            text = as_text(value)
+            columns[name] = shared.setdefault(text, text) if len(shared) < _SHARED_TEXTS else shared.get(text, text)
+    return file.ref(utterance_id or span_id(path, span), columns, span)
+
+
+def span_id(name: str, span: Span) -> str:
+    """The id of a span that has no other: the recording's name and where the span begins and ends, to a millisecond."""
+    if span == WHOLE:
+        return name
+    return f"{name}#{span.start_s:.3f}-{'end' if span.end_s is None else f'{span.end_s:.3f}'}"
+
+
+def span_of(start_s: float, end_s: float | None) -> Span:
+    """A span of a recording.
+
+    Raises:
+        SourceError: it ends where it begins, or before.
+    """
+    if end_s is not None and end_s <= start_s:
+        raise SourceError(f"the span begins at {start_s:g} s and ends at {end_s:g} s; it must end later than it begins")
+    return WHOLE if end_s is None and not start_s else Span(start_s, end_s)
+
+
+def seconds(name: str, value: Any) -> float:
+    """A time in seconds, not negative.
+
+    Raises:
+        SourceError: the value of that name is none.
+    """
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise SourceError(f"{name} is {as_text(value)[:80]!r}, which is not a number of seconds")
+    if number < 0:
+        raise SourceError(f"{name} is {number:g}; it must not be negative")
+    return number
+
+
+def _span(row: dict[str, Any]) -> Span:
+    has_end = _first(row, END_COLUMNS) is not None
+    start, end = _take_seconds(row, START_COLUMNS), _take_seconds(row, END_COLUMNS)
+    if start is not None and not has_end:
+        length = _take_seconds(row, (DURATION_COLUMN,))
+        end = None if length is None else round(start + length, 9)  # what adding makes of 1.1 + 2.2 is no one's time
+    return span_of(start or 0.0, end)
+
+
+def _first(row: dict[str, Any], names: Sequence[str]) -> str | None:
+    for name in names:  # a loop, since a generator for each cell of a million rows takes seconds
+        if name in row:
+            return name
+    return None
+
+
+def _take(row: dict[str, Any], names: Sequence[str]) -> Any:
+    """Takes the first of some cells that the row has; None if it has none or that is empty."""
+    name = _first(row, names)
+    value = None if name is None else row.pop(name)
+    return None if value == "" else value
+
+
+def _take_seconds(row: dict[str, Any], names: Sequence[str]) -> float | None:
+    name = _first(row, names)
+    value = _take(row, names)
+    return None if name is None or value is None else seconds(name, value)
+
+
+def _needed(columns: Sequence[str]) -> str:
+    known = f"a manifest needs a column {PATH_COLUMNS[0]!r} (or {', '.join(PATH_COLUMNS[1:])})"
+    return f"{known}; there is {', '.join(columns)}" if columns else known
+
+
+class _Tabs(csv.Dialect):
+    delimiter = "\t"
+    quoting = csv.QUOTE_NONE
+    lineterminator = "\n"
+
+
+def _table(uri: str, dialect: type[csv.Dialect]) -> Iterator[NumberedRow]:
+    with open_text(uri) as text:
+        reader = csv.reader(text, dialect, strict=True)
+        try:
+            header = next(reader, [])
+            _check_header(uri, header)
+            for cells in reader:
+                if len(cells) == len(header):
+                    yield reader.line_num, dict(zip(header, cells, strict=True))
+                elif cells:  # what is not an empty line
+                    raise SourceError(f"{uri}, line {reader.line_num}: the row has not as many cells as the header")
+        except csv.Error as error:
+            raise SourceError(f"{uri}, line {reader.line_num}: it cannot be read as a table ({error})") from error
+
+
+def _check_header(uri: str, header: Sequence[str]) -> None:
+    if not set(PATH_COLUMNS) & set(header):
+        raise SourceError(f"{uri}: {_needed(header)}" + ("" if header else "; its header is empty"))
+    twice = [name for name in header if name and header.count(name) > 1]
+    if twice:
+        raise SourceError(f"{uri}: the column {twice[0]!r} stands twice; each must have a name of its own")
+
+
+def _parquet(uri: str) -> Iterator[NumberedRow]:
+    if not FileSystems.exists(uri):
+        raise SourceError(f"{uri}: there is no such manifest")
+    with FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        try:
+            table = pq.ParquetFile(file)
+            names = [field.name for field in table.schema_arrow if not _is_binary(field.type)]
+            _check_header(uri, names)
+            number = 0
+            for batch in table.iter_batches(_PARQUET_ROWS, columns=names):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise SourceError(f"{uri}: the manifest cannot be read as Parquet ({error})") from error
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
