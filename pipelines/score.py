@@ -36,7 +36,7 @@ from transforms.ledger import Ledger, OutputError
 from transforms.records import EACH, FIRST, MIX, REJECTS, AudioRef, Recording
 from transforms.score import ScorerHandler, SplitResults
 from transforms.sinks import WriteTable
-from transforms.sources import absolute, list_corpus
+from transforms.sources import INPUT_KINDS, absolute, list_corpus
 from transforms.tables import ANOMALY_ROWS, UTTERANCE_ROWS, ToRejectRow, ToRows, frames_table
 from transforms.waves import WAVE_HOURS, Lengths, Wave, cut_waves
 
@@ -359,9 +359,7 @@ def _check_carry(names: Sequence[str], refs: Sequence[AudioRef]) -> None:
 def _parser() -> Parser:
     parser = Parser("score", "Score a corpus. Beam's own options are taken too, as --direct_num_workers=2 or --runner.")
     add = parser.add_argument
-    add(
-        "--input", required=True, help="a directory, a glob, an audio file, or a manifest CSV (path, and optionally id)"
-    )
+    add("--input", required=True, help=INPUT_KINDS)
     add("--output", help="folder for the tables; run again with the same one, only what is new or changed is scored")
     add("--model", default=DEFAULT, help=f"a bundled model ({', '.join(bundled_names())}) or the folder of a bundle")
     add("--channels", default=MIX, help="what is heard of a recording: mix (the mean of its channels), first, each (every "
