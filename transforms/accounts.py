@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pyarrow.compute as pc
 
 from transforms.ledger import Ledger, count_rows
-from transforms.records import AudioRef, printable, without_channel
+from transforms.records import AudioRef, archives_of, printable, without_channel
 
 
 class LostRowsError(RuntimeError):
@@ -59,7 +59,8 @@ def settle(ledger: Ledger, run_id: str, refs: Sequence[AudioRef]) -> Account:
             for utterance_id, uri in zip(batch["utterance_id"].to_pylist(), batch["uri"].to_pylist(), strict=True):
                 seen[utterance_id] += 1
                 base: str | None = utterance_id if utterance_id in known else without_channel(utterance_id)
-                base = base if base in known else archives.get(uri.partition("#")[0])
+                if base not in known:
+                    base = next((archives[archive] for archive in archives_of(uri) if archive in archives), None)
                 (missing.discard if base else strange.add)(base or utterance_id)
             if table == "rejects":
                 rejected.update(batch["reason"].to_pylist())

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from transforms.ledger import Ledger, OutputError
-from transforms.records import AudioRef, Reason, printable, without_channel
+from transforms.records import AudioRef, Reason, archives_of, printable, without_channel
 
 _NEW, _DONE, _STALE = range(3)
 
@@ -45,7 +45,9 @@ def outstanding(refs: Sequence[AudioRef], ledger: Ledger) -> Outstanding:
         place = places.get(utterance_id)
         if place is None:
             place = places.get(without_channel(utterance_id))
-        return archives.get(uri.partition("#")[0]) if place is None else place
+        if place is None and archives:
+            place = next((archives[archive] for archive in archives_of(uri) if archive in archives), None)
+        return place
 
     gone = 0
     for utterance_id, uri, version in _committed(ledger):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -99,6 +99,12 @@ def channel_id(utterance_id: str, channel: int) -> str:
 def without_channel(utterance_id: str) -> str:
     """The id without its channel: that of the utterance in the corpus."""
     return re.sub(r"#ch\d+$", "", utterance_id)
+
+
+def archives_of(uri: str) -> Iterator[str]:
+    """Where the archive of a member may be, whose uri is `ARCHIVE#MEMBER`: names may have that sign in them, too."""
+    for found in re.finditer("#", uri):
+        yield uri[: found.start()]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

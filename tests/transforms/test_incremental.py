@@ -81,7 +81,7 @@ class TestOutstanding:
         assert left.stale == {"b": ["b#ch0", "b#ch1"]}
 
     def test_of_an_archive_all_is_done_or_nothing(self, ledger):
-        rows = [row(f"{name}/{i}", uri=f"/corpus/{name}#{i}") for name in ("x.tar", "y.tar") for i in range(3)]
+        rows = [row(f"{name}/{i}", uri=f"/corpus/{name}#{i}#{i}") for name in ("x.tar", "y.tar") for i in range(3)]
         committed(ledger, rows, [row("y.tar/9", uri="/corpus/y.tar#9", reason="unreadable")])
         left = outstanding(
             [ref("x.tar", archive="tar"), ref("y.tar", archive="tar"), ref("z.tar", archive="tar")], ledger
