@@ -16,7 +16,7 @@ CARD = "bundle.json"
 WEIGHTS = "model.weights.h5"
 FORMAT = 1
 BUNDLED = Path(__file__).parent / "bundles"
-DEFAULT = "quality_net_v1"
+DEFAULT = "disturbance_net_v1"
 # The keys of `networks.NETWORKS`, which cannot be asked without loading TensorFlow, and how each one pools its frames.
 POOLING: dict[str, Pooling] = {
     "quality_net": "mean",

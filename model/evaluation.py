@@ -259,20 +259,29 @@ def measure_places(scored: Scored, resamples: Resamples) -> dict[str, Any]:
 def measure_places_by_kind(scored: Scored, resamples: Resamples) -> dict[str, dict[str, Any]]:
     """`measure_localisation` on the clips with a known span, by the kinds of what covers them in part.
 
-    What is bad in a clip is bad whatever its kind: a clip with two kinds counts under both, with all of its bad frames.
+    Where that is noise alone, by its SNR too ("noise at 5 dB"). What is bad in a clip is bad whatever its kind: a clip
+    with two kinds counts under both, with all of its bad frames.
     """
     members: dict[str, list[int]] = defaultdict(list)
     for n, (clip, found) in enumerate(zip(scored.clips, scored.localised, strict=True)):
         if has_known_span(found.bad):
-            for kind in sorted({distortion.kind for distortion in partial(clip.distortions, len(found.bad))}):
+            kinds = {distortion.kind for distortion in partial(clip.distortions, len(found.bad))}
+            for kind in kinds:
                 members[kind].append(n)
+            if kinds == {NOISE}:
+                members[f"{NOISE} at {clip.snr_band}"].append(n)
     return {
         kind: {
             "clips": len(items),
             **measure_localisation([scored.localised[n] for n in items], np.array(items), resamples),
         }
-        for kind, items in sorted(members.items())
+        for kind, items in sorted(members.items(), key=_place_order)
     }
+
+
+def _place_order(item: tuple[str, list[int]]) -> tuple[str, float]:
+    kind, _, band = item[0].partition(" at ")
+    return kind, _snr_order(band) if band else -1e9
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,7 +33,15 @@ from transforms.variation import VOICE_SPEED
 
 # Row groups of some 25 MB: what `train` reads, shuffles and forgets at a time.
 CLIPS_PER_ROW_GROUP = 256
-RATIOS = ("clean_ratio", "partial_ratio", "variation_ratio", "speed_ratio", "noise_variation_ratio", "fault_ratio")
+RATIOS = (
+    "clean_ratio",
+    "partial_ratio",
+    "variation_ratio",
+    "speed_ratio",
+    "expander_ratio",
+    "noise_variation_ratio",
+    "fault_ratio",
+)
 
 
 @dataclasses.dataclass
@@ -206,6 +214,7 @@ def _config(options: argparse.Namespace) -> SynthesizeConfig:
         partial_s=partial_s,
         variation_ratio=options.variation_ratio,
         speed_ratio=options.speed_ratio,
+        expander_ratio=options.expander_ratio,
         noise_variation_ratio=options.noise_variation_ratio,
         fault_ratio=options.fault_ratio,
         max_faults=options.max_faults,
@@ -323,6 +332,8 @@ def _parser() -> Parser:
         "differ (equalizer, microphone, small room, digital silence, good coding), in the reference too")  # fmt: skip
     add("--speed_ratio", type=float, default=0.0, help="share of clips whose speech is played slower or faster, as by another "
         f"speaker (1/{VOICE_SPEED} to {VOICE_SPEED} times, pitch and all), in the reference too")  # fmt: skip
+    add("--expander_ratio", type=float, default=0.0, help="share of clips whose speech is made softer where it is soft, from "
+        "gently to a gate that closes within words, in the reference too")  # fmt: skip
     add("--noise_variation_ratio", type=float, default=0.0, help="share of noises that are varied: played at another speed, "
         "backwards, through an equalizer")  # fmt: skip
     add("--duration", default="3:10", help="length of the clips in s; shorter speech is taken whole")

@@ -27,12 +27,12 @@ from transforms.noise_variation import NoiseVariation, draw_noise_variation
 from transforms.progress import Progress
 from transforms.records import REJECTS, AudioFault, AudioRef, Reason, Reject, Stage
 from transforms.rooms import FAR_M, RecordedRoom, Room, bank
-from transforms.variation import Variation, draw_speed, draw_variations, play, samples_needed
+from transforms.variation import Variation, draw_expander, draw_speed, draw_variations, play, samples_needed
 
 # One noise of several is at most so much louder or softer than another, in dB.
 BLEND_DB = 6.0
 # What is drawn by generators of its own, so that more of one thing changes nothing of another.
-_MAIN, _VARIATION, _FAULTS, _NOISE, _SPEED = range(5)
+_MAIN, _VARIATION, _FAULTS, _NOISE, _SPEED, _EXPANDER = range(6)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ class ClipOptions:
         partial_s: shortest and longest such part; all of a shorter clip.
         variation_ratio: share of clips whose clean speech is varied.
         speed_ratio: share of clips whose speech is played slower or faster, as by another speaker.
+        expander_ratio: share of clips whose speech is made softer where it is soft.
         noise_variation_ratio: share of noises that are varied.
         fault_ratio: share of clips with faults.
         max_faults: most faults of a clip.
@@ -71,6 +72,7 @@ class ClipOptions:
     partial_s: Range = (0.5, 3.0)
     variation_ratio: float = 0.0
     speed_ratio: float = 0.0
+    expander_ratio: float = 0.0
     noise_variation_ratio: float = 0.0
     fault_ratio: float = 0.0
     max_faults: int = 2
@@ -189,7 +191,9 @@ def _plan_speed(number: int, options: ClipOptions) -> float:
 
 def _plan_variations(number: int, split: str, options: ClipOptions) -> tuple[Variation, ...]:
     rng = _generator(options.seed, number, _VARIATION)
-    return draw_variations(rng, options.seed, split) if rng.random() < options.variation_ratio else ()
+    found = draw_variations(rng, options.seed, split) if rng.random() < options.variation_ratio else ()
+    rng = _generator(options.seed, number, _EXPANDER)
+    return (draw_expander(rng), *found) if rng.random() < options.expander_ratio else found
 
 
 def _plan_faults(number: int, split: str, catalog: Catalog, options: ClipOptions) -> tuple[Fault, ...]:

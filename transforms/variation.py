@@ -29,6 +29,7 @@ SMALL_ROOM_RT60_S = (0.08, 0.25)
 # What a gate lets through, in dB under the loudest, and how long it takes to close.
 GATE_BLOCK = round(0.005 * SAMPLE_RATE)
 GATE_DB, GATE_HOLD_S = (-60.0, -35.0), (0.02, 0.2)
+EXPANDER_DB, EXPANDER_HOLD_S, EXPANDER_GAIN_DB = (-50.0, -28.0), (0.002, 0.1), (-60.0, -10.0)
 # Coding takes longer than all the rest, and is the rarest.
 WEIGHTS = {"equalizer": 0.3, "microphone": 0.3, "room": 0.2, "silence": 0.13, "codec": 0.07}
 
@@ -140,15 +141,44 @@ class DigitalSilence:
 
     def apply(self, samples: np.ndarray) -> np.ndarray:
         """Silences the pauses, over ramps of 5 ms."""
-        count = -(-len(samples) // GATE_BLOCK)
-        blocks = np.zeros(count * GATE_BLOCK, np.float32)
-        blocks[: len(samples)] = samples
-        levels = np.square(blocks.reshape(count, GATE_BLOCK)).mean(axis=1)
-        hold = 2 * round(self.hold_s * SAMPLE_RATE / GATE_BLOCK) + 1
-        heard = maximum_filter1d((levels > levels.max(initial=0.0) * 10 ** (self.threshold_db / 10)).astype(int), hold)
-        edges = np.arange(count) * GATE_BLOCK + GATE_BLOCK / 2
-        gain = np.interp(np.arange(len(samples)), edges, heard) if count else np.empty(0)
-        return (samples * gain).astype(np.float32)
+        return _gated(samples, self.threshold_db, self.hold_s, 0.0)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Expander:
+    """What is soft made softer, as recorders, conferences and broadcasters do, down into the gaps within words.
+
+    Attributes:
+        threshold_db: what lies further under the loudest block of 5 ms is lowered.
+        hold_s: time for which it is left alone before and after what is louder.
+        gain_db: by how much it is lowered.
+    """
+
+    threshold_db: float
+    hold_s: float
+    gain_db: float
+
+    @property
+    def detail(self) -> str:
+        """What it does."""
+        return f"expander {self.gain_db:.0f} dB under {self.threshold_db:.0f} dB, held {1000 * self.hold_s:.0f} ms"
+
+    def apply(self, samples: np.ndarray) -> np.ndarray:
+        """Lowers what is soft, over ramps of 5 ms."""
+        return _gated(samples, self.threshold_db, self.hold_s, 10 ** (self.gain_db / 20))
+
+
+def _gated(samples: np.ndarray, threshold_db: float, hold_s: float, closed: float) -> np.ndarray:
+    """Samples [n] with the gain `closed` where they are so far under their loudest block, and 1 elsewhere."""
+    count = -(-len(samples) // GATE_BLOCK)
+    blocks = np.zeros(count * GATE_BLOCK, np.float32)
+    blocks[: len(samples)] = samples
+    levels = np.square(blocks.reshape(count, GATE_BLOCK)).mean(axis=1)
+    hold = 2 * round(hold_s * SAMPLE_RATE / GATE_BLOCK) + 1
+    heard = maximum_filter1d((levels > levels.max(initial=0.0) * 10 ** (threshold_db / 10)).astype(int), hold)
+    edges = np.arange(count) * GATE_BLOCK + GATE_BLOCK / 2
+    gain = np.interp(np.arange(len(samples)), edges, np.where(heard, 1.0, closed)) if count else np.empty(0)
+    return (samples * gain).astype(np.float32)
 
 
 def samples_needed(length: int, speed: float) -> int:
@@ -176,6 +206,12 @@ def play(samples: np.ndarray, speed: float, length: int) -> np.ndarray:
 def draw_speed(rng: np.random.Generator) -> float:
     """How many times as fast a voice is played: as often slower as faster, which makes another speaker of it."""
     return float(VOICE_SPEED ** rng.uniform(-1.0, 1.0))
+
+
+def draw_expander(rng: np.random.Generator) -> Expander:
+    """From a gentle one that lets go slowly to a gate that closes within words."""
+    hold_s = float(np.exp(rng.uniform(np.log(EXPANDER_HOLD_S[0]), np.log(EXPANDER_HOLD_S[1]))))
+    return Expander(float(rng.uniform(*EXPANDER_DB)), hold_s, float(rng.uniform(*EXPANDER_GAIN_DB)))
 
 
 def draw_variations(rng: np.random.Generator, seed: int, split: str) -> tuple[Variation, ...]:

@@ -16,7 +16,7 @@ from model.scorer import Scorer
 
 SAMPLES = Path(__file__).parent.parent / "samples" / "audio"
 # Where `make_samples.py` puts the burst of noise.
-BURST_S = (2.25, 3.25)
+BURST_S = (2.1125, 3.1125)
 
 
 @pytest.fixture(scope="module")

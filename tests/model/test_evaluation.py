@@ -362,10 +362,11 @@ def test_what_is_bad_in_part_is_told_apart_by_its_kind() -> None:
     bad = np.arange(249) < 50
     seen, missed = Localised(np.where(bad, 1.0, 4.0), bad, bad, 1), Localised(np.full(249, 4.0), bad, ~bad, 1)
     noise, dropout = Distortion("noise", "", 0.0, 0.8), Distortion("dropouts", "", 0.2, 0.3)
-    clips = [clip(0, distortions=(noise,)), clip(1, distortions=(noise, dropout)), clip(2), clean_clip(3)]
+    clips = [clip(0, distortions=(noise,), snr_db=14.0), clip(1, distortions=(noise, dropout)), clip(2), clean_clip(3)]
     everything = evaluate(scored(clips, [3, 3, 2, 4], localised=[seen, missed, quiet(), quiet()]), resamples_of(clips))
     found = everything["localisation_by_kind"]
-    assert {kind: part["clips"] for kind, part in found.items()} == {"dropouts": 1, "noise": 2}
+    assert {kind: part["clips"] for kind, part in found.items()} == {"dropouts": 1, "noise": 2, "noise at 15 dB": 1}
+    assert found["noise at 15 dB"]["iou"].value == 1.0
     assert (found["dropouts"]["iou"].value, found["noise"]["iou"].value) == (0.0, 0.5)
     assert "dropouts" in report({"one@1": everything}, [])
 

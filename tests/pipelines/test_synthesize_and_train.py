@@ -134,9 +134,9 @@ def test_faults_variations_rooms_and_references_in_any_number_of_processes(
 ) -> None:
     pytest.importorskip("pesq")
     pytest.importorskip("pyroomacoustics")
-    options = ["--fault_ratio", 0.8, "--variation_ratio", 0.6, "--speed_ratio", 0.3, "--rir", rooms, "--keep_reference",
-               "--clips", 60, "--labels", "pesq-wb,pseudo", "--max_disagreement", 5, "--noises", "1:3",
-               "--max_faults", 3]  # fmt: skip
+    options = ["--fault_ratio", 0.8, "--variation_ratio", 0.6, "--speed_ratio", 0.3, "--expander_ratio", 0.3,
+               "--rir", rooms, "--keep_reference", "--clips", 60, "--labels", "pesq-wb,pseudo",
+               "--max_disagreement", 5, "--noises", "1:3", "--max_faults", 3]  # fmt: skip
     rows = synthesize(folders, tmp_path / "set", *options)
     assert synthesize(folders, tmp_path / "again", *options, "--direct_num_workers=2") == rows
     kinds = {distortion["kind"] for row in rows for distortion in row["distortions"]}

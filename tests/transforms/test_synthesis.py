@@ -36,7 +36,7 @@ from transforms.synthesis import (
     make_clip,
     plan_clip,
 )
-from transforms.variation import Equalizer
+from transforms.variation import Equalizer, Expander
 
 OPTIONS = ClipOptions(
     seed=7,
@@ -54,6 +54,7 @@ RICH = dataclasses.replace(
     partial_s=(0.3, 0.6),
     variation_ratio=0.5,
     speed_ratio=0.5,
+    expander_ratio=0.3,
     fault_ratio=0.5,
     max_faults=3,
     faults=parse_faults("all"),
@@ -161,7 +162,7 @@ class TestPlanClip:
     @pytest.mark.parametrize(("name", "field"), [("fault_ratio", "faults"), ("variation_ratio", "variations")])
     @pytest.mark.parametrize("ratio", [0.0, 0.3, 1.0])
     def test_the_share_of_clips_that_have_it(self, name, field, ratio):
-        plans = planned(dataclasses.replace(RICH, **{name: ratio}), numbers=range(400))
+        plans = planned(dataclasses.replace(RICH, expander_ratio=0.0, **{name: ratio}), numbers=range(400))
         assert np.mean([bool(getattr(plan, field)) for plan in plans]) == pytest.approx(
             ratio, abs=0.08 * (0 < ratio < 1)
         )
@@ -173,6 +174,15 @@ class TestPlanClip:
             for one, two in zip(planned(RICH), others, strict=True):
                 for field in ("speech", "speech_offset", "length", "noise", "peak_dbfs", kept):
                     assert getattr(one, field) == getattr(two, field)
+
+    def test_an_expander_comes_first_and_leaves_all_else_as_drawn(self):
+        def first(plan):
+            return [item for item in plan.variations if isinstance(item, Expander)]
+
+        without = planned(dataclasses.replace(RICH, expander_ratio=0.0))
+        for one, two in zip(planned(dataclasses.replace(RICH, expander_ratio=1.0)), without, strict=True):
+            assert first(one) == [one.variations[0]]
+            assert dataclasses.replace(one, variations=one.variations[1:]) == two
 
     def test_speech_at_another_speed_leaves_all_else_as_drawn(self):
         """The speech that it is, where its noise lies and so on; only the length and the place in it may differ."""

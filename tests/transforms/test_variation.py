@@ -13,8 +13,10 @@ from transforms.variation import (
     EQUALIZER_HZ,
     DigitalSilence,
     Equalizer,
+    Expander,
     Microphone,
     SmallRoom,
+    draw_expander,
     draw_variations,
     play,
     samples_needed,
@@ -22,6 +24,7 @@ from transforms.variation import (
 
 SOME = [draw_variations(np.random.default_rng(seed), 7, "train") for seed in range(300)]
 ONE_OF_EACH = {type(variation).__name__: variation for drawn in SOME for variation in drawn}
+ONE_OF_EACH["Expander"] = draw_expander(np.random.default_rng(0))
 if not simulation_installed():
     del ONE_OF_EACH["SmallRoom"]
 
@@ -172,3 +175,24 @@ class TestPlay:
 
     def test_too_few_samples_leave_zeros(self):
         assert not play(np.ones(100, np.float32), 1.2, 1_000)[200:].any()
+
+
+class TestExpander:
+    def test_only_what_is_soft_is_lowered_by_its_gain(self):
+        loud, soft = np.full(8_000, 0.5, np.float32), np.full(8_000, 0.001, np.float32)
+        found = Expander(-40.0, 0.0, -20.0).apply(np.concatenate([loud, soft, loud]))
+        np.testing.assert_allclose(found[:7_900], 0.5)
+        np.testing.assert_allclose(found[8_200:15_800], 0.0001, rtol=1e-4)
+        np.testing.assert_allclose(found[16_200:], 0.5)
+
+    def test_it_holds_off_as_long_as_it_is_told(self):
+        loud, soft = np.full(8_000, 0.5, np.float32), np.full(8_000, 0.001, np.float32)
+        found = Expander(-40.0, 0.1, -60.0).apply(np.concatenate([loud, soft]))
+        np.testing.assert_allclose(found[8_000:9_500], 0.001)
+        assert found[10_000:].max() < 2e-6
+
+    def test_they_differ_widely(self):
+        drawn = [draw_expander(np.random.default_rng(seed)) for seed in range(300)]
+        for name, low, high in (("threshold_db", -48, -30), ("hold_s", 0.004, 0.06), ("gain_db", -55, -15)):
+            values = [getattr(item, name) for item in drawn]
+            assert min(values) < low < high < max(values)
