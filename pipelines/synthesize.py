@@ -256,6 +256,10 @@ def select(refs: list[AudioRef], kind: str, conditions: Sequence[str]) -> list[A
         UsageError: a condition cannot be read, names a column that is not there, or nothing is left.
     """
     chosen = [ref for ref in refs if ref.columns.get("kind", kind) == kind]
+    if archive := next((ref for ref in chosen if ref.archive), None):
+        raise UsageError(
+            f"{archive.uri} is an archive: clips are drawn at random, and it could only be read as a stream; unpack it"
+        )
     for condition in conditions:
         parts = re.fullmatch(r"(\w+)(!?=)(.*)", condition)
         if not parts:

@@ -92,23 +92,23 @@ def open_audio(uri: str) -> Iterator[BinaryIO]:
         raise AudioFault(Stage.READ, Reason.UNREADABLE, str(error)) from error
 
 
-def read_audio(uri: str) -> Decoded:
-    """Opens and decodes the recording at `uri`, the mean of its channels.
+def read_audio(uri: str, span: Span = WHOLE) -> Decoded:
+    """Opens and decodes the recording at `uri`, or a span of it, the mean of its channels.
 
     Raises:
         AudioFault: it cannot be opened or read, or `decode` refuses it.
     """
     with open_audio(uri) as file:
-        return decode(file)
+        return decode(file, span)
 
 
-def decode(file: BinaryIO) -> Decoded:
-    """Decodes a whole recording, the mean of its channels; see `decode_spans`.
+def decode(file: BinaryIO, span: Span = WHOLE) -> Decoded:
+    """Decodes a recording, or a span of it, the mean of its channels; see `decode_spans`.
 
     Raises:
         AudioFault: the file or the sound in it is refused.
     """
-    ((_, _, found),) = decode_spans(file)
+    ((_, _, found),) = decode_spans(file, [span])
     if isinstance(found, AudioFault):
         raise found
     return found

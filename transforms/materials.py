@@ -15,7 +15,7 @@ import numpy as np
 
 from transforms.decode import read_audio
 from transforms.facts import dynamic_range_db
-from transforms.records import REJECTS, AudioFault, AudioRef, Reason, Reject, Stage
+from transforms.records import REJECTS, AudioFault, AudioRef, Reason, Reject, Span, Stage
 
 TRAIN, VAL = "train", "val"
 SPEECH, NOISE, RIR = "speech", "noise", "rir"
@@ -132,7 +132,7 @@ class SampleCache:
     def __init__(self, size_bytes: int) -> None:
         self._size_bytes = size_bytes
         self._held_bytes = 0
-        self._held: collections.OrderedDict[tuple[str, str], np.ndarray] = collections.OrderedDict()
+        self._held: collections.OrderedDict[tuple[str, str, Span], np.ndarray] = collections.OrderedDict()
         self._lock = threading.Lock()
 
     def read(self, ref: AudioRef) -> np.ndarray:
@@ -141,12 +141,12 @@ class SampleCache:
         Raises:
             AudioFault: it cannot be read or decoded.
         """
-        key = ref.uri, ref.source_version
+        key = ref.uri, ref.source_version, ref.span
         with self._lock:
             if key in self._held:
                 self._held.move_to_end(key)
                 return self._held[key]
-        samples = read_audio(ref.uri).samples
+        samples = read_audio(ref.uri, ref.span).samples
         samples.flags.writeable = False
         with self._lock:
             if key not in self._held:

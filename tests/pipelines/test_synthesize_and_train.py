@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -261,6 +262,16 @@ MISTAKES = [
     (["--where", "split"], "is not COLUMN=VALUE"),
     (["--noise", "nowhere"], "there is no such file or directory"),
 ]
+
+
+def test_archives_are_no_material(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "speech.tar", "w") as file:
+        file.add(folders[0], "speech")
+    done = audiosieve(
+        "synthesize", "--speech", tmp_path / "speech.tar", "--noise", folders[1], "--output", tmp_path / "set",
+        "--clips", 1, "--labels", "pseudo", status=2,
+    )  # fmt: skip
+    assert "is an archive" in done.stderr
 
 
 @pytest.mark.parametrize(("options", "sentence"), MISTAKES, ids=lambda value: str(value)[:30])

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from model.features import SAMPLE_RATE
 from transforms.materials import Catalog, Material, MeasureMaterial, SampleCache, held_out, materials, measure
-from transforms.records import REJECTS, AudioFault, AudioRef, Reason, Stage
+from transforms.records import REJECTS, AudioFault, AudioRef, Reason, Span, Stage
 
 
 class TestMaterials:
@@ -167,6 +167,15 @@ class TestSampleCache:
             soundfile.write(path, rng.normal(0, 0.1, 1_000), SAMPLE_RATE)
             found.append(AudioRef(path.name, str(path), 1, "1-1"))
         return found
+
+    def test_spans_of_one_recording_are_different_material(self, tmp_path):
+        samples = np.random.default_rng(0).normal(0, 0.1, 3 * SAMPLE_RATE)
+        soundfile.write(tmp_path / "a.wav", samples, SAMPLE_RATE, subtype="FLOAT")
+        cache = SampleCache(1_000_000)
+        for span in (Span(1.0, 2.0), Span(), Span(2.5)):
+            found = cache.read(AudioRef("a", str(tmp_path / "a.wav"), 1, "1", span=span))
+            end = None if span.end_s is None else round(span.end_s * SAMPLE_RATE)
+            np.testing.assert_allclose(found, samples[round(span.start_s * SAMPLE_RATE) : end], atol=1e-7)
 
     def test_what_is_held_is_not_read_again(self, refs):
         cache = SampleCache(8_000)
