@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import errno
 import json
+import os
 import platform
 import signal
 import sys
@@ -40,6 +42,8 @@ from transforms.sources import INPUT_KINDS, absolute, list_corpus
 from transforms.tables import ANOMALY_ROWS, UTTERANCE_ROWS, ToRejectRow, ToRows, frames_table
 from transforms.waves import WAVE_HOURS, Lengths, Wave, cut_waves
 
+# What the system says where no more can be written.
+_NO_ROOM = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
 # So many hours of audio make up for the start of another process.
 HOURS_FOR_PROCESSES = 2.0
 
@@ -192,6 +196,7 @@ class _Job:
         # As many waves as processes at least, or one of them would have nothing to do.
         hours = min(self.options.wave_hours, seconds / 3600 / processes * 1.01)
         waves = cut_waves(self.left.refs, lengths, hours)
+        processes = min(processes, len(waves))
         print(
             f"scoring {len(self.left.refs):,} utterances, about {seconds / 3600:.2f} h, with {self.bundle.model_id} "
             f"in {processes} process{'' if processes == 1 else 'es'} and {len(waves)} wave{'' if len(waves) == 1 else 's'} ...",
@@ -223,6 +228,12 @@ class _Job:
                     f"--direct_num_workers); {self._how_to_go_on()}",
                     file=sys.stderr,
                 )
+                return 1
+            except (OSError, RuntimeError) as error:  # Beam makes the second of the first
+                full = next((words for words in _NO_ROOM if words in str(error)), None)
+                if full is None:
+                    raise
+                print(f"audiosieve score: {full}: make room; {self._how_to_go_on()}", file=sys.stderr)
                 return 1
         return 0
 

@@ -132,3 +132,18 @@ def test_two_runs_at_once_into_one_output_are_refused(corpus_of_many, tmp_path):
     first.communicate()
     assert second.returncode == 2
     assert "another audiosieve is at work there" in said
+
+
+def test_a_full_disk_is_one_sentence_and_costs_nothing_that_is_committed(corpus_of_many, undisturbed, tmp_path):
+    """No file may grow over 6 kB, as if the disk were full."""
+    output = tmp_path / "out"
+    program = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (6_000, 6_000)); "
+        "from pipelines.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", program, "score", "--input", corpus_of_many, "--output", output]
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "File too large: make room; 0 waves" in done.stderr
+    audiosieve_process("score", "--input", corpus_of_many, "--output", output, *WAVE)
+    same(output, undisturbed)
