@@ -263,7 +263,7 @@ def test_other_material_is_refused(finished: Path, manifest: Path, tmp_path: Pat
 def test_a_second_run_in_the_same_folder_is_refused(finished: Path, manifest: Path) -> None:
     with job._alone(finished):
         done = reproduce(manifest, finished, status=2)
-    assert "another `audiosieve reproduce` is at work there" in done.stderr
+    assert "another audiosieve is at work there" in done.stderr
 
 
 def test_a_training_that_fails_is_left_out_and_named(
