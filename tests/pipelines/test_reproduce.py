@@ -18,6 +18,7 @@ import transforms.experiment as experiment
 from model.bundle import open_bundle
 from model.labels import pseudo_score
 from model.reproduction import MEASURES
+from pipelines.alone import alone
 from tests.pipelines.conftest import Done, audiosieve
 from transforms.schemas import CLIPS
 
@@ -261,7 +262,7 @@ def test_other_material_is_refused(finished: Path, manifest: Path, tmp_path: Pat
 
 
 def test_a_second_run_in_the_same_folder_is_refused(finished: Path, manifest: Path) -> None:
-    with job._alone(finished):
+    with alone(finished):
         done = reproduce(manifest, finished, status=2)
     assert "another audiosieve is at work there" in done.stderr
 

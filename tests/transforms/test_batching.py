@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transforms.batching import BatchByLength, BatchLimits, cut_batches
+from transforms.records import FeaturizedUtterance
 
 lengths_of_utterances = st.lists(st.integers(1, 500), max_size=60)
 limits_of_batches = st.builds(BatchLimits, batch_size=st.integers(1, 10), batch_frames=st.integers(1, 2_000))
@@ -122,11 +123,20 @@ class TestBatchByLength:
         limits = BatchLimits(batch_size=5, batch_frames=200, pool_frames=300)
 
         def check(batches):
-            assert names(batches) == Counter(str(i) for i in range(24))
+            assert Counter(name for batch in batches for name, _ in batch) == Counter(str(i) for i in range(24))
             for batch in batches:
                 assert len(batch) <= 5
-                assert len(batch) * max(len(item.spectrogram) for item in batch) <= 200
+                assert len(batch) * max(length for _, length in batch) <= 200
+
+        def told(batch):  # spectra themselves stay where they are
+            return [(item.utterance.ref.utterance_id, len(item.spectrogram)) for item in batch]
 
         with beam.Pipeline(runner=FnApiRunner()) as root:
-            batches = root | beam.Create(utterances) | beam.ParDo(BatchByLength(limits))
+            batches = (
+                root
+                | beam.Create(range(len(utterances)))
+                | beam.Map(utterances.__getitem__).with_output_types(FeaturizedUtterance)
+                | beam.ParDo(BatchByLength(limits))
+                | beam.Map(told)
+            )
             assert_that(batches, check)

@@ -13,7 +13,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that
 
 from model.bundle import BundleError
-from transforms.records import REJECTS, Reason, Reject, ScoredUtterance, Stage
+from transforms.records import REJECTS, FeaturizedUtterance, Reason, Reject, ScoredUtterance, Stage
 from transforms.score import ScorerHandler, SplitResults, score_batch
 
 
@@ -191,7 +191,8 @@ def test_in_a_pipeline_every_utterance_comes_out_scored_or_rejected(bundle, scor
     with beam.Pipeline(runner=FnApiRunner()) as root:
         results = (
             root
-            | beam.Create(batches)
+            | beam.Create(range(len(batches)))
+            | beam.Map(batches.__getitem__).with_output_types(list[FeaturizedUtterance])
             | RunInference(ScorerHandler(str(bundle)))
             | beam.ParDo(SplitResults()).with_outputs(REJECTS, main="scored")
         )
