@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import errno
 import json
 import os
 import platform
-import signal
 import sys
 import tempfile
 import time
@@ -28,7 +26,7 @@ from model.bundle import DEFAULT, Bundle, bundled_names, open_bundle
 from pipelines.alone import alone
 from pipelines.options import Parser, UsageError, beam_options, command, local_processes, parse, usable_cores
 from pipelines.preview import preview
-from pipelines.waves import Progress, run_all
+from pipelines.waves import Progress, ending_at_once, run_all
 from transforms import schemas
 from transforms.accounts import Account, settle
 from transforms.batching import BatchByLength, BatchLimits
@@ -202,9 +200,10 @@ class _Job:
             f"in {processes} process{'' if processes == 1 else 'es'} and {len(waves)} wave{'' if len(waves) == 1 else 's'} ...",
             file=sys.stderr,
         )
-        with contextlib.suppress(ValueError):  # only a main thread is sent signals
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
-        with tempfile.TemporaryDirectory(prefix="audiosieve-") as counted_in:
+        with (
+            tempfile.TemporaryDirectory(prefix="audiosieve-") as counted_in,
+            ending_at_once(lambda: f"audiosieve score: interrupted; {self._how_to_go_on()}", counted_in),
+        ):
             progress = Progress(counted_in, len(self.left.refs), seconds)
             planned = {}
 
@@ -219,9 +218,6 @@ class _Job:
                     for config in run_all(configs(), score_wave, processes):
                         wave = planned.pop(config.run_id)
                         progress.committed(wave.seconds, self._commit(config, wave, len(waves)))
-            except KeyboardInterrupt:
-                print(f"\naudiosieve score: interrupted; {self._how_to_go_on()}", file=sys.stderr, flush=True)
-                return 130
             except BrokenProcessPool:
                 print(
                     "audiosieve score: a process was killed from outside, perhaps since memory ran out (try fewer with "

@@ -10,6 +10,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -79,6 +80,36 @@ def _serve(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+@contextlib.contextmanager
+def ending_at_once(say: Callable[[], str], folder: str) -> Iterator[None]:
+    """Ends this process, and so all that it started, at Ctrl-C and at SIGTERM, with a line on stderr.
+
+    An exception in their place could be lost: where libsndfile calls back for bytes, Python prints it and goes on. Nothing
+    needs to be undone: what is committed is whole, and the rest the next run removes.
+
+    Args:
+        say: what.
+        folder: to remove; it is this run's alone.
+    """
+
+    def end(number: int, _: object) -> None:
+        os.write(2, f"\n{say()}\n".encode())  # `print` may be at work in another thread
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(128 + number)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # Who started it to be deaf, as nohup and shells do in the background, has a reason.
+            if signal.getsignal(number) != signal.SIG_IGN:
+                before[number] = signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Progress:

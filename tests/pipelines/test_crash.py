@@ -65,8 +65,17 @@ def same(one: Path, other: Path) -> None:
 def start(corpus: Path, output: Path, *options: object) -> subprocess.Popen:
     command = [sys.executable, "-m", "pipelines.cli", "score", "--input", corpus, "--output", output, *WAVE, *options]
     return subprocess.Popen(
-        [str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [str(word) for word in command],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=listen_to_ctrl_c,
     )
+
+
+def listen_to_ctrl_c() -> None:
+    """What a shell starts in the background is deaf to it, and so are these tests there."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def files_in(output: Path) -> int:
