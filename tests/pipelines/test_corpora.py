@@ -218,7 +218,8 @@ def test_waves_are_committed_one_by_one(ten, tmp_path):
     audiosieve("score", "--input", ten, "--output", tmp_path / "out", "--wave_hours", "0.0015")
     records = [json.loads(path.read_text()) for path in sorted((tmp_path / "out" / "_runs").glob("*.json"))]
     assert len(records) > 2
-    assert [record["wave"]["number"] for record in records] == list(range(1, len(records) + 1))
+    # Those of one second are in no order.
+    assert sorted(record["wave"]["number"] for record in records) == list(range(1, len(records) + 1))
     assert sum(record["counts"]["scored"] for record in records) == COUNT
     assert {record["counts"]["listed"] for record in records} == {COUNT}
 
