@@ -339,7 +339,7 @@ def _parser() -> Parser:
     add("--expander_ratio", type=float, default=0.0, help="share of clips whose speech is made softer where it is soft, from "
         "gently to a gate that closes within words, in the reference too")  # fmt: skip
     add("--noise_variation_ratio", type=float, default=0.0, help="share of noises that are varied: played at another speed, "
-        "backwards, through an equalizer")  # fmt: skip
+        "backwards, through an equalizer, in pulses, ringing")  # fmt: skip
     add("--duration", default="3:10", help="length of the clips in s; shorter speech is taken whole")
     add("--peak_dbfs", default="-18:0", help="peak level of the clips in dBFS")
     add("--labels", default="pesq-wb", help=f"labels to give, comma-separated: {', '.join(LABEL_SCALES)}")

@@ -36,7 +36,7 @@ from transforms.synthesis import (
     make_clip,
     plan_clip,
 )
-from transforms.variation import Equalizer, Expander
+from transforms.variation import Equalizer, Expander, play, samples_needed
 
 OPTIONS = ClipOptions(
     seed=7,
@@ -185,7 +185,7 @@ class TestPlanClip:
             assert dataclasses.replace(one, variations=one.variations[1:]) == two
 
     def test_speech_at_another_speed_leaves_all_else_as_drawn(self):
-        """The speech that it is, where its noise lies and so on; only the length and the place in it may differ."""
+        """The speech that it is and what is done to it; its length, and so the place of its noise, may differ."""
         for one, two in zip(planned(RICH), planned(dataclasses.replace(RICH, speed_ratio=0.0)), strict=True):
             assert two.speed == 1.0
             for field in ("speech", "variations", "faults"):
@@ -286,6 +286,24 @@ class TestMakeClip:
             assert len(found.samples) == plan.length
             assert row["duration_s"] == pytest.approx(plan.length / SAMPLE_RATE)
             assert found.facts.peak_dbfs == pytest.approx(plan.peak_dbfs, abs=0.01)
+
+    @pytest.mark.parametrize("speed", [1 / 1.2, 1.1])
+    def test_speech_at_another_speed_is_heard_so_and_said_so(self, plans, shelf, speed):
+        plan = dataclasses.replace(plans[1], speed=speed, speech_offset=1_000, length=16_000, variations=(), faults=())
+        row = make_clip(plan, doing())
+        speech = soundfile.read(shelf[plan.speech.ref.utterance_id.removesuffix(".flac")].ref.uri, dtype="float32")[0]
+        expected = play(speech[1_000 : 1_000 + samples_needed(16_000, speed)], speed, 16_000)
+        assert np.corrcoef(samples_of(row), expected)[0, 1] > 0.999
+        assert row["variation"] == [f"speed {speed:.2f}"]
+
+    def test_an_expander_works_on_the_speech_and_is_named(self, plans):
+        expander = Expander(-30.0, 0.01, -40.0)
+        plain, expanded = (
+            make_clip(dataclasses.replace(plans[1], variations=some, faults=()), doing()) for some in ((), (expander,))
+        )
+        assert expanded["variation"] == [expander.detail]
+        quiet = [np.percentile(np.abs(samples_of(row)), 20) for row in (plain, expanded)]
+        assert quiet[1] < 0.3 * quiet[0]
 
     def test_a_row_fits_the_schema(self, plans):
         rows = [make_clip(plan, doing()) for plan in plans]

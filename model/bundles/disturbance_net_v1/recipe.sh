@@ -40,6 +40,7 @@ for snr in -5 0 5 10 15 20 25 30; do
     make --where split=val --output "$out/ladder/$snr" --clips 200 --seed 104 --noises 1 \
         --snr="$snr" --clean_ratio 0 --partial_ratio 0 --labels pseudo
 done
+make --where split=val --output "$out/val_expanded" --clips 200 --seed 106 --clean_ratio 1 --expander_ratio 1
 # Only to choose the threshold for "clean".
 make --where split=train --output "$out/threshold" --clips 400 --seed 105 --noises 1 \
     --snr=-10:30 --clean_ratio 0.15 --partial_ratio 0.18
@@ -51,3 +52,22 @@ judge "$out/val_noise" --threshold_set "$out/threshold" --gains=-20:6 --figures 
 judge "$out/val_faults" --threshold_set "$out/threshold" --gains=-20:6 --figures --output "$out/figures/faults"
 judge "$out/val_burst" --threshold_set "$out/threshold" --figures --output "$out/figures/burst"
 judge "$out"/ladder/* --ladder --label pseudo --output "$out/figures/ladder"
+
+# Clean speech: as it is (the clean clips of val_noise), through expanders, and of the microphone that was left out.
+audiosieve evaluate "$out/val_expanded" --model "$out/disturbance_net_v1" --output "$out/figures/expanded"
+audiosieve score --input "$(dirname "$manifest")/speech/picovoice-barista" --model "$out/disturbance_net_v1" \
+    --output "$out/figures/microphone"
+python - "$out/figures" <<'END'
+import sys
+
+import numpy as np
+import pyarrow.parquet as pq
+
+figures = sys.argv[1]
+noise = pq.read_table(f"{figures}/noise/clips.parquet").to_pylist()
+clean = [row["score"] for row in noise if row["clean"] and row["model_id"].startswith("disturbance_net")]
+expanded = pq.read_table(f"{figures}/expanded/clips.parquet")["score"].to_pylist()
+microphone = pq.read_table(f"{figures}/microphone/utterances")["score"].to_pylist()
+for name, scores in {"clean": clean, "expanded": expanded, "microphone": microphone}.items():
+    print(f"{name:<11} {len(scores):4} scores, mean {np.mean(scores):.2f}, lowest tenth under {np.quantile(scores, 0.1):.2f}")
+END
