@@ -81,6 +81,7 @@ def featurize(decoded: Decoded, ref: AudioRef, config: FeatureConfig) -> Featuri
         duration_s=decoded.duration_s,
         sample_rate=decoded.sample_rate,
         channels=decoded.channels,
+        channel=decoded.channel,
         format=decoded.format,
         facts=decoded.facts,
     )

@@ -201,6 +201,7 @@ class Utterance:
         duration_s: of the recording at its own rate.
         sample_rate: of the recording, in Hz.
         channels: of the recording.
+        channel: which is heard, from 0; None for the mean of all.
         format: container and coding, as "FLAC/PCM_16".
         facts: of the recording's samples.
     """
@@ -209,6 +210,7 @@ class Utterance:
     duration_s: float
     sample_rate: int
     channels: int
+    channel: int | None
     format: str
     facts: SignalFacts
 

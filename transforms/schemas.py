@@ -20,9 +20,13 @@ UTTERANCES = pa.schema(
     [
         _ID,
         _field("uri", pa.string(), "where the recording is"),
-        _field("duration_s", pa.float64(), "length of the recording"),
+        _field(
+            "start_s", pa.float64(), "where in the recording the utterance begins; 0 unless a manifest says otherwise"
+        ),
+        _field("duration_s", pa.float64(), "length of the utterance"),
         _field("sample_rate", pa.int32(), "of the recording, in Hz"),
-        _field("channels", pa.int32(), "of the recording; their mean is scored, unless --channels says otherwise"),
+        _field("channels", pa.int32(), "of the recording"),
+        _field("channel", pa.int32(), "that was heard, from 0; null for the mean of all", nullable=True),
         _field("format", pa.string(), "container and coding, as FLAC/PCM_16"),
         _field("size_bytes", pa.int64(), "size of the file"),
         _VERSION,

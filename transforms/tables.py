@@ -56,9 +56,11 @@ def utterance_row(
     return {
         "utterance_id": utterance.ref.utterance_id,
         "uri": printable(utterance.ref.uri),
+        "start_s": utterance.ref.span.start_s,
         "duration_s": utterance.duration_s,
         "sample_rate": utterance.sample_rate,
         "channels": utterance.channels,
+        "channel": utterance.channel,
         "format": utterance.format,
         "size_bytes": utterance.ref.size_bytes,
         "source_version": utterance.ref.source_version,

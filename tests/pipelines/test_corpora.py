@@ -174,6 +174,11 @@ def test_the_scores_are_the_same(kind, ten, expected, tmp_path):
     out = Output(tmp_path / "out")
     found = {row["utterance_id"].rpartition("/")[2].partition(".")[0]: row["score"] for row in out.utterances}
     assert found == pytest.approx({f"r{i}": expected[i] for i in range(COUNT)}, abs=TOLERANCE)
+    starts = {row["utterance_id"]: row["start_s"] for row in out.utterances}
+    if (tmp_path / "long.flac").exists():
+        assert starts == pytest.approx({f"r{i}": start for i, (start, _) in enumerate(joined(ten, tmp_path))}, abs=1e-4)
+    else:
+        assert set(starts.values()) == {0.0}
     if "speaker" in options:
         assert {row["utterance_id"][:2]: row["speaker"] for row in out.utterances} == {
             f"r{i}": f"s{i % 3}" for i in range(COUNT)
@@ -198,8 +203,11 @@ def test_each_channel_is_an_utterance(ten, tmp_path):
     source = channels(ten, tmp_path)
     done = audiosieve("score", "--input", source, "--output", tmp_path / "out", "--channels", "each")
     assert f"{2 * COUNT} scored" in done.stdout
-    ids = {row["utterance_id"] for row in Output(tmp_path / "out").utterances}
-    assert ids == {f"r{i}.wav#ch{channel}" for i in range(COUNT) for channel in range(2)}
+    rows = Output(tmp_path / "out").utterances
+    assert {row["utterance_id"] for row in rows} == {
+        f"r{i}.wav#ch{channel}" for i in range(COUNT) for channel in range(2)
+    }
+    assert all(row["utterance_id"].endswith(f"#ch{row['channel']}") for row in rows)
     assert f"{COUNT} skipped" in audiosieve(
         "score", "--input", source, "--output", tmp_path / "out", "--channels", "each"
     ).stdout  # fmt: skip

@@ -88,6 +88,7 @@ def make_utterance(make_ref: Callable[..., AudioRef]) -> Callable[..., Utterance
             duration_s=duration_s,
             sample_rate=SAMPLE_RATE,
             channels=1,
+            channel=None,
             format="WAV/PCM_16",
             facts=SignalFacts(**{**known, **facts}),
         )

@@ -35,8 +35,8 @@ def test_the_tables_of_a_run_are_those_of_the_design():
     assert list(schemas.SCORE_TABLES) == list(DESIGN)
 
 
-def test_utterances_have_no_column_that_the_design_does_not_name():
-    assert schemas.UTTERANCES.names == DESIGN["utterances"].split()
+def test_utterances_have_one_column_more_for_a_span_and_one_for_a_channel():
+    assert sorted(schemas.UTTERANCES.names) == sorted([*DESIGN["utterances"].split(), "start_s", "channel"])
 
 
 @pytest.mark.parametrize("field", FIELDS)
@@ -51,11 +51,11 @@ def test_every_float_has_its_unit_in_its_name(field):
     assert field.name.endswith(UNITS) or field.name.startswith(WITHOUT_UNIT)
 
 
-def test_only_the_snr_of_an_utterance_may_be_unknown():
+def test_of_an_utterance_only_the_snr_may_be_unknown_and_the_channel_be_all():
     nullable = {
         (table, field.name) for table, schema in schemas.SCORE_TABLES.items() for field in schema if field.nullable
     }
-    assert nullable == {("utterances", "snr_db")}
+    assert nullable == {("utterances", "snr_db"), ("utterances", "channel")}
 
 
 def test_a_clip_may_lack_its_noise_labels_and_what_goes_with_them_only():
