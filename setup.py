@@ -6,9 +6,13 @@ from setuptools import setup
 
 REQUIRES = [
     "apache-beam>=2.77,<2.78",
+    "duckdb>=1.4,<3",
     "keras>=3.15,<3.16",
+    "matplotlib>=3.9,<4",
     "numpy>=2.2,<3",
+    "plotly>=6,<8",
     "pyarrow>=24,<26",
+    "pyyaml>=6,<7",
     "scipy>=1.15,<2",
     "soundfile>=0.13,<0.15",
     "soxr>=1.0,<2",
@@ -19,16 +23,19 @@ EXTRAS = {
     "gcp": ["apache-beam[gcp]>=2.77,<2.78", "google-cloud-storage>=3.1,<4"],
     # PESQ labels and simulated rooms for `audiosieve synthesize`; pesq is built from source and needs a C compiler.
     "train": ["pesq>=0.0.4,<0.1", "pyroomacoustics>=0.10,<0.11"],
-    # The figures of `audiosieve evaluate`.
-    "plot": ["matplotlib>=3.9,<4"],
     "dev": [
-        "duckdb>=1.3,<3",
+        "datasets>=4",
         "hypothesis>=6.100",
-        "matplotlib>=3.9,<4",  # as in plot
+        "kaldi-native-io>=1.22",
         "mypy>=1.15",
+        "pandas>=2.2",
+        "playwright>=1.50",
+        "polars>=1.20",
         "pytest>=8.3",
         "pytest-timeout>=2.3",
         "ruff>=0.11",
+        "types-pyyaml>=6",
+        "webdataset>=1.0",
     ],
 }
 

@@ -1,4 +1,4 @@
-"""Figures of an evaluation. They need matplotlib, the extra `plot`; nothing else does."""
+"""Figures of an evaluation, with matplotlib."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib.util
 import json
 import sys
 import time
@@ -55,7 +54,6 @@ class EvaluateConfig:
         gains: gains to score the clips again with.
         ladder: whether to measure the order along the sets' SNRs.
         example: which clip to draw; None to draw none.
-        figures: whether to draw at all.
         output: an empty folder.
         limits: of the batches.
         notes: what the reader of the results must know.
@@ -68,7 +66,6 @@ class EvaluateConfig:
     gains: list[Gain]
     ladder: bool
     example: Clip | None
-    figures: bool
     output: Path
     limits: BatchLimits
     notes: list[str]
@@ -108,8 +105,7 @@ def run(argv: Sequence[str]) -> int:
     seconds = round(time.monotonic() - started, 3)
     evaluation = {**_evaluation(config, options, models, scored_by), "timings": {"total_s": seconds}}
     (config.output / "evaluation.json").write_text(json.dumps(evaluation, indent=2, allow_nan=False) + "\n")
-    if config.figures:
-        _draw(config, models, scored_by)
+    _draw(config, models, scored_by)
     print(f"{report(models, config.notes)}\n\nthe results are in {config.output}")
     return 0
 
@@ -216,7 +212,7 @@ def _median_clip(scored: Scored) -> Clip | None:
 
 
 def _example(clip: Clip, scored_by: dict[str, Scored]) -> Any:
-    """A clip as `figures.Example`, which only who has matplotlib can load."""
+    """A clip as `figures.Example`, loaded with matplotlib where one is drawn."""
     from model.figures import Example
 
     samples, reference = read_audio(clip)
@@ -247,16 +243,13 @@ def _config(options: argparse.Namespace) -> EvaluateConfig:
         if value is not None and value < least:
             raise UsageError(f"--{name} is {value}; it must be at least {least}")
     gains = [] if options.gains is None else _gains(options.gains)
-    figures = importlib.util.find_spec("matplotlib") is not None
-    if not figures and (options.figures or options.clip):
-        raise UsageError("figures need the extra `plot` (pip install 'audiosieve[plot]')")
     output = _empty_folder(options.output)
     bundles = [open_bundle(name) for name in options.model or [DEFAULT]]
     twice = [model_id for model_id, count in Counter(bundle.model_id for bundle in bundles).items() if count > 1]
     if twice:
         raise UsageError(f"--model: {twice[0]} is asked for twice")
 
-    notes = [] if figures else ["no figures were drawn: they need the extra `plot` (pip install 'audiosieve[plot]')"]
+    notes: list[str] = []
     known = _read_sets([*options.sets, *options.set])
     clips = [clip for clip in known if clip.split == options.split]
     if not clips:
@@ -270,7 +263,6 @@ def _config(options: argparse.Namespace) -> EvaluateConfig:
         gains=gains,
         ladder=options.ladder,
         example=_find_clip(options.clip, clips),
-        figures=figures,
         output=output,
         limits=BatchLimits(batch_size=options.batch_size, batch_frames=options.batch_frames),
         notes=notes,
@@ -392,7 +384,6 @@ def _parser() -> Parser:
     )
     add("--clip", metavar="ID", help="which clip to draw; by default that of the median score among those that are "
         "bad in part")  # fmt: skip
-    add("--figures", action="store_true", help="fail where no figures can be drawn, for want of the extra `plot`")
     add("--batch_size", type=int, default=BatchLimits().batch_size, help="clips in a batch at most")
     add("--batch_frames", type=int, default=BatchLimits().batch_frames, help="padded frames in a batch at most")
     add("--threads", type=int, help="threads of TensorFlow; by default its own choice")

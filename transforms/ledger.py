@@ -94,10 +94,7 @@ class Ledger:
 
     def committed(self, table: str) -> list[str]:
         """Paths of the files of a table that count, sorted."""
-        records = self.records()
-        replaced = {name for record in records for name in record["replaces"]}
-        names = {name for record in records for name in record["files"] if name.startswith(f"{table}/")}
-        return [FileSystems.join(self.root, name) for name in sorted(names - replaced)]
+        return [FileSystems.join(self.root, name) for name in names_that_count(self.records(), table)]
 
     def written(self, run_id: str) -> list[str]:
         """Names (relative to the root) of the files that a run wrote, sorted."""
@@ -201,6 +198,16 @@ class Ledger:
         if existing:
             FileSystems.delete(existing)
         return existing
+
+
+def names_that_count(records: Iterable[dict[str, Any]], table: str) -> list[str]:
+    """Names (relative to the root) of the files of a table that runs committed and no later one replaced, sorted."""
+    names: set[str] = set()
+    replaced: set[str] = set()
+    for record in records:
+        names.update(name for name in record["files"] if name.startswith(f"{table}/"))
+        replaced.update(record["replaces"])
+    return sorted(names - replaced)
 
 
 def count_rows(ledger: Ledger, table: str, files: Iterable[str]) -> int:

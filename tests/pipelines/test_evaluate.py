@@ -201,24 +201,14 @@ def test_the_tables_have_their_schemas_and_the_truth(evaluated: tuple[Path, str]
 
 
 def test_figures_are_drawn(evaluated: tuple[Path, str], tmp_path: Path, labelled: Path) -> None:
-    pytest.importorskip("matplotlib")
     names = {path.name for path in evaluated[0].glob("*.png")}
     ids = [model_id.replace("@", "-") for model_id in models_of(evaluated[0])]
     assert names == {f"{kind}-{name}.png" for kind in ("target", "conditions") for name in ids} | {"example.png"}
     audiosieve(
-        "evaluate", "--set", labelled, "--clip", "7-00000001", "--figures", "--resamples", 0, "--output",
+        "evaluate", "--set", labelled, "--clip", "7-00000001", "--resamples", 0, "--output",
         tmp_path / "out",
     )  # fmt: skip
     assert (tmp_path / "out" / "example.png").stat().st_size > 10_000
-
-
-def test_without_matplotlib_there_is_a_note_or_a_refusal(labelled: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    done = audiosieve("evaluate", labelled, "--output", tmp_path / "out", "--resamples", 0)
-    assert "no figures were drawn" in done.stdout
-    assert not list((tmp_path / "out").glob("*.png"))
-    done = audiosieve("evaluate", labelled, "--output", tmp_path / "other", "--figures", status=2)
-    assert "audiosieve[plot]" in done.stderr
 
 
 def test_the_same_command_gives_the_same_numbers(evaluated: tuple[Path, str], labelled: Path, tmp_path: Path) -> None:

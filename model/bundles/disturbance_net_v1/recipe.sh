@@ -48,9 +48,9 @@ make --where split=train --output "$out/threshold" --clips 400 --seed 105 --nois
 judge() {
     audiosieve evaluate --model "$out/disturbance_net_v1" --model quality_net_v1 "$@"
 }
-judge "$out/val_noise" --threshold_set "$out/threshold" --gains=-20:6 --figures --output "$out/figures/noise"
-judge "$out/val_faults" --threshold_set "$out/threshold" --gains=-20:6 --figures --output "$out/figures/faults"
-judge "$out/val_burst" --threshold_set "$out/threshold" --figures --output "$out/figures/burst"
+judge "$out/val_noise" --threshold_set "$out/threshold" --gains=-20:6 --output "$out/figures/noise"
+judge "$out/val_faults" --threshold_set "$out/threshold" --gains=-20:6 --output "$out/figures/faults"
+judge "$out/val_burst" --threshold_set "$out/threshold" --output "$out/figures/burst"
 judge "$out"/ladder/* --ladder --label pseudo --output "$out/figures/ladder"
 
 # Clean speech: as it is (the clean clips of val_noise), through expanders, and of the microphone that was left out.

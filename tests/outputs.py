@@ -1,0 +1,121 @@
+"""Outputs of `audiosieve score` made without scoring, by the very code that writes their rows."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from model.anomalies import find_anomalies
+from model.labels import PESQ_WB
+from transforms import schemas
+from transforms.ledger import Ledger
+from transforms.records import (
+    AudioFault,
+    AudioRef,
+    Reason,
+    Reject,
+    ScoredUtterance,
+    SignalFacts,
+    Span,
+    Stage,
+    Utterance,
+)
+from transforms.tables import anomaly_rows, frames_table, reject_row, utterance_row
+
+GOOD = SignalFacts(
+    peak_dbfs=-3.0, rms_dbfs=-20.0, clipped_ratio=0.0, silence_ratio=0.2, dc_offset=0.0, bandwidth_hz=7_900.0, snr_db=40.0
+)  # fmt: skip
+
+
+def scored(
+    utterance_id: str,
+    frame_score: Sequence[float] | np.ndarray | float,
+    *,
+    uri: str | None = None,
+    duration_s: float | None = None,
+    start_s: float = 0.0,
+    channel: int | None = None,
+    sample_rate: int = 16_000,
+    format: str = "FLAC/PCM_16",
+    columns: Mapping[str, str] | None = None,
+    **facts: Any,
+) -> ScoredUtterance:
+    """An utterance with its frames' scores, or a number for all of its frames; what is left out is harmless."""
+    if np.isscalar(frame_score):
+        duration_s = 4.0 if duration_s is None else duration_s
+        frame_score = np.full(1 + (round(duration_s * 16_000) - 512) // 256, frame_score)
+    frame_score = np.asarray(frame_score, np.float32)
+    if duration_s is None:
+        duration_s = ((len(frame_score) - 1) * 256 + 512) / 16_000
+    span = Span(start_s, start_s + duration_s) if start_s else Span()
+    ref = AudioRef(utterance_id, uri or f"/corpus/{utterance_id}", 1_000, "1000-1.000000", columns or {}, span)
+    return ScoredUtterance(
+        Utterance(ref, duration_s, sample_rate, 1, channel, format, dataclasses.replace(GOOD, **facts)), frame_score
+    )
+
+
+def rejected(utterance_id: str, reason: Reason = Reason.CORRUPT, stage: Stage = Stage.DECODE) -> Reject:
+    """An utterance that got no score."""
+    ref = AudioRef(utterance_id, f"/corpus/{utterance_id}", 1_000, "1000-1.000000")
+    return Reject.of(ref, AudioFault(stage, reason, "for people"))
+
+
+def write_output(
+    root: Path,
+    utterances: Sequence[ScoredUtterance],
+    rejects: Sequence[Reject] = (),
+    *,
+    carry: Sequence[str] = (),
+    source: str = "/corpus",
+    model_id: str = "some_net@0123456789ab",
+    options: Mapping[str, Any] | None = None,
+    commit: bool = True,
+) -> Path:
+    """Writes a run, committed or not, into an output that may have others; returns the output."""
+    ledger = Ledger(str(root), tuple(schemas.SCORE_TABLES))
+    run_id = Ledger.new_run_id()
+    anomalies = [find_anomalies(item.frame_score, PESQ_WB.span) for item in utterances]
+    pairs = list(zip(utterances, anomalies, strict=True))
+    schema = schemas.with_carried(schemas.UTTERANCES, carry)
+    rows = [
+        utterance_row(item, found, model_id, "mean") | {name: item.utterance.ref.columns.get(name) for name in carry}
+        for item, found in pairs
+    ]
+    tables = {
+        "utterances": pa.Table.from_pylist(rows, schema),
+        "anomalies": pa.Table.from_pylist([row for pair in pairs for row in anomaly_rows(*pair)], schemas.ANOMALIES),
+        "rejects": pa.Table.from_pylist([reject_row(reject) for reject in rejects], schemas.REJECTS),
+        "frames": frames_table(utterances) if utterances else schemas.FRAMES.empty_table(),
+    }
+    for name, table in tables.items():
+        if len(table):
+            path = Path(f"{ledger.prefix(name, run_id)}-00000-of-00001.parquet")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(table, path, compression="zstd")
+    if commit:
+        seconds = sum(item.utterance.duration_s for item in utterances)
+        ledger.commit(
+            run_id,
+            {
+                "job": "score",
+                "options": {"input": source, "carry": list(carry), "channels": "mix", **(options or {})},
+                "model_id": model_id,
+                "label_scale": PESQ_WB.name,
+                "counts": {
+                    "listed": len(utterances) + len(rejects),
+                    "scored": len(utterances),
+                    "rejected": len(rejects),
+                    "skipped": 0,
+                },
+                "audio_s": seconds,
+                "timings": {"total_s": 1.0},
+                "versions": {"audiosieve": "0.1.0"},
+            },
+        )
+    return root

@@ -1,0 +1,76 @@
+"""An output, opened to be read: what is committed counts, and nothing else does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.outputs import rejected, scored, write_output
+from transforms import schemas
+from transforms.ledger import Ledger, OutputError
+from transforms.results import open_results
+
+BAD_MIDDLE = [4.0] * 400 + [1.0] * 100 + [4.0] * 400
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("results") / "out"
+    write_output(root, [scored("a", 4.0), scored("b", BAD_MIDDLE)], [rejected("c")])
+    write_output(root, [scored("d", 2.0, snr_db=None)])
+    return write_output(root, [scored("never", 1.0)], [rejected("never too")], commit=False)
+
+
+def test_tables_hold_what_all_runs_committed(output):
+    results = open_results(str(output))
+    rows = results.dataset("utterances").to_table().to_pylist()
+    assert {row["utterance_id"]: row["score"] for row in rows} == pytest.approx(
+        {"a": 4.0, "b": (4.0 * 800 + 100) / 900, "d": 2.0}
+    )
+    assert results.dataset("rejects").to_table()["utterance_id"].to_pylist() == ["c"]
+    assert results.dataset("anomalies").to_table()["utterance_id"].to_pylist() == ["b"]
+    assert results.dataset("frames").count_rows() == sum(row["num_frames"] for row in rows)
+
+
+def test_the_views_are_the_tables_and_the_runs(output):
+    connection = open_results(str(output)).connect()
+    count = "SELECT count(*) FROM "
+    assert [connection.execute(count + name).fetchone() for name in ("utterances", "rejects", "anomalies", "runs")] == [
+        (3,), (1,), (1,), (2,),
+    ]  # fmt: skip
+    assert connection.execute("SELECT sum(scored), sum(rejected), max(model_id) FROM runs").fetchone() == (
+        3, 1, "some_net@0123456789ab",
+    )  # fmt: skip
+
+
+def test_what_a_later_run_replaced_does_not_count(tmp_path):
+    root = write_output(tmp_path / "out", [scored("a", 4.0), scored("b", 3.0)])
+    ledger = Ledger(str(root), tuple(schemas.SCORE_TABLES))
+    run_id = Ledger.new_run_id()
+    replaced = ledger.rewrite_without(run_id, {"a"})
+    ledger.commit(run_id, {**ledger.records()[0], "run_id": run_id}, replaced)
+    assert open_results(str(root)).dataset("utterances").to_table()["utterance_id"].to_pylist() == ["b"]
+
+
+def test_a_table_without_rows_has_its_columns(tmp_path):
+    results = open_results(
+        str(write_output(tmp_path / "out", [scored("a", 4.0, columns={"speaker": "x"})], carry=["speaker"]))
+    )
+    assert results.dataset("rejects").to_table().schema.names == schemas.REJECTS.names
+    assert results.dataset("utterances").to_table()["speaker"].to_pylist() == ["x"]
+    assert results.carried == ["speaker"]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda _: None, "holds no run"),
+        (lambda root: write_output(root, [scored("a", 4.0)], commit=False), "holds no run"),
+        (lambda root: Ledger(str(root), ("clips",)).commit("1", {"job": "synthesize"}), "written by `audiosieve synthesize`"),
+    ],
+)  # fmt: skip
+def test_what_is_no_output_is_refused(tmp_path, make, message):
+    make(tmp_path / "out")
+    with pytest.raises(OutputError, match=message):
+        open_results(str(tmp_path / "out"))

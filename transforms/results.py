@@ -1,0 +1,118 @@
+"""The output of `audiosieve score`, opened to be read: the files that count, and no others."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.dataset as ds
+from pyarrow import fs
+
+from model.labels import LABEL_SCALES, LabelScale
+from transforms import schemas
+from transforms.files import absolute, is_local
+from transforms.ledger import Ledger, OutputError, names_that_count
+
+RUNS = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("model_id", pa.string()),
+        ("input", pa.string()),
+        ("scored", pa.int64()),
+        ("rejected", pa.int64()),
+        ("skipped", pa.int64()),
+        ("audio_s", pa.float64()),
+        ("total_s", pa.float64()),
+        ("audiosieve", pa.string()),
+    ]
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """What stands in one output folder, as of when it was opened.
+
+    Attributes:
+        root: the folder.
+        records: of its runs, oldest first; at least one.
+    """
+
+    root: str
+    records: tuple[dict[str, Any], ...]
+
+    @property
+    def model_id(self) -> str:
+        """Of the model, name@hash; an output has one."""
+        return str(self.records[-1]["model_id"])
+
+    @property
+    def label_scale(self) -> LabelScale:
+        """What the scores mean."""
+        return LABEL_SCALES[self.records[-1]["label_scale"]]
+
+    @property
+    def source(self) -> str:
+        """The corpus, as `--input` named it the last time, from the root of this machine on."""
+        return absolute(self.records[-1]["options"]["input"])
+
+    @property
+    def carried(self) -> list[str]:
+        """Columns of the corpus that stand in `utterances`."""
+        return list(self.records[-1]["options"]["carry"])
+
+    @functools.cached_property
+    def runs(self) -> pa.Table:
+        """One row for each wave or job."""
+        rows = [
+            {
+                **{name: record[name] for name in ("run_id", "model_id", "audio_s")},
+                **{name: record["counts"][name] for name in ("scored", "rejected", "skipped")},
+                "input": record["options"]["input"],
+                "total_s": record["timings"]["total_s"],
+                "audiosieve": record["versions"]["audiosieve"],
+            }
+            for record in self.records
+        ]
+        return pa.Table.from_pylist(rows, RUNS)
+
+    def dataset(self, table: str) -> ds.Dataset:
+        """A table (`utterances`, `frames`, `anomalies`, `rejects`) as an Arrow dataset, read when it is asked for rows."""
+        schema = schemas.SCORE_TABLES[table]
+        if table == "utterances":
+            schema = schemas.with_carried(schema, self.carried)
+        names = names_that_count(self.records, table)
+        if not names:
+            return ds.dataset(schema.empty_table())
+        filesystem, root = (
+            fs.FileSystem.from_uri(self.root) if not is_local(self.root) else (fs.LocalFileSystem(), self.root)
+        )
+        return ds.dataset([f"{root}/{name}" for name in names], schema, "parquet", filesystem)
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """DuckDB in memory with a view of each table, and of `runs`."""
+        connection = duckdb.connect()
+        for table in schemas.SCORE_TABLES:
+            connection.register(table, self.dataset(table))
+        connection.register("runs", self.runs)
+        return connection
+
+
+def open_results(output: str) -> Results:
+    """Opens an output folder, local or on any filesystem that Beam and pyarrow know.
+
+    Raises:
+        OutputError: there is nothing that counts, or something else.
+    """
+    root = absolute(str(output)).rstrip("/")
+    try:
+        records = Ledger(root, tuple(schemas.SCORE_TABLES)).records("score")
+    except (OSError, ValueError) as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(f"{root}: cannot be read ({error})") from error
+    if not records:
+        raise OutputError(f"{root}: holds no run of `audiosieve score` that came to its end")
+    return Results(root, tuple(records))
