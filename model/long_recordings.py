@@ -37,12 +37,10 @@ class LongRecordings:
 
     def __init__(self, network: keras.Model, window: int = WINDOW) -> None:
         self.window = window
-        inputs = {tensor.name: tensor for tensor in network.inputs}
-        spectrogram, mask = inputs["spectrogram"], inputs["mask"]
         blstm = network.get_layer("blstm")
-        front = keras.Model([spectrogram, mask], blstm.input[0])
-        head = keras.Model([blstm.output, mask], network.output["frame_score"])
-        width, units = blstm.input[0].shape[-1], blstm.forward_layer.units
+        front = before_blstm(network)
+        head = keras.Model([blstm.output, _input(network, "mask")], network.output["frame_score"])
+        width, units = front.output.shape[-1], blstm.forward_layer.units
         lstms = [_with_state(layer, width) for layer in (blstm.forward_layer, blstm.backward_layer)]
         self._start = np.zeros((1, units), np.float32)
         frames = [1, None]
@@ -105,6 +103,22 @@ class LongRecordings:
         first, last = max(0, start - FRONT_MARGIN), min(len(spectrogram), end + FRONT_MARGIN)
         part = spectrogram[first:last][np.newaxis]
         return self._run_front(part, np.ones(part.shape[:2], bool))[:, start - first : end - first]
+
+
+def before_blstm(network: keras.Model) -> keras.Model:
+    """What stands before the BLSTM of one of `networks.NETWORKS`: [spectrogram, mask] -> what enters it, [B, T, width]."""
+    entering = network.get_layer("blstm").input[0]
+    return keras.Model([_input(network, "spectrogram"), _input(network, "mask")], entering)
+
+
+def from_blstm(network: keras.Model) -> keras.Model:
+    """The rest of it: [what enters the BLSTM, mask] -> frame scores, [B, T]."""
+    entering = network.get_layer("blstm").input[0]
+    return keras.Model([entering, _input(network, "mask")], network.output["frame_score"])
+
+
+def _input(network: keras.Model, name: str) -> keras.KerasTensor:
+    return next(tensor for tensor in network.inputs if tensor.name == name)
 
 
 def _neighbours(windows: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:

@@ -12,10 +12,14 @@ import tensorflow as tf
 from model.attention import AdditiveAttention
 from model.bundle import Bundle, open_bundle
 from model.features import NUM_BINS, WHOLE_FRAMES, Frames
-from model.long_recordings import WINDOW, LongRecordings
+from model.long_recordings import WINDOW, LongRecordings, before_blstm, from_blstm
 from model.networks import NETWORKS
 from model.pooling import pool
 from model.runtime import native_stderr_held
+
+# Frames that enter what stands before the BLSTM at a time. A convolution makes 4 kB of one of its frames; what enters the
+# BLSTM, which is fast with many utterances side by side, is 0.4 kB.
+FRONT_FRAMES = 4096
 
 
 class Scorer:
@@ -37,13 +41,15 @@ class Scorer:
         attends = any(isinstance(layer, AdditiveAttention) for layer in network.layers)
         self.whole_frames = WINDOW if attends else WHOLE_FRAMES
         self._network = network
+        front, rest = before_blstm(network), from_blstm(network)
         # One signature for every length and batch size, so that nothing is ever traced again.
-        self._run = tf.function(
-            lambda spectrogram, mask: network({"spectrogram": spectrogram, "mask": mask})["frame_score"],
-            input_signature=[
-                tf.TensorSpec([None, None, NUM_BINS], tf.float32),
-                tf.TensorSpec([None, None], tf.bool),
-            ],
+        masks = tf.TensorSpec([None, None], tf.bool)
+        self._run_front = tf.function(
+            lambda x, mask: front([x, mask]), input_signature=[tf.TensorSpec([None, None, NUM_BINS], tf.float32), masks]
+        )
+        self._run_rest = tf.function(
+            lambda x, mask: rest([x, mask]),
+            input_signature=[tf.TensorSpec([None, None, front.output.shape[-1]], tf.float32), masks],
         )
         with native_stderr_held():
             self.score([np.zeros((1, NUM_BINS), np.float32)])  # traced here, not with the first batch
@@ -65,13 +71,24 @@ class Scorer:
             else:
                 together.append(i)
         if together:
-            batch, mask = pad([spectrograms[i][:] for i in together])
-            for i, scores in zip(together, self._run(batch, mask).numpy(), strict=True):
+            batch = self._frame_scores([spectrograms[i][:] for i in together])
+            for i, scores in zip(together, batch, strict=True):
                 # A copy: a slice would keep the whole padded batch alive.
                 found[i] = scores[: len(spectrograms[i])].copy()
         # The published networks' last layer is linear: it may point beyond the ends of the scale, where nothing is.
         scale = self.bundle.label_scale
         return [np.clip(scores, scale.low, scale.high, out=scores) for scores in found]
+
+    def _frame_scores(self, spectrograms: list[np.ndarray]) -> np.ndarray:
+        """What the network's last layer gives for a batch: float32 [B, T], T of the longest."""
+        longest = max(map(len, spectrograms))
+        step = max(1, FRONT_FRAMES // longest)
+        parts, masks = [], []
+        for start in range(0, len(spectrograms), step):
+            part, mask = pad(spectrograms[start : start + step], longest)
+            parts.append(self._run_front(part, mask))
+            masks.append(mask)
+        return self._run_rest(tf.concat(parts, axis=0), np.concatenate(masks)).numpy()
 
     @functools.cached_property
     def _long(self) -> LongRecordings:
@@ -84,9 +101,9 @@ class Scorer:
         return pool(frame_score, self.bundle.pooling)
 
 
-def pad(spectrograms: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Stacks spectrograms [T_i, 257] into zero-padded float32 [B, T, 257] and its mask, bool [B, T], T = max T_i."""
-    longest = max(map(len, spectrograms))
+def pad(spectrograms: Sequence[np.ndarray], longest: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Stacks spectrograms [T_i, 257] into zero-padded float32 [B, T, 257] and its mask, bool [B, T], T = max T_i or given."""
+    longest = longest or max(map(len, spectrograms))
     batch = np.zeros((len(spectrograms), longest, NUM_BINS), np.float32)
     mask = np.zeros((len(spectrograms), longest), bool)
     for i, spectrogram in enumerate(spectrograms):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import multiprocessing
 import os
 import shutil
@@ -72,6 +73,7 @@ def run_all(jobs: Iterable[Job], work: Callable[[Job], None], processes: int) ->
 
 def _serve(parent: int) -> None:
     """Sets a process up: Ctrl-C is the parent's to answer, and where that is gone there is nothing left to do."""
+    logging.disable(logging.WARNING)  # as in the parent: Beam warns of what it lacks and nobody needs here
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:

@@ -25,8 +25,8 @@ class BatchLimits:
     """
 
     batch_size: int = 64
-    batch_frames: int = 32_768
-    pool_frames: int = 131_072
+    batch_frames: int = 12_288
+    pool_frames: int = 49_152
 
 
 def cut_batches(lengths: Sequence[int], limits: BatchLimits) -> list[list[int]]:

@@ -38,6 +38,17 @@ _CHUNK_TOO_LARGE = re.compile(r"^\s*(?:data|riff|SSND|BODY|Data Size)\s*:\s*(\d+
 _RF64_TOO_LARGE = re.compile(r"frame count (\d+) does not match value from 'ds64' chunk of (\d+)")
 # Programs that write to a pipe cannot know the size: they state one of the largest that the field holds.
 _UNKNOWN_SIZE = 0x7FFF_F000
+# What people keep speech in and libsndfile does not read: where its mark stands, the mark, and what it is.
+_UNREAD_KINDS = (
+    (4, b"ftyp", "MP4 (M4A, AAC, ALAC)"),
+    (0, b"\xff\xf1", "AAC"),
+    (0, b"\xff\xf9", "AAC"),
+    (0, bytes.fromhex("3026b2758e66cf11"), "ASF (WMA)"),
+    (0, b"\x1a\x45\xdf\xa3", "Matroska or WebM"),
+    (0, b"#!AMR", "AMR"),
+    (0, b"wvpk", "WavPack"),
+    (0, b"\x1f\x8b", "compressed by gzip"),
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -136,7 +147,9 @@ def decode_spans(file: BinaryIO, spans: Sequence[Span] = (WHOLE,), channels: str
     try:
         sound = _Sound(_without_name(file))
     except soundfile.LibsndfileError as error:
-        raise AudioFault(Stage.DECODE, Reason.UNSUPPORTED_FORMAT, _message(error)) from error
+        file.seek(0)
+        detail = _message(error) + _kind_of(file.read(16))
+        raise AudioFault(Stage.DECODE, Reason.UNSUPPORTED_FORMAT, detail) from error
     with sound:
         if not MIN_RATE <= sound.samplerate <= MAX_RATE:
             detail = f"the header says {sound.samplerate} Hz; speech is expected at {MIN_RATE} to {MAX_RATE} Hz"
@@ -317,6 +330,14 @@ def _check_whole(log: str) -> None:
     if (count := _RF64_TOO_LARGE.search(log)) and int(count[1]) < int(count[2]):
         detail = f"the header promises {count[2]} samples a channel, the file holds {count[1]}"
         raise AudioFault(Stage.DECODE, Reason.TRUNCATED, detail)
+
+
+def _kind_of(head: bytes) -> str:
+    """What a file that libsndfile does not read is, where its first bytes tell, and what to do."""
+    for place, mark, name in _UNREAD_KINDS:
+        if head.startswith(mark, place):
+            return f" It is {name}, which libsndfile does not read; convert it to FLAC, as with ffmpeg"
+    return ""
 
 
 def _message(error: soundfile.LibsndfileError) -> str:

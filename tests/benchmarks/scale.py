@@ -26,7 +26,8 @@ from transforms.sources import list_corpus
 RATE = 16_000
 LENGTH_S = (1.0, 60.0)
 FILES_IN_FOLDER = 500
-PLANNED = 1_000_000
+ROUNDS = 3
+PLANNED, SPANS = 1_000_000, 100
 
 
 def speech(place: Path) -> np.ndarray:
@@ -72,7 +73,7 @@ def run(source: Path, output: Path, *options: str) -> tuple[float, float]:
     measured += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     started = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", measured], check=True, capture_output=True, text=True)
-    return time.perf_counter() - started, int(done.stdout) / 1024
+    return time.perf_counter() - started, int(done.stdout) * 1024 / 1e6
 
 
 def scaling(samples: np.ndarray, scratch: Path, hours: list[float]) -> None:
@@ -94,13 +95,37 @@ def scaling(samples: np.ndarray, scratch: Path, hours: list[float]) -> None:
     print(f"two processes: {seconds:.1f} s, {memory:.0f} MB each; {faster:.2f} times as fast, starts included")
 
 
+def starting(scratch: Path) -> None:
+    """The first score of one file against importing TensorFlow and Beam and loading the bundle, each in its own process."""
+    soundfile.write(scratch / "first.flac", np.random.default_rng(0).normal(0, 0.1, 5 * RATE), RATE)
+    bare = (
+        "import tensorflow, apache_beam; from model.bundle import DEFAULT; from model.scorer import Scorer; "
+        "Scorer(DEFAULT).score([__import__('numpy').zeros((300, 257), 'float32')])"
+    )
+    loads, scores = [], []
+    for i in range(ROUNDS):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-c", bare], check=True, capture_output=True)
+        loads.append(time.perf_counter() - started)
+        scores.append(run(scratch / "first.flac", scratch / f"first{i}")[0])
+    print(
+        f"first score: {min(scores):.1f} s, of which importing and loading {min(loads):.1f} s: "
+        f"{min(scores) / min(loads):.2f} times as long"
+    )
+
+
 def planning(scratch: Path) -> None:
-    """A million utterances in a manifest: listed, compared, cut into waves, in a process of its own."""
-    soundfile.write(scratch / "a.flac", np.random.default_rng(0).normal(0, 0.1, RATE), RATE)
+    """A manifest of a million utterances of 5 s in 10,000 recordings: listed, compared, cut into waves, in its own process."""
+    (scratch / "long").mkdir()
+    soundfile.write(scratch / "long" / "0.flac", np.random.default_rng(0).normal(0, 0.1, RATE), RATE)
+    for number in range(1, PLANNED // SPANS):
+        (scratch / "long" / f"{number}.flac").hardlink_to(scratch / "long" / "0.flac")
     with (scratch / "manifest.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "id", "start", "end"])
-        writer.writerows(["a.flac", f"{i:07d}", i * 1e-4, 0.5 + i * 1e-4] for i in range(PLANNED))
+        writer.writerows(
+            [f"long/{i // SPANS}.flac", f"{i:07d}", 5.0 * (i % SPANS), 5.0 * (i % SPANS + 1)] for i in range(PLANNED)
+        )
     program = (
         "import resource, sys, time\n"
         "started = time.perf_counter()\n"
@@ -117,7 +142,7 @@ def planning(scratch: Path) -> None:
     )  # fmt: skip
     utterances, waves, seconds, memory = done.stdout.split()
     print(
-        f"planning {int(utterances):,} utterances: {float(seconds):.1f} s, {int(memory) / 1024:.0f} MB, {waves} waves"
+        f"planning {int(utterances):,} utterances: {float(seconds):.1f} s, {int(memory) * 1024 / 1e6:.0f} MB, {waves} waves"
     )
 
 
@@ -127,6 +152,7 @@ def main() -> None:
     parser.add_argument("--hours", default="1,2,5,10,20", help="sizes of the corpora")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
+        starting(Path(place))
         planning(Path(place))
         if corpus := os.environ.get("AUDIOSIEVE_CORPUS"):
             scaling(speech(Path(corpus)), Path(place), [float(hours) for hours in options.hours.split(",")])

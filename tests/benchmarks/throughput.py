@@ -1,9 +1,9 @@
 """Throughput of the scoring pipeline against the bare loop on the same files: `make bench`.
 
-The bare loop decodes, transforms and scores in one process with one TensorFlow thread and the same batch limits, without Beam,
-without signal facts and without writing anything. The ratio is what the pipeline keeps of its speed. Both run in turn, in
-this process, so that the ratio holds when the machine's speed drifts. The recordings are those below
-AUDIOSIEVE_CORPUS/speech, or copies of the samples where that is not set.
+The bare loop decodes, transforms and scores in one process with one TensorFlow thread, in the same order and with the same
+batch limits, without Beam, without signal facts and without writing anything. The ratio is what the pipeline keeps of its
+speed. Both run in turn, in this process, so that the ratio holds when the machine's speed drifts. The recordings are those
+below AUDIOSIEVE_CORPUS/speech, or copies of the samples where that is not set.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from transforms.records import AudioRef
 from transforms.schemas import SCORE_TABLES
 from transforms.score import ScorerHandler
 from transforms.sources import list_corpus
-from transforms.waves import Lengths, cut_waves
+from transforms.waves import Lengths, Wave, cut_waves
 
 ROUNDS = 3
 SAMPLES = Path(__file__).parent.parent / "samples" / "audio"
@@ -68,10 +68,15 @@ def bare_loop(refs: list[AudioRef], bundle: Bundle, scorer: object, limits: Batc
     return clock() - started
 
 
-def pipeline(refs: list[AudioRef], bundle: Bundle, limits: BatchLimits, output: Path) -> float:
+def wave_of(refs: list[AudioRef]) -> Wave:
+    """All recordings as a run would take them."""
+    (wave,) = cut_waves(refs, Lengths.sampled(refs), float("inf"))
+    return wave
+
+
+def pipeline(wave: Wave, bundle: Bundle, limits: BatchLimits, output: Path) -> float:
     """Seconds that the pipeline takes in one process, its start and its output included."""
     started = time.perf_counter()
-    (wave,) = cut_waves(refs, Lengths.sampled(refs), float("inf"))
     ledger = Ledger(str(output), tuple(SCORE_TABLES))
     score_wave(ScoreConfig(wave.chunks, bundle, limits, 1, "mix", (), ledger, Ledger.new_run_id()))
     return time.perf_counter() - started
@@ -96,16 +101,16 @@ def main() -> None:
         refs = recordings(Path(place) / "audio")
         audio_s = sum(soundfile.info(ref.uri).duration for ref in refs)
         startup = statistics.median(
-            pipeline(refs[:1], bundle, limits, Path(place) / f"start{i}") for i in range(ROUNDS)
+            pipeline(wave_of(refs[:1]), bundle, limits, Path(place) / f"start{i}") for i in range(ROUNDS)
         )
         print(
             f"{len(refs)} recordings, {audio_s / 3600:.2f} h, {bundle.model_id}, {ROUNDS} rounds, medians", flush=True
         )
-        bares, pipes, parts = [], [], Counter()
+        bares, pipes, parts, wave = [], [], Counter(), wave_of(refs)
         for i in range(ROUNDS):
             parts = Counter()
-            bares.append(bare_loop(refs, bundle, scorer, limits, parts))
-            pipes.append(pipeline(refs, bundle, limits, Path(place) / f"out{i}") - startup)
+            bares.append(bare_loop(wave.refs, bundle, scorer, limits, parts))
+            pipes.append(pipeline(wave, bundle, limits, Path(place) / f"out{i}") - startup)
             print(f"  round {i + 1}: bare loop {bares[-1]:.2f} s, pipeline {pipes[-1]:.2f} s", flush=True)
     for part in ("decode", "features", "model"):
         print(f"{part:<18} {audio_s / parts[part]:8.0f} x real time (last round)")

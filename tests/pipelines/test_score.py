@@ -19,7 +19,7 @@ import soundfile
 
 from model.bundle import DEFAULT, open_bundle
 from model.pooling import pool
-from tests.pipelines.conftest import Output, audiosieve
+from tests.pipelines.conftest import Output, audiosieve, audiosieve_process
 from transforms.records import ScoredUtterance
 from transforms.tables import ToRows
 
@@ -108,6 +108,13 @@ def test_scores_do_not_depend_on_batches_or_processes(
     expected = sample_run.frame_scores
     for name, scores in other.frame_scores.items():
         assert scores == pytest.approx(expected[name], abs=TOLERANCE)
+
+
+def test_processes_of_a_run_say_nothing_of_their_own(samples: Path, tmp_path: Path) -> None:
+    done = audiosieve_process("score", "--input", samples, "--output", tmp_path / "out", "--direct_num_workers=2")
+    first, *progress = done.stderr.splitlines()
+    assert first.startswith("scoring 9 utterances")
+    assert all(line.startswith("{") for line in progress)
 
 
 def test_scores_do_not_depend_on_order_or_company(sample_run: Output, samples: Path, tmp_path: Path) -> None:

@@ -164,6 +164,20 @@ class TestFaults:
     def test_no_sound_at_all(self, data):
         assert fault(data).reason == Reason.UNSUPPORTED_FORMAT
 
+    @pytest.mark.parametrize(
+        ("head", "name"),
+        [
+            (b"\0\0\0\x1cftypM4A \0\0\x02\0", "MP4 (M4A, AAC, ALAC)"),
+            (b"\xff\xf1`@\x03\x9f\xfc\xde\x02\0Lavc", "AAC"),
+            (bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"), "ASF (WMA)"),
+            (b"\x1a\x45\xdf\xa3\x9fB\x86\x81\x01", "Matroska or WebM"),
+        ],
+    )
+    def test_what_libsndfile_does_not_read_is_named_where_it_is_known(self, head, name):
+        found = fault(head + bytes(range(256)) * 20)
+        assert found.reason == Reason.UNSUPPORTED_FORMAT
+        assert f"It is {name}, " in found.detail
+
     @pytest.mark.parametrize("keep", [0.05, 0.3, 0.5, 0.7, 0.95, 0.999])
     def test_a_flac_file_that_breaks_off(self, encode, keep):
         data = encode(noise(40_000), coding="FLAC/PCM_16")
