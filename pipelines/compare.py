@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from pipelines.options import Parser, UsageError, command, join_negative_values
+from pipelines.options import Parser, UsageError, command
 from transforms.comparison import Comparison, NothingInCommonError, compare
 from transforms.comparison_text import comparison_text
 from transforms.drafts import check_new, new_file, new_text
@@ -22,11 +22,12 @@ SUFFIXES = (".json", ".parquet")
 @command("compare")
 def run(argv: Sequence[str]) -> int:
     """Parses the command line, compares, prints what was found, and writes it where asked."""
-    options = _parser().parse_args(join_negative_values(argv))
+    options = _parser().parse_args(argv)
     _check_options(options)
+    threshold = _threshold(options.threshold)
     a, b = (open_results(output) for output in options.scores)
     try:
-        found = compare(a, b, tuple(options.threshold))
+        found = compare(a, b, threshold)
     except NothingInCommonError as error:
         raise UsageError(str(error)) from error
     if options.output:
@@ -59,11 +60,18 @@ def _write(found: Comparison, options: argparse.Namespace) -> None:
         pq.write_table(table, file, compression="zstd")
 
 
+def _threshold(text: str | None) -> tuple[float, ...]:
+    """Reads "3" or "3,5.5": a threshold for both outputs, or one for each."""
+    try:
+        found = tuple(map(float, text.split(","))) if text is not None else ()
+    except ValueError:
+        found = (math.nan,)
+    if len(found) > 2 or not all(map(math.isfinite, found)):
+        raise UsageError(f"--threshold is {text!r}; it takes a number, or two with a comma, A's and B's")
+    return found
+
+
 def _check_options(options: argparse.Namespace) -> None:
-    if len(options.threshold) > 2:
-        raise UsageError(f"--threshold has {len(options.threshold)} numbers; it takes one, or one for each output")
-    if not all(map(math.isfinite, options.threshold)):
-        raise UsageError("--threshold must be a number")
     if options.worst < 0:
         raise UsageError(f"--worst is {options.worst}; it must be at least 0")
     if options.output:
@@ -80,9 +88,8 @@ def _parser() -> Parser:
     )
     add = parser.add_argument
     add("scores", nargs=2, metavar="OUT", help="the two outputs, A and B")
-    add("--threshold", nargs="+", type=float, default=[], metavar="SCORE", help="keep from this score on, in A and in B; two "
-        "numbers for one each. By default the median of A's scores; where the label scales differ, B's is by default "
-        "what keeps as many utterances")  # fmt: skip
+    add("--threshold", metavar="A[,B]", help="keep from this score on, in A and in B; by default the median of A's scores; "
+        "where the label scales differ, B's is by default what keeps as many utterances")  # fmt: skip
     add("--worst", type=int, default=10, metavar="N", help="how many of the largest disagreements are listed")
     add(
         "--output",

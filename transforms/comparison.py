@@ -24,7 +24,8 @@ _STANDING = """
     SELECT utterance_id, NULL, NULL, any_value(source_version), min(reason) FROM {0}rejects
     WHERE utterance_id NOT IN (SELECT utterance_id FROM {0}utterances) GROUP BY ALL
 """
-_JOINED = """
+_JOINED = f"""
+    WITH a AS ({_STANDING.format("")}), b AS ({_STANDING.format("b_")})
     SELECT coalesce(a.utterance_id, b.utterance_id) AS utterance_id, coalesce(a.duration_s, b.duration_s) AS duration_s,
         a.utterance_id IS NOT NULL AS in_a, b.utterance_id IS NOT NULL AS in_b, a.score AS score_a, b.score AS score_b,
         a.reason AS reason_a, b.reason AS reason_b, coalesce(a.source_version <> b.source_version, false) AS changed
@@ -60,14 +61,10 @@ class Comparison:
 
     def worst(self, number: int) -> list[dict[str, Any]]:
         """So many rows of `joined`, those with the largest differences first."""
-        scored = self.scored
-        rows = scored.take(np.argsort(-np.abs(scored["difference"].to_numpy()), kind="stable")[:number])
+        difference = np.abs(self.joined["difference"].to_numpy())  # NaN, which sorts last, for null
+        order = np.argsort(-difference, kind="stable")[: min(number, self.facts["counts"]["scored_in_both"])]
+        rows = self.joined.take(order)
         return [dict(zip(rows.schema.names, row, strict=True)) for row in plain_rows(rows)]
-
-    @property
-    def scored(self) -> pa.Table:
-        """The rows of `joined` that have both scores."""
-        return self.joined.filter(self.joined["difference"].is_valid())
 
 
 def compare(a: Results, b: Results, threshold: tuple[float, ...] = ()) -> Comparison:
@@ -86,8 +83,6 @@ def compare(a: Results, b: Results, threshold: tuple[float, ...] = ()) -> Compar
     connection = a.connect()
     for table in ("utterances", "rejects"):
         connection.register(f"b_{table}", b.dataset(table))
-    connection.execute(f"CREATE TEMP TABLE a AS {_STANDING.format('')}")
-    connection.execute(f"CREATE TEMP TABLE b AS {_STANDING.format('b_')}")
     joined = select(connection, _JOINED).table()
     score_a, score_b = (joined[name].to_numpy().astype(np.float64) for name in ("score_a", "score_b"))
     both = np.isfinite(score_a) & np.isfinite(score_b)

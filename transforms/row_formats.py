@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 from transforms.queries import Answer, QueryError
 
 _CRLF = "\r\n"
+# Types whose values are plain as they are.
+_PLAIN = (pa.types.is_integer, pa.types.is_floating, pa.types.is_string, pa.types.is_boolean)
 
 
 def write_csv(answer: Answer, out: TextIO) -> None:
@@ -68,7 +70,10 @@ def plain_rows(rows: pa.Table | pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
 
     A float of 32 bits becomes the shortest number that means it: 4.2, and not 4.199999809265137.
     """
-    columns = [[plain(value) for value in _shortest(column).to_pylist()] for column in rows.columns]
+    columns = []
+    for column in rows.columns:
+        values = _shortest(column).to_pylist()
+        columns.append(values if any(is_so(column.type) for is_so in _PLAIN) else [plain(value) for value in values])
     yield from zip(*columns, strict=True)
 
 

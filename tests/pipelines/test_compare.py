@@ -37,7 +37,7 @@ def test_facts_become_json_and_rows_parquet(outputs: tuple[Path, Path], tmp_path
     assert facts["a"] == {"output": str(outputs[0]), "model_id": "some_net@0123456789ab", "label_scale": "pesq-wb"}
     assert facts["difference"]["mean"] == pytest.approx(0.3, abs=1e-5)
     assert len(facts["worst"]) == 1
-    audiosieve("compare", *outputs, "--output", tmp_path / "rows.parquet", "--threshold", 2.5, 2.8)
+    audiosieve("compare", *outputs, "--output", tmp_path / "rows.parquet", "--threshold", "2.5,2.8")
     table = pq.read_table(tmp_path / "rows.parquet")
     assert table["utterance_id"].to_pylist() == ["r", *(f"u{i}" for i in range(10))]
     row = table.to_pylist()[1]
@@ -56,9 +56,10 @@ def test_facts_become_json_and_rows_parquet(outputs: tuple[Path, Path], tmp_path
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--threshold", "1", "2", "3"], "--threshold has 3 numbers"),
-        (["--threshold", "nan"], "--threshold must be a number"),
-        (["--threshold", "much"], "invalid float value: 'much'"),
+        (["--threshold", "1,2,3"], "--threshold is '1,2,3'; it takes a number, or two with a comma"),
+        (["--threshold", "nan"], "--threshold is 'nan'"),
+        (["--threshold", "much"], "--threshold is 'much'"),
+        (["--threshold", ""], "--threshold is ''"),
         (["--worst", "-1"], "--worst is -1"),
         (["--output", "rows.txt"], "must end in .json or .parquet"),
     ],
