@@ -14,6 +14,7 @@ from pipelines.options import Parser, UsageError, command
 from transforms.comparison import Comparison, NothingInCommonError, compare
 from transforms.comparison_text import comparison_text
 from transforms.drafts import check_new, new_file, new_text
+from transforms.queries import QueryError
 from transforms.results import open_results
 
 SUFFIXES = (".json", ".parquet")
@@ -28,7 +29,7 @@ def run(argv: Sequence[str]) -> int:
     a, b = (open_results(output) for output in options.scores)
     try:
         found = compare(a, b, threshold)
-    except NothingInCommonError as error:
+    except (NothingInCommonError, QueryError) as error:
         raise UsageError(str(error)) from error
     if options.output:
         _write(found, options)

@@ -42,7 +42,12 @@ class _Lines:
 
 
 def write_json(answer: Answer, out: TextIO) -> None:
-    """Writes one array with an object for each row, a row a line; a number that is not finite becomes null."""
+    """Writes one array with an object for each row, a row a line; a number that is not finite becomes null.
+
+    Raises:
+        QueryError: two columns have one name.
+    """
+    _check_names(answer)
     names, before = answer.schema.names, "[\n"
     for batch in answer.batches:
         for row in plain_rows(batch):
@@ -55,8 +60,9 @@ def write_parquet(answer: Answer, out: BinaryIO) -> None:
     """Writes a zstd file.
 
     Raises:
-        QueryError: Parquet has no such type.
+        QueryError: Parquet has no such type, or two columns have one name, which few readers take.
     """
+    _check_names(answer)
     try:
         with pq.ParquetWriter(out, answer.schema, compression="zstd") as writer:
             for batch in answer.batches:
@@ -93,6 +99,13 @@ def plain(value: Any) -> Any:
         case bytes():
             return base64.b64encode(value).decode()
     return str(value)
+
+
+def _check_names(answer: Answer) -> None:
+    names = answer.schema.names
+    for name in names:
+        if names.count(name) > 1:
+            raise QueryError(f"two columns are named {name}; give one of them another name with AS")
 
 
 def _shortest(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:

@@ -73,5 +73,12 @@ def test_mistakes_are_said_in_one_sentence(outputs: tuple[Path, Path], options: 
 
 def test_what_cannot_be_compared_is_said(outputs: tuple[Path, Path], tmp_path: Path) -> None:
     assert "holds no run" in audiosieve("compare", outputs[0], tmp_path / "nothing", status=2).stderr
+    broken = write_output(tmp_path / "broken", [scored("u1", 3.0)])
+    (file,) = (broken / "utterances").iterdir()
+    file.write_bytes(b"PAR1 and nothing more PAR1")
+    for arguments in (["compare", outputs[0], broken], ["query", broken], ["query", broken, "FROM utterances"]):
+        done = audiosieve(*arguments, status=2)
+        assert "utterances" in done.stderr
+        assert done.stderr.count("\n") == 1
     other = write_output(tmp_path / "other", [scored("elsewhere", 3.0)])
     assert "no utterance is scored in both" in audiosieve("compare", outputs[0], other, status=2).stderr

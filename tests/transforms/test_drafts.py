@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.transforms.buckets import bucket
 from transforms.drafts import check_new, new_file, new_text
 from transforms.ledger import OutputError
 
@@ -18,6 +19,16 @@ def test_it_appears_at_the_end(tmp_path: Path) -> None:
         assert not target.exists()
     assert target.read_bytes() == "née\n".encode()
     assert list(target.parent.iterdir()) == [target]
+
+
+def test_it_works_in_a_bucket_too(tmp_path: Path) -> None:
+    target = bucket(tmp_path / "a" / "rows.txt")
+    for text in ("before", "after"):
+        with new_text(target, overwrite=True) as file:
+            file.write(text)
+    with pytest.raises(OutputError, match="there already"), new_text(target):
+        pass
+    assert [path.read_text() for path in (tmp_path / "a").iterdir()] == ["after"]
 
 
 def test_its_name_does_not_pack_it(tmp_path: Path) -> None:

@@ -107,6 +107,13 @@ def test_what_parquet_cannot_hold_is_said():
         write_parquet(select(duckdb.connect(), "SELECT INTERVAL 1 DAY AS a"), io.BytesIO())
 
 
+@pytest.mark.parametrize(("write", "out"), [(write_json, io.StringIO()), (write_parquet, io.BytesIO())])
+def test_of_two_columns_with_one_name_none_is_lost(write, out):
+    with pytest.raises(QueryError, match="two columns are named a; give one of them another name"):
+        write(select(duckdb.connect(), "SELECT 1 AS a, 2 AS b, 3 AS a"), out)
+    assert not out.getvalue()
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [
