@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 JOBS = {
     "score": "score a corpus: per-utterance and per-frame quality in Parquet",
+    "query": "ask an output in SQL, or for a summary",
+    "compare": "two outputs of one corpus, side by side",
     "synthesize": "make a labelled training set of clean speech and noise",
     "train": "train a scorer on such a set",
     "evaluate": "measure scorers against such a set",

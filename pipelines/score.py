@@ -98,7 +98,7 @@ def build(root: beam.Pipeline, config: ScoreConfig) -> None:
         | "RejectRow" >> beam.ParDo(ToRejectRow(config.counted_in))
     )
 
-    rows[UTTERANCE_ROWS] | "WriteUtterances" >> _write("utterances", config)
+    rows[UTTERANCE_ROWS] | "WriteUtterances" >> _write("utterances", config, sort_by=("score", "utterance_id"))
     rows[ANOMALY_ROWS] | "WriteAnomalies" >> _write("anomalies", config)
     rejects | "WriteRejects" >> _write("rejects", config)
     rows.frames | "WriteFrames" >> _write("frames", config, to_table=frames_table, count_rows=_num_frames)

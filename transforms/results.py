@@ -79,17 +79,24 @@ class Results:
         return pa.Table.from_pylist(rows, RUNS)
 
     def dataset(self, table: str) -> ds.Dataset:
-        """A table (`utterances`, `frames`, `anomalies`, `rejects`) as an Arrow dataset, read when it is asked for rows."""
+        """A table (`utterances`, `frames`, `anomalies`, `rejects`) as an Arrow dataset, read when it is asked for rows.
+
+        Raises:
+            OutputError: a file of it is not there, or pyarrow does not know the filesystem.
+        """
         schema = schemas.SCORE_TABLES[table]
         if table == "utterances":
             schema = schemas.with_carried(schema, self.carried)
         names = names_that_count(self.records, table)
         if not names:
             return ds.dataset(schema.empty_table())
-        filesystem, root = (
-            fs.FileSystem.from_uri(self.root) if not is_local(self.root) else (fs.LocalFileSystem(), self.root)
-        )
-        return ds.dataset([f"{root}/{name}" for name in names], schema, "parquet", filesystem)
+        try:
+            filesystem, root = (
+                fs.FileSystem.from_uri(self.root) if not is_local(self.root) else (fs.LocalFileSystem(), self.root)
+            )
+            return ds.dataset([f"{root}/{name}" for name in names], schema, "parquet", filesystem)
+        except (OSError, pa.ArrowException) as error:
+            raise OutputError(f"{self.root}: {table} cannot be read ({error})") from error
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """DuckDB in memory with a view of each table, and of `runs`."""

@@ -35,10 +35,10 @@ class ScorerHandler(ModelHandler[Batch, list[Result], "Scorer"]):
 
     Args:
         model: a bundled model's name, or the folder of a bundle.
-        threads: of TensorFlow in this process. One, where several processes share the cores.
+        threads: of TensorFlow in this process. One, where several processes share the cores; None for its own choice.
     """
 
-    def __init__(self, model: str, threads: int = 1) -> None:
+    def __init__(self, model: str, threads: int | None = 1) -> None:
         super().__init__()
         self._model = model
         self._threads = threads
@@ -66,7 +66,7 @@ class ScorerHandler(ModelHandler[Batch, list[Result], "Scorer"]):
 
 
 @functools.cache
-def _load(model: str, threads: int) -> Scorer:
+def _load(model: str, threads: int | None) -> Scorer:
     """A process that works through many waves loads a bundle once."""
     start_tensorflow(threads)
     from model.scorer import Scorer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -287,19 +286,6 @@ def test_scores_do_not_go_into_a_training_set(samples: Path, tmp_path: Path) -> 
     )  # fmt: skip
     done = audiosieve("score", "--input", samples, "--output", tmp_path / "set", status=2)
     assert "was written by `audiosieve synthesize`" in done.stderr
-
-
-def test_the_readmes_queries_run(sample_run: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("scores").symlink_to(sample_run.root)
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    examples = [code for code in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "scores/" in code]
-    assert len(examples) == 2
-    for example in examples:
-        exec(example, {})
-    printed = capfd.readouterr().out
-    assert "burst.flac" in printed
-    assert "recordings, " in printed
 
 
 def test_another_models_scores_are_not_mixed_in(sample_run: Output, samples: Path, tmp_path: Path) -> None:

@@ -54,6 +54,16 @@ class Shelf(LocalFileSystem):
             if path.is_file() and str(path).startswith(local):
                 yield _renamed(super().metadata(str(path)))
 
+    def create(self, path: str, *args: Any, **kwargs: Any) -> Any:
+        Path(_local(path)).parent.mkdir(parents=True, exist_ok=True)
+        return self._path_open(path, "wb", *args, **kwargs)
+
+    def rename(self, source_file_names: list[str], destination_file_names: list[str]) -> None:
+        super().rename([*map(_local, source_file_names)], [*map(_local, destination_file_names)])
+
+    def delete(self, paths: list[str]) -> None:
+        super().delete([*map(_local, paths)])
+
     def _path_open(self, path: str, *args: Any, **kwargs: Any) -> Any:
         return super()._path_open(_local(path), *args, **kwargs)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.outputs import rejected, scored, write_output
+from tests.transforms.buckets import bucket
 from transforms import schemas
 from transforms.ledger import Ledger, OutputError
 from transforms.results import open_results
@@ -74,3 +75,13 @@ def test_what_is_no_output_is_refused(tmp_path, make, message):
     make(tmp_path / "out")
     with pytest.raises(OutputError, match=message):
         open_results(str(tmp_path / "out"))
+
+
+def test_a_file_that_is_gone_and_a_filesystem_that_arrow_lacks_are_said(tmp_path):
+    root = write_output(tmp_path / "out", [scored("a", 4.0)])
+    with pytest.raises(OutputError, match="utterances cannot be read"):
+        open_results(bucket(root)).connect()
+    (file,) = (root / "frames").iterdir()
+    file.unlink()
+    with pytest.raises(OutputError, match=f"frames cannot be read.*{file.name}"):
+        open_results(str(root)).connect()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
+import itertools
 
 import apache_beam as beam
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.sinks import ROW_GROUP_ROWS, Coalesce, WriteTable
+from transforms.sinks import ROW_GROUP_ROWS, SORTED_GROUP_ROWS, Coalesce, WriteTable, sorted_groups
 
 SCHEMA = pa.schema(
     [
@@ -71,9 +73,9 @@ class TestCoalesce:
         assert Coalesce(spread, count)._rows == ROW_GROUP_ROWS
 
 
-def write(tmp_path, elements, **how) -> list[pq.ParquetFile]:
+def write(tmp_path, elements, schema=SCHEMA, **how) -> list[pq.ParquetFile]:
     with beam.Pipeline(runner=FnApiRunner()) as root:
-        root | beam.Create(elements) | WriteTable(str(tmp_path / "run1"), SCHEMA, **how)
+        root | beam.Create(elements) | WriteTable(str(tmp_path / "run1"), schema, **how)
     assert not list(tmp_path.glob("beam-temp*"))
     return [pq.ParquetFile(path) for path in sorted(tmp_path.iterdir())]
 
@@ -126,3 +128,53 @@ class TestWriteTable:
             tmp_path, [("a", 3)], to_table=functools.partial(spread), count_rows=functools.partial(count)
         )
         assert file.read()["value"].to_pylist() == [0, 1, 2]
+
+
+SCORED = pa.schema([pa.field("utterance_id", pa.string(), False), pa.field("score", pa.float32(), False)])
+
+
+def utterance_rows(count: int) -> list[dict]:
+    """Scores that rise and fall, from 1.0 to 4.6."""
+    return [{"utterance_id": f"u{i:06d}", "score": 1 + 3.6 * ((i * 7_919) % count) / count} for i in range(count)]
+
+
+class TestSorted:
+    @given(scores=st.lists(st.integers(0, 9), max_size=60), group_rows=st.integers(1, 20))
+    def test_groups_are_cut_of_the_sorted_rows_and_nothing_is_lost(self, scores, group_rows):
+        table = pa.table({"score": pa.array(scores, pa.int64()), "place": range(len(scores))})
+        groups = list(sorted_groups(table, ("score",), group_rows))
+        assert all(group.num_rows == group_rows for group in groups[:-1])
+        found = [row for group in groups for row in group.to_pylist()]
+        assert found == sorted(table.to_pylist(), key=lambda row: (row["score"], row["place"]))
+
+    def test_a_group_takes_no_more_memory_than_its_rows(self):
+        table = pa.Table.from_pylist(utterance_rows(10_000), SCORED)
+        first, *_ = sorted_groups(table, ("score",), 100)
+        assert first.get_total_buffer_size() < table.get_total_buffer_size() / 50
+
+    def test_a_query_for_low_scores_reads_few_of_many_row_groups(self, tmp_path):
+        files = write(tmp_path, utterance_rows(40_000), schema=SCORED, sort_by=("score", "utterance_id"))
+        ranges = []
+        for file in files:
+            assert all(group.num_rows == SORTED_GROUP_ROWS for group in groups(file)[:-1])
+            statistics = [group.column(1).statistics for group in groups(file)]
+            assert all(each.has_min_max for each in statistics)
+            assert all(low.max <= high.min for low, high in itertools.pairwise(statistics))
+            ranges += [(each.min, each.max) for each in statistics]
+        assert len(ranges) >= 10
+        low = ds.field("score") < 1.3
+        paths = [str(path) for path in tmp_path.iterdir()]
+        touched = [part for whole in ds.dataset(paths).get_fragments() for part in whole.split_by_row_group(low)]
+        assert len(touched) == sum(smallest < 1.3 for smallest, _ in ranges) <= 2 * len(files)
+        rows = [row for part in touched for row in part.to_table(filter=low).to_pylist()]
+        assert len(rows) == sum(row["score"] < 1.3 for row in utterance_rows(40_000))
+
+
+def test_lists_are_laid_out_as_the_standard_says(tmp_path):
+    schema = pa.schema([pa.field("flags", pa.list_(pa.string()), nullable=False)])
+    for file in write(tmp_path, [{"flags": ["clipped"]}, {"flags": []}], schema=schema):
+        assert file.schema.column(0).path == "flags.list.element"
+        # As it is read everywhere, also beside files that earlier versions wrote with another name in it.
+        pq.write_table(file.read(), tmp_path / "old.parquet", use_compliant_nested_type=False)
+    rows = ds.dataset(tmp_path, schema).to_table().to_pylist()
+    assert sorted(map(str, rows)) == sorted(map(str, [{"flags": ["clipped"]}, {"flags": []}] * 2))

@@ -1,0 +1,191 @@
+"""Two outputs side by side: every utterance of either is counted once, and the table of decisions adds up."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.labels import PSEUDO
+from tests.outputs import rejected, scored, write_output
+from transforms.comparison import (
+    Comparison,
+    NothingInCommonError,
+    choose_thresholds,
+    compare,
+    decisions,
+    percentile_rank,
+)
+from transforms.comparison_text import comparison_text
+from transforms.records import Reason, ScoredUtterance
+from transforms.results import Results, open_results
+
+PAIRS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=40)
+
+
+def changed(item: ScoredUtterance) -> ScoredUtterance:
+    ref = dataclasses.replace(item.utterance.ref, source_version="2000-1.000000")
+    return dataclasses.replace(item, utterance=dataclasses.replace(item.utterance, ref=ref))
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory) -> tuple[Results, Results]:
+    root = tmp_path_factory.mktemp("comparison")
+    a = [scored(f"u{i}", 2.0 + i / 10, duration_s=3.6) for i in range(10)]
+    b = [scored(f"u{i}", 2.1 + i / 10, duration_s=3.6) for i in range(9)]
+    b[8] = changed(scored("u8", 1.3, duration_s=3.6))
+    write_output(
+        root / "a",
+        [*a, scored("lost in b", 3.0), scored("not in b", 3.0)],
+        [rejected("never"), rejected("lost in a"), rejected("rejected in a alone")],
+    )
+    write_output(
+        root / "b",
+        [*b, scored("u9", 3.0, duration_s=3.6), scored("lost in a", 3.0), scored("not in a", 3.0)],
+        [rejected("never"), rejected("lost in b", Reason.TRUNCATED)],
+        model_id="other_net@ba9876543210",
+    )
+    return open_results(str(root / "a")), open_results(str(root / "b"))
+
+
+@pytest.fixture(scope="module")
+def found(outputs) -> Comparison:
+    return compare(*outputs)
+
+
+def test_every_utterance_of_either_is_counted_once(found):
+    assert found.facts["counts"] == {
+        "scored_in_both": 10,
+        "rejected_in_both": 1,
+        "scored_in_a_rejected_in_b": {"truncated": 1},
+        "scored_in_b_rejected_in_a": {"corrupt": 1},
+        "in_a_only": {"scored": 1, "rejected": 1},
+        "in_b_only": {"scored": 1, "rejected": 0},
+        "changed": 1,
+    }
+    assert found.joined["utterance_id"].to_pylist() == sorted(
+        [
+            *(f"u{i}" for i in range(10)),
+            "lost in a",
+            "lost in b",
+            "never",
+            "not in a",
+            "not in b",
+            "rejected in a alone",
+        ]
+    )
+
+
+def test_agreement_and_difference_are_those_of_the_shared_scores(found):
+    a, b = np.arange(2.0, 2.95, 0.1), np.array([*np.arange(2.1, 2.85, 0.1), 1.3, 3.0])
+    assert found.facts["agreement"]["lcc"] == pytest.approx(np.corrcoef(a, b)[0, 1], abs=1e-5)
+    difference = found.facts["difference"]
+    assert difference["of"] == "scores"
+    assert difference["mean"] == pytest.approx((b - a).mean(), abs=1e-5)
+    assert difference["mean_absolute"] == pytest.approx(np.abs(b - a).mean(), abs=1e-5)
+    assert difference["p50"] == pytest.approx(0.1, abs=1e-5)
+
+
+def test_the_worst_come_first_and_say_that_they_changed(found):
+    first, second, *_ = found.worst(3)
+    assert (first["utterance_id"], first["changed"]) == ("u8", True)
+    assert (first["score_a"], first["score_b"]) == (pytest.approx(2.8), pytest.approx(1.3))
+    assert first["difference"] == pytest.approx(-1.5, abs=1e-5)
+    assert abs(second["difference"]) == pytest.approx(0.1, abs=1e-5)
+    assert len(found.worst(100)) == 10
+
+
+def test_the_threshold_is_the_median_of_a_unless_told(found, outputs):
+    assert found.thresholds == (pytest.approx(2.45), pytest.approx(2.45))
+    cells = {name: cell["utterances"] for name, cell in found.facts["decisions"].items()}
+    assert cells == {"kept_in_both": 4, "kept_in_a_only": 1, "kept_in_b_only": 1, "dropped_in_both": 4}
+    assert found.facts["decisions"]["kept_in_both"]["hours"] == pytest.approx(4 * 3.6 / 3600)
+    assert compare(*outputs, (2.5,)).thresholds == (2.5, 2.5)
+    assert compare(*outputs, (2.5, 3.0)).thresholds == (2.5, 3.0)
+
+
+def test_where_scales_differ_ranks_are_compared(outputs):
+    a = outputs[0]
+    record = {**outputs[1].records[0], "label_scale": PSEUDO.name}
+    b = Results(outputs[1].root, (record,))
+    found = compare(a, b)
+    assert not found.same_scale
+    assert found.facts["difference"]["of"] == "percentile ranks"
+    # The one that was ninth and is last: 8 of 10 ranks.
+    assert found.worst(1)[0]["difference"] == pytest.approx(-80.0)
+    decided = found.facts["decisions"]
+    assert decided["kept_in_both"]["utterances"] + decided["kept_in_b_only"]["utterances"] == 5
+    text = comparison_text(found, 1)
+    assert "label scales differ" in text
+    assert "B - A in percentiles" in text
+
+
+def test_an_output_agrees_with_itself(outputs):
+    found = compare(outputs[0], outputs[0])
+    assert found.facts["agreement"] == {"lcc": pytest.approx(1.0), "srcc": pytest.approx(1.0)}
+    assert found.facts["difference"]["mean_absolute"] == 0
+    decided = found.facts["decisions"]
+    assert decided["kept_in_a_only"]["utterances"] == decided["kept_in_b_only"]["utterances"] == 0
+
+
+def test_the_text_says_it_all(found):
+    text = comparison_text(found, 2)
+    for line in (
+        "scored in both: 10 utterances",
+        "scored in A, rejected in B: 1 (1 truncated)",
+        "scored in B, rejected in A: 1 (1 corrupt)",
+        "rejected in both: 1",
+        "only in A: 1 scored, 1 rejected",
+        "only in B: 1 scored, 0 rejected",
+        "changed recordings (another size or time of modification): 1, u8 first",
+        "decided otherwise: 2 utterances (20.0%), 7.2 s",
+    ):
+        assert line in text
+    assert text.splitlines()[-2].startswith("u8 ")
+    assert "largest disagreements" not in comparison_text(found, 0)
+
+
+def test_scores_that_do_not_vary_have_no_correlation(tmp_path):
+    results = open_results(str(write_output(tmp_path / "out", [scored("a", 3.0), scored("b", 3.0)])))
+    found = compare(results, results)
+    assert found.facts["agreement"] == {"lcc": None, "srcc": None}
+    assert "LCC -, SRCC -" in comparison_text(found, 1)
+
+
+def test_outputs_of_two_corpora_have_nothing_in_common(tmp_path):
+    a = write_output(tmp_path / "a", [scored("x/1", 3.0)], source="/corpus")
+    b = write_output(tmp_path / "b", [scored("1", 3.0)], [rejected("x/1")], source="/corpus/x")
+    with pytest.raises(NothingInCommonError, match=r"which was /corpus and /corpus/x$"):
+        compare(open_results(str(a)), open_results(str(b)))
+
+
+@given(pairs=PAIRS)
+def test_ranks_lie_between_0_and_100_and_are_50_in_the_mean(pairs):
+    score = np.array([first for first, _ in pairs], float)
+    ranks = percentile_rank(score)
+    assert (ranks > 0).all()
+    assert (ranks < 100).all()
+    assert ranks.mean() == pytest.approx(50)
+    assert (np.sign(np.subtract.outer(score, score)) == np.sign(np.subtract.outer(ranks, ranks))).all()
+
+
+@given(pairs=PAIRS, asked=st.none() | st.integers(-1, 11))
+def test_on_another_scale_b_keeps_as_many_as_a_but_for_ties(pairs, asked):
+    a, b = (np.array(each, float) for each in zip(*pairs, strict=True))
+    of_a, of_b = choose_thresholds(a, b, () if asked is None else (asked,), same_scale=False)
+    kept = int((a >= of_a).sum())
+    assert int((b >= of_b).sum()) >= kept
+    assert int((b > of_b).sum()) <= max(0, kept - (kept > 0))
+
+
+@given(pairs=PAIRS)
+def test_the_four_cells_hold_every_utterance_once(pairs):
+    a, b = (np.array(each) > 4 for each in zip(*pairs, strict=True))
+    seconds = np.arange(1.0, len(a) + 1)
+    cells = decisions(a, b, seconds)
+    assert sum(cell["utterances"] for cell in cells.values()) == len(a)
+    assert sum(cell["hours"] for cell in cells.values()) == pytest.approx(seconds.sum() / 3600)
+    assert cells["kept_in_both"]["utterances"] + cells["kept_in_a_only"]["utterances"] == a.sum()

@@ -1,0 +1,66 @@
+"""A file appears whole at the end, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+
+from tests.transforms.buckets import bucket
+from transforms.drafts import check_new, new_file, new_text
+from transforms.ledger import OutputError
+
+
+def test_it_appears_at_the_end(tmp_path: Path) -> None:
+    target = tmp_path / "a" / "rows.txt"
+    with new_text(str(target)) as file:
+        file.write("née\n")
+        assert not target.exists()
+    assert target.read_bytes() == "née\n".encode()
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_it_works_in_a_bucket_too(tmp_path: Path) -> None:
+    target = bucket(tmp_path / "a" / "rows.txt")
+    for text in ("before", "after"):
+        with new_text(target, overwrite=True) as file:
+            file.write(text)
+    with pytest.raises(OutputError, match="there already"), new_text(target):
+        pass
+    assert [path.read_text() for path in (tmp_path / "a").iterdir()] == ["after"]
+
+
+def test_its_name_does_not_pack_it(tmp_path: Path) -> None:
+    with new_file(str(tmp_path / "rows.gz")) as file:
+        file.write(b"plain")
+    assert (tmp_path / "rows.gz").read_bytes() == b"plain"
+
+
+def test_a_block_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    target = tmp_path / "rows.txt"
+    target.write_text("before")
+    with contextlib.suppress(KeyError), new_file(str(target), overwrite=True) as file:
+        file.write(b"half")
+        raise KeyError
+    assert target.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_is_there_is_replaced_only_if_told(tmp_path: Path) -> None:
+    target = tmp_path / "rows.txt"
+    target.write_text("before")
+    with pytest.raises(OutputError, match="there already"), new_file(str(target)):
+        pass
+    assert target.read_text() == "before"
+    with new_text(str(target), overwrite=True) as file:
+        file.write("after")
+    assert target.read_text() == "after"
+
+
+def test_where_nothing_can_be_written_it_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be written"), new_file(str(tmp_path / "file" / "rows.txt")):
+        pass
+    with pytest.raises(OutputError, match="it is a folder"):
+        check_new(str(tmp_path), overwrite=True)

@@ -1,0 +1,79 @@
+"""A summary for the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from transforms.summary import QUANTILES, Bin, Summary
+from transforms.text_tables import aligned, cell, counted, hours
+
+BAR = 40
+
+
+def summary_text(summary: Summary) -> str:
+    """All of a summary: counts, quantiles, the histogram, formats, flags, groups and rejects."""
+    scale = summary.scale
+    parts = [
+        f"{summary.output}: {summary.model_id}, {scale.title}, {scale.low:g} to {scale.high:g}; "
+        f"{counted(summary.runs, 'run')}\n"
+        f"{counted(summary.utterances, 'utterance')}, {hours(summary.hours)}; "
+        f"{counted(sum(row['rejects'] for row in summary.rejects), 'reject')}; "
+        f"{counted(int(summary.anomalies['anomalies']), 'anomaly', 'anomalies')} in "
+        f"{counted(int(summary.anomalies['utterances']), 'utterance')}, {hours(summary.anomalies['hours'])}"
+    ]
+    if summary.utterances:
+        quantile_rows = [
+            [name, *(f"{value:.2f}" for value in found.values())]
+            for name, found in (("by utterance", summary.quantiles), ("by hours", summary.quantiles_by_hours))
+        ]
+        parts += [
+            aligned(["score", *QUANTILES], quantile_rows),
+            histogram(summary.bins),
+            _groups_text("format", summary.formats),
+        ]
+    if summary.flags:
+        parts.append(_groups_text("flag", summary.flags))
+    if summary.groups:
+        parts.append(_groups_text(_title(summary.grouped_by), summary.groups))
+    if summary.rejects:
+        parts.append(aligned(["reject", "number"], [[row["reason"], f"{row['rejects']:,}"] for row in summary.rejects]))
+    return "\n\n".join(parts)
+
+
+def histogram(found: Sequence[Bin]) -> str:
+    """Hours by score as bars; beside each the hours that a threshold at its lower end keeps."""
+    longest = max(item.hours for item in found)
+    rows = []
+    for item in found:
+        # What is there is seen, be it ever so little.
+        length = math.ceil(BAR * item.hours / longest)
+        rows.append(
+            [
+                f"{item.low:g} to {item.high:g}",
+                f"{item.utterances:,}",
+                hours(item.hours),
+                hours(item.hours_from_here),
+                "#" * length,
+            ]
+        )
+    return aligned(["score", "utterances", "length", "with all above", ""], rows, [False, True, True, True, False])
+
+
+def _title(expression: str) -> str:
+    return "folder" if expression.startswith("array_to_string(") else expression
+
+
+def _groups_text(title: str, groups: Sequence[dict[str, Any]]) -> str:
+    rows = [
+        [
+            cell(row["group"]) or ".",
+            f"{row['utterances']:,}",
+            hours(row["hours"]),
+            *(f"{row[name]:.2f}" for name in ("mean_score", "p5", "p50")),
+            *(f"{row[name]:.1%}" for name in ("with_anomalies", "with_flags")),
+        ]
+        for row in groups
+    ]
+    return aligned([title, "utterances", "length", "mean score", "p5", "p50", "with anomalies", "with flags"], rows)
