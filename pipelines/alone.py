@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +36,8 @@ def alone(output: str | Path) -> Iterator[None]:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise OutputError(f"--output {output}: another audiosieve is at work there") from None
+        except OSError as error:
+            print(f"--output {output} cannot be locked ({error.strerror}): start no other run there", file=sys.stderr)
         yield

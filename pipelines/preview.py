@@ -14,7 +14,7 @@ from model.bundle import Bundle
 from pipelines.options import usable_cores
 from transforms import schemas
 from transforms.featurize import featurize_recording
-from transforms.records import AudioRef, Recording, Reject, ScoredUtterance
+from transforms.records import MIX, AudioRef, Recording, Reject, ScoredUtterance
 from transforms.score import ScorerHandler, score_batch
 from transforms.tables import utterance_row
 from transforms.waves import Lengths, suffix
@@ -23,7 +23,7 @@ from transforms.waves import Lengths, suffix
 TRIED_S = 120.0
 
 
-def preview(refs: Sequence[AudioRef], bundle: Bundle, threads: int, processes: int | None) -> int:
+def preview(refs: Sequence[AudioRef], bundle: Bundle, threads: int, processes: int | None, channels: str = MIX) -> int:
     """Scores a few utterances in this process and prints what was found; nothing is written.
 
     Args:
@@ -31,6 +31,7 @@ def preview(refs: Sequence[AudioRef], bundle: Bundle, threads: int, processes: i
         bundle: the model.
         threads: of TensorFlow.
         processes: as `options.local_processes` says.
+        channels: which are heard.
 
     Returns:
         The exit status: 1 where nothing could be scored.
@@ -48,7 +49,7 @@ def preview(refs: Sequence[AudioRef], bundle: Bundle, threads: int, processes: i
     for ref in refs:
         started = time.perf_counter()
         items = []
-        for found in featurize_recording(Recording((ref,)), bundle.features):
+        for found in featurize_recording(Recording((ref,)), bundle.features, channels):
             if isinstance(found, Reject):
                 print(f"rejected {found.utterance_id}: {found.stage}, {found.reason}: {found.detail}")
             else:

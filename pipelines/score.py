@@ -21,6 +21,7 @@ import apache_beam as beam
 from apache_beam.ml.inference.base import RunInference
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineRunner
 
 from model.bundle import DEFAULT, Bundle, bundled_names, open_bundle
 from pipelines.alone import alone
@@ -31,6 +32,7 @@ from transforms import schemas
 from transforms.accounts import Account, settle
 from transforms.batching import BatchByLength, BatchLimits
 from transforms.featurize import Featurize
+from transforms.files import would_match
 from transforms.incremental import Outstanding, outstanding
 from transforms.ledger import Ledger, OutputError
 from transforms.records import EACH, FIRST, MIX, REJECTS, AudioRef, Recording
@@ -134,10 +136,11 @@ def run(argv: Sequence[str]) -> int:
     bundle = open_bundle(options.model)
     _check_options(options)
     processes = local_processes(beam_arguments)
+    elsewhere = beam_options(beam_arguments) if processes is None else None
     refs = list_corpus(options.input)
     _check_carry(options.carry, refs)
     if options.dry_run:
-        return preview(refs, bundle, options.threads, processes)
+        return preview(refs, bundle, options.threads, processes, options.channels)
     if not options.output:
         raise UsageError("--output is missing; --dry_run does without")
     output = absolute(options.output)
@@ -158,10 +161,10 @@ def run(argv: Sequence[str]) -> int:
         status = 0
         if not job.left.refs:
             pass
-        elif processes is None:
-            job.run_on_cluster()
+        elif elsewhere:
+            job.run_on_cluster(*elsewhere)
         else:
-            status = job.run_here(processes)
+            status = job.run_here(processes or 0)
         print(job.summary())
     return status
 
@@ -229,16 +232,19 @@ class _Job:
                 full = next((words for words in _NO_ROOM if words in str(error)), None)
                 if full is None:
                     raise
-                print(f"audiosieve score: {full}: make room; {self._how_to_go_on()}", file=sys.stderr)
+                print(
+                    f"audiosieve score: {full}: make room in --output and in {tempfile.gettempdir()} (TMPDIR names another "
+                    f"place); {self._how_to_go_on()}",
+                    file=sys.stderr,
+                )
                 return 1
         return 0
 
-    def run_on_cluster(self) -> None:
+    def run_on_cluster(self, runner: PipelineRunner, pipeline_options: PipelineOptions) -> None:
         """Scores all that is left as one job of Beam's runner, committed at its end."""
         lengths = Lengths({})
         (wave,) = cut_waves(self.left.refs, lengths, float("inf"))
         config = self._config(wave.chunks, None)
-        runner, pipeline_options = beam_options(self.beam_arguments)
         with beam.Pipeline(runner=runner, options=pipeline_options) as root:
             build(root, config)
         self._commit(config, wave, 1)
@@ -312,7 +318,9 @@ def _processes_for(seconds: float) -> int:
 
 
 def _check_apart(options: argparse.Namespace, output: str, refs: Sequence[AudioRef]) -> None:
-    inside = Path(output).resolve().is_relative_to(Path(absolute(options.input)).resolve())
+    source = absolute(options.input)
+    table = f"{output}/{next(iter(schemas.SCORE_TABLES))}/x.parquet"
+    inside = Path(output).resolve().is_relative_to(Path(source).resolve()) or would_match(source, table)
     if inside or any(ref.uri.startswith(f"{output}/") for ref in refs):
         raise UsageError(f"--output {output} lies in --input: its tables would be taken for recordings")
 

@@ -61,7 +61,7 @@ def settle(ledger: Ledger, run_id: str, refs: Sequence[AudioRef]) -> Account:
                 base: str | None = utterance_id if utterance_id in known else without_channel(utterance_id)
                 if base not in known:
                     base = next((archives[archive] for archive in archives_of(uri) if archive in archives), None)
-                (missing.discard if base else strange.add)(base or utterance_id)
+                (strange.add if base is None else missing.discard)(utterance_id if base is None else base)
             if table == "rejects":
                 rejected.update(batch["reason"].to_pylist())
             else:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.decode import open_audio
@@ -60,8 +60,16 @@ def archive_kind(file: File) -> str | None:
         return None
     try:
         return PARQUET if holds_audio(file.uri) else None
+    except OSError as error:
+        # Not to be read now: then reading it shall say so, and the next run try again.
+        return PARQUET if _of_the_system(error) else None
     except _BROKEN_PARQUET:
         return None
+
+
+def _of_the_system(error: Exception) -> bool:
+    """Whether a file could not be read, rather than what was read be no Parquet, for which Arrow has OSErrors of its own."""
+    return isinstance(error, OSError) and (error.errno is not None or isinstance(error, BeamIOError))
 
 
 def holds_audio(uri: str) -> bool:
@@ -332,6 +340,8 @@ def _parquet(file: BinaryIO) -> Iterator[_Found]:
         table = pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False, page_checksum_verification=True)
         rows = _Rows(table)
     except _BROKEN_PARQUET as error:
+        if _of_the_system(error):
+            raise
         raise AudioFault(Stage.READ, Reason.CORRUPT, f"the file cannot be read as Parquet: {error}") from error
     first, lost, broken = 0, 0, ""
     for group in range(table.num_row_groups):
@@ -342,6 +352,8 @@ def _parquet(file: BinaryIO) -> Iterator[_Found]:
                 yield from rows.found(first + done, row)
                 done += 1
         except _BROKEN_PARQUET as error:
+            if _of_the_system(error):
+                raise
             broken = broken or str(error)
         lost += size - done
         first += size
@@ -382,7 +394,7 @@ class _Rows:
 def _bytes(data: bytes | None, path: str | None) -> BinaryIO | AudioFault:
     if data is None:
         there = f"only the name of a file ({as_text(path)}); list that in a manifest" if path else "nothing"
-        return AudioFault(Stage.READ, Reason.UNREADABLE, f"the row holds no recording, {there}")
+        return AudioFault(Stage.READ, Reason.EMPTY_FILE, f"the row holds no recording, {there}")
     return _too_large(len(data)) if len(data) > MAX_MEMBER_BYTES else io.BytesIO(data)
 
 

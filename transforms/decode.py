@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, BinaryIO
@@ -33,6 +33,7 @@ SPAN_SLACK_S = 0.25
 # What is not worth a jump; and in what a jump is exact.
 JUMP_S = 5.0
 _JUMPS = ("WAV", "WAVEX", "FLAC", "AIFF", "AU", "W64", "RF64", "NIST", "CAF", "WVE")
+_JUMPED_CODINGS = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
 # libsndfile's log of a chunk of samples that is larger than the file: "data : 77728 (should be 38842)".
 _CHUNK_TOO_LARGE = re.compile(r"^\s*(?:data|riff|SSND|BODY|Data Size)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
 _RF64_TOO_LARGE = re.compile(r"frame count (\d+) does not match value from 'ds64' chunk of (\d+)")
@@ -125,13 +126,16 @@ def decode(file: BinaryIO, span: Span = WHOLE) -> Decoded:
     return found
 
 
-def decode_spans(file: BinaryIO, spans: Sequence[Span] = (WHOLE,), channels: str = MIX) -> Iterator[Heard]:
+def decode_spans(
+    file: BinaryIO, spans: Sequence[Span] = (WHOLE,), channels: str | Sequence[str] = MIX
+) -> Iterator[Heard]:
     """Decodes whatever libsndfile reads, by content, not by name, in one pass; resamples with soxr.
 
     Args:
         file: seekable.
         spans: of the recording; they may overlap.
-        channels: "mix" for the mean of all, "first", "each" for every one by itself, or the number of one, from 0.
+        channels: "mix" for the mean of all, "first", "each" for every one by itself, or the number of one, from 0; one word
+            for all spans, or one for each.
 
     Yields:
         Each span, for "each" with every channel, as soon as it is read: what is heard, or the fault of it: it lies outside
@@ -140,25 +144,62 @@ def decode_spans(file: BinaryIO, spans: Sequence[Span] = (WHOLE,), channels: str
     Raises:
         AudioFault: nothing of the file can be heard: it is empty, in no known format, shorter than it says from its header
             on, or has no such channel.
+        OSError: the file cannot be read on, which says nothing of what is in it.
     """
     if not file.read(1):
         raise AudioFault(Stage.DECODE, Reason.EMPTY_FILE, "the file has no bytes")
     file.seek(0)
-    try:
-        sound = _Sound(_without_name(file))
-    except soundfile.LibsndfileError as error:
+    source = _Source(file)
+    left: list[_Take] | None = None
+    jumps = True
+    while left is None or left:
         file.seek(0)
-        detail = _message(error) + _kind_of(file.read(16))
+        with _open(source) as sound:
+            if left is None:
+                listened = _listened(spans, channels, sound)
+                left = sorted(listened, key=lambda take: take.start)[::-1]
+                del listened  # what is done must not stay in memory
+            try:
+                for take in _play(sound, source, left, jumps):
+                    yield take.place, take.channel, take.result()
+            except _JumpFailedError:
+                jumps = False
+
+
+def _open(source: _Source) -> soundfile.SoundFile:
+    """Opens a sound at its start.
+
+    Raises:
+        AudioFault: libsndfile does not know it, or what its header says cannot be.
+        OSError: the file cannot be read.
+    """
+    try:
+        sound = _Sound(source.nameless)
+    except soundfile.LibsndfileError as error:
+        source.check()
+        source.file.seek(0)
+        detail = _message(error) + _kind_of(source.file.read(16))
         raise AudioFault(Stage.DECODE, Reason.UNSUPPORTED_FORMAT, detail) from error
-    with sound:
+    try:
+        source.check()
         if not MIN_RATE <= sound.samplerate <= MAX_RATE:
             detail = f"the header says {sound.samplerate} Hz; speech is expected at {MIN_RATE} to {MAX_RATE} Hz"
             raise AudioFault(Stage.DECODE, Reason.UNSUPPORTED_RATE, detail)
         _check_whole(sound.extra_info)
-        heard = _channels(channels, sound.channels)
-        takes = [_Take(place, span, channel, sound) for place, span in enumerate(spans) for channel in heard]
-        for take in _play(sound, sorted(takes, key=lambda take: take.start)):
-            yield take.place, take.channel, take.result()
+    except BaseException:
+        sound.close()
+        raise
+    return sound
+
+
+def _listened(spans: Sequence[Span], channels: str | Sequence[str], sound: soundfile.SoundFile) -> list[_Take]:
+    """All that is to be heard of a recording: each span, for "each" with every channel."""
+    asked = [channels] * len(spans) if isinstance(channels, str) else channels
+    return [
+        _Take(place, span, channel, sound)
+        for place, (span, wanted) in enumerate(zip(spans, asked, strict=True))
+        for channel in _channels(wanted, sound.channels)
+    ]
 
 
 def _channels(asked: str, there: int) -> list[int | None]:
@@ -259,25 +300,43 @@ class _Take:
         )
 
 
-def _play(sound: soundfile.SoundFile, takes: list[_Take]) -> Iterator[_Take]:
+class _JumpFailedError(Exception):
+    """libsndfile could not go where the next span begins; reading up to there may still do."""
+
+
+def _play(sound: soundfile.SoundFile, source: _Source, waiting: list[_Take], jumps: bool) -> Iterator[_Take]:
     """Reads a recording by blocks as far as anybody listens; yields each take when it has all of its own.
 
     Args:
         sound: at its start.
-        takes: in the order of their starts.
+        source: of its bytes.
+        waiting: the last first. Taken from here when their time comes.
+        jumps: whether to jump over what nobody listens to, where such a recording allows it.
+
+    Raises:
+        _JumpFailedError: a jump did not work; `waiting` holds all that is not yielded yet.
+        OSError: the file cannot be read on.
     """
     block_length = max(1, min(BLOCK_S * sound.samplerate, BLOCK_SAMPLES // sound.channels))
-    waiting = takes[::-1]
+    jumps = jumps and sound.format in _JUMPS and sound.subtype in _JUMPED_CODINGS
     active: list[_Take] = []
     at, last = 0, False
     while not last and (active or waiting):
-        if not active and sound.format in _JUMPS and waiting[-1].start > at + JUMP_S * sound.samplerate:
-            at = sound.seek(min(waiting[-1].start, sound.frames))
+        if jumps and not active and waiting[-1].start > at + JUMP_S * sound.samplerate:
+            try:
+                at = sound.seek(min(waiting[-1].start, sound.frames))
+            except soundfile.LibsndfileError as error:
+                source.check()
+                raise _JumpFailedError from error
         try:
             block = sound.read(block_length, dtype="float32", always_2d=True)
+            source.check()
         except soundfile.LibsndfileError as error:
+            source.check()
             detail = f"after {at} of {sound.frames} samples: {_message(error)}"
-            yield from _broken([*active, *waiting], AudioFault(Stage.DECODE, Reason.CORRUPT, detail))
+            fault = AudioFault(Stage.DECODE, Reason.CORRUPT, detail)
+            yield from _broken([*active, *waiting], fault)
+            waiting.clear()
             return
         last = len(block) < block_length
         while waiting and (last or waiting[-1].start < at + len(block)):
@@ -313,9 +372,40 @@ class _Sound(soundfile.SoundFile):
         return False
 
 
-def _without_name(file: Any) -> SimpleNamespace:
-    """The file without its name, from which SoundFile would guess: it takes `x.raw` for samples without a header."""
-    return SimpleNamespace(readinto=file.readinto, read=file.read, seek=file.seek, tell=file.tell)
+class _Source:
+    """The bytes of a recording, and what went wrong when libsndfile asked for them.
+
+    It asks from within C, where an exception would be printed and forgotten, and the file would seem to end there.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self._error: OSError | None = None
+
+    @property
+    def nameless(self) -> SimpleNamespace:
+        """The file without its name, from which SoundFile would guess: it takes `x.raw` for samples without a header."""
+        names = ("readinto", "read", "seek", "tell")
+        return SimpleNamespace(**{name: self._held(getattr(self.file, name)) for name in names})
+
+    def check(self) -> None:
+        """Raises what went wrong, if anything did.
+
+        Raises:
+            OSError: the file could not be read.
+        """
+        if self._error is not None:
+            raise self._error
+
+    def _held(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def held(*arguments: Any) -> Any:
+            try:
+                return method(*arguments)
+            except OSError as error:
+                self._error = self._error or error
+                return 0
+
+        return held
 
 
 def _check_whole(log: str) -> None:

@@ -117,9 +117,10 @@ def _featurize_file(
     missing = set(range(len(refs)))
     try:
         with opened as file:
-            for place, channel, heard in decode_spans(file, [ref.span for ref in refs], channels):
+            asked = [channels if ref.channel is None else str(ref.channel) for ref in refs]
+            for place, channel, heard in decode_spans(file, [ref.span for ref in refs], asked):
                 missing.discard(place)
-                yield _featurize_or_reject(heard, _heard_of(refs[place], channel, channels), config)
+                yield _featurize_or_reject(heard, _heard_of(refs[place], channel, asked[place]), config)
     except AudioFault as fault:
         for place in sorted(missing):
             yield Reject.of(refs[place], fault)

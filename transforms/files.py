@@ -44,10 +44,16 @@ class File(NamedTuple):
         columns: Mapping[str, str] | None = None,
         span: Span = WHOLE,
         archive: str | None = None,
+        channel: int | None = None,
     ) -> AudioRef:
-        """The utterance that is this file, or a span of it."""
+        """The utterance that is this file, or a span or channel of it, which its version tells too: manifests are mended."""
         name = utterance_id if utterance_id.isascii() else printable(utterance_id)
-        return AudioRef(name, self.uri, self.size_bytes, self.source_version, columns or {}, span, archive)
+        version = self.source_version
+        if span != WHOLE:
+            version += f"@{span.start_s:.6f}-{'' if span.end_s is None else f'{span.end_s:.6f}'}"
+        if channel is not None:
+            version += f"#{channel}"
+        return AudioRef(name, self.uri, self.size_bytes, version, columns or {}, span, archive, channel)
 
 
 def _file(uri: str, size_bytes: int, modified_s: float) -> File:
@@ -92,7 +98,16 @@ def literally(path: str) -> str:
 def match(pattern: str) -> Iterator[File]:
     """The files whose names match a pattern as Beam understands it: `**` reaches any depth."""
     for found in FileSystems.match([pattern])[0].metadata_list:
+        if found.path.endswith("/"):
+            continue  # what consoles make to show a folder in a bucket
         yield _file(found.path, found.size_in_bytes, found.last_updated_in_seconds)
+
+
+def would_match(pattern: str, path: str) -> bool:
+    """Whether a file at that path would be among those that a pattern stands for."""
+    if not has_wildcards(pattern):
+        return False
+    return bool(re.match(FileSystems.get_filesystem(pattern).translate_pattern(pattern), path))
 
 
 def look_at(path: str) -> File:

@@ -44,7 +44,7 @@ def read_data_directory(folder: str) -> list[AudioRef]:
     refs = []
     for utterance, file, span, channel in _segments(folder, recordings):
         columns = {column: table.get(utterance, "") for column, table in known.items()}
-        refs.append(file.ref(utterance, columns | channel, span))
+        refs.append(file.ref(utterance, columns, span, channel=channel))
     return refs
 
 
@@ -94,24 +94,36 @@ def _check_path(path: str) -> None:
         )
 
 
-def _segments(folder: str, recordings: dict[str, File]) -> Iterator[tuple[str, File, Span, dict[str, str]]]:
+def _segments(folder: str, recordings: dict[str, File]) -> Iterator[tuple[str, File, Span, int | None]]:
     """Each utterance: id, recording, span, and the channel if one is named."""
     uri = FileSystems.join(folder, "segments")
     if not FileSystems.exists(uri):
         for key, file in recordings.items():
-            yield key, file, Span(), {}
+            yield key, file, Span(), None
         return
     for number, key, rest in _entries(uri):
         try:
             recording, start, end, *channel = _BLANKS.split(rest)
             span = span_of(seconds("the start", start), _end(end))
+            heard = _channel(*channel)
             if recording not in recordings:
                 raise SourceError(f"the recording {recording!r} is not in {WAV_SCP}")
         except SourceError as error:
             raise SourceError(f"{uri}, line {number}: {error}") from error
-        except ValueError as error:
-            raise SourceError(f"{uri}, line {number}: id, recording, start and end are needed") from error
-        yield key, recordings[recording], span, {"channel": channel[0]} if channel else {}
+        except (TypeError, ValueError) as error:
+            raise SourceError(
+                f"{uri}, line {number}: id, recording, start and end are needed, and perhaps a channel from 0"
+            ) from error
+        yield key, recordings[recording], span, heard
+
+
+def _channel(text: str = "-1") -> int | None:
+    """The channel that a segment names, from 0; -1 is none, as Kaldi has it."""
+    if text == "-1":
+        return None
+    if not text.isdecimal():
+        raise ValueError
+    return int(text)
 
 
 def _end(text: str) -> float | None:

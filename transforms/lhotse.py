@@ -37,8 +37,8 @@ def read_lhotse(uri: str, rows: Iterable[NumberedRow]) -> list[AudioRef]:
         rows: its objects with the numbers of their lines.
 
     Returns:
-        Cuts are spans of their recordings, with the columns `speaker`, `text` and `language` of their first supervision,
-        and `channel` where the recording has others than the cut.
+        Cuts are spans of their recordings, with the columns `speaker`, `text` and `language` of their first supervision;
+        a cut of one channel of several is heard in that channel.
 
     Raises:
         SourceError: something is listed that is no file, or no part of one, or cannot be understood.
@@ -71,7 +71,7 @@ def _cut(row: dict[str, Any], finder: Finder) -> AudioRef:
     file = _file(recording, finder)
     start, length = seconds("start", row.get("start")), seconds("duration", row.get("duration"))
     span = span_of(start, round(start + length, 9))  # to a nanosecond, as adding leaves more digits than anyone wrote
-    return file.ref(_id(row), _supervision(row) | _channel(row, recording), _whole(span, recording))
+    return file.ref(_id(row), _supervision(row), _whole(span, recording), channel=_channel(row, recording))
 
 
 def _whole(span: Span, recording: dict[str, Any]) -> Span:
@@ -115,9 +115,19 @@ def _supervision(row: dict[str, Any]) -> dict[str, str]:
     return {name: as_text(first[name]) for name in _CARRIED if first.get(name) is not None}
 
 
-def _channel(row: dict[str, Any], recording: dict[str, Any]) -> dict[str, str]:
+def _channel(row: dict[str, Any], recording: dict[str, Any]) -> int | None:
+    """The place in the file of the one channel that a cut hears; None where it hears all there are."""
     heard = row.get("channel")
-    there = recording.get("channel_ids") or recording["sources"][0].get("channels")
-    if heard is None or (heard if isinstance(heard, list) else [heard]) == there:
-        return {}
-    return {"channel": as_text(heard)}
+    there = recording["sources"][0].get("channels") or recording.get("channel_ids")
+    heard = heard if isinstance(heard, list) or heard is None else [heard]
+    if heard is None or heard == there:
+        return None
+    if len(heard) != 1:
+        raise SourceError(
+            f"the cut hears the channels {as_text(heard)} together, of {as_text(there)}; list a cut for each"
+        )
+    if not isinstance(there, list):
+        return None
+    if heard[0] not in there:
+        raise SourceError(f"the cut hears the channel {as_text(heard[0])}, and the recording has {as_text(there)}")
+    return there.index(heard[0])

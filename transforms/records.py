@@ -119,6 +119,7 @@ class AudioRef:
         source_version: changes when the recording does (size and time of modification).
         columns: further columns of the manifest.
         span: of the recording.
+        channel: that is to be heard of it, from 0, where the corpus says so for this utterance; None leaves it to the run.
         archive: "tar" or "parquet" where this stands for all recordings in an archive, which are found when it is read.
     """
 
@@ -129,6 +130,7 @@ class AudioRef:
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     span: Span = Span()
     archive: str | None = None
+    channel: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

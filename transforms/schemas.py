@@ -13,7 +13,9 @@ def _field(name: str, kind: pa.DataType, description: str, nullable: bool = Fals
 
 _ID = _field("utterance_id", pa.string(), "the utterance: path relative to the corpus root, or the manifest's id")
 _VERSION = _field(
-    "source_version", pa.string(), "size and time of modification; a recording is scored again when it changes"
+    "source_version",
+    pa.string(),
+    "size and time of modification, and the span that a manifest names; scored again when it changes",
 )
 
 UTTERANCES = pa.schema(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -50,7 +51,8 @@ class Tally:
         self._done += Done(scored, rejected, audio_s)
         if time.monotonic() - self._wrote >= _EVERY_S:
             self._wrote = time.monotonic()
-            self._path.write_bytes(_FORMAT.pack(*dataclasses.astuple(self._done)))
+            with contextlib.suppress(OSError):  # a counter that cannot be shown ends no run
+                self._path.write_bytes(_FORMAT.pack(*dataclasses.astuple(self._done)))
 
 
 @functools.cache

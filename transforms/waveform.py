@@ -14,6 +14,10 @@ MEMORY_SAMPLES = 600 * SAMPLE_RATE
 _BYTES = np.dtype(np.float32).itemsize
 
 
+class ScratchError(RuntimeError):
+    """There is no room for a long recording on this machine: no fault of the recording, and no OSError of its file."""
+
+
 class Waveform:
     """Mono samples at 16 kHz, added block by block, and the power of each of their frames.
 
@@ -32,24 +36,33 @@ class Waveform:
         self.lowest, self.highest = np.inf, -np.inf
 
     def add(self, samples: np.ndarray) -> None:
-        """Takes the next samples, float32 [n]."""
+        """Takes the next samples, float32 [n].
+
+        Raises:
+            ScratchError: they are too many for memory, and the disk does not take them.
+        """
         if not len(samples):
             return
         self.lowest, self.highest = min(self.lowest, samples.min()), max(self.highest, samples.max())
         tail = np.concatenate([self._rest, samples])
         power = frame_power(tail)
         self._powers.append(power)
-        self._rest = tail[len(power) * FRAME_SHIFT :]
+        self._rest = tail[len(power) * FRAME_SHIFT :].copy()  # a view would keep all of it
         self._length += len(samples)
-        if self._file is None and self._length > MEMORY_SAMPLES:
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115 -- it lives as long as this does
-            for part in self._parts:
-                self._file.write(part.tobytes())
-            self._parts = []
-        if self._file is None:
+        if self._length <= MEMORY_SAMPLES:
             self._parts.append(samples)
-        else:
-            self._file.write(np.ascontiguousarray(samples, np.float32).tobytes())
+            return
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115 -- it lives as long as this does
+            for part in (*self._parts, samples):
+                self._file.write(np.ascontiguousarray(part, np.float32).tobytes())
+        except OSError as error:
+            raise ScratchError(
+                f"a recording of over {MEMORY_SAMPLES // SAMPLE_RATE // 60} minutes is held in {tempfile.gettempdir()} (TMPDIR "
+                f"names another place), and that failed: {error}"
+            ) from error
+        self._parts = []
 
     def __len__(self) -> int:
         return self._length

@@ -21,6 +21,8 @@ CHUNK_S = 600.0
 SAMPLE = 5
 # Bytes a second where no header of the kind could be read: 16 bits at 16 kHz.
 USUAL_RATE = 32_000.0
+# No speech is coded in fewer bytes a second; a header that says so is wrong.
+LOWEST_RATE = 50.0
 
 
 class Lengths:
@@ -67,7 +69,8 @@ def _rate(ref: AudioRef) -> float | None:
             info = soundfile.info(file)
     except (AudioFault, soundfile.LibsndfileError, TypeError):
         return None
-    return ref.size_bytes / info.duration if info.duration > 0 else None
+    rate = ref.size_bytes / info.duration if info.duration > 0 else 0.0
+    return rate if rate > LOWEST_RATE else None  # a FLAC from a pipe says that it goes on for ever
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -246,3 +246,56 @@ def test_wrong_options_end_before_the_work(options, sentence, ten, tmp_path):
     done = audiosieve("score", "--input", source, "--output", tmp_path / "out", *options, status=2)
     assert sentence in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_span_that_was_moved_is_scored_again(ten, tmp_path):
+    manifest = tmp_path / "corpus.csv"
+    for end, scored in (("1.0", 1), ("1.0", 0), ("1.25", 1)):
+        manifest.write_text(f"id,path,start,end\nu1,{ten / 'r9.wav'},0.5,{end}\n")
+        done = audiosieve("score", "--input", manifest, "--output", tmp_path / "out")
+        assert f"{scored} scored" in done.stdout
+    (row,) = Output(tmp_path / "out").utterances
+    assert (row["start_s"], row["duration_s"]) == (0.5, 0.75)
+
+
+def test_a_damaged_recording_of_many_spans_costs_no_other_its_score(ten, tmp_path):
+    speech = np.random.default_rng(0).normal(0, 0.1, 80 * 16_000)
+    soundfile.write(tmp_path / "long.flac", speech, 16_000)
+    data = (tmp_path / "long.flac").read_bytes()
+    (tmp_path / "long.flac").write_bytes(data[: len(data) // 2])
+    rows = [("near", "long.flac", 1, 3), ("far", "long.flac", 70, 72), ("good", ten / "r9.wav", 0, 2)]
+    (tmp_path / "corpus.csv").write_text(
+        "id,path,start,end\n" + "".join(",".join(map(str, row)) + "\n" for row in rows)
+    )
+    done = audiosieve("score", "--input", tmp_path / "corpus.csv", "--output", tmp_path / "out")
+    assert "2 scored, 1 rejected" in done.stdout
+    assert {row["utterance_id"] for row in Output(tmp_path / "out").utterances} == {"near", "good"}
+
+
+def test_a_channel_that_the_corpus_names_is_heard(ten, tmp_path):
+    channels(ten, tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "wav.scp").write_text(f"rec {next((tmp_path).rglob('r9.wav'))}\n")
+    (tmp_path / "data" / "segments").write_text("noise rec 0 -1 0\nspeech rec 0 -1 1\nboth rec 0 -1\n")
+    audiosieve("score", "--input", tmp_path / "data", "--output", tmp_path / "out", "--channels", "each")
+    found = {row["utterance_id"]: (row["channel"], row["score"]) for row in Output(tmp_path / "out").utterances}
+    assert {name: channel for name, (channel, _) in found.items()} == {
+        "noise": 0, "speech": 1, "both#ch0": 0, "both#ch1": 1,
+    }  # fmt: skip
+    assert found["noise"] == found["both#ch0"]
+    assert found["speech"] == found["both#ch1"]
+    assert found["speech"][1] > found["noise"][1]
+
+
+def test_a_runner_that_cannot_be_used_costs_no_scores(ten, tmp_path):
+    audiosieve("score", "--input", ten / "r0.wav", "--output", tmp_path / "out")
+    options = ["--input", ten / "r0.wav", "--output", tmp_path / "out", "--runner", "NoSuchRunner"]
+    assert "cannot be used" in audiosieve("score", *options, "--overwrite", status=2).stderr
+    assert "cannot be used" in audiosieve("score", *options, "--dry_run", status=2).stderr
+    assert len(Output(tmp_path / "out").utterances) == 1
+
+
+def test_a_glob_that_would_reach_the_output_is_refused_at_once(ten, tmp_path):
+    done = audiosieve("score", "--input", f"{ten.parent}/**", "--output", ten.parent / "out", status=2)
+    assert "lies in --input" in done.stderr
+    audiosieve("score", "--input", f"{ten}/r0.*", "--output", tmp_path / "out")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import io
 import os
 import pickle
 import struct
 import wave
+import weakref
 
 import numpy as np
 import pytest
@@ -16,8 +19,8 @@ from hypothesis import strategies as st
 
 from model.features import SAMPLE_RATE
 from transforms import decode as decode_module
-from transforms.decode import BLOCK_SAMPLES, Decoded, decode, read_audio
-from transforms.records import AudioFault, Reason, Stage
+from transforms.decode import BLOCK_S, BLOCK_SAMPLES, Decoded, decode, decode_spans, read_audio
+from transforms.records import AudioFault, Reason, Span, Stage
 
 LOSSLESS = ["WAV/PCM_U8", "WAV/PCM_16", "WAV/PCM_24", "WAV/PCM_32", "WAV/FLOAT", "FLAC/PCM_16", "AIFF/PCM_16"]
 LOSSY = ["OGG/VORBIS", "OGG/OPUS", "MP3/MPEG_LAYER_III"]
@@ -344,3 +347,89 @@ def test_a_damaged_file_is_a_recording_or_a_fault_and_nothing_else(encode, codin
         return
     assert np.isfinite(found.samples).all()
     assert len(found.samples) >= 512
+
+
+class TestSpansFarIn:
+    """Spans that begin beyond what is worth a jump."""
+
+    FIRST, FAR = Span(0.5, 1.5), Span(20.0, 21.0)
+
+    def found(self, data: bytes, *spans: Span) -> list[Decoded | AudioFault]:
+        heard = {place: found for place, _, found in decode_spans(io.BytesIO(data), spans)}
+        return [heard[place] for place in range(len(spans))]
+
+    @pytest.mark.parametrize(
+        "coding",
+        ["FLAC/PCM_16", "WAV/PCM_16", "WAV/GSM610", "WAV/IMA_ADPCM", "AU/G721_32", "OGG/VORBIS", "AIFF/PCM_16"],
+    )
+    def test_they_are_the_samples_of_the_whole(self, encode, coding):
+        rate = 8_000 if "GSM" in coding else SAMPLE_RATE
+        data = encode(noise(24 * rate), rate, coding)
+        (far,) = self.found(data, self.FAR)
+        assert isinstance(far, Decoded)
+        whole = decoded(data).samples[20 * SAMPLE_RATE : 21 * SAMPLE_RATE]
+        np.testing.assert_allclose(
+            far.samples[1_000:-1_000], whole[1_000:-1_000], atol=2e-3 if rate != SAMPLE_RATE else 0
+        )
+
+    @pytest.mark.parametrize("keep", [0.5, 0.8])
+    def test_in_a_file_that_breaks_off_they_are_faults_and_end_nothing(self, encode, keep):
+        data = encode(noise(80 * SAMPLE_RATE), coding="FLAC/PCM_16")
+        first, far = self.found(data[: round(len(data) * keep)], self.FIRST, Span(70.0, 71.0))
+        assert isinstance(first, Decoded)
+        assert isinstance(far, AudioFault)
+
+    def test_damage_before_a_span_costs_no_other(self, encode):
+        data = bytearray(encode(noise(80 * SAMPLE_RATE), coding="FLAC/PCM_16"))
+        middle = len(data) // 2
+        data[middle : middle + 20_000] = bytes(20_000)
+        first, hit, far = self.found(bytes(data), self.FIRST, Span(39.0, 41.0), Span(70.0, 71.0))
+        assert isinstance(first, Decoded)
+        assert isinstance(hit, AudioFault)
+        assert far is not None
+
+    def test_what_was_heard_is_let_go(self, encode):
+        data = encode(noise(120 * SAMPLE_RATE), coding="WAV/PCM_16")
+        spans = [Span(i, i + 1.0) for i in range(120)]
+        alive: weakref.WeakSet = weakref.WeakSet()
+        most = 0
+        for _, _, found in decode_spans(io.BytesIO(data), spans):
+            assert isinstance(found, Decoded)
+            alive.add(found.waveform)
+            del found
+            gc.collect()
+            most = max(most, len(alive))
+        # Those of one block.
+        assert most <= BLOCK_S + 1
+
+    def test_one_word_for_each_span(self, encode):
+        data = encode(np.stack([noise(40_000), tone(2.5)], axis=1))
+        found = list(decode_spans(io.BytesIO(data), [Span(0, 1), Span(0, 1), Span(1, 2)], ["mix", "1", "each"]))
+        assert sorted((place, channel) for place, channel, _ in found if channel is not None) == [
+            (1, 1),
+            (2, 0),
+            (2, 1),
+        ]
+        assert len(found) == 4
+
+
+class FailsAt(io.BytesIO):
+    """A file whose disk is gone from some byte on."""
+
+    def __init__(self, data: bytes, at: int) -> None:
+        super().__init__(data)
+        self.at = at
+
+    def readinto(self, buffer) -> int:
+        if self.tell() + len(buffer) > self.at:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return super().readinto(buffer)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("coding", ["WAV/PCM_16", "FLAC/PCM_16", "OGG/VORBIS", "MP3/MPEG_LAYER_III"])
+def test_what_cannot_be_read_is_not_taken_for_its_end(encode, coding, share, capfd):
+    data = encode(noise(20 * SAMPLE_RATE), coding=coding)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        list(decode_spans(FailsAt(data, round(len(data) * share))))
+    assert not capfd.readouterr().err

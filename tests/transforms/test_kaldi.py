@@ -53,9 +53,15 @@ def test_speakers_and_texts_are_columns(data):
     ]
 
 
-def test_the_channel_of_a_segment_is_a_column(data):
-    (data / "segments").write_text("u1 rec1 0 1 0\nu2 rec1 0 1 1\n")
-    assert [ref.columns for ref in list_corpus(str(data))] == [{"channel": "0"}, {"channel": "1"}]
+def test_a_segment_may_name_the_channel_to_be_heard(data):
+    (data / "segments").write_text("u1 rec1 0 1 0\nu2 rec1 0 1 1\nu3 rec1 0 1 -1\n")
+    assert [ref.channel for ref in list_corpus(str(data))] == [0, 1, None]
+
+
+def test_a_channel_that_is_no_number_is_refused(data):
+    (data / "segments").write_text("u1 rec1 0 1 left\n")
+    with pytest.raises(SourceError, match=r"segments, line 1: .*a channel from 0"):
+        list_corpus(str(data))
 
 
 def test_paths_are_relative_to_the_data_directory_first_and_then_to_where_the_job_runs(data, tmp_path, monkeypatch):
@@ -105,7 +111,7 @@ def test_what_to_do_is_said(data, line):
     ("line", "reason"),
     [
         ("u2 rec9 0 1", "the recording 'rec9' is not in wav.scp"),
-        ("u2 rec1 0", "id, recording, start and end are needed"),
+        ("u2 rec1 0", "id, recording, start and end are needed, and perhaps a channel from 0"),
         ("u2 rec1 x 1", "the start is 'x', which is not a number of seconds"),
         ("u2 rec1 0 x", "the end is 'x', which is not a number of seconds"),
         ("u2 rec1 0 -2", "the end is -2; it must not be negative"),

@@ -89,12 +89,20 @@ def test_a_cut_without_its_type_is_told_by_its_recording(root):
     assert list_corpus(write(root / "m.jsonl", row))[0].utterance_id == "a-cut"
 
 
-def test_a_channel_is_a_column_where_the_recording_has_others(root):
+def test_a_cut_is_heard_in_its_channel_where_the_recording_has_others(root):
     stereo = recording("wav/a.wav", channel_ids=[0, 1])
+    stereo["sources"][0]["channels"] = [0, 1]
     rows = [cut("wav/a.wav", id=f"c{n}", recording=stereo, channel=n) for n in (0, 1)]
     rows.append(cut("wav/a.wav", id="c2", recording=stereo, channel=[0, 1], type="MultiCut", supervisions=[]))
-    channels = [ref.columns.get("channel") for ref in list_corpus(write(root / "cuts.jsonl", *rows))]
-    assert channels == ["0", "1", None]
+    channels = [ref.channel for ref in list_corpus(write(root / "cuts.jsonl", *rows))]
+    assert channels == [0, 1, None]
+
+
+def test_a_cut_of_some_channels_of_many_is_refused(root):
+    many = recording("wav/a.wav", channel_ids=[0, 1, 2])
+    many["sources"][0]["channels"] = [0, 1, 2]
+    assert "list a cut for each" in refusal(root, cut("wav/a.wav", recording=many, channel=[0, 2], type="MultiCut"))
+    assert "has [0, 1, 2]" in refusal(root, cut("wav/a.wav", recording=many, channel=7))
 
 
 def test_paths_are_relative_to_the_manifest_first_and_then_to_where_the_job_runs(root, monkeypatch):

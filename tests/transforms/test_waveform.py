@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +12,7 @@ from hypothesis import strategies as st
 
 from model.features import frame_power
 from transforms import waveform as waveform_module
-from transforms.waveform import Waveform
+from transforms.waveform import ScratchError, Waveform
 
 
 def filled(samples: np.ndarray, cuts: list[int]) -> Waveform:
@@ -47,3 +50,14 @@ def test_the_power_is_that_of_the_frames_of_the_whole(length, cuts):
 def test_the_extremes():
     waveform = filled(np.array([0.1, -0.4, 0.3], np.float32), [1, 2])
     assert (waveform.lowest, waveform.highest) == (np.float32(-0.4), np.float32(0.3))
+
+
+def test_a_full_disk_is_no_fault_of_the_recording(monkeypatch):
+    def full():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(waveform_module, "MEMORY_SAMPLES", 100)
+    monkeypatch.setattr(waveform_module.tempfile, "TemporaryFile", full)
+    with pytest.raises(ScratchError, match=os.strerror(errno.ENOSPC)) as caught:
+        filled(np.zeros(200, np.float32), [])
+    assert not isinstance(caught.value, OSError)

@@ -42,6 +42,16 @@ class TestLengths:
         for item, seconds in zip(refs, (2, 2, 3, 3, 4, 4), strict=False):
             assert lengths.seconds(item) == pytest.approx(seconds, rel=0.02)
 
+    def test_a_header_that_promises_sound_for_ever_is_not_believed(self, tmp_path):
+        path = tmp_path / "a.flac"
+        soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 32_000), 16_000)
+        data = bytearray(path.read_bytes())
+        data[21] &= 0xF0  # total samples, 36 bits: 0 means unknown, as from a pipe (RFC 9639, 8.2)
+        data[22:26] = bytes(4)
+        path.write_bytes(data)
+        item = AudioRef("a.flac", str(path), len(data), "1")
+        assert Lengths.sampled([item]).seconds(item) == pytest.approx(2.0, rel=0.2)
+
 
 def test_utterances_of_a_recording_stay_together():
     spans = [Span(0, 1), Span(1, 2)]
