@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 JOBS = {
     "score": "score a corpus: per-utterance and per-frame quality in Parquet",
+    "report": "make a page of an output, to look at, listen and choose a threshold",
+    "plot": "draw a recording with its frame scores and anomalies",
     "synthesize": "make a labelled training set of clean speech and noise",
     "train": "train a scorer on such a set",
     "evaluate": "measure scorers against such a set",

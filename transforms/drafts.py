@@ -1,0 +1,68 @@
+"""Files that are there whole or not at all: written beside their place, and put there at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, TextIO
+
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from transforms.files import absolute, is_local
+from transforms.ledger import OutputError
+
+
+def check_new(path: str, overwrite: bool) -> None:
+    """Looks whether a file may be written, before any work is done for it.
+
+    Raises:
+        OutputError: it is there already.
+    """
+    target = absolute(path)
+    if is_local(target) and Path(target).is_dir():
+        raise OutputError(f"--output {path}: it is a folder; name a file")
+    if not overwrite and FileSystems.exists(target):
+        raise OutputError(f"--output {path}: it is there already; choose another name, or --overwrite it")
+
+
+@contextlib.contextmanager
+def new_file(path: str, overwrite: bool = False) -> Iterator[BinaryIO]:
+    """Opens a file to be written in any filesystem that Beam knows; it appears when the block ends, and only if it ends well.
+
+    Raises:
+        OutputError: it is there already, or cannot be written.
+    """
+    check_new(path, overwrite)
+    target = absolute(path)
+    draft = f"{target}.{secrets.token_hex(3)}.draft"
+    try:
+        with FileSystems.create(draft, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            yield file
+        if is_local(target):
+            Path(draft).replace(target)
+        else:
+            FileSystems.rename([draft], [target])
+    except OSError as error:
+        raise OutputError(f"--output {path}: cannot be written ({error})") from error
+    finally:
+        with contextlib.suppress(OSError):
+            if FileSystems.exists(draft):
+                FileSystems.delete([draft])
+
+
+@contextlib.contextmanager
+def new_text(path: str, overwrite: bool = False) -> Iterator[TextIO]:
+    """`new_file` for text in UTF-8.
+
+    Raises:
+        OutputError: as `new_file`.
+    """
+    with new_file(path, overwrite) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        yield text
+        text.flush()
+        text.detach()
