@@ -29,7 +29,7 @@ def run(argv: Sequence[str]) -> int:
     results = open_results(options.scores)
     threshold = _threshold(options.threshold, results.label_scale)
     check_new(options.output, options.overwrite)
-    data = measure(results)
+    data = measure(results.connect(), results.carried, results.label_scale)
     chosen, found = choose(results, options.examples)
     ids = list(dict.fromkeys(name for names in chosen.values() for name in names))
     examples = show(found, ids, results.label_scale, options.clip_s, int(options.max_mb * 1e6))

@@ -10,7 +10,6 @@ import duckdb
 import numpy as np
 
 from model.labels import LabelScale
-from transforms.results import Results
 
 # Thresholds in one point of the scale: what is kept is counted at every 0.01.
 STEPS = 100
@@ -35,11 +34,11 @@ FACTS = {
     "snr_db": ("Signal-to-noise ratio", "dB"),
 }
 FIRST_FOLDER = "first folder"
-# The highest step whose threshold a score reaches. A score is compared as a double, as SQL does with `score >= 3.07`, and
-# the product is put right where it was rounded to the other side of a step.
+# The highest step whose threshold a score reaches. The threshold is a float32 as the score is, which is how DuckDB reads
+# `score >= 3.07`; the product is put right where it was rounded to the other side of a step.
 _GUESS = f"floor(score::DOUBLE * {STEPS})::INTEGER"
-_STEP = f"""CASE WHEN score::DOUBLE >= ({_GUESS} + 1)::DOUBLE / {STEPS} THEN {_GUESS} + 1
-    WHEN score::DOUBLE < {_GUESS}::DOUBLE / {STEPS} THEN {_GUESS} - 1 ELSE {_GUESS} END"""
+_STEP = f"""CASE WHEN score >= (({_GUESS} + 1)::DOUBLE / {STEPS})::FLOAT THEN {_GUESS} + 1
+    WHEN score < ({_GUESS}::DOUBLE / {STEPS})::FLOAT THEN {_GUESS} - 1 ELSE {_GUESS} END"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Steps:
     seconds: np.ndarray
 
     def threshold(self, place: int) -> float:
-        """The threshold of a step, as a double nearest to its two decimals."""
+        """The threshold of a step, which has two decimals."""
         return (self.first + place) / STEPS
 
     def kept(self, threshold: float) -> tuple[int, float]:
@@ -156,13 +155,18 @@ class ReportData:
         return sum(reject.count for reject in self.rejects)
 
 
-def measure(results: Results) -> ReportData:
-    """Counts all that a report says of an output, with at least one utterance or reject."""
-    connection = results.connect()
-    binning = _Binning(connection, results.label_scale)
+def measure(connection: duckdb.DuckDBPyConnection, carried: Sequence[str], scale: LabelScale) -> ReportData:
+    """Counts all that a report says of an output.
+
+    Args:
+        connection: with its tables, as `Results.connect` gives it.
+        carried: columns of the corpus in `utterances`, which are groupings too.
+        scale: of the scores.
+    """
+    binning = _Binning(connection, scale)
     return ReportData(
         steps=binning.all(),
-        groups={column: binning.groups(sql) for column, sql in group_columns(results.carried).items()},
+        groups={column: binning.groups(sql) for column, sql in group_columns(carried).items()},
         facts=[binning.fact(name) for name in FACTS],
         flags=_flags(connection),
         rejects=_rejects(connection),

@@ -74,10 +74,11 @@ def page(
         examples: by id.
         threshold: that the page begins with.
     """
-    from plotly.offline import get_plotlyjs  # two seconds, which `--help` should not take
+    from plotly.offline import get_plotlyjs  # slow to import, and of no use to anything else
 
-    css, script, template = (_asset(name) for name in ("page.css", "page.js", "page.html"))
-    plotly = _in_script(get_plotlyjs())
+    css, template = _asset("page.css"), _asset("page.html")
+    script = _code(_asset("page.js"))
+    plotly = _code(get_plotlyjs())
     parts = {
         "policy": Html(_policy(plotly, script)),
         "title": heading.title,
@@ -95,7 +96,7 @@ def page(
         "reject_table": _reject_table(data),
         "examples": _examples(chosen, examples),
         "colophon": _colophon(heading),
-        "data": Html(_in_script(json.dumps(_embedded(data, heading.scale, threshold), allow_nan=False))),
+        "data": Html(_json(_embedded(data, heading.scale, threshold))),
         "plotly": Html(plotly),
         "script": Html(script),
     }
@@ -136,13 +137,14 @@ def _asset(name: str) -> str:
     return (files("transforms") / PAGE / name).read_text(encoding="utf-8")
 
 
-def _in_script(text: str) -> str:
-    """Text for within a script: in strings `<` can be written so, and then ends no script, whatever the names hold."""
-    return (
-        text.replace("</", "<\\/").replace("<!--", "<\\!--")
-        if not text.startswith("{")
-        else text.replace("<", "\\u003c")
-    )
+def _code(text: str) -> str:
+    """A script for within HTML: what would end it there is written otherwise in its strings."""
+    return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+def _json(values: Mapping[str, Any]) -> str:
+    """JSON for within HTML: no name that stands in it can end the script, or begin a comment."""
+    return json.dumps(values, allow_nan=False).replace("<", "\\u003c")
 
 
 def _policy(*scripts: str) -> str:
@@ -308,7 +310,8 @@ def _reject_table(data: ReportData) -> Html:
     for reject in data.rejects:
         some = [element("li", element("code", name), f": {detail}") for name, detail in reject.examples]
         rows.append([reject.reason, reject.stage, f"{reject.count:,}", element("ul", *some, class_="plain")])
-    total = element("p", f"{data.rejected:,} inputs got no score; the table `rejects` names each.")
+    inputs = "1 input" if data.rejected == 1 else f"{data.rejected:,} inputs"
+    total = element("p", f"{inputs} got no score; the table ", element("code", "rejects"), " names each.")
     return Html(total + _table("Rejects by reason", ["reason", "stage", "inputs", "for example"], rows, text=(1, 3)))
 
 
@@ -321,8 +324,8 @@ def _examples(chosen: Mapping[str, Sequence[str]], examples: Mapping[str, Exampl
         return element("p", "None were asked for, or there are none.")
     places: dict[str, tuple[int, str]] = {}
     about = (
-        "A picture shows the spectrogram of what the model hears (16 kHz, one channel) over the scores of its frames; anomalies "
-        "are shaded. A bar over the spectrogram marks what the player plays, where that is a part."
+        "A picture shows the spectrogram of what the model hears (16 kHz, one channel) over the scores of its frames; "
+        "anomalies are shaded. A bar over the spectrogram marks what the player plays, where that is a part."
     )
     parts = [element("p", about, class_="quiet")]
     for kind, ids in chosen.items():
@@ -350,7 +353,7 @@ def _example(place: int, example: Example) -> Html:
     picture = element(
         "picture",
         element("source", media="screen and (prefers-color-scheme: dark)", srcset=_data_uri("image/png", example.dark)),
-        element("img", src=_data_uri("image/png", example.light), alt=alt, decoding="async", width="900",
+        element("img", src=_data_uri("image/png", example.light), alt=alt, width="900",
             height="330"),
     )  # fmt: skip
     facts = {
