@@ -19,7 +19,7 @@ from transforms.results import Results
 
 CLOSE_MATCHES = 3
 # A similarity (Jaro and Winkler's, 0 to 1) from which on one name may be meant for another.
-CLOSE = 0.7
+CLOSE = 0.8
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ import hashlib
 import html
 import json
 import math
+import re
 import string
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -23,6 +24,11 @@ PAGE = "report_page"
 # Steps of 0.01 between the rows of the table of thresholds.
 _TABLE_STEPS = 10
 _QUANTILE_TITLES = ("lowest", "5 %", "25 %", "median", "75 %", "95 %", "highest")
+
+
+# Control signs but for line breaks and tabs, halves of signs, and what turns the direction of the text after it: they would
+# hide what a name is, and are shown by their numbers.
+_HIDING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 
 
 class Html(str):
@@ -107,8 +113,7 @@ def escape(text: str) -> Html:
     """Text as HTML that shows it; what is HTML already stays as it is."""
     if isinstance(text, Html):
         return text
-    # Signs without a shape, which could turn what follows round or hide it, are shown by their numbers.
-    shown = "".join(sign if sign.isprintable() or sign == "\n" else f"\\u{ord(sign):04x}" for sign in text)
+    shown = "".join(f"\\u{ord(sign):04x}" if _HIDING.match(sign) else sign for sign in text)
     return Html(html.escape(shown, quote=True))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -54,7 +55,7 @@ def test_a_column_is_the_mean_power_of_its_frames(noise):
     assert reduced_db(waveform_of(noise), len(whole)) == pytest.approx(whole, abs=1e-3)
     for columns in (1, 7, 50):
         edges = column_edges(len(whole), columns)
-        power = [np.mean(10 ** (whole[a:b] / 10), axis=0) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        power = [np.mean(10 ** (whole[a:b] / 10), axis=0) for a, b in itertools.pairwise(edges)]
         assert reduced_db(waveform_of(noise), columns) == pytest.approx(10 * np.log10(power), abs=1e-3)
 
 
@@ -99,7 +100,7 @@ def test_a_recording_without_audio_is_drawn_with_its_scores(subject):
     assert len(figure.axes[1].lines) == 1
 
 
-def test_one_frame_is_enough(subject):
+def test_one_frame_is_enough():
     one = Subject("", reduced_db(waveform_of(np.ones(512))), 0.032, np.array([3.0], np.float32), [], PESQ_WB)
     assert small_png(draw(one))
 

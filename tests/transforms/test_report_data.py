@@ -19,7 +19,9 @@ from transforms.report_data import FACTS, LARGEST_GROUPS, ReportData, measure
 from transforms.results import open_results
 
 
-def counted(rows: list[dict], carried: tuple[str, ...] = (), scale=PESQ_WB) -> tuple[ReportData, duckdb.DuckDBPyConnection]:
+def counted(
+    rows: list[dict], carried: tuple[str, ...] = (), scale=PESQ_WB
+) -> tuple[ReportData, duckdb.DuckDBPyConnection]:
     """What is counted of rows of `utterances`, of which what is left out is harmless; and the connection."""
     harmless = {
         "utterance_id": "", "uri": "", "start_s": 0.0, "sample_rate": 16_000, "channels": 1, "format": "WAV/PCM_16",
@@ -92,7 +94,7 @@ def test_the_smallest_groups_are_counted_together():
 
 
 def test_a_column_may_have_any_name_and_the_first_folder_is_of_the_id():
-    name = 'a "b" \'c\''
+    name = "a \"b\" 'c'"
     ids = ["x/1/a.wav", "x/2.wav", "y/3.wav", "loose.wav", "/x/4.wav"]
     rows = [{"utterance_id": i, "score": 2.0, "duration_s": 1.0, name: i[:1]} for i in ids]
     groups = counted(rows, (name,))[0].groups
