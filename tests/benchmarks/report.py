@@ -1,7 +1,7 @@
 """How long a report of a large output takes to make, and its page to open.
 
-`python -m tests.benchmarks.report 100000 1000000` writes outputs of so many utterances of some 4 s each, with all their frames and
-audio that is not there, makes a page of each, and opens it in headless Chromium with the network off, three times.
+`python -m tests.benchmarks.report 100000 1000000` writes outputs of so many utterances of some 4 s each, with all their frames,
+makes a page of each (their audio is not there), and opens it in headless Chromium with the network off, three times.
 """
 
 from __future__ import annotations
@@ -111,8 +111,8 @@ def make_page(root: Path, page: Path) -> tuple[float, float]:
     return time.perf_counter() - started, int(done.stdout) / 1024
 
 
-def open_page(page: Path) -> list[tuple[float, float]]:
-    """Seconds until a page's text and tables are there, and until its charts are drawn; three times."""
+def open_page(page: Path) -> list[tuple[float, float, float]]:
+    """Seconds until a page's text is there, until its charts are, and of work on its main thread; three times."""
     from playwright.sync_api import sync_playwright
 
     found = []
@@ -122,12 +122,15 @@ def open_page(page: Path) -> list[tuple[float, float]]:
         for _ in range(3):
             context = browser.new_context(offline=True)
             tab = context.new_page()
+            session = context.new_cdp_session(tab)
+            session.send("Performance.enable", {"timeDomain": "threadTicks"})
             started = time.perf_counter()
             tab.goto(page.as_uri())
             tab.wait_for_function("document.documentElement.dataset.ready === 'yes'")
             ready = time.perf_counter() - started
             painted = tab.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime / 1000")
-            found.append((painted, ready))
+            metrics = {metric["name"]: metric["value"] for metric in session.send("Performance.getMetrics")["metrics"]}
+            found.append((painted, ready, metrics["TaskDuration"]))
             context.close()
         browser.close()
     return found
@@ -140,10 +143,10 @@ def main() -> None:
             root, page = Path(scratch) / "out", Path(scratch) / "page.html"
             write_large(root, number)
             seconds, peak_mb = make_page(root, page)
-            opened = ", ".join(f"{painted:.2f} / {ready:.2f}" for painted, ready in open_page(page))
+            opened = ", ".join(" / ".join(f"{value:.2f}" for value in values) for values in open_page(page))
             print(
                 f"{number:,} utterances, {number * FRAMES:,} frames: made in {seconds:.1f} s, {peak_mb:.0f} MB of memory; "
-                f"{page.stat().st_size / 1e6:.1f} MB; seconds to the text / to the charts: {opened}",
+                f"{page.stat().st_size / 1e6:.1f} MB; seconds to the text / to the charts / at work: {opened}",
                 flush=True,
             )
 
