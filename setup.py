@@ -10,6 +10,7 @@ REQUIRES = [
     "keras>=3.15,<3.16",
     "matplotlib>=3.9,<4",
     "numpy>=2.2,<3",
+    "pillow>=11,<13",
     "plotly>=6,<8",
     "pyarrow>=24,<26",
     "pyyaml>=6,<7",

@@ -358,9 +358,8 @@ def _example(place: int, example: Example) -> Html:
     picture = element(
         "picture",
         element("source", media="screen and (prefers-color-scheme: dark)", srcset=_data_uri("image/png", example.dark)),
-        element("img", src=_data_uri("image/png", example.light), alt=alt, width="900",
-            height="330"),
-    )  # fmt: skip
+        element("img", src=_data_uri("image/png", example.light), alt=alt, width="900", height="330"),
+    )
     facts = {
         "length": f"{row['duration_s']:.2f} s",
         "lowest frame": f"{row['frame_score_min']:.2f}",
@@ -377,11 +376,12 @@ def _example(place: int, example: Example) -> Html:
         "flags": ", ".join(row["flags"]) or "none",
         "at": row["uri"] + (f" from {row['start_s']:.2f} s" if row["start_s"] else ""),
     }
+    scrolled = element("div", picture, class_="picture", tabindex="0", role="group", aria_label=f"Picture of {name}")
     score = element("span", f"score {row['score']:.2f}", class_="score")
     return element(
         "article",
         element("header", element("h4", element("code", name)), score),
-        element("div", element("div", picture, _player(example)), _facts(facts), class_="seen"),
+        element("div", element("div", scrolled, _player(example)), _facts(facts), class_="seen"),
         class_="example",
         id=f"example-{place}",
     )

@@ -136,6 +136,7 @@ def browser_page(browser: Any) -> Iterator[Any]:
 
     def opened(path: Path, **how: Any) -> Any:
         context = browser.new_context(offline=True, **how)
+        context.set_default_timeout(120_000)  # a busy machine is no fault of the page
         contexts.append(context)
         tab = context.new_page()
         tab.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))

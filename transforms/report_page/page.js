@@ -113,7 +113,7 @@
     }], {
       height: 16 * Math.max(12, 4.5 + 1.7 * groups.length), shapes: mark(),
       xaxis: axis("score", { range: scoreRange, side: "bottom" }),
-      yaxis: axis("", { tickvals: places, ticktext: names, range: [groups.length - 0.5, -0.5], showgrid: false }),
+      yaxis: axis("", { tickvals: places, ticktext: names, range: [groups.length - 0.5, -0.5], showgrid: false, zeroline: false }),
     });
     sayKeptOfGroups();
   };
