@@ -1,0 +1,79 @@
+"""`audiosieve plot`: a recording drawn, of a run or on the spot."""
+
+from __future__ import annotations
+
+import io
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from tests.outputs import scored, write_output
+from tests.pipelines.conftest import Output, audiosieve
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_run_and_the_spot_give_the_same_figure(sample_run: Output, samples: Path, tmp_path: Path) -> None:
+    spot, run, by_path = (tmp_path / name for name in ("spot.png", "run.png", "by_path.png"))
+    said = audiosieve("plot", samples / "burst.flac", "-o", spot).stdout
+    again = audiosieve("plot", "burst.flac", "--run", sample_run.root, "-o", run).stdout
+    audiosieve("plot", samples / "burst.flac", "--run", sample_run.root, "--output", by_path)
+    score = sample_run.scores["burst.flac"]
+    for text in (said, again):
+        assert text.startswith(f"burst.flac: score {score:.2f} on a scale of 1 to 4.64")
+        assert "1 anomaly;" in text
+    pictures = [
+        np.asarray(Image.open(io.BytesIO(path.read_bytes())).convert("L"), float) for path in (spot, run, by_path)
+    ]
+    assert pictures[0].shape == pictures[1].shape
+    # Scores of one run and another may differ in the last digit of a float32, and so may an edge in its shade.
+    assert np.abs(pictures[0] - pictures[1]).mean() < 0.1
+    assert run.read_bytes() == by_path.read_bytes()
+
+
+def test_another_model_and_one_channel(samples: Path, tmp_path: Path) -> None:
+    said = audiosieve(
+        "plot", samples / "stereo_48k.flac", "-o", tmp_path / "a.svg", "--model", "quality_net_v1", "--channels", 1
+    ).stdout
+    assert "quality_net_v1@" in said
+    assert ET.parse(tmp_path / "a.svg").getroot().tag.endswith("svg")
+
+
+def test_a_recording_that_is_gone_is_drawn_without_its_spectrogram(tmp_path: Path) -> None:
+    root = write_output(tmp_path / "out", [scored("a.wav", 3.0, uri=str(tmp_path / "gone.wav"))])
+    done = audiosieve("plot", "a.wav", "--run", root, "-o", tmp_path / "a.png")
+    assert "gone.wav" in done.stderr
+    assert "its scores are drawn alone" in done.stderr
+    assert Image.open(tmp_path / "a.png").size == (1200, 552)
+
+
+def test_mistakes_are_said_in_a_sentence_and_nothing_is_written(
+    sample_run: Output, samples: Path, tmp_path: Path
+) -> None:
+    figure, there = tmp_path / "a.png", tmp_path / "there.png"
+    there.write_text("mine")
+    archive = tmp_path / "set.parquet"
+    pq.write_table(pa.table({"audio": [{"bytes": b"", "path": "x.wav"}]}), archive)
+    clean = samples / "clean.flac"
+    for arguments, message in (
+        (["brst.flac", "--run", sample_run.root, "-o", figure], "is 'burst.flac' meant"),
+        (["corrupt.flac", "--run", sample_run.root, "-o", figure], "has no score"),
+        ([samples / "corrupt.flac", "-o", figure], "corrupt: after 0 of 65040 samples"),
+        ([tmp_path / "none.wav", "-o", figure], "No such file"),
+        ([archive, "-o", figure], "is an archive (parquet) of recordings"),
+        ([clean, "-o", tmp_path / "a.jpg"], "a figure is a .png or a .svg file"),
+        ([clean, "-o", there], "is there already"),
+        ([clean, "-o", figure, "--model", "no_such"], "no_such"),
+        ([clean, "-o", figure, "--channels", "each"], "draw them one by one"),
+        ([clean, "-o", figure, "--channels", 1], "channel 1 is asked for"),
+        (["clean.flac", "--run", sample_run.root, "--model", "quality_net_v1", "-o", figure], "--run takes the scores"),
+        (["clean.flac", "--run", tmp_path, "-o", figure], "holds no run"),
+    ):
+        assert message in audiosieve("plot", *arguments, status=2).stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set.parquet", "there.png"]
+    assert there.read_text() == "mine"

@@ -1,0 +1,131 @@
+"""Figures of recordings: what is drawn is what is there, however long it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import itertools
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from model.features import SAMPLE_RATE, num_frames
+from model.figures import spectrum_db
+from model.labels import PESQ_WB
+from transforms import drawing
+from transforms.drawing import DARK, LIGHT, Subject, column_edges, draw, one_line, reduced_db, save, small_png
+from transforms.waveform import Waveform
+
+
+def waveform_of(samples: np.ndarray) -> Waveform:
+    waveform = Waveform()
+    waveform.add(samples.astype(np.float32))
+    return waveform
+
+
+@pytest.fixture(scope="module")
+def noise() -> np.ndarray:
+    """Three seconds of noise that is 40 dB weaker in its last second."""
+    samples = np.random.default_rng(0).normal(0, 0.1, 3 * SAMPLE_RATE).astype(np.float32)
+    samples[2 * SAMPLE_RATE :] /= 100
+    return samples
+
+
+@pytest.fixture(scope="module")
+def subject(noise: np.ndarray) -> Subject:
+    frame_score = np.full(num_frames(len(noise)), 4.0, np.float32)
+    return Subject("a", reduced_db(waveform_of(noise)), 3.0, frame_score, [(1.0, 2.0)], PESQ_WB)
+
+
+@given(st.integers(1, 100_000), st.integers(1, 2_000))
+def test_columns_share_all_frames_almost_equally(count, columns):
+    edges = column_edges(count, columns)
+    sizes = np.diff(edges)
+    assert (edges[0], edges[-1], len(sizes)) == (0, count, min(count, columns))
+    assert sizes.min() >= 1
+    assert sizes.max() - sizes.min() <= 1
+
+
+def test_a_column_is_the_mean_power_of_its_frames(noise):
+    whole = spectrum_db(noise)
+    assert reduced_db(waveform_of(noise), len(whole)) == pytest.approx(whole, abs=1e-3)
+    for columns in (1, 7, 50):
+        edges = column_edges(len(whole), columns)
+        power = [np.mean(10 ** (whole[a:b] / 10), axis=0) for a, b in itertools.pairwise(edges)]
+        assert reduced_db(waveform_of(noise), columns) == pytest.approx(10 * np.log10(power), abs=1e-3)
+
+
+def test_blocks_do_not_show(noise, monkeypatch):
+    expected = reduced_db(waveform_of(noise), 40)
+    for frames in (1, 9, 50):
+        monkeypatch.setattr(drawing, "BLOCK_FRAMES", frames)
+        assert reduced_db(waveform_of(noise), 40) == pytest.approx(expected, abs=1e-9)
+
+
+def test_digital_silence_can_be_drawn():
+    assert np.isfinite(reduced_db(waveform_of(np.zeros(SAMPLE_RATE)))).all()
+
+
+def test_the_axes_are_seconds_kilohertz_and_the_scale(subject):
+    figure = draw(subject)
+    above, below = figure.axes
+    assert below.get_xlim() == (0.0, 3.0)
+    assert above.get_ylim() == (0.0, 8.0)
+    low, high = below.get_ylim()
+    assert low < PESQ_WB.low < PESQ_WB.high < high < PESQ_WB.high + 0.2
+    time, score = below.lines[0].get_data()
+    assert time[0] == pytest.approx(0.016)
+    assert time[1] - time[0] == pytest.approx(0.016)
+    assert score == pytest.approx(np.full(len(subject.frame_score), 4.0))
+    (shade,) = [c.get_paths()[0].get_extents() for c in below.collections]
+    assert (shade.x0, shade.x1) == (1.0, 2.0)
+
+
+def test_of_a_long_recording_the_range_of_each_column_is_drawn(subject):
+    frame_score = np.tile([1.0, 4.0], 100_000).astype(np.float32)
+    figure = draw(dataclasses.replace(subject, frame_score=frame_score, duration_s=3200.0, anomalies=[]))
+    below = figure.axes[1]
+    assert below.lines[0].get_ydata() == pytest.approx(np.full(drawing.COLUMNS, 2.5))
+    band = below.collections[0].get_paths()[0].get_extents()
+    assert (band.y0, band.y1) == (1.0, 4.0)
+
+
+def test_a_recording_without_audio_is_drawn_with_its_scores(subject):
+    figure = draw(dataclasses.replace(subject, level_db=None))
+    assert [text.get_text() for text in figure.axes[0].texts] == ["the audio cannot be read"]
+    assert len(figure.axes[1].lines) == 1
+
+
+def test_one_frame_is_enough():
+    one = Subject("", reduced_db(waveform_of(np.ones(512))), 0.032, np.array([3.0], np.float32), [], PESQ_WB)
+    assert small_png(draw(one))
+
+
+def test_a_name_is_no_formula_and_the_same_figure_is_the_same_bytes(subject):
+    for kind in ("png", "svg"):
+        files = []
+        for _ in range(2):
+            file = io.BytesIO()
+            save(draw(dataclasses.replace(subject, title=r"a $\frac{ <b> & \x")), file, kind)
+            files.append(file.getvalue())
+        assert files[0] == files[1]
+    assert ET.fromstring(files[0]).tag.endswith("svg")
+
+
+@pytest.mark.parametrize("colours", [LIGHT, DARK])
+def test_a_small_png_has_the_paper_it_is_for(subject, colours):
+    image = Image.open(io.BytesIO(small_png(draw(subject, colours, (9, 3.3)))))
+    assert image.size == (900, 330)
+    paper = image.convert("RGB").getpixel((2, 2))
+    assert np.abs(np.array(paper) - [int(colours.paper[i : i + 2], 16) for i in (1, 3, 5)]).max() <= 8
+
+
+@given(st.text(max_size=300))
+def test_a_title_is_one_line(name):
+    line = one_line(name)
+    assert line.isprintable()
+    assert len(line) <= drawing.TITLE_LETTERS + 1

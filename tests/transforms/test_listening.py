@@ -1,0 +1,78 @@
+"""The audio of a row is heard again as it was scored: the span, the channel, the member of an archive."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from transforms.listening import hear, hear_all
+from transforms.records import AudioFault
+
+RATE = 16_000
+
+
+def row(uri: Path | str, duration_s: float, start_s: float = 0.0, channel: int | None = None) -> dict[str, Any]:
+    return {"utterance_id": str(uri), "uri": str(uri), "start_s": start_s, "duration_s": duration_s, "channel": channel}
+
+
+@pytest.fixture(scope="module")
+def stereo() -> np.ndarray:
+    """Four seconds, the second channel half as loud, all samples different from their neighbours."""
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 4 * RATE)
+    return np.stack([noise, noise / 2], axis=1)
+
+
+@pytest.fixture(scope="module")
+def wave(tmp_path_factory: pytest.TempPathFactory, stereo: np.ndarray) -> Path:
+    path = tmp_path_factory.mktemp("audio") / "take #1.wav"
+    soundfile.write(path, stereo, RATE, subtype="FLOAT")
+    return path
+
+
+def test_a_span_and_a_channel_are_heard(wave, stereo):
+    decoded = hear(row(wave, 1.5, start_s=0.25, channel=1))
+    assert decoded.samples == pytest.approx(stereo[RATE // 4 : RATE // 4 + RATE * 3 // 2, 1], abs=1e-6)
+
+
+def test_the_mean_of_the_channels_is_heard_where_none_is_named(wave, stereo):
+    assert hear(row(wave, 4.0)).samples == pytest.approx(stereo.mean(axis=1), abs=1e-6)
+
+
+def test_a_recording_that_is_gone_or_shorter_now_says_so(wave, tmp_path):
+    with pytest.raises(AudioFault, match="No such file"):
+        hear(row(tmp_path / "gone.wav", 4.0))
+    with pytest.raises(AudioFault, match="not within the recording of 4"):
+        hear(row(wave, 5.0))
+
+
+def test_members_of_archives_are_heard_each_archive_read_once(tmp_path, wave, stereo):
+    content = wave.read_bytes()
+    tar = tmp_path / "shard#0.tar"
+    with tarfile.open(tar, "w") as file:
+        for name in ("a.wav", "b.wav", "broken.wav"):
+            header = tarfile.TarInfo(name)
+            header.size = 3 if name == "broken.wav" else len(content)
+            file.addfile(header, io.BytesIO(b"abc" if name == "broken.wav" else content))
+    parquet = tmp_path / "hf.parquet"
+    pq.write_table(pa.table({"audio": [{"bytes": content, "path": "x.wav"}]}), parquet)
+    names = [f"{tar}#b.wav", f"{tar}#a.wav", f"{tar}#broken.wav", f"{tar}#gone.wav", f"{parquet}#x.wav", str(wave)]
+    found = dict.fromkeys(names)
+    for heard_row, heard in hear_all([row(name, 4.0, channel=0) for name in names]):
+        found[heard_row["uri"]] = heard
+    for name in (names[0], names[1], names[4], names[5]):
+        assert found[name].samples == pytest.approx(stereo[:, 0], abs=1e-6)
+    assert "not in the archive" in str(found[names[3]])
+    assert isinstance(found[names[2]], AudioFault)
+
+
+def test_every_row_of_the_same_recording_is_heard(wave):
+    rows = [row(wave, 1.0, start_s=float(n)) for n in range(3)]
+    assert [heard_row for heard_row, _ in hear_all(rows)] == rows

@@ -1,0 +1,64 @@
+"""An utterance is found by its id and by its recording; who asks for what is not there learns what may be meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.outputs import rejected, scored, write_output
+from transforms.ledger import OutputError
+from transforms.lookup import find, load
+from transforms.results import Results, open_results
+
+BAD_MIDDLE = np.array([4.0] * 400 + [1.0] * 100 + [4.0] * 400, np.float32)
+RISING = np.linspace(3.5, 4, 500, dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    root = tmp_path_factory.mktemp("lookup") / "out"
+    write_output(root, [scored("speaker/burst.flac", BAD_MIDDLE), scored("rising", RISING)], [rejected("lost.flac")])
+    long = [scored(f"long#{n}", 3.0, uri="/corpus/long.flac", start_s=4.0 * n) for n in range(5)]
+    return open_results(str(write_output(root, long)))
+
+
+def test_all_that_was_written_of_an_utterance_is_found(results):
+    for name in ("speaker/burst.flac", "/corpus/speaker/burst.flac"):
+        found = find(results, name)
+        assert found.row["utterance_id"] == "speaker/burst.flac"
+        assert np.array_equal(found.frame_score, BAD_MIDDLE)
+        ((start, end),) = found.anomalies
+        assert (start, end) == pytest.approx((6.4, 8.0), abs=0.1)
+
+
+def test_several_are_loaded_at_once_in_the_order_asked_for(results):
+    found = load(results, ["rising", "speaker/burst.flac"])
+    assert list(found) == ["rising", "speaker/burst.flac"]
+    assert np.array_equal(found["rising"].frame_score, RISING)
+    assert found["rising"].anomalies == []
+    assert load(results, []) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("burst.flac", "is 'speaker/burst.flac' meant"),
+        ("speaker/brst.flac", "is 'speaker/burst.flac' meant"),
+        ("rissing", "is 'rising' meant"),
+        ("0000", "is neither an utterance nor a recording of .*out$"),
+        ("lost.flac", r"has no score in .*: corrupt \(decode: for people\)"),
+        ("/corpus/lost.flac", r"has no score in .*: corrupt \(decode: for people\)"),
+        ("/corpus/long.flac", r"5 utterances of .* are in it; name one of them, 'long#0', 'long#1', 'long#2', \.\.\."),
+    ],
+)
+def test_what_cannot_be_found_is_said_in_a_sentence(results, name, message):
+    with pytest.raises(OutputError, match=message):
+        find(results, name)
+
+
+def test_a_path_is_taken_from_where_the_user_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    results = open_results(str(write_output(tmp_path / "out", [scored("a", 3.0, uri=f"{tmp_path}/audio/a.wav")])))
+    monkeypatch.chdir(tmp_path)
+    assert find(results, "audio/a.wav").row["utterance_id"] == "a"
