@@ -48,7 +48,11 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
     packages=["model", "pipelines", "transforms"],
-    package_data={"model": ["py.typed", "bundles/*/*"], "pipelines": ["py.typed"], "transforms": ["py.typed"]},
+    package_data={
+        "model": ["py.typed", "bundles/*/*"],
+        "pipelines": ["py.typed"],
+        "transforms": ["py.typed", "*.yaml"],
+    },
     install_requires=REQUIRES,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["audiosieve = pipelines.cli:main"]},

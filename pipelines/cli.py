@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 JOBS = {
     "score": "score a corpus: per-utterance and per-frame quality in Parquet",
+    "filter": "keep what is worth training on, listed in the format that a trainer reads",
     "synthesize": "make a labelled training set of clean speech and noise",
     "train": "train a scorer on such a set",
     "evaluate": "measure scorers against such a set",

@@ -32,7 +32,7 @@ MAX_S = 24 * 3600
 SPAN_SLACK_S = 0.25
 # What is not worth a jump; and in what a jump is exact.
 JUMP_S = 5.0
-_JUMPS = ("WAV", "WAVEX", "FLAC", "AIFF", "AU", "W64", "RF64", "NIST", "CAF", "WVE")
+JUMPS = ("WAV", "WAVEX", "FLAC", "AIFF", "AU", "W64", "RF64", "NIST", "CAF", "WVE")
 # libsndfile's log of a chunk of samples that is larger than the file: "data : 77728 (should be 38842)".
 _CHUNK_TOO_LARGE = re.compile(r"^\s*(?:data|riff|SSND|BODY|Data Size)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
 _RF64_TOO_LARGE = re.compile(r"frame count (\d+) does not match value from 'ds64' chunk of (\d+)")
@@ -130,6 +130,19 @@ def decode_spans(file: BinaryIO, spans: Sequence[Span] = (WHOLE,), channels: str
         AudioFault: nothing of the file can be heard: it is empty, in no known format, shorter than it says from its header
             on, or has no such channel.
     """
+    with open_sound(file) as sound:
+        heard = _channels(channels, sound.channels)
+        takes = [_Take(place, span, channel, sound) for place, span in enumerate(spans) for channel in heard]
+        for take in _play(sound, sorted(takes, key=lambda take: take.start)):
+            yield take.place, take.channel, take.result()
+
+
+def open_sound(file: BinaryIO) -> soundfile.SoundFile:
+    """Opens the sound in a file, at its start, to be read once; its name says nothing.
+
+    Raises:
+        AudioFault: the file is empty, in no known format, or shorter than it says.
+    """
     if not file.read(1):
         raise AudioFault(Stage.DECODE, Reason.EMPTY_FILE, "the file has no bytes")
     file.seek(0)
@@ -137,15 +150,15 @@ def decode_spans(file: BinaryIO, spans: Sequence[Span] = (WHOLE,), channels: str
         sound = _Sound(_without_name(file))
     except soundfile.LibsndfileError as error:
         raise AudioFault(Stage.DECODE, Reason.UNSUPPORTED_FORMAT, _message(error)) from error
-    with sound:
+    try:
         if not MIN_RATE <= sound.samplerate <= MAX_RATE:
             detail = f"the header says {sound.samplerate} Hz; speech is expected at {MIN_RATE} to {MAX_RATE} Hz"
             raise AudioFault(Stage.DECODE, Reason.UNSUPPORTED_RATE, detail)
         _check_whole(sound.extra_info)
-        heard = _channels(channels, sound.channels)
-        takes = [_Take(place, span, channel, sound) for place, span in enumerate(spans) for channel in heard]
-        for take in _play(sound, sorted(takes, key=lambda take: take.start)):
-            yield take.place, take.channel, take.result()
+    except AudioFault:
+        sound.close()
+        raise
+    return sound
 
 
 def _channels(asked: str, there: int) -> list[int | None]:
@@ -258,7 +271,7 @@ def _play(sound: soundfile.SoundFile, takes: list[_Take]) -> Iterator[_Take]:
     active: list[_Take] = []
     at, last = 0, False
     while not last and (active or waiting):
-        if not active and sound.format in _JUMPS and waiting[-1].start > at + JUMP_S * sound.samplerate:
+        if not active and sound.format in JUMPS and waiting[-1].start > at + JUMP_S * sound.samplerate:
             at = sound.seek(min(waiting[-1].start, sound.frames))
         try:
             block = sound.read(block_length, dtype="float32", always_2d=True)
