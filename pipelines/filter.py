@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import json
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
@@ -622,8 +621,8 @@ def _parser() -> Parser:
     )
     add("--format", choices=[*FORMATS, NO_MANIFEST], help="of the manifest; by default as the corpus itself came")
     add("--export", metavar="DIR", help="write the kept audio there as well, on this machine")
-    add("--export_format", choices=["flac", "wav", "webdataset"], default="flac", help="of what is cut out of a recording, where "
-        "that changes no sample; what is kept whole stays as it is; webdataset: both, in tars")  # fmt: skip
+    add("--export_format", choices=["flac", "wav", "webdataset"], default="flac", help="of what is cut out of a recording, "
+        "where that changes no sample; what is kept whole stays as it is; webdataset: both, in tars")  # fmt: skip
     add("--shard_size", type=int, default=1_000, help="with --export_format webdataset: utterances in a tar")
     add("--overwrite", action="store_true", help="replace what an earlier filter wrote to --output and --export")
     return parser

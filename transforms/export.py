@@ -15,7 +15,7 @@ import re
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
@@ -108,8 +108,8 @@ def write_plan(
         SELECT dense_rank() OVER (ORDER BY part) - 1 AS chunk, id AS utterance_id, one_stem AS stem, path AS uri, archive,
             source_version, format, whole, round(start_s * sample_rate)::BIGINT AS first_sample,
             round((end_s - start_s) * sample_rate)::BIGINT AS samples, sample_rate, channel, channels, duration_s,
-            to_json(struct_pack(id := id, score := score, duration := round(duration_s, 6), sample_rate := sample_rate{columns}))
-                AS about
+            to_json(struct_pack(id := id, score := score, duration := round(duration_s, 6), sample_rate := sample_rate
+                {columns})) AS about
         FROM told ORDER BY chunk, path, start_s, id
     """
     chunks = 0
@@ -201,7 +201,8 @@ def _of_archive(archive: str, rows: Sequence[Row], container: str) -> Iterator[t
         wanted.setdefault(row["uri"], []).append(row)
     kind = PARQUET if archive.lower().endswith(PARQUET_SUFFIX) else TAR
     lost = AudioFault(Stage.EXPORT, Reason.UNREADABLE, "it is not in the archive any more")
-    with contextlib.closing(members(AudioRef("", archive, 0, "", archive=kind))) as found:
+    found = cast(Generator, members(AudioRef("", archive, 0, "", archive=kind)))
+    with contextlib.closing(found):
         for ref, content in found:
             if isinstance(content, AudioFault):
                 if ref.uri == archive:

@@ -244,7 +244,8 @@ def write_kaldi(connection: Connection, carried: Sequence[str], folder: Path) ->
     ).fetchall()
     if segmented:
         # Recordings have no ids of their own in an output.
-        numbered = "SELECT path, format('recording-{:08d}', row_number() OVER (ORDER BY path)) AS name FROM (SELECT DISTINCT path FROM listed)"
+        numbered = """SELECT path, format('recording-{:08d}', row_number() OVER (ORDER BY path)) AS name
+            FROM (SELECT DISTINCT path FROM listed)"""
         _lines(connection, f"SELECT concat(name, ' ', path) FROM ({numbered}) ORDER BY name", folder / "wav.scp")
         _lines(
             connection,
@@ -300,6 +301,10 @@ _ONE_OF_SEVERAL = "(channel IS NOT NULL AND channels > 1)"
 # What cannot be said, as SQL over `listed` for the rows in which it is, and what to say of it.
 Limit = tuple[str, str]
 _ARCHIVES: Limit = ("archive IS NOT NULL", "cannot point into an archive")
+_FILES: Limit = (
+    "archive IS NULL OR regexp_matches(archive, '(?i)[.]parquet$')",
+    "lists what is in tars, and cannot name what lies elsewhere",
+)
 _SPANS: Limit = ("NOT whole", "cannot say where in a recording an utterance lies")
 _CHANNELS: Limit = (_ONE_OF_SEVERAL, "cannot say which channel of a recording is meant")
 _LINES: Limit = (f"regexp_matches(path, '{_NEWLINE}')", "cannot hold a line break")
@@ -345,11 +350,7 @@ FORMATS = {
     "parquet": Format("manifest.parquet", write_table),
     "kaldi": Format("kaldi", write_kaldi, _kaldi_limits),
     "lhotse": Format("cuts.jsonl.gz", write_lhotse),
-    "webdataset": Format(
-        "index.jsonl",
-        write_index,
-        lambda _: [("archive IS NULL OR NOT regexp_matches(archive, '(?i)(tar|tgz|tar[.]gz)$')", "lists what is in tars, and it is in none"), _SPANS, _CHANNELS],
-    ),
+    "webdataset": Format("index.jsonl", write_index, lambda _: [_FILES, _SPANS, _CHANNELS]),
     "paths": Format("paths.txt", write_paths, lambda _: [_ARCHIVES, _SPANS, _CHANNELS, _LINES, _BLANKS]),
 }  # fmt: skip
 

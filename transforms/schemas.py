@@ -85,7 +85,7 @@ REJECTS = pa.schema(
         _field(
             "stage",
             pa.string(),
-            "where it was lost: read, decode, featurize, score; reference, mix, label in synthesis; export of what a filter kept",
+            "where it was lost: read, decode, featurize, score; reference, mix, label in synthesis; export after a filter",
         ),
         _field("reason", pa.string(), "one word: empty_file, unsupported_format, truncated, ..."),
         _field("detail", pa.string(), "for people"),

@@ -7,6 +7,7 @@ utterance: so its frame scores are those of the utterance's frames that lie in i
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -75,7 +76,10 @@ def trim(connection: duckdb.DuckDBPyConnection, min_s: float = 1.0, pad_s: float
 
 
 # The last span ends where the utterance does, which may lie between two microseconds.
-_LENGTH_S = "CASE WHEN spans.is_last THEN utterances.duration_s - spans.start_us / 1e6 ELSE (spans.end_us - spans.start_us) / 1e6 END"
+_LENGTH_S = (
+    "CASE WHEN spans.is_last THEN utterances.duration_s - spans.start_us / 1e6 "
+    "ELSE (spans.end_us - spans.start_us) / 1e6 END"
+)
 _ID = "format('{}#{:.3f}-{:.3f}', parent_id, start_us / 1e6, end_us / 1e6)"
 
 
@@ -100,7 +104,8 @@ def _find_spans(connection: duckdb.DuckDBPyConnection, min_us: int, pad_us: int)
             FROM bad GROUP BY parent_id, length_us
         ),
         stretches AS (
-            SELECT parent_id, length_us, num_frames, is_last, (from_us + {_SHIFT_US - 1}) // {_SHIFT_US} * {_SHIFT_US} AS start_us,
+            SELECT parent_id, length_us, num_frames, is_last,
+                (from_us + {_SHIFT_US - 1}) // {_SHIFT_US} * {_SHIFT_US} AS start_us,
                 CASE WHEN is_last THEN length_us ELSE until_us // 1000 * 1000 END AS end_us
             FROM gaps
         )
@@ -135,7 +140,7 @@ def _check_ids(connection: duckdb.DuckDBPyConnection) -> None:
     """).fetchall()[0]
     if taken[0]:
         raise TrimError(
-            f"--trim would make an utterance {taken[1]!r}, and there is one of that name; give ids in a manifest, and score anew"
+            f"--trim would make an utterance {taken[1]!r}, which is there already; give ids in a manifest, and score anew"
         )
 
 
@@ -156,7 +161,7 @@ def _span_scores(connection: duckdb.DuckDBPyConnection, pooling: Pooling) -> pa.
     ((spans, frames),) = connection.execute(
         "SELECT count(*), coalesce(sum(last_frame - first_frame + 1), 0) FROM spans"
     ).fetchall()
-    found = {name: [] for name in _SCORES.names}
+    found: dict[str, list[Any]] = {name: [] for name in _SCORES.names}
     parts = 1 + int(frames) // _FRAMES_AT_A_TIME
     for part in range(parts):
         query = f"""
