@@ -71,7 +71,7 @@ def _source_kind(source: str) -> SourceKind | None:
         return (
             SourceKind("paths", has_spans=False) if not is_local(source) or Path(glob_root(source)).exists() else None
         )
-    manifests = [file.uri for file in match(source)] if several else [source]
+    manifests = sorted(file.uri for file in match(source)) if several else [source]
     kinds = [_manifest_kind(uri) for uri in manifests]
     if not kinds:
         return None

@@ -67,7 +67,9 @@ def test_a_budget_is_filled_with_the_best_and_evenly(entries, seconds):
         # The next one of all would be too much, and none has been given more than that one's group would then have.
         after = min(level.values())
         assert max(filled.values()) <= after
-        nexts = [group[[k for k, _ in group].index(False)][1] for name, group in groups.items() if level.get(name) == after]
+        nexts = [
+            group[[k for k, _ in group].index(False)][1] for name, group in groups.items() if level.get(name) == after
+        ]
         assert sum(filled.values()) + max(nexts) > budget
     assert kept(connection).utterances + dropped(connection).utterances == len(entries)
 

@@ -79,7 +79,8 @@ def test_spans_are_good_and_with_the_rest_they_are_all(parts, min_s, pad_s, beyo
             assert end - start >= round(min_s * 1e6)
             assert start % 16_000 == 0
             assert all(
-                end <= (anomaly.start_s - pad_s) * 1e6 + 1 or start >= (anomaly.end_s + pad_s) * 1e6 - 1 for anomaly in anomalies
+                end <= (anomaly.start_s - pad_s) * 1e6 + 1 or start >= (anomaly.end_s + pad_s) * 1e6 - 1
+                for anomaly in anomalies
             )
         # Nothing that is long enough is thrown away, but for what is lost between two frames.
         edges = [0.0, *(t for anomaly in anomalies for t in (anomaly.start_s - pad_s, anomaly.end_s + pad_s)), length_s]
@@ -96,7 +97,9 @@ def test_a_span_is_an_utterance_of_its_own(tmp_path):
     first, second = sorted(rows(connection, "entries"), key=lambda row: row["start_s"])
     whole = utterance_row(utterance, [anomaly], "some_net@0123456789ab", "mean")
     assert first["utterance_id"] == f"u#0.000-{first['duration_s']:.3f}"
-    assert (first["start_s"], second["start_s"] + second["duration_s"]) == pytest.approx((10.0, 10.0 + whole["duration_s"]))
+    assert (first["start_s"], second["start_s"] + second["duration_s"]) == pytest.approx(
+        (10.0, 10.0 + whole["duration_s"])
+    )
     for row in (first, second):
         begin = round((row["start_s"] - 10.0) / 0.016)
         inside = found[begin : begin + row["num_frames"]]
