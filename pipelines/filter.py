@@ -36,6 +36,7 @@ from transforms.rules import SUGGESTED, RuleError, RuleSet, check_scale, read_ru
 from transforms.selection import Amount, Dropped, dropped, dropped_by, fill, judge, kept, parse_length
 from transforms.sinks import WriteTable
 from transforms.source_kinds import find_archives, is_listing, source_kind
+from transforms.sources import MANIFEST
 from transforms.trimming import LEAST_S, TRIM, TrimError, trim
 
 KEPT, DROPPED, RECORD = "kept.parquet", "dropped.parquet", "filter.json"
@@ -214,7 +215,7 @@ def _listed(connection: duckdb.DuckDBPyConnection, config: FilterConfig) -> tupl
     """Makes `listed`, and finds the format of the manifest, and what is to be said of it."""
     results = config.results
     found = source_kind(results.source)
-    has_spans = found.has_spans if found else not is_listing(connection)
+    has_spans = found.has_spans if found else bool(MANIFEST.search(results.source)) or not is_listing(connection)
     own = found.format if found else "csv" if has_spans else "paths"
     carried = carried_in_manifests(results.carried)
     archives = find_archives(connection)

@@ -84,7 +84,8 @@ def write_plan(
     """
     chunk = f"(row_number() OVER by_place - 1) // {shard_size}"
     if format != "webdataset":
-        chunk = f"CASE WHEN archive IS NULL THEN format('{{:012d}}', (row_number() OVER by_place) // {CHUNK}) ELSE archive END"
+        number = f"(row_number() OVER by_place - 1) // {CHUNK}"
+        chunk = f"CASE WHEN archive IS NULL THEN format('{{:012d}}', {number}) ELSE archive END"
     dotless = "|| replace(last, '.', '_')" if format == "webdataset" else "|| last"
     columns = "".join(f", {_quoted(name)} := {_quoted(name)}" for name in carried)
     query = f"""

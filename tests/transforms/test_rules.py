@@ -90,7 +90,7 @@ def test_a_bad_condition_is_refused_in_a_sentence(connection, condition, message
 
 
 def test_the_condition_of_where_is_called_so(connection):
-    with pytest.raises(RuleError, match="^--where: there is no column 'durations', is duration_s meant"):
+    with pytest.raises(RuleError, match=r"^--where: there is no column 'durations', is duration_s meant"):
         check_rules(connection, "entries", where("durations > 1").rules)
     with pytest.raises(RuleError, match="--where is empty"):
         where("  ")

@@ -150,7 +150,7 @@ def test_frames_that_are_missing_are_told(tmp_path):
     root = write_output(tmp_path / "out", [item])
     (path,) = (root / "frames").glob("*.parquet")
     table = pq.read_table(path)
-    pq.write_table(table.filter((table["frame"].to_numpy() < 500)), path)
+    pq.write_table(table.filter(table["frame"].to_numpy() < 500), path)
     with pytest.raises(TrimError):
         trim(open_results(str(root)).connect())
 
