@@ -30,6 +30,7 @@ from transforms.archives import AUDIO_SUFFIXES, PARQUET, PARQUET_SUFFIX, TAR, me
 from transforms.arrow_rows import batches_of
 from transforms.decode import BLOCK_SAMPLES, JUMP_S, JUMPS, open_audio, open_sound
 from transforms.files import is_local, literally, look_at, match
+from transforms.manifest_writers import quoted
 from transforms.records import AudioFault, AudioRef, Reason, Stage, printable
 
 ExportFormat = Literal["flac", "wav", "webdataset"]
@@ -87,7 +88,7 @@ def write_plan(
         number = f"(row_number() OVER by_place - 1) // {CHUNK}"
         chunk = f"CASE WHEN archive IS NULL THEN format('{{:012d}}', {number}) ELSE archive END"
     dotless = "|| replace(last, '.', '_')" if format == "webdataset" else "|| last"
-    columns = "".join(f", {_quoted(name)} := {_quoted(name)}" for name in carried)
+    columns = "".join(f", {quoted(name)} := {quoted(name)}" for name in carried)
     query = f"""
         WITH parts AS (
             SELECT listed.*, entries.source_version, entries.format, list_transform(
@@ -135,10 +136,6 @@ def _by_chunk(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
             held.append(part)
     if held:
         yield pa.Table.from_batches(held)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 # --- from a recording to what is kept of it ------------------------------------------------------------------------------

@@ -93,10 +93,11 @@ def carried_in_manifests(carried: Sequence[str]) -> list[str]:
 
 
 def _columns(carried: Sequence[str], table: str = "") -> str:
-    return "".join(f", {table}{_quoted(name)}" for name in carried)
+    return "".join(f", {table}{quoted(name)}" for name in carried)
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """The name of a column in SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
@@ -235,7 +236,8 @@ def _length_of(uri: str) -> float:
 def write_kaldi(connection: Connection, carried: Sequence[str], folder: Path) -> None:
     """A Kaldi data directory, sorted as in the C locale: wav.scp, utt2spk, spk2utt; segments and text where they say anything.
 
-    The speaker is the column `speaker`, where it is carried and not empty, or else the utterance itself.
+    The speaker is the column `speaker`, where it is carried and not empty, or else the utterance itself. Ids stay as they are,
+    whereas Kaldi's own check of a directory wants those of a speaker to begin with the speaker.
     """
     folder.mkdir()
     speaker = "coalesce(nullif(speaker, ''), id)" if "speaker" in carried else "id"
@@ -321,7 +323,7 @@ def _kaldi_limits(carried: Sequence[str]) -> list[Limit]:
 
 
 def _tsv_limits(carried: Sequence[str]) -> list[Limit]:
-    cells = " OR ".join(rf"""regexp_matches({_quoted(name)}, '[\t\r\n]')""" for name in ("id", "path", *carried))
+    cells = " OR ".join(rf"""regexp_matches({quoted(name)}, '[\t\r\n]')""" for name in ("id", "path", *carried))
     return [_ARCHIVES, (cells, "cannot hold a tab or a line break")]
 
 

@@ -415,6 +415,12 @@ def test_rules_for_another_scale_are_refused(tmp_path):
     assert "these are on pseudo" in done.stderr
 
 
+def test_columns_that_sql_cannot_tell_apart_are_refused(tmp_path):
+    root = write_output(tmp_path / "out", [scored("a", 4.0)], carry=["Score"])
+    done = audiosieve("filter", root, "--output", tmp_path / "keep", status=2)
+    assert "of the column 'Score' there is another" in done.stderr
+
+
 def test_it_loads_no_tensorflow():
     code = "import sys, pipelines.filter; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
