@@ -92,12 +92,12 @@ def kept_samples(sample_run: Output, tmp_path_factory) -> tuple[Path, str]:
 @pytest.mark.slow
 def test_the_samples_by_the_suggested_rules(sample_run, kept_samples):
     keep, _ = kept_samples
-    assert ids(keep / "kept.parquet") == ["clean.flac", "compressed.mp3", "stereo_48k.flac"]
+    assert ids(keep / "kept.parquet") == ["clean.flac", "compressed.mp3", "noise_20db.flac", "stereo_48k.flac"]
     dropped = {row["utterance_id"]: row["rules"] for row in table(keep / "dropped.parquet")}
     assert dropped == {
-        "burst.flac": ["bad_quality", "bad_inside"],
+        "burst.flac": ["bad_quality"],
         "clipped.flac": ["clipped"],
-        **{f"noise_{level}db.flac": ["bad_quality"] for level in ("00", "10", "20")},
+        **{f"noise_{level}db.flac": ["bad_quality"] for level in ("00", "10")},
     }
     rows = {row["utterance_id"]: row for row in sample_run.utterances}
     assert table(keep / "kept.parquet") == [rows[name] for name in ids(keep / "kept.parquet")]
@@ -110,14 +110,14 @@ def test_the_samples_by_the_suggested_rules(sample_run, kept_samples):
 def test_what_it_prints_and_records(sample_run, kept_samples):
     keep, stdout = kept_samples
     words = {line.split()[0]: line.split()[1:] for line in stdout.splitlines() if line}
-    assert words["bad_quality"][0::2] == ["4", "3"]
-    assert words["bad_inside"][0::2] == ["1", "0"]
-    assert (words["dropped"][0], words["kept"][0]) == ("5", "3")
+    assert words["bad_quality"][0::2] == ["3", "3"]
+    assert words["clipped"][0::2] == ["1", "1"]
+    assert (words["dropped"][0], words["kept"][0]) == ("4", "4")
     assert "1 more got no score (1 corrupt)" in stdout
     record = json.loads((keep / "filter.json").read_text())
-    assert record["counts"] == {"scored": 8, "kept": 3, "dropped": 5, "rejected": 1}
+    assert record["counts"] == {"scored": 8, "kept": 4, "dropped": 4, "rejected": 1}
     assert record["hours"]["kept"] + record["hours"]["dropped"] == pytest.approx(record["hours"]["scored"], abs=3e-6)
-    assert record["rules"]["bad_quality"] == "score < 2.5"
+    assert record["rules"]["bad_quality"] == "score < 2.0"
     assert record["runs"] == [
         json.loads(path.read_text())["run_id"] for path in (sample_run.root / "_runs").glob("*.json")
     ]
@@ -153,7 +153,7 @@ def test_spans_score_about_as_their_frames_did(sample_run, tmp_path):
 @pytest.fixture(scope="module")
 def small(tmp_path_factory) -> Path:
     """Utterances of 4 s of two speakers, and two rejects."""
-    scores = {"a1": 4.0, "a2": 3.8, "a3": 3.0, "a4": 2.0, "b1": 3.5, "b2": 3.2}
+    scores = {"a1": 4.0, "a2": 3.8, "a3": 3.0, "a4": 1.5, "b1": 3.5, "b2": 3.2}
     items = [scored(name, score, columns={"speaker": name[0]}) for name, score in scores.items()]
     items.append(scored("b3", BAD_MIDDLE, columns={"speaker": "b"}))
     root = tmp_path_factory.mktemp("small") / "out"
@@ -192,7 +192,7 @@ def test_rules_budgets_and_trimming(small, tmp_path, options, kept, dropped):
 
 def test_a_file_of_rules(small, tmp_path):
     printed = audiosieve("filter", "--print_rules").stdout
-    (tmp_path / "rules.yaml").write_text(printed.replace("score < 2.5", "score < 3.1  # stricter"))
+    (tmp_path / "rules.yaml").write_text(printed.replace("score < 2.0", "score < 3.1  # stricter"))
     audiosieve("filter", small, "--output", tmp_path / "keep", "--rules", tmp_path / "rules.yaml")
     assert ids(tmp_path / "keep/kept.parquet") == ["a1", "a2", "b1", "b2", "b3"]
 

@@ -36,7 +36,7 @@ def dropped(connection, *rules: Rule) -> dict[str, list[str]]:
 
 def test_the_suggested_rules_are_what_they_seem(connection):
     rules = read_rules(SUGGESTED)
-    assert rules.rules[0] == Rule("bad_quality", "score < 2.5")
+    assert rules.rules[0] == Rule("bad_quality", "score < 2.0")
     assert rules.label_scales == ("pesq-wb", "pesq-nb")
     assert dropped(connection, *rules.rules) == {"bad": ["bad_quality"], "clipped": ["clipped"]}
 
