@@ -6,7 +6,7 @@ from setuptools import setup
 
 REQUIRES = [
     "apache-beam>=2.77,<2.78",
-    "duckdb>=1.4,<3",
+    "duckdb>=1.5,<3",
     "keras>=3.15,<3.16",
     "matplotlib>=3.9,<4",
     "numpy>=2.2,<3",

@@ -97,7 +97,7 @@ def corpora(draw) -> list[ScoredUtterance]:
     return found
 
 
-@settings(max_examples=120)
+@settings(max_examples=80)
 @given(corpora(), st.sampled_from(READ_BACK))
 def test_a_manifest_lists_exactly_what_is_kept_or_is_refused(utterances, format):
     has_spans = any(item.utterance.ref.span.start_s for item in utterances)
