@@ -6,7 +6,7 @@ from setuptools import setup
 
 REQUIRES = [
     "apache-beam>=2.77,<2.78",
-    "duckdb>=1.4,<3",
+    "duckdb>=1.5,<3",
     "keras>=3.15,<3.16",
     "matplotlib>=3.9,<4",
     "numpy>=2.2,<3",
@@ -52,7 +52,7 @@ setup(
     package_data={
         "model": ["py.typed", "bundles/*/*"],
         "pipelines": ["py.typed"],
-        "transforms": ["py.typed", "report_page/*"],
+        "transforms": ["py.typed", "*.yaml", "report_page/*"],
     },
     install_requires=REQUIRES,
     extras_require=EXTRAS,

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 JOBS = {
     "score": "score a corpus: per-utterance and per-frame quality in Parquet",
     "query": "ask an output in SQL, or for a summary",
-    "compare": "two outputs of one corpus, side by side",
     "report": "make a page of an output, to look at, listen and choose a threshold",
     "plot": "draw a recording with its frame scores and anomalies",
+    "filter": "keep what is worth training on, listed in the format that a trainer reads",
+    "compare": "two outputs of one corpus, side by side",
     "synthesize": "make a labelled training set of clean speech and noise",
     "train": "train a scorer on such a set",
     "evaluate": "measure scorers against such a set",

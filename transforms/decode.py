@@ -146,39 +146,49 @@ def decode_spans(
             on, or has no such channel.
         OSError: the file cannot be read on, which says nothing of what is in it.
     """
-    if not file.read(1):
-        raise AudioFault(Stage.DECODE, Reason.EMPTY_FILE, "the file has no bytes")
-    file.seek(0)
     source = _Source(file)
     left: list[_Take] | None = None
-    jumps = True
+    jumping = True
     while left is None or left:
-        file.seek(0)
         with _open(source) as sound:
             if left is None:
                 listened = _listened(spans, channels, sound)
                 left = sorted(listened, key=lambda take: take.start)[::-1]
                 del listened  # what is done must not stay in memory
             try:
-                for take in _play(sound, source, left, jumps):
+                for take in _play(sound, source, left, jumping):
                     yield take.place, take.channel, take.result()
             except _JumpFailedError:
-                jumps = False
+                jumping = False
+
+
+def open_sound(file: BinaryIO) -> soundfile.SoundFile:
+    """Opens the sound in a file, at its start, to be read once; its name says nothing.
+
+    Raises:
+        AudioFault: the file is empty, in no known format, or shorter than it says.
+        OSError: it cannot be read.
+    """
+    return _open(_Source(file))
+
+
+def jumps(sound: soundfile.SoundFile) -> bool:
+    """Whether `seek` may be asked for, and is exact; in a damaged file it may still fail."""
+    return sound.format in _JUMPS and sound.subtype in _JUMPED_CODINGS
 
 
 def _open(source: _Source) -> soundfile.SoundFile:
-    """Opens a sound at its start.
-
-    Raises:
-        AudioFault: libsndfile does not know it, or what its header says cannot be.
-        OSError: the file cannot be read.
-    """
+    file = source.file
+    file.seek(0)
+    if not file.read(1):
+        raise AudioFault(Stage.DECODE, Reason.EMPTY_FILE, "the file has no bytes")
+    file.seek(0)
     try:
         sound = _Sound(source.nameless)
     except soundfile.LibsndfileError as error:
         source.check()
-        source.file.seek(0)
-        detail = _message(error) + _kind_of(source.file.read(16))
+        file.seek(0)
+        detail = _message(error) + _kind_of(file.read(16))
         raise AudioFault(Stage.DECODE, Reason.UNSUPPORTED_FORMAT, detail) from error
     try:
         source.check()
@@ -304,25 +314,25 @@ class _JumpFailedError(Exception):
     """libsndfile could not go where the next span begins; reading up to there may still do."""
 
 
-def _play(sound: soundfile.SoundFile, source: _Source, waiting: list[_Take], jumps: bool) -> Iterator[_Take]:
+def _play(sound: soundfile.SoundFile, source: _Source, waiting: list[_Take], jumping: bool) -> Iterator[_Take]:
     """Reads a recording by blocks as far as anybody listens; yields each take when it has all of its own.
 
     Args:
         sound: at its start.
         source: of its bytes.
         waiting: the last first. Taken from here when their time comes.
-        jumps: whether to jump over what nobody listens to, where such a recording allows it.
+        jumping: whether to jump over what nobody listens to, where such a recording allows it.
 
     Raises:
         _JumpFailedError: a jump did not work; `waiting` holds all that is not yielded yet.
         OSError: the file cannot be read on.
     """
     block_length = max(1, min(BLOCK_S * sound.samplerate, BLOCK_SAMPLES // sound.channels))
-    jumps = jumps and sound.format in _JUMPS and sound.subtype in _JUMPED_CODINGS
+    jumping = jumping and jumps(sound)
     active: list[_Take] = []
     at, last = 0, False
     while not last and (active or waiting):
-        if jumps and not active and waiting[-1].start > at + JUMP_S * sound.samplerate:
+        if jumping and not active and waiting[-1].start > at + JUMP_S * sound.samplerate:
             try:
                 at = sound.seek(min(waiting[-1].start, sound.frames))
             except soundfile.LibsndfileError as error:

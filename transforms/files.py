@@ -56,6 +56,11 @@ class File(NamedTuple):
         return AudioRef(name, self.uri, self.size_bytes, version, columns or {}, span, archive, channel)
 
 
+def version_of_file(source_version: str) -> str:
+    """Of the version of an utterance, what tells that of its file: without the span and the channel."""
+    return re.split("[@#]", source_version, maxsplit=1)[0]
+
+
 def _file(uri: str, size_bytes: int, modified_s: float) -> File:
     return File(uri, size_bytes, f"{size_bytes}-{modified_s:.6f}")
 

@@ -1,4 +1,4 @@
-"""Tables that name recordings, or spans of them: CSV, TSV, JSONL (as NeMo's) and Parquet."""
+"""Tables that name recordings, or spans of them: CSV, TSV, JSONL (as NeMo's), Parquet, and mere lists of paths."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from transforms.files import WHOLE, Finder, SourceError
 from transforms.records import AudioRef, Span
-from transforms.text_files import as_text, json_lines, open_text
+from transforms.text_files import as_text, json_lines, lines, open_text
 
 # Of several, the first that is there counts; the others are columns like any other.
 PATH_COLUMNS = ("path", "audio_filepath", "audio", "file", "wav")
@@ -47,6 +47,11 @@ def read_tsv(uri: str) -> list[AudioRef]:
 def read_jsonl(uri: str) -> list[AudioRef]:
     """The utterances of a file with a JSON object a line, as NeMo's; see `utterances`."""
     return utterances(uri, json_lines(uri))
+
+
+def read_list(uri: str) -> list[AudioRef]:
+    """The utterances of a list of paths, one a line; blanks around them do not count. See `utterances`."""
+    return utterances(uri, ((number, {PATH_COLUMNS[0]: path}) for number, path in lines(uri)))
 
 
 def read_parquet(uri: str) -> list[AudioRef]:

@@ -26,6 +26,7 @@ class Stage(enum.StrEnum):
     REFERENCE = "reference"
     MIX = "mix"
     LABEL = "label"
+    EXPORT = "export"
 
 
 class Reason(enum.StrEnum):
@@ -51,6 +52,7 @@ class Reason(enum.StrEnum):
     PESQ_FAILED = "pesq_failed"
     LABELS_DISAGREE = "labels_disagree"
     NO_MATERIAL = "no_material"
+    CHANGED = "changed"
 
 
 class AudioFault(Exception):

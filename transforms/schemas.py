@@ -87,10 +87,21 @@ REJECTS = pa.schema(
         _field(
             "stage",
             pa.string(),
-            "where it was lost: read, decode, featurize, score; reference, mix, label in synthesis",
+            "where it was lost: read, decode, featurize, score; reference, mix, label in synthesis; export after a filter",
         ),
         _field("reason", pa.string(), "one word: empty_file, unsupported_format, truncated, ..."),
         _field("detail", pa.string(), "for people"),
+    ]
+)
+
+DROPPED = pa.schema(
+    [
+        _ID,
+        _field("uri", pa.string(), "where the recording is"),
+        _field("start_s", pa.float64(), "where in the recording it begins"),
+        _field("duration_s", pa.float64(), "its length"),
+        _field("score", pa.float32(), "predicted quality; null for what was cut off", nullable=True),
+        _field("rules", pa.list_(pa.string()), "names of all that dropped it: rules, quantile, budget, trim"),
     ]
 )
 

@@ -25,18 +25,20 @@ from transforms.files import (
 )
 from transforms.kaldi import WAV_SCP, is_data_directory, read_data_directory
 from transforms.lhotse import is_lhotse, read_lhotse
-from transforms.manifests import read_csv, read_parquet, read_tsv, utterances
+from transforms.manifests import read_csv, read_list, read_parquet, read_tsv, utterances
 from transforms.records import AudioRef
 from transforms.text_files import json_lines
 
-__all__ = ["INPUT_KINDS", "SourceError", "absolute", "list_corpus"]
+__all__ = ["INPUT_KINDS", "MANIFEST", "SourceError", "absolute", "list_corpus"]
 
 # What a corpus may be, for the help of the command.
 INPUT_KINDS = (
-    "a directory, glob or file of audio; a manifest (CSV, TSV, JSONL, NeMo or Lhotse JSON lines, gzipped or not, or Parquet); "
+    "a directory, glob or file of audio; a manifest (CSV, TSV, JSONL, NeMo or Lhotse JSON lines, a list of "
+    "paths in .txt, gzipped or not, or Parquet); "
     "a Kaldi data directory; WebDataset tars; Parquet with audio, as Hugging Face's"
 )
-_MANIFEST = re.compile(r"(?i)\.(?:(csv|tsv|jsonl|json)(?:\.gz)?|(parquet))$")
+# Manifests, by their names: the kind, and that of those that are never gzipped.
+MANIFEST = re.compile(r"(?i)\.(?:(csv|tsv|jsonl|json|txt)(?:\.gz)?|(parquet))$")
 _NOTHING = "there is no such file or directory"
 
 
@@ -87,7 +89,7 @@ def _list_refs(source: str) -> list[AudioRef]:
         return read_data_directory(FileSystems.split(source)[0])
     several = has_wildcards(source) and not there
     root = glob_root(source) if several else FileSystems.split(source)[0]
-    if _MANIFEST.search(source):
+    if MANIFEST.search(source):
         files = match(source) if several else [look_at(source) if is_local(source) else File(source, 0, "")]
         return [ref for file in files for ref in _manifest_refs(root, file)]
     if there:
@@ -104,13 +106,15 @@ def _relative(root: str, file: File) -> str:
 
 
 def _manifest_refs(root: str, file: File) -> list[AudioRef]:
-    found = _MANIFEST.search(file.uri)
+    found = MANIFEST.search(file.uri)
     assert found is not None
     kind = (found[1] or found[2]).lower()
     if kind == "csv":
         return read_csv(file.uri)
     if kind == "tsv":
         return read_tsv(file.uri)
+    if kind == "txt":
+        return read_list(file.uri)
     return _parquet_refs(root, file) if kind == "parquet" else _json_refs(file.uri)
 
 

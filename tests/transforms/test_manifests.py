@@ -300,3 +300,15 @@ def test_local_files_are_looked_at_once_each(root, monkeypatch):
     monkeypatch.setattr(os, "stat", lambda path, **how: looks.append(path) or stat(path, **how))
     assert len(list_corpus(str(root / "m.csv"))) == 100
     assert looks.count(str(root / "a.wav")) == 1
+
+
+def test_a_list_of_paths(tmp_path):
+    (tmp_path / "a b.wav").write_bytes(b"12345")
+    (tmp_path / "list.txt").write_text(f"a b.wav\r\n\n{tmp_path}/gone.wav\n")
+    refs = list_corpus(str(tmp_path / "list.txt"))
+    assert [(ref.utterance_id, ref.uri, ref.size_bytes) for ref in refs] == [
+        (f"{tmp_path}/gone.wav", f"{tmp_path}/gone.wav", 0), ("a b.wav", f"{tmp_path}/a b.wav", 5),
+    ]  # fmt: skip
+    (tmp_path / "empty.txt").write_text("\n")
+    with pytest.raises(SourceError, match="lists nothing"):
+        list_corpus(str(tmp_path / "empty.txt"))

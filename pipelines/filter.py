@@ -1,0 +1,201 @@
+"""`audiosieve filter`: of a scored corpus, what is worth training on, in the format that a trainer reads."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipelines.filter_decision import NO_MANIFEST, FilterConfig, connect, select
+from pipelines.filter_export import RECORD as EXPORT_RECORD
+from pipelines.filter_export import ExportConfig, export_kept
+from pipelines.filter_output import RECORD, summary, table, write_selection
+from pipelines.options import Parser, UsageError, command, local_processes, parse
+from pipelines.places import drafted, is_empty, load, place_of
+from transforms.manifest_writers import FORMATS, ManifestError
+from transforms.results import Results, open_results
+from transforms.rules import SUGGESTED, RuleError, RuleSet, check_scale, read_rules, where
+from transforms.selection import parse_length
+from transforms.trimming import LEAST_S, TrimError
+
+# As which `--rules` is asked to drop nothing.
+NO_RULES = "none"
+
+
+@command("filter")
+def run(argv: Sequence[str]) -> int:
+    """Parses the command line, decides, writes what is kept and dropped, and exports the audio if asked for."""
+    options, beam_arguments = parse(_parser(), argv)
+    if options.print_rules:
+        print(SUGGESTED.read_text(encoding="utf-8"), end="")
+        return 0
+    try:
+        _run(options, beam_arguments)
+    except (RuleError, TrimError, ManifestError) as error:
+        raise UsageError(str(error)) from error
+    return 0
+
+
+def _run(options: argparse.Namespace, beam_arguments: list[str]) -> None:
+    config = _config(options)
+    keep = place_of("output", options.output, config.results)
+    export = _export_config(options, beam_arguments, config, keep)
+    goes_on = (
+        export is not None and not options.overwrite and load(keep / RECORD).get("fingerprint") == config.fingerprint
+    )
+    if not goes_on:
+        _check_output(keep, options)
+    clears = export is not None and _check_export(keep, export, options, goes_on)
+    with tempfile.TemporaryDirectory(prefix="audiosieve-") as scratch:
+        connection = connect(config.results, Path(scratch))
+        selected = select(connection, config)
+        if not goes_on:
+            with drafted(keep) as draft:
+                write_selection(connection, config, selected, draft)
+        print(table(selected))
+        print(summary(selected, options.output), flush=True)
+        if export is not None:
+            if clears:
+                shutil.rmtree(export.folder)
+            print(export_kept(connection, config.results.carried, export, keep, Path(scratch)))
+
+
+def _export_config(
+    options: argparse.Namespace, beam_arguments: list[str], config: FilterConfig, keep: Path
+) -> ExportConfig | None:
+    """The export that is asked for; None for none."""
+    if not options.export:
+        return None
+    folder = place_of("export", options.export, config.results)
+    if folder.is_relative_to(keep) or keep.is_relative_to(folder):
+        raise UsageError(f"--export {options.export} and --output {options.output} must lie beside each other")
+    if local_processes(beam_arguments) is None:
+        raise UsageError("--export writes on this machine; do without --runner")
+    return ExportConfig(folder, options.export_format, options.shard_size, tuple(beam_arguments))
+
+
+def _check_output(keep: Path, options: argparse.Namespace) -> None:
+    """Refuses to overwrite unasked, or what is not ours."""
+    if is_empty(keep):
+        return
+    if not options.overwrite:
+        raise UsageError(f"--output {options.output}: is not empty; choose another folder, or --overwrite it")
+    if load(keep / RECORD).get("job") != "filter":
+        raise UsageError(
+            f"--output {options.output}: holds something else than an earlier filter; choose another folder"
+        )
+
+
+def _check_export(keep: Path, export: ExportConfig, options: argparse.Namespace, goes_on: bool) -> bool:
+    """Refuses to write to what an earlier export of the same did not; returns whether that is to be removed first."""
+    if is_empty(export.folder):
+        return False
+    before = load(keep / EXPORT_RECORD)
+    ours = before.get("folder") == str(export.folder)
+    if options.overwrite and ours:
+        return True
+    if not (goes_on and before == export.as_dict()):
+        advice = "or --overwrite it" if ours else f"only what {options.output} says to be its own is overwritten"
+        raise UsageError(f"--export {options.export}: is not empty; choose another folder; {advice}")
+    return False
+
+
+def _config(options: argparse.Namespace) -> FilterConfig:
+    if not options.scores:
+        raise UsageError("the folder of the scores is missing: audiosieve filter OUT --output KEEP")
+    if not options.output:
+        raise UsageError("--output is missing")
+    if options.where is not None and options.rules is not None:
+        raise UsageError("--where and --rules cannot both be given; write the condition into the rules")
+    if options.quantile is not None and not 0 < options.quantile <= 1:
+        raise UsageError(f"--quantile is {options.quantile:g}; it must be over 0 and at most 1")
+    if options.min_s < LEAST_S:
+        raise UsageError(f"--min_s is {options.min_s:g}; it must be at least {LEAST_S:g}")
+    if not 0 <= options.pad_s <= 60:
+        raise UsageError(f"--pad_s is {options.pad_s:g}; it must be from 0 to 60")
+    if options.shard_size < 1:
+        raise UsageError(f"--shard_size is {options.shard_size}; it must be at least 1")
+    if options.balance is not None and options.budget is None and options.quantile is None:
+        raise UsageError("--balance spreads a --budget or a --quantile, and neither is given")
+    try:
+        budget_s = None if options.budget is None else parse_length(options.budget)
+    except ValueError as error:
+        raise UsageError(f"--budget: {error}") from error
+    rules = _rules(options)
+    results = open_results(options.scores)
+    check_scale(rules, results.label_scale.name)
+    _check_columns(results)
+    return FilterConfig(
+        results, rules, options.trim is not None, options.min_s, options.pad_s, options.quantile, budget_s, options.balance,
+        options.format,
+    )  # fmt: skip
+
+
+def _check_columns(results: Results) -> None:
+    """Refuses what SQL cannot tell apart."""
+    names = [name.lower() for name in results.dataset("utterances").schema.names]
+    twice = [name for name in results.carried if names.count(name.lower()) > 1]
+    if twice:
+        raise UsageError(
+            f"{results.root}: of the column {twice[0]!r} there is another that differs in capitals only, which rules could not "
+            "tell apart; score with another --carry"
+        )
+
+
+def _rules(options: argparse.Namespace) -> RuleSet:
+    if options.where is not None:
+        return where(options.where)
+    if options.rules == NO_RULES:
+        return RuleSet("no rules", ())
+    if options.rules in (None, "suggested"):
+        found = read_rules(SUGGESTED)
+        return dataclasses.replace(found, origin="the suggested rules")
+    return read_rules(Path(options.rules))
+
+
+def _parser() -> Parser:
+    parser = Parser("filter", "Keep the part of a scored corpus that is worth training on, and list it for a trainer.")
+    add = parser.add_argument
+    add("scores", nargs="?", metavar="OUT", help="the output of `audiosieve score`")
+    add(
+        "--output",
+        metavar="KEEP",
+        help="folder of this machine for what is kept, what is dropped, and why; empty or new",
+    )
+    add("--rules", metavar="FILE", help="YAML with a name and an SQL condition for each reason to drop an utterance; "
+        "`suggested` for the rules that --print_rules prints, as by default; `none` for none")  # fmt: skip
+    add(
+        "--where",
+        metavar="SQL",
+        help="one condition for what is kept, over the columns of `utterances`, instead of --rules",
+    )
+    add("--print_rules", action="store_true", help="print the suggested rules, to begin a file of your own with")
+    add("--trim", choices=["anomalies"], help="cut anomalies out; what is left around them are utterances of their own")
+    add("--min_s", type=float, default=1.0, help="with --trim: seconds that must be left for that")
+    add("--pad_s", type=float, default=0.1, help="with --trim: seconds that are cut off on either side of an anomaly")
+    add(
+        "--quantile",
+        type=float,
+        metavar="SHARE",
+        help="after the rules, keep the best-scored part of the hours, as 0.8",
+    )
+    add(
+        "--budget",
+        metavar="LENGTH",
+        help="after that, keep the best-scored utterances within a length, as 500h, 90m or 30s",
+    )
+    add(
+        "--balance",
+        metavar="COLUMN",
+        help="spread both evenly over the values of a column, as speaker, or of an SQL expression",
+    )
+    add("--format", choices=[*FORMATS, NO_MANIFEST], help="of the manifest; by default as the corpus itself came")
+    add("--export", metavar="DIR", help="write the kept audio there as well, on this machine")
+    add("--export_format", choices=["flac", "wav", "webdataset"], default="flac", help="of what is cut out of a recording, "
+        "where that changes no sample; what is kept whole stays as it is; webdataset: both, in tars")  # fmt: skip
+    add("--shard_size", type=int, default=1_000, help="with --export_format webdataset: utterances in a tar")
+    add("--overwrite", action="store_true", help="replace what an earlier filter wrote to --output and --export")
+    return parser

@@ -1,0 +1,303 @@
+"""The audio of what is kept: the same bytes, or the same samples."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.outputs import scored, write_output
+from transforms.export import CHUNK, export_files, export_shard, write_plan
+from transforms.files import look_at
+from transforms.manifest_writers import list_kept
+from transforms.records import ScoredUtterance
+from transforms.results import open_results
+from transforms.source_kinds import find_archives
+
+RATE = 22_050
+
+
+def plan(utterances: Sequence[ScoredUtterance], *, has_spans: bool = True, format: str = "flac", shard_size: int = 2):
+    """The chunks of a plan for all utterances, each a list of rows."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = write_output(Path(folder) / "out", utterances, carry=["speaker"])
+        connection = open_results(str(root)).connect()
+        connection.execute("CREATE TEMP VIEW entries AS SELECT * FROM utterances")
+        connection.execute("CREATE TEMP TABLE kept AS SELECT utterance_id FROM utterances")
+        list_kept(connection, has_spans, find_archives(connection), ["speaker"])
+        path = Path(folder) / "plan.parquet"
+        chunks = write_plan(connection, ["speaker"], path, format, shard_size)
+        file = pq.ParquetFile(path)
+        assert file.num_row_groups == chunks
+        return [file.read_row_group(number).to_pylist() for number in range(chunks)]
+
+
+def item(
+    name: str,
+    uri: Path | str,
+    start: int = 0,
+    samples: int = RATE,
+    channel: int | None = None,
+    channels: int = 1,
+    **more,
+) -> ScoredUtterance:
+    """An utterance of a recording that is there; of a member, with the version of its archive."""
+    made = scored(name, 3.5, uri=str(uri), start_s=start / RATE, duration_s=samples / RATE, sample_rate=RATE, **more)
+    version = look_at(str(uri).partition("#")[0]).source_version
+    ref = dataclasses.replace(made.utterance.ref, source_version=version)
+    return dataclasses.replace(
+        made, utterance=dataclasses.replace(made.utterance, ref=ref, channel=channel, channels=channels)
+    )
+
+
+def export(utterances: Sequence[ScoredUtterance], folder: Path, container: str = "flac", **how) -> dict[str, dict]:
+    return {
+        row["utterance_id"]: row
+        for rows in plan(utterances, **how)
+        for row in export_files(rows, folder, container)
+    }  # fmt: skip
+
+
+@pytest.fixture
+def waves() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return (np.cumsum(rng.normal(0, 0.01, (3 * RATE, 2)), axis=0) % 0.5).astype(np.float64)
+
+
+@pytest.mark.parametrize(
+    ("coding", "suffix", "subtype"),
+    [
+        ("WAV/PCM_16", "flac", "PCM_16"),
+        ("WAV/PCM_U8", "flac", "PCM_16"),
+        ("WAV/ULAW", "flac", "PCM_16"),
+        ("WAV/IMA_ADPCM", "flac", "PCM_16"),
+        ("FLAC/PCM_24", "flac", "PCM_24"),
+        ("AIFF/PCM_24", "flac", "PCM_24"),
+        ("WAV/PCM_32", "wav", "PCM_32"),
+        ("WAV/FLOAT", "wav", "FLOAT"),
+        ("W64/DOUBLE", "wav", "DOUBLE"),
+        ("OGG/VORBIS", "wav", "FLOAT"),
+        ("MP3/MPEG_LAYER_III", "wav", "FLOAT"),
+    ],
+)
+def test_no_sample_of_a_span_changes(tmp_path, waves, encode, coding, suffix, subtype):
+    path = tmp_path / "recording"
+    path.write_bytes(encode(waves, RATE, coding))
+    whole, _ = soundfile.read(path, dtype="float64", always_2d=True)
+    spans = {"late": (50_000, 9_000), "early": (123, 30_001), "overlapping": (20_000, 40_000)}
+    items = [item(name, path, *span, channels=2) for name, span in spans.items()]
+    items.append(item("right", path, 777, 5_000, channel=1, channels=2))
+    found = export(items, tmp_path / "audio")
+    for name, (start, samples) in spans.items():
+        assert found[name]["path"] == f"{name}.{suffix}"
+        with soundfile.SoundFile(tmp_path / "audio" / found[name]["path"]) as sound:
+            assert (sound.samplerate, sound.subtype) == (RATE, subtype)
+            apart = np.abs(sound.read(dtype="float64", always_2d=True) - whole[start : start + samples]).max()
+            # `soundfile.read` seeks before it reads, and after that MP3's last bits are others.
+            assert apart <= (2**-22 if coding.startswith("MP3") else 0)
+    right, _ = soundfile.read(tmp_path / "audio" / found["right"]["path"], dtype="float64")
+    assert np.abs(right - whole[777:5_777, 1]).max() <= 2**-22
+    assert not list((tmp_path / "audio").glob(".*"))
+
+
+def test_wav_is_written_where_it_is_asked_for(tmp_path, waves, encode):
+    path = tmp_path / "a.flac"
+    path.write_bytes(encode(waves, RATE, "FLAC/PCM_24"))
+    found = export([item("a", path, 10, 5_000, channels=2)], tmp_path / "audio", "wav")
+    assert found["a"]["path"] == "a.wav"
+    assert soundfile.info(tmp_path / "audio/a.wav").subtype == "PCM_24"
+
+
+@pytest.mark.parametrize("has_spans", [False, True])
+def test_what_is_kept_whole_keeps_its_bytes(tmp_path, waves, encode, has_spans):
+    content = encode(waves, RATE, "WAV/PCM_16")
+    for name in ("a.wav", "no_suffix", "misnamed.txt"):
+        (tmp_path / name).write_bytes(content)
+    items = [
+        item(f"x/{name}", tmp_path / name, samples=len(waves), channels=2, format="WAV/PCM_16")
+        for name in ("a.wav", "no_suffix", "misnamed.txt")
+    ]
+    found = export(items, tmp_path / "audio", has_spans=has_spans)
+    assert {row["path"] for row in found.values()} == {"x/a.wav", "x/no_suffix.wav", "x/misnamed.txt.wav"}
+    assert all((tmp_path / "audio" / row["path"]).read_bytes() == content for row in found.values())
+
+
+def test_a_channel_of_several_is_cut_out(tmp_path, waves, encode):
+    (tmp_path / "a.wav").write_bytes(encode(waves, RATE))
+    items = [item(f"a.wav#ch{n}", tmp_path / "a.wav", samples=len(waves), channel=n, channels=2) for n in range(2)]
+    found = export(items, tmp_path / "audio", has_spans=False)
+    expected, _ = soundfile.read(tmp_path / "a.wav")
+    for n in range(2):
+        samples, _ = soundfile.read(tmp_path / "audio" / found[f"a.wav#ch{n}"]["path"])
+        assert (samples == expected[:, n]).all()
+
+
+def test_a_bad_recording_costs_no_other(tmp_path, waves, encode):
+    content = encode(waves, RATE, "FLAC/PCM_16")
+    for name in ("good.flac", "changed.flac", "gone.flac", "short.flac"):
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "broken.flac").write_bytes(content[:3_000] + bytes(len(content) - 3_000))
+    names = ("broken", "changed", "gone", "good", "short")
+    items = [item(name, tmp_path / f"{name}.flac", 40_000, 20_000, channels=2) for name in names]
+    items.append(item("beyond", tmp_path / "good.flac", 60_000, 20_000, channels=2))
+    (tmp_path / "changed.flac").write_bytes(content + b"more")
+    (tmp_path / "gone.flac").unlink()
+    found = export(items, tmp_path / "audio")
+    assert {name: row["reason"] for name, row in found.items()} == {
+        "broken": "corrupt", "changed": "changed", "gone": "unreadable", "good": None, "short": None, "beyond": "truncated",
+    }  # fmt: skip
+    assert {row["stage"] for row in found.values() if row["path"] is None} == {"export"}
+    assert sorted(path.name for path in (tmp_path / "audio").iterdir()) == ["good.flac", "short.flac"]
+
+
+def tar_of(path: Path, members: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as tar:
+        for name, content in members.items():
+            header = tarfile.TarInfo(name)
+            header.size = len(content)
+            tar.addfile(header, io.BytesIO(content))
+
+
+def test_members_of_archives(tmp_path, waves, encode):
+    contents = [encode(waves * factor, RATE) for factor in (1.0, 0.5, 0.25)]
+    tar_of(tmp_path / "s.tar", {f"x/{n}.wav": content for n, content in enumerate(contents)})
+    pq.write_table(
+        pa.table({"audio": [{"bytes": content, "path": f"{n}.wav"} for n, content in enumerate(contents)]}),
+        tmp_path / "h.parquet",
+    )
+    ids = {
+        "s.tar/x/0.wav": "s.tar#x/0.wav",
+        "s.tar/x/2.wav": "s.tar#x/2.wav",
+        "s.tar/x/9.wav": "s.tar#x/9.wav",
+        "h.parquet/1.wav": "h.parquet#1.wav",
+    }
+    items = [
+        item(name, f"{tmp_path}/{uri}", samples=len(waves), channels=2, format="WAV/PCM_16")
+        for name, uri in ids.items()
+    ]
+    items.append(item("s.tar/x/2.wav#ch1", f"{tmp_path}/s.tar#x/2.wav", 0, len(waves), channel=1, channels=2))
+    found = export(items, tmp_path / "audio")
+    assert (tmp_path / "audio" / found["s.tar/x/2.wav"]["path"]).read_bytes() == contents[2]
+    assert (tmp_path / "audio" / found["h.parquet/1.wav"]["path"]).read_bytes() == contents[1]
+    assert (found["s.tar/x/9.wav"]["reason"], found["s.tar/x/9.wav"]["detail"]) == (
+        "unreadable", "it is not in the archive any more",
+    )  # fmt: skip
+    right, _ = soundfile.read(tmp_path / "audio" / found["s.tar/x/2.wav#ch1"]["path"])
+    assert (right == soundfile.read(io.BytesIO(contents[2]))[0][:, 1]).all()
+
+
+def test_what_is_there_is_not_written_again(tmp_path, waves, encode):
+    (tmp_path / "a.wav").write_bytes(encode(waves, RATE))
+    items = [
+        item("x/a.wav", tmp_path / "a.wav", samples=len(waves)),
+        item("b", tmp_path / "a.wav", 5, 4_000, channels=2),
+    ]
+    first = export(items, tmp_path / "audio")
+    os.utime(tmp_path / "audio/x/a.wav", (1, 1))
+    (tmp_path / "audio/b.flac").unlink()
+    assert export(items, tmp_path / "audio") == first
+    assert (tmp_path / "audio/x/a.wav").stat().st_mtime == 1
+    assert (tmp_path / "audio/b.flac").is_file()
+
+
+IDS = st.lists(
+    st.lists(
+        st.sampled_from(
+            ["a", "A", "..", ".", "", "a.wav", "a.flac", "b.c", "b_c", "#1", "gs:", "x" * 300, "\u00e9", "n\nl", "~"]
+        ),
+        min_size=1, max_size=3,
+    ).map("/".join).filter(bool),
+    min_size=1, max_size=8, unique=True,
+)  # fmt: skip
+
+
+@settings(max_examples=40)
+@given(IDS, st.sampled_from(["flac", "webdataset"]))
+def test_names_are_different_and_stay_in_the_folder(ids, format):
+    rows = [row for chunk in plan([scored(name, 4.0) for name in ids], format=format, shard_size=3) for row in chunk]
+    stems = [row["stem"] for row in rows]
+    assert sorted(row["utterance_id"] for row in rows) == sorted(ids)
+    assert len({stem.lower() for stem in stems}) == len(ids)
+    for stem in stems:
+        parts = PurePosixPath(stem).parts
+        assert not stem.startswith("/")
+        assert ".." not in parts
+        assert all(len(part.encode()) < 250 for part in parts)
+        assert stem.isprintable()
+        if format == "webdataset":
+            assert "." not in parts[-1]
+
+
+def test_chunks_hold_a_bounded_number_and_all_of_an_archive():
+    items = [scored(f"{n:04d}.wav", 4.0) for n in range(CHUNK + 10)]
+    items += [scored(f"s.tar/{n:04d}.wav", 4.0, uri=f"/corpus/s.tar#{n:04d}.wav") for n in range(CHUNK + 10)]
+    chunks = plan(items, has_spans=False)
+    assert sorted(map(len, chunks)) == [10, CHUNK, CHUNK + 10]
+    assert sum(map(len, chunks)) == len(items)
+    assert all(len({row["archive"] for row in chunk}) == 1 for chunk in chunks)
+
+
+@pytest.fixture
+def shards(tmp_path, waves, encode) -> tuple[list[list[dict]], Path]:
+    (tmp_path / "a.wav").write_bytes(encode(waves, RATE))
+    (tmp_path / "c.mp3").write_bytes(encode(waves, RATE, "MP3/MPEG_LAYER_III"))
+    items = [
+        item(f"x/u.{n}", tmp_path / "a.wav", 1_000 * n, 4_000, channels=2, columns={"speaker": f"s{n}"})
+        for n in range(3)
+    ]
+    items.append(item("x/c.mp3", tmp_path / "c.mp3", samples=len(waves), channels=2))
+    items.append(item("gone", tmp_path / "gone.wav", 5, 4_000))
+    return plan(items, format="webdataset"), tmp_path / "shards"
+
+
+def write_shards(chunks: list[list[dict]], folder: Path) -> dict[str, dict]:
+    return {
+        row["utterance_id"]: row for number, rows in enumerate(chunks) for row in export_shard(rows, folder, number)
+    }
+
+
+def test_shards_as_webdataset_reads_them(shards, waves):
+    webdataset = pytest.importorskip("webdataset")
+    chunks, folder = shards
+    found = write_shards(chunks, folder)
+    assert found["gone"]["reason"] == "unreadable"
+    tars = sorted(map(str, folder.iterdir()))
+    assert [Path(tar).name for tar in tars] == ["shard-000000.tar", "shard-000001.tar", "shard-000002.tar"]
+    samples = {
+        sample["__key__"]: sample for sample in webdataset.WebDataset(tars, shardshuffle=False, empty_check=False)
+    }
+    assert set(samples) == {"x/u_0", "x/u_1", "x/u_2", "x/c"}
+    assert "mp3" in samples["x/c"]
+    assert json.loads(samples["x/u_2"]["json"]) == {
+        "id": "x/u.2", "score": 3.5, "duration": round(4_000 / RATE, 6), "sample_rate": RATE, "speaker": "s2",
+    }  # fmt: skip
+    read, rate = soundfile.read(io.BytesIO(samples["x/u_2"]["flac"]), dtype="float64")
+    assert rate == RATE
+    assert np.abs(read - waves[2_000:6_000]).max() < 2**-15
+
+
+def test_shards_are_the_same_every_time_and_only_what_is_missing_is_written_again(shards):
+    chunks, folder = shards
+    first = write_shards(chunks, folder)
+    contents = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for path in folder.iterdir():
+        os.utime(path, (1, 1))
+    whole = first["x/u.0"]["path"]
+    lost = next(name for name in contents if name != whole)
+    (folder / lost).unlink()
+    assert write_shards(chunks, folder) == first
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == contents
+    assert (folder / whole).stat().st_mtime == 1
