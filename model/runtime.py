@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 
 def start_tensorflow(threads: int | None = None) -> None:
@@ -47,3 +49,21 @@ def native_stderr_held() -> Iterator[None]:
         finally:
             os.dup2(saved, 2)
             os.close(saved)
+
+
+def give_back_memory() -> None:
+    """Gives what was freed back to the system, where its C library (glibc) can.
+
+    Batches are all of different sizes, and what they leave free between them is never asked for again: without this a process
+    grew by 10 MB with every hour of audio.
+    """
+    if trim := _malloc_trim():
+        trim(0)
+
+
+@functools.cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    trim: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    return trim

@@ -19,7 +19,7 @@ from model.runtime import native_stderr_held
 
 # Frames that enter what stands before the BLSTM at a time. A convolution makes 4 kB of one of its frames; what enters the
 # BLSTM, which is fast with many utterances side by side, is 0.4 kB.
-FRONT_FRAMES = 4096
+FRONT_FRAMES = 2048
 
 
 class Scorer:

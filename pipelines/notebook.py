@@ -1,9 +1,11 @@
-"""audiosieve in a notebook or a program: score a recording or an array, open an output.
+"""audiosieve in a notebook or a program: score or draw a recording or an array, open an output, keep the best of it.
 
     from pipelines import notebook
 
     heard = notebook.score("take1.flac")
+    figure = notebook.plot("take1.flac")
     run = notebook.open_run("scores")
+    kept = notebook.filter(run)
 
 A score is what `audiosieve score` would write for the same recording: the very same functions make it.
 """
@@ -14,10 +16,12 @@ import dataclasses
 import functools
 import io
 import os
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
+import pyarrow as pa
 import soundfile
+from matplotlib.figure import Figure
 
 from model.anomalies import Anomaly, find_anomalies
 from model.bundle import DEFAULT, Bundle, open_bundle
@@ -25,15 +29,19 @@ from model.features import frame_start_s
 from model.labels import LabelScale
 from model.pooling import pool
 from transforms.decode import Decoded, decode, read_audio
+from transforms.drawing import Subject, draw, one_line, reduced_db
 from transforms.featurize import featurize
 from transforms.files import absolute
 from transforms.ledger import OutputError
 from transforms.records import AudioFault, AudioRef, Reject, SignalFacts
 from transforms.results import Results, open_results
+from transforms.rules import SUGGESTED, RuleError, check_scale, read_rules
+from transforms.rules import where as rules_where
 from transforms.score import ScorerHandler, score_batch
+from transforms.selection import judge
 from transforms.tables import flags
 
-__all__ = ["AudioFault", "OutputError", "Results", "Score", "open_run", "score"]
+__all__ = ["AudioFault", "OutputError", "Results", "RuleError", "Score", "filter", "open_run", "plot", "score"]
 
 # What keeps the samples of an array as they are.
 _SUBTYPES = {"int16": "PCM_16", "int32": "PCM_32", "float32": "FLOAT", "float64": "DOUBLE"}
@@ -118,32 +126,70 @@ def score(
         BundleError: there is no such model.
         TypeError, ValueError: the arguments do not fit.
     """
-    bundle = _bundle(str(model))
-    uri = ""
-    if isinstance(recording, (str, os.PathLike)):
-        if sample_rate is not None:
-            raise TypeError("sample_rate is for arrays; a file says it itself")
-        uri = absolute(os.fspath(recording))
-        decoded = read_audio(uri)
-    else:
-        decoded = _decode_array(np.asarray(recording), sample_rate)
-    item = featurize(decoded, AudioRef(uri, uri, 0, ""), bundle.features)
-    (result,) = score_batch([item], ScorerHandler(str(bundle.path), threads=None).load_model())
-    if isinstance(result, Reject):
-        raise AudioFault(result.stage, result.reason, result.detail)
-    return Score(
-        score=pool(result.frame_score, bundle.pooling),
-        frame_score=result.frame_score,
-        start_s=frame_start_s(np.arange(len(result.frame_score))),
-        anomalies=find_anomalies(result.frame_score, bundle.label_scale.span),
-        duration_s=decoded.duration_s,
-        sample_rate=decoded.sample_rate,
-        channels=decoded.channels,
-        facts=decoded.facts,
-        flags=flags(result.utterance),
-        model_id=bundle.model_id,
-        label_scale=bundle.label_scale,
-    )
+    return _score(_decode(recording, sample_rate), _bundle(str(model)))
+
+
+def plot(
+    recording: str | os.PathLike[str] | np.ndarray, sample_rate: float | None = None, model: str | Path = DEFAULT
+) -> Figure:
+    """Draws a recording: its spectrogram over its frame scores, with the anomalies shaded.
+
+    >>> figure = plot(samples / "burst.flac")
+    >>> len(figure.axes)
+    2
+    >>> figure.savefig(folder / "burst.png")
+
+    Args:
+        recording: as for `score`.
+        sample_rate: of an array, in Hz.
+        model: as for `score`.
+
+    Returns:
+        A figure of matplotlib, which notebooks show.
+
+    Raises:
+        AudioFault, BundleError, TypeError, ValueError: as from `score`.
+    """
+    decoded, bundle = _decode(recording, sample_rate), _bundle(str(model))
+    level_db = reduced_db(decoded.waveform)
+    found = _score(decoded, bundle)
+    name = PurePath(os.fspath(recording)).name if isinstance(recording, (str, os.PathLike)) else ""
+    title = f"{one_line(name)} score {found.score:.2f}, by {bundle.model_id}".strip()
+    anomalies = [(bad.start_s, bad.end_s) for bad in found.anomalies]
+    return draw(Subject(title, level_db, decoded.duration_s, found.frame_score, anomalies, bundle.label_scale))
+
+
+def filter(run: Results, rules: str | os.PathLike[str] | None = None, where: str | None = None) -> pa.Table:
+    """The rows of `utterances` that are worth keeping, as `audiosieve filter` decides it.
+
+    >>> run = open_run(output)
+    >>> kept = filter(run, where="score >= 4 AND len(flags) = 0")
+    >>> sorted(kept["utterance_id"].to_pylist())
+    ['clean.flac', 'compressed.mp3', 'stereo_48k.flac']
+    >>> filter(run, where="scoer >= 4")
+    Traceback (most recent call last):
+        ...
+    transforms.rules.RuleError: --where: there is no column 'scoer', is score meant?: scoer >= 4
+
+    Args:
+        run: an output, from `open_run`.
+        rules: a file of rules; the suggested ones where neither this nor `where` is given.
+        where: in the place of rules, a condition in SQL that says what is kept.
+
+    Raises:
+        RuleError: the rules cannot be understood, or are for another scale of scores.
+        TypeError: both are given.
+    """
+    if rules is not None and where is not None:
+        raise TypeError("rules and where cannot both be given")
+    chosen = rules_where(where) if where is not None else read_rules(Path(rules or SUGGESTED))
+    check_scale(chosen, run.label_scale.name)
+    connection = run.connect()
+    connection.execute("SET enable_external_access = false")
+    connection.execute("CREATE TEMP VIEW entries AS SELECT * FROM utterances")
+    judge(connection, chosen.rules, None)
+    kept = "SELECT entries.* FROM entries JOIN judged USING (utterance_id) WHERE len(rules) = 0 ORDER BY score DESC"
+    return connection.sql(kept).to_arrow_table()
 
 
 def open_run(output: str | os.PathLike[str]) -> Results:
@@ -167,6 +213,34 @@ def open_run(output: str | os.PathLike[str]) -> Results:
         OutputError: there is no output that counts.
     """
     return open_results(os.fspath(output))
+
+
+def _decode(recording: str | os.PathLike[str] | np.ndarray, sample_rate: float | None) -> Decoded:
+    if not isinstance(recording, (str, os.PathLike)):
+        return _decode_array(np.asarray(recording), sample_rate)
+    if sample_rate is not None:
+        raise TypeError("sample_rate is for arrays; a file says it itself")
+    return read_audio(absolute(os.fspath(recording)))
+
+
+def _score(decoded: Decoded, bundle: Bundle) -> Score:
+    item = featurize(decoded, AudioRef("", "", 0, ""), bundle.features)
+    (result,) = score_batch([item], ScorerHandler(str(bundle.path), threads=None).load_model())
+    if isinstance(result, Reject):
+        raise AudioFault(result.stage, result.reason, result.detail)
+    return Score(
+        score=pool(result.frame_score, bundle.pooling),
+        frame_score=result.frame_score,
+        start_s=frame_start_s(np.arange(len(result.frame_score))),
+        anomalies=find_anomalies(result.frame_score, bundle.label_scale.span),
+        duration_s=decoded.duration_s,
+        sample_rate=decoded.sample_rate,
+        channels=decoded.channels,
+        facts=decoded.facts,
+        flags=flags(result.utterance),
+        model_id=bundle.model_id,
+        label_scale=bundle.label_scale,
+    )
 
 
 @functools.cache

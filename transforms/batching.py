@@ -9,6 +9,7 @@ import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
+from model.runtime import give_back_memory
 from transforms.records import FeaturizedUtterance
 
 
@@ -26,7 +27,7 @@ class BatchLimits:
 
     batch_size: int = 64
     batch_frames: int = 12_288
-    pool_frames: int = 49_152
+    pool_frames: int = 32_768
 
 
 def cut_batches(lengths: Sequence[int], limits: BatchLimits) -> list[list[int]]:
@@ -80,3 +81,4 @@ class BatchByLength(beam.DoFn):
         self.start_bundle()
         for batch in cut_batches([len(utterance.spectrogram) for utterance in pool], self.limits):
             yield [pool[index] for index in batch]
+        give_back_memory()

@@ -106,9 +106,11 @@ class FactsMeter:
         self._count += flat.size
         self._sum += float(flat.sum(dtype=np.float64))
         self._squares += float(np.einsum("n,n->", flat, flat, dtype=np.float64))
-        self._full_scale += int(np.count_nonzero(np.abs(flat) >= FULL_SCALE))
-        self._high.add(block)
-        self._low.add(-block)
+        high, low = flat.max(), flat.min()
+        if max(high, -low) >= FULL_SCALE:
+            self._full_scale += int(np.count_nonzero(np.abs(flat) >= FULL_SCALE))
+        self._high.add(block, high, float(high))
+        self._low.add(block, low, float(-low))
         mono = block.mean(axis=1) if block.shape[1] > 1 else block[:, 0]
         size = len(self._window)
         windows = mono[: len(mono) // size * size].reshape(-1, size)
@@ -138,21 +140,26 @@ class FactsMeter:
 
 
 class _Plateau:
-    """The largest sample so far, and how many samples lie in runs of at least 3 at exactly that value."""
+    """The outermost sample so far, on one side, and how many samples lie in runs of at least 3 at exactly that value.
+
+    Attributes:
+        value: how far out it lies.
+        count: of the samples in such runs.
+    """
 
     def __init__(self) -> None:
         self.value = -math.inf
         self.count = 0
 
-    def add(self, block: np.ndarray) -> None:
-        """Takes [n, channels] samples; a run across two blocks counts as two."""
-        value = float(block.max())
+    def add(self, block: np.ndarray, sample: np.float32, value: float) -> None:
+        """Takes [n, channels] samples, the outermost of them and how far out it lies; a run across two blocks counts as two."""
         if value < self.value:
             return
         if value > self.value:
             self.value, self.count = value, 0
-        at_top = np.pad(block == np.float32(value), ((1, 1), (0, 0)))
-        for channel in at_top.T:
-            edges = np.flatnonzero(np.diff(channel.astype(np.int8)))
-            runs = edges[1::2] - edges[::2]
-            self.count += int(runs[runs >= PLATEAU_RUN].sum())
+        for channel in block.T:
+            places = np.flatnonzero(channel == sample)
+            if len(places) >= PLATEAU_RUN:
+                starts = np.flatnonzero(np.diff(places, prepend=-2) != 1)
+                runs = np.diff(starts, append=len(places))
+                self.count += int(runs[runs >= PLATEAU_RUN].sum())

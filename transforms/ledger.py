@@ -9,6 +9,7 @@ that did not end.
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import json
 import re
@@ -105,7 +106,8 @@ class Ledger:
 
     def remove_debris(self) -> list[str]:
         """Deletes what runs that did not end have left, and what a later run replaced; returns the paths."""
-        kept = {uri for table in self.tables for uri in self.committed(table)}
+        records = self.records()
+        kept = {FileSystems.join(self.root, name) for table in self.tables for name in names_that_count(records, table)}
         debris = set()
         for table in self.tables:
             for uri in _list(FileSystems.join(self.root, table, "**")):
@@ -165,21 +167,27 @@ class Ledger:
         """
         if not ids:
             return []
-        stale = pa.array(sorted(ids), pa.string())
+        stale = sorted(ids)
+        records = self.records()
         replaced: list[str] = []
         for table in self.tables:
-            for uri in self.committed(table):
-                if self._rewrite(uri, f"{self.prefix(table, run_id)}-kept-{len(replaced):05d}.parquet", stale):
-                    replaced.append(self._name(uri))
+            for name in names_that_count(records, table):
+                target = f"{self.prefix(table, run_id)}-kept-{len(replaced):05d}.parquet"
+                if self._rewrite(FileSystems.join(self.root, name), target, stale):
+                    replaced.append(name)
         return replaced
 
-    def _rewrite(self, source: str, target: str, stale: pa.Array) -> bool:
+    def _rewrite(self, source: str, target: str, ids: list[str]) -> bool:
+        stale = pa.array(ids, pa.string())
+
         def held(batch: pa.RecordBatch) -> pa.Array:
             return pc.is_in(batch.column("utterance_id"), value_set=stale)
 
         with FileSystems.open(source) as file:
             parquet = pq.ParquetFile(file)
-            if not any(pc.any(held(batch)).as_py() for batch in parquet.iter_batches(columns=["utterance_id"])):
+            if not _may_hold(parquet, ids) or not any(
+                pc.any(held(batch)).as_py() for batch in parquet.iter_batches(columns=["utterance_id"])
+            ):
                 return False
             with (
                 FileSystems.create(target) as out,
@@ -198,6 +206,19 @@ class Ledger:
         if existing:
             FileSystems.delete(existing)
         return existing
+
+
+def _may_hold(parquet: pq.ParquetFile, ids: list[str]) -> bool:
+    """Whether one of the ids, which are sorted, lies within those of a row group; waves are ranges of ids, so few do."""
+    place = parquet.schema_arrow.get_field_index("utterance_id")
+    for group in range(parquet.num_row_groups):
+        found = parquet.metadata.row_group(group).column(place).statistics
+        if found is None or not found.has_min_max:
+            return True
+        first = bisect.bisect_left(ids, found.min)
+        if first < len(ids) and ids[first] <= found.max:
+            return True
+    return False
 
 
 def names_that_count(records: Iterable[dict[str, Any]], table: str) -> list[str]:

@@ -20,14 +20,14 @@ TOLERANCE = 1e-3
 README = Path(__file__).parents[2] / "README.md"
 
 
-def test_the_examples_of_the_docstrings_work(sample_run: Output, samples: Path) -> None:
-    names = {"samples": samples, "output": sample_run.root}
+def test_the_examples_of_the_docstrings_work(sample_run: Output, samples: Path, tmp_path: Path) -> None:
+    names = {"samples": samples, "output": sample_run.root, "folder": tmp_path}
     tests = doctest.DocTestFinder(recurse=True).find(notebook, extraglobs=names)
     runner = doctest.DocTestRunner()
     for test in tests:
         runner.run(test)
     assert runner.summarize(verbose=False) == (0, runner.tries)
-    assert {test.name.rpartition(".")[2] for test in tests if test.examples} >= {"score", "open_run"}
+    assert {test.name.rpartition(".")[2] for test in tests if test.examples} >= {"score", "plot", "open_run", "filter"}
 
 
 def test_the_examples_of_the_readme_work(

@@ -2,7 +2,7 @@
 # Makes disturbance_net_v1 and its figures again: recipe.sh MANIFEST OUT [WORKERS]
 #
 # MANIFEST lists speech, noise and room responses (columns path, kind, split, corpus, speaker_or_class, group), OUT is a new
-# folder. Needs audiosieve[train,plot]. On two cores the sets take half an hour, training somewhat more than an hour, the
+# folder. Needs audiosieve[train]. On two cores the sets take half an hour, training somewhat more than an hour, the
 # figures five minutes.
 set -eu
 manifest=$1 out=$2 workers=${3:-2}
