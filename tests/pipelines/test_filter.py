@@ -503,3 +503,15 @@ def test_shards_are_a_corpus(audio, tmp_path):
     for ref in found:
         before = _member(str(tmp_path / "tars/s.tar"), ref.columns["id"].removeprefix("s.tar/"))
         assert _member(*ref.uri.split("#")) == before
+
+
+def test_spans_of_a_manifest_are_exported_and_not_taken_for_changed(samples, tmp_path):
+    (tmp_path / "corpus.csv").write_text(f"id,path,start,end\nu1,{samples / 'clean.flac'},0.5,2.5\n")
+    audiosieve("score", "--input", tmp_path / "corpus.csv", "--output", tmp_path / "out")
+    done = audiosieve(
+        "filter", tmp_path / "out", "--output", tmp_path / "keep", "--where", "true", "--export", tmp_path / "audio"
+    )
+    assert "1 exported" in done.stdout
+    (file,) = (tmp_path / "audio").rglob("*.flac")
+    whole, _ = soundfile.read(samples / "clean.flac", dtype="int16")
+    np.testing.assert_array_equal(soundfile.read(file, dtype="int16")[0], whole[8_000:40_000])

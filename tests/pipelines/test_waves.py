@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import io
 import os
@@ -12,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from pipelines import waves
+from pipelines.alone import alone
 from pipelines.waves import Progress, bar, progress_facts, run_all
+from transforms.ledger import OutputError
 from transforms.tally import Done, Tally, read_tallies
 
 
@@ -109,3 +112,18 @@ class TestProgress:
             while not out.getvalue():
                 time.sleep(0.01)
         assert out.getvalue().startswith('{"scored": 0, "rejected": 0, "of": 10')
+
+
+def test_where_nothing_can_be_locked_a_run_goes_on_and_says_so(tmp_path, monkeypatch, capsys):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with alone(tmp_path / "out"):
+        pass
+    assert "cannot be locked" in capsys.readouterr().err
+
+
+def test_two_runs_do_not_work_in_one_folder(tmp_path):
+    with alone(tmp_path / "out"), pytest.raises(OutputError, match="another audiosieve"), alone(tmp_path / "out"):
+        pass

@@ -53,6 +53,9 @@ class Shelf(LocalFileSystem):
         for path in Path(folder).rglob("*"):
             if path.is_file() and str(path).startswith(local):
                 yield _renamed(super().metadata(str(path)))
+            elif path.is_dir() and not any(path.iterdir()):
+                # As consoles show a folder in a bucket: by an object whose name ends so.
+                yield FileMetadata(f"{bucket(path)}/", 0, 0.0)
 
     def create(self, path: str, *args: Any, **kwargs: Any) -> Any:
         Path(_local(path)).parent.mkdir(parents=True, exist_ok=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import json
+import os
 import random
 import tarfile
 from pathlib import Path
@@ -397,3 +399,16 @@ def test_parquet_of_datasets(tmp_path):
     assert [content for _, content in found] == [WAV] * 3
     assert [ref.utterance_id for ref, _ in found] == [f"train-00000-of-00001.parquet/{n}.wav" for n in range(3)]
     assert [ref.columns["text"] for ref, _ in found] == ["a", "", "c"]
+
+
+def test_a_shard_that_cannot_be_read_now_is_an_archive_still(tmp_path, monkeypatch):
+    path = parquet(tmp_path / "a.parquet", [{"audio": {"bytes": b"x" * 100, "path": "a.wav"}}])
+
+    def gone(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(archives.FileSystems, "open", gone)
+    (ref,) = list_corpus(str(tmp_path))
+    assert (ref.uri, ref.archive) == (str(path), "parquet")
+    ((member, fault),) = members(ref)
+    assert (member, fault.reason) == (ref, Reason.UNREADABLE)

@@ -88,6 +88,7 @@ class TestDirectory:
 
     def test_in_a_bucket_and_here_are_the_same_ids(self, tmp_path):
         fill(tmp_path, "b.wav", "x/a.wav", "x/y/z/c.flac")
+        (tmp_path / "x/shown").mkdir()  # in a bucket an object that stands for an empty folder
         refs = list_corpus(bucket(tmp_path))
         assert [(ref.utterance_id, ref.uri) for ref in refs] == [
             (name, bucket(tmp_path / name)) for name in ids(tmp_path)
