@@ -25,7 +25,10 @@ EXTRAS = {
     # PESQ labels and simulated rooms for `audiosieve synthesize`; pesq is built from source and needs a C compiler.
     "train": ["pesq>=0.0.4,<0.1", "pyroomacoustics>=0.10,<0.11"],
     "dev": [
+        "apache-beam[gcp]>=2.77,<2.78",
         "datasets>=4",
+        "gcp-storage-emulator>=2026.7",
+        "google-cloud-storage>=3.1,<4",
         "hypothesis>=6.100",
         "kaldi-native-io>=1.22",
         "mypy>=1.15",
@@ -34,6 +37,7 @@ EXTRAS = {
         "polars>=1.20",
         "pytest>=8.3",
         "pytest-timeout>=2.3",
+        "pytest-xdist>=3.6",
         "ruff>=0.11",
         "types-pyyaml>=6",
         "webdataset>=1.0",
