@@ -23,7 +23,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner
 
-from model.bundle import DEFAULT, Bundle, bundled_names, open_bundle
+from model.bundle import DEFAULT, Bundle, bundled_names
 from pipelines.alone import alone
 from pipelines.options import Parser, UsageError, beam_options, command, local_processes, parse, usable_cores
 from pipelines.preview import preview
@@ -31,6 +31,7 @@ from pipelines.waves import Progress, ending_at_once, run_all
 from transforms import schemas
 from transforms.accounts import Account, settle
 from transforms.batching import BatchByLength, BatchLimits
+from transforms.bundles import find_bundle, reference, shared
 from transforms.featurize import Featurize
 from transforms.files import would_match
 from transforms.incremental import Outstanding, outstanding
@@ -55,6 +56,7 @@ class ScoreConfig:
     Attributes:
         chunks: of recordings to score, each for one worker at a time.
         bundle: the model.
+        model: how workers find it.
         limits: of the batches.
         threads: of TensorFlow in each process.
         channels: of the recordings, which are heard.
@@ -66,6 +68,7 @@ class ScoreConfig:
 
     chunks: tuple[tuple[Recording, ...], ...]
     bundle: Bundle
+    model: str
     limits: BatchLimits
     threads: int
     channels: str
@@ -88,7 +91,7 @@ def build(root: beam.Pipeline, config: ScoreConfig) -> None:
     results = (
         featurized.featurized
         | "BatchByLength" >> beam.ParDo(BatchByLength(config.limits))
-        | "Score" >> RunInference(ScorerHandler(str(bundle.path), config.threads))
+        | "Score" >> RunInference(ScorerHandler(config.model, config.threads, bundle.hash))
         | "SplitResults" >> beam.ParDo(SplitResults()).with_outputs(REJECTS, main="scored")
     )
     rows = results.scored | "ToRows" >> beam.ParDo(
@@ -133,7 +136,7 @@ def score_wave(config: ScoreConfig) -> None:
 def run(argv: Sequence[str]) -> int:
     """Parses the command line, scores what is new or changed, and says what was done."""
     options, beam_arguments = parse(_parser(), argv)
-    bundle = open_bundle(options.model)
+    bundle = find_bundle(options.model)
     _check_options(options)
     processes = local_processes(beam_arguments)
     elsewhere = beam_options(beam_arguments) if processes is None else None
@@ -184,6 +187,7 @@ class _Job:
         self.options, self.beam_arguments = options, list(beam_arguments)
         self.bundle, self.ledger, self.left = bundle, ledger, left
         self.listed = listed
+        self.model = reference(bundle, options.model)
         self.account = Account()
         self.waves = 0
         self._started = self._committed = time.monotonic()
@@ -242,6 +246,7 @@ class _Job:
 
     def run_on_cluster(self, runner: PipelineRunner, pipeline_options: PipelineOptions) -> None:
         """Scores all that is left as one job of Beam's runner, committed at its end."""
+        self.model = shared(self.bundle, self.options.model, self.ledger.root)
         lengths = Lengths({})
         (wave,) = cut_waves(self.left.refs, lengths, float("inf"))
         config = self._config(wave.chunks, None)
@@ -253,7 +258,7 @@ class _Job:
         options = self.options
         limits = BatchLimits(batch_size=options.batch_size, batch_frames=options.batch_frames)
         return ScoreConfig(
-            chunks, self.bundle, limits, options.threads, options.channels, options.carry, self.ledger,
+            chunks, self.bundle, self.model, limits, options.threads, options.channels, options.carry, self.ledger,
             self.ledger.new_run_id(), counted_in,
         )  # fmt: skip
 
@@ -376,7 +381,11 @@ def _parser() -> Parser:
     add = parser.add_argument
     add("--input", required=True, help=INPUT_KINDS)
     add("--output", help="folder for the tables; run again with the same one, only what is new or changed is scored")
-    add("--model", default=DEFAULT, help=f"a bundled model ({', '.join(bundled_names())}) or the folder of a bundle")
+    add(
+        "--model",
+        default=DEFAULT,
+        help=f"a bundled model ({', '.join(bundled_names())}) or a bundle's folder, also in a bucket",
+    )
     add("--channels", default=MIX, help="what is heard of a recording: mix (the mean of its channels), first, each (every "
         "channel an utterance, its id with #ch0, #ch1, ...), or the number of one, from 0")  # fmt: skip
     add("--carry", default="", metavar="COLUMN,...", help="columns of the corpus that go into `utterances`")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.emulator import Bucket, running_emulator
+from tests.proxy import Proxy
 from transforms.cloud_storage import EMULATOR
 
 SAMPLES = Path(__file__).parent / "samples" / "audio"
@@ -41,3 +42,11 @@ def bucket(emulator: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     """An empty bucket in it, which gs:// leads to in this process and in all that it starts."""
     monkeypatch.setenv(EMULATOR, emulator)
     return Bucket(emulator)
+
+
+@pytest.fixture
+def proxy(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """What gs:// leads to by way of a proxy that counts and lets fail; `bucket` itself is reached without it."""
+    with Proxy(bucket.address).serving() as proxy:
+        monkeypatch.setenv(EMULATOR, proxy.address)
+        yield proxy

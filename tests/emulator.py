@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import secrets
 import subprocess
@@ -30,7 +31,8 @@ def running_emulator() -> Iterator[str]:
         Its address, for `STORAGE_EMULATOR_HOST`.
     """
     command = [sys.executable, "-m", "tests.emulator"]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -103,6 +105,7 @@ def main() -> None:
     from gcp_storage_emulator.server import RequestHandler
     from gcp_storage_emulator.storage import Storage
 
+    logging.disable()  # or it warns at each answer
     server = HTTPServer(("127.0.0.1", 0), functools.partial(RequestHandler, Storage(use_memory_fs=True)))
 
     def watch() -> None:

@@ -23,6 +23,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 
+from transforms.cloud_storage import open_in_parts, reason
+
 RUNS = "_runs"
 _RUN_ID = r"\d{8}T\d{6}Z-[0-9a-f]{6}"
 _OURS = re.compile(rf"/({_RUN_ID}-[^/]*\.parquet$|beam-temp-{_RUN_ID}[^/]*)")
@@ -66,7 +68,7 @@ class Ledger:
             FileSystems.create(probe).close()
             FileSystems.delete([probe])
         except (OSError, ValueError) as error:  # Beam's own are OSErrors; a scheme without its extra is a ValueError
-            raise OutputError(f"{self.root}: cannot write there ({error})") from error
+            raise OutputError(f"{self.root}: cannot write there ({reason(error)})") from error
 
     def records(self, job: str | None = None) -> list[dict[str, Any]]:
         """The records of all runs, oldest first.
@@ -152,7 +154,7 @@ class Ledger:
         """Batches of some columns of a table: of what is committed, or of the named files."""
         uris = self.committed(table) if files is None else (FileSystems.join(self.root, name) for name in files)
         for uri in uris:
-            with FileSystems.open(uri) as file:
+            with open_in_parts(uri) as file:
                 yield from pq.ParquetFile(file).iter_batches(columns=columns)
 
     def rewrite_without(self, run_id: str, ids: Set[str]) -> list[str]:
@@ -183,7 +185,7 @@ class Ledger:
         def held(batch: pa.RecordBatch) -> pa.Array:
             return pc.is_in(batch.column("utterance_id"), value_set=stale)
 
-        with FileSystems.open(source) as file:
+        with open_in_parts(source) as file:
             parquet = pq.ParquetFile(file)
             if not _may_hold(parquet, ids) or not any(
                 pc.any(held(batch)).as_py() for batch in parquet.iter_batches(columns=["utterance_id"])
@@ -236,7 +238,7 @@ def count_rows(ledger: Ledger, table: str, files: Iterable[str]) -> int:
     total = 0
     for name in files:
         if name.startswith(f"{table}/"):
-            with FileSystems.open(FileSystems.join(ledger.root, name)) as file:
+            with open_in_parts(FileSystems.join(ledger.root, name)) as file:
                 total += pq.ParquetFile(file).metadata.num_rows
     return total
 
