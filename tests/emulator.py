@@ -61,6 +61,9 @@ class Bucket:
         )
         self._bucket: Any = client.create_bucket(name)
 
+    def __str__(self) -> str:
+        return self.uri
+
     def __truediv__(self, name: str) -> str:
         return f"{self.uri}/{name}"
 

@@ -24,7 +24,7 @@ class Call(NamedTuple):
 
     Attributes:
         kind: list, stat, read, start (an upload in parts), part (of one), write (in one), batch, copy, delete or bucket.
-        name: of the object, where there is one.
+        name: of the object, where the address has it; of a list the prefix.
     """
 
     kind: str
@@ -101,7 +101,7 @@ def first(times: int, *faults: Fault) -> Callable[[Call], Fault]:
 def classify(line: str) -> Call:
     """Tells of a request's first words, as `GET /storage/v1/b/x/o`, what is asked for."""
     kind = next(kind for kind, pattern in _KINDS if re.match(pattern, line))
-    found = re.search(r"/o/([^?/]+)", line) or re.search(r"[?&](?:name|upload_id)=([^&]+)", line)
+    found = re.search(r"/o/([^?/]+)", line) or re.search(r"[?&](?:name|prefix|upload_id)=([^&]+)", line)
     return Call(kind, unquote(found[1]) if found else "")
 
 
@@ -134,6 +134,9 @@ def _handler(proxy: Proxy, target: str) -> type[BaseHTTPRequestHandler]:
             response = upstream.getresponse()
             content = response.read()
             upstream.close()
+            if response.headers.get("Content-Type") == "application/json":
+                # The emulator says where a content is to be had: as whoever wrote it knew its address.
+                content = content.replace(f"http://{target}".encode(), proxy.address.encode())
             self.answer(response.status, dict(response.getheaders()), content, cut=fault == CUT)
 
         def answer(self, status: int, headers: dict[str, str], content: bytes, cut: bool = False) -> None:

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import errno
 import functools
+import io
 import os
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
@@ -25,7 +26,7 @@ try:
     import google.auth
     from apache_beam.internal.gcp import auth
     from apache_beam.io.gcp import gcsio
-    from google.api_core.exceptions import GoogleAPICallError, RetryError
+    from google.api_core.exceptions import GoogleAPICallError, RetryError, from_http_response
     from google.auth.credentials import AnonymousCredentials
     from google.auth.exceptions import GoogleAuthError
     from google.cloud.storage.exceptions import InvalidResponse  # type: ignore[import-untyped]
@@ -81,19 +82,28 @@ def open_in_parts(uri: str) -> BinaryIO:
     return gcsio.GcsIO(pipeline_options=FileSystems._pipeline_options).open(uri, read_buffer_size=1)
 
 
-def _retold(place: str, error: Exception, client: Any = None) -> Exception:
-    """The OSError, or `StorageError`, that an error of Google's libraries amounts to."""
+def _retold(place: str, error: Exception, client: Any = None, needs_bucket: bool = False) -> Exception:
+    """The OSError, or `StorageError`, that an error of Google's libraries amounts to.
+
+    Args:
+        place: path of what was asked for.
+        error: of the library.
+        client: that asked.
+        needs_bucket: whether what may be missing is the bucket alone.
+    """
     if isinstance(error, (RetryError, RequestException)):
         cause = getattr(error, "cause", None) or error
         return StorageError(f"{place}: the storage does not answer ({_said(cause)})")
     if isinstance(error, GoogleAuthError):
         return _os_error(PermissionError, errno.EACCES, f"{place}: the credentials are of no use ({error})")
-    status: int = error.response.status_code if isinstance(error, InvalidResponse) else error.code  # type: ignore[attr-defined]
-    if status == 404 and "bucket does not exist" in str(error):
+    if isinstance(error, InvalidResponse):
+        error = from_http_response(error.response)
+    status: int = error.code  # type: ignore[attr-defined]
+    if status == 404 and (needs_bucket or "bucket does not exist" in str(error)):
         bucket = "/".join(place.split("/")[:3])
         return _os_error(FileNotFoundError, errno.ENOENT, f"there is no bucket {bucket}")
     if status == 404:
-        return _os_error(FileNotFoundError, errno.ENOENT, f"{place}: it is not there")
+        return _os_error(FileNotFoundError, errno.ENOENT, f"{place}: there is no such object")
     if status in (401, 403):
         anonymous = client is not None and isinstance(client._credentials, AnonymousCredentials)
         why = _LOGIN if anonymous and not os.environ.get(EMULATOR) else _said(error)
@@ -113,6 +123,57 @@ def _os_error(kind: type[OSError], number: int, message: str) -> OSError:
     error = kind(message)
     error.errno = number
     return error
+
+
+class _Buffered(io.BufferedIOBase):
+    """A file that keeps what was fetched last, wherever it is read from next; Beam's own, and Python's, forget it at a jump.
+
+    Args:
+        raw: whose every read is a request.
+        size: of it, in bytes.
+        buffer_size: bytes that are fetched, and kept, at least.
+    """
+
+    def __init__(self, raw: Any, size: int, buffer_size: int) -> None:
+        self._raw, self._size, self._buffer_size = raw, size, buffer_size
+        self._place = self._start = 0
+        self._held = b""
+
+    def read(self, size: int | None = -1) -> bytes:
+        """As any file's; at the end there is no request to learn that it is the end."""
+        end = self._size if size is None or size < 0 else min(self._place + size, self._size)
+        if self._place >= end:
+            return b""
+        if not self._start <= self._place <= end <= self._start + len(self._held):
+            self._raw.seek(self._place)
+            self._start, self._held = self._place, b""
+            found: bytes = self._raw.read(max(end - self._place, min(self._buffer_size, self._size - self._place)))
+            if len(found) <= self._buffer_size:
+                self._held = found
+        else:
+            found = self._held[self._place - self._start :]
+        found = found[: end - self._place]
+        self._place += len(found)
+        return found
+
+    read1 = read
+
+    def seek(self, target: int, whence: int = io.SEEK_SET) -> int:
+        """Moves, and asks nothing."""
+        self._place = max(0, target + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence])
+        return self._place
+
+    def tell(self) -> int:
+        """Where the next read begins."""
+        return self._place
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
 
 
 if gcsio is not None:
@@ -138,14 +199,15 @@ if gcsio is not None:
         return google.auth.default(scopes=pipeline_options.view_as(GoogleCloudOptions).gcp_oauth_scopes)[0]
 
     def _guarded(method: Callable[..., Any]) -> Callable[..., Any]:
-        """A method of `GcsIO` whose first argument is a path, with errors as the rest of the world knows them."""
+        """A method of `GcsIO` with errors as the rest of the world knows them."""
 
         @functools.wraps(method)
-        def guarded(self: Any, path: str, *arguments: Any, **keywords: Any) -> Any:
+        def guarded(self: Any, path: Any, *arguments: Any, **keywords: Any) -> Any:
             try:
                 return method(self, path, *arguments, **keywords)
             except _GOOGLE_ERRORS as error:
-                raise _retold(path, error, self.client) from error
+                # Several are paths, or pairs of them.
+                raise _retold(path if isinstance(path, str) else str(path[0]), error, self.client) from error
 
         return guarded
 
@@ -154,23 +216,23 @@ if gcsio is not None:
             try:
                 return super().read(size)
             except _GOOGLE_ERRORS as error:
-                _raise_of_blob(self._blob, error)
+                raise _retold(_uri(self._blob), error, self._blob.client) from error
 
     class _Writer(gcsio.BeamBlobWriter):
         def write(self, content: Any) -> int:
             try:
                 return super().write(content)
             except _GOOGLE_ERRORS as error:
-                _raise_of_blob(self._blob, error)
+                raise _retold(_uri(self._blob), error, self._blob.client, needs_bucket=True) from error
 
         def close(self) -> None:
             try:
                 super().close()
             except _GOOGLE_ERRORS as error:
-                _raise_of_blob(self._blob, error)
+                raise _retold(_uri(self._blob), error, self._blob.client, needs_bucket=True) from error
 
-    def _raise_of_blob(blob: Any, error: Exception) -> NoReturn:
-        raise _retold(f"{SCHEME}://{blob.bucket.name}/{blob.name}", error, blob.client) from error
+    def _uri(blob: Any) -> str:
+        return f"{SCHEME}://{blob.bucket.name}/{blob.name}"
 
     class CloudStorage(gcsio.GcsIO):
         """Beam's access to Cloud Storage, with one client a process and errors that are OSErrors."""
@@ -179,10 +241,23 @@ if gcsio is not None:
             # Beam would parse the command line anew for each file.
             super().__init__(storage_client or client(), pipeline_options or _default_options())
 
-        open = _guarded(gcsio.GcsIO.open)
+        @_guarded
+        def open(
+            self,
+            filename: str,
+            mode: str = "r",
+            read_buffer_size: int = gcsio.DEFAULT_READ_BUFFER_SIZE,
+            mime_type: str = "application/octet-stream",
+        ) -> Any:
+            """As Beam's; of what is read, the last so many bytes are kept."""
+            file = super().open(filename, mode, read_buffer_size, mime_type)
+            return _Buffered(file, file._blob.size, read_buffer_size) if isinstance(file, _Reader) else file
+
         exists = _guarded(gcsio.GcsIO.exists)
         delete = _guarded(gcsio.GcsIO.delete)
         copy = _guarded(gcsio.GcsIO.copy)
+        delete_batch = _guarded(gcsio.GcsIO.delete_batch)
+        copy_batch = _guarded(gcsio.GcsIO.copy_batch)
         _gcs_object = _guarded(gcsio.GcsIO._gcs_object)
 
         def list_files(self, path: str, with_metadata: bool = False) -> Iterator[Any]:
@@ -190,7 +265,7 @@ if gcsio is not None:
             try:
                 yield from super().list_files(path, with_metadata)
             except _GOOGLE_ERRORS as error:
-                raise _retold(path, error, self.client) from error
+                raise _retold(path, error, self.client, needs_bucket=True) from error
 
     auth._Credentials._get_credentials_with_retrys = staticmethod(find_credentials)
     gcsio.create_storage_client = client

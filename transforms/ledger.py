@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 
+from transforms.cloud_storage import SCHEME as CLOUD_STORAGE
 from transforms.cloud_storage import open_in_parts, reason
 
 RUNS = "_runs"
@@ -63,8 +64,8 @@ class Ledger:
         """
         if re.search(r"[*?\[]", self.root):
             raise OutputError(f"{self.root}: a folder for output cannot have *, ? or [ in its name")
-        probe = FileSystems.join(self.root, RUNS, f".probe-{secrets.token_hex(3)}")
         try:
+            probe = FileSystems.join(self.root, RUNS, f".probe-{secrets.token_hex(3)}")
             FileSystems.create(probe).close()
             FileSystems.delete([probe])
         except (OSError, ValueError) as error:  # Beam's own are OSErrors; a scheme without its extra is a ValueError
@@ -115,8 +116,9 @@ class Ledger:
             for uri in _list(FileSystems.join(self.root, table, "**")):
                 ours = _OURS.search(uri)
                 if uri not in kept and ours:
-                    # Of Beam's temporary folders the whole.
-                    debris.add(uri[: ours.end()] if ours[1].startswith("beam-temp") else uri)
+                    # Of Beam's temporary folders the whole, where there are folders.
+                    whole = ours[1].startswith("beam-temp") and FileSystems.get_scheme(uri) is None
+                    debris.add(uri[: ours.end()] if whole else uri)
         debris |= set(_list(FileSystems.join(self.root, RUNS, "*.draft")))
         return self._delete(debris)
 
@@ -204,7 +206,9 @@ class Ledger:
         return uri.removeprefix(FileSystems.join(self.root, "")).lstrip("/")
 
     def _delete(self, uris: Iterable[str]) -> list[str]:
-        existing = [uri for uri in sorted(uris) if FileSystems.exists(uri)]
+        existing = sorted(uris)
+        if FileSystems.get_scheme(self.root) != CLOUD_STORAGE:  # where deleting what is not there is no fault
+            existing = [uri for uri in existing if FileSystems.exists(uri)]
         if existing:
             FileSystems.delete(existing)
         return existing
