@@ -61,6 +61,7 @@ def command(job: str) -> Callable[[Callable[[Sequence[str]], int]], Callable[[Se
         def checked(argv: Sequence[str]) -> int:
             # Beam warns of what it lacks and a local run never needs.
             logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s", force=True)
+            logging.getLogger().handlers[0].addFilter(_is_news)
             try:
                 return run(argv)
             except (UsageError, SourceError, OutputError, BundleError) as error:
@@ -76,6 +77,11 @@ def command(job: str) -> Callable[[Callable[[Sequence[str]], int]], Callable[[Se
         return checked
 
     return decorate
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a record tells more than what `command` says in a sentence; Beam logs what it then raises."""
+    return not (record.exc_info and record.exc_info[1] and unanswered(record.exc_info[1]))
 
 
 def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:

@@ -45,6 +45,13 @@ _KINDS = [
 ]
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """A client that is gone is no news."""
+
+
 class Proxy:
     """Passes requests on.
 
@@ -60,8 +67,7 @@ class Proxy:
         self.connections = 0
         self.fail: Callable[[Call], Fault] = lambda _: None
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self, urlsplit(target).netloc))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), _handler(self, urlsplit(target).netloc))
         self.address = f"http://127.0.0.1:{self._server.server_port}"
 
     @property
@@ -101,7 +107,7 @@ def first(times: int, *faults: Fault) -> Callable[[Call], Fault]:
 def classify(line: str) -> Call:
     """Tells of a request's first words, as `GET /storage/v1/b/x/o`, what is asked for."""
     kind = next(kind for kind, pattern in _KINDS if re.match(pattern, line))
-    found = re.search(r"/o/([^?/]+)", line) or re.search(r"[?&](?:name|prefix|upload_id)=([^&]+)", line)
+    found = re.search(r"/o/(.+?)(?:\?|/copyTo/|/rewriteTo/|$)", line) or re.search(r"[?&](?:name|prefix|upload_id)=([^&]+)", line)
     return Call(kind, unquote(found[1]) if found else "")
 
 

@@ -28,7 +28,7 @@ try:
     from apache_beam.io.gcp import gcsio
     from google.api_core.exceptions import GoogleAPICallError, RetryError, from_http_response
     from google.auth.credentials import AnonymousCredentials
-    from google.auth.exceptions import GoogleAuthError
+    from google.auth.exceptions import GoogleAuthError, TransportError
     from google.cloud.storage.exceptions import InvalidResponse  # type: ignore[import-untyped]
     from requests.exceptions import RequestException
 except ImportError:  # the extra `gcp` is not installed
@@ -69,9 +69,8 @@ def reason(error: BaseException) -> str:
 
 def unanswered(error: BaseException) -> str | None:
     """What a `StorageError` says, also of one that a runner put into words; None for any other error."""
-    if isinstance(error, StorageError):
-        return str(error)
-    found = re.search(r"StorageError: ([^\n]*?)(?: \[while running|\n|$)", str(error))
+    text = f"StorageError: {error}" if isinstance(error, StorageError) else str(error)
+    found = re.search(r"StorageError: ([^\n]*?)(?: \[while running|\n|$)", text)
     return found[1] if found else None
 
 
@@ -91,13 +90,16 @@ def _retold(place: str, error: Exception, client: Any = None, needs_bucket: bool
         client: that asked.
         needs_bucket: whether what may be missing is the bucket alone.
     """
-    if isinstance(error, (RetryError, RequestException)):
+    anonymous = client is not None and isinstance(client._credentials, AnonymousCredentials)
+    login = _LOGIN if anonymous and not os.environ.get(EMULATOR) else None
+    if isinstance(error, (RetryError, RequestException, TransportError)):
         cause = getattr(error, "cause", None) or error
         return StorageError(f"{place}: the storage does not answer ({_said(cause)})")
     if isinstance(error, GoogleAuthError):
-        return _os_error(PermissionError, errno.EACCES, f"{place}: the credentials are of no use ({error})")
+        # Also where there are none, and the storage asks for some.
+        return _os_error(PermissionError, errno.EACCES, f"{place}: {login or f'the credentials are of no use ({error})'}")
     if isinstance(error, InvalidResponse):
-        error = from_http_response(error.response)
+        return _retold(place, from_http_response(error.response), client, needs_bucket)
     status: int = error.code  # type: ignore[attr-defined]
     if status == 404 and (needs_bucket or "bucket does not exist" in str(error)):
         bucket = "/".join(place.split("/")[:3])
@@ -105,9 +107,7 @@ def _retold(place: str, error: Exception, client: Any = None, needs_bucket: bool
     if status == 404:
         return _os_error(FileNotFoundError, errno.ENOENT, f"{place}: there is no such object")
     if status in (401, 403):
-        anonymous = client is not None and isinstance(client._credentials, AnonymousCredentials)
-        why = _LOGIN if anonymous and not os.environ.get(EMULATOR) else _said(error)
-        return _os_error(PermissionError, errno.EACCES, f"{place}: permission is denied ({why})")
+        return _os_error(PermissionError, errno.EACCES, f"{place}: permission is denied ({login or _said(error)})")
     if status == 429 or status >= 500:
         return StorageError(f"{place}: the storage does not answer ({_said(error)})")
     return _os_error(OSError, errno.EIO, f"{place}: {_said(error)}")
@@ -115,6 +115,8 @@ def _retold(place: str, error: Exception, client: Any = None, needs_bucket: bool
 
 def _said(error: Exception) -> str:
     """An error's message, without the address of what was asked for."""
+    if isinstance(error, InvalidResponse):
+        error = from_http_response(error.response)
     message = str(getattr(error, "message", "") or error)
     return re.sub(r"^\w+ https?://\S+: ", "", message)
 

@@ -149,6 +149,7 @@ def test_a_storage_that_stays_away_ends_the_run_and_rejects_nothing(
     proxy.fail = lambda call: 503 if call.kind == kind and ("clean" in call.name or "utterances" in call.name) else None
     done = audiosieve("score", "--input", bucket / "in", "--output", bucket / "out", status=1)
     assert "the storage does not answer" in done.stderr
+    assert "[while running" not in done.stderr
     assert "Traceback" not in done.stderr
     assert not [name for name in bucket.names("out") if "_runs" in name]
     proxy.fail = lambda _: None
@@ -245,11 +246,9 @@ def test_a_run_that_is_killed_goes_on_where_it_was(
     words = ["score", "--input", bucket / "in", "--output", bucket / "out", "--wave_hours", "0.001"]
     command = [sys.executable, "-m", "pipelines.cli", *words]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        while len(bucket.names("out/_runs/2")) < 3 and process.poll() is None:
+        while sum(name.endswith(".json") for name in bucket.names("out/_runs")) < 3 and process.poll() is None:
             time.sleep(0.1)
         process.send_signal(signal.SIGKILL)
-    committed = len([name for name in bucket.names("out/_runs") if name.endswith(".json")])
-    assert committed >= 3
     done = audiosieve(*words)
     skipped = int(re.search(r"(\d+) skipped", done.stdout)[1])  # type: ignore[index]
     assert 3 <= skipped < 9
@@ -364,7 +363,7 @@ def test_calls_are_told_apart() -> None:
     for line, call in {
         "GET /storage/v1/b/x/o?prefix=in%2F&projection=noAcl": Call("list", "in/"),
         "GET /storage/v1/b/x/o/in%2Fa.wav?projection=noAcl": Call("stat", "in/a.wav"),
-        "GET /download/storage/v1/b/x/o/in%2Fa.wav?alt=media": Call("read", "in/a.wav"),
+        "GET /download/storage/v1/b/x/o/in/a.wav?alt=media": Call("read", "in/a.wav"),
         "POST /upload/storage/v1/b/x/o?uploadType=resumable": Call("start", ""),
         "POST /batch/storage/v1": Call("batch", ""),
     }.items():
