@@ -34,6 +34,7 @@ class ScoreConfig:
     Attributes:
         corpus: gives the chunks of recordings to score, each for one worker at a time.
         bundle: the model.
+        model: how workers find it.
         limits: of the batches.
         threads: of TensorFlow in each process.
         channels: of the recordings, which are heard.
@@ -47,6 +48,7 @@ class ScoreConfig:
 
     corpus: beam.PTransform
     bundle: Bundle
+    model: str
     limits: BatchLimits
     threads: int
     channels: str
@@ -87,7 +89,7 @@ def build(root: beam.Pipeline, config: ScoreConfig) -> None:
     results = (
         featurized.featurized
         | "BatchByLength" >> beam.ParDo(BatchByLength(config.limits))
-        | "Score" >> RunInference(ScorerHandler(str(bundle.path), config.threads))
+        | "Score" >> RunInference(ScorerHandler(config.model, config.threads, bundle.hash))
         | "SplitResults" >> beam.ParDo(SplitResults()).with_outputs(REJECTS, WORK, main="scored")
     )
     rows = results.scored | "ToRows" >> beam.ParDo(

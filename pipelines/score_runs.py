@@ -24,6 +24,7 @@ from pipelines.score_graph import ScoreConfig, build, score_wave
 from pipelines.waves import Progress, ending_at_once, run_all
 from transforms.accounts import Account, listed_batches
 from transforms.batching import BatchLimits
+from transforms.bundles import reference, shared
 from transforms.commit import commit
 from transforms.files import absolute
 from transforms.incremental import Outstanding
@@ -57,6 +58,7 @@ class Run:
     ) -> None:
         self.options, self.beam_arguments = options, list(beam_arguments)
         self.bundle, self.ledger = bundle, ledger
+        self.model = reference(bundle, options.model)
         self.account, self.work = Account(), Work()
         self.skipped = 0
         self.started = time.monotonic()
@@ -66,7 +68,7 @@ class Run:
         options = self.options
         limits = BatchLimits(batch_size=options.batch_size, batch_frames=options.batch_frames)
         return ScoreConfig(
-            corpus, self.bundle, limits, options.threads, options.channels, options.carry, self.ledger,
+            corpus, self.bundle, self.model, limits, options.threads, options.channels, options.carry, self.ledger,
             run_id, counted_in, options.log_level,
         )  # fmt: skip
 
@@ -223,6 +225,7 @@ class JobElsewhere(Run):
             listed: utterances in the corpus.
             left: those that are to be scored; None where the job itself lists the corpus.
         """
+        self.model = shared(self.bundle, self.options.model, self.ledger.root)
         run_id = self.ledger.new_run_id()
         wave, counts = {"number": 1, "of": 1}, {}
         if left is not None:

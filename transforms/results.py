@@ -9,11 +9,12 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
-from pyarrow import fs
 
 from model.labels import LABEL_SCALES, LabelScale
 from transforms import schemas
-from transforms.files import absolute, is_local
+from transforms.arrow_files import arrow_filesystem
+from transforms.cloud_storage import reason
+from transforms.files import absolute
 from transforms.ledger import Ledger, OutputError, names_that_count
 
 RUNS = pa.schema(
@@ -82,7 +83,7 @@ class Results:
         """A table (`utterances`, `frames`, `anomalies`, `rejects`) as an Arrow dataset, read when it is asked for rows.
 
         Raises:
-            OutputError: a file of it is not there, or pyarrow does not know the filesystem.
+            OutputError: a local file of it is not there.
         """
         schema = schemas.SCORE_TABLES[table]
         if table == "utterances":
@@ -91,10 +92,7 @@ class Results:
         if not names:
             return ds.dataset(schema.empty_table())
         try:
-            filesystem, root = (
-                fs.FileSystem.from_uri(self.root) if not is_local(self.root) else (fs.LocalFileSystem(), self.root)
-            )
-            return ds.dataset([f"{root}/{name}" for name in names], schema, "parquet", filesystem)
+            return ds.dataset(names, schema, "parquet", arrow_filesystem(self.root))
         except (OSError, pa.ArrowException) as error:
             raise OutputError(f"{self.root}: {table} cannot be read ({error})") from error
 
@@ -108,7 +106,7 @@ class Results:
 
 
 def open_results(output: str) -> Results:
-    """Opens an output folder, local or on any filesystem that Beam and pyarrow know.
+    """Opens an output folder, local or in any filesystem that Beam knows.
 
     Raises:
         OutputError: there is nothing that counts, or something else.
@@ -119,7 +117,7 @@ def open_results(output: str) -> Results:
     except (OSError, ValueError) as error:
         if isinstance(error, OutputError):
             raise
-        raise OutputError(f"{root}: cannot be read ({error})") from error
+        raise OutputError(f"{root}: cannot be read ({reason(error)})") from error
     if not records:
         raise OutputError(f"{root}: holds no run of `audiosieve score` that came to its end")
     return Results(root, tuple(records))

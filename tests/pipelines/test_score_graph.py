@@ -24,7 +24,7 @@ def test_metrics_tell_what_the_receipt_and_the_tables_tell(samples, sample_run, 
     chunks = [tuple(recordings(list_corpus(str(samples))))]
     ledger = Ledger(str(tmp_path / "out"), tuple(SCORE_TABLES))
     config = ScoreConfig(
-        beam.Create(chunks), open_bundle(DEFAULT), BatchLimits(batch_size=3), 1, "mix", (), ledger,
+        beam.Create(chunks), open_bundle(DEFAULT), DEFAULT, BatchLimits(batch_size=3), 1, "mix", (), ledger,
         ledger.new_run_id(), str(tmp_path),
     )  # fmt: skip
     with beam.Pipeline(runner=FnApiRunner()) as root:
