@@ -68,6 +68,11 @@ class Bundle:
         return f"{self.name}@{self.hash}"
 
     @property
+    def found_by(self) -> str:
+        """What finds it on another machine that has the package, and on this one: a bundled model's name, else its folder."""
+        return self.path.name if self.path.parent == BUNDLED else str(self.path)
+
+    @property
     def pooling(self) -> Pooling:
         """How frame scores become the score of their utterance."""
         return POOLING[self.network]

@@ -19,7 +19,7 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.ml.inference.base import RunInference
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner
 
@@ -88,7 +88,7 @@ def build(root: beam.Pipeline, config: ScoreConfig) -> None:
     results = (
         featurized.featurized
         | "BatchByLength" >> beam.ParDo(BatchByLength(config.limits))
-        | "Score" >> RunInference(ScorerHandler(str(bundle.path), config.threads))
+        | "Score" >> RunInference(ScorerHandler(bundle.found_by, config.threads))
         | "SplitResults" >> beam.ParDo(SplitResults()).with_outputs(REJECTS, main="scored")
     )
     rows = results.scored | "ToRows" >> beam.ParDo(
@@ -247,6 +247,10 @@ class _Job:
         config = self._config(wave.chunks, None)
         with beam.Pipeline(runner=runner, options=pipeline_options) as root:
             build(root, config)
+        template = pipeline_options.view_as(GoogleCloudOptions).template_location
+        if template:  # staged for another to start: nothing has run
+            print(f"the job is staged as {template}")
+            return
         self._commit(config, wave, 1)
 
     def _config(self, chunks: tuple[tuple[Recording, ...], ...], counted_in: str | None) -> ScoreConfig:
