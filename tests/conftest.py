@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.emulator import Bucket, running_emulator
+from transforms.cloud_storage import EMULATOR
 
 SAMPLES = Path(__file__).parent / "samples" / "audio"
 
@@ -23,3 +27,17 @@ def corpus() -> Path:
     if not place:
         pytest.skip("AUDIOSIEVE_CORPUS is not set")
     return Path(place)
+
+
+@pytest.fixture(scope="session")
+def emulator() -> Iterator[str]:
+    """The address of a Cloud Storage on this machine. Nothing uses it until `STORAGE_EMULATOR_HOST` names it."""
+    with running_emulator() as address:
+        yield address
+
+
+@pytest.fixture
+def bucket(emulator: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """An empty bucket in it, which gs:// leads to in this process and in all that it starts."""
+    monkeypatch.setenv(EMULATOR, emulator)
+    return Bucket(emulator)
