@@ -7,8 +7,11 @@ import binascii
 import bz2
 import dataclasses
 import json
+import os
 import re
+import secrets
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,10 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.portability import common_urns
+from apache_beam.portability import common_urns, python_urns
 from apache_beam.portability.api import beam_runner_api_pb2
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from tests.emulator import Bucket
 from tests.pipelines.conftest import audiosieve
@@ -45,12 +46,14 @@ class Job:
     Attributes:
         description: of the job, as the service gets it.
         pipeline: its graph.
-        printed: by the command that staged it.
+        printed: by the command that staged it, on stdout.
+        template: where the description is.
     """
 
     description: dict[str, Any]
     pipeline: beam_runner_api_pb2.Pipeline
-    printed: str
+    printed: str = ""
+    template: str = ""
 
     @property
     def environment(self) -> dict[str, Any]:
@@ -76,37 +79,26 @@ class Job:
         return {name: found for name, found in transforms.items() if found.spec.urn and not found.subtransforms}
 
     def between(self, first: str, last: str) -> dict[str, beam_runner_api_pb2.PTransform]:
-        """All leaves on a way from a step to another, with those that the two consist of.
+        """All leaves on a way from a step to another, those of the two steps among them; by their ids."""
+        both = self._reached(first, "inputs", "outputs") & self._reached(last, "outputs", "inputs")
+        return {name: found for name, found in self.leaves().items() if name in both}
 
-        Args:
-            first: name of a step; leaves of it and below are where ways begin.
-            last: where they end.
-        """
+    def before(self, step: str) -> dict[str, beam_runner_api_pb2.PTransform]:
+        """All leaves whose output may get into a step, its own among them; by their ids."""
+        reached = self._reached(step, "outputs", "inputs")
+        return {name: found for name, found in self.leaves().items() if name in reached}
+
+    def _reached(self, step: str, enter: str, leave: str) -> set[str]:
+        """Ids of the leaves of a step, and of all that what they let out leads to; backwards with the two exchanged."""
         leaves = self.leaves()
-
-        def reached(starts: set[str], inputs: str, outputs: str) -> set[str]:
-            found = set(starts)
-            ends = {pcoll for name in starts for pcoll in getattr(leaves[name], outputs).values()}
-            while True:
-                further = {
-                    name
-                    for name, leaf in leaves.items()
-                    if name not in found and ends & set(getattr(leaf, inputs).values())
-                }
-                if not further:
-                    return found
-                found |= further
-                ends |= {pcoll for name in further for pcoll in getattr(leaves[name], outputs).values()}
-
-        def of(step: str) -> set[str]:
-            found = {
-                name for name, leaf in leaves.items() if re.search(rf"(^|/){re.escape(step)}(/|$)", leaf.unique_name)
-            }
-            assert found, f"no step {step}"
-            return found
-
-        both = reached(of(first), "inputs", "outputs") & reached(of(last), "outputs", "inputs")
-        return {name: leaves[name] for name in both}
+        found = {name for name, leaf in leaves.items() if re.search(rf"(^|/){re.escape(step)}(/|$)", leaf.unique_name)}
+        assert found, f"no step {step}"
+        fresh = found
+        while fresh:
+            out = {pcoll for name in fresh for pcoll in getattr(leaves[name], leave).values()}
+            fresh = {name for name, leaf in leaves.items() if out & set(getattr(leaf, enter).values())} - found
+            found = found | fresh
+        return found
 
     def shuffles(self) -> set[str]:
         """Names of the steps that shuffle."""
@@ -169,19 +161,54 @@ def stage(bucket: Bucket, *arguments: object, **settings: str) -> Job:
     (command,) = printed_by("run", *arguments, **{"BUCKET": bucket.uri.removeprefix("gs://"), **settings})
     assert command[0] == "audiosieve"
     before = set(bucket.names())
-    done = audiosieve(*command[1:], f"--template_location={bucket / 'templates/job.json'}")
+    template = f"templates/{secrets.token_hex(4)}.json"
+    done = audiosieve(*command[1:], f"--template_location={bucket / template}")
     (graph,) = (name for name in set(bucket.names()) - before if name.endswith("/pipeline.pb"))
     pipeline = beam_runner_api_pb2.Pipeline.FromString(bucket.read(graph))
-    return Job(json.loads(bucket.read("templates/job.json")), pipeline, done.stdout + done.stderr)
+    return Job(json.loads(bucket.read(template)), pipeline, done.stdout, bucket / template)
 
 
-def run_here(job: Job) -> None:
-    """Runs a staged graph to its end in this process: nothing but the container is replaced by what is here."""
+def run_elsewhere(job: Job, folder: Path) -> None:
+    """Runs a staged graph to its end as a worker would: with the package in another place, and no file of the launcher's.
+
+    The graph is what was staged; only the container that runs it becomes the Python of a new process.
+
+    Args:
+        job: what was staged.
+        folder: empty; where the process has the package.
+    """
     pipeline = beam_runner_api_pb2.Pipeline()
     pipeline.CopyFrom(job.pipeline)
     for environment in pipeline.components.environments.values():
         assert environment.urn == common_urns.environments.DOCKER.urn
-        environment.urn = "beam:env:embedded_python:v1"
+        environment.urn = python_urns.EMBEDDED_PYTHON
         environment.payload = b""
         del environment.dependencies[:]
-    FnApiRunner().run_via_runner_api(pipeline, PipelineOptions([])).wait_until_finish()
+    for package in ("model", "transforms", "pipelines"):
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "pipeline.pb").write_bytes(pipeline.SerializeToString())
+    (folder / "run.py").write_text(_RUN)
+    done = subprocess.run(
+        [sys.executable, "run.py"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
+_RUN = """
+from pathlib import Path
+
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.portability.api import beam_runner_api_pb2
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+import transforms  # as one of Beam's plugins, which the workers of a job import first
+
+assert Path(transforms.__file__).is_relative_to(Path.cwd())
+pipeline = beam_runner_api_pb2.Pipeline.FromString(Path("pipeline.pb").read_bytes())
+FnApiRunner().run_via_runner_api(pipeline, PipelineOptions([])).wait_until_finish()
+"""

@@ -1,0 +1,179 @@
+"""Jobs for Dataflow, staged offline: what is in them, and that they do what a local run does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from apache_beam.internal import pickler
+from apache_beam.portability import common_urns
+from apache_beam.portability.api import beam_runner_api_pb2
+
+from tests.dataflow.staged import Job, printed_by, run_elsewhere, stage
+from tests.emulator import Bucket
+from tests.pipelines.conftest import Output, audiosieve
+from transforms.cloud_storage import EMULATOR
+from transforms.schemas import SCORE_TABLES
+
+pytestmark = pytest.mark.slow
+TOLERANCE = 1e-3
+
+
+@pytest.fixture(scope="module")
+def bucket(emulator: str) -> Iterator[Bucket]:
+    """One for all tests of this file, which only read what was staged."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(EMULATOR, emulator)
+        yield Bucket(emulator)
+
+
+@pytest.fixture(scope="module")
+def corpus(bucket: Bucket, samples: Path) -> str:
+    """The sample recordings, in a bucket."""
+    return bucket.upload(samples, "corpus")
+
+
+@pytest.fixture(scope="module")
+def job(bucket: Bucket, corpus: str) -> Job:
+    """The samples' job, as `cloud.sh run` starts it."""
+    return stage(bucket, corpus, bucket / "scores")
+
+
+@pytest.fixture(scope="module")
+def ran(bucket: Bucket, corpus: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The output of a staged job that ran."""
+    run_elsewhere(stage(bucket, corpus, bucket / "ran"), tmp_path_factory.mktemp("worker"))
+    return bucket / "ran"
+
+
+def test_nothing_is_shuffled_between_decoding_and_scores(job: Job) -> None:
+    steps = job.between("Featurize", "Score")
+    assert len(steps) >= 3
+    for step in steps.values():
+        assert step.spec.urn == common_urns.primitives.PAR_DO.urn, step.unique_name
+        payload = beam_runner_api_pb2.ParDoPayload.FromString(step.spec.payload)
+        assert not payload.side_inputs
+        assert not payload.state_specs
+        assert not payload.timer_family_specs
+        assert not payload.requires_stable_input
+
+
+def test_recordings_are_spread_over_the_workers_before_they_are_decoded(job: Job) -> None:
+    before = job.before("Featurize")
+    assert any(step.unique_name in job.shuffles() for step in before.values())
+
+
+@pytest.mark.parametrize("profile", ["cpu-small", "cpu-large", "gpu-l4"])
+def test_workers_are_those_of_the_profile(bucket: Bucket, corpus: str, profile: str) -> None:
+    network = {
+        "SUBNETWORK": "regions/r/subnetworks/s",
+        "ZONE": "europe-west4-a",
+        "SERVICE_ACCOUNT": "a@b.iam.gserviceaccount.com",
+    }
+    job = stage(bucket, corpus, bucket / "scores", PROFILE=profile, LABELS="app=audiosieve,team=speech", **network)
+    (words,) = printed_by("run", corpus, bucket / "scores", PROFILE=profile)
+    asked = dict(word.removeprefix("--").split("=", 1) for word in words if "=" in word)
+    workers = job.workers
+    assert workers["machineType"] == asked["machine_type"]
+    assert workers["diskSizeGb"] == int(asked["disk_size_gb"])
+    assert workers["autoscalingSettings"] == {
+        "algorithm": "AUTOSCALING_ALGORITHM_BASIC",
+        "maxNumWorkers": int(asked["max_num_workers"]),
+    }
+    assert workers["numThreadsPerWorker"] == 1
+    assert workers["subnetwork"] == network["SUBNETWORK"]
+    assert workers["ipConfiguration"] == "WORKER_IP_PRIVATE"
+    assert job.environment["workerZone"] == network["ZONE"]
+    assert job.environment["serviceAccountEmail"] == network["SERVICE_ACCOUNT"]
+    assert job.description["labels"] == {"app": "audiosieve", "team": "speech"}
+    assert "use_multiple_sdk_containers" in job.environment["experiments"]
+    gpu = "worker_accelerator=type:nvidia-l4;count:1;install-nvidia-driver;use_nvidia_mps"
+    assert (gpu in job.environment.get("serviceOptions", [])) == (profile == "gpu-l4")
+
+
+def test_workers_run_the_image_and_nothing_else(job: Job) -> None:
+    image = "europe-west4-docker.pkg.dev/some-project/audiosieve/audiosieve-cpu:1"
+    (container,) = job.workers["sdkHarnessContainerImages"]
+    assert container["containerImage"] == image
+    # One process of ours for each core.
+    assert container["useSingleCorePerContainer"] is True
+    (environment,) = job.pipeline.components.environments.values()
+    assert beam_runner_api_pb2.DockerPayload.FromString(environment.payload).container_image == image
+    # Beam lists which packages the launcher has, for people; nothing is installed from that.
+    assert [package["name"] for package in job.workers["packages"]] == ["submission_environment_dependencies.txt"]
+    assert job.options["save_main_session"] is False
+    assert job.options["sdk_location"] == "container"
+
+
+def test_no_path_of_the_launcher_is_in_the_job(job: Job) -> None:
+    assert job.local_paths() == set()
+
+
+def test_a_path_of_the_launcher_would_be_found(job: Job) -> None:
+    """In the open and in a pickle."""
+    for payload, path in (
+        (b"see /tmp/launcher/notes.txt", "/tmp/launcher/notes.txt"),
+        (pickler.dumps({"model": "/home/me/model/bundle.json"}), "/home/me/model/bundle.json"),
+    ):
+        pipeline = beam_runner_api_pb2.Pipeline()
+        pipeline.CopyFrom(job.pipeline)
+        step = next(iter(pipeline.components.transforms.values()))
+        step.display_data.add(payload=payload)
+        assert Job(job.description, pipeline).local_paths() == {path}
+
+
+AFTER = pytest.mark.xfail(
+    strict=True, reason="the graph reads its plan from files, and commits itself, with the next change of score.py"
+)
+
+
+@AFTER
+def test_what_is_staged_is_small_whatever_the_corpus(bucket: Bucket, job: Job) -> None:
+    for number in range(400):
+        bucket.write(f"many/{number:04d}_of_a_corpus_with_long_names.flac", b"")
+    many = stage(bucket, bucket / "many", bucket / "scores_of_many")
+    few, lots = (len(found.pipeline.SerializeToString()) for found in (job, many))
+    assert abs(lots - few) < 1_000
+    assert lots < 400_000
+
+
+@AFTER
+def test_staging_runs_nothing_and_says_where_the_job_is(bucket: Bucket, job: Job) -> None:
+    assert job.printed == f"the job is staged as {job.template}\n"
+    assert not bucket.names("scores/_runs/")
+    assert not [name for name in bucket.names("scores/") if name.endswith(".parquet")]
+
+
+def test_the_staged_job_does_what_a_local_run_does(
+    bucket: Bucket, ran: str, sample_run: Output, tmp_path: Path
+) -> None:
+    there = Output(bucket.download(ran.removeprefix(f"{bucket.uri}/"), tmp_path / "scores"))
+    for table, schema in SCORE_TABLES.items():
+        key = [name for name in ("utterance_id", "frame", "start_s") if name in schema.names]
+        ours, local = (
+            sorted(getattr(output, table), key=lambda row: [row[name] for name in key])
+            for output in (there, sample_run)
+        )
+        assert len(ours) == len(local) > 0
+        for row, expected in zip(ours, local, strict=True):
+            assert list(row) == list(expected)
+            for name, value in expected.items():
+                if name == "uri":
+                    assert row[name] == f"{bucket / 'corpus'}/{Path(value).name}"
+                elif name == "source_version":  # the size, and when the file was put there
+                    assert row[name].partition("-")[0] == value.partition("-")[0]
+                elif isinstance(value, float):
+                    assert row[name] == pytest.approx(value, abs=TOLERANCE), (table, name)
+                else:
+                    assert row[name] == value, (table, name)
+
+
+@AFTER
+def test_the_staged_job_commits_itself(bucket: Bucket, corpus: str, ran: str) -> None:
+    (name,) = bucket.names("ran/_runs/")
+    record = json.loads(bucket.read(name))
+    assert record["counts"] == {"listed": 9, "scored": 8, "rejected": 1, "skipped": 0}
+    again = audiosieve("score", "--input", corpus, "--output", ran)
+    assert "0 scored, 0 rejected, 9 skipped as already done" in again.stdout
