@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from apache_beam.internal import pickler
 from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 
-from tests.dataflow.staged import Job, printed_by, run_elsewhere, stage
+from tests.dataflow.staged import ROOT, Job, printed_by, run_elsewhere, stage
 from tests.emulator import Bucket
 from tests.pipelines.conftest import Output, audiosieve
 from transforms.cloud_storage import EMULATOR
@@ -137,6 +139,48 @@ def test_what_is_staged_is_small_whatever_the_corpus(bucket: Bucket, job: Job) -
     few, lots = (len(found.pipeline.SerializeToString()) for found in (job, many))
     assert abs(lots - few) < 1_000
     assert lots < 400_000
+
+
+def test_the_templates_launcher_stages_the_same_job(bucket: Bucket, corpus: str, job: Job, tmp_path: Path) -> None:
+    """As a process in another folder, with the arguments that Dataflow's launcher makes of the printed gcloud command."""
+    (words,) = printed_by(
+        "run-template", corpus, bucket / "scores", "--overwrite", BUCKET=bucket.uri.removeprefix("gs://")
+    )
+    parameters = [word.partition("^;;^")[2] for word in words if word.startswith("--parameters=")]
+    flags = dict(word.split("=", 1) for word in words if word.startswith("--") and not word.startswith("--parameters="))
+    template = bucket / "templates/launched.json"
+    arguments = [
+        "--runner=DataflowRunner",
+        f"--template_location={template}",
+        f"--job_name={words[4]}",
+        *(
+            f"--{flag.strip('-').replace('-', '_')}={flags[flag]}"
+            for flag in ("--project", "--region", "--temp-location", "--staging-location")
+        ),
+        f"--machine_type={flags['--worker-machine-type']}",
+        f"--max_num_workers={flags['--max-workers']}",
+        f"--labels={json.dumps(dict([flags['--additional-user-labels'].split('=')]))}",
+        *(f"--{parameter}" for parameter in parameters),
+    ]
+    before = set(bucket.names())
+    done = subprocess.run(
+        [sys.executable, ROOT / "dataflow" / "launch.py", *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert template in done.stdout
+    (graph,) = (name for name in set(bucket.names()) - before if name.endswith("/pipeline.pb"))
+    launched = Job(
+        json.loads(bucket.read("templates/launched.json")), beam_runner_api_pb2.Pipeline.FromString(bucket.read(graph))
+    )
+    assert launched.local_paths() == set()
+    steps, expected = (sorted(leaf.unique_name for leaf in found.leaves().values()) for found in (launched, job))
+    assert steps == expected
+    assert launched.workers | {"packages": []} == job.workers | {"packages": []}  # those lie elsewhere
+    assert launched.description["labels"] == job.description["labels"]
 
 
 @AFTER
