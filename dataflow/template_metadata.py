@@ -30,6 +30,8 @@ SCORE = {
     "overwrite": ("Start anew", FLAG),
     "batch_size": ("Utterances in a batch", COUNT),
     "batch_frames": ("Padded frames in a batch", COUNT),
+    "listing": ("Who lists the corpus", "^(launcher|workers)$"),
+    "forget": ("Run that is gone", r"^\d{8}T\d{6}Z-[0-9a-f]{6}$"),
     "threads": ("Threads of TensorFlow", COUNT),
 }
 BEAM = {
@@ -41,7 +43,7 @@ BEAM = {
     "dataflow_service_options": ("Options of the service, as for GPUs", r"^[^\n\r]+$"),
 }
 # What the command has and a template does not: nothing is started, or it is only for local runs.
-LEFT_OUT = {"help", "dry_run", "wave_hours"}
+LEFT_OUT = {"help", "dry_run", "wave_hours", "log_level"}
 # A template without an output has nowhere to put scores, though `--dry_run` does without.
 REQUIRED = {"input", "output"}
 

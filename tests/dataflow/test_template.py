@@ -35,6 +35,8 @@ GOOD = {
     "overwrite": ["true", "false"],
     "batch_size": ["1", "64"],
     "batch_frames": ["4096"],
+    "listing": ["launcher", "workers"],
+    "forget": ["20261127T182136Z-0a1b2c"],
     "threads": ["1"],
     "sdk_container_image": [
         "europe-west4-docker.pkg.dev/some-project/audiosieve/audiosieve-cpu:1",
@@ -54,6 +56,8 @@ BAD = {
     "overwrite": ["yes", ""],
     "batch_size": ["0", "-1", "1.5"],
     "batch_frames": ["0"],
+    "listing": ["nobody"],
+    "forget": ["20261127"],
     "threads": ["0"],
     "sdk_container_image": ["audiosieve", "a/b:"],
     "sdk_location": ["/root/sdk.tar.gz"],
