@@ -21,7 +21,7 @@ X_REAL_TIME = 20 * 3600 / 92.9 / 2
 NETWORK_SHARE = 7.9 / 18.5
 # Bytes of a recording that cross a shuffle, as Beam encodes it; twice, since what is written is read again.
 SHUFFLED_BYTES = 2 * 256
-# Requests to Cloud Storage that a recording takes to be read: where it is, and its bytes.
+# Requests to Cloud Storage that a short recording takes: what it is, and its bytes (counted in an emulator's log).
 REQUESTS = 2
 # Of Compute Engine's standard machines.
 GB_PER_CORE = 4
