@@ -101,9 +101,9 @@ class Run:
         if work.batches:
             low, middle, high = (account.score_quantile(share) for share in (0.1, 0.5, 0.9))
             text += (
-                f"\nscores: a tenth under {low:.1f}, half under {middle:.1f}, a tenth over {high:.1f}; decoding "
-                f"{work.decode_s:.1f} s, FFT {work.features_s:.1f} s, network {work.model_s:.1f} s; {work.batches} batch"
-                f"{'' if work.batches == 1 else 'es'} of {work.batch_size:.1f} utterances, {100 * work.padding:.1f} % padding"
+                f"\nscores: a tenth under {low:.1f}, half under {middle:.1f}, a tenth over {high:.1f}; {work.frames:,} frames; "
+                f"decoding {work.decode_s:.1f} s, FFT {work.features_s:.1f} s, network {work.model_s:.1f} s; {work.batches:,} "
+                f"batch{'' if work.batches == 1 else 'es'} of {work.batch_size:.1f} utterances, {work.padding:.1%} padding"
             )
         return text
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -90,10 +91,14 @@ class ScorerHandler(ModelHandler[Batch, ScoredBatch, "Scorer"]):
 @functools.cache
 def _load(model: str, threads: int | None) -> Scorer:
     """A process that works through many waves loads a bundle once."""
+    started = time.perf_counter()
     start_tensorflow(threads)
     from model.scorer import Scorer
 
-    return Scorer(model)
+    scorer = Scorer(model)
+    load_s = round(time.perf_counter() - started, 3)
+    telemetry.log(logging.INFO, "model loaded", model_id=scorer.bundle.model_id, seconds=load_s)
+    return scorer
 
 
 def _timed(batch: Batch, scorer: Scorer) -> ScoredBatch:
