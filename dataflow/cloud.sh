@@ -31,6 +31,7 @@ settings, as environment variables:
   SERVICE_ACCOUNT                  that workers run as
   SUBNETWORK                       of the workers, regions/REGION/subnetworks/NAME; they get no public addresses
   ZONE                             of the workers; for GPUs, which not every zone has
+  LAUNCHER         n1-standard-1   machine that starts a template's job, and lists the corpus: 1 GB for a million files
   LABELS           app=audiosieve  of the job: KEY=VALUE,KEY=VALUE
 TEXT
 }
@@ -138,6 +139,7 @@ run_template() {
     [[ -z $SERVICE_ACCOUNT ]] || flags+=("--service-account-email=$SERVICE_ACCOUNT")
     [[ -z $SUBNETWORK ]] || flags+=("--subnetwork=$SUBNETWORK" --disable-public-ips)
     [[ -z $ZONE ]] || flags+=("--worker-zone=$ZONE")
+    [[ -z $LAUNCHER ]] || flags+=("--launcher-machine-type=$LAUNCHER")
     act gcloud dataflow flex-template run "$JOB_NAME" "--template-file-gcs-location=$template" "--region=$REGION" \
         "--temp-location=$temp" "--staging-location=$staging" "--additional-user-labels=$LABELS" "${flags[@]}" \
         "--project=$PROJECT"
@@ -177,6 +179,7 @@ labels_as_json() {
     printf '{%s}' "${json#, }"
 }
 
+((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)) || fail "this is bash $BASH_VERSION; it takes 4.4 or later"
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=${here%/*}
 only_print=""
@@ -205,6 +208,7 @@ JOB_NAME=${JOB_NAME:-audiosieve-$(date -u +%Y%m%d-%H%M%S)}
 SERVICE_ACCOUNT=${SERVICE_ACCOUNT:-}
 SUBNETWORK=${SUBNETWORK:-}
 ZONE=${ZONE:-}
+LAUNCHER=${LAUNCHER:-}
 LABELS=${LABELS:-app=audiosieve}
 
 target=${PROFILE%%-*}

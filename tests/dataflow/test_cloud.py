@@ -23,6 +23,7 @@ FULL = {
     "SERVICE_ACCOUNT": "a@b.iam.gserviceaccount.com",
     "SUBNETWORK": "regions/r/subnetworks/s",
     "ZONE": "europe-west4-a",
+    "LAUNCHER": "n1-standard-4",
 }
 OPTIONS = [
     "--carry",
