@@ -36,7 +36,9 @@ SHUFFLES = {
 # Folders of the machine that launched a job, which no worker has.
 LOCAL = [str(ROOT), sys.prefix, tempfile.gettempdir(), str(Path.home()), "/tmp/", "/work/", "/home/", "/root/"]
 _ENCODED = re.compile(rb"[A-Za-z0-9+/\n]{64,}={0,2}")
-_PATH = re.compile(rb"(?<![\w:/.-])/(?:[\w.+-]+/)+[\w.+-]*")
+_REMOTE = re.compile(rb"(gs://|storage\.googleapis\.com/)[\w./+-]*")
+# Whatever stands before it: in a pickle that is the path's length, which may look like a letter.
+_PATH = re.compile(b"(" + b"|".join(re.escape(folder.encode()) for folder in LOCAL) + rb")[\w./+-]*")
 
 
 @dataclasses.dataclass
@@ -112,9 +114,9 @@ class Job:
         found = set()
         for text in (self.pipeline.SerializeToString(), json.dumps(self.description).encode()):
             for layer in _layers(text):
-                for match in _PATH.finditer(layer):
+                for match in _PATH.finditer(_REMOTE.sub(b"", layer)):
                     path = match.group().decode()
-                    if any(path.startswith(folder) for folder in LOCAL) and ".py" not in path:
+                    if not re.search(r"\.py\b", path):
                         found.add(path)
         return found
 

@@ -137,17 +137,15 @@ def test_no_path_of_the_launcher_is_in_the_job(job: Job) -> None:
     assert job.local_paths() == set()
 
 
-def test_a_path_of_the_launcher_would_be_found(job: Job) -> None:
-    """In the open and in a pickle."""
-    for payload, path in (
-        (b"see /tmp/launcher/notes.txt", "/tmp/launcher/notes.txt"),
-        (pickler.dumps({"model": "/home/me/model/bundle.json"}), "/home/me/model/bundle.json"),
-    ):
-        pipeline = beam_runner_api_pb2.Pipeline()
-        pipeline.CopyFrom(job.pipeline)
-        step = next(iter(pipeline.components.transforms.values()))
+@pytest.mark.parametrize("path", ["/tmp/notes", *(f"/home/me/{'long_' * n}bundle.json" for n in range(1, 40))])
+def test_a_path_of_the_launcher_would_be_found(path: str) -> None:
+    """In the open and in a pickle, whatever its length."""
+    for payload in (f"see {path} ".encode(), pickler.dumps({"model": path})):
+        step = beam_runner_api_pb2.PTransform(unique_name="Extra")
         step.display_data.add(payload=payload)
-        assert Job(job.description, pipeline).local_paths() == {path}
+        pipeline = beam_runner_api_pb2.Pipeline()
+        pipeline.components.transforms["extra"].CopyFrom(step)
+        assert Job({}, pipeline).local_paths() == {path}
 
 
 def test_what_is_staged_is_small_whatever_the_corpus(bucket: Bucket, job: Job) -> None:
