@@ -35,6 +35,7 @@ try:
 except ImportError:  # the extra `gcp` is not installed
     gcsio = None
 
+IS_INSTALLED = gcsio is not None
 EMULATOR = "STORAGE_EMULATOR_HOST"
 SCHEME = "gs"
 _LOGIN = (

@@ -14,7 +14,7 @@ _SCHEME = "gs://"
 
 def is_object_storage(uri: str) -> bool:
     """Whether this module can list a place; without the extra `gcp` Beam says that it is missing."""
-    return uri.startswith(_SCHEME) and cloud_storage.gcsio is not None
+    return uri.startswith(_SCHEME) and cloud_storage.IS_INSTALLED
 
 
 def objects(folder: str, deep: bool) -> Iterator[tuple[str, int, float]]:
