@@ -21,6 +21,7 @@ from transforms.faults import Reverb
 from transforms.label import pesq_installed
 from transforms.ledger import Ledger, OutputError, count_rows
 from transforms.materials import NOISE, RIR, SPEECH, Catalog, Material, MeasureMaterial, materials
+from transforms.receipts import GatherReceipt, Receipt
 from transforms.records import REJECTS, AudioRef, printable
 from transforms.rooms import simulation_installed
 from transforms.schemas import CLIPS, SYNTHESIS_TABLES
@@ -81,14 +82,20 @@ def build(root: beam.Pipeline, config: SynthesizeConfig) -> None:
         | "MakeClip"
         >> beam.ParDo(MakeClip(config.options), beam.pvalue.AsSingleton(catalog)).with_outputs(REJECTS, main="clips")
     )
-    made.clips | "WriteClips" >> WriteTable(
+    clips = made.clips | "WriteClips" >> WriteTable(
         config.ledger.prefix("clips", config.run_id), CLIPS, rows=CLIPS_PER_ROW_GROUP
     )
-    (
+    rejects = (
         (measured[REJECTS], made[REJECTS])
         | "AllRejects" >> beam.Flatten()
         | "RejectRow" >> beam.Map(reject_row)
         | "WriteRejects" >> WriteTable(config.ledger.prefix("rejects", config.run_id), REJECTS_SCHEMA)
+    )
+    (
+        (clips, rejects)
+        | "Written" >> beam.Flatten()
+        | "Receipt" >> GatherReceipt()
+        | "LeaveReceipt" >> beam.Map(Receipt.write, config.ledger.beside_record(config.run_id, ".receipt"))
     )
 
 
@@ -117,7 +124,9 @@ def run(argv: Sequence[str]) -> int:
 
 def _commit(config: SynthesizeConfig, options: argparse.Namespace, seconds: float) -> dict[str, Any]:
     ledger = config.ledger
-    files = ledger.written(config.run_id)
+    receipt = Receipt.read(ledger.beside_record(config.run_id, ".receipt"))
+    files = [ledger.name_of(path) for path in receipt.paths]
+    files += ledger.write_missing(config.run_id, files, SYNTHESIS_TABLES)
     counts = {table: count_rows(ledger, table, files) for table in ledger.tables}
     lost = config.clips - counts["clips"]
     if not 0 <= lost <= counts["rejects"]:
@@ -134,7 +143,7 @@ def _commit(config: SynthesizeConfig, options: argparse.Namespace, seconds: floa
         "timings": {"total_s": round(seconds, 3)},
         "versions": {"audiosieve": version("audiosieve"), "apache-beam": beam.__version__},
     }
-    return ledger.commit(config.run_id, record)
+    return ledger.commit(config.run_id, record, files)
 
 
 def _count_rejects(config: SynthesizeConfig, files: Sequence[str]) -> tuple[dict[str, Any], dict[str, int]]:

@@ -73,7 +73,7 @@ def run_all(jobs: Iterable[Job], work: Callable[[Job], None], processes: int) ->
 
 def _serve(parent: int) -> None:
     """Sets a process up: Ctrl-C is the parent's to answer, and where that is gone there is nothing left to do."""
-    logging.disable(logging.WARNING)  # as in the parent: Beam warns of what it lacks and nobody needs here
+    logging.basicConfig(level=logging.ERROR)  # as in the parent: Beam warns of what it lacks and nobody needs here
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:

@@ -33,6 +33,16 @@ GOOD = SignalFacts(
 )  # fmt: skip
 
 
+def written(ledger: Ledger, run_id: str) -> list[str]:
+    """Names of all files of a run's tables, as its sinks would give them."""
+    root = Path(ledger.root)
+    return sorted(
+        path.relative_to(root).as_posix()
+        for table in ledger.tables
+        for path in (root / table).glob(f"{run_id}*.parquet")
+    )
+
+
 def scored(
     utterance_id: str,
     frame_score: Sequence[float] | np.ndarray | float,
@@ -117,5 +127,6 @@ def write_output(
                 "timings": {"total_s": 1.0},
                 "versions": {"audiosieve": "0.1.0"},
             },
+            written(ledger, run_id),
         )
     return root

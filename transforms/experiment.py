@@ -317,12 +317,13 @@ def write_set(folder: Path, clips: Iterable[dict[str, Any]], clips_per_row_group
     counts: Counter[str] = Counter()
     noises: set[str] = set()
     left = iter(clips)
-    with pq.ParquetWriter(f"{ledger.prefix('clips', run_id)}-00000-of-00001.parquet", CLIPS, compression="zstd") as out:
+    path = f"{ledger.prefix('clips', run_id)}-all.parquet"
+    with pq.ParquetWriter(path, CLIPS, compression="zstd") as out:
         while rows := list(islice(left, clips_per_row_group)):
             out.write_table(pa.Table.from_pylist(rows, CLIPS))
             counts.update(row["split"] for row in rows)
             noises |= {noise for row in rows for noise in row["noise_ids"]}
-    ledger.commit(run_id, {"job": "reproduce", "counts": {"clips": counts.total()}})
+    ledger.commit(run_id, {"job": "reproduce", "counts": {"clips": counts.total()}}, [ledger.name_of(path)])
     return {"clips": dict(counts), "noises": len(noises)}
 
 

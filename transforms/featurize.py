@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, BinaryIO
@@ -23,6 +24,7 @@ from model.features import (
     num_frames,
     spectrogram,
 )
+from transforms import telemetry
 from transforms.archives import members
 from transforms.decode import Decoded, decode_spans, open_audio
 from transforms.records import (
@@ -118,9 +120,12 @@ def _featurize_file(
     try:
         with opened as file:
             asked = [channels if ref.channel is None else str(ref.channel) for ref in refs]
+            started = time.perf_counter()
             for place, channel, heard in decode_spans(file, [ref.span for ref in refs], asked):
                 missing.discard(place)
-                yield _featurize_or_reject(heard, _heard_of(refs[place], channel, asked[place]), config)
+                decode_s = time.perf_counter() - started
+                yield _featurize_or_reject(heard, _heard_of(refs[place], channel, asked[place]), config, decode_s)
+                started = time.perf_counter()
     except AudioFault as fault:
         for place in sorted(missing):
             yield Reject.of(refs[place], fault)
@@ -134,14 +139,16 @@ def _heard_of(ref: AudioRef, channel: int | None, channels: str) -> AudioRef:
 
 
 def _featurize_or_reject(
-    heard: Decoded | AudioFault, ref: AudioRef, config: FeatureConfig
+    heard: Decoded | AudioFault, ref: AudioRef, config: FeatureConfig, decode_s: float
 ) -> FeaturizedUtterance | Reject:
     if isinstance(heard, AudioFault):
         return Reject.of(ref, heard)
+    started = time.perf_counter()
     try:
-        return featurize(heard, ref, config)
+        featurized = featurize(heard, ref, config)
     except AudioFault as fault:
         return Reject.of(ref, fault)
+    return dataclasses.replace(featurized, decode_s=decode_s, features_s=time.perf_counter() - started)
 
 
 class NeverEncoded(beam.coders.Coder):
@@ -196,9 +203,11 @@ class Featurize(beam.DoFn):
     def process(self, chunk: Sequence[Recording]) -> Iterable[Any]:
         """Featurizes what is in some recordings, one after the other."""
         for recording in chunk:
+            telemetry.count("recordings")
             for found in featurize_recording(recording, self.config, self.channels):
                 if isinstance(found, Reject):
-                    beam.metrics.Metrics.counter("rejects", found.reason).inc()
                     yield beam.pvalue.TaggedOutput(REJECTS, found)
                 else:
+                    telemetry.observe("decode_ms", 1e3 * found.decode_s)
+                    telemetry.observe("features_ms", 1e3 * found.features_s)
                     yield found

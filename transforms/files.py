@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from apache_beam.io.filesystems import FileSystems
 
+from transforms.object_listing import folders_in, is_object_storage, objects
 from transforms.records import AudioRef, Span, printable
 
 WHOLE = Span()
@@ -102,6 +104,12 @@ def literally(path: str) -> str:
 
 def match(pattern: str) -> Iterator[File]:
     """The files whose names match a pattern as Beam understands it: `**` reaches any depth."""
+    if is_object_storage(pattern):
+        # Not by Beam, which keeps all names in memory, and whose times depend on the machine's time zone.
+        wanted = re.compile(FileSystems.get_filesystem(pattern).translate_pattern(pattern))
+        root = glob_root(pattern)
+        yield from (file for file in stream(Place(root, deep=True)) if wanted.match(file.uri))
+        return
     for found in FileSystems.match([pattern])[0].metadata_list:
         if found.path.endswith("/"):
             continue  # what consoles make to show a folder in a bucket
@@ -126,6 +134,9 @@ def look_at(path: str) -> File:
 
 def walk(root: str) -> Iterator[File]:
     """Every file below a directory, links to other directories followed. One that cannot be opened is itself a file."""
+    if is_object_storage(root):
+        yield from stream(Place(root, deep=True))
+        return
     if not is_local(root):
         yield from match(root + "/**")
         return
@@ -144,6 +155,50 @@ def walk(root: str) -> Iterator[File]:
             yield look_at(os.path.join(folder, name))  # noqa: PTH118 -- a hot loop over all files
     for path in closed:
         yield File(path, 0, _NO_VERSION)
+
+
+class Place(NamedTuple):
+    """A part of a corpus that one worker lists.
+
+    Attributes:
+        folder: where.
+        deep: whether what is in folders below it counts too.
+    """
+
+    folder: str
+    deep: bool
+
+
+def places_in(folder: str, most: int) -> Iterator[Place]:
+    """Cuts a folder into places that hold each of its files once, by its folders, level by level.
+
+    Args:
+        folder: on object storage; anything else is one place.
+        most: places that are wanted; a level that has more gives more.
+    """
+    if not is_object_storage(folder):
+        yield Place(folder, deep=True)
+        return
+    waiting = deque([folder])
+    found = 0
+    while waiting and found + len(waiting) < most:
+        place = waiting.popleft()
+        inside = folders_in(place)
+        yield Place(place, deep=not inside)
+        found += 1
+        waiting.extend(inside)
+    for place in waiting:
+        yield Place(place, deep=True)
+
+
+def stream(place: Place) -> Iterator[File]:
+    """The files in a place, one by one."""
+    if is_object_storage(place.folder):
+        for uri, size_bytes, modified_s in objects(place.folder, place.deep):
+            if not uri.endswith("/"):  # what consoles make to show a folder
+                yield _file(uri, size_bytes, modified_s)
+    else:
+        yield from walk(place.folder)
 
 
 class Finder:

@@ -83,5 +83,9 @@ def _committed(ledger: Ledger) -> Iterator[tuple[str, str, str]]:
         yield from zip(*(batch[name].to_pylist() for name in columns), strict=True)
     for batch in ledger.rows("rejects", [*columns, "reason"]):
         for row in batch.to_pylist():
-            lasting = row["reason"] != Reason.UNREADABLE
-            yield row["utterance_id"], row["uri"], row["source_version"] if lasting else ""
+            yield row["utterance_id"], row["uri"], version_that_lasts(row["source_version"], row["reason"])
+
+
+def version_that_lasts(source_version: str, reason: str | None) -> str:
+    """The version of a committed row; of a reject that may not last, one that no recording has."""
+    return "" if reason == Reason.UNREADABLE else source_version

@@ -1,10 +1,11 @@
 """What an output folder holds, run by run. A run is visible once its record stands in `_runs/`, and not before.
 
-    OUT/<table>/<run_id>-SSSSS-of-NNNNN.parquet    written by the pipeline
-    OUT/_runs/<run_id>.json                        the record: names the files that it commits
+    OUT/<table>/<run_id>-XXXXXXXXXXXX.parquet    written by the pipeline
+    OUT/_runs/<run_id>.json                      the record: names the files that it commits
+    OUT/_runs/<run_id>.pending/                  of a run that another machine does: what it was asked for, and its plan
 
 A record may also name files of earlier runs that its own replace. Files that no record names are debris of a run
-that did not end.
+that did not end, but for those of pending runs.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import dataclasses
 import json
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Set
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,9 +25,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 
+from transforms.files import is_local
+
 RUNS = "_runs"
+PENDING = ".pending"
+_ASKED = "pending.json"
 _RUN_ID = r"\d{8}T\d{6}Z-[0-9a-f]{6}"
-_OURS = re.compile(rf"/({_RUN_ID}-[^/]*\.parquet$|beam-temp-{_RUN_ID}[^/]*)")
+_OURS = re.compile(rf"/(({_RUN_ID})-[^/]*\.parquet$|beam-temp-{_RUN_ID}[^/]*)")
+_LEFT = re.compile(rf"/({_RUN_ID})(\.draft|\.receipt|\{PENDING}/[^/]+)$")
 
 
 class OutputError(ValueError):
@@ -97,55 +104,120 @@ class Ledger:
         """Paths of the files of a table that count, sorted."""
         return [FileSystems.join(self.root, name) for name in names_that_count(self.records(), table)]
 
-    def written(self, run_id: str) -> list[str]:
-        """Names (relative to the root) of the files that a run wrote, sorted."""
-        names = []
-        for table in self.tables:
-            names += [self._name(uri) for uri in _list(self.prefix(table, run_id) + "*.parquet")]
-        return sorted(names)
+    def name_of(self, path: str) -> str:
+        """The name, relative to the root, of a file in the folder."""
+        return path.removeprefix(FileSystems.join(self.root, "")).lstrip("/")
+
+    def beside_record(self, run_id: str, name: str) -> str:
+        """Path of something that belongs to a run and is gone when the run is committed: ".receipt", ".pending/x"."""
+        return FileSystems.join(self.root, RUNS, *f"{run_id}{name}".split("/"))
+
+    def begin(self, run_id: str, asked: dict[str, Any]) -> None:
+        """Marks a run as pending: another machine does it and commits it, be this process still there or not.
+
+        Args:
+            run_id: of the run.
+            asked: what its record shall say beside what comes of it.
+        """
+        with FileSystems.create(self.beside_record(run_id, f"{PENDING}/{_ASKED}")) as file:
+            file.write(json.dumps(asked, indent=2).encode())
+
+    def asked(self, run_id: str) -> dict[str, Any]:
+        """What `begin` was told of a pending run."""
+        with FileSystems.open(self.beside_record(run_id, f"{PENDING}/{_ASKED}")) as file:
+            found: dict[str, Any] = json.loads(file.read())
+            return found
+
+    def pending(self) -> list[str]:
+        """Ids of the runs that were begun elsewhere and are neither committed nor given up, oldest first."""
+        done = {record["run_id"] for record in self.records()}
+        places = _list(FileSystems.join(self.root, RUNS, f"*{PENDING}", _ASKED))
+        return sorted({place.split("/")[-2].removesuffix(PENDING) for place in places} - done)
+
+    def give_up(self, run_id: str) -> None:
+        """Forgets a pending run; what it wrote, and still writes, does not count."""
+        folder = FileSystems.join(self.root, RUNS, f"{run_id}{PENDING}")
+        asked = FileSystems.join(folder, _ASKED)
+        # What marks it as pending first: whatever else stays is then debris.
+        self._delete([asked])
+        self._delete(_list(FileSystems.join(folder, "*")))
+        if is_local(folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def remove_debris(self) -> list[str]:
         """Deletes what runs that did not end have left, and what a later run replaced; returns the paths."""
-        records = self.records()
+        records, pending = self.records(), set(self.pending())
         kept = {FileSystems.join(self.root, name) for table in self.tables for name in names_that_count(records, table)}
         debris = set()
         for table in self.tables:
             for uri in _list(FileSystems.join(self.root, table, "**")):
                 ours = _OURS.search(uri)
-                if uri not in kept and ours:
-                    # Of Beam's temporary folders the whole.
+                if uri not in kept and ours and ours[2] not in pending:
+                    # Of Beam's temporary folders, which older versions left, the whole.
                     debris.add(uri[: ours.end()] if ours[1].startswith("beam-temp") else uri)
-        debris |= set(_list(FileSystems.join(self.root, RUNS, "*.draft")))
+        for uri in _list(FileSystems.join(self.root, RUNS, "**")):
+            left = _LEFT.search(uri)
+            if left and left[1] not in pending:
+                debris.add(uri)
         return self._delete(debris)
 
-    def commit(self, run_id: str, record: dict[str, Any], replaces: Iterable[str] = ()) -> dict[str, Any]:
+    def commit(
+        self, run_id: str, record: dict[str, Any], files: Iterable[str], replaces: Iterable[str] = ()
+    ) -> dict[str, Any]:
         """Makes a run visible, in one step, and then deletes what it replaces.
 
         Args:
             run_id: of the run.
             record: what to say of it besides; completed by its id, its files and what it replaces.
+            files: names of what it wrote.
             replaces: names of files of earlier runs whose rows now stand in the run's own files.
 
         Returns:
             The record as it was written.
         """
-        record = {"run_id": run_id, **record, "files": self.written(run_id), "replaces": sorted(replaces)}
+        record = {**record, "run_id": run_id, "files": sorted(files), "replaces": sorted(replaces)}
         target = FileSystems.join(self.root, RUNS, f"{run_id}.json")
-        draft = target.removesuffix(".json") + ".draft"
+        draft = self.beside_record(run_id, ".draft")
         with FileSystems.create(draft) as file:
             file.write(json.dumps(record, indent=2).encode())
         FileSystems.rename([draft], [target])
         self._delete(FileSystems.join(self.root, name) for name in record["replaces"])
+        self._delete([self.beside_record(run_id, ".receipt")])
+        self.give_up(run_id)
         return record
 
+    def write_missing(self, run_id: str, files: Sequence[str], schemas: Mapping[str, pa.Schema]) -> list[str]:
+        """Writes an empty file for each table that there is nothing of: whoever reads a folder of Parquet expects one.
+
+        Args:
+            run_id: of the run whose files they become.
+            files: names of those that it has.
+            schemas: of the tables.
+
+        Returns:
+            Names of the empty files; for `commit`.
+        """
+        made = []
+        for table, schema in schemas.items():
+            if any(name.startswith(f"{table}/") for name in files) or self.committed(table):
+                continue
+            path = f"{self.prefix(table, run_id)}-empty.parquet"
+            with FileSystems.create(path) as file:
+                pq.write_table(schema.empty_table(), file, compression="zstd")
+            made.append(self.name_of(path))
+        return made
+
     def clear(self, job: str) -> None:
-        """Forgets all runs: first their records, so that whatever happens no half of them is seen.
+        """Forgets all runs, pending ones too: first their records, so that whatever happens no half of them is seen.
 
         Raises:
             OutputError: another job made them.
         """
         self.records(job)
+        pending = self.pending()
         self._delete(_list(FileSystems.join(self.root, RUNS, "*.json")))
+        for run_id in pending:
+            self.give_up(run_id)
         self.remove_debris()
 
     def rows(self, table: str, columns: list[str], files: Iterable[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -155,7 +227,7 @@ class Ledger:
             with FileSystems.open(uri) as file:
                 yield from pq.ParquetFile(file).iter_batches(columns=columns)
 
-    def rewrite_without(self, run_id: str, ids: Set[str]) -> list[str]:
+    def rewrite_without(self, run_id: str, ids: Set[str]) -> tuple[list[str], list[str]]:
         """Copies the committed files that hold rows of the named utterances, without those rows, into a run's files.
 
         Args:
@@ -163,19 +235,21 @@ class Ledger:
             ids: utterance ids whose rows are out of date.
 
         Returns:
-            Names of the files that the copies stand for; for `commit`.
+            Names of the copies, and of the files that they stand for; both for `commit`.
         """
         if not ids:
-            return []
+            return [], []
         stale = sorted(ids)
         records = self.records()
+        copies: list[str] = []
         replaced: list[str] = []
         for table in self.tables:
             for name in names_that_count(records, table):
                 target = f"{self.prefix(table, run_id)}-kept-{len(replaced):05d}.parquet"
                 if self._rewrite(FileSystems.join(self.root, name), target, stale):
                     replaced.append(name)
-        return replaced
+                    copies.append(self.name_of(target))
+        return copies, replaced
 
     def _rewrite(self, source: str, target: str, ids: list[str]) -> bool:
         stale = pa.array(ids, pa.string())
@@ -197,9 +271,6 @@ class Ledger:
                     rows = parquet.read_row_group(group)
                     writer.write_table(rows.filter(pc.invert(held(rows))))
         return True
-
-    def _name(self, uri: str) -> str:
-        return uri.removeprefix(FileSystems.join(self.root, "")).lstrip("/")
 
     def _delete(self, uris: Iterable[str]) -> list[str]:
         existing = [uri for uri in sorted(uris) if FileSystems.exists(uri)]

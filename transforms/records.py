@@ -223,11 +223,20 @@ class Utterance:
 class FeaturizedUtterance:
     """An utterance on its way to the network, with its spectrogram, float32 [T, 257].
 
-    That of a long recording is computed in parts, when they are read (`featurize.LongSpectrogram`).
+    That of a long recording is computed in parts, when they are read (`featurize.LongSpectrogram`), and its `features_s`
+    counts as the network's.
+
+    Attributes:
+        utterance: which.
+        spectrogram: its features.
+        decode_s: seconds that reading, decoding, resampling and measuring took.
+        features_s: seconds that the FFTs took.
     """
 
     utterance: Utterance
     spectrogram: Frames
+    decode_s: float = 0.0
+    features_s: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -94,6 +94,22 @@ REJECTS = pa.schema(
     ]
 )
 
+# Of a run that another machine does: what is to be scored, in the order in which it is.
+PLAN = pa.schema(
+    [
+        _field("chunk", pa.int64(), "number of the chunk: what one worker takes at a time"),
+        _ID,
+        _field("uri", pa.binary(), "where the recording is: bytes, since a file's name may be no UTF-8"),
+        _field("size_bytes", pa.int64(), "size of the file"),
+        _VERSION,
+        _field("start_s", pa.float64(), "where in the recording the utterance begins"),
+        _field("end_s", pa.float64(), "where it ends; null for the recording's end", nullable=True),
+        _field("channel", pa.int32(), "that is to be heard; null leaves it to the run", nullable=True),
+        _field("archive", pa.string(), "tar or parquet where all recordings in it are meant; else null", nullable=True),
+        _field("columns", pa.map_(pa.string(), pa.string()), "further columns of the corpus"),
+    ]
+)
+
 DROPPED = pa.schema(
     [
         _ID,

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
 import numpy as np
 from apache_beam.ml.inference.base import ModelHandler
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
 
 from model.features import NUM_BINS
 from model.runtime import start_tensorflow
+from transforms import telemetry
 from transforms.records import (
     REJECTS,
     AudioFault,
@@ -22,15 +27,32 @@ from transforms.records import (
     Stage,
     Utterance,
 )
+from transforms.telemetry import Work
 
 if TYPE_CHECKING:
     from model.scorer import Scorer
+
+# Tag of the output of `SplitResults` on which its `Work` leaves.
+WORK = "work"
 
 Batch = list[FeaturizedUtterance]
 Result = ScoredUtterance | Reject
 
 
-class ScorerHandler(ModelHandler[Batch, list[Result], "Scorer"]):
+@dataclasses.dataclass(frozen=True, slots=True)
+class ScoredBatch:
+    """What became of a batch.
+
+    Attributes:
+        results: one for each utterance, in order; the spectrograms are gone.
+        work: that it took.
+    """
+
+    results: list[Result]
+    work: Work
+
+
+class ScorerHandler(ModelHandler[Batch, ScoredBatch, "Scorer"]):
     """Runs a bundle's network on batches that are already made: one element of RunInference is one batch.
 
     Args:
@@ -52,9 +74,9 @@ class ScorerHandler(ModelHandler[Batch, list[Result], "Scorer"]):
         batch: Sequence[Batch],
         model: Scorer,
         inference_args: Mapping[str, Any] | None = None,  # noqa: ARG002 -- Beam's signature
-    ) -> list[list[Result]]:
-        """Scores each batch: as many lists as batches, each with a result for every utterance."""
-        return [score_batch(items, model) for items in batch]
+    ) -> list[ScoredBatch]:
+        """Scores each batch: as many as there are, each with a result for every utterance."""
+        return [_timed(items, model) for items in batch]
 
     def batch_elements_kwargs(self) -> Mapping[str, Any]:
         """Keeps Beam from batching batches."""
@@ -72,6 +94,23 @@ def _load(model: str, threads: int | None) -> Scorer:
     from model.scorer import Scorer
 
     return Scorer(model)
+
+
+def _timed(batch: Batch, scorer: Scorer) -> ScoredBatch:
+    started = time.perf_counter()
+    results = score_batch(batch, scorer)
+    model_s = time.perf_counter() - started
+    lengths = [len(item.spectrogram) for item in batch]
+    work = Work(
+        batches=1,
+        utterances=len(batch),
+        frames=sum(lengths),
+        padded_frames=len(batch) * max(lengths, default=0),
+        decode_s=sum(item.decode_s for item in batch),
+        features_s=sum(item.features_s for item in batch),
+        model_s=model_s,
+    )
+    return ScoredBatch(results, work)
 
 
 def score_batch(batch: Batch, scorer: Scorer) -> list[Result]:
@@ -101,9 +140,25 @@ def _result(utterance: Utterance, frame_score: np.ndarray) -> Result:
 
 
 class SplitResults(beam.DoFn):
-    """Lists of results -> `ScoredUtterance`s, and `Reject`s on the output `REJECTS`."""
+    """`ScoredBatch`es -> `ScoredUtterance`s; `Reject`s on the output `REJECTS`; the `Work` of a bundle on `WORK`."""
 
-    def process(self, results: list[Result]) -> Iterable[Any]:
+    def start_bundle(self) -> None:
+        """Begins with nothing, also after a bundle that failed."""
+        self._work = Work()
+
+    def process(self, batch: ScoredBatch) -> Iterable[Any]:
         """Takes one batch apart."""
-        for result in results:
+        work = batch.work
+        self._work += work
+        telemetry.observe("batch_size", work.utterances)
+        telemetry.observe("model_ms", 1e3 * work.model_s)
+        telemetry.count("frames", work.frames)
+        telemetry.count("padding_frames", work.padded_frames - work.frames)
+        for result in batch.results:
             yield beam.pvalue.TaggedOutput(REJECTS, result) if isinstance(result, Reject) else result
+
+    def finish_bundle(self) -> Iterable[beam.pvalue.TaggedOutput]:
+        """Gives what the bundle took."""
+        if self._work.batches:
+            window = GlobalWindow()
+            yield beam.pvalue.TaggedOutput(WORK, WindowedValue(self._work.sums(), window.max_timestamp(), [window]))

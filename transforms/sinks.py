@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import functools
+import secrets
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 ROW_GROUP_ROWS = 65_536
 # Of a sorted table: as few rows as a query with a threshold may have to read in vain.
 SORTED_GROUP_ROWS = 4_096
+# Of a file, roughly: what a reader takes at a time with ease, and few files however large the corpus is.
+FILE_BYTES = 256 << 20
 
 
 def sorted_groups(table: pa.Table, keys: tuple[str, ...], rows: int = SORTED_GROUP_ROWS) -> Iterator[pa.Table]:
@@ -80,8 +86,58 @@ class Coalesce(beam.DoFn):
         return sorted_groups(table, self._sort_by) if self._sort_by else [table]
 
 
+class WriteFiles(beam.DoFn):
+    """Tables -> zstd Parquet files of a bundle; the path of each goes on when the file is whole.
+
+    A runner may do a bundle again, or twice at the same time: each attempt writes files of its own, and only the paths that
+    an attempt which counts has given are known downstream. What others wrote is debris (`ledger.Ledger.remove_debris`).
+
+    Args:
+        prefix: of the files' paths.
+        schema: of the tables.
+        file_bytes: from which size on a further file is begun.
+    """
+
+    def __init__(self, prefix: str, schema: pa.Schema, file_bytes: int = FILE_BYTES) -> None:
+        self._prefix = prefix
+        self._schema = schema
+        self._file_bytes = file_bytes
+
+    def start_bundle(self) -> None:
+        """Begins with nothing, also after a bundle that failed."""
+        self._writer: pq.ParquetWriter | None = None
+
+    def process(self, table: pa.Table) -> Iterable[str]:
+        """Writes a table as one row group; gives a path when its file is large enough."""
+        if self._writer is None:
+            self._path = f"{self._prefix}-{secrets.token_hex(6)}.parquet"
+            self._file = FileSystems.create(self._path, compression_type=CompressionTypes.UNCOMPRESSED)
+            # Lists as the format's standard lays them out, which not every reader does without.
+            self._writer = pq.ParquetWriter(
+                self._file, self._schema, compression="zstd", use_compliant_nested_type=True
+            )
+        self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+        if self._file.tell() >= self._file_bytes:
+            yield self._close()
+
+    def finish_bundle(self) -> Iterable[WindowedValue]:
+        """Closes the last file and gives its path."""
+        if self._writer is not None:
+            window = GlobalWindow()
+            yield WindowedValue(self._close(), window.max_timestamp(), [window])
+
+    def _close(self) -> str:
+        assert self._writer is not None
+        self._writer.close()
+        self._file.close()
+        self._writer = None
+        return self._path
+
+
 class WriteTable(beam.PTransform):
-    """Elements -> zstd Parquet files `PREFIX-SSSSS-of-NNNNN.parquet`, one for each bundle, without a shuffle.
+    """Elements -> zstd Parquet files `PREFIX-XXXXXXXXXXXX.parquet`, one or more for each bundle, without a shuffle.
+
+    Nothing is written where there are no elements.
 
     Args:
         prefix: of the files' paths.
@@ -103,8 +159,7 @@ class WriteTable(beam.PTransform):
         sort_by: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
-        self._prefix = prefix
-        self._schema = schema
+        self._write = WriteFiles(prefix, schema)
         self._coalesce = Coalesce(
             to_table or functools.partial(_rows_to_table, schema=schema), count_rows, rows, sort_by
         )
@@ -114,16 +169,7 @@ class WriteTable(beam.PTransform):
         return (
             elements
             | "Coalesce" >> beam.ParDo(self._coalesce)
-            | "WriteParquet"
-            >> beam.io.WriteToParquetBatched(
-                self._prefix,
-                self._schema,
-                codec="zstd",
-                # Lists as the format's standard lays them out, which not every reader does without.
-                use_compliant_nested_type=True,
-                file_name_suffix=".parquet",
-                num_shards=0,
-            )
+            | "WriteFiles" >> beam.ParDo(self._write).with_output_types(str)
         )
 
 

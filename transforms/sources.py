@@ -98,11 +98,12 @@ def _list_refs(source: str) -> list[AudioRef]:
 
 
 def _relative_refs(root: str, files: Iterable[File]) -> list[AudioRef]:
-    return [file.ref(_relative(root, file), archive=archive_kind(file)) for file in files]
+    return [relative_ref(root, file, archive_kind(file)) for file in files]
 
 
-def _relative(root: str, file: File) -> str:
-    return file.uri.removeprefix(root.rstrip("/") + "/")
+def relative_ref(root: str, file: File, archive: str | None) -> AudioRef:
+    """A file of a folder as an utterance, or as an archive of them: its id is its path in the folder."""
+    return file.ref(file.uri.removeprefix(root.rstrip("/") + "/"), archive=archive)
 
 
 def _manifest_refs(root: str, file: File) -> list[AudioRef]:
@@ -137,4 +138,4 @@ def _parquet_refs(root: str, file: File) -> list[AudioRef]:
         raise SourceError(f"{file.uri}: cannot be read as Parquet ({error})") from error
     if not is_local(file.uri):
         file = next(match(file.uri), file)
-    return [file.ref(_relative(root, file), archive=PARQUET)]
+    return [relative_ref(root, file, PARQUET)]

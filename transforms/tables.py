@@ -13,6 +13,7 @@ import pyarrow as pa
 from model.anomalies import Anomaly, find_anomalies
 from model.features import frame_start_s
 from model.pooling import Pooling, pool
+from transforms import telemetry
 from transforms.records import Reject, ScoredUtterance, Utterance, printable
 from transforms.schemas import FRAMES
 from transforms.tally import tally
@@ -136,6 +137,9 @@ class ToRows(beam.DoFn):
         columns = scored.utterance.ref.columns
         row |= {name: columns.get(name) for name in self.carry}
         tally(self.counted_in).add(scored=1, audio_s=scored.utterance.duration_s)
+        telemetry.count("utterances")
+        telemetry.count("audio_ms", round(1e3 * scored.utterance.duration_s))
+        telemetry.observe("score_milli", 1e3 * row["score"])
         yield scored
         yield beam.pvalue.TaggedOutput(UTTERANCE_ROWS, row)
         for row in anomaly_rows(scored, anomalies):
@@ -155,4 +159,7 @@ class ToRejectRow(beam.DoFn):
     def process(self, reject: Reject) -> Iterable[dict[str, Any]]:
         """Makes one row."""
         tally(self.counted_in).add(rejected=1)
-        yield reject_row(reject)
+        telemetry.count(f"rejects_{reject.reason}")
+        row = reject_row(reject)
+        telemetry.log_reject(**row)
+        yield row

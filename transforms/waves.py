@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
 import soundfile
@@ -19,7 +19,8 @@ WAVE_HOURS = 20.0
 CHUNK_S = 600.0
 # Recordings whose headers are looked at, of each kind, to guess how long the others are.
 SAMPLE = 5
-# Bytes a second where no header of the kind could be read: 16 bits at 16 kHz.
+# Bytes a second where no header of the kind could be read, as those of 16 kHz and 16 bits; of other kinds, no coding.
+USUAL_RATES = {".flac": 17_000.0, ".mp3": 8_000.0, ".ogg": 6_000.0, ".opus": 4_000.0}
 USUAL_RATE = 32_000.0
 # No speech is coded in fewer bytes a second; a header that says so is wrong.
 LOWEST_RATE = 50.0
@@ -53,7 +54,8 @@ class Lengths:
         """How long an utterance is likely to be."""
         if ref.span.end_s is not None:
             return ref.span.end_s - ref.span.start_s
-        whole = ref.size_bytes / self._bytes_per_s.get(suffix(ref.uri), USUAL_RATE)
+        kind = suffix(ref.uri)
+        whole = ref.size_bytes / (self._bytes_per_s.get(kind) or USUAL_RATES.get(kind, USUAL_RATE))
         return max(0.0, whole - ref.span.start_s)
 
 
@@ -126,13 +128,18 @@ def cut_waves(refs: Sequence[AudioRef], lengths: Lengths, hours: float = WAVE_HO
 
 
 def _wave(held: list[tuple[float, Recording]]) -> Wave:
-    chunks: list[tuple[Recording, ...]] = []
+    return Wave(tuple(cut_chunks(held)), sum(seconds for seconds, _ in held))
+
+
+def cut_chunks(held: Iterable[tuple[float, Recording]]) -> Iterator[tuple[Recording, ...]]:
+    """Sorts recordings by their seconds, the longest first, and cuts them into chunks."""
     chunk: list[Recording] = []
     filled = 0.0
     for seconds, recording in sorted(held, key=lambda item: -item[0]):
         if chunk and filled + seconds > CHUNK_S:
-            chunks.append(tuple(chunk))
+            yield tuple(chunk)
             chunk, filled = [], 0.0
         chunk.append(recording)
         filled += seconds
-    return Wave((*chunks, tuple(chunk)), sum(seconds for seconds, _ in held))
+    if chunk:
+        yield tuple(chunk)

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.outputs import GOOD
+from tests.outputs import GOOD, written
 from transforms import schemas
 from transforms.ledger import Ledger
 
@@ -98,7 +98,7 @@ def write_large(root: Path, number: int) -> None:
         "label_scale": "pesq-wb", "counts": {"listed": number, "scored": number, "rejected": 0, "skipped": 0},
         "audio_s": 1.0, "timings": {"total_s": 1.0}, "versions": {"audiosieve": "0.1.0"},
     }  # fmt: skip
-    ledger.commit(run_id, record)
+    ledger.commit(run_id, record, written(ledger, run_id))
 
 
 def make_page(root: Path, page: Path) -> tuple[float, float]:

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from transforms.accounts import LostRowsError, settle
+from tests.outputs import written
+from transforms.accounts import LostRowsError, listed_batches, settle
 from transforms.incremental import outstanding
 from transforms.ledger import Ledger, OutputError
 from transforms.records import AudioRef
@@ -31,7 +32,7 @@ def row(name: str, version: str = "1", uri: str | None = None, **more) -> dict:
 
 
 def write(ledger: Ledger, scored=(), rejected=(), run_id: str = RUN, frames: int | None = None) -> None:
-    utterances = [{"duration_s": 2.0, "num_frames": 3, **item} for item in scored]
+    utterances = [{"duration_s": 2.0, "num_frames": 3, "score": 3.25, **item} for item in scored]
     tables = {
         "utterances": utterances,
         "rejects": [{"reason": "silent", **item} for item in rejected],
@@ -46,7 +47,7 @@ def write(ledger: Ledger, scored=(), rejected=(), run_id: str = RUN, frames: int
 
 def committed(ledger: Ledger, scored=(), rejected=()) -> None:
     write(ledger, scored, rejected)
-    ledger.commit(RUN, {"job": "score"})
+    ledger.commit(RUN, {"job": "score"}, written(ledger, RUN))
 
 
 def names(refs) -> list[str]:
@@ -95,8 +96,9 @@ class TestSettle:
         write(ledger, [row("a"), row("x.tar/1", uri="/corpus/x.tar#1"), row("c#ch0", uri="/corpus/c")],
               [row("b"), row("c#ch1", uri="/corpus/c"), row("d", reason="corrupt")])  # fmt: skip
         refs = [ref("a"), ref("b"), ref("c"), ref("d"), ref("x.tar", archive="tar")]
-        account = settle(ledger, RUN, refs)
+        account = settle(ledger, written(ledger, RUN), listed_batches(refs))
         assert (account.scored, account.rejected, account.audio_s) == (3, {"silent": 2, "corrupt": 1}, 6.0)
+        assert (account.frames, account.scores) == (9, {"3.2": 3})
 
     @pytest.mark.parametrize(
         ("scored", "rejected", "frames", "said"),
@@ -110,9 +112,9 @@ class TestSettle:
     def test_what_is_lost_or_doubled_is_noticed(self, ledger, scored, rejected, frames, said):
         write(ledger, scored, rejected, frames=frames)
         with pytest.raises(LostRowsError, match=said):
-            settle(ledger, RUN, [ref("a"), ref("b")])
+            settle(ledger, written(ledger, RUN), listed_batches([ref("a"), ref("b")]))
 
     def test_rows_of_other_runs_do_not_count(self, ledger):
         committed(ledger, [row("a")])
         write(ledger, [row("b")], run_id="20260102T000000Z-bbbbbb")
-        assert settle(ledger, "20260102T000000Z-bbbbbb", [ref("b")]).scored == 1
+        assert settle(ledger, written(ledger, "20260102T000000Z-bbbbbb"), listed_batches([ref("b")])).scored == 1

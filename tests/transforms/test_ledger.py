@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.outputs import written
 from transforms.ledger import Ledger, OutputError, count_rows
 
 TABLES = ("utterances", "frames", "rejects")
@@ -33,6 +34,14 @@ def write(ledger: Ledger, table: str, run_id: str, *groups: dict[str, int] | str
     return f"{table}/{path.name}"
 
 
+def commit(ledger: Ledger, run_id: str, record: dict | None = None, without: set[str] | None = None) -> dict:
+    """Commits what is there of a run, and what it replaces."""
+    copies, replaced = ledger.rewrite_without(run_id, without or set())
+    files = written(ledger, run_id)
+    assert set(copies) <= set(files)
+    return ledger.commit(run_id, record or {}, files, replaced)
+
+
 def held(ledger: Ledger, table: str) -> dict[str, int]:
     """The committed rows of a table."""
     found: dict[str, int] = {}
@@ -54,14 +63,14 @@ class TestCommit:
         assert ledger.records() == []
         assert [ledger.committed(table) for table in TABLES] == [[], [], []]
         assert held(ledger, "frames") == {}
-        ledger.commit(RUN1, {})
+        commit(ledger, RUN1)
         assert held(ledger, "utterances") == {"a": 1}
         assert held(ledger, "frames") == {"a": 1, "b": 2}
         assert on_disk(ledger) == written | {f"_runs/{RUN1}.json"}
 
     def test_the_record_says_what_it_was_told_and_names_its_files(self, ledger):
         names = [write(ledger, "utterances", RUN1, {"a": 1}), write(ledger, "frames", RUN1, {"a": 1})]
-        returned = ledger.commit(RUN1, {"counts": {"scored": 1}, "model_id": "m@1"})
+        returned = commit(ledger, RUN1, {"counts": {"scored": 1}, "model_id": "m@1"})
         stored = json.loads(Path(ledger.root, "_runs", f"{RUN1}.json").read_text())
         assert ledger.records() == [stored] == [returned]
         assert stored == {
@@ -75,20 +84,19 @@ class TestCommit:
     def test_runs_add_up_and_records_come_oldest_first(self, ledger):
         for run_id, name in ((RUN2, "b"), (RUN1, "a"), (RUN3, "c")):
             write(ledger, "utterances", run_id, {name: 1})
-            ledger.commit(run_id, {})
+            commit(ledger, run_id)
         assert held(ledger, "utterances") == {"a": 1, "b": 1, "c": 1}
         assert [record["run_id"] for record in ledger.records()] == [RUN1, RUN2, RUN3]
 
     def test_a_run_commits_only_its_own_files(self, ledger):
         mine = write(ledger, "utterances", RUN1, {"a": 1})
         write(ledger, "utterances", RUN2, {"b": 1})
-        assert ledger.written(RUN1) == [mine]
-        assert ledger.commit(RUN1, {})["files"] == [mine]
+        assert commit(ledger, RUN1)["files"] == [mine]
         assert held(ledger, "utterances") == {"a": 1}
 
     def test_a_run_without_files_can_be_committed(self, ledger):
         ledger.check_writable()
-        assert ledger.commit(RUN1, {})["files"] == []
+        assert commit(ledger, RUN1)["files"] == []
 
     def test_rows_can_be_read_from_named_files_before_the_commit(self, ledger):
         name = write(ledger, "utterances", RUN1, {"a": 1}, {"b": 2})
@@ -105,7 +113,7 @@ class TestCommit:
 class TestDebris:
     def test_files_of_a_run_that_did_not_end_are_removed(self, ledger):
         kept = write(ledger, "utterances", RUN1, {"a": 1})
-        ledger.commit(RUN1, {})
+        commit(ledger, RUN1)
         lost = {write(ledger, table, RUN2, {"a": 2}) for table in TABLES}
         removed = ledger.remove_debris()
         assert {path[-len(name) :] for path, name in zip(sorted(removed), sorted(lost), strict=True)} == lost
@@ -143,7 +151,7 @@ class TestDebris:
         for run_id in (RUN1, RUN2):
             for table in TABLES:
                 write(ledger, table, run_id, {run_id: 1})
-            ledger.commit(run_id, {})
+            commit(ledger, run_id)
         before = on_disk(ledger)
         assert ledger.remove_debris() == []
         assert on_disk(ledger) == before
@@ -170,16 +178,17 @@ class TestRewriteWithout:
             "f0": write(ledger, "frames", RUN1, {"a": 1, "b": 1}, {"c": 1}),
             "r0": write(ledger, "rejects", RUN1, {"x": 1}),
         }
-        ledger.commit(RUN1, {})
+        commit(ledger, RUN1)
         return names
 
     def test_it_drops_just_the_rows_of_the_ids_from_all_tables(self, ledger):
         names = self.fill(ledger)
         write(ledger, "utterances", RUN2, {"b": 2, "c": 2})
         write(ledger, "frames", RUN2, {"b": 2, "c": 2})
-        replaced = ledger.rewrite_without(RUN2, {"b", "c"})
+        copies, replaced = ledger.rewrite_without(RUN2, {"b", "c"})
         assert set(replaced) == {names["u0"], names["u1"], names["f0"]}
-        ledger.commit(RUN2, {}, replaced)
+        assert set(copies) < set(written(ledger, RUN2))
+        ledger.commit(RUN2, {}, written(ledger, RUN2), replaced)
         assert held(ledger, "utterances") == {"a": 1, "b": 2, "c": 2, "d": 1}
         assert held(ledger, "frames") == {"a": 1, "b": 2, "c": 2}
         assert held(ledger, "rejects") == {"x": 1}
@@ -195,20 +204,20 @@ class TestRewriteWithout:
 
     def test_the_commit_removes_the_replaced_files_and_no_other(self, ledger):
         names = self.fill(ledger)
-        ledger.commit(RUN2, {}, ledger.rewrite_without(RUN2, {"b"}))
+        commit(ledger, RUN2, without={"b"})
         left = on_disk(ledger)
         assert {names["u0"], names["f0"]}.isdisjoint(left)
         assert {names["u1"], names["r0"]} <= left
 
     def test_files_that_hold_none_of_the_ids_are_not_copied(self, ledger):
         names = self.fill(ledger)
-        assert ledger.rewrite_without(RUN2, {"x"}) == [names["r0"]]
+        assert ledger.rewrite_without(RUN2, {"x"})[1] == [names["r0"]]
 
     @pytest.mark.parametrize("ids", [set(), {"unknown"}])
     def test_ids_without_rows_change_nothing(self, ledger, ids):
         self.fill(ledger)
         before = on_disk(ledger)
-        assert ledger.rewrite_without(RUN2, ids) == []
+        assert ledger.rewrite_without(RUN2, ids) == ([], [])
         assert on_disk(ledger) == before
 
     def test_a_copy_is_zstd_with_the_schema_and_row_groups_of_the_original(self, ledger):
@@ -222,16 +231,16 @@ class TestRewriteWithout:
 
     def test_a_file_that_loses_all_its_rows_is_gone(self, ledger):
         self.fill(ledger)
-        ledger.commit(RUN2, {}, ledger.rewrite_without(RUN2, {"x"}))
+        commit(ledger, RUN2, without={"x"})
         assert held(ledger, "rejects") == {}
         ledger.rewrite_without(RUN3, {"x"})
-        assert ledger.written(RUN3) == []
+        assert written(ledger, RUN3) == []
 
     def test_it_can_be_done_again_and_again(self, ledger):
         self.fill(ledger)
         for run_id, value in ((RUN2, 2), (RUN3, 3)):
             write(ledger, "utterances", run_id, {"a": value})
-            ledger.commit(run_id, {}, ledger.rewrite_without(run_id, {"a"}))
+            commit(ledger, run_id, without={"a"})
         assert held(ledger, "utterances") == {"a": 3, "b": 1, "c": 1, "d": 1}
 
     def test_a_crash_between_the_commit_and_the_removal_is_cleaned_the_next_time(self, ledger):
@@ -239,7 +248,7 @@ class TestRewriteWithout:
         old = Path(ledger.root, names["u0"])
         content = old.read_bytes()
         write(ledger, "utterances", RUN2, {"b": 2})
-        ledger.commit(RUN2, {}, ledger.rewrite_without(RUN2, {"b"}))
+        commit(ledger, RUN2, without={"b"})
         old.write_bytes(content)
         assert held(ledger, "utterances") == {"a": 1, "b": 2, "c": 1, "d": 1}
         ledger.remove_debris()
@@ -254,12 +263,12 @@ def test_the_spelling_of_the_root_changes_nothing(tmp_path, monkeypatch, root):
     ledger = Ledger(root.format(tmp_path), TABLES)
     ledger.check_writable()
     first = write(ledger, "utterances", RUN1, {"a": 1, "b": 1})
-    ledger.commit(RUN1, {})
+    commit(ledger, RUN1)
     debris = write(ledger, "utterances", RUN2, {"b": 2})
     ledger.remove_debris()
     assert on_disk(ledger) == {first, f"_runs/{RUN1}.json"}
     second = write(ledger, "utterances", RUN3, {"b": 3})
-    assert ledger.commit(RUN3, {}, ledger.rewrite_without(RUN3, {"b"}))["replaces"] == [first]
+    assert commit(ledger, RUN3, without={"b"})["replaces"] == [first]
     assert held(ledger, "utterances") == {"a": 1, "b": 3}
     assert {first, debris}.isdisjoint(on_disk(ledger))
     assert second in on_disk(ledger)
@@ -267,7 +276,7 @@ def test_the_spelling_of_the_root_changes_nothing(tmp_path, monkeypatch, root):
 
 def test_a_folder_can_be_moved_and_still_holds_what_it_held(ledger, tmp_path):
     write(ledger, "utterances", RUN1, {"a": 1})
-    ledger.commit(RUN1, {})
+    commit(ledger, RUN1)
     Path(ledger.root).rename(tmp_path / "moved")
     moved = Ledger(str(tmp_path / "moved"), TABLES)
     assert held(moved, "utterances") == {"a": 1}

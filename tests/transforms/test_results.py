@@ -49,8 +49,7 @@ def test_what_a_later_run_replaced_does_not_count(tmp_path):
     root = write_output(tmp_path / "out", [scored("a", 4.0), scored("b", 3.0)])
     ledger = Ledger(str(root), tuple(schemas.SCORE_TABLES))
     run_id = Ledger.new_run_id()
-    replaced = ledger.rewrite_without(run_id, {"a"})
-    ledger.commit(run_id, {**ledger.records()[0], "run_id": run_id}, replaced)
+    ledger.commit(run_id, ledger.records()[0], *ledger.rewrite_without(run_id, {"a"}))
     assert open_results(str(root)).dataset("utterances").to_table()["utterance_id"].to_pylist() == ["b"]
 
 
@@ -68,7 +67,10 @@ def test_a_table_without_rows_has_its_columns(tmp_path):
     [
         (lambda _: None, "holds no run"),
         (lambda root: write_output(root, [scored("a", 4.0)], commit=False), "holds no run"),
-        (lambda root: Ledger(str(root), ("clips",)).commit("1", {"job": "synthesize"}), "written by `audiosieve synthesize`"),
+        (
+            lambda root: Ledger(str(root), ("clips",)).commit("1", {"job": "synthesize"}, []),
+            "written by `audiosieve synthesize`",
+        ),
     ],
 )  # fmt: skip
 def test_what_is_no_output_is_refused(tmp_path, make, message):

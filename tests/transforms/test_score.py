@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 
 import apache_beam as beam
@@ -14,7 +15,8 @@ from apache_beam.testing.util import assert_that
 
 from model.bundle import BundleError
 from transforms.records import REJECTS, FeaturizedUtterance, Reason, Reject, ScoredUtterance, Stage
-from transforms.score import ScorerHandler, SplitResults, score_batch
+from transforms.score import WORK, ScoredBatch, ScorerHandler, SplitResults, score_batch
+from transforms.telemetry import Work
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +65,9 @@ class TestHandler:
     def test_it_gives_a_list_for_each_batch_and_a_score_for_each_frame(self, handler, scorer, batch):
         batches = [batch[:1], batch[1:], batch[:2]]
         results = handler.run_inference(batches, scorer)
-        assert [ids(found) for found in results] == [ids_of(items) for items in batches]
+        assert [ids(found.results) for found in results] == [ids_of(items) for items in batches]
         for items, found in zip(batches, results, strict=True):
-            for item, result in zip(items, found, strict=True):
+            for item, result in zip(items, found.results, strict=True):
                 assert isinstance(result, ScoredUtterance)
                 assert result.utterance is item.utterance
                 assert result.frame_score.shape == (len(item.spectrogram),)
@@ -83,13 +85,21 @@ class TestHandler:
 
     def test_no_batch_gives_no_result(self, handler, scorer):
         assert handler.run_inference([], scorer) == []
-        assert handler.run_inference([[]], scorer) == [[]]
+        assert [found.results for found in handler.run_inference([[]], scorer)] == [[]]
+
+    def test_the_work_of_a_batch_is_known(self, handler, scorer, batch):
+        items = [dataclasses.replace(item, decode_s=0.5, features_s=0.25) for item in batch]
+        (work,) = (found.work for found in handler.run_inference([items], scorer))
+        assert (work.batches, work.utterances, work.frames, work.padded_frames) == (1, 4, 5 + 8 + 11 + 14, 4 * 14)
+        assert (work.decode_s, work.features_s) == (2.0, 1.0)
+        assert work.model_s > 0
+        assert work.padding == pytest.approx(1 - 38 / 56)
 
     @pytest.mark.parametrize("pickler", [pickle, beam_pickler])
     def test_it_travels_to_workers_before_anything_is_loaded(self, handler, scorer, batch, pickler):
         there = pickler.loads(pickler.dumps(handler))
         (found,) = there.run_inference([batch], there.load_model())
-        for one, two in zip(found, score_batch(batch, scorer), strict=True):
+        for one, two in zip(found.results, score_batch(batch, scorer), strict=True):
             np.testing.assert_array_equal(one.frame_score, two.frame_score)
 
     def test_its_pickle_holds_no_weights(self, handler):
@@ -166,9 +176,17 @@ class TestFailures:
 def test_split_results_takes_scores_and_rejects_apart(make_utterance):
     scored = ScoredUtterance(make_utterance("a.wav"), np.ones(3, np.float32))
     reject = Reject("/b.wav", "b.wav", "1-1", Stage.SCORE, Reason.MODEL_FAILED, "it will not do")
-    first, second = SplitResults().process([scored, reject])
+    dofn = SplitResults()
+    dofn.start_bundle()
+    work = Work(batches=1, utterances=2, frames=6, padded_frames=6)
+    first, second = dofn.process(ScoredBatch([scored, reject], work))
     assert first is scored
     assert (second.tag, second.value) == (REJECTS, reject)
+    list(dofn.process(ScoredBatch([scored], work)))
+    (total,) = dofn.finish_bundle()
+    assert (total.tag, Work.of_sums(total.value.value)) == (WORK, work + work)
+    dofn.start_bundle()
+    assert list(dofn.finish_bundle()) == []
 
 
 def test_in_a_pipeline_every_utterance_comes_out_scored_or_rejected(bundle, scorer, make_featurized):
@@ -194,7 +212,7 @@ def test_in_a_pipeline_every_utterance_comes_out_scored_or_rejected(bundle, scor
             | beam.Create(range(len(batches)))
             | beam.Map(batches.__getitem__).with_output_types(list[FeaturizedUtterance])
             | RunInference(ScorerHandler(str(bundle)))
-            | beam.ParDo(SplitResults()).with_outputs(REJECTS, main="scored")
+            | beam.ParDo(SplitResults()).with_outputs(REJECTS, WORK, main="scored")
         )
         assert_that(results.scored, check_scored, label="scored")
         assert_that(results[REJECTS], check_rejects, label="rejects")

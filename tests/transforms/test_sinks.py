@@ -92,7 +92,7 @@ class TestWriteTable:
         assert all(row["name"] == f"n{row['value']}" for row in rows)
         codecs = {group.column(i).compression for file in files for group in groups(file) for i in range(2)}
         assert codecs == {"ZSTD"}
-        assert all(path.match("run1-?????-of-?????.parquet") for path in tmp_path.iterdir())
+        assert all(path.match("run1-????????????.parquet") for path in tmp_path.iterdir())
 
     def test_the_schema_is_kept_with_its_descriptions_and_metadata(self, tmp_path):
         for file in write(tmp_path, [{"name": "a", "value": 1}]):
@@ -108,10 +108,8 @@ class TestWriteTable:
         assert max(map(max, sizes)) == 56
 
     @pytest.mark.parametrize("how", [{}, {"to_table": spread, "count_rows": count}], ids=["rows", "tables"])
-    def test_nothing_to_write_still_gives_a_readable_file(self, tmp_path, how):
-        (file,) = write(tmp_path, [], **how)
-        assert file.metadata.num_rows == 0
-        assert file.schema_arrow.equals(SCHEMA)
+    def test_nothing_to_write_gives_no_file(self, tmp_path, how):
+        assert write(tmp_path, [], **how) == []
 
     def test_a_missing_value_where_none_may_be_missing_fails_the_job(self, tmp_path):
         with pytest.raises(Exception, match=r"(?i)null"):

@@ -1,0 +1,80 @@
+"""A plan gives back the very chunks that went in, and says what it lists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import apache_beam as beam
+import pytest
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.testing.util import assert_that
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from transforms.ledger import Ledger
+from transforms.plan import ReadPlan, WritePlan, count_planned, plan_paths, planned, read_plan, write_plan
+from transforms.records import AudioRef, Recording, Span
+
+RUN = "20260101T000000Z-aaaaaa"
+
+spans = st.just(Span()) | st.builds(Span, st.floats(0, 9), st.none() | st.floats(10, 99))
+refs = st.builds(
+    AudioRef,
+    utterance_id=st.text(max_size=5),
+    # With bytes that are no UTF-8, as in names of files.
+    uri=st.binary(min_size=1, max_size=5).map(lambda name: "/" + name.decode("utf-8", "surrogateescape")),
+    size_bytes=st.integers(0, 2**40),
+    source_version=st.text(max_size=5),
+    columns=st.dictionaries(st.text(max_size=3), st.text(max_size=3), max_size=2),
+    span=spans,
+    archive=st.sampled_from([None, "tar", "parquet"]),
+    channel=st.none() | st.integers(0, 7),
+)
+chunks_of_one = st.lists(refs.map(lambda ref: (Recording((ref,)),)), max_size=8)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(chunks=chunks_of_one, file_rows=st.integers(1, 5))
+def test_what_is_read_is_what_was_written(tmp_path, chunks, file_rows):
+    ledger = Ledger(str(tmp_path / "out"), ("utterances",))
+    ledger.begin(RUN, {})
+    paths = write_plan(ledger, RUN, chunks, file_rows)
+    assert paths == plan_paths(ledger, RUN)
+    assert [chunk for path in paths for chunk in read_plan(path)] == chunks
+    assert count_planned(paths) == len(chunks)
+    listed = [row for batch in planned(paths) for row in batch.to_pylist()]
+    assert [row["utterance_id"] for row in listed] == [chunk[0].refs[0].utterance_id for chunk in chunks]
+    assert [bool(row["archive_uri"]) for row in listed] == [bool(chunk[0].archive) for chunk in chunks]
+    ledger.give_up(RUN)
+    assert plan_paths(ledger, RUN) == []
+
+
+def chunk(*names: str) -> tuple[Recording, ...]:
+    return tuple(Recording((AudioRef(name, f"/corpus/{name}", 1, "1"),)) for name in names)
+
+
+def test_chunks_stay_together_and_spans_of_a_recording_too(tmp_path):
+    ledger = Ledger(str(tmp_path / "out"), ("utterances",))
+    spans_of_x = Recording(tuple(AudioRef(f"x{i}", "/corpus/x", 1, "1", span=Span(i, i + 1)) for i in range(3)))
+    chunks = [(*chunk("a", "b"), spans_of_x), chunk("c"), chunk("d", "e")]
+    assert [found for path in write_plan(ledger, RUN, chunks, 4) for found in read_plan(path)] == chunks
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_in_a_pipeline(tmp_path, count):
+    ledger = Ledger(str(tmp_path / "out"), ("utterances",))
+    chunks = [chunk(f"a{i}", f"b{i}") for i in range(count)]
+    paths = write_plan(ledger, RUN, chunks, 2)
+
+    def same(found: list) -> None:
+        assert sorted(found, key=str) == chunks
+
+    def one_file(found: list) -> None:
+        assert len(found) == min(count, 1)
+        assert all(Path(path).name.startswith("plan-") for path in found)
+        assert sorted((again for path in found for again in read_plan(path)), key=str) == chunks
+
+    with beam.Pipeline(runner=FnApiRunner()) as root:
+        found = root | ReadPlan(paths) | beam.Reshuffle()
+        assert_that(found, same)
+        assert_that(found | WritePlan(ledger, RUN), one_file, label="written")

@@ -1,0 +1,178 @@
+"""The plan of a run that another machine does: its chunks in Parquet beside the output, so that the job itself stays small."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from transforms.accounts import LISTED
+from transforms.ledger import PENDING, Ledger
+from transforms.records import AudioRef, Recording, Span, printable
+from transforms.schemas import PLAN
+from transforms.sinks import WriteTable
+from transforms.waves import recordings
+
+# Utterances in a file of the plan: what a worker reads in a second or so.
+FILE_ROWS = 100_000
+
+Chunk = tuple[Recording, ...]
+
+
+def plan_prefix(ledger: Ledger, run_id: str) -> str:
+    """Prefix of the paths of a run's plan."""
+    return ledger.beside_record(run_id, f"{PENDING}/plan")
+
+
+def write_plan(ledger: Ledger, run_id: str, chunks: Iterable[Chunk], file_rows: int = FILE_ROWS) -> list[str]:
+    """Writes a plan; returns the paths of its files.
+
+    Args:
+        ledger: where the run writes.
+        run_id: of the run, which was begun.
+        chunks: what is to be done.
+        file_rows: utterances in a file, roughly.
+    """
+    paths: list[str] = []
+    held: list[Chunk] = []
+
+    def flush() -> None:
+        path = f"{plan_prefix(ledger, run_id)}-{len(paths):06d}.parquet"
+        with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            pq.write_table(plan_table(held), file, compression="zstd")
+        paths.append(path)
+        held.clear()
+
+    rows = 0
+    for chunk in chunks:
+        held.append(chunk)
+        rows += _num_refs(chunk)
+        if rows >= file_rows:
+            flush()
+            rows = 0
+    if held:
+        flush()
+    return paths
+
+
+def plan_paths(ledger: Ledger, run_id: str) -> list[str]:
+    """Paths of the files of a run's plan."""
+    return sorted(found.path for found in FileSystems.match([f"{plan_prefix(ledger, run_id)}-*"])[0].metadata_list)
+
+
+def count_planned(paths: Iterable[str]) -> int:
+    """Utterances in the files of a plan, an archive counted as one, from their footers."""
+    total = 0
+    for path in paths:
+        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            total += pq.ParquetFile(file).metadata.num_rows
+    return total
+
+
+def plan_table(chunks: Sequence[Chunk]) -> pa.Table:
+    """Chunks as rows of `PLAN`, numbered from 0; the file's name tells those of several files apart."""
+    rows = [(number, ref) for number, chunk in enumerate(chunks) for recording in chunk for ref in recording.refs]
+    refs = [ref for _, ref in rows]
+    return pa.table(
+        {
+            "chunk": [number for number, _ in rows],
+            "utterance_id": [ref.utterance_id for ref in refs],
+            "uri": [ref.uri.encode("utf-8", "surrogateescape") for ref in refs],
+            "size_bytes": [ref.size_bytes for ref in refs],
+            "source_version": [ref.source_version for ref in refs],
+            "start_s": [ref.span.start_s for ref in refs],
+            "end_s": [ref.span.end_s for ref in refs],
+            "channel": [ref.channel for ref in refs],
+            "archive": [ref.archive for ref in refs],
+            "columns": [list(ref.columns.items()) for ref in refs],
+        },
+        PLAN,
+    )
+
+
+def read_plan(path: str) -> Iterator[Chunk]:
+    """The chunks in a file of a plan."""
+    for _, rows in itertools.groupby(_rows(path), key=lambda row: row["chunk"]):
+        yield tuple(recordings(map(_ref, rows)))
+
+
+def _rows(path: str) -> Iterator[dict]:
+    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        for batch in pq.ParquetFile(file).iter_batches():
+            yield from batch.to_pylist()
+
+
+def _ref(row: dict) -> AudioRef:
+    return AudioRef(
+        row["utterance_id"],
+        _text(row["uri"]),
+        row["size_bytes"],
+        row["source_version"],
+        dict(row["columns"]),
+        Span(row["start_s"], row["end_s"]),
+        row["archive"],
+        row["channel"],
+    )
+
+
+def _text(uri: bytes) -> str:
+    return uri.decode("utf-8", "surrogateescape")
+
+
+def planned(paths: Iterable[str]) -> Iterator[pa.RecordBatch]:
+    """What a plan lists, as `accounts.settle` takes it."""
+    for path in paths:
+        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            for batch in pq.ParquetFile(file).iter_batches(columns=["utterance_id", "uri", "archive"]):
+                uris = zip(batch["uri"].to_pylist(), batch["archive"].to_pylist(), strict=True)
+                archives = [printable(_text(uri)) if archive else None for uri, archive in uris]
+                yield pa.RecordBatch.from_arrays(
+                    [batch["utterance_id"], pa.array(archives, pa.string())], schema=LISTED
+                )
+
+
+class WritePlan(beam.PTransform):
+    """Chunks -> the paths of the files of a plan of them, for a run that lists its corpus itself.
+
+    Args:
+        ledger: where the run writes.
+        run_id: of the run, which was begun.
+    """
+
+    def __init__(self, ledger: Ledger, run_id: str) -> None:
+        super().__init__()
+        self._prefix = plan_prefix(ledger, run_id)
+
+    def expand(self, chunks: beam.PCollection) -> beam.PCollection:
+        """Writes where the chunks are."""
+        return chunks | WriteTable(self._prefix, PLAN, to_table=plan_table, count_rows=_num_refs, rows=FILE_ROWS)
+
+
+def _num_refs(chunk: Chunk) -> int:
+    return sum(len(recording.refs) for recording in chunk)
+
+
+class ReadPlan(beam.PTransform):
+    """Root -> the chunks in the files of a plan.
+
+    Args:
+        paths: of the files.
+    """
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        super().__init__()
+        self._paths = tuple(paths)
+
+    def expand(self, root: beam.Pipeline) -> beam.PCollection:
+        """Reads each file where a worker takes it."""
+        return (
+            root
+            | "PlanFiles" >> beam.Create(self._paths)
+            | "ReadPlan" >> beam.FlatMap(read_plan).with_output_types(Any)
+        )
