@@ -38,7 +38,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 HERE = Path(__file__).resolve().parent
-START_S, STOP_S = 180, 10
+START_S, STOP_S = 300, 10
 CANNOT_BE_HAD = 3
 Found = TypeVar("Found")
 # Flink on Java 17; the class path's own logger, with the time.
