@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -35,7 +34,7 @@ TOLERANCE = 1e-3
 Found = TypeVar("Found")
 
 
-def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+def pytest_ignore_collect(config: pytest.Config) -> bool | None:
     """Keeps these tests out of a run that does not ask for them by name."""
     asked = "cluster" in config.getoption("markexpr") or any("tests/cluster" in word for word in config.args)
     return None if asked else True
@@ -53,18 +52,10 @@ def wait_for(there: Callable[[], Found | None], seconds: float = 300) -> Found:
 
 def score(corpus: Path, output: Path, *options: str) -> subprocess.Popen[str]:
     """Starts `audiosieve score`, in a process of its own, as a user does."""
-    command = [
-        sys.executable,
-        "-m",
-        "pipelines.cli",
-        "score",
-        "--input",
-        str(corpus),
-        "--output",
-        str(output),
-        *options,
-    ]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    words = [sys.executable, "-m", "pipelines.cli", "score", "--input", corpus, "--output", output, *options]
+    return subprocess.Popen(
+        [str(word) for word in words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def done(run: subprocess.Popen[str], status: int = 0) -> str:
@@ -101,24 +92,27 @@ class Cluster:
 
 
 @pytest.fixture(scope="session")
-def parts() -> None:
-    """Flink, Beam's job server and Prism are there; where they cannot be had the test is skipped."""
-    fetched = subprocess.run([sys.executable, CLUSTER, "fetch"], capture_output=True, text=True, check=False)
+def command() -> list[str]:
+    """Starts a cluster; its parts are there. Where they cannot be had the test is skipped."""
+    command = [sys.executable, str(CLUSTER)]
+    fetched = subprocess.run([*command, "fetch"], capture_output=True, text=True, check=False)
     if fetched.returncode == CANNOT_BE_HAD:
         pytest.skip(fetched.stderr.splitlines()[-1])
     assert fetched.returncode == 0, fetched.stderr
+    return command
 
 
-def start(what: str, folder: Path, *options: str) -> tuple[Cluster, subprocess.Popen[str]]:
+def start(command: list[str], folder: Path) -> tuple[Cluster, subprocess.Popen[str]]:
     """Starts a cluster, and waits until it can be used."""
-    command = [sys.executable, str(CLUSTER), what, "--run", str(folder), *options]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=die_with_parent)
+    process = subprocess.Popen(
+        [*command, "--run", str(folder)], stderr=subprocess.PIPE, text=True, preexec_fn=die_with_parent
+    )
 
     def ready() -> bool | None:
         assert process.poll() is None, process.stderr.read()
         return True if (folder / "cluster.json").exists() else None
 
-    wait_for(ready, 300)
+    wait_for(ready)
     return Cluster(folder), process
 
 
@@ -134,17 +128,17 @@ def stop(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.fixture(scope="session")
-def flink(parts: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def flink(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One JobManager and two TaskManagers, with Beam's job server and a pool of Python workers."""
-    cluster, process = start("flink", tmp_path_factory.mktemp("flink"), "--rest_port", "0")
+    cluster, process = start([*command, "flink", "--rest_port", "0"], tmp_path_factory.mktemp("flink"))
     yield cluster
     stop(process)
 
 
 @pytest.fixture(scope="session")
-def prism(parts: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def prism(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Prism, with a pool of Python workers."""
-    cluster, process = start("prism", tmp_path_factory.mktemp("prism"))
+    cluster, process = start([*command, "prism"], tmp_path_factory.mktemp("prism"))
     yield cluster
     stop(process)
 
@@ -200,7 +194,7 @@ def opened(pid: int) -> list[str]:
     found = []
     for link in Path(f"/proc/{pid}/fd").iterdir():
         try:
-            found.append(os.readlink(link))
+            found.append(str(link.readlink()))
         except OSError:  # closed meanwhile
             continue
     return found

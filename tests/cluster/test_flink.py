@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import notebook
-from tests.cluster.conftest import Cluster, assert_same, children, done, listener, opened, score, table, wait_for
+from tests.cluster.conftest import Cluster, assert_same, children, done, listener, opened, score, wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1_800)]
 
