@@ -11,6 +11,7 @@ import pytest
 
 from pipelines import notebook
 from tests.cluster.conftest import Cluster, assert_same, children, done, listener, opened, score, wait_for
+from transforms.ledger import OutputError
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1_800)]
 
@@ -82,3 +83,16 @@ def restarts(flink: Cluster, job: str) -> int:
         for subtask in flink.get(f"/jobs/{job}/vertices/{vertex}")["subtasks"]
     ]
     return max(attempts)
+
+
+def test_a_job_that_fails_commits_nothing_and_the_next_one_all(flink, samples, tmp_path):
+    """Nobody starts Python workers where this job looks for them."""
+    output = tmp_path / "out"
+    nowhere = [option for option in flink.options if not option.startswith("--environment_config")]
+    said = done(score(samples, output, *nowhere, "--environment_config=localhost:1"), status=1)
+    assert "audiosieve score: the job failed, and nothing of it is committed: " in said
+    assert "Traceback" not in said
+    with pytest.raises(OutputError):
+        notebook.open_run(output)
+    done(score(samples, output, *flink.options))
+    assert notebook.open_run(output).dataset("utterances").count_rows() == 8
