@@ -238,7 +238,10 @@ def start_flink(processes: Processes, options: argparse.Namespace) -> Cluster:
     ])  # fmt: skip
     pages = f"http://localhost:{rest}"
     wait_for("its TaskManagers", processes, lambda: _task_managers(pages) == options.task_managers)
-    return Cluster(processes.address("job_server", "JobService started on "), pages)
+    # What a stage has made is kept: what fails later does not repeat it, and one task's end is not the other's.
+    return Cluster(
+        processes.address("job_server", "JobService started on "), pages, ("--execution_mode_for_batch=BATCH",)
+    )
 
 
 def start_prism(processes: Processes, options: argparse.Namespace) -> Cluster:
@@ -265,10 +268,12 @@ class Cluster:
     Attributes:
         endpoint: of the job server.
         pages: Flink's, which are its REST interface too.
+        options: that its job server takes besides, and jobs should have.
     """
 
     endpoint: str
     pages: str | None = None
+    options: tuple[str, ...] = ()
 
 
 @contextlib.contextmanager
@@ -286,6 +291,7 @@ def running(options: argparse.Namespace) -> Iterator[tuple[Processes, list[str]]
                 "--environment_type=EXTERNAL", f"--environment_config={start_pool(processes)}",
                 # Workers, which have loaded the model, stay for half a minute after a stage.
                 "--environment_cache_millis=30000",
+                *cluster.options,
             ]  # fmt: skip
             processes.write_state(options=leading, pages=cluster.pages)
             yield processes, leading

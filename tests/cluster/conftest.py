@@ -5,6 +5,7 @@ Not collected unless asked for: `make test-cluster`, or `pytest tests/cluster`.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import dataclasses
 import json
@@ -190,13 +191,12 @@ def children(pid: int) -> list[int]:
 
 
 def opened(pid: int) -> list[str]:
-    """What a process has open: paths of files, and `socket:[INODE]`."""
+    """What a process has open: paths of files, and `socket:[INODE]`; nothing where it has just ended."""
     found = []
-    for link in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            found.append(str(link.readlink()))
-        except OSError:  # closed meanwhile
-            continue
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                found.append(str(link.readlink()))
     return found
 
 
