@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := build/demo
 
-.PHONY: demo test bench lint types lock clean
+.PHONY: demo test test-cluster bench lint types lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.score
@@ -14,6 +14,10 @@ demo: $(VENV)/.score
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+# Flink and Prism, which Maven and Go fetch once into build/cluster; skipped where they cannot be had.
+test-cluster: $(VENV)/.dev
+	$(BIN)/python -m pytest -m cluster tests/cluster
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.throughput

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import functools
 import logging
 import os
 import re
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, SetupOptions, StandardOptions
+import grpc
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    PipelineOptions,
+    PortableOptions,
+    SetupOptions,
+    StandardOptions,
+)
+from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner, create_runner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
@@ -23,6 +33,8 @@ from transforms.cloud_storage import unanswered
 from transforms.ledger import OutputError
 from transforms.sources import SourceError
 
+# For a job server to answer.
+CONNECT_S = 10
 LOCAL_RUNNERS = {None, "DirectRunner", "SwitchingDirectRunner", "FnApiRunner"}
 
 
@@ -88,13 +100,18 @@ def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, list
     """Splits a command line into the job's own options and Beam's.
 
     Raises:
-        UsageError: an option is unknown to both, is missing, or has an impossible value.
+        UsageError: an option is unknown to both and to the job server, is missing, or has an impossible value.
     """
     options, rest = parser.parse_known_args(join_negative_values(argv))
     beam_parser = Parser("", "")
     for group in PipelineOptions.__subclasses__():
         group._add_argparse_args(beam_parser)
     _, unknown = beam_parser.parse_known_args(rest)
+    if unknown:
+        for name in _job_server_options(PipelineOptions(rest)):
+            with contextlib.suppress(argparse.ArgumentError):  # Beam has it too
+                beam_parser.add_argument(f"--{name}", nargs="?")
+        _, unknown = beam_parser.parse_known_args(rest)
     if unknown:
         name = unknown[0].partition("=")[0]
         known = [option for p in (parser, beam_parser) for action in p._actions for option in action.option_strings]
@@ -146,13 +163,14 @@ def beam_options(arguments: Sequence[str]) -> tuple[PipelineRunner, PipelineOpti
     network. More than one `--direct_num_workers` means processes: threads would share one interpreter lock.
 
     Raises:
-        UsageError: there is no such runner, or it cannot be used here.
+        UsageError: there is no such runner, or it cannot be used here, or its job server does not answer.
     """
     options = PipelineOptions(list(arguments))
     # An entry point holds no state for workers to load.
     options.view_as(SetupOptions).save_main_session = False
     standard = options.view_as(StandardOptions)
     if standard.runner not in LOCAL_RUNNERS:
+        _check_job_server(options)
         try:
             return create_runner(standard.runner), options
         except (ValueError, ImportError) as error:
@@ -166,3 +184,40 @@ def beam_options(arguments: Sequence[str]) -> tuple[PipelineRunner, PipelineOpti
         direct.direct_running_mode = None  # which would put Beam's own environment in the place of ours
         environment = SubprocessSDKEnvironment.from_command_string(WORKER_COMMAND)
     return FnApiRunner(environment), options
+
+
+def _check_job_server(options: PipelineOptions) -> str | None:
+    """Returns the address of the job server, where one is named; Beam would wait five minutes for one that is not there.
+
+    Raises:
+        UsageError: nobody answers, or the runner needs one.
+    """
+    endpoint = options.view_as(PortableOptions).job_endpoint
+    if not endpoint:
+        if options.view_as(StandardOptions).runner == "PortableRunner":
+            raise UsageError("--runner PortableRunner needs the address of a job server: --job_endpoint=HOST:PORT")
+        return None
+    host, _, port = endpoint.rpartition(":")
+    if not host or not port.isdecimal():
+        return None  # "embed", or an address of another kind
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise UsageError(f"--job_endpoint {endpoint}: no job server answers there ({error})") from error
+    return str(endpoint)
+
+
+def _job_server_options(options: PipelineOptions) -> list[str]:
+    """Names of the options that only the job server knows, as Flink's `execution_mode_for_batch`."""
+    endpoint = _check_job_server(options)
+    if endpoint is None:
+        return []
+    with grpc.insecure_channel(endpoint) as channel:
+        service = beam_job_api_pb2_grpc.JobServiceStub(channel)
+        try:
+            said = service.DescribePipelineOptions(beam_job_api_pb2.DescribePipelineOptionsRequest(), timeout=CONNECT_S)
+        except grpc.RpcError as error:
+            raise UsageError(
+                f"--job_endpoint {endpoint}: what answers there is no job server ({error.code().name})"
+            ) from error
+    return [option.name for option in said.options]

@@ -1,0 +1,104 @@
+"""`audiosieve score` on Flink: a JobManager, two TaskManagers and Python workers, each a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from pipelines import notebook
+from tests.cluster.conftest import Cluster, assert_same, children, done, listener, opened, score, wait_for
+from transforms.ledger import OutputError
+
+# How often each is killed; `AUDIOSIEVE_KILLS=5 make test-cluster` is for the patient.
+KILLS = int(os.environ.get("AUDIOSIEVE_KILLS", "1"))
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1_800)]
+
+
+def test_the_rows_are_those_of_a_local_run(flink, many, at_home, tmp_path):
+    done(score(many, tmp_path / "out", *flink.options))
+    assert_same(tmp_path / "out", at_home)
+    (job,) = flink.get("/jobs/overview")["jobs"]
+    (scoring,) = scoring_vertices(flink, job["jid"])
+    where = {subtask["taskmanager-id"] for subtask in flink.get(f"/jobs/{job['jid']}/vertices/{scoring}")["subtasks"]}
+    assert len(where) == 2, "one TaskManager had nothing to do"
+
+
+@pytest.mark.parametrize("time", range(KILLS))
+@pytest.mark.parametrize("victims", ["TaskManager", "TaskManager and worker", "worker"])
+def test_killed_in_the_middle_of_scoring_nothing_is_lost_and_nothing_doubled(
+    flink, many, at_home, tmp_path, victims, time
+):
+    output = tmp_path / "out"
+    wait_for(lambda: True if flink.get("/overview")["taskmanagers"] == 2 else None)
+    run = score(many, output, *flink.options)
+    worker, file = wait_for(lambda: scorer_at_work(flink, output))
+    task_manager = task_manager_of(flink, worker)
+    if victims != "worker":
+        os.kill(flink.state["processes"][task_manager], signal.SIGKILL)
+    if victims != "TaskManager":
+        os.kill(worker, signal.SIGKILL)
+    job = running_job(flink)
+    done(run)
+    assert restarts(flink, job) > 0
+    assert_same(output, at_home)
+    # What it was writing when it was killed is there to this day, and does not count.
+    assert file.exists()
+    assert file.name not in {
+        Path(name).name for record in notebook.open_run(output).records for name in record["files"]
+    }
+
+
+def scorer_at_work(flink: Cluster, output: Path) -> tuple[int, Path] | None:
+    """A Python worker that is in the middle of a bundle: it has written scores into a file that it has still open."""
+    frames = str(output / "frames") + "/"
+    for worker in children(flink.state["processes"]["worker_pool"]):
+        for path in opened(worker):
+            if path.startswith(frames) and Path(path).stat().st_size > 10_000:
+                return worker, Path(path)
+    return None
+
+
+def task_manager_of(flink: Cluster, worker: int) -> str:
+    """The TaskManager that a Python worker works for: it listens where the worker was told to ask for work."""
+    log = (flink.folder / "worker_pool.log").read_text()
+    (port,) = re.findall(rf"localhost:(\d+) is process {worker}$", log, re.MULTILINE)
+    socket = listener(int(port))
+    (name,) = [name for name, pid in flink.state["processes"].items() if socket in opened(pid)]
+    return name
+
+
+def running_job(flink: Cluster) -> str:
+    (job,) = [job["jid"] for job in flink.get("/jobs/overview")["jobs"] if job["state"] in ("RUNNING", "RESTARTING")]
+    return job
+
+
+def scoring_vertices(flink: Cluster, job: str) -> list[str]:
+    return [vertex["id"] for vertex in flink.get(f"/jobs/{job}")["vertices"] if "Featurize" in vertex["name"]]
+
+
+def restarts(flink: Cluster, job: str) -> int:
+    """How often the task that scores was started again."""
+    attempts = [
+        subtask["attempt"]
+        for vertex in scoring_vertices(flink, job)
+        for subtask in flink.get(f"/jobs/{job}/vertices/{vertex}")["subtasks"]
+    ]
+    return max(attempts)
+
+
+def test_a_job_that_fails_commits_nothing_and_the_next_one_all(flink, samples, tmp_path):
+    """Nobody starts Python workers where this job looks for them."""
+    output = tmp_path / "out"
+    nowhere = [option for option in flink.options if not option.startswith("--environment_config")]
+    said = done(score(samples, output, *nowhere, "--environment_config=localhost:1"), status=1)
+    assert "audiosieve score: the job failed, and nothing of it is committed: " in said
+    assert "Traceback" not in said
+    with pytest.raises(OutputError):
+        notebook.open_run(output)
+    done(score(samples, output, *flink.options))
+    assert notebook.open_run(output).dataset("utterances").count_rows() == 8

@@ -1,0 +1,14 @@
+"""`audiosieve score` on Prism, Beam's portable runner, in a process of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cluster.conftest import assert_same, done, score
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1_800)]
+
+
+def test_the_rows_are_those_of_a_local_run(prism, many, at_home, tmp_path):
+    done(score(many, tmp_path / "out", *prism.options))
+    assert_same(tmp_path / "out", at_home)
