@@ -101,7 +101,8 @@ def build(root: beam.Pipeline, config: ScoreConfig) -> None:
         | "RejectRow" >> beam.ParDo(ToRejectRow(config.counted_in))
     )
     written = [
-        rows[UTTERANCE_ROWS] | "WriteUtterances" >> _write("utterances", config, sort_by=("score", "utterance_id")),
+        rows[UTTERANCE_ROWS]
+        | "WriteUtterances" >> _write("utterances", config, sort_by=schemas.SORTED_BY["utterances"]),
         rows[ANOMALY_ROWS] | "WriteAnomalies" >> _write("anomalies", config),
         rejects | "WriteRejects" >> _write("rejects", config),
         rows.frames | "WriteFrames" >> _write("frames", config, to_table=frames_table, count_rows=_num_frames),

@@ -4,8 +4,9 @@
     OUT/_runs/<run_id>.json                      the record: names the files that it commits
     OUT/_runs/<run_id>.pending/                  of a run that another machine does: what it was asked for, and its plan
 
-A record may also name files of earlier runs that its own replace. Files that no record names are debris of a run
-that did not end, but for those of pending runs.
+A record may also name files of earlier runs that its own replace: rows that a run made anew, or, where the job is
+`COMPACT`, the very same rows in fewer files. Files that no record names are debris of a run that did not end, but for those
+of pending runs.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from transforms.cloud_storage import open_in_parts, reason
 from transforms.files import is_local
 
 RUNS = "_runs"
+# The job of a record that is of no run: it only says which files hold the rows of the others now.
+COMPACT = "compact"
 PENDING = ".pending"
 _ASKED = "pending.json"
 _RUN_ID = r"\d{8}T\d{6}Z-[0-9a-f]{6}"
@@ -78,10 +81,10 @@ class Ledger:
             raise OutputError(f"{self.root}: cannot write there ({reason(error)})") from error
 
     def records(self, job: str | None = None) -> list[dict[str, Any]]:
-        """The records of all runs, oldest first.
+        """The records, oldest first.
 
         Args:
-            job: which job must have made them all; None for any.
+            job: whose runs are asked for (`runs`); None for all records there are.
 
         Raises:
             OutputError: one cannot be read, or another job made it.
@@ -96,7 +99,17 @@ class Ledger:
                 raise OutputError(
                     f"{uri}: the run's record cannot be read ({type(error).__name__}: {error})"
                 ) from error
-            if job and record.get("job") != job:
+        return found if job is None else self.runs(job, found)
+
+    def runs(self, job: str, records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Those of the records that are of runs: all but compactions.
+
+        Raises:
+            OutputError: another job made one.
+        """
+        found = [record for record in records if record.get("job") != COMPACT]
+        for record in found:
+            if record.get("job") != job:
                 raise OutputError(
                     f"{self.root}: was written by `audiosieve {record.get('job')}`; choose another folder"
                 )
@@ -163,6 +176,13 @@ class Ledger:
             if left and left[1] not in pending:
                 debris.add(uri)
         return self._delete(debris)
+
+    def discard(self, run_id: str) -> None:
+        """Deletes the files of a run that will not be committed after all; those of a committed one it leaves."""
+        if run_id in {record["run_id"] for record in self.records()}:
+            return
+        for table in self.tables:
+            self._delete(_list(f"{self.prefix(table, run_id)}-*"))
 
     def commit(
         self, run_id: str, record: dict[str, Any], files: Iterable[str], replaces: Iterable[str] = ()

@@ -39,10 +39,12 @@ class Results:
     Attributes:
         root: the folder.
         records: of its runs, oldest first; at least one.
+        files: names, relative to the root, of the files that count, by table.
     """
 
     root: str
     records: tuple[dict[str, Any], ...]
+    files: dict[str, list[str]]
 
     @property
     def model_id(self) -> str:
@@ -88,7 +90,7 @@ class Results:
         schema = schemas.SCORE_TABLES[table]
         if table == "utterances":
             schema = schemas.with_carried(schema, self.carried)
-        names = names_that_count(self.records, table)
+        names = self.files[table]
         if not names:
             return ds.dataset(schema.empty_table())
         try:
@@ -112,12 +114,14 @@ def open_results(output: str) -> Results:
         OutputError: there is nothing that counts, or something else.
     """
     root = absolute(str(output)).rstrip("/")
+    ledger = Ledger(root, tuple(schemas.SCORE_TABLES))
     try:
-        records = Ledger(root, tuple(schemas.SCORE_TABLES)).records("score")
+        records = ledger.records()
+        runs = ledger.runs("score", records)
     except (OSError, ValueError) as error:
         if isinstance(error, OutputError):
             raise
         raise OutputError(f"{root}: cannot be read ({reason(error)})") from error
-    if not records:
+    if not runs:
         raise OutputError(f"{root}: holds no run of `audiosieve score` that came to its end")
-    return Results(root, tuple(records))
+    return Results(root, tuple(runs), {table: names_that_count(records, table) for table in ledger.tables})

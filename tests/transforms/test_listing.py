@@ -173,3 +173,18 @@ def test_a_folder_that_shows_no_folders_is_one_place():
         patch.setattr(object_listing, "_blobs", blobs)
         assert list(places_in("gs://bucket/root", 10)) == [Place("gs://bucket/root", deep=True)]
     assert len(asked) == 1
+
+
+def test_files_of_earlier_runs_are_named_where_the_job_runs_and_not_in_it(source, ledger):
+    def size(runs: range) -> int:
+        for number in runs:
+            commit(ledger, [{"utterance_id": f"{number}", "uri": "/x", "source_version": "1"}])
+            run_id = f"20260101T000000Z-{number:06x}"
+            (path,) = Path(ledger.root, "utterances").glob(f"{RUN}*")
+            path.rename(path.with_name(f"{run_id}-0.parquet"))
+            ledger.commit(run_id, {"job": "score"}, written(ledger, run_id))
+        root = beam.Pipeline(FnApiRunner())
+        root | ListCorpus(str(source), ledger)
+        return len(root.to_runner_api().SerializeToString())
+
+    assert size(range(1, 2)) == pytest.approx(size(range(2, 60)), abs=100)
