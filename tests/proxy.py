@@ -59,12 +59,13 @@ class Proxy:
         address: of the proxy, for `STORAGE_EMULATOR_HOST`.
         calls: what was asked for, in order.
         connections: how many were made.
+        sent: bytes of the answers.
         fail: is asked of each call what shall happen instead of an answer: a status, RESET, CUT, or None.
     """
 
     def __init__(self, target: str) -> None:
         self.calls: list[Call] = []
-        self.connections = 0
+        self.connections = self.sent = 0
         self.fail: Callable[[Call], Fault] = lambda _: None
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _handler(self, urlsplit(target).netloc))
@@ -107,7 +108,9 @@ def first(times: int, *faults: Fault) -> Callable[[Call], Fault]:
 def classify(line: str) -> Call:
     """Tells of a request's first words, as `GET /storage/v1/b/x/o`, what is asked for."""
     kind = next(kind for kind, pattern in _KINDS if re.match(pattern, line))
-    found = re.search(r"/o/(.+?)(?:\?|/copyTo/|/rewriteTo/|$)", line) or re.search(r"[?&](?:name|prefix|upload_id)=([^&]+)", line)
+    found = re.search(r"/o/(.+?)(?:\?|/copyTo/|/rewriteTo/|$)", line) or re.search(
+        r"[?&](?:name|prefix|upload_id)=([^&]+)", line
+    )
     return Call(kind, unquote(found[1]) if found else "")
 
 
@@ -146,6 +149,7 @@ def _handler(proxy: Proxy, target: str) -> type[BaseHTTPRequestHandler]:
             self.answer(response.status, dict(response.getheaders()), content, cut=fault == CUT)
 
         def answer(self, status: int, headers: dict[str, str], content: bytes, cut: bool = False) -> None:
+            proxy.sent += len(content)
             self.send_response(status)
             for name, value in headers.items():
                 if name.lower() not in ("content-length", "connection", "server", "date"):

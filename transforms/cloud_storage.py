@@ -97,7 +97,9 @@ def _retold(place: str, error: Exception, client: Any = None, needs_bucket: bool
         return StorageError(f"{place}: the storage does not answer ({_said(cause)})")
     if isinstance(error, GoogleAuthError):
         # Also where there are none, and the storage asks for some.
-        return _os_error(PermissionError, errno.EACCES, f"{place}: {login or f'the credentials are of no use ({error})'}")
+        return _os_error(
+            PermissionError, errno.EACCES, f"{place}: {login or f'the credentials are of no use ({error})'}"
+        )
     if isinstance(error, InvalidResponse):
         return _retold(place, from_http_response(error.response), client, needs_bucket)
     status: int = error.code  # type: ignore[attr-defined]
