@@ -289,8 +289,8 @@ def running(options: argparse.Namespace) -> Iterator[tuple[Processes, list[str]]
             leading = [
                 "--runner=PortableRunner", f"--job_endpoint={cluster.endpoint}",
                 "--environment_type=EXTERNAL", f"--environment_config={start_pool(processes)}",
-                # Workers, which have loaded the model, stay for half a minute after a stage.
-                "--environment_cache_millis=30000",
+                # Workers, which have loaded the model, stay for the next stage; but not for the next attempt (`config.yaml`).
+                "--environment_cache_millis=4000",
                 *cluster.options,
             ]  # fmt: skip
             processes.write_state(options=leading, pages=cluster.pages)
