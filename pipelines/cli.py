@@ -14,6 +14,7 @@ JOBS = {
     "report": "make a page of an output, to look at, listen and choose a threshold",
     "plot": "draw a recording with its frame scores and anomalies",
     "filter": "keep what is worth training on, listed in the format that a trainer reads",
+    "compact": "make few large files of the many small ones of an output",
     "compare": "two outputs of one corpus, side by side",
     "synthesize": "make a labelled training set of clean speech and noise",
     "train": "train a scorer on such a set",

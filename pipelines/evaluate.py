@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from model.bootstrap import Resamples
-from model.bundle import DEFAULT, Bundle, bundled_names, open_bundle
+from model.bundle import DEFAULT, Bundle, bundled_names
 from model.evaluation import (
     Clip,
     EvaluationError,
@@ -36,6 +36,7 @@ from model.report import report
 from model.runtime import start_tensorflow
 from pipelines.options import Parser, UsageError, command, join_negative_values
 from transforms.batching import BatchLimits
+from transforms.bundles import find_bundle
 from transforms.evaluation_tables import write_tables
 from transforms.labelled import Gain, read_audio, read_clips, score_clips
 
@@ -244,7 +245,7 @@ def _config(options: argparse.Namespace) -> EvaluateConfig:
             raise UsageError(f"--{name} is {value}; it must be at least {least}")
     gains = [] if options.gains is None else _gains(options.gains)
     output = _empty_folder(options.output)
-    bundles = [open_bundle(name) for name in options.model or [DEFAULT]]
+    bundles = [find_bundle(name) for name in options.model or [DEFAULT]]
     twice = [model_id for model_id, count in Counter(bundle.model_id for bundle in bundles).items() if count > 1]
     if twice:
         raise UsageError(f"--model: {twice[0]} is asked for twice")

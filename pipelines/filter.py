@@ -8,13 +8,16 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from pipelines.buckets import BucketFolder
 from pipelines.filter_decision import NO_MANIFEST, FilterConfig, connect, select
 from pipelines.filter_export import RECORD as EXPORT_RECORD
 from pipelines.filter_export import ExportConfig, export_kept
-from pipelines.filter_output import RECORD, summary, table, write_selection
+from pipelines.filter_output import RECORD, is_unfinished, summary, table, write_selection
 from pipelines.options import Parser, UsageError, command, local_processes, parse
-from pipelines.places import drafted, is_empty, load, place_of
+from pipelines.places import check_apart_in_bucket, drafted, is_empty, load, place_of
+from transforms.files import is_local
 from transforms.manifest_writers import FORMATS, ManifestError
 from transforms.results import Results, open_results
 from transforms.rules import SUGGESTED, RuleError, RuleSet, check_scale, read_rules, where
@@ -41,13 +44,16 @@ def run(argv: Sequence[str]) -> int:
 
 def _run(options: argparse.Namespace, beam_arguments: list[str]) -> None:
     config = _config(options)
+    if not is_local(options.output):
+        _run_into_bucket(options, config)
+        return
     keep = place_of("output", options.output, config.results)
     export = _export_config(options, beam_arguments, config, keep)
     goes_on = (
         export is not None and not options.overwrite and load(keep / RECORD).get("fingerprint") == config.fingerprint
     )
     if not goes_on:
-        _check_output(keep, options)
+        _check_output(is_empty(keep), load(keep / RECORD), options)
     clears = export is not None and _check_export(keep, export, options, goes_on)
     with tempfile.TemporaryDirectory(prefix="audiosieve-") as scratch:
         connection = connect(config.results, Path(scratch))
@@ -61,6 +67,24 @@ def _run(options: argparse.Namespace, beam_arguments: list[str]) -> None:
             if clears:
                 shutil.rmtree(export.folder)
             print(export_kept(connection, config.results.carried, export, keep, Path(scratch)))
+
+
+def _run_into_bucket(options: argparse.Namespace, config: FilterConfig) -> None:
+    if options.export:
+        raise UsageError(
+            "--export writes audio on this machine, and needs an --output there too; copy both to the bucket when it is done"
+        )
+    check_apart_in_bucket("output", options.output, config.results)
+    keep = BucketFolder(options.output, RECORD)
+    names = keep.names()
+    _check_output(not names, {"job": "filter"} if is_unfinished(names) else keep.load(), options)
+    with tempfile.TemporaryDirectory(prefix="audiosieve-") as scratch:
+        connection = connect(config.results, Path(scratch))
+        selected = select(connection, config)
+        with keep.drafted() as draft:
+            write_selection(connection, config, selected, draft)
+    print(table(selected))
+    print(summary(selected, options.output))
 
 
 def _export_config(
@@ -77,13 +101,13 @@ def _export_config(
     return ExportConfig(folder, options.export_format, options.shard_size, tuple(beam_arguments))
 
 
-def _check_output(keep: Path, options: argparse.Namespace) -> None:
+def _check_output(empty: bool, record: dict[str, Any], options: argparse.Namespace) -> None:
     """Refuses to overwrite unasked, or what is not ours."""
-    if is_empty(keep):
+    if empty:
         return
     if not options.overwrite:
         raise UsageError(f"--output {options.output}: is not empty; choose another folder, or --overwrite it")
-    if load(keep / RECORD).get("job") != "filter":
+    if record.get("job") != "filter":
         raise UsageError(
             f"--output {options.output}: holds something else than an earlier filter; choose another folder"
         )
@@ -163,7 +187,7 @@ def _parser() -> Parser:
     add(
         "--output",
         metavar="KEEP",
-        help="folder of this machine for what is kept, what is dropped, and why; empty or new",
+        help="folder, here or in a bucket, for what is kept, what is dropped, and why; empty or new",
     )
     add("--rules", metavar="FILE", help="YAML with a name and an SQL condition for each reason to drop an utterance; "
         "`suggested` for the rules that --print_rules prints, as by default; `none` for none")  # fmt: skip

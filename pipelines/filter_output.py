@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 import duckdb
@@ -74,6 +75,12 @@ def write_selection(
         "rejected": selected.rejected,
     }
     (folder / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def is_unfinished(names: Collection[str]) -> bool:
+    """Whether files of these names in a folder can be all that is there of a selection whose writing was cut short."""
+    ours = {KEPT, DROPPED, *(format.file for format in FORMATS.values())}
+    return RECORD not in names and {name.partition("/")[0] for name in names} <= ours
 
 
 def _dropped_query(config: FilterConfig) -> str:

@@ -24,10 +24,11 @@ import soundfile
 from matplotlib.figure import Figure
 
 from model.anomalies import Anomaly, find_anomalies
-from model.bundle import DEFAULT, Bundle, open_bundle
+from model.bundle import DEFAULT, Bundle
 from model.features import frame_start_s
 from model.labels import LabelScale
 from model.pooling import pool
+from transforms.bundles import find_bundle
 from transforms.decode import Decoded, decode, read_audio
 from transforms.drawing import Subject, draw, one_line, reduced_db
 from transforms.featurize import featurize
@@ -245,7 +246,7 @@ def _score(decoded: Decoded, bundle: Bundle) -> Score:
 
 @functools.cache
 def _bundle(model: str) -> Bundle:
-    return open_bundle(model)
+    return find_bundle(model)
 
 
 def _decode_array(samples: np.ndarray, sample_rate: float | None) -> Decoded:

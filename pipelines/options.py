@@ -29,6 +29,7 @@ from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from model.bundle import BundleError
 from pipelines.worker import WORKER_COMMAND
+from transforms.cloud_storage import unanswered
 from transforms.ledger import OutputError
 from transforms.sources import SourceError
 
@@ -65,22 +66,34 @@ class Parser(argparse.ArgumentParser):
 
 
 def command(job: str) -> Callable[[Callable[[Sequence[str]], int]], Callable[[Sequence[str]], int]]:
-    """Turns the expected mistakes of a job's `run` into one sentence on stderr and exit status 2."""
+    """Turns what is expected of a job's `run` into one sentence: a mistake, exit status 2; a storage that is down, 1."""
 
     def decorate(run: Callable[[Sequence[str]], int]) -> Callable[[Sequence[str]], int]:
         @functools.wraps(run)
         def checked(argv: Sequence[str]) -> int:
             # Beam warns of what it lacks and a local run never needs.
             logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s", force=True)
+            logging.getLogger().handlers[0].addFilter(_is_news)
             try:
                 return run(argv)
             except (UsageError, SourceError, OutputError, BundleError) as error:
                 print(f"audiosieve {job}: {error}", file=sys.stderr)
                 return 2
+            except RuntimeError as error:
+                said = unanswered(error)
+                if said is None:
+                    raise
+                print(f"audiosieve {job}: {said}; run the same command again when it does", file=sys.stderr)
+                return 1
 
         return checked
 
     return decorate
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a record tells more than what `command` says in a sentence; Beam logs what it then raises."""
+    return not (record.exc_info and record.exc_info[1] and unanswered(record.exc_info[1]))
 
 
 def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:

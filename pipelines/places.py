@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.options import UsageError
-from transforms.files import absolute, is_local
+from transforms.files import absolute, glob_root, has_wildcards, is_local
 from transforms.results import Results
 
 
@@ -38,6 +38,20 @@ def place_of(name: str, asked: str, results: Results) -> Path:
     if place.exists() and not place.is_dir():
         raise UsageError(f"--{name} {asked}: is a file; choose a folder")
     return place
+
+
+def check_apart_in_bucket(name: str, asked: str, results: Results) -> None:
+    """Refuses a place in a bucket that is not apart from what is read.
+
+    Raises:
+        UsageError: it is not.
+    """
+    place = f"{asked.rstrip('/')}/"
+    source = glob_root(results.source) if has_wildcards(results.source) else results.source
+    for other, what in ((results.root, "the scores"), (source, "the corpus")):
+        there = f"{other.rstrip('/')}/"
+        if place.startswith(there) or there.startswith(place):
+            raise UsageError(f"--{name} {asked} and {what} in {other} must lie apart; choose another folder")
 
 
 def is_empty(place: Path) -> bool:

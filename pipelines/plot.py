@@ -10,11 +10,12 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from model.anomalies import find_anomalies
-from model.bundle import DEFAULT, Bundle, bundled_names, open_bundle
+from model.bundle import DEFAULT, Bundle, bundled_names
 from model.labels import LabelScale
 from model.pooling import pool
 from pipelines.options import Parser, UsageError, command
 from transforms.archives import archive_kind
+from transforms.bundles import find_bundle
 from transforms.decode import Decoded, decode_spans, open_audio
 from transforms.drafts import check_new, new_file
 from transforms.drawing import Subject, draw, one_line, reduced_db, save
@@ -35,7 +36,7 @@ def run(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     kind = _check(options)
     check_new(options.output, options.overwrite)
-    subject = _of_run(options) if options.run else _on_the_spot(options, open_bundle(options.model))
+    subject = _of_run(options) if options.run else _on_the_spot(options, find_bundle(options.model))
     with new_file(options.output, options.overwrite) as file:
         save(draw(subject), file, kind)
     number = len(subject.anomalies)
@@ -122,7 +123,7 @@ def _parser() -> Parser:
     add("--run", metavar="OUT", help="folder that `audiosieve score` wrote: its scores are drawn, nothing is scored")
     add(
         "--model",
-        help=f"a bundled model ({', '.join(bundled_names())}) or the folder of a bundle; {DEFAULT} where left out",
+        help=f"a bundled model ({', '.join(bundled_names())}) or a bundle's folder, also in a bucket; {DEFAULT} where left out",
     )
     add(
         "--channels",

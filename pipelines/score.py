@@ -7,13 +7,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from model.bundle import DEFAULT, Bundle, bundled_names, open_bundle
+from model.bundle import DEFAULT, Bundle, bundled_names
 from pipelines.alone import alone
 from pipelines.options import Parser, UsageError, beam_options, command, local_processes, parse
 from pipelines.preview import preview
 from pipelines.score_runs import JobElsewhere, LocalRun
 from transforms import schemas, telemetry
 from transforms.batching import BatchLimits
+from transforms.bundles import find_bundle
 from transforms.files import would_match
 from transforms.incremental import outstanding
 from transforms.ledger import Ledger, OutputError
@@ -32,7 +33,7 @@ def run(argv: Sequence[str]) -> int:
     """Parses the command line, scores what is new or changed, and says what was done."""
     options, beam_arguments = parse(_parser(), argv)
     telemetry.show_log(options.log_level)
-    bundle = open_bundle(options.model)
+    bundle = find_bundle(options.model)
     _check_options(options)
     processes = local_processes(beam_arguments)
     elsewhere = beam_options(beam_arguments) if processes is None else None
@@ -159,7 +160,11 @@ def _parser() -> Parser:
     add = parser.add_argument
     add("--input", required=True, help=INPUT_KINDS)
     add("--output", help="folder for the tables; run again with the same one, only what is new or changed is scored")
-    add("--model", default=DEFAULT, help=f"a bundled model ({', '.join(bundled_names())}) or the folder of a bundle")
+    add(
+        "--model",
+        default=DEFAULT,
+        help=f"a bundled model ({', '.join(bundled_names())}) or a bundle's folder, also in a bucket",
+    )
     add("--channels", default=MIX, help="what is heard of a recording: mix (the mean of its channels), first, each (every "
         "channel an utterance, its id with #ch0, #ch1, ...), or the number of one, from 0")  # fmt: skip
     add("--carry", default="", metavar="COLUMN,...", help="columns of the corpus that go into `utterances`")

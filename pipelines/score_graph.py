@@ -34,6 +34,7 @@ class ScoreConfig:
     Attributes:
         corpus: gives the chunks of recordings to score, each for one worker at a time.
         bundle: the model.
+        model: how workers find it.
         limits: of the batches.
         threads: of TensorFlow in each process.
         channels: of the recordings, which are heard.
@@ -47,6 +48,7 @@ class ScoreConfig:
 
     corpus: beam.PTransform
     bundle: Bundle
+    model: str
     limits: BatchLimits
     threads: int
     channels: str
@@ -87,7 +89,7 @@ def build(root: beam.Pipeline, config: ScoreConfig) -> None:
     results = (
         featurized.featurized
         | "BatchByLength" >> beam.ParDo(BatchByLength(config.limits))
-        | "Score" >> RunInference(ScorerHandler(str(bundle.path), config.threads))
+        | "Score" >> RunInference(ScorerHandler(config.model, config.threads, bundle.hash))
         | "SplitResults" >> beam.ParDo(SplitResults()).with_outputs(REJECTS, WORK, main="scored")
     )
     rows = results.scored | "ToRows" >> beam.ParDo(
@@ -99,7 +101,8 @@ def build(root: beam.Pipeline, config: ScoreConfig) -> None:
         | "RejectRow" >> beam.ParDo(ToRejectRow(config.counted_in))
     )
     written = [
-        rows[UTTERANCE_ROWS] | "WriteUtterances" >> _write("utterances", config, sort_by=("score", "utterance_id")),
+        rows[UTTERANCE_ROWS]
+        | "WriteUtterances" >> _write("utterances", config, sort_by=schemas.SORTED_BY["utterances"]),
         rows[ANOMALY_ROWS] | "WriteAnomalies" >> _write("anomalies", config),
         rejects | "WriteRejects" >> _write("rejects", config),
         rows.frames | "WriteFrames" >> _write("frames", config, to_table=frames_table, count_rows=_num_frames),

@@ -24,6 +24,7 @@ from pipelines.score_graph import ScoreConfig, build, score_wave
 from pipelines.waves import Progress, ending_at_once, run_all
 from transforms.accounts import Account, listed_batches
 from transforms.batching import BatchLimits
+from transforms.bundles import reference, shared
 from transforms.commit import commit
 from transforms.files import absolute
 from transforms.incremental import Outstanding
@@ -57,6 +58,7 @@ class Run:
     ) -> None:
         self.options, self.beam_arguments = options, list(beam_arguments)
         self.bundle, self.ledger = bundle, ledger
+        self.model = reference(bundle, options.model)
         self.account, self.work = Account(), Work()
         self.skipped = 0
         self.started = time.monotonic()
@@ -66,7 +68,7 @@ class Run:
         options = self.options
         limits = BatchLimits(batch_size=options.batch_size, batch_frames=options.batch_frames)
         return ScoreConfig(
-            corpus, self.bundle, limits, options.threads, options.channels, options.carry, self.ledger,
+            corpus, self.bundle, self.model, limits, options.threads, options.channels, options.carry, self.ledger,
             run_id, counted_in, options.log_level,
         )  # fmt: skip
 
@@ -101,9 +103,9 @@ class Run:
         if work.batches:
             low, middle, high = (account.score_quantile(share) for share in (0.1, 0.5, 0.9))
             text += (
-                f"\nscores: a tenth under {low:.1f}, half under {middle:.1f}, a tenth over {high:.1f}; decoding "
-                f"{work.decode_s:.1f} s, FFT {work.features_s:.1f} s, network {work.model_s:.1f} s; {work.batches} batch"
-                f"{'' if work.batches == 1 else 'es'} of {work.batch_size:.1f} utterances, {100 * work.padding:.1f} % padding"
+                f"\nscores: a tenth under {low:.1f}, half under {middle:.1f}, a tenth over {high:.1f}; {work.frames:,} frames; "
+                f"decoding {work.decode_s:.1f} s, FFT {work.features_s:.1f} s, network {work.model_s:.1f} s; {work.batches:,} "
+                f"batch{'' if work.batches == 1 else 'es'} of {work.batch_size:.1f} utterances, {work.padding:.1%} padding"
             )
         return text
 
@@ -223,6 +225,7 @@ class JobElsewhere(Run):
             listed: utterances in the corpus.
             left: those that are to be scored; None where the job itself lists the corpus.
         """
+        self.model = shared(self.bundle, self.options.model, self.ledger.root)
         run_id = self.ledger.new_run_id()
         wave, counts = {"number": 1, "of": 1}, {}
         if left is not None:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.emulator import Bucket, running_emulator
+from tests.proxy import Proxy
+from transforms.cloud_storage import EMULATOR
 
 SAMPLES = Path(__file__).parent / "samples" / "audio"
 
@@ -23,3 +28,25 @@ def corpus() -> Path:
     if not place:
         pytest.skip("AUDIOSIEVE_CORPUS is not set")
     return Path(place)
+
+
+@pytest.fixture(scope="session")
+def emulator() -> Iterator[str]:
+    """The address of a Cloud Storage on this machine. Nothing uses it until `STORAGE_EMULATOR_HOST` names it."""
+    with running_emulator() as address:
+        yield address
+
+
+@pytest.fixture
+def bucket(emulator: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """An empty bucket in it, which gs:// leads to in this process and in all that it starts."""
+    monkeypatch.setenv(EMULATOR, emulator)
+    return Bucket(emulator)
+
+
+@pytest.fixture
+def proxy(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """What gs:// leads to by way of a proxy that counts and lets fail; `bucket` itself is reached without it."""
+    with Proxy(bucket.address).serving() as proxy:
+        monkeypatch.setenv(EMULATOR, proxy.address)
+        yield proxy

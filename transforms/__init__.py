@@ -4,3 +4,5 @@ What flows through the scoring pipeline is, in this order: an `AudioRef` (an utt
 yet), a `FeaturizedUtterance` (its facts and spectrogram), a list of those (a batch), a `ScoredUtterance` (its facts
 and frame scores), and rows of the output tables. At every step a `Reject` may leave instead.
 """
+
+from transforms import cloud_storage as cloud_storage

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Mapping, Set
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 
+from transforms import telemetry
 from transforms.accounts import Account, out_of_date, settle
 from transforms.ledger import Ledger, OutputError
 from transforms.plan import count_planned, plan_paths, plan_prefix, planned
@@ -58,6 +60,7 @@ def commit(
         "timings": {"total_s": round(time.time() - started_s, 3)},
     }
     ledger.commit(run_id, record, files, replaced)
+    telemetry.log(logging.INFO, "run committed", run_id=run_id, output=ledger.root, **record["counts"])
     return account
 
 

@@ -390,7 +390,7 @@ class _Source:
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
-        self._error: OSError | None = None
+        self._error: Exception | None = None
 
     @property
     def nameless(self) -> SimpleNamespace:
@@ -402,7 +402,7 @@ class _Source:
         """Raises what went wrong, if anything did.
 
         Raises:
-            OSError: the file could not be read.
+            OSError: the file could not be read. Or what else reading it raised.
         """
         if self._error is not None:
             raise self._error
@@ -411,7 +411,7 @@ class _Source:
         def held(*arguments: Any) -> Any:
             try:
                 return method(*arguments)
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 -- any: Python would print it, and libsndfile go on
                 self._error = self._error or error
                 return 0
 

@@ -12,6 +12,7 @@ from typing import BinaryIO, TextIO
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from transforms.cloud_storage import reason
 from transforms.files import absolute, is_local
 from transforms.ledger import OutputError
 
@@ -47,7 +48,7 @@ def new_file(path: str, overwrite: bool = False) -> Iterator[BinaryIO]:
         else:
             FileSystems.rename([draft], [target])
     except OSError as error:
-        raise OutputError(f"--output {path}: cannot be written ({error})") from error
+        raise OutputError(f"--output {path}: cannot be written ({reason(error)})") from error
     finally:
         with contextlib.suppress(OSError):
             if FileSystems.exists(draft):

@@ -27,6 +27,7 @@ from model.features import (
 from transforms import telemetry
 from transforms.archives import members
 from transforms.decode import Decoded, decode_spans, open_audio
+from transforms.prefetch import opened
 from transforms.records import (
     EACH,
     MIX,
@@ -91,7 +92,10 @@ def featurize(decoded: Decoded, ref: AudioRef, config: FeatureConfig) -> Featuri
 
 
 def featurize_recording(
-    recording: Recording, config: FeatureConfig, channels: str = MIX
+    recording: Recording,
+    config: FeatureConfig,
+    channels: str = MIX,
+    opened: AbstractContextManager[BinaryIO] | None = None,
 ) -> Iterator[FeaturizedUtterance | Reject]:
     """Reads, decodes and transforms all utterances of a recording, or of all recordings in an archive.
 
@@ -99,12 +103,13 @@ def featurize_recording(
         recording: where they are.
         config: of the features.
         channels: which are heard (`decode.decode_spans`); with "each", ids get `#ch0`, `#ch1` and so on.
+        opened: its file, where it is at hand.
 
     Yields:
         Each utterance, or why there is nothing of it.
     """
     if recording.archive is None:
-        yield from _featurize_file(recording.refs, open_audio(recording.uri), config, channels)
+        yield from _featurize_file(recording.refs, opened or open_audio(recording.uri), config, channels)
         return
     for ref, file in members(recording.refs[0]):
         if isinstance(file, AudioFault):
@@ -202,9 +207,9 @@ class Featurize(beam.DoFn):
 
     def process(self, chunk: Sequence[Recording]) -> Iterable[Any]:
         """Featurizes what is in some recordings, one after the other."""
-        for recording in chunk:
+        for recording, file in opened(chunk):
             telemetry.count("recordings")
-            for found in featurize_recording(recording, self.config, self.channels):
+            for found in featurize_recording(recording, self.config, self.channels, file):
                 if isinstance(found, Reject):
                     yield beam.pvalue.TaggedOutput(REJECTS, found)
                 else:

@@ -4,8 +4,9 @@
     OUT/_runs/<run_id>.json                      the record: names the files that it commits
     OUT/_runs/<run_id>.pending/                  of a run that another machine does: what it was asked for, and its plan
 
-A record may also name files of earlier runs that its own replace. Files that no record names are debris of a run
-that did not end, but for those of pending runs.
+A record may also name files of earlier runs that its own replace: rows that a run made anew, or, where the job is
+`COMPACT`, the very same rows in fewer files. Files that no record names are debris of a run that did not end, but for those
+of pending runs.
 """
 
 from __future__ import annotations
@@ -25,9 +26,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 
+from transforms.cloud_storage import SCHEME as CLOUD_STORAGE
+from transforms.cloud_storage import open_in_parts, reason
 from transforms.files import is_local
 
 RUNS = "_runs"
+# The job of a record that is of no run: it only says which files hold the rows of the others now.
+COMPACT = "compact"
 PENDING = ".pending"
 _ASKED = "pending.json"
 _RUN_ID = r"\d{8}T\d{6}Z-[0-9a-f]{6}"
@@ -68,18 +73,18 @@ class Ledger:
         """
         if re.search(r"[*?\[]", self.root):
             raise OutputError(f"{self.root}: a folder for output cannot have *, ? or [ in its name")
-        probe = FileSystems.join(self.root, RUNS, f".probe-{secrets.token_hex(3)}")
         try:
+            probe = FileSystems.join(self.root, RUNS, f".probe-{secrets.token_hex(3)}")
             FileSystems.create(probe).close()
             FileSystems.delete([probe])
         except (OSError, ValueError) as error:  # Beam's own are OSErrors; a scheme without its extra is a ValueError
-            raise OutputError(f"{self.root}: cannot write there ({error})") from error
+            raise OutputError(f"{self.root}: cannot write there ({reason(error)})") from error
 
     def records(self, job: str | None = None) -> list[dict[str, Any]]:
-        """The records of all runs, oldest first.
+        """The records, oldest first.
 
         Args:
-            job: which job must have made them all; None for any.
+            job: whose runs are asked for (`runs`); None for all records there are.
 
         Raises:
             OutputError: one cannot be read, or another job made it.
@@ -94,7 +99,17 @@ class Ledger:
                 raise OutputError(
                     f"{uri}: the run's record cannot be read ({type(error).__name__}: {error})"
                 ) from error
-            if job and record.get("job") != job:
+        return found if job is None else self.runs(job, found)
+
+    def runs(self, job: str, records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Those of the records that are of runs: all but compactions.
+
+        Raises:
+            OutputError: another job made one.
+        """
+        found = [record for record in records if record.get("job") != COMPACT]
+        for record in found:
+            if record.get("job") != job:
                 raise OutputError(
                     f"{self.root}: was written by `audiosieve {record.get('job')}`; choose another folder"
                 )
@@ -153,13 +168,21 @@ class Ledger:
             for uri in _list(FileSystems.join(self.root, table, "**")):
                 ours = _OURS.search(uri)
                 if uri not in kept and ours and ours[2] not in pending:
-                    # Of Beam's temporary folders, which older versions left, the whole.
-                    debris.add(uri[: ours.end()] if ours[1].startswith("beam-temp") else uri)
+                    # Of Beam's temporary folders, which older versions left, the whole, where there are folders.
+                    whole = ours[1].startswith("beam-temp") and is_local(uri)
+                    debris.add(uri[: ours.end()] if whole else uri)
         for uri in _list(FileSystems.join(self.root, RUNS, "**")):
             left = _LEFT.search(uri)
             if left and left[1] not in pending:
                 debris.add(uri)
         return self._delete(debris)
+
+    def discard(self, run_id: str) -> None:
+        """Deletes the files of a run that will not be committed after all; those of a committed one it leaves."""
+        if run_id in {record["run_id"] for record in self.records()}:
+            return
+        for table in self.tables:
+            self._delete(_list(f"{self.prefix(table, run_id)}-*"))
 
     def commit(
         self, run_id: str, record: dict[str, Any], files: Iterable[str], replaces: Iterable[str] = ()
@@ -224,7 +247,7 @@ class Ledger:
         """Batches of some columns of a table: of what is committed, or of the named files."""
         uris = self.committed(table) if files is None else (FileSystems.join(self.root, name) for name in files)
         for uri in uris:
-            with FileSystems.open(uri) as file:
+            with open_in_parts(uri) as file:
                 yield from pq.ParquetFile(file).iter_batches(columns=columns)
 
     def rewrite_without(self, run_id: str, ids: Set[str]) -> tuple[list[str], list[str]]:
@@ -257,7 +280,7 @@ class Ledger:
         def held(batch: pa.RecordBatch) -> pa.Array:
             return pc.is_in(batch.column("utterance_id"), value_set=stale)
 
-        with FileSystems.open(source) as file:
+        with open_in_parts(source) as file:
             parquet = pq.ParquetFile(file)
             if not _may_hold(parquet, ids) or not any(
                 pc.any(held(batch)).as_py() for batch in parquet.iter_batches(columns=["utterance_id"])
@@ -273,7 +296,9 @@ class Ledger:
         return True
 
     def _delete(self, uris: Iterable[str]) -> list[str]:
-        existing = [uri for uri in sorted(uris) if FileSystems.exists(uri)]
+        existing = sorted(uris)
+        if FileSystems.get_scheme(self.root) != CLOUD_STORAGE:  # where deleting what is not there is no fault
+            existing = [uri for uri in existing if FileSystems.exists(uri)]
         if existing:
             FileSystems.delete(existing)
         return existing
@@ -307,7 +332,7 @@ def count_rows(ledger: Ledger, table: str, files: Iterable[str]) -> int:
     total = 0
     for name in files:
         if name.startswith(f"{table}/"):
-            with FileSystems.open(FileSystems.join(ledger.root, name)) as file:
+            with open_in_parts(FileSystems.join(ledger.root, name)) as file:
                 total += pq.ParquetFile(file).metadata.num_rows
     return total
 

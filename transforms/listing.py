@@ -25,6 +25,8 @@ PLACES = 2_000
 # Files that are sorted by length together, and so many at most in a chunk.
 SORTED_FILES = 20_000
 _SKIPPED = "skipped"
+# Tables that say what is done.
+_WITH_VERSIONS = ("utterances", "rejects")
 
 
 def is_listable(source: str) -> bool:
@@ -68,12 +70,13 @@ class ListCorpus(beam.PTransform):
             | "SpreadPlaces" >> beam.Reshuffle()
             | "List" >> beam.FlatMap(list_place, self._source).with_output_types(Any)
         )
-        files = [name for table in ("utterances", "rejects") for name in self._ledger.committed(table)]
-        if not files:
+        if not any(map(self._ledger.committed, _WITH_VERSIONS)):
             return Listed(refs | "Chunks" >> beam.ParDo(CutChunks()), root | "NoneDone" >> beam.Create([Work().sums()]))
         rows = (
             root
-            | "Committed" >> beam.Create(files)
+            | "Tables" >> beam.Create(_WITH_VERSIONS)
+            # Where the job runs: the names of ten thousands of files would make the job itself too large for some runners.
+            | "Committed" >> beam.FlatMap(self._ledger.committed)
             | "SpreadCommitted" >> beam.Reshuffle()
             | "Rows" >> beam.FlatMap(committed_rows).with_output_types(tuple[str, Any])
         )

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from transforms import cloud_storage
+
 # What is asked for of an object; all else would be most of what is sent.
 _FIELDS = "items(name,size,updated),prefixes,nextPageToken"
 _SCHEME = "gs://"
 
 
 def is_object_storage(uri: str) -> bool:
-    """Whether this module can list a place."""
-    return uri.startswith(_SCHEME)
+    """Whether this module can list a place; without the extra `gcp` Beam says that it is missing."""
+    return uri.startswith(_SCHEME) and cloud_storage.IS_INSTALLED
 
 
 def objects(folder: str, deep: bool) -> Iterator[tuple[str, int, float]]:
@@ -23,20 +25,21 @@ def objects(folder: str, deep: bool) -> Iterator[tuple[str, int, float]]:
         deep: whether those in folders below it count too.
     """
     bucket, prefix = _parts(folder)
-    for blob in _blobs(bucket, prefix, delimiter=None if deep else "/"):
-        yield f"{_SCHEME}{bucket}/{blob.name}", blob.size, blob.updated.timestamp()
+    with cloud_storage.retelling(folder):
+        for blob in _blobs(bucket, prefix, delimiter=None if deep else "/"):
+            yield f"{_SCHEME}{bucket}/{blob.name}", blob.size, blob.updated.timestamp()
 
 
 def folders_in(folder: str) -> list[str]:
     """The folders in a folder; none where its first page of names shows none, since it may have millions of objects."""
     bucket, prefix = _parts(folder)
-    pages = _blobs(bucket, prefix, delimiter="/").pages
     found: list[str] = []
-    for page in pages:
-        list(page)
-        found += page.prefixes
-        if not found:
-            break
+    with cloud_storage.retelling(folder):
+        for page in _blobs(bucket, prefix, delimiter="/").pages:
+            list(page)
+            found += page.prefixes
+            if not found:
+                break
     return [f"{_SCHEME}{bucket}/{name.rstrip('/')}" for name in found]
 
 
@@ -46,6 +49,4 @@ def _parts(folder: str) -> tuple[str, str]:
 
 
 def _blobs(bucket: str, prefix: str, **how: Any) -> Any:
-    from apache_beam.io.gcp.gcsio import GcsIO  # the extra `gcp`
-
-    return GcsIO().client.list_blobs(bucket, prefix=prefix, fields=_FIELDS, **how)
+    return cloud_storage.client().list_blobs(bucket, prefix=prefix, fields=_FIELDS, **how)

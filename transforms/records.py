@@ -84,6 +84,9 @@ class Span:
     start_s: float = 0.0
     end_s: float | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Span, (self.start_s, self.end_s)
+
     def __str__(self) -> str:
         return f"{self.start_s:g} to {'the end' if self.end_s is None else f'{self.end_s:g} s'}"
 
@@ -134,6 +137,13 @@ class AudioRef:
     archive: str | None = None
     channel: int | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # All refs of a corpus are pickled: so it takes half the time that a frozen dataclass takes by itself.
+        return AudioRef, (
+            self.utterance_id, self.uri, self.size_bytes, self.source_version,
+            self.columns, self.span, self.archive, self.channel,
+        )  # fmt: skip
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Recording:
@@ -144,6 +154,9 @@ class Recording:
     """
 
     refs: tuple[AudioRef, ...]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Recording, (self.refs,)
 
     @property
     def uri(self) -> str:

@@ -9,11 +9,12 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
-from pyarrow import fs
 
 from model.labels import LABEL_SCALES, LabelScale
 from transforms import schemas
-from transforms.files import absolute, is_local
+from transforms.arrow_files import arrow_filesystem
+from transforms.cloud_storage import reason
+from transforms.files import absolute
 from transforms.ledger import Ledger, OutputError, names_that_count
 
 RUNS = pa.schema(
@@ -38,10 +39,12 @@ class Results:
     Attributes:
         root: the folder.
         records: of its runs, oldest first; at least one.
+        files: names, relative to the root, of the files that count, by table.
     """
 
     root: str
     records: tuple[dict[str, Any], ...]
+    files: dict[str, list[str]]
 
     @property
     def model_id(self) -> str:
@@ -82,19 +85,16 @@ class Results:
         """A table (`utterances`, `frames`, `anomalies`, `rejects`) as an Arrow dataset, read when it is asked for rows.
 
         Raises:
-            OutputError: a file of it is not there, or pyarrow does not know the filesystem.
+            OutputError: a local file of it is not there.
         """
         schema = schemas.SCORE_TABLES[table]
         if table == "utterances":
             schema = schemas.with_carried(schema, self.carried)
-        names = names_that_count(self.records, table)
+        names = self.files[table]
         if not names:
             return ds.dataset(schema.empty_table())
         try:
-            filesystem, root = (
-                fs.FileSystem.from_uri(self.root) if not is_local(self.root) else (fs.LocalFileSystem(), self.root)
-            )
-            return ds.dataset([f"{root}/{name}" for name in names], schema, "parquet", filesystem)
+            return ds.dataset(names, schema, "parquet", arrow_filesystem(self.root))
         except (OSError, pa.ArrowException) as error:
             raise OutputError(f"{self.root}: {table} cannot be read ({error})") from error
 
@@ -108,18 +108,20 @@ class Results:
 
 
 def open_results(output: str) -> Results:
-    """Opens an output folder, local or on any filesystem that Beam and pyarrow know.
+    """Opens an output folder, local or in any filesystem that Beam knows.
 
     Raises:
         OutputError: there is nothing that counts, or something else.
     """
     root = absolute(str(output)).rstrip("/")
+    ledger = Ledger(root, tuple(schemas.SCORE_TABLES))
     try:
-        records = Ledger(root, tuple(schemas.SCORE_TABLES)).records("score")
+        records = ledger.records()
+        runs = ledger.runs("score", records)
     except (OSError, ValueError) as error:
         if isinstance(error, OutputError):
             raise
-        raise OutputError(f"{root}: cannot be read ({error})") from error
-    if not records:
+        raise OutputError(f"{root}: cannot be read ({reason(error)})") from error
+    if not runs:
         raise OutputError(f"{root}: holds no run of `audiosieve score` that came to its end")
-    return Results(root, tuple(records))
+    return Results(root, tuple(runs), {table: names_that_count(records, table) for table in ledger.tables})

@@ -243,3 +243,5 @@ def with_carried(schema: pa.Schema, names: Sequence[str]) -> pa.Schema:
 
 SCORE_TABLES = {"utterances": UTTERANCES, "frames": FRAMES, "anomalies": ANOMALIES, "rejects": REJECTS}
 SYNTHESIS_TABLES = {"clips": CLIPS, "rejects": REJECTS}
+# By which the rows of a file are sorted, where they are.
+SORTED_BY: dict[str, tuple[str, ...]] = {"utterances": ("score", "utterance_id")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,11 @@ from apache_beam.ml.inference.base import ModelHandler
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
+from model.bundle import BundleError
 from model.features import NUM_BINS
 from model.runtime import start_tensorflow
 from transforms import telemetry
+from transforms.bundles import find_bundle
 from transforms.records import (
     REJECTS,
     AudioFault,
@@ -56,18 +59,20 @@ class ScorerHandler(ModelHandler[Batch, ScoredBatch, "Scorer"]):
     """Runs a bundle's network on batches that are already made: one element of RunInference is one batch.
 
     Args:
-        model: a bundled model's name, or the folder of a bundle.
+        model: a bundled model's name, or the folder of a bundle, local or in any filesystem that Beam knows.
         threads: of TensorFlow in this process. One, where several processes share the cores; None for its own choice.
+        bundle_hash: what the bundle must be; None for whatever it is.
     """
 
-    def __init__(self, model: str, threads: int | None = 1) -> None:
+    def __init__(self, model: str, threads: int | None = 1, bundle_hash: str | None = None) -> None:
         super().__init__()
         self._model = model
         self._threads = threads
+        self._bundle_hash = bundle_hash
 
     def load_model(self) -> Scorer:
         """Loads the bundle; TensorFlow is imported here, on the worker, and not where the job is launched."""
-        return _load(self._model, self._threads)
+        return _load(self._model, self._threads, self._bundle_hash)
 
     def run_inference(
         self,
@@ -88,12 +93,19 @@ class ScorerHandler(ModelHandler[Batch, ScoredBatch, "Scorer"]):
 
 
 @functools.cache
-def _load(model: str, threads: int | None) -> Scorer:
+def _load(model: str, threads: int | None, bundle_hash: str | None) -> Scorer:
     """A process that works through many waves loads a bundle once."""
+    started = time.perf_counter()
+    bundle = find_bundle(model)
+    if bundle_hash not in (None, bundle.hash):
+        raise BundleError(f"model {model}: it is {bundle.model_id} here, and the job was started with @{bundle_hash}")
     start_tensorflow(threads)
     from model.scorer import Scorer
 
-    return Scorer(model)
+    scorer = Scorer(bundle)
+    load_s = round(time.perf_counter() - started, 3)
+    telemetry.log(logging.INFO, "model loaded", model_id=bundle.model_id, seconds=load_s)
+    return scorer
 
 
 def _timed(batch: Batch, scorer: Scorer) -> ScoredBatch:

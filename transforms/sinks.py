@@ -86,6 +86,43 @@ class Coalesce(beam.DoFn):
         return sorted_groups(table, self._sort_by) if self._sort_by else [table]
 
 
+class FileSeries:
+    """Tables -> zstd Parquet files, one after the other, each table a row group.
+
+    Args:
+        prefix: of the files' paths.
+        schema: of the tables.
+        file_bytes: from which size on a further file is begun.
+    """
+
+    def __init__(self, prefix: str, schema: pa.Schema, file_bytes: int = FILE_BYTES) -> None:
+        self._prefix = prefix
+        self._schema = schema
+        self._file_bytes = file_bytes
+        self._writer: pq.ParquetWriter | None = None
+
+    def write(self, table: pa.Table) -> str | None:
+        """Writes a table; returns the path of the file where it is whole now."""
+        if self._writer is None:
+            self._path = f"{self._prefix}-{secrets.token_hex(6)}.parquet"
+            self._file = FileSystems.create(self._path, compression_type=CompressionTypes.UNCOMPRESSED)
+            # Lists as the format's standard lays them out, which not every reader does without.
+            self._writer = pq.ParquetWriter(
+                self._file, self._schema, compression="zstd", use_compliant_nested_type=True
+            )
+        self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+        return self.close() if self._file.tell() >= self._file_bytes else None
+
+    def close(self) -> str | None:
+        """Ends the file that was begun, if one was; returns its path."""
+        if self._writer is None:
+            return None
+        self._writer.close()
+        self._file.close()
+        self._writer = None
+        return self._path
+
+
 class WriteFiles(beam.DoFn):
     """Tables -> zstd Parquet files of a bundle; the path of each goes on when the file is whole.
 
@@ -105,33 +142,18 @@ class WriteFiles(beam.DoFn):
 
     def start_bundle(self) -> None:
         """Begins with nothing, also after a bundle that failed."""
-        self._writer: pq.ParquetWriter | None = None
+        self._files = FileSeries(self._prefix, self._schema, self._file_bytes)
 
     def process(self, table: pa.Table) -> Iterable[str]:
         """Writes a table as one row group; gives a path when its file is large enough."""
-        if self._writer is None:
-            self._path = f"{self._prefix}-{secrets.token_hex(6)}.parquet"
-            self._file = FileSystems.create(self._path, compression_type=CompressionTypes.UNCOMPRESSED)
-            # Lists as the format's standard lays them out, which not every reader does without.
-            self._writer = pq.ParquetWriter(
-                self._file, self._schema, compression="zstd", use_compliant_nested_type=True
-            )
-        self._writer.write_table(table, row_group_size=max(1, table.num_rows))
-        if self._file.tell() >= self._file_bytes:
-            yield self._close()
+        if path := self._files.write(table):
+            yield path
 
     def finish_bundle(self) -> Iterable[WindowedValue]:
         """Closes the last file and gives its path."""
-        if self._writer is not None:
+        if path := self._files.close():
             window = GlobalWindow()
-            yield WindowedValue(self._close(), window.max_timestamp(), [window])
-
-    def _close(self) -> str:
-        assert self._writer is not None
-        self._writer.close()
-        self._file.close()
-        self._writer = None
-        return self._path
+            yield WindowedValue(path, window.max_timestamp(), [window])
 
 
 class WriteTable(beam.PTransform):

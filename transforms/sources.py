@@ -11,6 +11,7 @@ import pyarrow as pa
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.archives import PARQUET, archive_kind, holds_audio
+from transforms.cloud_storage import reason
 from transforms.files import (
     File,
     SourceError,
@@ -62,9 +63,10 @@ def list_corpus(source: str) -> list[AudioRef]:
     except SourceError:
         raise
     except (OSError, ValueError) as error:  # Beam's own; a ValueError where the extra for a scheme is not installed
-        raise SourceError(f"{source}: cannot be listed ({error})") from error
+        raise SourceError(f"{source}: cannot be listed ({reason(error)})") from error
     if not refs:
-        raise SourceError(f"{source}: " + ("the directory holds no file" if is_directory(source) else _NOTHING))
+        is_empty = is_local(source) and is_directory(source)
+        raise SourceError(f"{source}: {'the directory holds no file' if is_empty else _NOTHING}")
     refs.sort(key=lambda ref: ref.utterance_id)
     _check_ids(source, refs)
     return refs

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import posixpath
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import PurePosixPath
 
 import soundfile
 
@@ -61,7 +61,7 @@ class Lengths:
 
 def suffix(uri: str) -> str:
     """The last suffix of a file's name, in small letters: ".flac"."""
-    return PurePosixPath(uri.rpartition("/")[2]).suffix.lower()
+    return posixpath.splitext(uri)[1].lower()
 
 
 def _rate(ref: AudioRef) -> float | None:

@@ -239,7 +239,7 @@ def test_a_run_that_lost_a_row_is_not_committed(
     monkeypatch.setattr(ToRows, "process", lossy)
     with pytest.raises(RuntimeError, match="rows were lost"):
         audiosieve("score", "--input", samples, "--output", tmp_path / "out")
-    assert not list((tmp_path / "out" / "_runs").iterdir())
+    assert not list((tmp_path / "out" / "_runs").glob("*.json"))
     monkeypatch.setattr(ToRows, "process", real)
     done = audiosieve("score", "--input", samples, "--output", tmp_path / "out")
     assert "8 scored, 1 rejected (1 corrupt), 0 skipped" in done.stdout

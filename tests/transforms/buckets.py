@@ -65,7 +65,8 @@ class Shelf(LocalFileSystem):
         super().rename([*map(_local, source_file_names)], [*map(_local, destination_file_names)])
 
     def delete(self, paths: list[str]) -> None:
-        super().delete([*map(_local, paths)])
+        for path in paths:
+            Path(_local(path)).unlink()
 
     def _path_open(self, path: str, *args: Any, **kwargs: Any) -> Any:
         return super()._path_open(_local(path), *args, **kwargs)

@@ -1,0 +1,155 @@
+"""Lists and plans a corpus of very many objects, in the graph of `audiosieve score --listing workers`: `make bench`.
+
+The bucket is generated (`tests.generated`): no object is there, and no network. All else is the code of the graph, run by
+Beam's FnApiRunner: `ListCorpus` (places, `list_place`, `CutChunks`) and `WritePlan` with its Parquet. What stands in for
+something are the two shuffles, of places and of chunks: this runner would hold what crosses them in memory, where a
+cluster's keeps it on disk. Of what would cross, one element in 16 is encoded by Beam's own coder, measured and decoded. All
+steps thereby become one, and all objects one bundle, which is the worst case for memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import logging
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, ClassVar
+from unittest.mock import patch
+
+import apache_beam as beam
+import pyarrow.parquet as pq
+from apache_beam.coders import FastPrimitivesCoder
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from tests.generated import GeneratedBucket, generated
+from transforms.files import Place
+from transforms.ledger import Ledger
+from transforms.listing import ListCorpus
+from transforms.plan import WritePlan, count_planned
+from transforms.schemas import SCORE_TABLES
+
+RUN = "20260101T000000Z-aaaaaa"
+IN_FOLDER = 10_000
+# Chunks of which one is encoded: all of them would take a third of the time.
+ENCODED_OF = 16
+# Refs after which a measurement says how far it is.
+TOLD = 1_000_000
+
+
+class Crossing(beam.PTransform):
+    """Stands in for a shuffle: counts what would cross it, and encodes and decodes some of it."""
+
+    def expand(self, elements: beam.PCollection) -> beam.PCollection:
+        """As `Reshuffle`."""
+        return elements | "Cross" >> beam.ParDo(Cross()).with_output_types(Any)
+
+
+class Cross(beam.DoFn):
+    """What a shuffle does to an element.
+
+    Attributes:
+        counts: of this process: places; chunks and refs in them; of those that were encoded, refs and bytes.
+    """
+
+    counts: ClassVar[dict[str, int]] = {}
+
+    def __init__(self) -> None:
+        self._coder = FastPrimitivesCoder()
+
+    @classmethod
+    def begin(cls) -> None:
+        """Counts from nothing."""
+        cls.counts.update(dict.fromkeys(("places", "chunks", "refs", "encoded_refs", "encoded_bytes"), 0))
+
+    def process(self, element: Any) -> Iterable[Any]:
+        """Counts; encodes and decodes one element in some."""
+        counts = self.counts
+        if isinstance(element, Place):
+            counts["places"] += 1
+            yield self._coder.decode(self._coder.encode(element))
+            return
+        refs = sum(len(recording.refs) for recording in element)
+        if counts["chunks"] % ENCODED_OF == 0:
+            encoded = self._coder.encode(element)
+            counts["encoded_refs"] += refs
+            counts["encoded_bytes"] += len(encoded)
+            element = self._coder.decode(encoded)
+        counts["chunks"] += 1
+        counts["refs"] += refs
+        if counts["refs"] // TOLD > (counts["refs"] - refs) // TOLD:
+            print(f"{counts['refs']:,} refs, {memory_mb():.0f} MB, {time.process_time():.0f} s CPU", file=sys.stderr)
+        yield element
+
+
+def memory_mb() -> float:
+    """The most that this process had at any time."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def list_and_plan(bucket: GeneratedBucket, output: Path) -> dict[str, float]:
+    """Lists a bucket and writes the plan of it; returns what there was, and what it took."""
+    Cross.begin()
+    ledger = Ledger(str(output), tuple(SCORE_TABLES))
+    ledger.begin(RUN, {})
+    before, started, cpu = memory_mb(), time.perf_counter(), time.process_time()
+    with generated(bucket) as source, patch.object(beam, "Reshuffle", Crossing), beam.Pipeline(FnApiRunner()) as root:
+        corpus = root | "Corpus" >> ListCorpus(source, ledger)
+        corpus.chunks | "Spread" >> beam.Reshuffle() | "WritePlan" >> WritePlan(ledger, RUN)
+    paths = sorted(map(str, (output / "_runs" / f"{RUN}.pending").glob("plan-*")))
+    return {
+        **Cross.counts,
+        "seconds": time.perf_counter() - started,
+        "cpu_s": time.process_time() - cpu,
+        "memory_before_mb": before,
+        "memory_mb": memory_mb(),
+        "requests": bucket.requests,
+        "planned": count_planned(paths),
+        "plan_files": len(paths),
+        "plan_bytes": sum(Path(path).stat().st_size for path in paths),
+        "row_groups": sum(pq.ParquetFile(path).metadata.num_row_groups for path in paths),
+    }
+
+
+def report(found: dict[str, float]) -> str:
+    """A line of the table in README.md."""
+    refs = int(found["refs"])
+    return (
+        f"{refs:>11,} | {refs / found['seconds']:7,.0f}/s | {found['cpu_s'] / refs * 1e6:5.1f} us CPU | "
+        f"{found['memory_mb']:5.0f} MB (start {found['memory_before_mb']:.0f}) | {int(found['places']):,} places | "
+        f"{int(found['requests']):,} requests | {int(found['chunks']):,} chunks | "
+        f"{found['encoded_bytes'] / found['encoded_refs']:.0f} B a ref shuffled | {found['plan_bytes'] / refs:.1f} B planned | "
+        f"{int(found['plan_files'])} plan files"
+    )
+
+
+def main() -> None:
+    """Measures each size in a process of its own, and prints."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument(
+        "--objects", default="500000,5000000", help="sizes of the corpora; 50000000 takes an hour or so"
+    )
+    parser.add_argument("--in_folder", type=int, default=IN_FOLDER, help="objects in a folder")
+    parser.add_argument("--alone", action="store_true", help="measure the one size in this process, and print JSON")
+    options = parser.parse_args()
+    logging.disable(logging.WARNING)
+    gc.freeze()  # of all that Beam is made of; a fifth of the time would go into looking for garbage among it
+    for objects in options.objects.split(","):
+        if options.alone:
+            with tempfile.TemporaryDirectory() as place:
+                print(json.dumps(list_and_plan(GeneratedBucket(int(objects), options.in_folder), Path(place))))
+            continue
+        command = [sys.executable, "-m", "tests.benchmarks.listing", "--alone", f"--objects={objects}"]
+        command.append(f"--in_folder={options.in_folder}")
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        print(report(json.loads(done.stdout)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Which flags gcloud has: writes gcloud_flags.json from gcloud's own table, where it is installed.
+
+    python -m tests.dataflow.gcloud_flags
+
+The table is what gcloud completes words by (data/cli/gcloud_completions.py in its folder), made by its makers for each version
+from the same declarations as its reference pages (docs.cloud.google.com/sdk/gcloud/reference/...).
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.util
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+TARGET = Path(__file__).with_suffix(".json")
+# That dataflow/cloud.sh may use.
+COMMANDS = [
+    "artifacts repositories create",
+    "beta dataflow metrics list",
+    "builds submit",
+    "dataflow flex-template build",
+    "dataflow flex-template run",
+    "dataflow jobs cancel",
+    "dataflow jobs describe",
+    "dataflow jobs list",
+    "logging read",
+    "services enable",
+    "storage buckets create",
+    "storage rm",
+]
+
+
+def table() -> tuple[str, dict[str, list[str]]]:
+    """Version of the gcloud that is installed here, and the flags of each command, those of all commands among them."""
+    program = shutil.which("gcloud")
+    if program is None:
+        raise FileNotFoundError("gcloud is not installed")
+    sdk = Path(program).resolve().parent.parent
+    spec = importlib.util.spec_from_file_location("gcloud_completions", sdk / "data" / "cli" / "gcloud_completions.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    tree: dict[str, Any] = module.STATIC_COMPLETION_CLI_TREE
+    found = {}
+    for command in COMMANDS:
+        node, flags = tree, set(tree["flags"])
+        for word in command.split():
+            node = node["commands"][word]
+            flags |= set(node["flags"])
+        found[command] = sorted(flags)
+    told = subprocess.run([program, "version", "--format=json"], capture_output=True, check=True)
+    return json.loads(told.stdout)["Google Cloud SDK"], found
+
+
+def main() -> None:
+    """Writes the file."""
+    version, found = table()
+    content = {
+        "source": f"Google Cloud SDK {version}, data/cli/gcloud_completions.py",
+        "day": datetime.date.today().isoformat(),
+        "flags": found,
+    }
+    TARGET.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

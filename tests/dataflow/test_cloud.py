@@ -1,0 +1,243 @@
+"""dataflow/cloud.sh and the profiles: what is printed is known to gcloud, to Beam and to audiosieve."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from apache_beam.options.pipeline_options import DebugOptions, GoogleCloudOptions, PipelineOptions, WorkerOptions
+
+from pipelines.options import parse
+from pipelines.score import _parser
+from tests.dataflow.gcloud_flags import TARGET, table
+from tests.dataflow.staged import CLOUD, ROOT, SETTINGS, printed_by
+
+FLAGS: dict[str, list[str]] = json.loads(TARGET.read_text())["flags"]
+PROFILES = sorted(path.stem for path in (ROOT / "dataflow" / "profiles").glob("*.options"))
+FULL = {
+    "SERVICE_ACCOUNT": "a@b.iam.gserviceaccount.com",
+    "SUBNETWORK": "regions/r/subnetworks/s",
+    "ZONE": "europe-west4-a",
+    "LAUNCHER": "n1-standard-4",
+}
+OPTIONS = [
+    "--carry",
+    "speaker,text",
+    "--overwrite",
+    "--batch_size=8",
+    "--flexrs_goal=COST_OPTIMIZED",
+    "--num_workers",
+    "3",
+]
+STEPS = [
+    ["setup"],
+    ["image"],
+    ["template"],
+    ["run", "gs://b/in", "gs://b/out", *OPTIONS],
+    ["run-template", "gs://b/in", "gs://b/out", *OPTIONS],
+    ["watch"],
+    ["watch", "2026-11-27_00_00_00-1"],
+    ["cancel", "2026-11-27_00_00_00-1"],
+    ["clean"],
+]
+
+
+def flags(words: list[str]) -> list[str]:
+    return [word.partition("=")[0] for word in words if word.startswith("--")]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: " ".join(step[:2]))
+def test_gcloud_knows_the_commands_and_their_flags(step: list[str], profile: str) -> None:
+    for settings in ({}, FULL):
+        for words in printed_by(*step, PROFILE=profile, **settings):
+            if words[0] != "gcloud":
+                assert words[0] == "audiosieve"
+                continue
+            command = max(
+                (known for known in FLAGS if words[1:][: len(known.split())] == known.split()), key=len, default=None
+            )
+            assert command, f"no command of gcloud: {words}"
+            assert set(flags(words)) <= set(FLAGS[command]), command
+
+
+def test_the_table_of_flags_is_that_of_the_gcloud_here() -> None:
+    if shutil.which("gcloud") is None:
+        pytest.skip("gcloud is not installed")
+    version, found = table()
+    if version not in json.loads(TARGET.read_text())["source"]:
+        pytest.skip(f"another version of gcloud is installed: {version}")
+    assert found == FLAGS
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_beam_and_audiosieve_know_the_options(profile: str) -> None:
+    for settings in ({}, FULL):
+        (words,) = printed_by("run", "gs://b/in", "gs://b/out", *OPTIONS, PROFILE=profile, **settings)
+        assert words[:2] == ["audiosieve", "score"]
+        options, beam = parse(_parser(), words[2:])
+        assert (options.input, options.output, options.carry, options.overwrite) == (
+            "gs://b/in",
+            "gs://b/out",
+            "speaker,text",
+            True,
+        )
+        assert options.batch_size == 8
+        cloud = PipelineOptions(beam).view_as(GoogleCloudOptions)
+        assert (cloud.project, cloud.region) == (SETTINGS["PROJECT"], SETTINGS["REGION"])
+        assert cloud.flexrs_goal == "COST_OPTIMIZED"
+        assert cloud.labels == ['{"app": "audiosieve"}']
+        workers = PipelineOptions(beam).view_as(WorkerOptions)
+        assert (workers.use_public_ips, workers.subnetwork) == (
+            (False, FULL["SUBNETWORK"]) if settings else (None, None)
+        )
+        assert workers.num_workers == 3
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_template_is_run_with_the_options_of_the_direct_run(profile: str) -> None:
+    (direct,) = printed_by("run", "gs://b/in", "gs://b/out", *OPTIONS, PROFILE=profile, **FULL)
+    (template,) = printed_by("run-template", "gs://b/in", "gs://b/out", *OPTIONS, PROFILE=profile, **FULL)
+    parameters = [word.removeprefix("--parameters=^;;^") for word in template if word.startswith("--parameters=")]
+    assert all(";;" not in parameter for parameter in parameters)
+    given = dict(parameter.split("=", 1) for parameter in parameters)
+    assert len(given) == len(parameters)
+    given |= {
+        ours: value
+        for flag, ours in {
+            "--worker-machine-type": "machine_type",
+            "--max-workers": "max_num_workers",
+            "--num-workers": "num_workers",
+            "--flexrs-goal": "flexrs_goal",
+            "--region": "region",
+            "--project": "project",
+            "--temp-location": "temp_location",
+            "--staging-location": "staging_location",
+            "--service-account-email": "service_account_email",
+            "--subnetwork": "subnetwork",
+            "--worker-zone": "worker_zone",
+        }.items()
+        for name, value in [word.split("=", 1) for word in template if word.startswith(f"{flag}=")]
+        if name == flag
+    }
+    words = []
+    for word in direct[2:]:
+        if word.startswith("--"):
+            words.append(word if "=" in word else f"{word}=true")
+        else:
+            words[-1] = words[-1].removesuffix("=true") + f"={word}"
+    asked = dict(word.removeprefix("--").split("=", 1) for word in words)
+    # Which runner, gcloud says by itself; the job's name stands in front; labels and addresses have flags of another form.
+    for name in ("runner", "job_name", "labels", "no_use_public_ips"):
+        del asked[name]
+    assert given == asked
+    assert {"--disable-public-ips", "--additional-user-labels=app=audiosieve"} <= set(template)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_one_process_a_core_with_one_thread_and_room_for_long_recordings(profile: str) -> None:
+    (words,) = printed_by("run", "gs://b/in", "gs://b/out", PROFILE=profile)
+    _, beam = parse(_parser(), words[2:])
+    debug, workers = (PipelineOptions(beam).view_as(group) for group in (DebugOptions, WorkerOptions))
+    assert debug.number_of_worker_harness_threads == 1
+    assert not debug.experiments, "what keeps Dataflow from one SDK process for each core"
+    cores = int(workers.machine_type.rpartition("-")[2])
+    # The image, and for each process a recording of 24 h, the longest that there may be, with 230 MB an hour.
+    assert workers.disk_size_gb >= 25 + cores * 24 * 0.23
+    assert workers.autoscaling_algorithm == "THROUGHPUT_BASED"
+    gpu = "worker_accelerator=type:nvidia-l4;count:1;install-nvidia-driver;use_nvidia_mps"
+    service = PipelineOptions(beam).view_as(GoogleCloudOptions).dataflow_service_options
+    assert service == ([gpu] if profile.startswith("gpu") else None)
+    assert f"/audiosieve-{'gpu' if profile.startswith('gpu') else 'cpu'}:" in next(
+        w for w in words if "container_image" in w
+    )
+
+
+def test_printing_runs_nothing_and_prints_what_can_be_pasted(tmp_path: Path) -> None:
+    """With programs in the place of the real ones that say how they were called."""
+    for name in ("gcloud", "docker", "audiosieve"):
+        program = tmp_path / name
+        program.write_text(
+            f'#!/bin/sh\necho ran >>{tmp_path}/ran\nfor word; do printf "[%s]" "$word" >>{tmp_path}/words; done\n'
+        )
+        program.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", **SETTINGS, "LABELS": "team=it's ours"}
+    command = ["bash", str(CLOUD), "run", "gs://b/a dir/*.wav", "gs://b/out", "--carry=a,b"]
+    printed = subprocess.run([*command, "--print"], env=environment, capture_output=True, text=True, check=True).stdout
+    assert not (tmp_path / "ran").exists()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    time = re.compile(r"audiosieve-\d{8}-\d{6}")
+    assert time.sub("", done.stdout) == time.sub("", printed)
+    subprocess.run(["bash", "-c", printed], env=environment, check=True)
+    assert (tmp_path / "ran").read_text() == "ran\nran\n"
+    first, second = (tmp_path / "words").read_text().split("[score]")[1:]
+    assert time.sub("", first) == time.sub("", second)
+    assert "[--input=gs://b/a dir/*.wav]" in first
+    assert "it's ours" in first
+
+
+def test_files_of_jobs_at_work_are_not_cleaned_away(tmp_path: Path) -> None:
+    for listed, status in (("", 0), ("2026-11-27_1", 2)):
+        program = tmp_path / "gcloud"
+        program.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/ran\n[ "$1" = storage ] || echo "{listed}"\n')
+        program.chmod(0o755)
+        done = subprocess.run(
+            ["bash", CLOUD, "clean"],
+            env={"PATH": f"{tmp_path}:/usr/bin:/bin", **SETTINGS},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == status
+        assert ("jobs are at work" in done.stderr) == bool(listed)
+        assert ("storage rm" in (tmp_path / "ran").read_text()) == (not listed)
+        (tmp_path / "ran").unlink()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "sentence"),
+    [
+        (["lunch"], {}, "there is no step lunch"),
+        (["run", "gs://b/in"], {}, "run takes INPUT and OUTPUT"),
+        (
+            ["run", "gs://b/in", "gs://b/out"],
+            {"PROFILE": "tpu"},
+            "there is no profile tpu; there are cpu-large cpu-small gpu-l4",
+        ),
+        (["run", "gs://b/in", "gs://b/out"], {"REGION": ""}, "REGION is not set"),
+        (["cancel"], {}, "cancel takes the id of a job"),
+        (["image", "--dokcer"], {}, "image takes --docker"),
+    ],
+)
+def test_mistakes_get_one_sentence(arguments: list[str], settings: dict[str, str], sentence: str) -> None:
+    done = subprocess.run(
+        ["bash", CLOUD, *arguments, "--print"],
+        env={"PATH": "/usr/bin:/bin", **SETTINGS, **settings},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert sentence in done.stderr
+    assert not done.stdout
+
+
+def test_the_help_names_every_step_setting_and_profile() -> None:
+    text = subprocess.run(["bash", CLOUD, "--help"], capture_output=True, text=True, check=True).stdout
+    script = CLOUD.read_text()
+    for step in {step[0] for step in STEPS}:
+        assert f"  {step} " in text
+    for name in [*re.findall(r"^([A-Z_]+)=\$\{", script, re.MULTILINE), *SETTINGS, *PROFILES]:
+        assert name in text
+
+
+def test_shellcheck_finds_nothing() -> None:
+    program = Path(sys.executable).with_name("shellcheck")
+    done = subprocess.run([program, CLOUD], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,124 @@
+"""A Cloud Storage that runs on this machine: `gcp-storage-emulator` as a process of its own, and buckets in it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import secrets
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import HTTPServer
+from pathlib import Path
+from typing import Any
+
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
+
+ROOT = Path(__file__).parent.parent
+
+
+@contextlib.contextmanager
+def running_emulator() -> Iterator[str]:
+    """Starts an emulator that keeps all in memory, on a free port of loopback.
+
+    It ends with the block; and with this process, however that ends.
+
+    Yields:
+        Its address, for `STORAGE_EMULATOR_HOST`.
+    """
+    command = [sys.executable, "-m", "tests.emulator"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            port = process.stdout.readline().strip()
+            assert port.isdecimal(), "the emulator did not start"
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.kill()
+
+
+class Bucket:
+    """A bucket, looked at from outside of audiosieve, by Google's own client.
+
+    Attributes:
+        uri: `gs://NAME`.
+        address: of the emulator.
+    """
+
+    def __init__(self, address: str, name: str | None = None) -> None:
+        """Makes it, empty; under a new name where none is given."""
+        name = name or f"test-{secrets.token_hex(6)}"
+        self.uri = f"gs://{name}"
+        self.address = address
+        client = storage.Client(
+            project="test", credentials=AnonymousCredentials(), client_options={"api_endpoint": address}
+        )
+        self._bucket: Any = client.create_bucket(name)
+
+    def __str__(self) -> str:
+        return self.uri
+
+    def __truediv__(self, name: str) -> str:
+        return f"{self.uri}/{name}"
+
+    def names(self, prefix: str = "") -> list[str]:
+        """Names of the objects, sorted."""
+        return sorted(blob.name for blob in self._bucket.list_blobs(prefix=prefix))
+
+    def write(self, name: str, content: bytes | str) -> str:
+        """Makes an object; returns its uri."""
+        self._bucket.blob(name).upload_from_string(content)
+        return self / name
+
+    def read(self, name: str) -> bytes:
+        """The content of an object."""
+        content: bytes = self._bucket.blob(name).download_as_bytes()
+        return content
+
+    def delete(self, name: str) -> None:
+        """Deletes an object."""
+        self._bucket.blob(name).delete()
+
+    def upload(self, folder: Path, prefix: str) -> str:
+        """Copies a local folder, or a file, to a place in the bucket; returns its uri."""
+        if folder.is_file():
+            return self.write(prefix, folder.read_bytes())
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                self.write(f"{prefix}/{path.relative_to(folder)}", path.read_bytes())
+        return self / prefix
+
+    def download(self, prefix: str, folder: Path) -> Path:
+        """Copies all below a place in the bucket into a local folder; returns that."""
+        for name in self.names(f"{prefix}/"):
+            path = folder / name.removeprefix(f"{prefix}/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(self.read(name))
+        return folder
+
+
+def main() -> None:
+    """Serves until standard input ends; the port is printed first."""
+    from gcp_storage_emulator.server import RequestHandler
+    from gcp_storage_emulator.storage import Storage
+
+    logging.disable()  # or it warns at each answer
+    server = HTTPServer(("127.0.0.1", 0), functools.partial(RequestHandler, Storage(use_memory_fs=True)))
+
+    def watch() -> None:
+        sys.stdin.read()
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
+    print(server.server_port, flush=True)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""The same command as a job of another runner: Beam's portable one, with its job service in this very process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.pipelines.conftest import Output, audiosieve, audiosieve_process
+from transforms.commit import Commit
+
+pytestmark = pytest.mark.slow
+
+ELSEWHERE = ("--runner=PortableRunner", "--job_endpoint=embed", "--environment_type=LOOPBACK")
+
+
+def records(output: Path) -> list[dict]:
+    return [json.loads(path.read_text()) for path in sorted((output / "_runs").glob("*.json"))]
+
+
+def same_rows(output: Path, expected: Output) -> None:
+    found = Output(output)
+    assert found.scores == pytest.approx(expected.scores, abs=1e-3)
+    assert {row["utterance_id"] for row in found.rejects} == {row["utterance_id"] for row in expected.rejects}
+    assert {name: len(frames) for name, frames in found.frame_scores.items()} == {
+        name: len(frames) for name, frames in expected.frame_scores.items()
+    }
+
+
+@pytest.mark.parametrize("listing", ["launcher", "workers"])
+def test_the_output_is_that_of_a_local_run(samples, sample_run, tmp_path, listing):
+    output = tmp_path / "out"
+    done = audiosieve_process("score", "--input", samples, "--output", output, *ELSEWHERE, "--listing", listing)
+    assert "8 scored, 1 rejected (1 corrupt), 0 skipped" in done.stdout
+    same_rows(output, sample_run)
+    (record,) = records(output)
+    assert record["counts"] == {"listed": 9, "skipped": 0, "scored": 8, "rejected": 1}
+    assert record["work"]["frames"] == sum(row["num_frames"] for row in sample_run.utterances)
+    assert not list((output / "_runs").glob("*.pending"))
+    again = audiosieve_process("score", "--input", samples, "--output", output, *ELSEWHERE, "--listing", listing)
+    assert "0 scored, 0 rejected, 9 skipped" in again.stdout
+
+
+def test_a_job_that_fails_commits_nothing_and_is_not_waited_for(samples, tmp_path, monkeypatch):
+    def fail(*_: object) -> None:
+        raise RuntimeError("the disk of the worker is gone")
+
+    monkeypatch.setattr(Commit, "process", fail)
+    output = tmp_path / "out"
+    done = audiosieve("score", "--input", samples, "--output", output, *ELSEWHERE, status=1)
+    assert "the job failed, and nothing of it is committed" in done.stderr
+    assert records(output) == []
+    monkeypatch.undo()
+    audiosieve("score", "--input", samples, "--output", output)
+    assert len(records(output)) == 1
+
+
+def test_a_run_that_is_under_way_elsewhere_is_not_disturbed_and_can_be_forgotten(samples, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipelines.score_runs.build", lambda *_: None)  # as a job that does not come to its end
+    output = tmp_path / "out"
+    done = audiosieve("score", "--input", samples, "--output", output, *ELSEWHERE, status=1)
+    (run_id,) = (path.name.removesuffix(".pending") for path in (output / "_runs").glob("*.pending"))
+    assert f"--forget {run_id}" in done.stderr
+    monkeypatch.undo()
+    refused = audiosieve("score", "--input", samples, "--output", output, status=2)
+    assert run_id in refused.stderr
+    assert "is not committed yet" in refused.stderr
+    wrong = audiosieve("score", "--input", samples, "--output", output, "--forget", "x", status=2)
+    assert f"no such run is under way; there is {run_id}" in wrong.stderr
+    audiosieve("score", "--input", samples, "--output", output, "--forget", run_id)
+    assert [record["run_id"] for record in records(output)] != [run_id]
+    assert not list((output / "_runs").glob("*.pending"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--listing", "workers"), "is for other runners"),
+        ((*ELSEWHERE, "--listing", "workers", "--dry_run"), "leave out --listing workers"),
+        ((*ELSEWHERE, "--listing", "nobody"), "invalid choice: 'nobody'"),
+        (("--log_level", "loud"), "invalid choice: 'loud'"),
+        (("--runner", "NoSuchRunner"), "NoSuchRunner cannot be used"),
+    ],
+)
+def test_a_wrong_option_ends_before_the_work_starts(samples, tmp_path, arguments, said):
+    done = audiosieve("score", "--input", samples, "--output", tmp_path / "out", *arguments, status=2)
+    assert said in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_cannot_be_listed_by_workers(samples, tmp_path):
+    file = samples / "clean.flac"
+    options = ("--output", tmp_path / "out", *ELSEWHERE, "--listing", "workers")
+    assert "is for a folder" in audiosieve("score", "--input", file, *options, status=2).stderr

@@ -1,0 +1,51 @@
+"""What Beam's metrics say of the pipeline is what it did."""
+
+from __future__ import annotations
+
+import apache_beam as beam
+import pytest
+from apache_beam.metrics.metric import MetricsFilter
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from model.bundle import DEFAULT, open_bundle
+from pipelines.score_graph import ScoreConfig, build
+from transforms.batching import BatchLimits
+from transforms.ledger import Ledger
+from transforms.receipts import Receipt
+from transforms.schemas import SCORE_TABLES
+from transforms.sources import list_corpus
+from transforms.telemetry import NAMESPACE
+from transforms.waves import recordings
+
+pytestmark = pytest.mark.slow
+
+
+def test_metrics_tell_what_the_receipt_and_the_tables_tell(samples, sample_run, tmp_path):
+    chunks = [tuple(recordings(list_corpus(str(samples))))]
+    ledger = Ledger(str(tmp_path / "out"), tuple(SCORE_TABLES))
+    config = ScoreConfig(
+        beam.Create(chunks), open_bundle(DEFAULT), DEFAULT, BatchLimits(batch_size=3), 1, "mix", (), ledger,
+        ledger.new_run_id(), str(tmp_path),
+    )  # fmt: skip
+    with beam.Pipeline(runner=FnApiRunner()) as root:
+        build(root, config)
+    found = root.result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))
+    counters = {metric.key.metric.name: metric.committed for metric in found["counters"]}
+    work = Receipt.read(config.receipt).work
+    utterances = sample_run.utterances
+    assert counters == {
+        "recordings": 9,
+        "utterances": 8,
+        "rejects_corrupt": 1,
+        "audio_ms": pytest.approx(1e3 * sum(row["duration_s"] for row in utterances), abs=8),
+        "frames": sum(row["num_frames"] for row in utterances),
+        "padding_frames": work.padded_frames - work.frames,
+    }
+    distributions = {metric.key.metric.name: metric.committed for metric in found["distributions"]}
+    assert (distributions["batch_size"].count, distributions["batch_size"].sum) == (work.batches, 8)
+    assert distributions["batch_size"].max == 3
+    assert distributions["score_milli"].sum == pytest.approx(1e3 * sum(row["score"] for row in utterances), abs=8)
+    for name, seconds in (("decode", work.decode_s), ("features", work.features_s), ("model", work.model_s)):
+        spent = distributions[f"{name}_ms"]
+        assert spent.sum == pytest.approx(1e3 * seconds, abs=spent.count)
+    assert sorted(path.rsplit("/", 2)[-2] for path in Receipt.read(config.receipt).paths) == sorted(SCORE_TABLES)

@@ -1,0 +1,51 @@
+"""Cloud Storage over HTTP, against an emulator in a process of its own."""
+
+from __future__ import annotations
+
+import pytest
+from apache_beam.io.filesystems import FileSystems
+
+from tests.emulator import Bucket
+from tests.proxy import CUT, RESET, Fault, Proxy, first
+
+
+def test_beam_writes_lists_reads_renames_and_deletes(bucket: Bucket) -> None:
+    place = bucket / "a/b c.bin"
+    with FileSystems.create(place) as file:
+        file.write(b"0123456789")
+    assert [found.path for found in FileSystems.match([bucket / "**"])[0].metadata_list] == [place]
+    with FileSystems.open(place) as file:
+        file.seek(4)
+        assert file.read(3) == b"456"
+    FileSystems.rename([place], [bucket / "new"])
+    assert not FileSystems.exists(place)
+    assert bucket.read("new") == b"0123456789"
+    FileSystems.delete([bucket / "new"])
+    assert bucket.names() == []
+
+
+@pytest.mark.parametrize("fault", [429, 503, RESET, CUT])
+def test_what_fails_for_a_moment_is_tried_again(bucket: Bucket, proxy: Proxy, fault: Fault) -> None:
+    again = first(1, fault)
+    # The emulator, other than the real one, does not know an upload any more whose last answer was lost.
+    proxy.fail = lambda call: None if fault == CUT and call.kind == "part" else again(call)
+    place, content = bucket / "a.bin", bytes(range(256)) * 4096 * 20
+    with FileSystems.create(place) as file:
+        file.write(content)
+    assert bucket.read("a.bin") == content
+    assert FileSystems.exists(place)
+    (found,) = FileSystems.match([bucket / "*"])[0].metadata_list
+    assert (found.path, found.size_in_bytes) == (place, len(content))
+    with FileSystems.open(place) as file:
+        file.seek(18 << 20)
+        assert file.read(1 << 20) == content[18 << 20 : 19 << 20]
+        file.seek(0)
+        assert file.read() == content
+    FileSystems.copy([place], [bucket / "b.bin"])
+    assert bucket.read("b.bin") == content
+    FileSystems.rename([place], [bucket / "c.bin"])
+    assert bucket.names() == ["b.bin", "c.bin"]
+    assert bucket.read("c.bin") == content
+    FileSystems.delete([bucket / "b.bin", bucket / "c.bin"])
+    assert bucket.names() == []
+    assert {"list", "stat", "read", "start", "part", "copy", "batch"} <= set(proxy.counts)

@@ -1,0 +1,296 @@
+"""Small files become large ones: the same rows, once, visible in one step, in order, whatever happens."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.outputs import rejected, scored, write_output, written
+from tests.transforms.buckets import bucket
+from transforms import compaction, schemas
+from transforms.accounts import LostRowsError
+from transforms.compaction import compact, merge, small_files
+from transforms.ledger import COMPACT, Ledger, OutputError
+from transforms.results import open_results
+
+MB = 1 << 20
+TABLES = tuple(schemas.SCORE_TABLES)
+
+
+def ledger_of(root: Path | str) -> Ledger:
+    return Ledger(str(root), TABLES)
+
+
+def rows(root: Path | str, table: str) -> Counter[str]:
+    """All rows that count, as text, with how often each is there."""
+    return Counter(
+        json.dumps(row, default=str) for row in open_results(str(root)).dataset(table).to_table().to_pylist()
+    )
+
+
+def files(root: Path, table: str) -> list[Path]:
+    return sorted((root / table).glob("*.parquet"))
+
+
+def do(root: Path | str, file_bytes: int = 256 * MB) -> dict:
+    ledger = ledger_of(root)
+    return compact(ledger, small_files(ledger, file_bytes), file_bytes, {})
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """Five runs with three utterances each, one of them with an anomaly, and a reject."""
+    for run in range(5):
+        uneven = scored(f"{run}/bad.flac", [4.0] * 400 + [1.0] * 100 + [4.0] * 400, columns={"speaker": "ann"})
+        even = [scored(f"{run}/{i}.flac", 1.0 + (7 * run + 3 * i) % 11 / 4, duration_s=1.0) for i in range(2)]
+        write_output(tmp_path / "out", [uneven, *even], [rejected(f"{run}/lost")], carry=["speaker"])
+    return tmp_path / "out"
+
+
+def test_every_row_stays_and_the_files_become_one(output):
+    before = {table: rows(output, table) for table in TABLES}
+    runs = open_results(str(output)).runs
+    record = do(output)
+    assert {table: rows(output, table) for table in TABLES} == before
+    assert all(before.values())
+    assert [len(files(output, table)) for table in TABLES] == [1, 1, 1, 1]
+    assert record["counts"]["utterances"] == {"files": 5, "merged_files": 1, "rows": 15}
+    assert open_results(str(output)).runs == runs
+    assert open_results(str(output)).source == "/corpus"
+
+
+def test_a_second_one_has_nothing_to_do(output):
+    do(output)
+    assert small_files(ledger_of(output), 256 * MB) == []
+
+
+def test_it_goes_on_where_files_were_added(output):
+    do(output)
+    write_output(output, [scored("new", 3.0)], [rejected("new too")], carry=["speaker"])
+    before = {table: rows(output, table) for table in TABLES}
+    do(output)
+    assert {table: rows(output, table) for table in TABLES} == before
+    assert [len(files(output, table)) for table in TABLES] == [1, 1, 1, 1]
+    assert small_files(ledger_of(output), 256 * MB) == []
+
+
+def test_large_files_are_left_alone(output):
+    size = min(path.stat().st_size for table in TABLES for path in files(output, table))
+    assert small_files(ledger_of(output), 2 * size) == []
+
+
+def test_utterances_are_sorted_over_all_files_in_groups_that_a_query_can_leave_out(output, monkeypatch):
+    monkeypatch.setattr(compaction._sorted, "__defaults__", (4,))
+    do(output)
+    (path,) = files(output, "utterances")
+    table = pq.read_table(path).to_pylist()
+    keys = [(row["score"], row["utterance_id"]) for row in table]
+    assert keys == sorted(keys)
+    metadata = pq.ParquetFile(path).metadata
+    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [4, 4, 4, 3]
+    place = pq.read_schema(path).get_field_index("score")
+    ranges = [metadata.row_group(i).column(place).statistics for i in range(metadata.num_row_groups)]
+    assert all(one.max <= after.min for one, after in zip(ranges, ranges[1:], strict=False))
+
+
+def test_frames_of_a_file_stay_in_their_order_and_join_into_row_groups(output, monkeypatch):
+    expected = [row for path in files(output, "frames") for row in pq.read_table(path).to_pylist()]
+    monkeypatch.setattr(compaction._row_groups, "__defaults__", (2_000,))
+    do(output)
+    (path,) = files(output, "frames")
+    assert pq.read_table(path).to_pylist() == expected
+    metadata = pq.ParquetFile(path).metadata
+    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [2_044, 2_044, 1_022]
+    assert metadata.row_group(0).column(0).compression == "ZSTD"
+
+
+def test_schema_and_metadata_stay_but_for_the_run(tmp_path):
+    ledger = ledger_of(tmp_path / "out")
+    for run, name in enumerate("ab"):
+        run_id = f"2026010{run + 1}T000000Z-aaaaaa"
+        metadata = {"audiosieve.run_id": run_id, "audiosieve.model_id": "m@1"}
+        path = Path(f"{ledger.prefix('frames', run_id)}-x.parquet")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table = pa.table([[name], [0], [0.0], [1.0]], schema=schemas.FRAMES.with_metadata(metadata))
+        pq.write_table(table, path)
+        ledger.commit(run_id, {"job": "score"}, written(ledger, run_id))
+    record = do(ledger.root)
+    (path,) = files(Path(ledger.root), "frames")
+    found = pq.read_schema(path)
+    assert found.metadata == {b"audiosieve.run_id": record["run_id"].encode(), b"audiosieve.model_id": b"m@1"}
+    assert found.equals(schemas.FRAMES)
+    assert all(found.field(i).metadata == schemas.FRAMES.field(i).metadata for i in range(len(found)))
+
+
+def test_files_of_other_models_are_not_mixed(tmp_path):
+    ledger = ledger_of(tmp_path / "out")
+    for run, model in enumerate("abab" + "c"):
+        run_id = f"2026010{run + 1}T000000Z-aaaaaa"
+        path = Path(f"{ledger.prefix('frames', run_id)}-x.parquet")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        schema = schemas.FRAMES.with_metadata({"audiosieve.model_id": model})
+        pq.write_table(pa.table([[str(run)], [0], [0.0], [1.0]], schema=schema), path)
+        ledger.commit(run_id, {"job": "score"}, written(ledger, run_id))
+    do(ledger.root)
+    found = {pq.read_schema(path).metadata[b"audiosieve.model_id"]: pq.read_table(path)["utterance_id"].to_pylist()
+             for path in files(Path(ledger.root), "frames")}  # fmt: skip
+    assert found == {b"a": ["0", "2"], b"b": ["1", "3"], b"c": ["4"]}
+    assert small_files(ledger, 256 * MB) == []
+
+
+def test_files_end_when_they_are_large_enough_and_only_the_last_is_small(output, monkeypatch):
+    monkeypatch.setattr(compaction._row_groups, "__defaults__", (1,))
+    before = rows(output, "frames")
+    sizes = [path.stat().st_size for path in files(output, "frames")]
+    target = round(2.1 * max(sizes))
+    do(output, target)
+    found = [path.stat().st_size for path in files(output, "frames")]
+    assert len(found) >= 2
+    assert sorted(found)[1] >= target
+    assert rows(output, "frames") == before
+    assert small_files(ledger_of(output), target) == []
+
+
+def test_tables_without_rows_become_one_empty_file(tmp_path):
+    ledger = ledger_of(tmp_path / "out")
+    for run in range(2):
+        run_id = f"2026010{run + 1}T000000Z-aaaaaa"
+        path = Path(f"{ledger.prefix('rejects', run_id)}-empty.parquet")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(schemas.REJECTS.empty_table(), path)
+        ledger.commit(run_id, {"job": "score"}, written(ledger, run_id))
+    do(ledger.root)
+    (path,) = files(Path(ledger.root), "rejects")
+    assert pq.read_table(path).schema.equals(schemas.REJECTS)
+    assert len(pq.read_table(path)) == 0
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
+floats = st.floats(width=32, allow_nan=False)
+utterances = st.lists(
+    st.fixed_dictionaries({"utterance_id": texts, "score": floats, "flags": st.lists(texts, max_size=2),
+                           "snr_db": st.none() | floats, "channel": st.none() | st.integers(0, 7)}),
+    max_size=9,
+)  # fmt: skip
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(contents=st.lists(utterances, min_size=2, max_size=4), file_bytes=st.sampled_from([30_000, 256 * MB]))
+def test_the_rows_are_the_same_whatever_is_in_them(tmp_path_factory, contents, file_bytes):
+    ledger = ledger_of(tmp_path_factory.mktemp("any"))
+    harmless = {field.name: [] if field.name == "flags" else "x" if field.type == pa.string() else 0
+                for field in schemas.UTTERANCES}  # fmt: skip
+    for number, content in enumerate(contents):
+        run_id = f"2026010{number + 1}T000000Z-aaaaaa"
+        path = Path(f"{ledger.prefix('utterances', run_id)}-x.parquet")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist([harmless | row for row in content], schemas.UTTERANCES), path)
+        ledger.commit(run_id, {"job": "score"}, written(ledger, run_id))
+
+    def all_rows() -> list[str]:
+        found = pa.Table.from_batches(ledger.rows("utterances", schemas.UTTERANCES.names), schemas.UTTERANCES)
+        return sorted(map(repr, found.to_pylist()))
+
+    before = all_rows()
+    if groups := small_files(ledger, file_bytes):
+        compact(ledger, groups, file_bytes, {})
+    assert all_rows() == before
+    assert len(before) == sum(map(len, contents))
+
+
+def test_a_kill_before_the_commit_leaves_all_as_it_was_but_for_debris(output, monkeypatch):
+    before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    ledger = ledger_of(output)
+    for group in small_files(ledger, 256 * MB):
+        merge(ledger, Ledger.new_run_id(), group, 256 * MB)
+    assert rows(output, "utterances").total() == 15
+    assert len(ledger.remove_debris()) == 4
+    assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
+
+
+def test_a_kill_after_the_commit_leaves_the_old_files_as_debris(output):
+    before = rows(output, "frames")
+    old = {path: path.read_bytes() for path in files(output, "frames")}
+    do(output)
+    for path, content in old.items():
+        path.write_bytes(content)
+    assert rows(output, "frames") == before
+    assert len(ledger_of(output).remove_debris()) == len(old)
+    assert rows(output, "frames") == before
+
+
+def test_a_run_that_came_in_between_is_not_lost(output):
+    ledger = ledger_of(output)
+    groups = small_files(ledger, 256 * MB)
+    run_id = Ledger.new_run_id()
+    ledger.commit(run_id, ledger.records()[-1], *ledger.rewrite_without(run_id, {"0/bad.flac"}))
+    before = {table: rows(output, table) for table in TABLES}
+    with pytest.raises(OutputError, match="missing|meanwhile|cannot be compacted"):
+        compact(ledger, groups, 256 * MB, {})
+    assert {table: rows(output, table) for table in TABLES} == before
+    assert ledger.remove_debris() == []
+
+
+def test_a_job_that_began_in_between_is_not_disturbed(output):
+    ledger = ledger_of(output)
+    groups = small_files(ledger, 256 * MB)
+    ledger.begin("20260101T000000Z-abcdef", {})
+    with pytest.raises(OutputError, match="a run was at work there meanwhile; nothing has changed"):
+        compact(ledger, groups, 256 * MB, {})
+    assert {record["job"] for record in ledger.records()} == {"score"}
+    assert [len(files(output, table)) for table in TABLES] == [5, 5, 5, 5]
+
+
+def test_lost_rows_are_not_committed(output, monkeypatch):
+    read = compaction._read
+    monkeypatch.setattr(compaction, "_read", lambda *args: list(read(*args))[1:])
+    before = rows(output, "utterances")
+    with pytest.raises(LostRowsError, match="of 15 rows of utterances 12 were merged"):
+        do(output)
+    assert rows(output, "utterances") == before
+    assert [len(files(output, table)) for table in TABLES] == [5, 5, 5, 5]
+
+
+def test_a_damaged_file_is_named_and_nothing_changes(output):
+    path = files(output, "frames")[2]
+    content = path.read_bytes()
+    path.write_bytes(content[:-8] + b"\0" * 8)
+    with pytest.raises(OutputError, match=f"{path}: cannot be read as Parquet"):
+        do(output)
+    groups_before = [len(files(output, table)) for table in TABLES]
+    path.write_bytes(content[:4] + b"\xff" * (len(content) // 2) + content[4 + len(content) // 2 :])
+    with pytest.raises(OutputError, match=str(path)):
+        do(output)
+    assert [len(files(output, table)) for table in TABLES] == groups_before == [5, 5, 5, 5]
+
+
+def test_a_missing_file_is_named(output):
+    path = files(output, "frames")[2]
+    path.unlink()
+    with pytest.raises(OutputError, match=f"{path}: is not there"):
+        do(output)
+
+
+def test_where_there_are_no_directories(output):
+    before = {table: rows(output, table) for table in TABLES}
+    do(bucket(output))
+    assert {table: rows(output, table) for table in TABLES} == before
+    assert [len(files(output, table)) for table in TABLES] == [1, 1, 1, 1]
+    assert COMPACT in {record["job"] for record in ledger_of(output).records()}
+
+
+def test_more_files_than_are_read_ahead(tmp_path, monkeypatch):
+    monkeypatch.setattr(compaction, "READERS", 3)
+    monkeypatch.setattr(compaction, "READ_AHEAD", 20_000)
+    for number in range(20):
+        write_output(tmp_path / "out", [scored(f"{number:02d}", 1 + number / 10, duration_s=1.0)])
+    do(tmp_path / "out")
+    (path,) = files(tmp_path / "out", "utterances")
+    assert pq.read_table(path)["utterance_id"].to_pylist() == [f"{number:02d}" for number in range(20)]

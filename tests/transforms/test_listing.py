@@ -1,0 +1,190 @@
+"""Workers list what the launcher would list, and leave out what it would leave out."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from types import SimpleNamespace
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.outputs import written
+from transforms import object_listing
+from transforms.files import Place, places_in, stream
+from transforms.incremental import outstanding
+from transforms.ledger import Ledger
+from transforms.listing import CutChunks, ListCorpus, is_listable, keys_of
+from transforms.records import AudioRef, channel_id
+from transforms.sources import list_corpus
+from transforms.telemetry import Work
+from transforms.waves import CHUNK_S
+
+RUN = "20260101T000000Z-aaaaaa"
+
+
+def fill(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"12345")
+    return root
+
+
+def listed(source: Path, ledger: Ledger, tmp_path: Path) -> tuple[list[AudioRef], int]:
+    """What the pipeline lists, and how many it skips."""
+    with beam.Pipeline(runner=FnApiRunner()) as root:
+        found = root | ListCorpus(str(source), ledger)
+        found.chunks | "Chunks" >> beam.combiners.ToList() | "KeepChunks" >> beam.Map(keep, tmp_path / "chunks")
+        found.work | "Work" >> beam.combiners.ToList() | "KeepWork" >> beam.Map(keep, tmp_path / "work")
+    chunks, works = (pickle.loads((tmp_path / name).read_bytes()) for name in ("chunks", "work"))
+    refs = [ref for chunk in chunks for recording in chunk for ref in recording.refs]
+    return sorted(refs, key=lambda ref: ref.utterance_id), sum(map(Work.of_sums, works), Work()).skipped
+
+
+def keep(items: list, path: Path) -> None:
+    path.write_bytes(pickle.dumps(items))
+
+
+@pytest.fixture
+def ledger(tmp_path) -> Ledger:
+    return Ledger(str(tmp_path / "out"), ("utterances", "rejects"))
+
+
+@pytest.fixture
+def source(tmp_path) -> Path:
+    return fill(tmp_path / "corpus", "a.wav", "x/b.flac", "x/y/c.mp3", "x/y/d#ch0", "x/y/d", "z.tar")
+
+
+def commit(ledger: Ledger, rows: list[dict], table: str = "utterances") -> None:
+    path = Path(f"{ledger.prefix(table, RUN)}-{table}.parquet")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), path)
+
+
+def row(ref: AudioRef, **changes: str) -> dict:
+    return {"utterance_id": ref.utterance_id, "uri": ref.uri, "source_version": ref.source_version, **changes}
+
+
+def test_what_is_listed_is_what_the_launcher_lists(source, ledger, tmp_path):
+    assert listed(source, ledger, tmp_path) == (list_corpus(str(source)), 0)
+
+
+def test_what_is_done_is_left_out_as_the_launcher_does(source, ledger, tmp_path):
+    refs = {ref.utterance_id: ref for ref in list_corpus(str(source))}
+    done, changed, by_channel, lost, tar = (refs[name] for name in ("a.wav", "x/b.flac", "x/y/d", "x/y/c.mp3", "z.tar"))
+    commit(ledger, [
+        row(done),
+        row(changed, source_version="older"),
+        *(row(by_channel, utterance_id=channel_id("x/y/d", channel)) for channel in range(2)),
+        row(tar, utterance_id="z.tar/1", uri=f"{tar.uri}#1"),
+        {"utterance_id": "gone.wav", "uri": "/elsewhere/gone.wav", "source_version": "1"},
+    ])  # fmt: skip
+    commit(ledger, [row(lost, reason="unreadable")], "rejects")
+    ledger.commit(RUN, {"job": "score"}, written(ledger, RUN))
+    found, skipped = listed(source, ledger, tmp_path)
+    assert [ref.utterance_id for ref in found] == ["x/b.flac", "x/y/c.mp3", "x/y/d#ch0"]
+    assert skipped == 3
+    expected = outstanding([ref for ref in refs.values() if ref.utterance_id != "x/y/d#ch0"], ledger)
+    assert [ref.utterance_id for ref in expected.refs] == ["x/b.flac", "x/y/c.mp3"]
+
+
+@given(st.text(max_size=6), st.text("#ab/", max_size=8))
+def test_a_row_is_found_by_its_id_whatever_else(utterance_id, uri):
+    assert utterance_id in keys_of(utterance_id, uri)
+    assert utterance_id in keys_of(channel_id(utterance_id, 3), uri)
+    assert f"archive {uri}" in keys_of(utterance_id, f"{uri}#member")
+
+
+@pytest.mark.parametrize(("name", "there"), [("", True), ("x", True), ("a.wav", False), ("*", False), ("m.csv", False)])
+def test_only_folders_are_listed_by_workers(source, name, there):
+    assert is_listable(str(source / name)) == there
+
+
+def test_chunks_hold_each_ref_once_and_are_about_as_long_as_they_should_be():
+    refs = [AudioRef(f"{i}.wav", f"/c/{i}.wav", 32_000 * (1 + i % 97), "1") for i in range(500)]
+    dofn = CutChunks()
+    dofn.start_bundle()
+    chunks = [chunk for ref in refs for chunk in dofn.process(ref)] + [value.value for value in dofn.finish_bundle()]
+    assert sorted(ref.uri for chunk in chunks for recording in chunk for ref in recording.refs) == sorted(
+        ref.uri for ref in refs
+    )
+    seconds = [sum(recording.refs[0].size_bytes for recording in chunk) / 32_000 for chunk in chunks]
+    assert max(seconds) <= CHUNK_S
+    assert sorted(seconds)[1] > CHUNK_S / 2
+
+
+class FakeBlobs:
+    """What `list_blobs` answers, in pages of two."""
+
+    def __init__(self, names: list[str], prefix: str, delimiter: str | None) -> None:
+        blobs, prefixes = [], []
+        for name in sorted(names):
+            if name.startswith(prefix):
+                inside, slash, _ = name.removeprefix(prefix).partition("/")
+                if delimiter and slash:
+                    prefixes.append(f"{prefix}{inside}/")
+                else:
+                    blobs.append(SimpleNamespace(name=name, size=5, updated=SimpleNamespace(timestamp=lambda: 7.0)))
+        entries = [*dict.fromkeys(prefixes), *blobs]
+        self.pages = [Page(entries[start : start + 2]) for start in range(0, len(entries), 2)]
+
+    def __iter__(self):
+        return (blob for page in self.pages for blob in page)
+
+
+class Page:
+    def __init__(self, entries: list) -> None:
+        self.prefixes = tuple(entry for entry in entries if isinstance(entry, str))
+        self._blobs = [entry for entry in entries if not isinstance(entry, str)]
+
+    def __iter__(self):
+        return iter(self._blobs)
+
+
+NAMES = st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map("/".join), max_size=12, unique=True)
+
+
+@given(names=NAMES, most=st.integers(1, 6))
+def test_places_hold_each_object_once(names, most):
+    objects = [f"root/{name}/x.wav" for name in names]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(object_listing, "_blobs", lambda _, prefix, delimiter: FakeBlobs(objects, prefix, delimiter))
+        places = list(places_in("gs://bucket/root", most))
+        found = [file.uri for place in places for file in stream(place)]
+    assert sorted(found) == sorted(f"gs://bucket/{name}" for name in objects)
+    assert len(set(places)) == len(places)
+
+
+def test_a_folder_that_shows_no_folders_is_one_place():
+    many = [f"root/{i:04d}.wav" for i in range(100)]
+    asked = []
+
+    def blobs(_, prefix, delimiter):
+        found = FakeBlobs(many, prefix, delimiter)
+        found.pages = (asked.append(page) or page for page in found.pages)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(object_listing, "_blobs", blobs)
+        assert list(places_in("gs://bucket/root", 10)) == [Place("gs://bucket/root", deep=True)]
+    assert len(asked) == 1
+
+
+def test_files_of_earlier_runs_are_named_where_the_job_runs_and_not_in_it(source, ledger):
+    def size(runs: range) -> int:
+        for number in runs:
+            commit(ledger, [{"utterance_id": f"{number}", "uri": "/x", "source_version": "1"}])
+            run_id = f"20260101T000000Z-{number:06x}"
+            (path,) = Path(ledger.root, "utterances").glob(f"{RUN}*")
+            path.rename(path.with_name(f"{run_id}-0.parquet"))
+            ledger.commit(run_id, {"job": "score"}, written(ledger, run_id))
+        root = beam.Pipeline(FnApiRunner())
+        root | ListCorpus(str(source), ledger)
+        return len(root.to_runner_api().SerializeToString())
+
+    assert size(range(1, 2)) == pytest.approx(size(range(2, 60)), abs=100)
