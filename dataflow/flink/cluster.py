@@ -109,7 +109,7 @@ def _fetched(folder: Path, command: list[str], variables: dict[str, str] | None 
         if done.returncode:
             said = next((line for line in done.stdout.splitlines() if "ERROR" in line), done.stdout.strip()[-500:])
             raise CannotBeHadError(f"{folder.name} cannot be fetched: {said}")
-        with contextlib.suppress(FileExistsError, OSError):  # another was faster
+        with contextlib.suppress(OSError):  # another was faster
             Path(goal).rename(folder)
     return folder
 
@@ -158,6 +158,17 @@ class Processes:
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
 
+    def forget(self) -> None:
+        """Removes what an earlier run has left."""
+        for name in ("cluster.json", "config.yaml", *(path.name for path in self.folder.glob("*.log"))):
+            (self.folder / name).unlink(missing_ok=True)
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    @property
+    def scratch(self) -> Path:
+        """Folder for what nobody needs after the run."""
+        return self.folder / "scratch"
+
     def log(self, name: str) -> Path:
         """Where a process says what it does."""
         return self.folder / f"{name}.log"
@@ -175,13 +186,13 @@ class Processes:
         """Starts again what has died and may.
 
         Raises:
-            FailedError: something died that must not.
+            FailedError: something died that must not, or did not even start.
         """
         for name, process in self.all.items():
             if process.running is None or process.running.poll() is None:
                 continue
             how = f"{name} ended with {process.running.returncode}"
-            if not process.again:
+            if not process.again or not self._state:
                 raise FailedError(f"{how}; see {self.log(name)}")
             print(f"{how}; it is started again", file=sys.stderr)
             self._start(name)
@@ -206,6 +217,7 @@ class Processes:
             for process in running:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(wait_s)
+        shutil.rmtree(self.scratch, ignore_errors=True)
 
 
 def _die_with_parent() -> None:
@@ -219,9 +231,11 @@ def _die_with_parent() -> None:
 def start_flink(processes: Processes, options: argparse.Namespace) -> Cluster:
     """Starts Flink and Beam's job server for it."""
     java = [*JAVA, "-cp", f"{fetch_flink(options.parts)}/*"]
-    folder, rest = processes.folder, options.rest_port or _free_port()
-    ports = f"\njobmanager.rpc.port: {_free_port()}\nrest.port: {rest}\n"
-    (folder / "config.yaml").write_text((HERE / "config.yaml").read_text() + ports)
+    folder, rest = processes.folder, _free_port(options.rest_port)
+    ours = {"jobmanager.rpc.port": _free_port(), "rest.port": rest, "io.tmp.dirs": processes.scratch}
+    lines = [(HERE / "config.yaml").read_text(), *(f"{name}: {value}" for name, value in ours.items()), ""]
+    (folder / "config.yaml").write_text("\n".join(lines))
+    processes.scratch.mkdir()
     main, configured = "org.apache.flink.runtime", ["--configDir", str(folder)]
     processes.start(
         "job_manager", [*java, "-Xmx384m", f"{main}.entrypoint.StandaloneSessionClusterEntrypoint", *configured]
@@ -234,7 +248,7 @@ def start_flink(processes: Processes, options: argparse.Namespace) -> Cluster:
         *java, "-Xmx384m", str(HERE / "JobServer.java"), f"--flink-master=localhost:{rest}", f"--flink-conf-dir={folder}",
         # A port that it is told, it opens to other machines.
         "--job-host=localhost", "--job-port=0", "--artifact-port=0", "--expansion-port=0",
-        f"--artifacts-dir={folder / 'artifacts'}",
+        f"--artifacts-dir={processes.scratch / 'artifacts'}",
     ])  # fmt: skip
     pages = f"http://localhost:{rest}"
     wait_for("its TaskManagers", processes, lambda: _task_managers(pages) == options.task_managers)
@@ -281,16 +295,15 @@ def running(options: argparse.Namespace) -> Iterator[tuple[Processes, list[str]]
     """A cluster, while the block runs: its processes, and the options that lead to it."""
     folder = options.run or options.parts / f"run-{options.what}"
     with _alone(folder):
-        for old in folder.iterdir():
-            shutil.rmtree(old) if old.is_dir() else old.unlink()
         processes = Processes(folder)
+        processes.forget()
         try:
             cluster = {"flink": start_flink, "prism": start_prism}[options.what](processes, options)
             leading = [
                 "--runner=PortableRunner", f"--job_endpoint={cluster.endpoint}",
                 "--environment_type=EXTERNAL", f"--environment_config={start_pool(processes)}",
-                # Workers, which have loaded the model, stay for half a minute after a stage.
-                "--environment_cache_millis=30000",
+                # Workers, which have loaded the model, stay for the next stage; but not for the next attempt (`config.yaml`).
+                "--environment_cache_millis=4000",
                 *cluster.options,
             ]  # fmt: skip
             processes.write_state(options=leading, pages=cluster.pages)
@@ -333,9 +346,13 @@ def _task_managers(pages: str) -> int:
         return 0
 
 
-def _free_port() -> int:
+def _free_port(asked: int = 0) -> int:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            taken.bind(("127.0.0.1", asked))
+        except OSError:
+            raise FailedError(f"port {asked} is taken; choose another --rest_port, 0 for any") from None
         return int(taken.getsockname()[1])
 
 
@@ -372,7 +389,7 @@ def main(argv: Sequence[str]) -> int:
     add(
         "--run",
         type=Path,
-        help="folder for logs and cluster.json, which says options and process ids (PARTS/run-...); emptied",
+        help="folder for logs and cluster.json, which says options and process ids (PARTS/run-...)",
     )
     add("--task_managers", type=int, default=2, help="of Flink, with 2 slots each (2)")
     add("--rest_port", type=int, default=8081, help="of Flink's pages; 0 for any (8081)")
@@ -384,7 +401,9 @@ def main(argv: Sequence[str]) -> int:
         sys.exit(128 + number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, end)
+        # Who started it to be deaf, as nohup does, has a reason.
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, end)
     try:
         if options.what != "fetch":
             return run(options, argv[split + 1 :])

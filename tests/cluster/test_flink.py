@@ -28,11 +28,8 @@ def test_the_rows_are_those_of_a_local_run(flink, many, at_home, tmp_path):
     assert len(where) == 2, "one TaskManager had nothing to do"
 
 
-@pytest.mark.parametrize("time", range(KILLS))
-@pytest.mark.parametrize("victims", ["TaskManager", "TaskManager and worker", "worker"])
-def test_killed_in_the_middle_of_scoring_nothing_is_lost_and_nothing_doubled(
-    flink, many, at_home, tmp_path, victims, time
-):
+@pytest.mark.parametrize("victims", ["TaskManager", "TaskManager and worker", "worker"] * KILLS)
+def test_killed_in_the_middle_of_scoring_nothing_is_lost_and_nothing_doubled(flink, many, at_home, tmp_path, victims):
     output = tmp_path / "out"
     wait_for(lambda: True if flink.get("/overview")["taskmanagers"] == 2 else None)
     run = score(many, output, *flink.options)
