@@ -1,6 +1,6 @@
 """What a run on Cloud Storage asks for: requests of each kind, counted by a proxy before an emulator.
 
-    python -m tests.benchmarks.storage [FILES]
+Started by `python -m tests.benchmarks.storage [FILES]`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def measure(files: int) -> None:
                 proxy.connections = 0
                 main(["score", "--input", bucket / "in", "--output", bucket / "out"])
                 of_input = Counter(call.kind for call in proxy.calls if call.name.startswith("in/"))
-                print(f"{run} run over {files} recordings: {len(proxy.calls)} requests, {proxy.connections} connections")
+                print(
+                    f"{run} run over {files} recordings: {len(proxy.calls)} requests, {proxy.connections} connections"
+                )
                 print(f"  of the recordings: {dict(of_input)}, {of_input.total() / files:.2f} for each")
                 print(f"  of all else: {dict(Counter(proxy.counts) - of_input)}")
 
