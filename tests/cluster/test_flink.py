@@ -40,6 +40,7 @@ def test_killed_in_the_middle_of_scoring_nothing_is_lost_and_nothing_doubled(fli
     if victims != "TaskManager":
         os.kill(worker, signal.SIGKILL)
     job = running_job(flink)
+    assert job, "the job was over already"
     done(run)
     assert restarts(flink, job) > 0
     assert_same(output, at_home)
@@ -69,9 +70,10 @@ def task_manager_of(flink: Cluster, worker: int) -> str:
     return name
 
 
-def running_job(flink: Cluster) -> str:
-    (job,) = [job["jid"] for job in flink.get("/jobs/overview")["jobs"] if job["state"] in ("RUNNING", "RESTARTING")]
-    return job
+def running_job(flink: Cluster) -> str | None:
+    """The job that is at work, if one is."""
+    jobs = [job["jid"] for job in flink.get("/jobs/overview")["jobs"] if job["state"] in ("RUNNING", "RESTARTING")]
+    return jobs[0] if jobs else None
 
 
 def scoring_vertices(flink: Cluster, job: str) -> list[str]:
@@ -86,6 +88,17 @@ def restarts(flink: Cluster, job: str) -> int:
         for subtask in flink.get(f"/jobs/{job}/vertices/{vertex}")["subtasks"]
     ]
     return max(attempts)
+
+
+def test_a_job_whose_command_was_killed_commits_itself(flink, samples, tmp_path):
+    output = tmp_path / "out"
+    run = score(samples, output, *flink.options)
+    job = wait_for(lambda: running_job(flink))
+    run.kill()
+    run.communicate()
+    wait_for(lambda: True if flink.get(f"/jobs/{job}")["state"] == "FINISHED" else None)
+    assert notebook.open_run(output).dataset("utterances").count_rows() == 8
+    assert not list((output / "_runs").glob("*.pending"))
 
 
 def test_a_job_that_fails_commits_nothing_and_the_next_one_all(flink, samples, tmp_path):
