@@ -18,6 +18,7 @@ test: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.throughput
 	$(BIN)/python -m tests.benchmarks.scale
+	$(BIN)/python -m tests.benchmarks.listing
 	$(BIN)/python -m tests.benchmarks.synthesis
 
 lint: $(VENV)/.dev

@@ -8,7 +8,6 @@ from pipelines.alone import alone
 from pipelines.options import Parser, UsageError, command
 from transforms import schemas
 from transforms.compaction import SmallFiles, compact, small_files
-from transforms.files import absolute
 from transforms.ledger import Ledger, OutputError
 from transforms.results import open_results
 from transforms.sinks import FILE_BYTES
