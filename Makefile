@@ -24,6 +24,7 @@ test-cluster: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.throughput
 	$(BIN)/python -m tests.benchmarks.scale
+	$(BIN)/python -m tests.benchmarks.listing
 	$(BIN)/python -m tests.benchmarks.synthesis
 
 lint: $(VENV)/.dev
