@@ -433,3 +433,11 @@ def test_what_cannot_be_read_is_not_taken_for_its_end(encode, coding, share, cap
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         list(decode_spans(FailsAt(data, round(len(data) * share))))
     assert not capfd.readouterr().err
+
+
+def test_a_caller_may_take_less_than_the_longest(encode):
+    data = encode(noise(3 * SAMPLE_RATE))
+    assert decode(io.BytesIO(data), max_s=3).duration_s == 3
+    with pytest.raises(AudioFault, match=r"goes on after 2\.5 s") as caught:
+        decode(io.BytesIO(data), max_s=2.5)
+    assert caught.value.reason == Reason.TOO_LONG
