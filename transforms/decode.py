@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -418,8 +419,11 @@ class _Source:
         def held(*arguments: Any) -> Any:
             try:
                 return method(*arguments)
+            except ValueError:  # a damaged file names a place before its start
+                return 0
             except OSError as error:
-                self._error = self._error or error
+                if error.errno != errno.EINVAL:  # what a file on disk says to the same
+                    self._error = self._error or error
                 return 0
 
         return held
