@@ -15,6 +15,8 @@ JOBS = {
     "plot": "draw a recording with its frame scores and anomalies",
     "filter": "keep what is worth training on, listed in the format that a trainer reads",
     "compare": "two outputs of one corpus, side by side",
+    "serve": "take recordings over HTTP and give their scores",
+    "submit": "send recordings to such a service",
     "synthesize": "make a labelled training set of clean speech and noise",
     "train": "train a scorer on such a set",
     "evaluate": "measure scorers against such a set",
