@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import logging
 import threading
@@ -59,6 +60,7 @@ CLIENT_LEFT = 499
 # An upload of more is decoded in a thread of its own: a minute of 16 kHz, 16 bits.
 LARGE_BYTES = 2 << 20
 _LOG = logging.getLogger(__name__)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL = "there is more to do than there is room for; try again later"
 _BEARER = HTTPBearer(auto_error=False, description="one of the keys in AUDIOSIEVE_API_KEYS, if the service has any")
 _Message = MutableMapping[str, Any]
@@ -142,8 +144,11 @@ class Service:
                 if not uploads.form:
                     return found[0]
                 return b'{"results":[' + b",".join(found) + b"]}"
-        except (FullError, ScratchError) as error:
-            _LOG.warning("a request was turned away: %s", error or _FULL)
+        except (FullError, ScratchError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in _NO_ROOM:
+                raise
+            if not isinstance(error, FullError):
+                _LOG.error("a request was turned away, as the disk is full: %s", error)
             raise Problem(503, "full", _FULL, retry_after_s=self.batcher.retry_after_s) from error
 
     async def _score_all(self, uploads: list[Upload], wanted: Wanted) -> list[bytes]:

@@ -63,7 +63,8 @@ def serve_behind_nginx(options: argparse.Namespace) -> int:
         folder.chmod(0o711)
         (folder / "nginx.conf").write_text(configuration(options, port, ports, folder), encoding="utf-8")
         ends = _Ends()
-        workers = [_Worker(options, each) for each in ports]
+        (folder / "workers").mkdir(mode=0o700)
+        workers = [_Worker(options, each, folder / "workers") for each in ports]
         stack.callback(_end_all, workers)
         for worker in workers:
             worker.wait_until_it_listens()
@@ -145,11 +146,15 @@ class _Worker:
     """A process of the service, and the next one if it dies.
 
     Attributes:
+        options: of the command.
+        port: that it listens on.
+        folder: for what it leaves behind if it is killed.
         said: the model, as it said itself.
     """
 
     options: argparse.Namespace
     port: int
+    folder: Path
     said: str = ""
 
     def __post_init__(self) -> None:
@@ -161,6 +166,7 @@ class _Worker:
             [sys.executable, "-m", "pipelines.cli", "serve", "--host", "127.0.0.1", "--port", str(self.port), *words],
             stdout=subprocess.PIPE,
             text=True,
+            env={**os.environ, "TMPDIR": str(self.folder)},
             preexec_fn=_end_with_parent,
             process_group=0,
         )

@@ -24,14 +24,16 @@ class Server:
 
     Attributes:
         url: where it listens.
+        said: the line in which it said so.
         process: that was started; with several workers, the one that started them.
         client: talks to it.
         errors: file with what it said on stderr.
         folder: TMPDIR of the process.
     """
 
-    def __init__(self, url: str, process: subprocess.Popen, errors: IO[str], folder: Path) -> None:
-        self.url, self.process, self._errors, self.folder = url, process, errors, folder
+    def __init__(self, said: str, process: subprocess.Popen, errors: IO[str], folder: Path) -> None:
+        self.url = url = re.findall(r"http://[^\s;]+", said)[0]
+        self.said, self.process, self._errors, self.folder = said, process, errors, folder
         self.client = httpx.Client(base_url=url, **_CLIENT)
 
     @property
@@ -71,11 +73,10 @@ def serving(*options: object, environment: Mapping[str, str] | None = None) -> I
         )
         assert process.stdout is not None
         said = process.stdout.readline()
-        found = re.search(r"http://\S+", said)
-        if not found:
+        if "http://" not in said:
             errors.seek(0)
             raise AssertionError(f"{said}{errors.read()}")
-        server = Server(found[0], process, errors, Path(folder))
+        server = Server(said, process, errors, Path(folder))
         try:
             yield server
         finally:

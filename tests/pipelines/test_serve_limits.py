@@ -6,6 +6,7 @@ import io
 import re
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -204,6 +205,16 @@ class TestRoom:
         one = encode(noise(25 * RATE))  # 1,561 frames; 2,000 may wait
         found = together(small, [one, one])
         assert sorted(answer.status_code for answer in found) == [200, 503]
+
+    def test_a_full_disk_turns_away_what_needs_it_and_nothing_else(self, samples):
+        with serving() as server:
+            subprocess.run(["prlimit", "--pid", str(server.process.pid), "--fsize=2000000"], check=True)
+            large = encode(noise(100 * RATE))
+            for found in (server.score(large), server.client.post("/v1/score", files={"f": ("a.wav", large)})):
+                assert (found.status_code, found.json()["reason"]) == (503, "full")
+            assert server.score(samples / "clean.flac").status_code == 200
+            assert "File too large" in server.stderr
+            assert server.metric("audiosieve_requests_inside") == 0
 
     def test_whoever_leaves_while_a_long_file_is_decoded_stops_that(self, server):
         body = bomb(0.9)  # is heard to its end, if nobody stops it
