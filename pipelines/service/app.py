@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import itertools
 import json
 import logging
 import threading
@@ -294,7 +295,7 @@ def build(scorer: Scorer, settings: Settings) -> FastAPI:
         summary="Score recordings",
         response_class=Response,
         responses={
-            200: {"model": Scored | Several, "content": {"application/json": {"examples": examples.ANSWERS}}},
+            200: {"model": Scored | Several},
             **_documented(400, 401, 408, 413, 415, 422, 500, 503),
         },
         openapi_extra=examples.REQUEST,
@@ -364,11 +365,25 @@ def build(scorer: Scorer, settings: Settings) -> FastAPI:
         content = (files("pipelines.service") / "page" / name).read_bytes()
         app.add_api_route(path, _constant(content, kind), include_in_schema=False, response_class=Response)
 
+    describe = app.openapi
+    app.openapi = lambda: _completed(describe())  # type: ignore[method-assign]
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _wrongly_asked)
     app.add_exception_handler(HTTPException, _no_such_thing)
     app.add_middleware(_Common, metrics=service.metrics, paths={getattr(route, "path", "") for route in app.routes})
     return app
+
+
+def _completed(described: dict[str, Any]) -> dict[str, Any]:
+    """The description as FastAPI makes it, with what it gets wrong: the type of problems, and examples with nulls."""
+    for operation in itertools.chain.from_iterable(path.values() for path in described["paths"].values()):
+        for response in operation["responses"].values():
+            content = response["content"]
+            if MEDIA_TYPE in content and "application/json" in content:
+                content[MEDIA_TYPE] |= content.pop("application/json")
+    answers = described["paths"]["/v1/score"]["post"]["responses"]["200"]
+    answers["content"]["application/json"]["examples"] = examples.ANSWERS
+    return described
 
 
 def _plain(example: str) -> dict[int | str, dict[str, Any]]:

@@ -75,6 +75,7 @@ REQUEST = {
                         }
                     },
                     "required": ["file"],
+                    "additionalProperties": False,
                 }
             },
         },
