@@ -17,6 +17,7 @@ JOBS = {
     "compare": "two outputs of one corpus, side by side",
     "serve": "take recordings over HTTP and give their scores",
     "submit": "send recordings to such a service",
+    "export": "write a model that needs no audiosieve: for TensorFlow Serving, or as ONNX",
     "synthesize": "make a labelled training set of clean speech and noise",
     "train": "train a scorer on such a set",
     "evaluate": "measure scorers against such a set",
