@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import random
+import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -181,6 +186,23 @@ class TestTheRest:
                 assert found[column] == pytest.approx(value, abs=1e-3)
             elif column != "anomalies":
                 assert found[column] == value
+
+    def test_the_examples_of_the_readme_work(self, server, samples, tmp_path):
+        online = (Path(__file__).parents[2] / "README.md").read_text().partition("## Online")[2].partition("\n## ")[0]
+        shutil.copy(samples / "burst.flac", tmp_path / "take1.flac")
+        shutil.copy(samples / "compressed.mp3", tmp_path / "take2.mp3")
+        online = online.replace("http://127.0.0.1:8000", server.url)
+        python = re.search(r"```python\n(.*?)```", online, re.DOTALL)[1]
+        how = {"cwd": tmp_path, "capture_output": True, "text": True, "check": True}
+        done = subprocess.run([sys.executable, "-c", python], **how)
+        assert float(done.stdout.split()[0]) == pytest.approx(1.36, abs=0.01)
+        if not shutil.which("curl"):
+            pytest.skip("there is no curl")
+        lines = [line for line in online.splitlines() if line.startswith("curl ")]
+        found = [json.loads(subprocess.run(["bash", "-c", line], **how).stdout) for line in lines]
+        assert len(found[0]["anomalies"]) == 1
+        assert [len(one["frame_score"]) for one in found[1]["results"]] == [263, 222]
+        assert found[2]["score"] == found[0]["score"]
 
     def test_the_model_says_what_it_is(self, server):
         found = server.client.get("/v1/model").json()
