@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import itertools
 import json
 import logging
 import os
@@ -25,6 +24,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import httpx
 import numpy as np
 import soundfile
 
@@ -59,15 +59,16 @@ def _read(path: Path) -> np.ndarray:
 # --- the pipeline -------------------------------------------------------------------------------------------------------
 
 
-def batch_clips_a_second(folder: Path, cores: Sequence[int]) -> float:
-    """Clips that processes of the pipeline score in a second, one on each of these cores."""
+def batch_clips_a_second(folder: Path, cores: Sequence[int]) -> tuple[float, float]:
+    """Clips that processes of the pipeline score in a second, one on each of these cores, and milliseconds of CPU for each."""
     command = [sys.executable, "-m", "tests.benchmarks.serve", "--batch", str(folder)]
     running = [subprocess.Popen([*pinned(core), *command], stdout=subprocess.PIPE, text=True) for core in cores]
-    return sum(float(process.communicate()[0]) for process in running)
+    found = [json.loads(process.communicate()[0]) for process in running]
+    return sum(speed for speed, _ in found), statistics.mean(cpu for _, cpu in found)
 
 
 def batch(folder: Path) -> None:
-    """Prints the clips that the pipeline scores in a second, in this process."""
+    """Prints what `batch_clips_a_second` wants to know of this process."""
     from model.bundle import DEFAULT, open_bundle
     from model.runtime import start_tensorflow
     from tests.benchmarks.throughput import pipeline, wave_of
@@ -79,10 +80,16 @@ def batch(folder: Path) -> None:
     bundle, limits = open_bundle(DEFAULT), BatchLimits()
     refs = list_corpus(str(folder))
     with tempfile.TemporaryDirectory() as output:
-        # The first loads the model; of the second nothing is left but the start of a pipeline.
-        start = [pipeline(wave_of(refs[:1]), bundle, limits, Path(output) / f"start{i}") for i in range(3)]
-        seconds = [pipeline(wave_of(refs), bundle, limits, Path(output) / f"out{i}") for i in range(3)]
-    print(len(refs) / (statistics.median(seconds) - min(start)))
+
+        def run(name: str, count: int) -> tuple[float, float]:
+            worked = time.process_time()
+            seconds = pipeline(wave_of(refs[:count]), bundle, limits, Path(output) / name)
+            return seconds, time.process_time() - worked
+
+        # The first loads the model; of the others nothing is left but the start of a pipeline.
+        start = np.min([run(f"start{i}", 1) for i in range(3)], axis=0)
+        seconds, cpu = np.median([run(f"all{i}", len(refs)) for i in range(3)], axis=0) - start
+    print(json.dumps([len(refs) / seconds, 1000 * cpu / len(refs)]))
 
 
 def pinned(core: int | None) -> list[str]:
@@ -107,14 +114,16 @@ class Load:
         self.requests = [head.format(len(body)).encode() + body for body in bodies]
         self.seconds: list[float] = []
         self.wrong: list[int] = []
-        self._next = itertools.count()
+        self._begun = 0
 
     async def client(self, ends: float, most: int) -> None:
         """Asks until the time is over, or so many requests were begun by all."""
         reader, writer = await asyncio.open_connection(self.host, int(self.port))
-        while time.monotonic() < ends and (number := next(self._next)) < most:
+        while time.monotonic() < ends and self._begun < most:
+            request = self.requests[self._begun % len(self.requests)]
+            self._begun += 1
             begun = time.monotonic()
-            writer.write(self.requests[number % len(self.requests)])
+            writer.write(request)
             head = await reader.readuntil(b"\r\n\r\n")
             await reader.readexactly(int(re.search(rb"content-length: (\d+)", head, re.IGNORECASE)[1]))  # type: ignore[index]
             status = int(head.split(maxsplit=2)[1])
@@ -143,29 +152,28 @@ def measure(server: Server, bodies: Sequence[bytes], seconds: float, levels: Seq
     """A table of throughput and latency by clients, against `to` clips a second; returns what went wrong."""
     wrong: list[str] = []
     Load(server.url, bodies).run(8, 3.0)  # warm
-    print(
-        f"{'clients':>7} {'clips/s':>8} {'x real time':>11} {'of batch':>8} {'p50 ms':>7} {'p99 ms':>7} {'a batch':>7}"
-    )
+    print(f"{'clients':>7} {'clips/s':>8} {'of batch':>8} {'p50 ms':>7} {'p99 ms':>7} {'a batch':>7} {'CPU ms':>7}")
     for clients in levels:
-        before = _batches(server)
+        before = _counted(server)
         load = Load(server.url, bodies)
         speed = load.run(clients, seconds)
-        calls, recordings = (b - a for a, b in zip(before, _batches(server), strict=True))
+        calls, recordings, cpu = (after - then for after, then in zip(_counted(server), before, strict=True))
         p50, p99 = load.percentiles()
-        size = f"{recordings / calls:7.1f}" if calls else "      -"
         print(
-            f"{clients:>7} {speed:8.1f} {speed * CLIP_S:11.0f} {speed / to:8.2f} {p50:7.0f} {p99:7.0f} {size}",
+            f"{clients:>7} {speed:8.1f} {speed / to:8.2f} {p50:7.0f} {p99:7.0f} {recordings / calls:7.1f} "
+            f"{1000 * cpu / recordings:7.1f}",
             flush=True,
         )
         wrong += map(str, load.wrong)
     return wrong
 
 
-def _batches(server: Server) -> tuple[float, float]:
-    """Calls of the model so far, and recordings in them; nothing of workers behind nginx."""
-    if "nginx" in server.said:
-        return 0, 0
-    return server.metric("audiosieve_batch_recordings_count"), server.metric("audiosieve_batch_recordings_sum")
+def _counted(server: Server) -> list[float]:
+    """Of all processes of the service so far: calls of the model, recordings in them, seconds of CPU."""
+    ports = re.findall(r"\d+", server.said.partition("workers on ports")[2]) or [server.url.rpartition(":")[2]]
+    text = "\n".join(httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False, timeout=60).text for port in ports)
+    names = ("audiosieve_batch_recordings_count", "audiosieve_batch_recordings_sum", "process_cpu_seconds_total")
+    return [sum(map(float, re.findall(rf"^{name} (\S+)", text, re.MULTILINE))) for name in names]
 
 
 @contextlib.contextmanager
@@ -177,6 +185,15 @@ def on(cores: Sequence[int]) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def _said(where: str, found: tuple[float, float]) -> float:
+    speed, cpu = found
+    print(
+        f"\n{where}: the pipeline scores {speed:.1f} clips/s ({speed * CLIP_S:.0f} x real time), {cpu:.1f} ms of CPU each",
+        flush=True,
+    )
+    return speed
 
 
 def main() -> None:
@@ -216,8 +233,7 @@ def main() -> None:
                 wrong += map(str, load.wrong)
         finally:
             context.__exit__(None, None, None)
-        both = batch_clips_a_second(Path(place), cores)
-        print(f"\n{len(cores)} processes on all cores: the pipeline scores {both:.1f} clips/s")
+        both = _said(f"{len(cores)} processes on all cores", batch_clips_a_second(Path(place), cores))
         with serving("--workers", len(cores), "--rate", 0) as server:
             wrong += measure(server, bodies, options.seconds, (1, 8, 64), both)
     print(f"\nanswers that were no score: {json.dumps(wrong)}")
