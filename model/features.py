@@ -179,7 +179,7 @@ def spectrogram(samples: np.ndarray, config: FeatureConfig, level: float | None 
     if level is None:
         level = level_of(frame_power(samples), config)
     # One small factor on the window replaces two passes over the samples.
-    window = _window(config.window) / np.float32(level)
+    window = analysis_window(config.window) / np.float32(level)
     magnitude = np.abs(scipy.fft.rfft(frames(samples) * window, axis=-1))
     if config.compression == "magnitude":
         return magnitude
@@ -188,7 +188,7 @@ def spectrogram(samples: np.ndarray, config: FeatureConfig, level: float | None 
 
 
 @functools.cache
-def _window(name: str) -> np.ndarray:
+def analysis_window(name: str) -> np.ndarray:
     """A periodic window of 512 whose energy is 1: float32 [512]."""
     alpha = {"hann": 0.5, "hamming": 0.54}[name]
     window = alpha - (1 - alpha) * np.cos(2 * np.pi * np.arange(FRAME_LENGTH) / FRAME_LENGTH)

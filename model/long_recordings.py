@@ -71,22 +71,27 @@ class LongRecordings:
         Returns:
             float32 [T], as the network's last layer gives them.
         """
-        count = len(spectrogram)
-        starts = range(0, count, self.window)
+        return np.concatenate(list(self.parts(spectrogram)))
+
+    def parts(self, spectrogram: Frames) -> Iterator[np.ndarray]:
+        """`frame_scores`, window by window, for a caller who has other things to do in between.
+
+        Yields:
+            Scores of the next frames, float32, after each window that was worked through; first, as long as the recording is
+            only read backwards, of none.
+        """
+        starts = range(0, len(spectrogram), self.window)
         # The backward LSTM's state as it enters each window from the right.
         states = [(self._start, self._start)]
         for start in reversed(starts[1:]):
             _, *state = self._run_backward(self._front_of(spectrogram, start), *states[-1])
             states.append((state[0], state[1]))
-        scores = np.empty(count, np.float32)
-        for start, (before, window, after) in zip(
-            starts, _neighbours(self._heard(spectrogram, starts, states)), strict=True
-        ):
+            yield np.empty(0, np.float32)
+        for before, window, after in _neighbours(self._heard(spectrogram, starts, states)):
             before, after = before[-ATTENTION_MARGIN:], after[:ATTENTION_MARGIN]
             around = np.concatenate([before, window, after])[np.newaxis]
             found = self._run_head(around, np.ones(around.shape[:2], bool)).numpy()[0]
-            scores[start : start + len(window)] = found[len(before) : len(before) + len(window)]
-        return scores
+            yield found[len(before) : len(before) + len(window)]
 
     def _heard(self, spectrogram: Frames, starts: range, states: list) -> Iterator[np.ndarray]:
         """What both LSTMs give for each window, from the start on: [frames, 2 x units]."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -75,9 +75,23 @@ class Scorer:
             for i, scores in zip(together, batch, strict=True):
                 # A copy: a slice would keep the whole padded batch alive.
                 found[i] = scores[: len(spectrograms[i])].copy()
-        # The published networks' last layer is linear: it may point beyond the ends of the scale, where nothing is.
-        scale = self.bundle.label_scale
-        return [np.clip(scores, scale.low, scale.high, out=scores) for scores in found]
+        return [self._within_scale(scores) for scores in found]
+
+    def score_in_parts(self, spectrogram: Frames) -> Iterator[np.ndarray]:
+        """`score` for one long recording, in steps of some 30 s of it, for a caller who has other things to do in between.
+
+        Args:
+            spectrogram: float32 [T, 257], T > `whole_frames`.
+
+        Yields:
+            Frame scores, float32; the steps' together are [T]. Those of the first half of the steps are empty.
+        """
+        for scores in self._long.parts(spectrogram):
+            yield self._within_scale(scores)
+
+    def _within_scale(self, scores: np.ndarray) -> np.ndarray:
+        """The published networks' last layer is linear: it may point beyond the ends of the scale, where nothing is."""
+        return np.clip(scores, self.bundle.label_scale.low, self.bundle.label_scale.high)
 
     def _frame_scores(self, spectrograms: list[np.ndarray]) -> np.ndarray:
         """What the network's last layer gives for a batch: float32 [B, T], T of the longest."""

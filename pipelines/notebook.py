@@ -30,11 +30,12 @@ from model.labels import LabelScale
 from model.pooling import pool
 from transforms.bundles import find_bundle
 from transforms.decode import Decoded, decode, read_audio
-from transforms.drawing import Subject, draw, one_line, reduced_db
+from transforms.drawing import Subject, draw, one_line
 from transforms.featurize import featurize
 from transforms.files import absolute
 from transforms.ledger import OutputError
 from transforms.records import AudioFault, AudioRef, Reject, SignalFacts
+from transforms.reduction import reduced_db
 from transforms.results import Results, open_results
 from transforms.rules import SUGGESTED, RuleError, check_scale, read_rules
 from transforms.rules import where as rules_where

@@ -16,14 +16,15 @@ from model.pooling import pool
 from pipelines.options import Parser, UsageError, command
 from transforms.archives import archive_kind
 from transforms.bundles import find_bundle
-from transforms.decode import Decoded, decode_spans, open_audio
+from transforms.decode import Decoded, decode, open_audio
 from transforms.drafts import check_new, new_file
-from transforms.drawing import Subject, draw, one_line, reduced_db, save
+from transforms.drawing import Subject, draw, one_line, save
 from transforms.featurize import featurize
 from transforms.files import File, absolute
 from transforms.listening import hear
 from transforms.lookup import find
 from transforms.records import EACH, FIRST, MIX, AudioFault, AudioRef, Reject
+from transforms.reduction import reduced_db
 from transforms.results import open_results
 from transforms.score import ScorerHandler, score_batch
 
@@ -87,10 +88,7 @@ def _decode(uri: str, channels: str) -> Decoded:
             f"{uri}: is an archive ({kind}) of recordings; score it, and name one with --run and its utterance id"
         )
     with open_audio(uri) as file:
-        ((_, _, heard),) = decode_spans(file, channels=channels)
-    if isinstance(heard, AudioFault):
-        raise heard
-    return heard
+        return decode(file, channels=channels)
 
 
 def _title(name: str, score: float, scale: LabelScale, model_id: str) -> str:

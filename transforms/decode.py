@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -114,20 +115,21 @@ def read_audio(uri: str, span: Span = WHOLE) -> Decoded:
         return decode(file, span)
 
 
-def decode(file: BinaryIO, span: Span = WHOLE) -> Decoded:
-    """Decodes a recording, or a span of it, the mean of its channels; see `decode_spans`.
+def decode(file: BinaryIO, span: Span = WHOLE, channels: str = MIX, max_s: float | None = None) -> Decoded:
+    """Decodes a recording, or a span of it: one sound, so `channels` is not "each"; see `decode_spans`.
 
     Raises:
         AudioFault: the file or the sound in it is refused.
+        OSError: the file cannot be read on.
     """
-    ((_, _, found),) = decode_spans(file, [span])
+    ((_, _, found),) = decode_spans(file, [span], channels, max_s)
     if isinstance(found, AudioFault):
         raise found
     return found
 
 
 def decode_spans(
-    file: BinaryIO, spans: Sequence[Span] = (WHOLE,), channels: str | Sequence[str] = MIX
+    file: BinaryIO, spans: Sequence[Span] = (WHOLE,), channels: str | Sequence[str] = MIX, max_s: float | None = None
 ) -> Iterator[Heard]:
     """Decodes whatever libsndfile reads, by content, not by name, in one pass; resamples with soxr.
 
@@ -136,10 +138,11 @@ def decode_spans(
         spans: of the recording; they may overlap.
         channels: "mix" for the mean of all, "first", "each" for every one by itself, or the number of one, from 0; one word
             for all spans, or one for each.
+        max_s: seconds of a span at most; `MAX_S` where left out.
 
     Yields:
         Each span, for "each" with every channel, as soon as it is read: what is heard, or the fault of it: it lies outside
-        of the recording, is too short, not finite, or silent throughout, or the recording breaks off in it.
+        of the recording, is too short or too long, not finite, or silent throughout, or the recording breaks off in it.
 
     Raises:
         AudioFault: nothing of the file can be heard: it is empty, in no known format, shorter than it says from its header
@@ -152,7 +155,7 @@ def decode_spans(
     while left is None or left:
         with _open(source) as sound:
             if left is None:
-                listened = _listened(spans, channels, sound)
+                listened = _listened(spans, channels, sound, max_s)
                 left = sorted(listened, key=lambda take: take.start)[::-1]
                 del listened  # what is done must not stay in memory
             try:
@@ -202,11 +205,13 @@ def _open(source: _Source) -> soundfile.SoundFile:
     return sound
 
 
-def _listened(spans: Sequence[Span], channels: str | Sequence[str], sound: soundfile.SoundFile) -> list[_Take]:
+def _listened(
+    spans: Sequence[Span], channels: str | Sequence[str], sound: soundfile.SoundFile, max_s: float | None
+) -> list[_Take]:
     """All that is to be heard of a recording: each span, for "each" with every channel."""
     asked = [channels] * len(spans) if isinstance(channels, str) else channels
     return [
-        _Take(place, span, channel, sound)
+        _Take(place, span, channel, sound, max_s)
         for place, (span, wanted) in enumerate(zip(spans, asked, strict=True))
         for channel in _channels(wanted, sound.channels)
     ]
@@ -236,9 +241,11 @@ class _Take:
         fault: why it cannot be heard; None as long as it can.
     """
 
-    def __init__(self, place: int, span: Span, channel: int | None, sound: soundfile.SoundFile) -> None:
+    def __init__(
+        self, place: int, span: Span, channel: int | None, sound: soundfile.SoundFile, max_s: float | None = None
+    ) -> None:
         self.place, self.channel = place, channel
-        self._span = span
+        self._span, self._max_s = span, MAX_S if max_s is None else max_s
         rate = sound.samplerate
         self.start = round(span.start_s * rate)
         self.end = None if span.end_s is None else round(span.end_s * rate)
@@ -265,8 +272,9 @@ class _Take:
             self.fault = AudioFault(Stage.DECODE, Reason.NON_FINITE, f"sample {bad} is NaN or infinite")
             return
         self._read += len(block)
-        if self._read > MAX_S * self._sound.samplerate:
-            detail = f"it goes on after {MAX_S // 3600} hours, and a recording of more is not scored; cut it"
+        if self._read > self._max_s * self._sound.samplerate:
+            length = f"{self._max_s / 3600:g} hours" if self._max_s > 3600 else f"{self._max_s:g} s"
+            detail = f"it goes on after {length}, and a recording of more is not scored; cut it"
             self.fault = AudioFault(Stage.DECODE, Reason.TOO_LONG, detail)
             return
         self._meter.add(block)
@@ -412,7 +420,10 @@ class _Source:
             try:
                 return method(*arguments)
             except Exception as error:  # noqa: BLE001 -- any: Python would print it, and libsndfile go on
-                self._error = self._error or error
+                # A damaged file may name a place before its start, to which files say one of these.
+                senseless = isinstance(error, ValueError) or getattr(error, "errno", None) == errno.EINVAL
+                if not (senseless and method.__name__ == "seek"):
+                    self._error = self._error or error
                 return 0
 
         return held

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
@@ -131,17 +131,45 @@ def score_batch(batch: Batch, scorer: Scorer) -> list[Result]:
     Returns:
         A result for each utterance, in order; the spectrograms are gone.
     """
-    import tensorflow as tf  # loaded with the scorer; the launcher does without it
-
-    failures = (tf.errors.ResourceExhaustedError, tf.errors.InvalidArgumentError, tf.errors.InternalError)
     try:
         scores = scorer.score([item.spectrogram for item in batch])
-    except failures as error:
+    except _failures() as error:
         if len(batch) > 1:
             return [result for item in batch for result in score_batch([item], scorer)]
-        fault = AudioFault(Stage.SCORE, Reason.MODEL_FAILED, f"{type(error).__name__}: {error.message}")
-        return [Reject.of(batch[0].utterance.ref, fault)]
+        return [_failed(batch[0].utterance, error)]
     return [_result(item.utterance, frame_score) for item, frame_score in zip(batch, scores, strict=True)]
+
+
+def score_in_parts(item: FeaturizedUtterance, scorer: Scorer) -> Iterator[Result | None]:
+    """Scores one long recording in steps, for a caller who has other things to do in between.
+
+    Args:
+        item: with more frames than `scorer.whole_frames`.
+        scorer: what scores.
+
+    Yields:
+        None after each step, and at last the result.
+    """
+    found = []
+    try:
+        for scores in scorer.score_in_parts(item.spectrogram):
+            found.append(scores)
+            yield None
+    except _failures() as error:
+        yield _failed(item.utterance, error)
+        return
+    yield _result(item.utterance, np.concatenate(found))
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    import tensorflow as tf  # loaded with the scorer; the launcher does without it
+
+    return (tf.errors.ResourceExhaustedError, tf.errors.InvalidArgumentError, tf.errors.InternalError)
+
+
+def _failed(utterance: Utterance, error: Exception) -> Reject:
+    detail = f"{type(error).__name__}: {getattr(error, 'message', error)}"
+    return Reject.of(utterance.ref, AudioFault(Stage.SCORE, Reason.MODEL_FAILED, detail))
 
 
 def _result(utterance: Utterance, frame_score: np.ndarray) -> Result:

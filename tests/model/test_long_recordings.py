@@ -78,3 +78,12 @@ def test_the_scorer_gives_long_and_short_ones_of_a_batch_in_their_order(random_b
     assert [len(scores) for scores in found] == [20, WHOLE_FRAMES + 50, 31]
     for scores, member in zip(found[::2], members[::2], strict=True):
         np.testing.assert_allclose(scores, scorer.score([member])[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["disturbance_net", "lc_att"])
+def test_in_steps_the_scorer_gives_the_same_and_never_works_for_long(random_bundles: dict[str, Path], name):
+    scorer = Scorer(random_bundles[name])
+    whole = spectrogram(4 * WINDOW + 9)
+    steps = list(scorer.score_in_parts(whole))
+    assert [len(step) for step in steps] == [0] * 4 + [WINDOW] * 4 + [9]
+    np.testing.assert_array_equal(np.concatenate(steps), scorer.score([whole])[0])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,10 +15,10 @@ import pytest
 from PIL import Image
 
 from tests.outputs import rejected, scored, write_output
+from tests.pipelines.browsers import chromium
 from tests.pipelines.conftest import Output, audiosieve
 from transforms.results import open_results
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>"
 pytestmark = pytest.mark.slow
 
@@ -115,17 +113,8 @@ def test_tensorflow_is_not_loaded(large, tmp_path):
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """A headless Chromium of this machine."""
-    program = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if program is None:
-        pytest.skip(f"there is no browser ({', '.join(BROWSERS)})")
-    from playwright.sync_api import sync_playwright
-
-    flags = ["--autoplay-policy=no-user-gesture-required", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=flags)
+    with chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture

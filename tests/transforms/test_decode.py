@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import io
@@ -432,4 +433,35 @@ def test_what_cannot_be_read_is_not_taken_for_its_end(encode, coding, share, cap
     data = encode(noise(20 * SAMPLE_RATE), coding=coding)
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         list(decode_spans(FailsAt(data, round(len(data) * share))))
+    assert not capfd.readouterr().err
+
+
+def test_a_caller_may_take_less_than_the_longest(encode):
+    data = encode(noise(3 * SAMPLE_RATE))
+    assert decode(io.BytesIO(data), max_s=3).duration_s == 3
+    with pytest.raises(AudioFault, match=r"goes on after 2\.5 s") as caught:
+        decode(io.BytesIO(data), max_s=2.5)
+    assert caught.value.reason == Reason.TOO_LONG
+
+
+class RefusesToSeek(io.BytesIO):
+    """A file that is asked for a place before its start by whoever reads it."""
+
+    def __init__(self, data: bytes, error: Exception) -> None:
+        super().__init__(data)
+        self.error, self.asked = error, 0
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        if self.tell() > 0 and place > 0 and whence == 0:
+            self.asked += 1
+            raise self.error
+        return super().seek(place, whence)
+
+
+@pytest.mark.parametrize("error", [ValueError("negative seek value -1"), OSError(errno.EINVAL, "Invalid argument")])
+def test_a_place_before_the_start_is_a_fault_of_the_recording_and_not_of_the_disk(encode, error, capfd):
+    file = RefusesToSeek(encode(noise(20_000)), error)
+    with contextlib.suppress(AudioFault):
+        decode(file)
+    assert file.asked
     assert not capfd.readouterr().err

@@ -16,8 +16,9 @@ from PIL import Image
 from model.features import SAMPLE_RATE, num_frames
 from model.figures import spectrum_db
 from model.labels import PESQ_WB
-from transforms import drawing
-from transforms.drawing import DARK, LIGHT, Subject, column_edges, draw, one_line, reduced_db, save, small_png
+from transforms import drawing, reduction
+from transforms.drawing import DARK, LIGHT, Subject, draw, one_line, save, small_png
+from transforms.reduction import column_edges, reduced_db
 from transforms.waveform import Waveform
 
 
@@ -62,7 +63,7 @@ def test_a_column_is_the_mean_power_of_its_frames(noise):
 def test_blocks_do_not_show(noise, monkeypatch):
     expected = reduced_db(waveform_of(noise), 40)
     for frames in (1, 9, 50):
-        monkeypatch.setattr(drawing, "BLOCK_FRAMES", frames)
+        monkeypatch.setattr(reduction, "BLOCK_FRAMES", frames)
         assert reduced_db(waveform_of(noise), 40) == pytest.approx(expected, abs=1e-9)
 
 
@@ -89,7 +90,7 @@ def test_of_a_long_recording_the_range_of_each_column_is_drawn(subject):
     frame_score = np.tile([1.0, 4.0], 100_000).astype(np.float32)
     figure = draw(dataclasses.replace(subject, frame_score=frame_score, duration_s=3200.0, anomalies=[]))
     below = figure.axes[1]
-    assert below.lines[0].get_ydata() == pytest.approx(np.full(drawing.COLUMNS, 2.5))
+    assert below.lines[0].get_ydata() == pytest.approx(np.full(reduction.COLUMNS, 2.5))
     band = below.collections[0].get_paths()[0].get_extents()
     assert (band.y0, band.y1) == (1.0, 4.0)
 

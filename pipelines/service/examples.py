@@ -1,0 +1,83 @@
+"""Examples for the OpenAPI description: real answers for `tests/samples/audio/burst.flac`, and one problem of each status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipelines.service.problems import Problem
+
+_BURST: dict[str, Any] = {
+    "utterance_id": "burst.flac",
+    "duration_s": 4.225,
+    "sample_rate": 16000,
+    "channels": 1,
+    "channel": None,
+    "format": "FLAC/PCM_16",
+    "size_bytes": 79326,
+    "num_frames": 263,
+    "score": 1.36375,
+    "frame_score_p10": 1.01076,
+    "frame_score_min": 1.0,
+    "frame_score_std": 1.29753,
+    "anomaly_s": 1.168,
+    "num_anomalies": 1,
+    "peak_dbfs": -1.39567,
+    "rms_dbfs": -17.97733,
+    "clipped_ratio": 0.0,
+    "silence_ratio": 0.18251,
+    "dc_offset": 0.00071,
+    "bandwidth_hz": 8000.0,
+    "snr_db": 57.11847,
+    "flags": [],
+    "model_id": "disturbance_net_v1@e676fcd34efa",
+    "label_scale": {"name": "pesq-wb", "low": 1.0, "high": 4.64, "title": "PESQ MOS-LQO, wide band (ITU-T P.862.2)"},
+    "anomalies": [{"start_s": 2.048, "end_s": 3.216, "mean_score": 1.25777, "min_score": 1.0}],
+}
+_TRUNCATED = Problem(
+    422,
+    "truncated",
+    "the header promises 130124 bytes, the file holds 64000",
+    stage="decode",
+    utterance_id="take1.wav",
+)
+_EXAMPLES = (
+    Problem(400, "empty_file", "the file has no bytes", stage="decode"),
+    Problem(401, "unauthorized", "send one of the service's keys: `Authorization: Bearer KEY`"),
+    Problem(408, "upload_timeout", "nothing came for 30 s"),
+    Problem(413, "too_long", "it goes on after 3600 s, and a recording of more is not scored; cut it", stage="decode"),
+    Problem(415, "unsupported_format", "Format not recognised.", stage="decode"),
+    _TRUNCATED,
+    Problem(500, "mistake", "the service made a mistake; its log says which"),
+    Problem(503, "full", "there is more to do than there is room for; try again later"),
+)
+PROBLEMS = {problem.status: problem.as_dict() for problem in _EXAMPLES}
+ANSWERS = {
+    "body": {"summary": "a recording as the body, with anomalies=true&utterance_id=burst.flac", "value": _BURST},
+    "form": {
+        "summary": "two files of a form, with anomalies=true",
+        "value": {"results": [_BURST, _TRUNCATED.as_dict()]},
+    },
+}
+REQUEST = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "file": {
+                            "type": "array",
+                            "items": {"type": "string", "format": "binary"},
+                            "minItems": 1,
+                            "description": "recordings, under whatever name; their file names come back as utterance_id",
+                        }
+                    },
+                    "required": ["file"],
+                    "additionalProperties": False,
+                }
+            },
+        },
+    }
+}

@@ -1,0 +1,243 @@
+"""The service under load, against the batch pipeline on the same cores: `python -m tests.benchmarks.serve`.
+
+Clips of 5 s, cut from the recordings below AUDIOSIEVE_CORPUS/speech (or from the samples), are asked for by 1 to 64 clients,
+each of which sends the next one as soon as it has its answer. The service, one process with one TensorFlow thread, has one core
+to itself, and so has the pipeline that scores the same clips, its start excluded, before and after; the clients are on another
+core, if there is one. One process then takes many requests, for its memory. At last two workers behind nginx share all cores
+with the clients, against two processes of the pipeline there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import httpx
+import numpy as np
+import soundfile
+
+from tests.pipelines.serving import Server, serving
+
+CLIP_S = 5.0
+RATE = 16_000
+LEVELS = (1, 2, 4, 8, 16, 32, 64)
+SAMPLES = Path(__file__).parent.parent / "samples" / "audio"
+
+
+def write_clips(folder: Path, count: int) -> list[Path]:
+    """Clips of 5 s, as FLAC, cut from speech."""
+    place = os.environ.get("AUDIOSIEVE_CORPUS")
+    sources = sorted((Path(place) / "speech").rglob("*.flac")) if place else sorted(SAMPLES.glob("[!c]*.flac"))
+    random = np.random.default_rng(0)
+    speech = np.concatenate([_read(sources[index]) for index in random.permutation(len(sources))[:400]])
+    length = round(CLIP_S * RATE)
+    paths = []
+    for number in range(count):
+        start = int(random.integers(len(speech) - length))
+        paths.append(folder / f"{number:04d}.flac")
+        soundfile.write(paths[-1], speech[start : start + length], RATE)
+    return paths
+
+
+def _read(path: Path) -> np.ndarray:
+    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    return samples[:, 0] if rate == RATE else np.empty(0, np.float32)
+
+
+# --- the pipeline -------------------------------------------------------------------------------------------------------
+
+
+def batch_clips_a_second(folder: Path, cores: Sequence[int]) -> tuple[float, float]:
+    """Clips that processes of the pipeline score in a second, one on each of these cores, and milliseconds of CPU for each."""
+    command = [sys.executable, "-m", "tests.benchmarks.serve", "--batch", str(folder)]
+    running = [subprocess.Popen([*pinned(core), *command], stdout=subprocess.PIPE, text=True) for core in cores]
+    found = [json.loads(process.communicate()[0]) for process in running]
+    return sum(speed for speed, _ in found), statistics.mean(cpu for _, cpu in found)
+
+
+def batch(folder: Path) -> None:
+    """Prints what `batch_clips_a_second` wants to know of this process."""
+    from model.bundle import DEFAULT, open_bundle
+    from model.runtime import start_tensorflow
+    from tests.benchmarks.throughput import pipeline, wave_of
+    from transforms.batching import BatchLimits
+    from transforms.sources import list_corpus
+
+    logging.disable(logging.WARNING)
+    start_tensorflow(threads=1)
+    bundle, limits = open_bundle(DEFAULT), BatchLimits()
+    refs = list_corpus(str(folder))
+    with tempfile.TemporaryDirectory() as output:
+
+        def run(name: str, count: int) -> tuple[float, float]:
+            worked = time.process_time()
+            seconds = pipeline(wave_of(refs[:count]), bundle, limits, Path(output) / name)
+            return seconds, time.process_time() - worked
+
+        # The first loads the model; of the others nothing is left but the start of a pipeline.
+        start = np.min([run(f"start{i}", 1) for i in range(3)], axis=0)
+        seconds, cpu = np.median([run(f"all{i}", len(refs)) for i in range(3)], axis=0) - start
+    print(json.dumps([len(refs) / seconds, 1000 * cpu / len(refs)]))
+
+
+def pinned(core: int | None) -> list[str]:
+    """The words before a command that keep it on a core."""
+    return [] if core is None else ["taskset", "-c", str(core)]
+
+
+# --- the clients --------------------------------------------------------------------------------------------------------
+
+
+class Load:
+    """Requests that were made.
+
+    Attributes:
+        seconds: of each request.
+        wrong: statuses that are not 200.
+    """
+
+    def __init__(self, url: str, bodies: Sequence[bytes]) -> None:
+        self.host, self.port = re.fullmatch(r"http://([^:]+):(\d+)", url).groups()  # type: ignore[union-attr]
+        head = "POST /v1/score HTTP/1.1\r\nHost: benchmark\r\nContent-Length: {}\r\n\r\n"
+        self.requests = [head.format(len(body)).encode() + body for body in bodies]
+        self.seconds: list[float] = []
+        self.wrong: list[int] = []
+        self._begun = 0
+
+    async def client(self, ends: float, most: int) -> None:
+        """Asks until the time is over, or so many requests were begun by all."""
+        reader, writer = await asyncio.open_connection(self.host, int(self.port))
+        while time.monotonic() < ends and self._begun < most:
+            request = self.requests[self._begun % len(self.requests)]
+            self._begun += 1
+            begun = time.monotonic()
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(re.search(rb"content-length: (\d+)", head, re.IGNORECASE)[1]))  # type: ignore[index]
+            status = int(head.split(maxsplit=2)[1])
+            self.seconds.append(time.monotonic() - begun)
+            if status != 200:
+                self.wrong.append(status)
+        writer.close()
+
+    def run(self, clients: int, seconds: float = 1e9, most: int = 1 << 60) -> float:
+        """Runs so many clients; returns the requests answered in a second."""
+
+        async def all_clients() -> None:
+            ends = time.monotonic() + seconds
+            await asyncio.gather(*(self.client(ends, most) for _ in range(clients)))
+
+        begun, before = time.monotonic(), len(self.seconds)
+        asyncio.run(all_clients())
+        return (len(self.seconds) - before) / (time.monotonic() - begun)
+
+    def percentiles(self) -> tuple[float, float]:
+        """Median and 99th percentile, in milliseconds."""
+        return tuple(1000 * float(np.percentile(self.seconds, share)) for share in (50, 99))  # type: ignore[return-value]
+
+
+def measure(server: Server, bodies: Sequence[bytes], seconds: float, levels: Sequence[int], to: float) -> list[str]:
+    """A table of throughput and latency by clients, against `to` clips a second; returns what went wrong."""
+    wrong: list[str] = []
+    Load(server.url, bodies).run(8, 3.0)  # warm
+    print(f"{'clients':>7} {'clips/s':>8} {'of batch':>8} {'p50 ms':>7} {'p99 ms':>7} {'a batch':>7} {'CPU ms':>7}")
+    for clients in levels:
+        before = _counted(server)
+        load = Load(server.url, bodies)
+        speed = load.run(clients, seconds)
+        calls, recordings, cpu = (after - then for after, then in zip(_counted(server), before, strict=True))
+        p50, p99 = load.percentiles()
+        print(
+            f"{clients:>7} {speed:8.1f} {speed / to:8.2f} {p50:7.0f} {p99:7.0f} {recordings / calls:7.1f} "
+            f"{1000 * cpu / recordings:7.1f}",
+            flush=True,
+        )
+        wrong += map(str, load.wrong)
+    return wrong
+
+
+def _counted(server: Server) -> list[float]:
+    """Of all processes of the service so far: calls of the model, recordings in them, seconds of CPU."""
+    ports = re.findall(r"\d+", server.said.partition("workers on ports")[2]) or [server.url.rpartition(":")[2]]
+    text = "\n".join(httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False, timeout=60).text for port in ports)
+    names = ("audiosieve_batch_recordings_count", "audiosieve_batch_recordings_sum", "process_cpu_seconds_total")
+    return [sum(map(float, re.findall(rf"^{name} (\S+)", text, re.MULTILINE))) for name in names]
+
+
+@contextlib.contextmanager
+def on(cores: Sequence[int]) -> Iterator[None]:
+    """Keeps this process, and what it starts, on some cores."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _said(where: str, found: tuple[float, float]) -> float:
+    speed, cpu = found
+    print(
+        f"\n{where}: the pipeline scores {speed:.1f} clips/s ({speed * CLIP_S:.0f} x real time), {cpu:.1f} ms of CPU each",
+        flush=True,
+    )
+    return speed
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--clips", type=int, default=512, help="different clips")
+    parser.add_argument("--seconds", type=float, default=15.0, help="at each level")
+    parser.add_argument("--requests", type=int, default=20_000, help="for the memory")
+    options = parser.parse_args()
+    if options.batch:
+        batch(options.batch)
+        return
+    cores = sorted(os.sched_getaffinity(0))
+    first, last = cores[0], cores[-1]
+    with tempfile.TemporaryDirectory() as place:
+        bodies = [path.read_bytes() for path in write_clips(Path(place), options.clips)]
+        print(f"{options.clips} clips of {CLIP_S:g} s; cores {cores}, load {os.getloadavg()[0]:.1f}", flush=True)
+        with on([first]):
+            context = serving("--queue", 256)
+            server = context.__enter__()
+        try:
+            before = batch_clips_a_second(Path(place), [first])
+            print(
+                f"\none process on core {first}: the pipeline scores {before:.1f} clips/s ({before * CLIP_S:.0f} x real time)"
+            )
+            with on([last]):
+                wrong = measure(server, bodies, options.seconds, LEVELS, before)
+                after = batch_clips_a_second(Path(place), [first])
+                print(f"the pipeline again: {after:.1f} clips/s")
+                print(f"\n{options.requests:,} requests of 32 clients, resident memory:")
+                load, steps = Load(server.url, bodies), 10
+                for step in range(1, steps + 1):
+                    load.run(32, most=options.requests * step // steps)
+                    resident = server.metric("process_resident_memory_bytes") / 1e6
+                    print(f"  {len(load.seconds):>7,} {resident:7.0f} MB", flush=True)
+                wrong += map(str, load.wrong)
+        finally:
+            context.__exit__(None, None, None)
+        both = _said(f"{len(cores)} processes on all cores", batch_clips_a_second(Path(place), cores))
+        with serving("--workers", len(cores), "--rate", 0) as server:
+            wrong += measure(server, bodies, options.seconds, (1, 8, 64), both)
+    print(f"\nanswers that were no score: {json.dumps(wrong)}")
+
+
+if __name__ == "__main__":
+    main()

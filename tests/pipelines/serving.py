@@ -1,0 +1,85 @@
+"""The real service, in a process of its own, on a free port of this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import httpx
+
+# Connections of the tests go nowhere but to this machine, whatever the environment says of proxies.
+_CLIENT: dict[str, Any] = {"trust_env": False, "timeout": 120.0}
+
+
+class Server:
+    """A service that was started.
+
+    Attributes:
+        url: where it listens.
+        said: the line in which it said so.
+        process: that was started; with several workers, the one that started them.
+        client: talks to it.
+        errors: file with what it said on stderr.
+        folder: TMPDIR of the process.
+    """
+
+    def __init__(self, said: str, process: subprocess.Popen, errors: IO[str], folder: Path) -> None:
+        self.url = url = re.findall(r"http://[^\s;]+", said)[0]
+        self.said, self.process, self._errors, self.folder = said, process, errors, folder
+        self.client = httpx.Client(base_url=url, **_CLIENT)
+
+    @property
+    def stderr(self) -> str:
+        self._errors.seek(0)
+        return self._errors.read()
+
+    def score(self, content: bytes | Path, **wanted: Any) -> httpx.Response:
+        """Sends a recording as the body."""
+        body = content.read_bytes() if isinstance(content, Path) else content
+        return self.client.post("/v1/score", content=body, params=wanted)
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric over its labels."""
+        lines = self.client.get("/metrics").text.splitlines()
+        return sum(float(line.split()[-1]) for line in lines if re.match(rf"{name}[ {{]", line))
+
+    def stop(self, how: int = signal.SIGTERM) -> int:
+        """Ends it; returns its exit status."""
+        self.client.close()
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        return self.process.wait(60)
+
+
+@contextlib.contextmanager
+def serving(*options: object, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """Starts the service, for the length of the block; port 0 unless the options say another."""
+    words = [sys.executable, "-m", "pipelines.cli", "serve", "--port", "0", *map(str, options)]
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            words,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env={**os.environ, "TMPDIR": folder, **(environment or {})},
+        )
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        if "http://" not in said:
+            errors.seek(0)
+            raise AssertionError(f"{said}{errors.read()}")
+        server = Server(said, process, errors, Path(folder))
+        try:
+            yield server
+        finally:
+            if process.poll() is None:
+                server.stop(signal.SIGTERM)
+            process.stdout.close()

@@ -1,0 +1,221 @@
+"""Dynamic batching, with the real model and no HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import time
+from collections.abc import AsyncIterator, Sequence
+
+import numpy as np
+import pytest
+
+from model.bundle import DEFAULT
+from model.features import NUM_BINS
+from pipelines.service.batcher import Batcher
+from pipelines.service.metrics import Metrics
+from pipelines.service.room import FullError, Room
+from pipelines.service.settings import Settings
+from tests.outputs import scored
+from transforms.batching import BatchLimits
+from transforms.records import FeaturizedUtterance
+from transforms.score import ScorerHandler
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def scorer():
+    return ScorerHandler(DEFAULT, threads=None).load_model()
+
+
+def item(frames: int, seed: int = 0, width: int = NUM_BINS) -> FeaturizedUtterance:
+    spectrogram = np.random.default_rng(seed).normal(0, 1, (frames, width)).astype(np.float32)
+    return FeaturizedUtterance(scored(f"{frames} {seed}", 1.0).utterance, spectrogram)
+
+
+class Recorder:
+    """The model, and the lengths of each call of it."""
+
+    def __init__(self, scorer) -> None:
+        self._scorer = scorer
+        self.whole_frames = scorer.whole_frames
+        self.calls: list[list[int] | str] = []
+
+    def score(self, spectrograms):
+        self.calls.append([len(one) for one in spectrograms])
+        return self._scorer.score(spectrograms)
+
+    def score_in_parts(self, spectrogram):
+        for part in self._scorer.score_in_parts(spectrogram):
+            self.calls.append("step")
+            yield part
+
+
+@contextlib.asynccontextmanager
+async def working(recorder: Recorder, **settings) -> AsyncIterator[Batcher]:
+    batcher = Batcher(recorder, dataclasses.replace(Settings(), **settings), Metrics("test"))
+    work = asyncio.create_task(batcher.run())
+    try:
+        yield batcher
+    finally:
+        work.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await work
+
+
+def run(scorer, items: Sequence[FeaturizedUtterance], **settings) -> tuple[list, list]:
+    """All at once: the results, and the calls that were made for them."""
+
+    async def together():
+        recorder = Recorder(scorer)
+        async with working(recorder, **settings) as batcher:
+            found = await asyncio.gather(*(batcher.score(one) for one in items), return_exceptions=True)
+            assert batcher.waiting == (0, 0)
+            return found, recorder.calls
+
+    return asyncio.run(together())
+
+
+def test_each_gets_its_own_scores_and_like_lengths_go_together(scorer):
+    items = [item(frames, seed) for seed, frames in enumerate([30, 300, 31, 310, 29, 305] * 3)]
+    found, calls = run(scorer, items, batch=BatchLimits(batch_size=64, batch_frames=3_000))
+    for one, result in zip(items, found, strict=True):
+        np.testing.assert_allclose(result.frame_score, scorer.score([one.spectrogram])[0], atol=1e-4)
+    assert sum(map(len, calls)) == len(items)
+    assert len(calls) < 5
+    assert all(len(call) * max(call) <= 3_000 for call in calls)
+
+
+def test_the_batch_with_the_oldest_goes_first(scorer):
+    _, calls = run(scorer, [item(20), *(item(1_000, seed) for seed in range(5))], batch=BatchLimits(batch_frames=2_000))
+    assert 20 in calls[0]
+
+
+def test_a_batch_that_is_full_waits_for_nobody(scorer):
+    begun = time.monotonic()
+    _, calls = run(scorer, [item(20, seed) for seed in range(4)], batch=BatchLimits(batch_size=4), max_wait_s=1_000)
+    assert calls == [[20] * 4]
+    assert time.monotonic() - begun < 500
+
+
+def test_whoever_comes_while_the_first_waits_shares_its_call(scorer):
+    async def one_after_the_other():
+        recorder = Recorder(scorer)
+        async with working(recorder, max_wait_s=2.0) as batcher:
+            first = asyncio.create_task(batcher.score(item(20)))
+            await asyncio.sleep(0.05)
+            await asyncio.gather(first, batcher.score(item(25)))
+        return recorder.calls
+
+    assert asyncio.run(one_after_the_other()) == [[25, 20]]
+
+
+def test_whoever_leaves_is_not_scored(scorer):
+    async def leaving():
+        recorder = Recorder(scorer)
+        async with working(recorder, max_wait_s=1.0) as batcher:
+            leaver = asyncio.create_task(batcher.score(item(20)))
+            stayer = asyncio.create_task(batcher.score(item(30)))
+            await asyncio.sleep(0.05)
+            leaver.cancel()
+            await stayer
+            assert leaver.cancelled()
+            assert batcher.waiting == (0, 0)
+        return recorder.calls
+
+    assert asyncio.run(leaving()) == [[30]]
+
+
+def test_long_ones_take_turns_with_each_other_and_with_short_ones(scorer):
+    longs = [item(9_000, 1), item(8_000, 2)]
+
+    async def scene():
+        recorder = Recorder(scorer)
+        async with working(recorder) as batcher:
+            waiting = [asyncio.create_task(batcher.score(one)) for one in longs]
+            while len(recorder.calls) < 3:
+                await asyncio.sleep(0)
+            for seed in range(3):
+                await batcher.score(item(20, seed))
+            assert not any(task.done() for task in waiting), "short ones wait for no long one"
+            return await asyncio.gather(*waiting), recorder.calls
+
+    found, calls = asyncio.run(scene())
+    for one, result in zip(longs, found, strict=True):
+        np.testing.assert_allclose(result.frame_score, scorer.score([one.spectrogram])[0], atol=1e-4)
+    assert calls.count("step") == 9 + 7
+
+
+def test_a_long_one_whose_client_leaves_is_worked_on_no_more(scorer):
+    async def leaving():
+        recorder = Recorder(scorer)
+        async with working(recorder) as batcher:
+            task = asyncio.create_task(batcher.score(item(20_000)))
+            while not recorder.calls:
+                await asyncio.sleep(0)
+            task.cancel()
+            await batcher.score(item(20))
+            assert batcher.waiting == (0, 0)
+            return recorder.calls
+
+    assert asyncio.run(leaving()).count("step") <= 3
+
+
+def test_a_mistake_costs_its_batch_and_no_later_one(scorer, caplog):
+    async def scene():
+        async with working(Recorder(scorer)) as batcher:
+            with pytest.raises(ValueError, match="broadcast"):
+                await batcher.score(item(20, width=3))
+            with pytest.raises((ValueError, TypeError), match="shape"):
+                await batcher.score(item(9_000, width=3))
+            return await batcher.score(item(20))
+
+    assert len(asyncio.run(scene()).frame_score) == 20
+    assert "the model failed" in caplog.text
+
+
+def test_it_says_when_to_come_again(scorer):
+    async def scene():
+        async with working(Recorder(scorer), max_wait_s=0.5) as batcher:
+            assert batcher.retry_after_s == 1
+            await asyncio.gather(*(batcher.score(item(300, seed)) for seed in range(8)))
+            waiting = [asyncio.create_task(batcher.score(item(7_000, seed))) for seed in range(60)]
+            await asyncio.sleep(0)
+            assert batcher.waiting == (60, 420_000)
+            found = batcher.retry_after_s
+            for task in waiting:
+                task.cancel()
+            await asyncio.wait(waiting)
+            return found
+
+    assert 1 < asyncio.run(scene()) <= 60
+
+
+class TestRoom:
+    def test_what_does_not_fit_takes_nothing(self):
+        room = Room(10)
+        with room.taken(6):
+            with pytest.raises(FullError):
+                room.take(5)
+            assert room.used == 6
+        assert room.used == 0
+
+    def test_it_is_given_back_however_the_block_ends(self):
+        room = Room(10)
+        with pytest.raises(ZeroDivisionError), room.taken(10):
+            _ = 1 // 0
+        assert room.used == 0
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"max_frames": 1_000}, "a recording of 3600 s has 225000 frames"),
+        ({"max_upload_bytes": 1 << 40}, "an upload may have"),
+    ],
+)
+def test_limits_that_let_nothing_in_are_refused(limits, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(Settings(), **limits)

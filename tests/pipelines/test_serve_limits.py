@@ -1,0 +1,343 @@
+"""The service under what nobody should send, and under more than it has room for."""
+
+from __future__ import annotations
+
+import io
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import httpx
+import numpy as np
+import pytest
+
+from pipelines.service.answers import ProblemOut
+from tests.pipelines.conftest import audiosieve
+from tests.pipelines.hostile import RATE, bomb, encode, fuzzed, hostile, noise
+from tests.pipelines.serving import Server, serving
+from tests.pipelines.test_serve import assert_nothing_written, together
+from transforms.decode import Decoded, decode_spans
+from transforms.records import AudioFault
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with serving() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[Server]:
+    """A service with little room, that waits long for company."""
+    options = ("--queue", 2, "--max_mb", 2, "--max_s", 30, "--queue_frames", 2_000, "--max_wait_ms", 4_000)
+    with serving(*options, "--max_silence_s", 3) as started:
+        yield started
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Waits for something that is bound to come."""
+    ends = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < ends, "it never came"
+        time.sleep(0.02)
+
+
+def open_request(server: Server, head: str, body: bytes = b"") -> socket.socket:
+    """A request by hand; the rest is up to the test."""
+    host, port = re.fullmatch(r"http://([^:/]+):(\d+)", server.url).groups()  # type: ignore[union-attr]
+    connection = socket.create_connection((host, int(port)), timeout=60)
+    connection.sendall(f"POST /v1/score HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n".encode() + body)
+    return connection
+
+
+def answer_of(connection: socket.socket) -> tuple[int, str]:
+    """The status and all of an answer."""
+    received = b""
+    while chunk := connection.recv(65_536):
+        received += chunk
+        head, _, body = received.partition(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head)
+        if length and len(body) >= int(length[1]):
+            break
+    return int(received.split()[1]), received.decode()
+
+
+@pytest.fixture(scope="module")
+def files() -> dict[str, bytes]:
+    return hostile()
+
+
+class TestHostileFiles:
+    def test_every_one_is_a_problem_with_the_words_of_the_table_of_rejects(self, server, files):
+        for name, data in files.items():
+            found = server.score(data)
+            assert 400 <= found.status_code < 500, (name, found.text)
+            assert found.headers["content-type"] == "application/problem+json"
+            problem = found.json()
+            ProblemOut.model_validate(problem)
+            try:
+                ((_, _, heard),) = decode_spans(io.BytesIO(data), max_s=3600)
+            except AudioFault as fault:
+                heard = fault
+            assert isinstance(heard, AudioFault), name
+            assert (problem["stage"], problem["reason"], problem["detail"]) == (
+                heard.stage,
+                heard.reason,
+                heard.detail,
+            ), name
+        assert "Traceback" not in server.stderr
+        assert_nothing_written(server)
+
+    def test_in_a_form_too(self, server, files):
+        for name, data in files.items():
+            found = server.client.post("/v1/score", files={"file": (name, data)})
+            assert 400 <= found.status_code < 500, (name, found.text)
+            assert found.json()["utterance_id"] == name
+
+    def test_damaged_files_of_every_format_are_heard_or_refused_as_in_a_corpus(self, server):
+        files = fuzzed(25)
+        found = together(server, list(files.values()), at_a_time=64)
+        heard = 0
+        for (name, data), response in zip(files.items(), found, strict=True):
+            try:
+                ((_, _, expected),) = decode_spans(io.BytesIO(data))
+            except AudioFault as fault:
+                expected = fault
+            if isinstance(expected, Decoded) and response.status_code == 200:
+                heard += 1
+                assert response.json()["duration_s"] == pytest.approx(expected.duration_s, abs=1e-4)
+            else:
+                assert 400 <= response.status_code < 500, (name, response.text)
+                if isinstance(expected, AudioFault):
+                    assert response.json()["reason"] == expected.reason, name
+        assert heard > 20
+        assert "Traceback" not in server.stderr  # libmpg123 has its own things to say
+        assert server.client.get("/readyz").status_code == 200
+
+    def test_samples_near_the_end_of_what_a_float_holds_are_scored_or_refused(self, server):
+        for level in (1e-37, 1e-20, 1e10, 1e30, 1e37, 3e38):
+            found = server.score(encode(noise(RATE) * level, coding="WAV/FLOAT"))
+            assert found.status_code in (200, 422), (level, found.text)
+
+    def test_a_thousand_channels_are_heard_in_bounded_memory(self, server):
+        found = server.score(encode(np.repeat(noise(40_000)[:, np.newaxis], 1000, axis=1), 384_000))
+        assert found.status_code == 200
+        assert server.metric("process_resident_memory_bytes") < 3 << 30
+
+    def test_a_coded_body_is_refused(self, server):
+        found = server.client.post("/v1/score", content=b"x", headers={"content-encoding": "gzip"})
+        assert (found.status_code, found.json()["reason"]) == (415, "content_encoding")
+
+
+class TestTooMuch:
+    def test_what_says_that_it_is_too_large_is_refused_before_it_comes(self, small):
+        with open_request(small, "Content-Length: 999999999") as connection:
+            status, text = answer_of(connection)
+        assert status == 413
+        assert "upload_too_large" in text
+
+    def test_what_does_not_say_so_is_refused_on_its_way(self, small):
+        def chunks() -> Iterator[bytes]:
+            for _ in range(40):
+                yield bytes(100_000)
+
+        found = small.client.post("/v1/score", content=chunks())
+        assert (found.status_code, found.json()["reason"]) == (413, "upload_too_large")
+        until(lambda: small.metric("audiosieve_requests_inside") == 0)
+
+    def test_a_recording_that_is_too_long_is_refused(self, small):
+        found = small.score(encode(noise(31 * RATE), coding="FLAC/PCM_16"))
+        assert (found.status_code, found.json()["reason"], found.json()["stage"]) == (413, "too_long", "decode")
+        assert "after 30 s" in found.json()["detail"]
+
+    def test_a_small_file_of_many_hours_costs_little(self, small):
+        data = bomb(2.0)
+        assert len(data) < 2 << 20
+        found = small.score(data)
+        assert (found.status_code, found.json()["reason"]) == (413, "too_long")
+
+    def test_too_many_files_are_refused(self, server):
+        found = server.client.post("/v1/score", files=[("f", (f"{n}.wav", b"x")) for n in range(33)])
+        assert (found.status_code, found.json()["reason"]) == (400, "bad_form")
+
+    def test_what_comes_too_slowly_is_given_up(self, small):
+        with open_request(small, "Content-Length: 1000", b"RIFF") as connection:
+            status, text = answer_of(connection)
+        assert status == 408
+        assert "upload_timeout" in text
+
+
+class TestRoom:
+    def test_a_full_service_says_when_to_come_again_and_whoever_leaves_frees_a_place(self, small, samples):
+        waiting = [open_request(small, "Content-Length: 1000", b"RIFF") for _ in range(2)]
+        until(lambda: small.metric("audiosieve_requests_inside") == 2)
+        found = small.score(samples / "clean.flac")
+        assert (found.status_code, found.json()["reason"]) == (503, "full")
+        assert 1 <= int(found.headers["retry-after"]) <= 60
+        assert small.client.get("/readyz").status_code == 503
+        assert small.client.get("/healthz").status_code == 200
+        waiting.pop().close()
+        until(lambda: small.metric("audiosieve_requests_inside") == 1)
+        assert small.client.get("/readyz").status_code == 200
+        assert small.score(samples / "clean.flac").status_code == 200
+        waiting.pop().close()
+        until(lambda: small.metric("audiosieve_requests_inside") == 0)
+
+    def test_whoever_leaves_the_queue_frees_its_place_there(self, small, samples):
+        body = (samples / "clean.flac").read_bytes()
+        connection = open_request(small, f"Content-Length: {len(body)}", body)
+        until(lambda: small.metric("audiosieve_queue_recordings") == 1)
+        frames = small.metric("audiosieve_queue_frames")
+        calls = small.metric("audiosieve_batch_recordings_count")
+        assert frames == 253
+        connection.close()
+        until(lambda: small.metric("audiosieve_queue_recordings") == 0)
+        until(lambda: small.metric("audiosieve_requests_inside") == 0)
+        assert small.metric("audiosieve_batch_recordings_count") == calls
+
+    def test_frames_have_room_too(self, small):
+        one = encode(noise(25 * RATE))  # 1,561 frames; 2,000 may wait
+        found = together(small, [one, one])
+        assert sorted(answer.status_code for answer in found) == [200, 503]
+
+    def test_a_full_disk_turns_away_what_needs_it_and_nothing_else(self, samples):
+        with serving() as server:
+            subprocess.run(["prlimit", "--pid", str(server.process.pid), "--fsize=2000000"], check=True)
+            large = encode(noise(100 * RATE))
+            for found in (server.score(large), server.client.post("/v1/score", files={"f": ("a.wav", large)})):
+                assert (found.status_code, found.json()["reason"]) == (503, "full")
+            assert server.score(samples / "clean.flac").status_code == 200
+            assert "File too large" in server.stderr
+            assert server.metric("audiosieve_requests_inside") == 0
+
+    def test_whoever_leaves_while_a_long_file_is_decoded_stops_that(self, server):
+        body = bomb(0.9)  # is heard to its end, if nobody stops it
+        connection = open_request(server, f"Content-Length: {len(body)}", body)
+        until(lambda: server.metric("audiosieve_requests_inside") == 1)
+        connection.close()
+        until(lambda: server.metric("audiosieve_requests_inside") == 0)
+        assert_nothing_written(server)
+
+    def test_a_short_recording_does_not_wait_for_a_long_one(self, server, samples):
+        clean = np.tile(noise(4 * RATE), 300)  # 20 minutes
+        answers = {}
+        long = threading.Thread(
+            target=lambda: answers.update(long=server_score(server, encode(clean, coding="FLAC/PCM_16")))
+        )
+        long.start()
+        until(lambda: server.metric("audiosieve_queue_frames") > 70_000)
+        for _ in range(3):
+            assert server.score(samples / "clean.flac").status_code == 200
+        assert server.metric("audiosieve_queue_frames") > 70_000, "the long one was done before"
+        long.join()
+        assert answers["long"].json()["num_frames"] == 74_999
+
+
+def server_score(server: Server, body: bytes) -> httpx.Response:
+    """As `Server.score`, from another thread."""
+    return httpx.post(f"{server.url}/v1/score", content=body, timeout=120, trust_env=False)
+
+
+class TestItsEnd:
+    def test_sigterm_finishes_what_is_inside_and_takes_nothing_more(self, samples):
+        with serving("--max_wait_ms", 3_000) as server:
+            found = []
+            asking = threading.Thread(
+                target=lambda: found.append(server_score(server, (samples / "clean.flac").read_bytes()))
+            )
+            asking.start()
+            until(lambda: server.metric("audiosieve_queue_recordings") == 1)
+            server.process.send_signal(signal.SIGTERM)
+            until(lambda: refused(server))
+            asking.join()
+            assert found[0].status_code == 200
+            assert server.process.wait(60) == 0
+            assert server.stderr == ""
+            assert list(server.folder.iterdir()) == []
+
+    def test_sigint_ends_it_too(self):
+        with serving() as server:
+            assert server.stop(signal.SIGINT) == 0
+            assert server.stderr == ""
+
+
+def refused(server: Server) -> bool:
+    try:
+        open_request(server, "Content-Length: 0").close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+KEY = "correct-horse-battery-staple"
+
+
+@pytest.fixture(scope="module")
+def locked() -> Iterator[Server]:
+    with serving(environment={"AUDIOSIEVE_API_KEYS": f"another-key-of-length, {KEY}"}) as started:
+        yield started
+
+
+class TestKeys:
+    @pytest.mark.parametrize("path", ["/v1/score", "/v1/model", "/metrics"])
+    @pytest.mark.parametrize(
+        "header", [None, "Bearer wrong-key-of-that-length", "Basic Zm9vOmJhcg", f"Bearer {KEY}x", "Bearer"]
+    )
+    def test_without_one_nothing_is_given(self, locked, path, header):
+        headers = {} if header is None else {"authorization": header}
+        found = locked.client.request("POST" if path == "/v1/score" else "GET", path, headers=headers)
+        assert found.status_code == 401
+        assert found.headers["www-authenticate"] == "Bearer"
+        assert found.json()["reason"] == "unauthorized"
+
+    def test_with_any_of_them_all_is_as_without(self, locked, samples):
+        for key in (KEY, "another-key-of-length"):
+            headers = {"authorization": f"Bearer {key}"}
+            body = (samples / "clean.flac").read_bytes()
+            assert locked.client.post("/v1/score", content=body, headers=headers).status_code == 200
+            assert locked.client.get("/metrics", headers=headers).status_code == 200
+
+    def test_whether_it_lives_is_no_secret(self, locked):
+        assert all(locked.client.get(path).status_code == 200 for path in ("/healthz", "/readyz", "/", "/openapi.json"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--port", 99_999], "--port is 99999"),
+        (["--threads", 0], "--threads is 0"),
+        (["--max_mb", "nan"], "--max_mb is nan"),
+        (["--max_wait_ms", -1], "--max_wait_ms is -1"),
+        (["--queue_frames", 10], "--queue_frames is 10: a recording of 3600 s has 225000 frames"),
+        (["--model", "nothing"], "no model 'nothing'"),
+        (["--host", "192.0.2.1"], "cannot listen there"),
+        (["--prot", 1], "unrecognized arguments"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_it_starts(options, message):
+    assert message in audiosieve("serve", *options, status=2).stderr
+
+
+def test_keys_that_are_none_are_refused(monkeypatch):
+    monkeypatch.setenv("AUDIOSIEVE_API_KEYS", "a-long-enough-key-of-it,short")
+    assert "key 2 must have 16" in audiosieve("serve", status=2).stderr
+
+
+def test_a_port_that_is_taken_is_refused():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert "cannot listen there" in audiosieve("serve", "--port", port, status=2).stderr
+
+
+def test_a_service_that_others_can_reach_without_a_key_says_so(monkeypatch):
+    # An address that is nobody's: it comes no further than to the warning.
+    warning = "WARNING: others can reach 192.0.2.1, and no key is asked for; AUDIOSIEVE_API_KEYS sets keys"
+    assert warning in audiosieve("serve", "--host", "192.0.2.1", status=2).stderr
+    monkeypatch.setenv("AUDIOSIEVE_API_KEYS", "a-long-enough-key-of-it")
+    assert "WARNING" not in audiosieve("serve", "--host", "192.0.2.1", status=2).stderr

@@ -1,0 +1,209 @@
+"""The page of the service, in a real browser that sends real recordings to a real service."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from tests.pipelines.browsers import chromium
+from tests.pipelines.conftest import Output
+from tests.pipelines.serving import Server, serving
+
+pytestmark = pytest.mark.slow
+KEY = "a-key-of-some-length"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with serving() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def opened(browser: Any) -> Iterator[Any]:
+    """Opens the page of a service. It may ask nothing of any other, and nothing may go wrong that is not expected."""
+    complaints: list[str] = []
+    contexts = []
+
+    def open_page(server: Server, expected: tuple[int, ...] = (), **how: Any) -> Any:
+        context = browser.new_context(**how)
+        context.set_default_timeout(120_000)
+        contexts.append(context)
+        tab = context.new_page()
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        tab.on(
+            "console",
+            lambda said: complaints.append(said.text) if not any(str(n) in said.text for n in expected) else None,
+        )
+        own = (server.url, "blob:", "data:")
+        tab.on("request", lambda asked: complaints.append(asked.url) if not asked.url.startswith(own) else None)
+        tab.goto(server.url)
+        tab.wait_for_selector("html[data-ready=yes]")
+        return tab
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def send(tab: Any, *paths: Path) -> Any:
+    """Chooses files; returns their cards once all are done, the last sent first."""
+    tab.set_input_files("#files", [str(path) for path in paths])
+    cards = tab.locator("article[data-done]")
+    cards.nth(len(paths) - 1).wait_for()
+    return cards
+
+
+def test_a_recording_is_sent_and_its_score_shown(opened, server, samples: Path, sample_run: Output):
+    tab = opened(server)
+    (row,) = [row for row in sample_run.utterances if row["utterance_id"] == "burst.flac"]
+    card = send(tab, samples / "burst.flac").first
+    assert card.locator("h2").inner_text() == "burst.flac"
+    assert card.locator(".score b").inner_text() == f"{row['score']:.2f}"
+    assert "of 1 to 4.64" in card.locator(".score").inner_text()
+    assert card.locator(".anomalies button").all_inner_texts() == ["bad 2.0-3.2 s, 1.26"]
+    known = dict(zip(card.locator("dt").all_text_contents(), card.locator("dd").all_text_contents(), strict=True))
+    assert known["model_id"] == row["model_id"]
+    assert float(known["num_frames"]) == row["num_frames"]
+    assert row["model_id"] in tab.inner_text("#model")
+
+
+def test_it_is_heard_from_where_one_clicks_and_from_its_bad_stretch(opened, server, samples):
+    tab = opened(server)
+    card = send(tab, samples / "burst.flac").first
+    player = card.locator("audio")
+    box = card.locator("canvas").bounding_box()
+    card.locator("canvas").click(position={"x": box["width"] / 2, "y": 50})
+    tab.wait_for_timeout(300)
+    state = "(player) => [player.currentTime, player.paused, player.duration, player.error]"
+    time, paused, duration, error = player.evaluate(state)
+    assert error is None
+    assert not paused
+    assert duration == pytest.approx(4.225, abs=0.01)
+    assert 1.9 < time < 3.5
+    assert card.locator(".head").is_visible()
+    card.locator(".anomalies button").click()
+    for _ in range(100):
+        tab.wait_for_timeout(100)
+        time, paused, _, _ = player.evaluate(state)
+        if paused:
+            break
+    assert 3.2 <= time < 3.6, "it ends where the bad stretch does"
+
+
+def test_the_spectrogram_is_that_of_the_recording_and_the_frame_under_the_pointer_is_read_off(opened, server, tmp_path):
+    rate = 16_000
+    time = np.arange(2 * rate) / rate
+    low, high = np.sin(2 * np.pi * 1_000 * time), np.sin(2 * np.pi * 6_000 * time)
+    rising = np.where(time < 1, low, high) * 0.5 + np.random.default_rng(0).normal(0, 1e-4, len(time))
+    soundfile.write(tmp_path / "rising.wav", rising, rate)
+    tab = opened(server)
+    canvas = send(tab, tmp_path / "rising.wav").first.locator("canvas")
+    picture = np.asarray(Image.open(io.BytesIO(canvas.screenshot())).convert("L"), float)
+    box = canvas.bounding_box()
+    top, bottom = 6, round((box["height"] - 24) * 0.6)
+    left, right = 38, box["width"] - 6
+
+    def loudest_hz(seconds: float) -> float:
+        column = round(left + (right - left) * seconds / 2)
+        rows = picture[top:bottom, column]
+        return 8_000 * (1 - (np.argmax(rows) + 0.5) / len(rows))
+
+    assert loudest_hz(0.5) == pytest.approx(1_000, abs=150)
+    assert loudest_hz(1.5) == pytest.approx(6_000, abs=150)
+    found = server.score(tmp_path / "rising.wav", frames=True).json()["frame_score"]
+    canvas.hover(position={"x": round(left + (right - left) / 2), "y": 300})
+    said = tab.locator("output").inner_text()
+    assert said.startswith("1.0")
+    at, value = said.replace(" s", "").split(": ")
+    near = found[round((float(at) - 0.016) / 0.016)]
+    assert float(value) == pytest.approx(near, abs=0.006) or float(value) in [round(one, 2) for one in found[58:66]]
+
+
+def test_what_has_no_score_says_why_and_costs_no_other(opened, server, samples):
+    tab = opened(server, expected=(422,))
+    cards = send(tab, samples / "corrupt.flac", samples / "clean.flac")
+    assert [card.get_attribute("data-done") for card in cards.all()] == ["scored", "failed"]
+    assert "corrupt: after 0 of 65040 samples" in cards.nth(1).locator(".state").inner_text()
+
+
+def test_a_name_is_text(opened, server, samples, tmp_path):
+    name = "<img src=x onerror=alert(1)>&amp;.flac"
+    (tmp_path / name).write_bytes((samples / "clean.flac").read_bytes())
+    tab = opened(server)
+    card = send(tab, tmp_path / name).first
+    assert card.locator("h2").inner_text() == name
+    assert tab.locator("img").count() == 0
+
+
+def test_a_recording_that_the_browser_cannot_play_is_scored_and_says_so(opened, server, samples, tmp_path):
+    audio, rate = soundfile.read(samples / "clean.flac")
+    soundfile.write(tmp_path / "clean.au", audio, rate)
+    card = send(opened(server), tmp_path / "clean.au").first
+    card.locator(".unplayable").wait_for()
+    assert card.locator("audio").is_hidden()
+    assert card.locator(".score b").inner_text() == "4.55"
+
+
+def test_a_long_recording_is_drawn(opened, server, samples, tmp_path):
+    audio, rate = soundfile.read(samples / "burst.flac")
+    soundfile.write(tmp_path / "long.flac", np.tile(audio, 60), rate)
+    card = send(opened(server), tmp_path / "long.flac").first
+    assert card.locator(".score b").inner_text()
+    assert len(Image.open(io.BytesIO(card.locator("canvas").screenshot())).convert("RGB").getcolors(1 << 24)) > 100
+
+
+def test_light_and_dark_and_narrow(opened, server, samples):
+    found = {}
+    for scheme in ("light", "dark"):
+        tab = opened(server, color_scheme=scheme, viewport={"width": 400, "height": 800})
+        send(tab, samples / "burst.flac")
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 400
+        found[scheme] = np.asarray(Image.open(io.BytesIO(tab.screenshot())).convert("L")).mean()
+    assert found["light"] > 180
+    assert found["dark"] < 80
+
+
+def test_a_key_is_asked_for_where_one_is_wanted(opened, samples):
+    with serving(environment={"AUDIOSIEVE_API_KEYS": KEY}) as locked:
+        tab = opened(locked, expected=(401,))
+        assert tab.locator("#access").is_visible()
+        card = send(tab, samples / "clean.flac").first
+        assert "unauthorized" in card.locator(".state").inner_text()
+        tab.fill("#key", KEY)
+        tab.click("#access button")
+        tab.wait_for_selector("#access", state="hidden")
+        tab.set_input_files("#files", str(samples / "clean.flac"))
+        tab.locator("article[data-done=scored]").wait_for()
+        assert tab.locator("article .score b").first.inner_text() == "4.55"
+
+
+def test_files_are_dropped(opened, server, samples):
+    tab = opened(server)
+    data = (samples / "clean.flac").read_bytes()
+    tab.evaluate(
+        """(numbers) => {
+            const dropped = new DataTransfer();
+            dropped.items.add(new File([new Uint8Array(numbers)], "dropped.flac"));
+            for (const name of ["dragover", "drop"])
+                document.getElementById("drop").dispatchEvent(
+                    new DragEvent(name, { dataTransfer: dropped, bubbles: true, cancelable: true }));
+        }""",
+        list(data),
+    )
+    tab.locator("article[data-done=scored]").wait_for()
+    assert tab.locator("article h2").inner_text() == "dropped.flac"

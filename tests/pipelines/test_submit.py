@@ -1,0 +1,114 @@
+"""`audiosieve submit`: the real command against a real service."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.pipelines.conftest import Output, audiosieve
+from tests.pipelines.serving import Server, serving
+
+pytestmark = pytest.mark.slow
+KEY = "a-key-of-some-length"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with serving("--max_mb", 1, environment={"AUDIOSIEVE_API_KEYS": KEY}) as started:
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUDIOSIEVE_API_KEY", KEY)
+
+
+def test_a_table_in_the_order_asked_for(server: Server, samples: Path):
+    files = [samples / name for name in ("noise_00db.flac", "burst.flac", "clean.flac", "clipped.flac")]
+    lines = audiosieve("submit", *files, "--url", server.url).stdout.splitlines()
+    assert lines[0].split() == ["recording", "score", "worst", "frame", "length", "remarks"]
+    assert [line.split()[0] for line in lines[2:]] == [str(path) for path in files]
+    assert [line.split()[1] for line in lines[2:]] == ["1.02", "1.36", "4.55", "3.77"]
+    assert lines[3].endswith("bad 2.0-3.2 s")
+    assert lines[5].endswith("clipped")
+
+
+def test_json_has_the_scores_of_the_batch_pipeline(server: Server, samples: Path, sample_run: Output):
+    files = sorted(path for path in samples.iterdir() if path.name != "corrupt.flac")
+    done = audiosieve("submit", *files, "--url", server.url, "--format", "json", "--frames")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["file"] for row in rows] == [str(path) for path in files]
+    assert {row["utterance_id"]: row["score"] for row in rows} == pytest.approx(sample_run.scores, abs=1e-3)
+    assert all(len(row["frame_score"]) == row["num_frames"] for row in rows)
+    assert all(row.get("anomalies") is None for row in rows)
+
+
+def test_what_has_no_score_is_said_and_changes_the_exit_status(server: Server, samples: Path, tmp_path: Path):
+    (tmp_path / "large.wav").write_bytes(bytes(3 << 20))
+    files = [samples / "clean.flac", samples / "corrupt.flac", tmp_path / "large.wav"]
+    done = audiosieve("submit", *files, "--url", server.url, status=1)
+    assert "corrupt: after 0 of 65040 samples" in done.stdout
+    assert "upload_too_large: a request may have" in done.stdout
+    assert done.stderr == "audiosieve submit: 2 of 3 have no score\n"
+
+
+def test_without_the_key_nothing_is_scored(server: Server, samples: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("AUDIOSIEVE_API_KEY")
+    assert "unauthorized" in audiosieve("submit", samples / "clean.flac", "--url", server.url, status=1).stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--url", "ftp://x"], "must be like http://127.0.0.1:8000"),
+        (["--url", "http://x:99999"], "must be like"),
+        (["--url", "127.0.0.1:8000"], "must be like"),
+        (["--channels", "each"], "send them one by one"),
+        (["--at_a_time", 0], "--at_a_time is 0"),
+        (["--patience_s", "nan"], "--patience_s is nan"),
+        (["nothing.wav"], "nothing.wav: there is no such file"),
+        (["."], ".: is a folder; name files"),
+    ],
+)
+def test_what_cannot_be_is_refused(samples: Path, options, message):
+    assert message in audiosieve("submit", samples / "clean.flac", *options, status=2).stderr
+
+
+def test_a_service_that_is_not_there_is_tried_again_and_then_said(samples: Path):
+    done = audiosieve("submit", samples / "clean.flac", "--url", "http://127.0.0.1:9", "--patience_s", 1, status=1)
+    assert "unreachable: 127.0.0.1:9" in done.stdout
+    assert "trying again for 1 s" in done.stderr
+
+
+class Full(http.server.BaseHTTPRequestHandler):
+    """A service that is full twice, then gives no answer of ours."""
+
+    asked: list[str]
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.asked.append(self.path)
+        self.send_response(503 if len(self.asked) < 3 else 200)
+        self.send_header("Retry-After", "1")
+        self.end_headers()
+        self.wfile.write(b"hello")
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+def test_a_full_service_is_asked_again_when_it_says(samples: Path):
+    Full.asked = []
+    with http.server.HTTPServer(("127.0.0.1", 0), Full) as full:
+        threading.Thread(target=full.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{full.server_port}/behind/a/prefix/"
+        done = audiosieve("submit", samples / "clean.flac", "--url", url, status=1)
+        full.shutdown()
+    assert len(Full.asked) == 3
+    assert all(path.startswith("/behind/a/prefix/v1/score?") for path in Full.asked)
+    assert "no_service: status 200" in done.stdout
