@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := build/demo
+# In which the tests run; each takes up to 2 GB.
+PROCESSES ?= 2
 
 .PHONY: demo test test-cluster bench lint types lock clean
 .DELETE_ON_ERROR:
@@ -13,7 +15,7 @@ demo: $(VENV)/.score
 	@$(BIN)/python tests/samples/show.py $(DEMO)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
 
 # Flink and Prism, which Maven and Go fetch once into build/cluster; skipped where they cannot be had.
 test-cluster: $(VENV)/.dev
@@ -22,6 +24,7 @@ test-cluster: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.throughput
 	$(BIN)/python -m tests.benchmarks.scale
+	$(BIN)/python -m tests.benchmarks.listing
 	$(BIN)/python -m tests.benchmarks.synthesis
 
 lint: $(VENV)/.dev

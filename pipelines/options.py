@@ -79,7 +79,7 @@ def command(job: str) -> Callable[[Callable[[Sequence[str]], int]], Callable[[Se
             except (UsageError, SourceError, OutputError, BundleError) as error:
                 print(f"audiosieve {job}: {error}", file=sys.stderr)
                 return 2
-            except RuntimeError as error:
+            except Exception as error:
                 said = unanswered(error)
                 if said is None:
                     raise

@@ -59,12 +59,13 @@ class Proxy:
         address: of the proxy, for `STORAGE_EMULATOR_HOST`.
         calls: what was asked for, in order.
         connections: how many were made.
+        sent: bytes of the answers.
         fail: is asked of each call what shall happen instead of an answer: a status, RESET, CUT, or None.
     """
 
     def __init__(self, target: str) -> None:
         self.calls: list[Call] = []
-        self.connections = 0
+        self.connections = self.sent = 0
         self.fail: Callable[[Call], Fault] = lambda _: None
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _handler(self, urlsplit(target).netloc))
@@ -148,6 +149,7 @@ def _handler(proxy: Proxy, target: str) -> type[BaseHTTPRequestHandler]:
             self.answer(response.status, dict(response.getheaders()), content, cut=fault == CUT)
 
         def answer(self, status: int, headers: dict[str, str], content: bytes, cut: bool = False) -> None:
+            proxy.sent += len(content)
             self.send_response(status)
             for name, value in headers.items():
                 if name.lower() not in ("content-length", "connection", "server", "date"):

@@ -12,11 +12,12 @@ from transforms.cloud_storage import open_in_parts
 from transforms.files import is_local
 
 
-def arrow_filesystem(root: str) -> fs.FileSystem:
-    """Arrow's view of a folder, in which paths are relative to it. It can be read, and not listed."""
-    if is_local(root):
-        return fs.SubTreeFileSystem(root, fs.LocalFileSystem())
-    return fs.PyFileSystem(_Handler(root))
+def arrow_filesystem(root: str) -> tuple[fs.FileSystem, str]:
+    """Arrow's view of a folder: a filesystem, and what to put before the name of a file in the folder.
+
+    Local files are read by Arrow itself. Others can be opened, and not listed.
+    """
+    return (fs.LocalFileSystem(), f"{root}/") if is_local(root) else (fs.PyFileSystem(_Handler(root)), "")
 
 
 class _Handler(fs.FileSystemHandler):

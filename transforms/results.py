@@ -14,7 +14,7 @@ from model.labels import LABEL_SCALES, LabelScale
 from transforms import schemas
 from transforms.arrow_files import arrow_filesystem
 from transforms.cloud_storage import reason
-from transforms.files import absolute
+from transforms.files import absolute, is_local, match
 from transforms.ledger import Ledger, OutputError, names_that_count
 
 RUNS = pa.schema(
@@ -85,7 +85,7 @@ class Results:
         """A table (`utterances`, `frames`, `anomalies`, `rejects`) as an Arrow dataset, read when it is asked for rows.
 
         Raises:
-            OutputError: a local file of it is not there.
+            OutputError: a file of it is not there.
         """
         schema = schemas.SCORE_TABLES[table]
         if table == "utterances":
@@ -93,10 +93,19 @@ class Results:
         names = self.files[table]
         if not names:
             return ds.dataset(schema.empty_table())
+        filesystem, prefix = arrow_filesystem(self.root)
         try:
-            return ds.dataset(names, schema, "parquet", arrow_filesystem(self.root))
+            if not is_local(self.root):
+                self._check_there(table, names)  # Arrow does so for local files alone
+            return ds.dataset([f"{prefix}{name}" for name in names], schema, "parquet", filesystem)
         except (OSError, pa.ArrowException) as error:
-            raise OutputError(f"{self.root}: {table} cannot be read ({error})") from error
+            raise OutputError(f"{self.root}: {table} cannot be read ({reason(error)})") from error
+
+    def _check_there(self, table: str, names: list[str]) -> None:
+        there = {file.uri for file in match(f"{self.root}/{table}/*")}
+        missing = [name for name in names if f"{self.root}/{name}" not in there]
+        if missing:
+            raise FileNotFoundError(missing[0])
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """DuckDB in memory with a view of each table, and of `runs`."""

@@ -112,7 +112,7 @@ def test_libsndfile_is_in_the_wheel() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the image has Python 3.11")
 @pytest.mark.skipif("AUDIOSIEVE_IMAGE" not in os.environ, reason="installs all packages anew: set AUDIOSIEVE_IMAGE")
 def test_the_steps_of_the_image_make_a_command_that_scores(samples: Path, tmp_path: Path) -> None:

@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from apache_beam.io.filesystems import FileSystems
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.emulator import Bucket
 from tests.proxy import CUT, RESET, Fault, Proxy, first
+from transforms.cloud_storage import _Buffered
+
+
+@given(
+    st.integers(0, 40),
+    st.integers(1, 20),
+    st.lists(st.tuples(st.sampled_from([None, 0, 1, 2]), st.integers(-10, 50), st.integers(-1, 50))),
+)
+def test_what_is_kept_of_a_file_is_read_as_from_the_file(size: int, buffer_size: int, moves: list) -> None:
+    content = bytes(range(size))
+    expected, found = io.BytesIO(content), _Buffered(io.BytesIO(content), size, buffer_size)
+    for whence, place, amount in moves:
+        if whence is not None and (whence or place >= 0):
+            # BytesIO cannot be moved before its start either, but says so where we stay there.
+            target = {0: 0, 1: expected.tell(), 2: size}[whence] + place
+            assert found.seek(place, whence) == expected.seek(max(0, target))
+        assert found.read(amount) == expected.read(amount)
+        assert found.tell() == expected.tell()
 
 
 def test_beam_writes_lists_reads_renames_and_deletes(bucket: Bucket) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from pathlib import Path
@@ -97,7 +98,7 @@ def test_utterances_are_sorted_over_all_files_in_groups_that_a_query_can_leave_o
     assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [4, 4, 4, 3]
     place = pq.read_schema(path).get_field_index("score")
     ranges = [metadata.row_group(i).column(place).statistics for i in range(metadata.num_row_groups)]
-    assert all(one.max <= after.min for one, after in zip(ranges, ranges[1:], strict=False))
+    assert all(one.max <= after.min for one, after in itertools.pairwise(ranges))
 
 
 def test_frames_of_a_file_stay_in_their_order_and_join_into_row_groups(output, monkeypatch):
@@ -205,7 +206,7 @@ def test_the_rows_are_the_same_whatever_is_in_them(tmp_path_factory, contents, f
     assert len(before) == sum(map(len, contents))
 
 
-def test_a_kill_before_the_commit_leaves_all_as_it_was_but_for_debris(output, monkeypatch):
+def test_a_kill_before_the_commit_leaves_all_as_it_was_but_for_debris(output):
     before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
     ledger = ledger_of(output)
     for group in small_files(ledger, 256 * MB):
@@ -232,7 +233,7 @@ def test_a_run_that_came_in_between_is_not_lost(output):
     run_id = Ledger.new_run_id()
     ledger.commit(run_id, ledger.records()[-1], *ledger.rewrite_without(run_id, {"0/bad.flac"}))
     before = {table: rows(output, table) for table in TABLES}
-    with pytest.raises(OutputError, match="missing|meanwhile|cannot be compacted"):
+    with pytest.raises(OutputError, match=r"cannot be read|meanwhile"):
         compact(ledger, groups, 256 * MB, {})
     assert {table: rows(output, table) for table in TABLES} == before
     assert ledger.remove_debris() == []

@@ -1,0 +1,201 @@
+"""What grows with a corpus beside the scoring: `python -m tests.benchmarks.growth WHAT SIZE [...]`, a process for each size.
+
+    settle    rows      the comparison of what went in with what was written, at the commit
+    launcher  objects   a generated bucket listed, compared and cut into chunks by the launcher
+    tables    output    bytes of a row of each table of an output that was scored, and of the chunks of its corpus
+    compact   copies    `audiosieve compact` over so many copies of an output (--output) at once
+    start     0         what a worker takes before its first score
+
+Times are those of a core, since other work beside it would make them longer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import patch
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from apache_beam.coders import FastPrimitivesCoder, StrUtf8Coder
+
+from tests.generated import GeneratedBucket, generated
+from transforms import accounts, schemas
+from transforms.incremental import outstanding
+from transforms.ledger import Ledger
+from transforms.listing import committed_rows
+from transforms.plan import plan_table
+from transforms.results import open_results
+from transforms.sources import list_corpus
+from transforms.waves import Lengths, cut_waves
+
+RUN = "20260101T000000Z-aaaaaa"
+BATCH = 65_536
+FRAMES = 350
+IN_FOLDER = 10_000
+
+
+def _ledger(root: Path | str) -> Ledger:
+    return Ledger(str(root), tuple(schemas.SCORE_TABLES))
+
+
+def _memory() -> str:
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6:,.0f} MB"
+
+
+def settle(rows: int, place: Path) -> None:
+    """Compares so many rows with as many refs."""
+    (place / "utterances").mkdir()
+
+    def ids() -> Iterator[list[str]]:
+        for start in range(0, rows, BATCH):
+            yield [f"{i // IN_FOLDER:05d}/speech_{i:08d}.flac" for i in range(start, min(rows, start + BATCH))]
+
+    def listed() -> Iterator[pa.RecordBatch]:
+        for part in ids():
+            yield pa.RecordBatch.from_arrays([pa.array(part), pa.nulls(len(part), pa.string())], schema=accounts.LISTED)
+
+    names = []
+    for number, part in enumerate(ids()):
+        count = len(part)
+        columns = {
+            "utterance_id": part,
+            "uri": [f"gs://generated/speech/{name}" for name in part],
+            "duration_s": [5.6] * count,
+            "num_frames": pa.array([FRAMES] * count, pa.int32()),
+            "score": pa.array([1 + i % 36 / 10 for i in range(count)], pa.float32()),
+        }
+        names.append(f"utterances/{RUN}-{number:06d}.parquet")
+        pq.write_table(pa.table(columns), place / names[-1], compression="zstd")
+    before, started = _memory(), time.process_time()
+    with patch.object(
+        accounts, "count_rows", lambda *_: FRAMES * rows
+    ):  # a footer of each file of frames, which are not here
+        account = accounts.settle(_ledger(place), names, listed())
+    assert account.scored == rows
+    print(f"settle {rows:,} rows: {time.process_time() - started:.1f} s, {_memory()} (start {before})")
+
+
+def launcher(objects: int, place: Path) -> None:
+    """Lists so many objects, as the launcher does."""
+    steps, started = [f"start {_memory()}"], time.process_time()
+
+    def step(name: str) -> None:
+        nonlocal started
+        steps.append(f"{name} {time.process_time() - started:.1f} s, {_memory()}")
+        started = time.process_time()
+
+    with generated(GeneratedBucket(objects, IN_FOLDER)) as source:
+        refs = list_corpus(source)
+    step("listed")
+    left = outstanding(refs, _ledger(place))
+    step("compared")
+    (wave,) = cut_waves(left.refs, Lengths({}), float("inf"))
+    step(f"{len(wave.chunks):,} chunks")
+    print(f"launcher {objects:,} objects: {'; '.join(steps)}")
+
+
+def tables(output: str, place: Path) -> None:
+    """Bytes of rows and refs of a run."""
+    del place
+    results, ledger = open_results(output), _ledger(output)
+    hours = results.connect().sql("SELECT sum(duration_s) / 3600 FROM utterances").fetchall()[0][0]
+    for table, names in results.files.items():
+        files = [pq.ParquetFile(Path(output, name)) for name in names]
+        size = sum(Path(output, name).stat().st_size for name in names)
+        rows = sum(file.metadata.num_rows for file in files)
+        groups = [file.metadata.row_group(group) for file in files for group in range(file.num_row_groups)]
+        data = sum(group.column(i).total_compressed_size for group in groups for i in range(group.num_columns))
+        print(
+            f"{table}: {len(files)} files, {rows / hours:,.0f} rows and {size / hours / 1e3:,.1f} kB an hour, "
+            f"{size / max(rows, 1):.2f} B a row, {data / max(rows, 1):.2f} without the fixed part, which is "
+            f"{(size - data) / max(len(files), 1) / 1e3:.1f} kB a file"
+        )
+    refs = list_corpus(results.source)
+    (wave,) = cut_waves(refs, Lengths.sampled(refs), float("inf"))
+    shuffled = sum(len(FastPrimitivesCoder().encode(chunk)) for chunk in wave.chunks)
+    plan = pa.BufferOutputStream()
+    pq.write_table(plan_table(wave.chunks), plan, compression="zstd")
+    rows = [row for path in ledger.committed("utterances") for row in committed_rows(path)]
+    compared = sum(len(StrUtf8Coder().encode(key)) + len(FastPrimitivesCoder().encode(row)) for key, row in rows)
+    print(
+        f"{len(refs):,} recordings, {len(wave.chunks)} chunks; of each {shuffled / len(refs):.0f} B are shuffled, "
+        f"{plan.tell() / len(refs):.0f} planned, {sum(len(ref.uri) + len(ref.utterance_id) for ref in refs) / len(refs):.0f} "
+        f"are its uri and id; {compared / len(rows):.0f} B of a row of an earlier run are shuffled"
+    )
+
+
+def compact(copies: int, place: Path, source: str, file_mb: int) -> None:
+    """Compacts copies of an output."""
+    from pipelines.compact import run
+
+    records = _ledger(source).records()
+    (place / "_runs").mkdir()
+    for copy in range(copies):
+        for record in records:
+            run_id = f"{record['run_id'][:-6]}{copy:06x}"
+            files = [name.replace(record["run_id"], run_id) for name in record["files"]]
+            for old, new in zip(record["files"], files, strict=True):
+                (place / new).parent.mkdir(exist_ok=True)
+                (place / new).write_bytes(Path(source, old).read_bytes())
+            (place / "_runs" / f"{run_id}.json").write_text(json.dumps({**record, "run_id": run_id, "files": files}))
+    before, started = _memory(), time.process_time()
+    assert run([str(place), f"--file_mb={file_mb}"]) == 0
+    print(f"compact {copies} copies: {time.process_time() - started:.1f} s, {_memory()} (start {before})")
+
+
+def start() -> None:
+    """Does what a worker does before its first score."""
+    import importlib
+
+    begun = time.process_time()
+    importlib.import_module("pipelines.score_graph")
+    imported = time.process_time()
+    from model.bundle import DEFAULT, open_bundle
+    from transforms.score import ScorerHandler
+
+    ScorerHandler(str(open_bundle(DEFAULT).path), 1).load_model()
+    loaded = time.process_time()
+    print(f"start: Beam and ours {imported:.1f} s (of which {imported - begun:.1f} here), TensorFlow and model "
+          f"{loaded - imported:.1f} s, {_memory()}")  # fmt: skip
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", choices=("settle", "launcher", "tables", "compact", "start"))
+    parser.add_argument("sizes", nargs="+")
+    parser.add_argument("--output", help="of a run, for `compact`")
+    parser.add_argument("--file_mb", type=int, default=16)
+    parser.add_argument("--alone", action="store_true", help="measure in this process")
+    options = parser.parse_args()
+    logging.disable(logging.WARNING)
+    for size in options.sizes:
+        if not options.alone:
+            command = [sys.executable, "-m", "tests.benchmarks.growth", options.what, size, "--alone"]
+            command += [f"--output={options.output}", f"--file_mb={options.file_mb}"]
+            print(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout, end="", flush=True)
+            continue
+        with tempfile.TemporaryDirectory() as place:
+            if options.what == "settle":
+                settle(int(size), Path(place))
+            elif options.what == "launcher":
+                launcher(int(size), Path(place))
+            elif options.what == "tables":
+                tables(size, Path(place))
+            elif options.what == "compact":
+                compact(int(size), Path(place), options.output, options.file_mb)
+            else:
+                start()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Bundles elsewhere, and how workers find one."""
+
+from __future__ import annotations
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from model.bundle import BUNDLED, CARD, DEFAULT, WEIGHTS, BundleError, open_bundle
+from tests.emulator import Bucket
+from tests.proxy import Proxy, first
+from transforms.bundles import MODELS, find_bundle, reference, shared
+from transforms.score import ScorerHandler
+
+
+def test_a_bundle_in_a_bucket_is_fetched_once_a_process(bucket: Bucket, proxy: Proxy) -> None:
+    uri = bucket.upload(BUNDLED / DEFAULT, "models/mine")
+    found = find_bundle(uri)
+    assert (found.model_id, found.hash) == (open_bundle(DEFAULT).model_id, open_bundle(DEFAULT).hash)
+    assert found.weights.read_bytes() == open_bundle(DEFAULT).weights.read_bytes()
+    assert find_bundle(f"{uri}/") is found
+    assert proxy.counts["read"] == 2
+
+
+def test_many_may_fetch_at_once(bucket: Bucket, proxy: Proxy) -> None:
+    proxy.fail = first(1, 503)
+    uri = bucket.upload(BUNDLED / DEFAULT, "models/mine")
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(find_bundle, [uri] * 4))
+    assert {bundle.hash for bundle in found} == {open_bundle(DEFAULT).hash}
+
+
+def test_names_and_local_folders_are_opened_where_they_are(bundle: Path) -> None:
+    assert find_bundle(DEFAULT) == open_bundle(DEFAULT)
+    assert find_bundle(bundle) == open_bundle(bundle)
+
+
+def test_workers_find_a_bundled_model_by_name_and_others_by_place(bucket: Bucket, bundle: Path) -> None:
+    assert reference(open_bundle(DEFAULT), DEFAULT) == DEFAULT
+    assert reference(open_bundle(BUNDLED / DEFAULT), str(BUNDLED / DEFAULT)) == DEFAULT
+    assert reference(open_bundle(bundle), str(bundle)) == str(bundle)
+    uri = bucket.upload(bundle, "models/mine")
+    assert reference(find_bundle(uri), uri) == shared(find_bundle(uri), uri, bucket / "out") == uri
+
+
+def test_a_local_bundle_is_copied_to_where_workers_reach_it(bucket: Bucket, bundle: Path, tmp_path: Path) -> None:
+    expected = open_bundle(bundle)
+    for output in (bucket / "out", str(tmp_path / "out")):
+        place = shared(expected, str(bundle), output)
+        assert place == f"{output}/{MODELS}/{expected.hash}"
+        assert find_bundle(place).model_id == expected.model_id
+        assert shared(expected, str(bundle), output) == place
+    names = [f"out/{MODELS}/{expected.hash}/{name}" for name in (CARD, WEIGHTS)]
+    assert bucket.names("out/") == sorted(names)
+    assert shared(open_bundle(DEFAULT), DEFAULT, bucket / "out") == DEFAULT
+
+
+def test_a_copy_that_was_cut_short_is_made_again(bucket: Bucket, bundle: Path) -> None:
+    expected = open_bundle(bundle)
+    bucket.write(f"out/{MODELS}/{expected.hash}/{WEIGHTS}", "half of")
+    place = shared(expected, str(bundle), bucket / "out")
+    assert find_bundle(place).hash == expected.hash
+    assert ScorerHandler(place, 1, expected.hash).load_model().bundle.hash == expected.hash
+
+
+def test_a_worker_refuses_another_bundle_than_the_job_was_started_with(bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
+    with pytest.raises(BundleError, match="the job was started with @0123456789ab"):
+        ScorerHandler(str(copy), 1, "0123456789ab").load_model()
