@@ -186,7 +186,8 @@ def children(pid: int) -> list[int]:
     """Process ids of what a process started and has not ended."""
     found = []
     for task in Path(f"/proc/{pid}/task").iterdir():
-        found += [int(word) for word in (task / "children").read_text().split()]
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+            found += [int(word) for word in (task / "children").read_text().split()]
     return found
 
 
@@ -195,7 +196,7 @@ def opened(pid: int) -> list[str]:
     found = []
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         for link in Path(f"/proc/{pid}/fd").iterdir():
-            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # closed meanwhile
                 found.append(str(link.readlink()))
     return found
 

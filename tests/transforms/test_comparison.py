@@ -110,7 +110,7 @@ def test_the_threshold_is_the_median_of_a_unless_told(found, outputs):
 def test_where_scales_differ_ranks_are_compared(outputs):
     a = outputs[0]
     record = {**outputs[1].records[0], "label_scale": PSEUDO.name}
-    b = Results(outputs[1].root, (record,))
+    b = Results(outputs[1].root, (record,), outputs[1].files)
     found = compare(a, b)
     assert not found.same_scale
     assert found.facts["difference"]["of"] == "percentile ranks"
