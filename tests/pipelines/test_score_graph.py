@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import apache_beam as beam
 import pytest
 from apache_beam.metrics.metric import MetricsFilter
@@ -18,6 +21,9 @@ from transforms.telemetry import NAMESPACE
 from transforms.waves import recordings
 
 pytestmark = pytest.mark.slow
+
+
+README = Path(__file__).parent.parent.parent / "dataflow" / "README.md"
 
 
 def test_metrics_tell_what_the_receipt_and_the_tables_tell(samples, sample_run, tmp_path):
@@ -48,4 +54,7 @@ def test_metrics_tell_what_the_receipt_and_the_tables_tell(samples, sample_run, 
     for name, seconds in (("decode", work.decode_s), ("features", work.features_s), ("model", work.model_s)):
         spent = distributions[f"{name}_ms"]
         assert spent.sum == pytest.approx(1e3 * seconds, abs=spent.count)
+    documented = README.read_text()
+    for name in (*counters, *distributions):
+        assert f"`{re.sub('^rejects_.*', 'rejects_REASON', name)}`" in documented
     assert sorted(path.rsplit("/", 2)[-2] for path in Receipt.read(config.receipt).paths) == sorted(SCORE_TABLES)
