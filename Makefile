@@ -26,6 +26,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.scale
 	$(BIN)/python -m tests.benchmarks.listing
 	$(BIN)/python -m tests.benchmarks.synthesis
+	$(BIN)/python -m tests.benchmarks.serve
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -49,6 +49,9 @@ def run(argv: Sequence[str]) -> int:
         from pipelines.service.front import serve_behind_nginx
 
         return serve_behind_nginx(options)
+    # Whenever it comes, what was begun is tidied up; uvicorn raises the signal that ended it once more when all is done.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
     with tempfile.TemporaryDirectory(prefix="audiosieve-serve-") as private:
         # Spool files and the samples of long recordings: all temporary files of this process, and they have no names.
         tempfile.tempdir = private
@@ -92,13 +95,15 @@ def _serve(options: argparse.Namespace, keys: tuple[str, ...]) -> int:
         timeout_graceful_shutdown=DRAIN_S,
         ws="none",
     )
-    server = uvicorn.Server(config)
-    # uvicorn raises the signal that ended it once more when all is done.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0))
     host, port = bound.getsockname()[:2]
-    print(f"{scorer.bundle.model_id} listens on http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
-    server.run(sockets=[bound])
+    said = f"{scorer.bundle.model_id} listens on http://{f'[{host}]' if ':' in host else host}:{port}"
+
+    class Announced(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            print(said, flush=True)
+
+    Announced(config).run(sockets=[bound])
     return 0
 
 

@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from model.anomalies import find_anomalies
 from model.bundle import Bundle
 from model.labels import LabelScale
-from pipelines.service.hearing import Heard
 from transforms.records import ScoredUtterance, printable
 from transforms.schemas import ANOMALIES, UTTERANCES
 from transforms.tables import utterance_row
@@ -120,13 +119,13 @@ class ModelOut(_Strict):
 
 
 def answer(
-    scored: ScoredUtterance, heard: Heard, name: str | None, bundle: Bundle, frames: bool, anomalies: bool
+    scored: ScoredUtterance, picture: bytes | None, name: str | None, bundle: Bundle, frames: bool, anomalies: bool
 ) -> dict[str, Any]:
     """The answer for a recording, as `Scored` describes it.
 
     Args:
         scored: its scores.
-        heard: its spectrogram, if that was asked for.
+        picture: of its spectrogram, a PNG; None unless that was asked for.
         name: what the client calls it.
         bundle: the model.
         frames: whether the frame scores were asked for.
@@ -147,8 +146,8 @@ def answer(
         ]
     if frames:
         told["frame_score"] = [round(value, DIGITS) for value in scored.frame_score.tolist()]
-    if heard.picture is not None:
-        told["spectrogram"] = f"data:image/png;base64,{base64.b64encode(heard.picture).decode()}"
+    if picture is not None:
+        told["spectrogram"] = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
     return told
 
 

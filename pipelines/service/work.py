@@ -152,14 +152,17 @@ class Service:
     async def _score(self, upload: Upload, wanted: Wanted) -> bytes:
         with self.metrics.decode_seconds.time():
             heard = await self._hear(upload, wanted)
-        with self._frames.taken(len(heard.item.spectrogram)):
-            result = await self.batcher.score(heard.item)
+        item, picture = heard.item, heard.picture
+        del heard
+        with self._frames.taken(len(item.spectrogram)):
+            result = await self.batcher.score(item)
+            del item  # what has its score needs its spectrogram no more
         if isinstance(result, Reject):
             raise AudioFault(result.stage, result.reason, result.detail)
         self.metrics.audio_seconds.inc(result.utterance.duration_s)
 
         def told() -> bytes:
-            return as_json(answer(result, heard, upload.name, self.bundle, wanted.frames, wanted.anomalies))
+            return as_json(answer(result, picture, upload.name, self.bundle, wanted.frames, wanted.anomalies))
 
         return await asyncio.get_running_loop().run_in_executor(self._small, told)
 

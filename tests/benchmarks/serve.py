@@ -196,6 +196,33 @@ def _said(where: str, found: tuple[float, float]) -> float:
     return speed
 
 
+def one_process(
+    clips: Path, bodies: Sequence[bytes], options: argparse.Namespace, core: int, elsewhere: int
+) -> list[str]:
+    """One process of the service, and one of the pipeline, on one core; then its memory. Returns what went wrong."""
+    with contextlib.ExitStack() as stack:
+        with on([core]):
+            server = stack.enter_context(serving("--queue", 256))
+        before = _said(f"one process on core {core}", batch_clips_a_second(clips, [core]))
+        stack.enter_context(on([elsewhere]))
+        wrong = measure(server, bodies, options.seconds, LEVELS, before)
+        _said("once more", batch_clips_a_second(clips, [core]))
+        print(f"\n{options.requests:,} requests of 32 clients, resident memory:")
+        load, steps = Load(server.url, bodies), 10
+        for step in range(1, steps + 1):
+            load.run(32, most=options.requests * step // steps)
+            resident = server.metric("process_resident_memory_bytes") / 1e6
+            print(f"  {len(load.seconds):>7,} {resident:7.0f} MB", flush=True)
+        return wrong + list(map(str, load.wrong))
+
+
+def all_cores(clips: Path, bodies: Sequence[bytes], options: argparse.Namespace, cores: Sequence[int]) -> list[str]:
+    """A worker a core behind nginx, with the clients on the same cores, and as many processes of the pipeline."""
+    both = _said(f"{len(cores)} processes on all cores", batch_clips_a_second(clips, cores))
+    with serving("--workers", len(cores), "--rate", 0) as server:
+        return measure(server, bodies, options.seconds, (1, 8, 64), both)
+
+
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -208,34 +235,12 @@ def main() -> None:
         batch(options.batch)
         return
     cores = sorted(os.sched_getaffinity(0))
-    first, last = cores[0], cores[-1]
     with tempfile.TemporaryDirectory() as place:
         bodies = [path.read_bytes() for path in write_clips(Path(place), options.clips)]
         print(f"{options.clips} clips of {CLIP_S:g} s; cores {cores}, load {os.getloadavg()[0]:.1f}", flush=True)
-        with on([first]):
-            context = serving("--queue", 256)
-            server = context.__enter__()
-        try:
-            before = batch_clips_a_second(Path(place), [first])
-            print(
-                f"\none process on core {first}: the pipeline scores {before:.1f} clips/s ({before * CLIP_S:.0f} x real time)"
-            )
-            with on([last]):
-                wrong = measure(server, bodies, options.seconds, LEVELS, before)
-                after = batch_clips_a_second(Path(place), [first])
-                print(f"the pipeline again: {after:.1f} clips/s")
-                print(f"\n{options.requests:,} requests of 32 clients, resident memory:")
-                load, steps = Load(server.url, bodies), 10
-                for step in range(1, steps + 1):
-                    load.run(32, most=options.requests * step // steps)
-                    resident = server.metric("process_resident_memory_bytes") / 1e6
-                    print(f"  {len(load.seconds):>7,} {resident:7.0f} MB", flush=True)
-                wrong += map(str, load.wrong)
-        finally:
-            context.__exit__(None, None, None)
-        both = _said(f"{len(cores)} processes on all cores", batch_clips_a_second(Path(place), cores))
-        with serving("--workers", len(cores), "--rate", 0) as server:
-            wrong += measure(server, bodies, options.seconds, (1, 8, 64), both)
+        wrong = one_process(Path(place), bodies, options, cores[0], cores[-1])
+        if len(cores) > 1:
+            wrong += all_cores(Path(place), bodies, options, cores)
     print(f"\nanswers that were no score: {json.dumps(wrong)}")
 
 

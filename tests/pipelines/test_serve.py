@@ -201,7 +201,7 @@ class TestTheRest:
         lines = [line for line in online.splitlines() if line.startswith("curl ")]
         found = [json.loads(subprocess.run(["bash", "-c", line], **how).stdout) for line in lines]
         assert len(found[0]["anomalies"]) == 1
-        assert [len(one["frame_score"]) for one in found[1]["results"]] == [263, 222]
+        assert [len(one["frame_score"]) for one in found[1]["results"]] == [263, 224]
         assert found[2]["score"] == found[0]["score"]
 
     def test_the_model_says_what_it_is(self, server):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -260,6 +262,15 @@ class TestItsEnd:
             assert server.process.wait(60) == 0
             assert server.stderr == ""
             assert list(server.folder.iterdir()) == []
+
+    def test_sigterm_while_the_model_is_loaded_leaves_nothing_behind(self, tmp_path):
+        words = [sys.executable, "-m", "pipelines.cli", "serve", "--port", "0"]
+        process = subprocess.Popen(words, env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE)
+        until(lambda: any(tmp_path.iterdir()))
+        process.terminate()
+        said, _ = process.communicate()
+        assert (process.returncode, said) == (0, b"")
+        assert list(tmp_path.iterdir()) == []
 
     def test_sigint_ends_it_too(self):
         with serving() as server:
