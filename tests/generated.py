@@ -42,7 +42,7 @@ class GeneratedBucket:
 
     @property
     def client(self) -> GeneratedBucket:
-        """As `GcsIO` has one."""
+        """As `GcsIO` and `cloud_storage` have one."""
         return self
 
     def exists(self, path: str) -> bool:
@@ -118,5 +118,8 @@ class _Page:
 @contextlib.contextmanager
 def generated(bucket: GeneratedBucket) -> Iterator[str]:
     """Lets `gs://generated` be listed, and nothing else on Cloud Storage; gives the folder with all objects."""
-    with patch("apache_beam.io.gcp.gcsio.GcsIO", lambda **_: bucket):
+    with (
+        patch("apache_beam.io.gcp.gcsio.GcsIO", lambda **_: bucket),
+        patch("transforms.cloud_storage.client", lambda *_: bucket),
+    ):
         yield "gs://generated/speech"
