@@ -17,7 +17,8 @@ PROFILES = sorted(path.stem for path in cost.PROFILES.glob("*.options"))
 
 
 def test_the_table_of_workers_is_the_profiles() -> None:
-    rows = {cells[1].strip(" `"): [cell.strip() for cell in cells[2:6]] for line in README.splitlines()
+    section = README.partition("## Workers")[2].partition("\n## ")[0]
+    rows = {cells[1].strip(" `"): [cell.strip() for cell in cells[2:6]] for line in section.splitlines()
             if line.startswith("| `") for cells in [line.split("|")]}  # fmt: skip
     assert sorted(rows) == PROFILES
     for profile, (machine, processes, disk, most) in rows.items():
