@@ -17,13 +17,14 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import apache_beam as beam
 import soundfile
 import soxr
 
 from model.bundle import DEFAULT, Bundle, open_bundle
 from model.features import SAMPLE_RATE, spectrogram
 from model.runtime import start_tensorflow
-from pipelines.score import ScoreConfig, score_wave
+from pipelines.score_graph import ScoreConfig, score_wave
 from transforms.batching import BatchLimits, cut_batches
 from transforms.ledger import Ledger
 from transforms.records import AudioRef
@@ -78,7 +79,13 @@ def pipeline(wave: Wave, bundle: Bundle, limits: BatchLimits, output: Path) -> f
     """Seconds that the pipeline takes in one process, its start and its output included."""
     started = time.perf_counter()
     ledger = Ledger(str(output), tuple(SCORE_TABLES))
-    score_wave(ScoreConfig(wave.chunks, bundle, limits, 1, "mix", (), ledger, Ledger.new_run_id()))
+    # Counted, as a local run is: it leaves a receipt, where a job elsewhere would commit itself.
+    counted_in = str(output.parent)
+    score_wave(
+        ScoreConfig(
+            beam.Create(wave.chunks), bundle, DEFAULT, limits, 1, "mix", (), ledger, Ledger.new_run_id(), counted_in
+        )
+    )
     return time.perf_counter() - started
 
 
