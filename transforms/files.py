@@ -107,8 +107,10 @@ def match(pattern: str) -> Iterator[File]:
     if is_object_storage(pattern):
         # Not by Beam, which keeps all names in memory, and whose times depend on the machine's time zone.
         wanted = re.compile(FileSystems.get_filesystem(pattern).translate_pattern(pattern))
-        root = glob_root(pattern)
-        yield from (file for file in stream(Place(root, deep=True)) if wanted.match(file.uri))
+        known = _WILDCARDS.split(pattern, maxsplit=1)[0]
+        # What a single `*` stands for ends at a slash: then nothing behind one needs to be listed.
+        deep = bool(re.search(r"\*\*|[?\[/]", pattern.removeprefix(known)))
+        yield from (file for file in _objects(known, deep) if wanted.match(file.uri))
         return
     for found in FileSystems.match([pattern])[0].metadata_list:
         if found.path.endswith("/"):
@@ -194,11 +196,15 @@ def places_in(folder: str, most: int) -> Iterator[Place]:
 def stream(place: Place) -> Iterator[File]:
     """The files in a place, one by one."""
     if is_object_storage(place.folder):
-        for uri, size_bytes, modified_s in objects(place.folder, place.deep):
-            if not uri.endswith("/"):  # what consoles make to show a folder
-                yield _file(uri, size_bytes, modified_s)
+        yield from _objects(f"{place.folder.rstrip('/')}/", place.deep)
     else:
         yield from walk(place.folder)
+
+
+def _objects(beginning: str, deep: bool) -> Iterator[File]:
+    for uri, size_bytes, modified_s in objects(beginning, deep):
+        if not uri.endswith("/"):  # what consoles make to show a folder
+            yield _file(uri, size_bytes, modified_s)
 
 
 class Finder:

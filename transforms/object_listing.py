@@ -17,22 +17,22 @@ def is_object_storage(uri: str) -> bool:
     return uri.startswith(_SCHEME) and cloud_storage.IS_INSTALLED
 
 
-def objects(folder: str, deep: bool) -> Iterator[tuple[str, int, float]]:
-    """URI, size in bytes and time of change (seconds since 1970) of each object below a folder.
+def objects(beginning: str, deep: bool) -> Iterator[tuple[str, int, float]]:
+    """URI, size in bytes and time of change (seconds since 1970) of each object whose URI begins so.
 
     Args:
-        folder: `gs://bucket/some/folder`, with or without a slash at its end.
-        deep: whether those in folders below it count too.
+        beginning: `gs://bucket/some/folder/`, or `gs://bucket/some/pre`.
+        deep: whether a slash may come behind it.
     """
-    bucket, prefix = _parts(folder)
-    with cloud_storage.retelling(folder):
+    bucket, prefix = _parts(beginning)
+    with cloud_storage.retelling(beginning):
         for blob in _blobs(bucket, prefix, delimiter=None if deep else "/"):
             yield f"{_SCHEME}{bucket}/{blob.name}", blob.size, blob.updated.timestamp()
 
 
 def folders_in(folder: str) -> list[str]:
     """The folders in a folder; none where its first page of names shows none, since it may have millions of objects."""
-    bucket, prefix = _parts(folder)
+    bucket, prefix = _parts(f"{folder.rstrip('/')}/")
     found: list[str] = []
     with cloud_storage.retelling(folder):
         for page in _blobs(bucket, prefix, delimiter="/").pages:
@@ -43,9 +43,9 @@ def folders_in(folder: str) -> list[str]:
     return [f"{_SCHEME}{bucket}/{name.rstrip('/')}" for name in found]
 
 
-def _parts(folder: str) -> tuple[str, str]:
-    bucket, _, prefix = folder.removeprefix(_SCHEME).partition("/")
-    return bucket, f"{prefix.rstrip('/')}/" if prefix.strip("/") else ""
+def _parts(uri: str) -> tuple[str, str]:
+    bucket, _, prefix = uri.removeprefix(_SCHEME).partition("/")
+    return bucket, prefix
 
 
 def _blobs(bucket: str, prefix: str, **how: Any) -> Any:

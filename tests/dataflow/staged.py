@@ -34,7 +34,7 @@ SHUFFLES = {
     common_urns.composites.COMBINE_PER_KEY.urn,
 }
 # Folders of the machine that launched a job, which no worker has.
-LOCAL = [str(ROOT), sys.prefix, tempfile.gettempdir(), str(Path.home()), "/tmp/", "/home/", "/root/"]
+LOCAL = [str(ROOT), sys.prefix, tempfile.gettempdir(), str(Path.home())]
 _ENCODED = re.compile(rb"[A-Za-z0-9+/\n]{64,}={0,2}")
 _REMOTE = re.compile(rb"(gs://|storage\.googleapis\.com/)[\w./+-]*")
 # Whatever stands before it: in a pickle that is the path's length, which may look like a letter.

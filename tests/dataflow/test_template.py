@@ -60,7 +60,7 @@ BAD = {
     "forget": ["20261127"],
     "threads": ["0"],
     "sdk_container_image": ["audiosieve", "a/b:"],
-    "sdk_location": ["/root/sdk.tar.gz"],
+    "sdk_location": ["/opt/sdk.tar.gz"],
     "disk_size_gb": ["50GB"],
     "autoscaling_algorithm": ["BASIC"],
     "number_of_worker_harness_threads": ["0"],

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.outputs import written
 from transforms import object_listing
-from transforms.files import Place, places_in, stream
+from transforms.files import Place, match, places_in, stream
 from transforms.incremental import outstanding
 from transforms.ledger import Ledger
 from transforms.listing import CutChunks, ListCorpus, is_listable, keys_of
@@ -158,6 +158,32 @@ def test_places_hold_each_object_once(names, most):
         found = [file.uri for place in places for file in stream(place)]
     assert sorted(found) == sorted(f"gs://bucket/{name}" for name in objects)
     assert len(set(places)) == len(places)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found", "asked"),
+    [
+        ("root/a.wav", ["root/a.wav"], 2),
+        ("root/*.wav", ["root/a.wav", "root/a.wave.wav"], 4),
+        ("root/**", ["root/a.wav", "root/a.wave.wav", "root/b.txt", "root/x/a.wav", "root/x/y/c.wav"], 5),
+        ("root/?/a.wav", ["root/x/a.wav"], 5),
+        ("root/x/*/*.wav", ["root/x/y/c.wav"], 2),
+        ("root/[b].txt", ["root/b.txt"], 5),
+    ],
+)
+def test_a_pattern_lists_no_more_than_it_must(pattern, found, asked):
+    there = ["other/a.wav", "root/a.wav", "root/a.wave.wav", "root/b.txt", "root/x/a.wav", "root/x/y/c.wav"]
+    named = []
+
+    def blobs(_, prefix, delimiter):
+        answer = FakeBlobs(there, prefix, delimiter)
+        named.extend(entry for page in answer.pages for entry in (*page.prefixes, *page))
+        return answer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(object_listing, "_blobs", blobs)
+        assert [file.uri for file in match(f"gs://bucket/{pattern}")] == [f"gs://bucket/{name}" for name in found]
+    assert len(named) == asked
 
 
 def test_a_folder_that_shows_no_folders_is_one_place():
