@@ -210,7 +210,7 @@ class Ledger:
         return record
 
     def write_missing(self, run_id: str, files: Sequence[str], schemas: Mapping[str, pa.Schema]) -> list[str]:
-        """Writes an empty file for each table that there is nothing of: whoever reads a folder of Parquet expects one.
+        """With the first run, writes an empty file for each table that it has nothing for: a reader of Parquet expects one.
 
         Args:
             run_id: of the run whose files they become.
@@ -220,9 +220,11 @@ class Ledger:
         Returns:
             Names of the empty files; for `commit`.
         """
-        made = []
+        made: list[str] = []
+        if _list(FileSystems.join(self.root, RUNS, "*.json")):
+            return made
         for table, schema in schemas.items():
-            if any(name.startswith(f"{table}/") for name in files) or self.committed(table):
+            if any(name.startswith(f"{table}/") for name in files):
                 continue
             path = f"{self.prefix(table, run_id)}-empty.parquet"
             with FileSystems.create(path) as file:
