@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any, NoReturn
 
 import pyarrow as pa
@@ -51,7 +52,7 @@ class _Handler(fs.FileSystemHandler):
         return found
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
-        raise NotImplementedError("it is only read here")
+        raise io.UnsupportedOperation("it is only read here")
 
     get_file_info_selector = create_dir = delete_dir = delete_dir_contents = delete_root_dir_contents = _refuse
     delete_file = move = copy_file = open_output_stream = open_append_stream = _refuse

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 import apache_beam as beam
-from apache_beam.transforms.window import GlobalWindow
+from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
 from model.runtime import give_back_memory
@@ -72,9 +72,8 @@ class BatchByLength(beam.DoFn):
 
     def finish_bundle(self) -> Iterable[WindowedValue]:
         """Gives what is left."""
-        window = GlobalWindow()
         for batch in self._cut():
-            yield WindowedValue(batch, window.max_timestamp(), [window])
+            yield GlobalWindows.windowed_value_at_end_of_window(batch)
 
     def _cut(self) -> Iterable[list[FeaturizedUtterance]]:
         pool = self._pool

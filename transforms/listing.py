@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.transforms.window import GlobalWindow
+from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.archives import archive_kind
@@ -142,9 +142,8 @@ class Undone(beam.DoFn):
 
     def finish_bundle(self) -> Iterable[beam.pvalue.TaggedOutput]:
         """Gives the number."""
-        window = GlobalWindow()
         yield beam.pvalue.TaggedOutput(
-            _SKIPPED, WindowedValue(Work(skipped=self._skipped).sums(), window.max_timestamp(), [window])
+            _SKIPPED, GlobalWindows.windowed_value_at_end_of_window(Work(skipped=self._skipped).sums())
         )
 
 
@@ -163,9 +162,8 @@ class CutChunks(beam.DoFn):
 
     def finish_bundle(self) -> Iterable[WindowedValue]:
         """Gives what is left."""
-        window = GlobalWindow()
         for chunk in self._cut():
-            yield WindowedValue(chunk, window.max_timestamp(), [window])
+            yield GlobalWindows.windowed_value_at_end_of_window(chunk)
 
     def _cut(self) -> Iterator[Any]:
         held = self._held

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import apache_beam as beam
 import numpy as np
 from apache_beam.ml.inference.base import ModelHandler
-from apache_beam.transforms.window import GlobalWindow
-from apache_beam.utils.windowed_value import WindowedValue
+from apache_beam.transforms.window import GlobalWindows
 
 from model.bundle import BundleError
 from model.features import NUM_BINS
@@ -200,5 +199,4 @@ class SplitResults(beam.DoFn):
     def finish_bundle(self) -> Iterable[beam.pvalue.TaggedOutput]:
         """Gives what the bundle took."""
         if self._work.batches:
-            window = GlobalWindow()
-            yield beam.pvalue.TaggedOutput(WORK, WindowedValue(self._work.sums(), window.max_timestamp(), [window]))
+            yield beam.pvalue.TaggedOutput(WORK, GlobalWindows.windowed_value_at_end_of_window(self._work.sums()))

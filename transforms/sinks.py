@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.transforms.window import GlobalWindow
+from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
 ROW_GROUP_ROWS = 65_536
@@ -75,9 +75,8 @@ class Coalesce(beam.DoFn):
     def finish_bundle(self) -> Iterable[WindowedValue]:
         """Gives what is left."""
         if self._held_rows:
-            window = GlobalWindow()
             for table in self._take():
-                yield WindowedValue(table, window.max_timestamp(), [window])
+                yield GlobalWindows.windowed_value_at_end_of_window(table)
 
     def _take(self) -> Iterable[pa.Table]:
         held = self._held
@@ -152,8 +151,7 @@ class WriteFiles(beam.DoFn):
     def finish_bundle(self) -> Iterable[WindowedValue]:
         """Closes the last file and gives its path."""
         if path := self._files.close():
-            window = GlobalWindow()
-            yield WindowedValue(path, window.max_timestamp(), [window])
+            yield GlobalWindows.windowed_value_at_end_of_window(path)
 
 
 class WriteTable(beam.PTransform):
