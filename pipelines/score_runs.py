@@ -232,7 +232,7 @@ class JobElsewhere(Run):
             wave["inputs"] = len(left.refs)
             self.skipped = listed - len(left.refs)
             counts = {"listed": listed, "skipped": self.skipped}
-        self.ledger.begin(run_id, self.asked(run_id, time.time(), wave, counts))
+        started_s = time.time()
         if left is None:
             corpus: beam.PTransform = ListCorpus(absolute(self.options.input), self.ledger)
         else:
@@ -242,6 +242,8 @@ class JobElsewhere(Run):
         print(f"run {run_id} becomes a job of {name} ...", file=sys.stderr)
         root = beam.Pipeline(runner=runner, options=pipeline_options)
         build(root, self.config(run_id, corpus))
+        # Only now: whatever went wrong before leaves nothing that is under way.
+        self.ledger.begin(run_id, self.asked(run_id, started_s, wave, counts))
         try:
             result = root.run()
         except Exception as error:  # noqa: BLE001 -- runners raise what they like where a job cannot be started

@@ -58,10 +58,7 @@ def outstanding(refs: Sequence[AudioRef], ledger: Ledger) -> Outstanding:
         ref = refs[place]
         here = printable(ref.uri)
         if uri != here and not (ref.archive and uri.startswith(f"{here}#")):
-            raise OutputError(
-                f"{utterance_id} is {here} here, and was {uri} in an earlier run into the same output; two corpora do not "
-                "mix, choose another --output"
-            )
+            raise OutputError(another_corpus(utterance_id, here, uri))
         if version != ref.source_version:
             states[place] = _STALE
         elif states[place] == _NEW:
@@ -74,6 +71,14 @@ def outstanding(refs: Sequence[AudioRef], ledger: Ledger) -> Outstanding:
                 stale[refs[place].utterance_id].append(utterance_id)
     todo = [ref for ref, state in zip(refs, states, strict=True) if state != _DONE]
     return Outstanding(todo, dict(stale), gone)
+
+
+def another_corpus(utterance_id: str, here: str, before: str) -> str:
+    """What to say where an id stands for another recording than in an earlier run."""
+    return (
+        f"{utterance_id} is {here} here, and was {before} in an earlier run into the same output; two corpora do not "
+        "mix, choose another --output"
+    )
 
 
 def _committed(ledger: Ledger) -> Iterator[tuple[str, str, str]]:

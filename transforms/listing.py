@@ -13,8 +13,9 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.archives import archive_kind
 from transforms.files import Place, has_wildcards, is_directory, places_in, stream
-from transforms.incremental import version_that_lasts
-from transforms.ledger import Ledger
+from transforms.incremental import another_corpus, version_that_lasts
+from transforms.kaldi import is_data_directory
+from transforms.ledger import Ledger, OutputError
 from transforms.records import AudioRef, archives_of, printable, without_channel
 from transforms.sources import MANIFEST, relative_ref
 from transforms.telemetry import Work
@@ -31,7 +32,9 @@ _WITH_VERSIONS = ("utterances", "rejects")
 
 def is_listable(source: str) -> bool:
     """Whether workers can list a corpus: a folder, and no file, glob, manifest or data directory."""
-    return not has_wildcards(source) and not MANIFEST.search(source) and is_directory(source)
+    if has_wildcards(source) or MANIFEST.search(source) or not is_directory(source):
+        return False
+    return not is_data_directory(source.rstrip("/") or "/")
 
 
 class Listed(NamedTuple):
@@ -109,8 +112,8 @@ def keys_of(utterance_id: str, uri: str) -> set[str]:
     return {utterance_id, without_channel(utterance_id), *(f"archive {archive}" for archive in archives_of(uri))}
 
 
-def committed_rows(path: str) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Where the recording of each row of a table is, and its version, by each key that the row may have."""
+def committed_rows(path: str) -> Iterator[tuple[str, tuple[str, str, str]]]:
+    """Id, place of the recording and version of each row of a table, by each key that the row may have."""
     with FileSystems.open(path) as file:
         table = pq.ParquetFile(file)
         columns = ["utterance_id", "uri", "source_version", "reason"]
@@ -118,7 +121,7 @@ def committed_rows(path: str) -> Iterator[tuple[str, tuple[str, str]]]:
             for row in batch.to_pylist():
                 version = version_that_lasts(row["source_version"], row.get("reason"))
                 for key in keys_of(row["utterance_id"], row["uri"]):
-                    yield key, (row["uri"], version)
+                    yield key, (row["utterance_id"], row["uri"], version)
 
 
 class Undone(beam.DoFn):
@@ -129,12 +132,21 @@ class Undone(beam.DoFn):
         self._skipped = 0
 
     def process(self, found: tuple[str, dict[str, Iterable[Any]]]) -> Iterable[AudioRef]:
-        """Compares by version; rows of other recordings, whose key is the same by chance, say nothing."""
+        """Compares by version; rows of other recordings, whose key is the same by chance, say nothing.
+
+        Raises:
+            OutputError: an id stood for a recording elsewhere: the output holds another corpus.
+        """
         _, groups = found
         rows = list(groups["rows"])
         for ref in groups["refs"]:
             here = printable(ref.uri)
-            versions = {version for uri, version in rows if uri == here or (ref.archive and uri.startswith(f"{here}#"))}
+            versions = set()
+            for utterance_id, uri, version in rows:
+                if uri == here or (ref.archive and uri.startswith(f"{here}#")):
+                    versions.add(version)
+                elif utterance_id == ref.utterance_id:
+                    raise OutputError(another_corpus(utterance_id, here, uri))
             if versions == {ref.source_version}:
                 self._skipped += 1
             else:

@@ -35,7 +35,7 @@ def write_plan(ledger: Ledger, run_id: str, chunks: Iterable[Chunk], file_rows: 
 
     Args:
         ledger: where the run writes.
-        run_id: of the run, which was begun.
+        run_id: of the run, which is to be begun when the plan is there.
         chunks: what is to be done.
         file_rows: utterances in a file, roughly.
     """
@@ -142,7 +142,7 @@ class WritePlan(beam.PTransform):
 
     Args:
         ledger: where the run writes.
-        run_id: of the run, which was begun.
+        run_id: of the run.
     """
 
     def __init__(self, ledger: Ledger, run_id: str) -> None:

@@ -75,6 +75,7 @@ def test_what_is_listed_is_what_the_launcher_lists(source, ledger, tmp_path):
 
 
 def test_what_is_done_is_left_out_as_the_launcher_does(source, ledger, tmp_path):
+    (source / "x/y/d#ch0").unlink()  # whose id a channel of another has, which is refused
     refs = {ref.utterance_id: ref for ref in list_corpus(str(source))}
     done, changed, by_channel, lost, tar = (refs[name] for name in ("a.wav", "x/b.flac", "x/y/d", "x/y/c.mp3", "z.tar"))
     commit(ledger, [
@@ -87,10 +88,22 @@ def test_what_is_done_is_left_out_as_the_launcher_does(source, ledger, tmp_path)
     commit(ledger, [row(lost, reason="unreadable")], "rejects")
     ledger.commit(RUN, {"job": "score"}, written(ledger, RUN))
     found, skipped = listed(source, ledger, tmp_path)
-    assert [ref.utterance_id for ref in found] == ["x/b.flac", "x/y/c.mp3", "x/y/d#ch0"]
     assert skipped == 3
-    expected = outstanding([ref for ref in refs.values() if ref.utterance_id != "x/y/d#ch0"], ledger)
-    assert [ref.utterance_id for ref in expected.refs] == ["x/b.flac", "x/y/c.mp3"]
+    assert found == outstanding([*refs.values()], ledger).refs
+    assert [ref.utterance_id for ref in found] == ["x/b.flac", "x/y/c.mp3"]
+
+
+def test_another_corpus_is_not_mixed_in(source, ledger, tmp_path):
+    commit(ledger, [{"utterance_id": "a.wav", "uri": "/elsewhere/a.wav", "source_version": "1"}])
+    ledger.commit(RUN, {"job": "score"}, written(ledger, RUN))
+    with pytest.raises(Exception, match="two corpora do not mix"):
+        listed(source, ledger, tmp_path)
+
+
+def test_a_data_directory_is_no_folder_of_files(source):
+    assert is_listable(str(source))
+    fill(source, "wav.scp")
+    assert not is_listable(str(source))
 
 
 @given(st.text(max_size=6), st.text("#ab/", max_size=8))
