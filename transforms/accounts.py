@@ -100,8 +100,6 @@ def settle(ledger: Ledger, files: Sequence[str], listed: Iterable[pa.RecordBatch
         LostRowsError: an utterance has no row, a row has no utterance, an id stands twice, or frames are missing.
     """
     with _database(listed) as db:
-        db.execute("ALTER TABLE found ADD COLUMN duration_s DOUBLE; ALTER TABLE found ADD COLUMN num_frames BIGINT; "
-                   "ALTER TABLE found ADD COLUMN score FLOAT; ALTER TABLE found ADD COLUMN reason VARCHAR")  # fmt: skip
         for table, columns in (("utterances", ["duration_s", "num_frames", "score"]), ("rejects", ["reason"])):
             named = [name for name in files if name.startswith(f"{table}/")]
             _insert(db, "found", ledger.rows(table, ["utterance_id", "uri", *columns], named))
@@ -131,7 +129,8 @@ def _database(listed: Iterable[pa.RecordBatch]) -> Iterator[duckdb.DuckDBPyConne
         db.execute(f"SET memory_limit = '{MEMORY}'; SET preserve_insertion_order = false")
         db.execute("SET temp_directory = ?", [folder])
         db.execute("CREATE TABLE listed (utterance_id VARCHAR, archive_uri VARCHAR)")
-        db.execute("CREATE TABLE found (utterance_id VARCHAR, uri VARCHAR)")
+        db.execute("CREATE TABLE found (utterance_id VARCHAR, uri VARCHAR, duration_s DOUBLE, num_frames BIGINT, "
+                   "score FLOAT, reason VARCHAR)")  # fmt: skip
         _insert(db, "listed", listed)
         yield db
 

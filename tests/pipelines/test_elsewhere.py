@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
 import pytest
 
+from model.bundle import DEFAULT, open_bundle
+from pipelines.score_runs import JobElsewhere
 from tests.pipelines.conftest import Output, audiosieve, audiosieve_process
 from transforms.commit import Commit
+from transforms.ledger import Ledger
 
 pytestmark = pytest.mark.slow
 
@@ -71,6 +75,35 @@ def test_a_run_that_is_under_way_elsewhere_is_not_disturbed_and_can_be_forgotten
     audiosieve("score", "--input", samples, "--output", output, "--forget", run_id)
     assert [record["run_id"] for record in records(output)] != [run_id]
     assert not list((output / "_runs").glob("*.pending"))
+
+
+class Result:
+    """What a runner gives for a job that it loses sight of, or whose state is known when asking for it fails."""
+
+    def __init__(self, state: str, error: BaseException) -> None:
+        self.state, self._error = state, error
+
+    def wait_until_finish(self) -> None:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("result", "status", "said", "pending"),
+    [
+        (Result("RUNNING", OSError("the network is gone")), 1, "no more is known of the job", True),
+        (Result("RUNNING", KeyboardInterrupt()), 130, "interrupted; the job may go on", True),
+        (Result("FAILED", RuntimeError("a worker\nTraceback")), 1, "nothing of it is committed: a worker\n", False),
+        (Result("CANCELLED", RuntimeError("cancelled")), 1, "nothing of it is committed: cancelled", False),
+    ],
+)
+def test_only_a_job_that_is_known_to_have_failed_is_given_up(tmp_path, capsys, result, status, said, pending):
+    ledger = Ledger(str(tmp_path / "out"), ("utterances",))
+    ledger.begin("20260101T000000Z-aaaaaa", {})
+    options = argparse.Namespace(model=DEFAULT, output=str(tmp_path / "out"))
+    job = JobElsewhere(options, [], open_bundle(DEFAULT), ledger)
+    assert job._wait("20260101T000000Z-aaaaaa", result) == status
+    assert said in capsys.readouterr().err
+    assert bool(ledger.pending()) == pending
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,17 @@ def test_processes_of_a_run_say_nothing_of_their_own(samples: Path, tmp_path: Pa
     assert all(line.startswith("{") for line in progress)
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_log_names_rejects_in_json_where_it_is_asked_for(samples: Path, tmp_path: Path, processes: int) -> None:
+    options = ("--log_level", "info", f"--direct_num_workers={processes}", "--wave_hours", "0.005")
+    done = audiosieve_process("score", "--input", samples, "--output", tmp_path / "out", *options)
+    events = [json.loads(line) for line in done.stderr.splitlines() if line.startswith('{"time"')]
+    (reject,) = (event for event in events if event["event"] == "reject")
+    assert (reject["level"], reject["uri"], reject["reason"]) == ("warning", str(samples / "corrupt.flac"), "corrupt")
+    assert sum(event["event"] == "model loaded" for event in events) == processes
+    assert {event["event"] for event in events} == {"reject", "model loaded", "run committed"}
+
+
 def test_scores_do_not_depend_on_order_or_company(sample_run: Output, samples: Path, tmp_path: Path) -> None:
     names = ["noise_10db.flac", "clean.flac", "compressed.mp3"]
     manifest = tmp_path / "manifest.csv"

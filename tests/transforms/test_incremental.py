@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.outputs import written
-from transforms.accounts import LostRowsError, listed_batches, settle
+from transforms.accounts import Account, LostRowsError, listed_batches, settle
 from transforms.incremental import outstanding
 from transforms.ledger import Ledger, OutputError
 from transforms.records import AudioRef
@@ -118,3 +122,14 @@ class TestSettle:
         committed(ledger, [row("a")])
         write(ledger, [row("b")], run_id="20260102T000000Z-bbbbbb")
         assert settle(ledger, written(ledger, "20260102T000000Z-bbbbbb"), listed_batches([ref("b")])).scored == 1
+
+
+@given(st.lists(st.floats(1.0, 4.6), min_size=1, max_size=50), st.floats(0.01, 1.0))
+def test_a_quantile_of_the_scores_is_right_to_a_tenth(scores, share):
+    account = Account(scores=Counter(f"{math.floor(score * 10) / 10:.1f}" for score in scores))
+    exact = sorted(scores)[math.ceil(share * len(scores) - 1e-9) - 1]
+    assert account.score_quantile(share) == pytest.approx(exact, abs=0.0501)
+
+
+def test_of_no_scores_there_is_no_quantile():
+    assert math.isnan(Account().score_quantile(0.5))
