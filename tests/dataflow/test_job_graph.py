@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -137,7 +138,9 @@ def test_no_path_of_the_launcher_is_in_the_job(job: Job) -> None:
     assert job.local_paths() == set()
 
 
-@pytest.mark.parametrize("path", ["/tmp/notes", *(f"/home/me/{'long_' * n}bundle.json" for n in range(1, 40))])
+@pytest.mark.parametrize(
+    "path", [f"{tempfile.gettempdir()}/notes", *(f"{ROOT}/{'long_' * n}bundle.json" for n in range(1, 40))]
+)
 def test_a_path_of_the_launcher_would_be_found(path: str) -> None:
     """In the open and in a pickle, whatever its length."""
     for payload in (f"see {path} ".encode(), pickler.dumps({"model": path})):

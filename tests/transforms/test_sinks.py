@@ -14,7 +14,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.sinks import ROW_GROUP_ROWS, SORTED_GROUP_ROWS, Coalesce, WriteTable, sorted_groups
+from transforms.sinks import ROW_GROUP_ROWS, SORTED_GROUP_ROWS, Coalesce, WriteFiles, WriteTable, sorted_groups
 
 SCHEMA = pa.schema(
     [
@@ -176,3 +176,33 @@ def test_lists_are_laid_out_as_the_standard_says(tmp_path):
         pq.write_table(file.read(), tmp_path / "old.parquet", use_compliant_nested_type=False)
     rows = ds.dataset(tmp_path, schema).to_table().to_pylist()
     assert sorted(map(str, rows)) == sorted(map(str, [{"flags": ["clipped"]}, {"flags": []}] * 2))
+
+
+def table(first: int, rows: int = 10) -> pa.Table:
+    return pa.Table.from_pylist([{"name": "x", "value": first + i} for i in range(rows)], SCHEMA)
+
+
+class TestWriteFiles:
+    def paths(self, dofn: WriteFiles, tables: list[pa.Table]) -> list[str]:
+        """Of what a bundle writes."""
+        dofn.start_bundle()
+        early = [path for item in tables for path in dofn.process(item)]
+        return early + [windowed.value for windowed in dofn.finish_bundle()]
+
+    @pytest.mark.parametrize(("file_bytes", "files"), [(1, 5), (10**9, 1)])
+    def test_a_file_that_is_large_enough_is_ended_and_another_begun(self, tmp_path, file_bytes, files):
+        paths = self.paths(WriteFiles(str(tmp_path / "run1"), SCHEMA, file_bytes), [table(10 * i) for i in range(5)])
+        assert len(paths) == len(set(paths)) == files
+        values = [value for path in paths for value in pq.read_table(path)["value"].to_pylist()]
+        assert sorted(values) == list(range(50))
+
+    def test_what_a_bundle_that_failed_has_written_is_in_no_file_that_counts(self, tmp_path):
+        dofn = WriteFiles(str(tmp_path / "run1"), SCHEMA)
+        dofn.start_bundle()
+        assert list(dofn.process(table(100))) == []
+        (path,) = self.paths(dofn, [table(0)])
+        assert pq.read_table(path)["value"].to_pylist() == list(range(10))
+
+    def test_a_bundle_of_nothing_has_no_file(self, tmp_path):
+        assert self.paths(WriteFiles(str(tmp_path / "run1"), SCHEMA), []) == []
+        assert list(tmp_path.iterdir()) == []
