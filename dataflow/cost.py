@@ -157,8 +157,11 @@ def measured(records: Iterable[Mapping[str, Any]], processes: int) -> float:
         processes: that were at work.
 
     Raises:
-        ValueError: nothing was scored, or another runner did it, of which the records do not say how many worked how long.
+        ValueError: nothing was scored, or another runner did it, of which the records do not say how many worked how long;
+            or no process was at work.
     """
+    if processes < 1:
+        raise ValueError(f"--processes is {processes}; it must be at least 1")
     audio_s = total_s = 0.0
     for record in records:
         if any("--runner" in word for word in record["options"]["beam"]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
+import threading
 from pathlib import Path
 
 from apache_beam.io.filesystem import CompressionTypes
@@ -16,6 +17,8 @@ from transforms.files import absolute, is_local
 
 # Folder of an output for the bundles of its runs.
 MODELS = "_models"
+# The cache alone lets threads that come at once fetch for themselves, and forgets the folders of all but one.
+_FETCHING = threading.Lock()
 
 
 def find_bundle(model: str | Path) -> Bundle:
@@ -30,7 +33,8 @@ def find_bundle(model: str | Path) -> Bundle:
     """
     if is_local(str(model)):
         return open_bundle(model)
-    return _fetched(str(model).rstrip("/"))[1]
+    with _FETCHING:
+        return _fetched(str(model).rstrip("/"))[1]
 
 
 @functools.cache

@@ -188,10 +188,14 @@ if gcsio is not None:
 
     @functools.cache
     def _client(process: int, emulator: str | None, use_credentials: bool) -> Any:  # noqa: ARG001 -- the cache's key
-        return _make_client(_default_options(), use_credentials)
+        return _make_client(_known_options(), use_credentials)
+
+    def _known_options() -> PipelineOptions:
+        """Beam's options, as whom to impersonate: a worker is told them, and has none on its own command line."""
+        return FileSystems._pipeline_options or _own_command_line()
 
     @functools.cache
-    def _default_options() -> PipelineOptions:
+    def _own_command_line() -> PipelineOptions:
         return PipelineOptions()
 
     def client(pipeline_options: Any = None, use_credentials: bool = True) -> Any:  # noqa: ARG001 -- Beam's signature
@@ -253,7 +257,7 @@ if gcsio is not None:
 
         def __init__(self, storage_client: Any = None, pipeline_options: Any = None) -> None:
             # Beam would parse the command line anew for each file.
-            super().__init__(storage_client or client(), pipeline_options or _default_options())
+            super().__init__(storage_client or client(), pipeline_options or _known_options())
 
         @_guarded
         def open(

@@ -64,8 +64,10 @@ def small_files(ledger: Ledger, file_bytes: int) -> list[SmallFiles]:
         OutputError: a file that counts is not there, or is no Parquet.
     """
     found = []
+    records = ledger.records()
     for table in ledger.tables:
-        small = [file for file in _sized(ledger, table) if file.size_bytes < SMALL * file_bytes]
+        counting = _sized(ledger, table, names_that_count(records, table))
+        small = [file for file in counting if file.size_bytes < SMALL * file_bytes]
         kinds: dict[bytes, pa.Schema] = {}
         files: dict[bytes, list[tuple[str, int, int]]] = {}
         with ThreadPoolExecutor(READERS) as pool:
@@ -80,10 +82,10 @@ def small_files(ledger: Ledger, file_bytes: int) -> list[SmallFiles]:
     return found
 
 
-def _sized(ledger: Ledger, table: str) -> list[File]:
-    """The files of a table that count, sorted; asked for all at once, where each would be a request."""
+def _sized(ledger: Ledger, table: str, names: Iterable[str]) -> list[File]:
+    """Files of a table by their names; asked for all at once, where each would be a request."""
     there = {file.uri: file for file in match(FileSystems.join(ledger.root, table, "*"))}
-    paths = ledger.committed(table)
+    paths = [FileSystems.join(ledger.root, name) for name in names]
     missing = next((path for path in paths if path not in there), None)
     if missing:
         raise OutputError(f"{missing}: is not there, though a run committed it")
@@ -118,7 +120,8 @@ def compact(ledger: Ledger, groups: Sequence[SmallFiles], file_bytes: int, asked
     names = [name for group in groups for name in group.names]
     try:
         merged = [name for group in groups for name in merge(ledger, run_id, group, file_bytes)]
-        counting = {name for table in ledger.tables for name in names_that_count(ledger.records(), table)}
+        records = ledger.records()
+        counting = {name for table in ledger.tables for name in names_that_count(records, table)}
         if ledger.pending() or not counting.issuperset(names):
             raise OutputError(f"{ledger.root}: a run was at work there meanwhile; nothing has changed, do it again")
         record = {

@@ -110,6 +110,8 @@ def test_the_speed_is_read_from_local_runs(tmp_path: Path, capsys: pytest.Captur
         measured([record | {"options": {"beam": ["--runner=DataflowRunner"]}}], 1)
     with pytest.raises(ValueError, match="nothing was scored"):
         measured([], 1)
+    with pytest.raises(ValueError, match="--processes is 0"):
+        measured([record], 0)
 
 
 def test_prices_are_given_by_options(capsys: pytest.CaptureFixture[str]) -> None:

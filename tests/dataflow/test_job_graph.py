@@ -125,6 +125,8 @@ def test_workers_run_the_image_and_nothing_else(job: Job) -> None:
     assert [package["name"] for package in job.workers["packages"]] == ["submission_environment_dependencies.txt"]
     assert job.options["save_main_session"] is False
     assert job.options["sdk_location"] == "container"
+    # Before any step of ours is there.
+    assert "transforms.cloud_storage.CloudStoragePlugin" in job.options["beam_plugins"]
 
 
 def test_workers_that_list_the_corpus_get_no_more_of_it(bucket: Bucket, corpus: str) -> None:

@@ -24,12 +24,14 @@ def test_a_bundle_in_a_bucket_is_fetched_once_a_process(bucket: Bucket, proxy: P
     assert proxy.counts["read"] == 2
 
 
-def test_many_may_fetch_at_once(bucket: Bucket, proxy: Proxy) -> None:
+def test_many_may_ask_at_once_and_one_fetches_for_all(bucket: Bucket, proxy: Proxy) -> None:
     proxy.fail = first(1, 503)
     uri = bucket.upload(BUNDLED / DEFAULT, "models/mine")
     with ThreadPoolExecutor(4) as threads:
         found = list(threads.map(find_bundle, [uri] * 4))
     assert {bundle.hash for bundle in found} == {open_bundle(DEFAULT).hash}
+    assert all(bundle.weights.is_file() for bundle in found)
+    assert {bundle.path for bundle in found} == {find_bundle(uri).path}
 
 
 def test_names_and_local_folders_are_opened_where_they_are(bundle: Path) -> None:

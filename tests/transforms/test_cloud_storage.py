@@ -6,12 +6,13 @@ import io
 
 import pytest
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.emulator import Bucket
 from tests.proxy import CUT, RESET, Fault, Proxy, first
-from transforms.cloud_storage import _Buffered
+from transforms.cloud_storage import _Buffered, client
 
 
 @given(
@@ -44,6 +45,13 @@ def test_beam_writes_lists_reads_renames_and_deletes(bucket: Bucket) -> None:
     assert bucket.read("new") == b"0123456789"
     FileSystems.delete([bucket / "new"])
     assert bucket.names() == []
+
+
+@pytest.mark.usefixtures("proxy")
+def test_a_worker_is_told_beams_options_and_goes_by_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On its own command line it has none. The proxy is an address that no client was made for yet."""
+    monkeypatch.setattr(FileSystems, "_pipeline_options", PipelineOptions(["--project=told"]))
+    assert client().project == "told"
 
 
 @pytest.mark.parametrize("fault", [429, 503, RESET, CUT])

@@ -287,6 +287,28 @@ def test_where_there_are_no_directories(output):
     assert COMPACT in {record["job"] for record in ledger_of(output).records()}
 
 
+def test_the_records_are_not_read_for_each_table_anew(output, monkeypatch):
+    """There may be thousands, each a request or two."""
+    readings = []
+    records = Ledger.records
+    monkeypatch.setattr(Ledger, "records", lambda *args: readings.append(args) or records(*args))
+    do(output)
+    # For what there is to do; before the commit, and there for what is pending.
+    assert len(readings) == 3
+
+
+def test_no_more_is_read_ahead_than_may_be_held(output, monkeypatch):
+    fetched = []
+    content = compaction._content
+    monkeypatch.setattr(compaction, "_content", lambda path: fetched.append(path) or content(path))
+    (group,) = (group for group in small_files(ledger_of(output), 256 * MB) if group.table == "frames")
+    monkeypatch.setattr(compaction, "READ_AHEAD", sum(group.sizes[:2]))
+    tables = compaction._read(ledger_of(output), group)
+    next(tables)
+    tables.close()  # waits for what was begun
+    assert sorted(fetched) == [f"{output}/{name}" for name in group.names[:2]]
+
+
 def test_more_files_than_are_read_ahead(tmp_path, monkeypatch):
     monkeypatch.setattr(compaction, "READERS", 3)
     monkeypatch.setattr(compaction, "READ_AHEAD", 20_000)
