@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -54,7 +55,11 @@ def test_what_is_there_by_half_has_no_record_neither_the_old_one_nor_the_new(
 
 def test_a_block_that_fails_writes_nothing(bucket: Bucket) -> None:
     folder = BucketFolder(bucket / "keep", "record.json")
-    with pytest.raises(ZeroDivisionError), folder.drafted() as draft:
+
+    def fail(draft: Path) -> None:
         (draft / "a").write_text("1")
         raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), folder.drafted() as draft:
+        fail(draft)
     assert folder.names() == []
