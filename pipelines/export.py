@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from model.bundle import DEFAULT, Bundle, bundled_names, open_bundle
+from model.bundle import DEFAULT, Bundle, bundled_names
 from model.runtime import native_stderr_held, start_tensorflow
 from pipelines.options import Parser, UsageError, command
+from transforms.bundles import find_bundle
 from transforms.ledger import OutputError
 
 
@@ -18,7 +19,7 @@ from transforms.ledger import OutputError
 def run(argv: Sequence[str]) -> int:
     """Parses the command line and writes the model; it appears as a whole or not at all."""
     options = _parser().parse_args(argv)
-    bundle = open_bundle(options.model)
+    bundle = find_bundle(options.model)
     if options.format == "onnx" and (missing := [name for name in ("tf2onnx", "onnx") if find_spec(name) is None]):
         raise UsageError(f"{', '.join(missing)} is not installed: pip install 'audiosieve[onnx]'")
     target = Path(options.output).expanduser()
@@ -65,7 +66,11 @@ def _parser() -> Parser:
         "and FFT in it, and needs no audiosieve. Recordings are decoded and resampled to 16 kHz by whoever calls it.",
     )
     add = parser.add_argument
-    add("--model", default=DEFAULT, help=f"a bundled model ({', '.join(bundled_names())}) or the folder of a bundle")
+    add(
+        "--model",
+        default=DEFAULT,
+        help=f"a bundled model ({', '.join(bundled_names())}) or a bundle's folder, also in a bucket",
+    )
     add("--format", choices=("saved_model", "onnx"), default="saved_model", help="what is written")
     add("--output", required=True, help="folder of the SavedModel (for TensorFlow Serving MODEL/1), or the ONNX file")
     add("--overwrite", action="store_true", help="replace a model that is there")

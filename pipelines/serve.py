@@ -12,9 +12,10 @@ import tempfile
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-from model.bundle import DEFAULT, bundled_names, open_bundle
+from model.bundle import DEFAULT, bundled_names
 from pipelines.options import Parser, UsageError, command
 from transforms.batching import BatchLimits
+from transforms.bundles import find_bundle
 from transforms.score import ScorerHandler
 
 # What the extra `serve` brings.
@@ -35,7 +36,7 @@ def run(argv: Sequence[str]) -> int:
     from pipelines.service.keys import VARIABLE, keys_of_environment
 
     _check_options(options)
-    open_bundle(options.model)
+    find_bundle(options.model)
     try:
         keys = keys_of_environment()
     except ValueError as error:
@@ -48,6 +49,8 @@ def run(argv: Sequence[str]) -> int:
     if options.workers > 1:
         from pipelines.service.front import serve_behind_nginx
 
+        # nginx would find out only once the workers are up, and whoever asks whether it listens would hear another.
+        _bind(options.host, options.port).close()
         return serve_behind_nginx(options)
     # Whenever it comes, what was begun is tidied up; uvicorn raises the signal that ended it once more when all is done.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -150,7 +153,11 @@ def _parser() -> Parser:
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen on; with any but this machine's own, set keys")
     add("--port", type=int, default=8000, help="port to listen on; 0 for any that is free")
-    add("--model", default=DEFAULT, help=f"a bundled model ({', '.join(bundled_names())}) or the folder of a bundle")
+    add(
+        "--model",
+        default=DEFAULT,
+        help=f"a bundled model ({', '.join(bundled_names())}) or a bundle's folder, also in a bucket",
+    )
     add("--workers", type=int, default=1, help="processes; more than one work behind nginx, which must be installed")
     add(
         "--rate",
@@ -172,5 +179,5 @@ def _parser() -> Parser:
     add("--queue_frames", type=int, default=524_288, help="frames inside a process at a time, 1 kB each; the same")
     add("--max_mb", type=float, default=256.0, help="MiB of a request; more gets 413")
     add("--max_s", type=float, default=3600.0, help="seconds of a recording; more gets 413")
-    add("--max_silence_s", type=float, default=30.0, help="seconds without a byte of an upload; then it gets 408")
+    add("--max_silence_s", type=float, default=30.0, help="seconds without a byte of an upload; then it is given up")
     return parser

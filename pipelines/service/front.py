@@ -33,7 +33,6 @@ PAUSE_S = 10.0
 # nginx's own answers.
 _PROBLEMS = (
     Problem(404, "not_found", "Not Found"),
-    Problem(408, "upload_timeout", "the upload came too slowly"),
     Problem(413, "upload_too_large", "the request has more bytes than the service takes; cut the recording"),
     Problem(429, "too_many_requests", "too many requests from your address; try again later", retry_after_s=1),
     Problem(502, "no_worker", "no worker can be reached; try again later", retry_after_s=5),
@@ -107,6 +106,7 @@ def configuration(options: argparse.Namespace, port: int, workers: Sequence[int]
         "folder": str(folder),
         "listen": f"{host}:{port}",
         "max_bytes": str(int(options.max_mb * (1 << 20))),
+        "silence": f"{max(1, round(options.max_silence_s * 1000))}ms",
         "workers": "\n        ".join(f"server 127.0.0.1:{each} max_fails=1 fail_timeout=2s;" for each in workers),
         "rate_zone": f"limit_req_zone $binary_remote_addr zone=clients:10m rate={options.rate}r/s;" if limited else "",
         "rate_limit": (

@@ -351,6 +351,9 @@ def test_a_bundle_in_a_bucket_scores_as_the_same_here(
     bucket.write("models/broken/bundle.json", bucket.read("models/mine/bundle.json"))
     done = audiosieve(*words, "--model", bucket / "models/broken", status=2)
     assert f"{bucket.uri}/models/broken/model.weights.h5: there is no such object" in done.stderr
+    assert "there is no such object" in audiosieve("serve", "--model", bucket / "models/broken", status=2).stderr
+    audiosieve("export", "--model", model, "--output", tmp_path / "exported")
+    assert (tmp_path / "exported/assets.extra/bundle.json").read_bytes() == bucket.read("models/mine/bundle.json")
     bucket.write("models/broken/model.weights.h5", "garbage")
     done = audiosieve(*words, "--model", bucket / "models/broken", status=2)
     assert f"model {bucket.uri}/models/broken: model.weights.h5 is not the file" in done.stderr

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -59,7 +60,7 @@ def is_ready(port: int) -> bool:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with serving("--workers", 2, "--rate", 0, "--max_mb", 4, "--max_wait_ms", 50) as started:
+    with serving("--workers", 2, "--rate", 0, "--max_mb", 4, "--max_wait_ms", 50, "--max_silence_s", 3) as started:
         yield started
 
 
@@ -89,6 +90,12 @@ def test_a_slow_upload_takes_no_place_in_a_worker(server: Server):
     with open_request(server, "Content-Length: 100000", bytes(50_000)):
         time.sleep(1)
         assert [metric(port, "audiosieve_requests_inside") for port in ports(server)] == [0, 0]
+
+
+def test_an_upload_that_stops_is_given_up(server: Server):
+    with open_request(server, "Content-Length: 1000", b"RIFF") as connection:
+        connection.settimeout(20)  # nginx's own timeout would come later
+        assert connection.recv(65_536) == b"", "nginx gives no answer: it closes the connection"
 
 
 async def load(url: str, body: bytes, clients: int, stop: Callable[[], bool]) -> list[int]:
@@ -172,6 +179,12 @@ def test_more_requests_than_the_rate_allows_are_turned_away_and_all_goes_with_it
         server.process.kill()
         server.process.wait()
         until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in processes))
+
+
+def test_a_port_that_is_taken_is_refused_before_anything_starts():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert "cannot listen there" in audiosieve("serve", "--workers", 2, "--port", port, status=2).stderr
 
 
 def test_without_nginx_several_workers_are_refused(monkeypatch: pytest.MonkeyPatch):
