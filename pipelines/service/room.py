@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 
@@ -47,3 +48,35 @@ class Room:
             yield
         finally:
             self.give_back(amount)
+
+
+class Share:
+    """What the recordings of one request take of a room: they wait for each other, but for nobody else.
+
+    Without that, what is within all limits but does not fit in at once would be turned away however often it comes.
+
+    Attributes:
+        turn: held by the one that asks for room, so that no more than one of them waits.
+    """
+
+    def __init__(self, room: Room) -> None:
+        self.turn = asyncio.Lock()
+        self._room, self._used, self._freed = room, 0, asyncio.Event()
+
+    async def take(self, amount: int) -> None:
+        """Takes some, if need be once others of the same request are done.
+
+        Raises:
+            FullError: so much is not left, and the request has nothing of it. Nothing is taken.
+        """
+        while self._used and self._room.used + amount > self._room.size:
+            self._freed.clear()
+            await self._freed.wait()
+        self._room.take(amount)
+        self._used += amount
+
+    def give_back(self, amount: int) -> None:
+        """Gives back what was taken."""
+        self._room.give_back(amount)
+        self._used -= amount
+        self._freed.set()

@@ -19,7 +19,7 @@ from pipelines.service.batcher import Batcher
 from pipelines.service.hearing import Heard, hear
 from pipelines.service.metrics import Metrics
 from pipelines.service.problems import Problem
-from pipelines.service.room import FullError, Room
+from pipelines.service.room import FullError, Room, Share
 from pipelines.service.settings import Settings
 from pipelines.service.uploads import NAME_LETTERS, Upload, received
 from transforms.records import MIX, AudioFault, Reject
@@ -127,7 +127,8 @@ class Service:
 
     async def _score_all(self, uploads: list[Upload], wanted: Wanted) -> list[bytes]:
         """An answer for each recording, be it a problem, as long as one of them has a score."""
-        tasks = [asyncio.create_task(self._score_or_problem(upload, wanted)) for upload in uploads]
+        share = Share(self._frames)
+        tasks = [asyncio.create_task(self._score_or_problem(upload, wanted, share)) for upload in uploads]
         try:
             found = await asyncio.gather(*tasks)
         finally:
@@ -140,23 +141,29 @@ class Service:
             raise problems[0]
         return [as_json(one.as_dict()) if isinstance(one, Problem) else one for one in found]
 
-    async def _score_or_problem(self, upload: Upload, wanted: Wanted) -> bytes | Problem:
+    async def _score_or_problem(self, upload: Upload, wanted: Wanted, share: Share) -> bytes | Problem:
         try:
-            scored = await self._score(upload, wanted)
+            scored = await self._score(upload, wanted, share)
         except AudioFault as fault:
             self.metrics.recordings.labels(fault.reason).inc()
             return Problem.of(fault, upload.name)
         self.metrics.recordings.labels("scored").inc()
         return scored
 
-    async def _score(self, upload: Upload, wanted: Wanted) -> bytes:
-        with self.metrics.decode_seconds.time():
-            heard = await self._hear(upload, wanted)
-        item, picture = heard.item, heard.picture
-        del heard
-        with self._frames.taken(len(item.spectrogram)):
+    async def _score(self, upload: Upload, wanted: Wanted, share: Share) -> bytes:
+        # The next file of a form is decoded once there was room for this one: what waits for room does not pile up.
+        async with share.turn:
+            with self.metrics.decode_seconds.time():
+                heard = await self._hear(upload, wanted)
+            item, picture = heard.item, heard.picture
+            del heard
+            frames = len(item.spectrogram)
+            await share.take(frames)
+        try:
             result = await self.batcher.score(item)
             del item  # what has its score needs its spectrogram no more
+        finally:
+            share.give_back(frames)
         if isinstance(result, Reject):
             raise AudioFault(result.stage, result.reason, result.detail)
         self.metrics.audio_seconds.inc(result.utterance.duration_s)

@@ -15,7 +15,7 @@ from model.bundle import DEFAULT
 from model.features import NUM_BINS
 from pipelines.service.batcher import Batcher
 from pipelines.service.metrics import Metrics
-from pipelines.service.room import FullError, Room
+from pipelines.service.room import FullError, Room, Share
 from pipelines.service.settings import Settings
 from tests.outputs import scored
 from transforms.batching import BatchLimits
@@ -207,6 +207,31 @@ class TestRoom:
         with pytest.raises(ZeroDivisionError), room.taken(10):
             _ = 1 // 0
         assert room.used == 0
+
+    def test_those_of_a_request_wait_for_each_other_and_for_nobody_else(self):
+        async def scene():
+            room = Room(10)
+            mine, others = Share(room), Share(room)
+            await mine.take(4)
+            await others.take(4)
+            waiting = asyncio.create_task(mine.take(6))
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            mine.give_back(4)
+            await waiting
+            assert room.used == 10
+            with pytest.raises(FullError):
+                await Share(room).take(1)
+            # Once nothing of it is left inside, it waits no more.
+            last = asyncio.create_task(others.take(5))
+            await asyncio.sleep(0)
+            others.give_back(4)
+            with pytest.raises(FullError):
+                await last
+            mine.give_back(6)
+            assert room.used == 0
+
+        asyncio.run(scene())
 
 
 @pytest.mark.parametrize(

@@ -208,6 +208,15 @@ class TestRoom:
         found = together(small, [one, one])
         assert sorted(answer.status_code for answer in found) == [200, 503]
 
+    def test_the_files_of_a_form_wait_for_each_other(self, small):
+        one = encode(
+            noise(25 * RATE), coding="FLAC/PCM_16"
+        )  # as above: three at once find no room, however often they come
+        found = small.client.post("/v1/score", files=[("f", (f"{n}.flac", one)) for n in range(3)])
+        assert found.status_code == 200, found.text
+        assert len({result["score"] for result in found.json()["results"]}) == 1
+        assert small.metric("audiosieve_queue_frames") == 0
+
     def test_a_full_disk_turns_away_what_needs_it_and_nothing_else(self, samples):
         with serving() as server:
             subprocess.run(["prlimit", "--pid", str(server.process.pid), "--fsize=2000000"], check=True)
