@@ -26,6 +26,7 @@ VARIABLE = "AUDIOSIEVE_API_KEY"
 # Answers after which it helps to wait.
 _LATER = (429, 502, 503)
 LONGEST_WAIT_S = 60.0
+_BLOCK_BYTES = 1 << 16
 _HEAD = ("recording", "score", "worst frame", "length", "remarks")
 
 
@@ -72,7 +73,7 @@ class _Sender:
         for pause in _pauses():
             try:
                 status, retry_after, body = self._post(path, f"/v1/score?{urlencode(asked)}")
-            except FileNotFoundError as error:
+            except _UnreadableError as error:
                 return _problem("unreadable", str(error))
             except (OSError, http.client.HTTPException) as error:
                 status, retry_after, body = 0, None, f"{self.target.netloc}: {error or type(error).__name__}".encode()
@@ -86,16 +87,14 @@ class _Sender:
 
     def _post(self, path: str, asked: str) -> tuple[int, str | None, bytes]:
         kind = http.client.HTTPSConnection if self.target.scheme == "https" else http.client.HTTPConnection
-        connection = kind(
-            self.target.hostname or "", self.target.port, timeout=self.options.timeout_s, blocksize=1 << 16
-        )
-        headers = {"Content-Type": "application/octet-stream"}
+        connection = kind(self.target.hostname or "", self.target.port, timeout=self.options.timeout_s)
+        with _reading():
+            headers = {"Content-Type": "application/octet-stream", "Content-Length": str(Path(path).stat().st_size)}
         if key := os.environ.get(VARIABLE):
             headers["Authorization"] = f"Bearer {key}"
-        with contextlib.closing(connection), Path(path).open("rb") as file:
-            headers["Content-Length"] = str(os.fstat(file.fileno()).st_size)
+        with contextlib.closing(connection):
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has enough, and said why
-                connection.request("POST", self.target.path.rstrip("/") + asked, file, headers)
+                connection.request("POST", self.target.path.rstrip("/") + asked, _blocks(path), headers)
             answer = connection.getresponse()
             return answer.status, answer.headers["Retry-After"], answer.read()
 
@@ -104,6 +103,26 @@ class _Sender:
         if text and text not in self._noted:
             self._noted.add(text)
             print(f"audiosieve submit: {text}", file=sys.stderr, flush=True)
+
+
+class _UnreadableError(Exception):
+    """A file cannot be read: trying again helps nothing."""
+
+
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+    """Tells what goes wrong with a file, an `_UnreadableError`, from what goes wrong with the network."""
+    try:
+        yield
+    except OSError as error:
+        raise _UnreadableError(str(error)) from error
+
+
+def _blocks(path: str) -> Iterator[bytes]:
+    """The bytes of a file."""
+    with _reading(), Path(path).open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            yield block
 
 
 def _pauses() -> Iterator[float]:
@@ -157,9 +176,10 @@ def _check(options: argparse.Namespace) -> SplitResult:
         raise UsageError(f"--channels is {options.channels!r}; it must be {MIX}, {FIRST} or a number from 0{each}")
     if options.at_a_time < 1:
         raise UsageError(f"--at_a_time is {options.at_a_time}; it must be at least 1")
-    for name in ("timeout_s", "patience_s"):
-        if not 0 <= getattr(options, name) < float("inf"):
-            raise UsageError(f"--{name} is {getattr(options, name):g}; it must be a number from 0")
+    if not 0 < options.timeout_s < float("inf"):
+        raise UsageError(f"--timeout_s is {options.timeout_s:g}; it must be a number over 0")
+    if not 0 <= options.patience_s < float("inf"):
+        raise UsageError(f"--patience_s is {options.patience_s:g}; it must be a number from 0")
     for path in options.files:
         if not Path(path).is_file():
             raise UsageError(f"{path}: {'is a folder; name files' if Path(path).is_dir() else 'there is no such file'}")

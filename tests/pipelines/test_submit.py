@@ -71,12 +71,20 @@ def test_without_the_key_nothing_is_scored(server: Server, samples: Path, monkey
         (["--channels", "each"], "send them one by one"),
         (["--at_a_time", 0], "--at_a_time is 0"),
         (["--patience_s", "nan"], "--patience_s is nan"),
+        (["--timeout_s", 0], "--timeout_s is 0"),
         (["nothing.wav"], "nothing.wav: there is no such file"),
         (["."], ".: is a folder; name files"),
     ],
 )
 def test_what_cannot_be_is_refused(samples: Path, options, message):
     assert message in audiosieve("submit", samples / "clean.flac", *options, status=2).stderr
+
+
+def test_a_file_that_cannot_be_read_is_no_fault_of_the_service(server: Server, samples: Path):
+    # A file of which nobody, root included, can read the first byte.
+    done = audiosieve("submit", samples / "clean.flac", "/proc/self/mem", "--url", server.url, status=1)
+    assert "unreadable: [Errno 5]" in done.stdout
+    assert done.stderr == "audiosieve submit: 1 of 2 have no score\n"
 
 
 def test_a_service_that_is_not_there_is_tried_again_and_then_said(samples: Path):
