@@ -258,6 +258,8 @@ class _Take:
             self._resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
         self._read = 0
 
+    # Of samples near the end of float32's range sums and squares lie beyond it: no news, `_finish` refuses the mean.
+    @np.errstate(over="ignore", invalid="ignore")
     def add(self, block: np.ndarray, at: int) -> None:
         """Takes its part of a block, float32 [n, channels], whose first sample is the recording's sample `at`."""
         first = max(self.start - at, 0)

@@ -8,9 +8,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-import soundfile
-
-from transforms.decode import open_audio
+from transforms.decode import open_audio, open_sound
 from transforms.records import AudioFault, AudioRef, Recording
 
 # Of a wave: what is lost at most when the process is killed. On two cores two minutes' work or so.
@@ -67,11 +65,11 @@ def suffix(uri: str) -> str:
 def _rate(ref: AudioRef) -> float | None:
     """Bytes a second of a recording, by its header."""
     try:
-        with open_audio(ref.uri) as file:
-            info = soundfile.info(file)
-    except (AudioFault, soundfile.LibsndfileError, TypeError):
+        with open_audio(ref.uri) as file, open_sound(file) as sound:
+            duration_s = sound.frames / sound.samplerate
+    except AudioFault:
         return None
-    rate = ref.size_bytes / info.duration if info.duration > 0 else 0.0
+    rate = ref.size_bytes / duration_s if duration_s > 0 else 0.0
     return rate if rate > LOWEST_RATE else None  # a FLAC from a pipe says that it goes on for ever
 
 

@@ -139,6 +139,7 @@ def test_what_is_forbidden_or_gone_is_rejected_and_the_rest_scored(
     ).stdout  # fmt: skip
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("kind", ["read", "part"])
 def test_a_storage_that_stays_away_ends_the_run_and_rejects_nothing(
     bucket: Bucket, proxy: Proxy, samples: Path, monkeypatch: pytest.MonkeyPatch, kind: str
