@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from pipelines.buckets import BucketFolder
 from pipelines.filter_decision import NO_MANIFEST, FilterConfig, connect, select
 from pipelines.filter_export import RECORD as EXPORT_RECORD
 from pipelines.filter_export import ExportConfig, export_kept
 from pipelines.filter_output import RECORD, is_unfinished, summary, table, write_selection
+from pipelines.folders import BucketFolder, Folder
 from pipelines.options import Parser, UsageError, command, local_processes, parse
-from pipelines.places import check_apart_in_bucket, drafted, is_empty, load, place_of
-from transforms.files import is_local
+from pipelines.places import folder_of, overlap
 from transforms.manifest_writers import FORMATS, ManifestError
 from transforms.results import Results, open_results
 from transforms.rules import SUGGESTED, RuleError, RuleSet, check_scale, read_rules, where
@@ -44,81 +41,62 @@ def run(argv: Sequence[str]) -> int:
 
 def _run(options: argparse.Namespace, beam_arguments: list[str]) -> None:
     config = _config(options)
-    if not is_local(options.output):
-        _run_into_bucket(options, config)
-        return
-    keep = place_of("output", options.output, config.results)
+    keep = folder_of("output", options.output, config.results)
     export = _export_config(options, beam_arguments, config, keep)
     goes_on = (
-        export is not None and not options.overwrite and load(keep / RECORD).get("fingerprint") == config.fingerprint
+        export is not None and not options.overwrite and keep.load(RECORD).get("fingerprint") == config.fingerprint
     )
     if not goes_on:
-        _check_output(is_empty(keep), load(keep / RECORD), options)
+        _check_output(keep, options)
     clears = export is not None and _check_export(keep, export, options, goes_on)
     with tempfile.TemporaryDirectory(prefix="audiosieve-") as scratch:
         connection = connect(config.results, Path(scratch))
         selected = select(connection, config)
         if not goes_on:
-            with drafted(keep) as draft:
+            with keep.drafted(RECORD) as draft:
                 write_selection(connection, config, selected, draft)
         print(table(selected))
         print(summary(selected, options.output), flush=True)
         if export is not None:
             if clears:
-                shutil.rmtree(export.folder)
+                export.folder.clear()
             print(export_kept(connection, config.results.carried, export, keep, Path(scratch)))
 
 
-def _run_into_bucket(options: argparse.Namespace, config: FilterConfig) -> None:
-    if options.export:
-        raise UsageError(
-            "--export writes audio on this machine, and needs an --output there too; copy both to the bucket when it is done"
-        )
-    check_apart_in_bucket("output", options.output, config.results)
-    keep = BucketFolder(options.output, RECORD)
-    names = keep.names()
-    _check_output(not names, {"job": "filter"} if is_unfinished(names) else keep.load(), options)
-    with tempfile.TemporaryDirectory(prefix="audiosieve-") as scratch:
-        connection = connect(config.results, Path(scratch))
-        selected = select(connection, config)
-        with keep.drafted() as draft:
-            write_selection(connection, config, selected, draft)
-    print(table(selected))
-    print(summary(selected, options.output))
-
-
 def _export_config(
-    options: argparse.Namespace, beam_arguments: list[str], config: FilterConfig, keep: Path
+    options: argparse.Namespace, beam_arguments: list[str], config: FilterConfig, keep: Folder
 ) -> ExportConfig | None:
     """The export that is asked for; None for none."""
     if not options.export:
         return None
-    folder = place_of("export", options.export, config.results)
-    if folder.is_relative_to(keep) or keep.is_relative_to(folder):
+    folder = folder_of("export", options.export, config.results)
+    if overlap(folder.uri, keep.uri):
         raise UsageError(f"--export {options.export} and --output {options.output} must lie beside each other")
     if local_processes(beam_arguments) is None:
-        raise UsageError("--export writes on this machine; do without --runner")
+        raise UsageError("--export is written from this machine, be it to a bucket; do without --runner")
     return ExportConfig(folder, options.export_format, options.shard_size, tuple(beam_arguments))
 
 
-def _check_output(empty: bool, record: dict[str, Any], options: argparse.Namespace) -> None:
+def _check_output(keep: Folder, options: argparse.Namespace) -> None:
     """Refuses to overwrite unasked, or what is not ours."""
-    if empty:
+    if keep.is_empty():
         return
     if not options.overwrite:
         raise UsageError(f"--output {options.output}: is not empty; choose another folder, or --overwrite it")
-    if record.get("job") != "filter":
+    # On this machine all of it appears at once.
+    ours = isinstance(keep, BucketFolder) and is_unfinished(keep.names())
+    if keep.load(RECORD).get("job") != "filter" and not ours:
         raise UsageError(
             f"--output {options.output}: holds something else than an earlier filter; choose another folder"
         )
 
 
-def _check_export(keep: Path, export: ExportConfig, options: argparse.Namespace, goes_on: bool) -> bool:
+def _check_export(keep: Folder, export: ExportConfig, options: argparse.Namespace, goes_on: bool) -> bool:
     """Refuses to write to what an earlier export of the same did not; returns whether that is to be removed first."""
-    if is_empty(export.folder):
+    if export.folder.is_empty():
         return False
-    before = load(keep / EXPORT_RECORD)
-    ours = before.get("folder") == str(export.folder)
+    before = keep.load(EXPORT_RECORD)
+    ours = before.get("folder") == export.folder.uri
     if options.overwrite and ours:
         return True
     if not (goes_on and before == export.as_dict()):
@@ -217,7 +195,7 @@ def _parser() -> Parser:
         help="spread both evenly over the values of a column, as speaker, or of an SQL expression",
     )
     add("--format", choices=[*FORMATS, NO_MANIFEST], help="of the manifest; by default as the corpus itself came")
-    add("--export", metavar="DIR", help="write the kept audio there as well, on this machine")
+    add("--export", metavar="DIR", help="write the kept audio there as well, here or in a bucket")
     add("--export_format", choices=["flac", "wav", "webdataset"], default="flac", help="of what is cut out of a recording, "
         "where that changes no sample; what is kept whole stays as it is; webdataset: both, in tars")  # fmt: skip
     add("--shard_size", type=int, default=1_000, help="with --export_format webdataset: utterances in a tar")

@@ -1,4 +1,4 @@
-"""The audio of what `audiosieve filter` kept, written by Beam on this machine."""
+"""The audio of what `audiosieve filter` kept, written by Beam from this machine, to a folder of it or to a bucket."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import apache_beam as beam
 import duckdb
 import pyarrow.dataset as ds
 
+from pipelines.folders import Folder
 from pipelines.options import beam_options
 from transforms import schemas
 from transforms.arrow_rows import batches_of, write_parquet
@@ -19,7 +20,7 @@ from transforms.export import OUTCOMES, Export, ExportFormat, write_plan
 from transforms.manifest_writers import carried_in_manifests, quoted
 from transforms.sinks import WriteTable
 
-REJECTS, EXPORTED, RECORD = "export_rejects.parquet", "exported.jsonl", "export.json"
+FILES = REJECTS, EXPORTED, RECORD = "export_rejects.parquet", "exported.jsonl", "export.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,14 +34,14 @@ class ExportConfig:
         beam_arguments: Beam's own options.
     """
 
-    folder: Path
+    folder: Folder
     format: ExportFormat
     shard_size: int
     beam_arguments: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """What decides which files it writes, as `export.json` keeps it."""
-        return {"folder": str(self.folder), "export_format": self.format, "shard_size": self.shard_size}
+        return {"folder": self.folder.uri, "export_format": self.format, "shard_size": self.shard_size}
 
 
 def build_export(root: beam.Pipeline, chunks: int, export: Export, prefix: str) -> None:
@@ -55,7 +56,7 @@ def build_export(root: beam.Pipeline, chunks: int, export: Export, prefix: str) 
 
 
 def export_kept(
-    connection: duckdb.DuckDBPyConnection, carried: Sequence[str], config: ExportConfig, keep: Path, scratch: Path
+    connection: duckdb.DuckDBPyConnection, carried: Sequence[str], config: ExportConfig, keep: Folder, scratch: Path
 ) -> str:
     """Writes the kept audio, and into KEEP what became of each utterance.
 
@@ -70,15 +71,19 @@ def export_kept(
         What was done, in a line.
 
     Raises:
+        UsageError: nothing can be written there.
         RuntimeError: an utterance was lost or doubled, which is a bug.
     """
-    _put(json.dumps(config.as_dict()).encode(), keep / RECORD)
-    config.folder.mkdir(parents=True, exist_ok=True)
+    goes_on = not config.folder.is_empty()
+    config.folder.check_writable()
+    (scratch / RECORD).write_text(json.dumps(config.as_dict()), encoding="utf-8")
+    keep.put(scratch / RECORD, RECORD)
     plan = scratch / "plan.parquet"
     chunks = write_plan(connection, carried, plan, config.format, config.shard_size)
     runner, pipeline_options = beam_options(config.beam_arguments)
     with beam.Pipeline(runner=runner, options=pipeline_options) as root:
-        build_export(root, chunks, Export(str(plan), str(config.folder), config.format), str(scratch / "outcomes"))
+        export = Export(str(plan), config.folder.uri, config.format, goes_on)
+        build_export(root, chunks, export, str(scratch / "outcomes"))
     connection.register("outcomes", ds.dataset([str(path) for path in scratch.glob("outcomes*.parquet")], OUTCOMES))
     ((written, failed, known, wanted),) = connection.execute("""
         SELECT count(path), count(*) - count(path), (SELECT count(*) FROM kept SEMI JOIN outcomes USING (utterance_id)),
@@ -89,12 +94,11 @@ def export_kept(
         raise RuntimeError(f"of {wanted} utterances {written} were exported, {failed} were not, and {known} are known")
     rejects = "SELECT * EXCLUDE (path) FROM outcomes WHERE path IS NULL ORDER BY utterance_id"
     write_parquet(connection, rejects, schemas.REJECTS, scratch / REJECTS)
-    _put((scratch / REJECTS).read_bytes(), keep / REJECTS)
+    keep.put(scratch / REJECTS, REJECTS)
     if config.format != "webdataset":
-        draft = keep / f".{EXPORTED}"
-        _write_exported(connection, carried, config.folder, draft)
-        draft.replace(keep / EXPORTED)
-    text = f"{written:,} exported to {config.folder}, {failed:,} rejected"
+        _write_exported(connection, carried, config.folder.uri, scratch / EXPORTED)
+        keep.put(scratch / EXPORTED, EXPORTED)
+    text = f"{written:,} exported to {config.folder.uri}, {failed:,} rejected"
     reasons = connection.execute(
         "SELECT reason, count(*) FROM outcomes WHERE path IS NULL GROUP BY reason ORDER BY count(*) DESC, reason"
     ).fetchall()
@@ -103,7 +107,7 @@ def export_kept(
     return text
 
 
-def _write_exported(connection: duckdb.DuckDBPyConnection, carried: Sequence[str], audio: Path, path: Path) -> None:
+def _write_exported(connection: duckdb.DuckDBPyConnection, carried: Sequence[str], audio: str, path: Path) -> None:
     """A manifest of the files that were written, as NeMo's."""
     names = carried_in_manifests(carried)
     columns = "".join(f", listed.{quoted(name)}" for name in names)
@@ -115,16 +119,10 @@ def _write_exported(connection: duckdb.DuckDBPyConnection, carried: Sequence[str
         for batch in batches_of(connection, query):
             for row in batch.to_pylist():
                 found = {
-                    "audio_filepath": str(audio / row["path"]),
+                    "audio_filepath": f"{audio}/{row['path']}",
                     "id": row["id"],
                     "duration": row["duration_s"],
                     "score": row["score"],
                     **{name: row[name] for name in names if row[name] is not None},
                 }
                 file.write(json.dumps(found, ensure_ascii=False) + "\n")
-
-
-def _put(content: bytes, path: Path) -> None:
-    draft = path.with_name(f".{path.name}")
-    draft.write_bytes(content)
-    draft.replace(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 
 from pipelines.filter_decision import KEPT, FilterConfig, Selected
+from pipelines.filter_export import FILES as EXPORT_FILES
 from transforms import schemas
 from transforms.arrow_rows import write_parquet
 from transforms.manifest_writers import FORMATS, carried_in_manifests
@@ -79,7 +80,7 @@ def write_selection(
 
 def is_unfinished(names: Collection[str]) -> bool:
     """Whether files of these names in a folder can be all that is there of a selection whose writing was cut short."""
-    ours = {KEPT, DROPPED, *(format.file for format in FORMATS.values())}
+    ours = {KEPT, DROPPED, *EXPORT_FILES, *(format.file for format in FORMATS.values())}
     return RECORD not in names and {name.partition("/")[0] for name in names} <= ours
 
 

@@ -249,6 +249,14 @@ if gcsio is not None:
             except _GOOGLE_ERRORS as error:
                 raise _retold(_uri(self._blob), error, self._blob.client, needs_bucket=True) from error
 
+        def terminate(self) -> None:
+            # What cannot be given up now the storage forgets later. It must not stay open: then it would be there after all.
+            try:
+                with contextlib.suppress(*_GOOGLE_ERRORS):
+                    super().terminate()
+            finally:
+                self._buffer.close()
+
     def _uri(blob: Any) -> str:
         return f"{SCHEME}://{blob.bucket.name}/{blob.name}"
 

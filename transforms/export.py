@@ -24,6 +24,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
 
 from transforms import schemas
 from transforms.archives import AUDIO_SUFFIXES, PARQUET, PARQUET_SUFFIX, TAR, members
@@ -32,6 +34,7 @@ from transforms.decode import BLOCK_SAMPLES, JUMP_S, jumps, open_audio, open_sou
 from transforms.files import is_local, literally, look_at, match, version_of_file
 from transforms.manifest_writers import quoted
 from transforms.records import AudioFault, AudioRef, Reason, Stage, printable
+from transforms.whole_files import whole_file
 
 ExportFormat = Literal["flac", "wav", "webdataset"]
 # Utterances in a chunk where it is no shard. Those of an archive are one chunk: it is read from its beginning.
@@ -65,6 +68,7 @@ _INTO_24 = re.compile(r"PCM_24|ALAC_2[04]|DWVW_24")
 _INTO_32 = re.compile(r"PCM_32|ALAC_32")
 _FLAC_CHANNELS = 8
 _IN_MEMORY_BYTES = 64 << 20
+_BLOCK_BYTES = 1 << 20
 _AUDIO_SUFFIX = rf"(?i)\.({'|'.join(sorted(AUDIO_SUFFIXES))})$"
 
 
@@ -234,22 +238,20 @@ def _of_sound(
     try:
         for row in rows:
             try:
-                if row["whole"] and not _one_of_several(row):
-                    file.seek(0)
-                    yield row, Piece(_suffix(name, row["format"]), file)
-                    sound = None
-                    continue
-                if sound is None or row["first_sample"] < at:
-                    file.seek(0)
-                    sound, at = open_sound(file), 0
-                if _is_all(row, sound):
-                    file.seek(0)
-                    yield row, Piece(_suffix(name, row["format"]), file)
-                    sound = None
-                    continue
-                with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as content:
-                    piece = _cut(sound, at, row, container, cast(BinaryIO, content))
-                    at = row["first_sample"] + row["samples"]
+                is_all = row["whole"] and not _one_of_several(row)
+                if not is_all:
+                    if sound is None or row["first_sample"] < at:
+                        file.seek(0)
+                        sound, at = open_sound(file), 0
+                    is_all = _is_all(row, sound)
+                with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as spooled:
+                    content = cast(BinaryIO, spooled)
+                    if is_all or sound is None:
+                        sound = None
+                        piece = _copied(file, _suffix(name, row["format"]), content)
+                    else:
+                        piece = _cut(sound, at, row, container, content)
+                        at = row["first_sample"] + row["samples"]
                     yield row, piece
             except AudioFault as fault:
                 sound = None
@@ -273,6 +275,26 @@ def _suffix(name: str, format: str) -> str:
     suffix = name.rpartition("/")[2].rpartition(".")[2].lower()
     found = format.partition("/")[0]
     return suffix if suffix in AUDIO_SUFFIXES else _BY_CONTAINER.get(found, found.lower())
+
+
+def _copied(file: BinaryIO, suffix: str, content: BinaryIO) -> Piece:
+    """All bytes of a recording.
+
+    Raises:
+        AudioFault: they cannot be read.
+    """
+    file.seek(0)
+    while block := _read(file):
+        content.write(block)
+    content.seek(0)
+    return Piece(suffix, content)
+
+
+def _read(file: BinaryIO) -> bytes:
+    try:
+        return file.read(_BLOCK_BYTES)
+    except OSError as error:
+        raise AudioFault(Stage.EXPORT, Reason.UNREADABLE, str(error)) from error
 
 
 def _cut(sound: soundfile.SoundFile, at: int, row: Row, container: str, content: BinaryIO) -> Piece:
@@ -328,11 +350,21 @@ def _coding(subtype: str, channels: int, container: str) -> tuple[str, str, str]
 # --- files and shards ----------------------------------------------------------------------------------------------------
 
 
-def export_files(rows: Sequence[Row], folder: Path, container: str) -> Iterator[Row]:
-    """Writes a file for each row, and leaves those that are there; yields what became of each (`OUTCOMES`)."""
+def export_files(rows: Sequence[Row], folder: str, container: str, goes_on: bool = True) -> Iterator[Row]:
+    """Writes a file for each row.
+
+    Args:
+        rows: of a plan.
+        folder: where to, in any filesystem that Beam knows.
+        container: "flac" or "wav", for what is cut out of a recording.
+        goes_on: whether what is there is looked for, and left.
+
+    Yields:
+        What became of each (`OUTCOMES`).
+    """
     todo = []
     for row in rows:
-        there = _there(row, folder, container)
+        there = _there(row, folder, container) if goes_on else None
         if there:
             yield _done(row, there)
         else:
@@ -342,35 +374,42 @@ def export_files(rows: Sequence[Row], folder: Path, container: str) -> Iterator[
             yield _failed(row, found)
             continue
         name = f"{row['stem']}.{found.suffix}"
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _drafted(target) as draft, draft.open("wb") as out:
-            shutil.copyfileobj(found.content, out)
+        with whole_file(f"{folder}/{name}") as out:
+            shutil.copyfileobj(found.content, out, _BLOCK_BYTES)
         yield _done(row, name)
 
 
-def _there(row: Row, folder: Path, container: str) -> str | None:
+def _there(row: Row, folder: str, container: str) -> str | None:
     """The file of a row that an earlier export has written."""
     for suffix in dict.fromkeys((_suffix(row["uri"], row["format"]), container, "wav")):
         name = f"{row['stem']}.{suffix}"
-        if (folder / name).is_file():
+        if FileSystems.exists(f"{folder}/{name}"):
             return name
     return None
 
 
-def export_shard(rows: Sequence[Row], folder: Path, number: int) -> Iterator[Row]:
+def export_shard(rows: Sequence[Row], folder: str, number: int, goes_on: bool = True) -> Iterator[Row]:
     """Writes a tar of all rows, `KEY.flac` (or the recording's own suffix) and `KEY.json` of each.
 
     One that is there and has them all is left. Times and owners in it are always the same, so that its bytes are, too.
+
+    Args:
+        rows: of one chunk of a plan.
+        folder: where to, in any filesystem that Beam knows.
+        number: of the chunk.
+        goes_on: whether what is there is looked for.
+
+    Yields:
+        What became of each (`OUTCOMES`).
     """
-    target = folder / f"shard-{number:06d}.tar"
-    if target.is_file():
-        keys = _keys(target)
+    name = f"shard-{number:06d}.tar"
+    uri = f"{folder}/{name}"
+    if goes_on and FileSystems.exists(uri):
+        keys = _keys(uri)
         if all(row["stem"] in keys for row in rows):
-            yield from (_done(row, target.name) for row in rows)
+            yield from (_done(row, name) for row in rows)
             return
-    folder.mkdir(parents=True, exist_ok=True)
-    with _drafted(target) as draft, tarfile.open(draft, "w", format=tarfile.PAX_FORMAT) as tar:
+    with whole_file(uri) as out, tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for row, found in pieces(rows, "flac"):
             if isinstance(found, AudioFault):
                 yield _failed(row, found)
@@ -378,11 +417,14 @@ def export_shard(rows: Sequence[Row], folder: Path, number: int) -> Iterator[Row
             _add(tar, f"{row['stem']}.{found.suffix}", found.content)
             about = {name: value for name, value in json.loads(row["about"]).items() if value is not None}
             _add(tar, f"{row['stem']}.json", io.BytesIO(json.dumps(about, ensure_ascii=False).encode()))
-            yield _done(row, target.name)
+            yield _done(row, name)
 
 
-def _keys(path: Path) -> set[str]:
-    with tarfile.open(path) as tar:
+def _keys(uri: str) -> set[str]:
+    with (
+        FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED) as file,
+        tarfile.open(fileobj=file) as tar,
+    ):
         return {name.removesuffix(".json") for name in tar.getnames() if name.endswith(".json")}
 
 
@@ -391,19 +433,6 @@ def _add(tar: tarfile.TarFile, name: str, content: BinaryIO) -> None:
     header.size = content.seek(0, io.SEEK_END)
     content.seek(0)
     tar.addfile(header, content)
-
-
-@contextlib.contextmanager
-def _drafted(target: Path) -> Iterator[Path]:
-    """A file beside the target, which becomes it once it is whole."""
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".draft-", delete=False) as made:
-        draft = Path(made.name)
-    try:
-        yield draft
-        draft.chmod(0o644)
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _done(row: Row, path: str) -> Row:
@@ -429,15 +458,16 @@ class Export(beam.DoFn):
         plan: its path.
         folder: where the audio goes.
         format: of the export.
+        goes_on: whether an earlier one may have written some of it.
     """
 
-    def __init__(self, plan: str, folder: str, format: ExportFormat) -> None:
-        self.plan, self.folder, self.format = plan, folder, format
+    def __init__(self, plan: str, folder: str, format: ExportFormat, goes_on: bool) -> None:
+        self.plan, self.folder, self.format, self.goes_on = plan, folder, format, goes_on
 
     def process(self, chunk: int) -> Iterable[Row]:
         """Writes what is in a chunk."""
         rows = pq.ParquetFile(self.plan).read_row_group(chunk).to_pylist()
         if self.format == "webdataset":
-            yield from export_shard(rows, Path(self.folder), chunk)
+            yield from export_shard(rows, self.folder, chunk, self.goes_on)
         else:
-            yield from export_files(rows, Path(self.folder), self.format)
+            yield from export_files(rows, self.folder, self.format, self.goes_on)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -100,6 +101,18 @@ def glob_root(pattern: str) -> str:
 def literally(path: str) -> str:
     """The pattern that matches a path and nothing else."""
     return _WILDCARDS.sub(lambda found: f"[{found[0]}]", path)
+
+
+def probe(folder: str) -> None:
+    """Makes a folder, writes a file into it, and removes the file.
+
+    Raises:
+        OSError: one of these does not work.
+        ValueError: there is no such filesystem.
+    """
+    path = FileSystems.join(folder, f".probe-{secrets.token_hex(3)}")
+    FileSystems.create(path).close()
+    FileSystems.delete([path])
 
 
 def match(pattern: str) -> Iterator[File]:

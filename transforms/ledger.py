@@ -28,7 +28,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from transforms.cloud_storage import SCHEME as CLOUD_STORAGE
 from transforms.cloud_storage import open_in_parts, reason
-from transforms.files import is_local
+from transforms.files import is_local, probe
 
 RUNS = "_runs"
 # The job of a record that is of no run: it only says which files hold the rows of the others now.
@@ -74,9 +74,7 @@ class Ledger:
         if re.search(r"[*?\[]", self.root):
             raise OutputError(f"{self.root}: a folder for output cannot have *, ? or [ in its name")
         try:
-            probe = FileSystems.join(self.root, RUNS, f".probe-{secrets.token_hex(3)}")
-            FileSystems.create(probe).close()
-            FileSystems.delete([probe])
+            probe(FileSystems.join(self.root, RUNS))
         except (OSError, ValueError) as error:  # Beam's own are OSErrors; a scheme without its extra is a ValueError
             raise OutputError(f"{self.root}: cannot write there ({reason(error)})") from error
 

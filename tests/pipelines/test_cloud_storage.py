@@ -339,6 +339,77 @@ def test_filter_writes_its_decision_into_a_bucket(scored: Bucket, sample_run: Ou
         assert "must lie apart" in audiosieve("filter", scored / "out", "--output", scored / place, status=2).stderr
 
 
+def exported_from(output: object, keep: object, audio: object, *options: object) -> str:
+    return audiosieve("filter", output, "--output", keep, "--where", "true", "--export", audio, *options).stdout
+
+
+@pytest.mark.parametrize("options", [(), ("--export_format", "webdataset", "--shard_size", 5)], ids=["files", "shards"])
+def test_the_audio_of_what_is_kept_is_written_into_a_bucket_as_it_is_here(
+    scored: Bucket, sample_run: Output, tmp_path: Path, options: tuple[object, ...]
+) -> None:
+    local, remote = tmp_path / "audio", scored / f"audio{len(options)}"
+    words = ("--trim", "anomalies", *options)
+    here = exported_from(sample_run.root, tmp_path / "keep", local, *words)
+    there = exported_from(scored / "out", scored / f"kept{len(options)}", remote, *words, "--direct_num_workers=2")
+    assert there.splitlines()[-1] == here.splitlines()[-1].replace(str(local), remote)
+    assert "\n8 exported to gs://" in there
+    found = scored.download(f"audio{len(options)}", tmp_path / "found")
+    names = {path.relative_to(local) for path in local.rglob("*") if path.is_file()}
+    assert names == {path.relative_to(found) for path in found.rglob("*") if path.is_file()}
+    assert all((local / name).read_bytes() == (found / name).read_bytes() for name in names)
+    listed = {"/exported.jsonl"} if not options else set()
+    assert {f"kept{len(options)}{name}" for name in {"/export.json", "/export_rejects.parquet", *listed}} < set(
+        scored.names(f"kept{len(options)}/")
+    )
+
+
+def test_an_export_into_a_bucket_goes_on_where_it_was(bucket: Bucket, proxy: Proxy, samples: Path) -> None:
+    audiosieve("score", "--input", upload_few(bucket, samples), "--output", bucket / "out")
+    words = (bucket / "out", bucket / "keep", bucket / "audio")
+    assert "2 exported" in exported_from(*words)
+    bucket.delete("audio/clean.flac")
+    proxy.calls.clear()
+    assert "2 exported" in exported_from(*words)
+    assert bucket.read("audio/clean.flac") == (samples / "clean.flac").read_bytes()
+    written = {call.name for call in proxy.calls if call.kind in ("start", "part", "write")}
+    assert not any("noise_20db" in name for name in written)
+    # Another kind is another thing, and an older one gives way when that is asked for.
+    done = audiosieve(
+        "filter", bucket / "out", "--output", bucket / "keep", "--where", "true", "--export", bucket / "audio",
+        "--export_format", "webdataset", status=2,
+    )  # fmt: skip
+    assert "is not empty" in done.stderr
+    assert "2 exported" in exported_from(*words, "--export_format", "webdataset", "--overwrite")
+    assert bucket.names("audio/") == ["audio/shard-000000.tar"]
+    bucket.write("other/thesis.txt", "keep me")
+    done = audiosieve(
+        "filter", bucket / "out", "--output", bucket / "k2", "--export", bucket / "other", "--overwrite", status=2
+    )
+    assert "is not empty" in done.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--export_format", "webdataset")], ids=["files", "shards"])
+def test_what_cannot_be_exported_costs_no_other_and_no_half_is_left(
+    bucket: Bucket, proxy: Proxy, samples: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    audiosieve("score", "--input", upload_few(bucket, samples), "--output", bucket / "out")
+    proxy.fail = lambda call: 403 if call.kind == "read" and "clean" in call.name else None
+    done = exported_from(bucket / "out", bucket / "keep", bucket / "audio", *options)
+    assert "1 exported" in done
+    assert "1 rejected (1 unreadable" in done
+    short = gcsio_retry.DEFAULT_RETRY_WITH_THROTTLING_COUNTER.with_timeout(2.0)
+    monkeypatch.setattr(gcsio_retry, "DEFAULT_RETRY_WITH_THROTTLING_COUNTER", short)
+    proxy.fail = lambda call: 503 if call.kind in ("part", "write") and "probe" not in call.name else None
+    words = ["filter", bucket / "out", "--output", bucket / "keep", "--where", "true", "--export", bucket / "audio"]
+    before = bucket.names()
+    done = audiosieve(*words, *options, status=1)
+    assert "the storage does not answer" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert bucket.names() == before
+    proxy.fail = lambda _: None
+    assert "2 exported" in exported_from(bucket / "out", bucket / "keep", bucket / "audio", *options)
+
+
 def test_a_bundle_in_a_bucket_scores_as_the_same_here(
     bucket: Bucket, samples: Path, sample_run: Output, tmp_path: Path
 ) -> None:

@@ -67,7 +67,7 @@ def export(utterances: Sequence[ScoredUtterance], folder: Path, container: str =
     return {
         row["utterance_id"]: row
         for rows in plan(utterances, **how)
-        for row in export_files(rows, folder, container)
+        for row in export_files(rows, str(folder), container)
     }  # fmt: skip
 
 
@@ -265,7 +265,9 @@ def shards(tmp_path, waves, encode) -> tuple[list[list[dict]], Path]:
 
 def write_shards(chunks: list[list[dict]], folder: Path) -> dict[str, dict]:
     return {
-        row["utterance_id"]: row for number, rows in enumerate(chunks) for row in export_shard(rows, folder, number)
+        row["utterance_id"]: row
+        for number, rows in enumerate(chunks)
+        for row in export_shard(rows, str(folder), number)
     }
 
 
