@@ -367,6 +367,11 @@ def test_an_export_into_a_bucket_goes_on_where_it_was(bucket: Bucket, proxy: Pro
     audiosieve("score", "--input", upload_few(bucket, samples), "--output", bucket / "out")
     words = (bucket / "out", bucket / "keep", bucket / "audio")
     assert "2 exported" in exported_from(*words)
+    assert not [
+        call
+        for call in proxy.calls
+        if call.kind == "stat" and call.name.startswith("audio/") and "probe" not in call.name
+    ]
     bucket.delete("audio/clean.flac")
     proxy.calls.clear()
     assert "2 exported" in exported_from(*words)
@@ -381,6 +386,10 @@ def test_an_export_into_a_bucket_goes_on_where_it_was(bucket: Bucket, proxy: Pro
     assert "is not empty" in done.stderr
     assert "2 exported" in exported_from(*words, "--export_format", "webdataset", "--overwrite")
     assert bucket.names("audio/") == ["audio/shard-000000.tar"]
+    # What was cut short while it gave way to another selection may be written again.
+    bucket.delete("keep/filter.json")
+    audiosieve("filter", bucket / "out", "--output", bucket / "keep", "--where", "true", "--overwrite")
+    assert "keep/export.json" not in bucket.names("keep/")
     bucket.write("other/thesis.txt", "keep me")
     done = audiosieve(
         "filter", bucket / "out", "--output", bucket / "k2", "--export", bucket / "other", "--overwrite", status=2
