@@ -16,7 +16,8 @@ from pipelines.folders import Folder
 from pipelines.options import beam_options
 from transforms import schemas
 from transforms.arrow_rows import batches_of, write_parquet
-from transforms.export import OUTCOMES, Export, ExportFormat, write_plan
+from transforms.export import OUTCOMES, Export
+from transforms.export_plan import ExportFormat, write_plan
 from transforms.manifest_writers import carried_in_manifests, quoted
 from transforms.sinks import WriteTable
 

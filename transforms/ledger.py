@@ -1,6 +1,6 @@
 """What an output folder holds, run by run. A run is visible once its record stands in `_runs/`, and not before.
 
-    OUT/<table>/<run_id>-XXXXXXXXXXXX.parquet    written by the pipeline
+    OUT/<table>/<run_id>-<random>.parquet        written by the pipeline
     OUT/_runs/<run_id>.json                      the record: names the files that it commits
     OUT/_runs/<run_id>.pending/                  of a run that another machine does: what it was asked for, and its plan
 

@@ -155,7 +155,7 @@ class WriteFiles(beam.DoFn):
 
 
 class WriteTable(beam.PTransform):
-    """Elements -> zstd Parquet files `PREFIX-XXXXXXXXXXXX.parquet`, one or more for each bundle, without a shuffle.
+    """Elements -> zstd Parquet files `PREFIX-<random>.parquet`, one or more for each bundle, without a shuffle.
 
     Nothing is written where there are no elements.
 

@@ -20,7 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.outputs import scored, write_output
-from transforms.export import CHUNK, export_files, export_shard, write_plan
+from transforms.export import export_files, export_shard
+from transforms.export_plan import CHUNK, write_plan
 from transforms.files import look_at
 from transforms.manifest_writers import list_kept
 from transforms.records import ScoredUtterance
