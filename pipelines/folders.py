@@ -16,8 +16,8 @@ from apache_beam.io.filesystems import FileSystems
 
 from pipelines.options import UsageError
 from transforms.cloud_storage import reason
+from transforms.drafts import whole_file
 from transforms.files import literally, match, probe
-from transforms.whole_files import whole_file
 
 
 class Folder(ABC):

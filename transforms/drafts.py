@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: written beside their place, and put there at the end."""
+"""Files that are there whole or not at all: written beside their place where need be, and put there at the end."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from apache_beam.io.filesystems import FileSystems
 from transforms.cloud_storage import reason
 from transforms.files import absolute, is_local
 from transforms.ledger import OutputError
+from transforms.object_listing import is_object_storage
 
 
 def check_new(path: str, overwrite: bool) -> None:
@@ -31,6 +32,27 @@ def check_new(path: str, overwrite: bool) -> None:
 
 
 @contextlib.contextmanager
+def whole_file(uri: str) -> Iterator[BinaryIO]:
+    """A file to be written, in any filesystem that Beam knows, over what is there; it appears when the block ends well.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    # An object appears once its upload has ended, and where the block fails that is given up.
+    draft = uri if is_object_storage(uri) else f"{uri.rpartition('/')[0]}/.draft-{secrets.token_hex(6)}"
+    try:
+        with FileSystems.create(draft, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            yield file
+        if draft != uri:
+            FileSystems.rename([draft], [uri])
+    finally:
+        if draft != uri:
+            with contextlib.suppress(OSError):
+                if FileSystems.exists(draft):
+                    FileSystems.delete([draft])
+
+
+@contextlib.contextmanager
 def new_file(path: str, overwrite: bool = False) -> Iterator[BinaryIO]:
     """Opens a file to be written in any filesystem that Beam knows; it appears when the block ends, and only if it ends well.
 
@@ -38,21 +60,11 @@ def new_file(path: str, overwrite: bool = False) -> Iterator[BinaryIO]:
         OutputError: it is there already, or cannot be written.
     """
     check_new(path, overwrite)
-    target = absolute(path)
-    draft = f"{target}.{secrets.token_hex(3)}.draft"
     try:
-        with FileSystems.create(draft, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        with whole_file(absolute(path)) as file:
             yield file
-        if is_local(target):
-            Path(draft).replace(target)
-        else:
-            FileSystems.rename([draft], [target])
     except OSError as error:
         raise OutputError(f"--output {path}: cannot be written ({reason(error)})") from error
-    finally:
-        with contextlib.suppress(OSError):
-            if FileSystems.exists(draft):
-                FileSystems.delete([draft])
 
 
 @contextlib.contextmanager

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from pathlib import Path
 
 import pytest
 
-from tests.transforms.buckets import bucket
-from transforms.drafts import check_new, new_file, new_text
+from tests.emulator import Bucket
+from tests.proxy import RESET, Call, Fault, Proxy
+from tests.transforms import buckets
+from transforms.drafts import check_new, new_file, new_text, whole_file
 from transforms.ledger import OutputError
+
+# More than goes to the storage at once.
+LARGE = bytes(range(256)) * (70_000)
 
 
 def test_it_appears_at_the_end(tmp_path: Path) -> None:
@@ -21,8 +27,8 @@ def test_it_appears_at_the_end(tmp_path: Path) -> None:
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_it_works_in_a_bucket_too(tmp_path: Path) -> None:
-    target = bucket(tmp_path / "a" / "rows.txt")
+def test_it_works_in_any_filesystem(tmp_path: Path) -> None:
+    target = buckets.bucket(tmp_path / "a" / "rows.txt")
     for text in ("before", "after"):
         with new_text(target, overwrite=True) as file:
             file.write(text)
@@ -64,3 +70,46 @@ def test_where_nothing_can_be_written_it_says_so(tmp_path: Path) -> None:
         pass
     with pytest.raises(OutputError, match="it is a folder"):
         check_new(str(tmp_path), overwrite=True)
+
+
+class Stop(Exception):
+    """What ends a block."""
+
+
+def write(uri: str, *blocks: bytes, fails: bool = False) -> None:
+    with whole_file(uri) as file:
+        for block in blocks:
+            file.write(block)
+        if fails:
+            raise Stop
+
+
+def test_on_cloud_storage_it_is_uploaded_once_and_not_copied(bucket: Bucket, proxy: Proxy) -> None:
+    write(bucket / "a/file", LARGE, b"2")
+    assert set(proxy.counts) == {"start", "part"}
+    assert bucket.read("a/file") == LARGE + b"2"
+    for content in (b"3", LARGE):
+        with pytest.raises(Stop):
+            write(bucket / "b", content, fails=True)
+    assert bucket.names() == ["a/file"]
+
+
+@pytest.mark.parametrize("given_up", [None, 403, RESET])
+def test_an_upload_that_is_cut_short_leaves_nothing(bucket: Bucket, proxy: Proxy, given_up: Fault) -> None:
+    """Also where the storage does not let it be given up, and takes more again before the file is forgotten."""
+    calls = []
+
+    def fail(call: Call) -> Fault:
+        calls.append(call.kind)
+        if call.kind == "delete":
+            return given_up
+        return 403 if calls.count("part") == 2 else None
+
+    proxy.fail = fail
+    with pytest.raises(PermissionError, match="permission is denied") as caught:
+        write(bucket / "a", LARGE, LARGE)
+    assert calls.count("delete") == 1
+    proxy.fail = lambda _: None
+    del caught
+    gc.collect()
+    assert bucket.names() == []
