@@ -162,6 +162,7 @@ def test_one_process_a_core_with_one_thread_and_room_for_long_recordings(profile
 def test_image_and_template_are_those_that_jobs_of_the_profile_use(profile: str, target: str) -> None:
     (run,) = printed_by("run", "gs://b/in", "gs://b/out", PROFILE=profile)
     image = next(word for word in run if word.startswith("--sdk_container_image=")).partition("=")[2]
+    assert image.endswith(f"/audiosieve-{target}:{SETTINGS['TAG']}")
     (submit,) = printed_by("image", PROFILE=profile)
     assert f"--substitutions=_IMAGE={image},_TARGET={target}" in submit
     build, push = printed_by("image", "--docker", PROFILE=profile)
@@ -228,6 +229,8 @@ def test_printing_runs_nothing_and_prints_what_can_be_pasted(tmp_path: Path) -> 
 
 
 def test_files_of_jobs_at_work_are_not_cleaned_away(tmp_path: Path) -> None:
+    (words,) = printed_by("run", "gs://b/in", "gs://b/out")
+    run = dict(word.removeprefix("--").split("=", 1) for word in words if "=" in word)
     for listed, status in (("", 0), ("2026-11-27_1", 2)):
         program = tmp_path / "gcloud"
         program.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/ran\n[ "$1" = storage ] || echo "{listed}"\n')
@@ -241,7 +244,11 @@ def test_files_of_jobs_at_work_are_not_cleaned_away(tmp_path: Path) -> None:
         )
         assert done.returncode == status
         assert ("jobs are at work" in done.stderr) == bool(listed)
-        assert ("storage rm" in (tmp_path / "ran").read_text()) == (not listed)
+        asked, *removed = (tmp_path / "ran").read_text().splitlines()
+        assert f"--region={SETTINGS['REGION']}" in asked
+        assert len(removed) == (not listed)
+        for place in ("temp_location", "staging_location"):
+            assert listed or run[place] in removed[0].split()
         (tmp_path / "ran").unlink()
 
 
