@@ -162,7 +162,7 @@ def test_a_cluster_is_there_while_the_block_runs_with_the_options_of_the_page(
             assert is_there(pid)
     assert not is_there(pid)
     page = (ROOT / "dataflow" / "flink" / "README.md").read_text()
-    assert given["--job_endpoint"] == "localhost:1"
+    assert {"--job_endpoint=localhost:1", batch} < set(options)
     assert f"`--environment_cache_millis={given['--environment_cache_millis']}`" in page
     for name in given:
         assert f"{name}=" in page
@@ -170,23 +170,28 @@ def test_a_cluster_is_there_while_the_block_runs_with_the_options_of_the_page(
 
 @pytest.mark.slow
 def test_the_pool_starts_workers_for_a_runner(processes: Processes) -> None:
-    """For Beam's runner within this process, which asks as Flink does."""
+    """For Beam's runner within this process, which asks as Flink does. A module shows that the job's options get there."""
     words = ["--runner=PortableRunner", "--job_endpoint=embed", "--environment_type=EXTERNAL",
-             f"--environment_config={cluster.start_pool(processes)}"]  # fmt: skip
+             f"--environment_config={cluster.start_pool(processes)}", "--beam_plugins=colorsys"]  # fmt: skip
     pool = processes.all["worker_pool"].running
     assert pool
     with beam.Pipeline(options=PipelineOptions(words)) as root:
-        done = root | beam.Create([1, 2]) | beam.Map(lambda number: (number, os.getppid()))
-        assert_that(done, equal_to([(1, pool.pid), (2, pool.pid)]))
+        done = root | beam.Create([1, 2]) | beam.Map(lambda _: (os.getppid(), "colorsys" in sys.modules))
+        assert_that(done, equal_to(2 * [(pool.pid, True)]))
     assert len(re.findall(r"worker \S+ of \S+ is process \d+", processes.log("worker_pool").read_text())) == 1
 
 
-def test_a_pool_says_that_its_port_is_taken() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        done = subprocess.run(
-            [sys.executable, ROOT / "dataflow" / "flink" / "worker_pool.py", f"--port={port}"],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+def test_a_pool_is_found_where_it_was_after_its_death_and_no_other_gets_its_port(processes: Processes) -> None:
+    address = cluster.start_pool(processes)
+    processes.write_state(options=[])
+    end(processes, "worker_pool")
+    processes.look_after()
+    said = processes.log("worker_pool")
+    wait_for(lambda: said.read_text().count(f"listening at {address}\n") == 2)
+    port = address.rpartition(":")[2]
+    done = subprocess.run(
+        [sys.executable, ROOT / "dataflow" / "flink" / "worker_pool.py", f"--port={port}"],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == f"worker_pool: port {port} is taken; choose another --port"
