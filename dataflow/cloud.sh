@@ -17,7 +17,7 @@ for each run:
 
 meanwhile and after:
   watch [JOB]                      the jobs at work; of one job its state, its metrics and its errors
-  cancel JOB                       ends a job; what it has committed stays
+  cancel JOB                       ends a job, which has committed nothing then
   clean                            deletes temporary files; no job may be at work
 
 --print only prints the commands. Options of `run` and `run-template` are those of `audiosieve score`, and Beam's.
@@ -123,9 +123,21 @@ run_template() {
         fi
         shift
     done
+    # gcloud takes each parameter once. As on the command line, the last value counts, and lists grow.
+    local -A values=()
+    local names=()
     for option in "${options[@]}"; do
         name=${option%%=*}
         value=${option#*=}
+        if [[ ! -v values[$name] ]]; then
+            names+=("$name")
+        elif [[ $name == --experiments || $name == --dataflow_service_options ]]; then
+            value=${values[$name]},$value
+        fi
+        values[$name]=$value
+    done
+    for name in "${names[@]}"; do
+        value=${values[$name]}
         case $name in
         --machine_type | --worker_machine_type) flags+=("--worker-machine-type=$value") ;;
         --num_workers) flags+=("--num-workers=$value") ;;

@@ -29,8 +29,10 @@ SMALL = 0.5
 # Small files that are fetched at the same time, since each takes a while to answer in a bucket; and bytes of them at most.
 READERS = 16
 READ_AHEAD = 128 << 20
-# DuckDB sorts on disk (in TMPDIR) what does not fit.
+# DuckDB sorts on disk (in TMPDIR) what does not fit. Each of its threads holds some of the memory: with as many as a large
+# machine has cores nothing is left to sort in, and it fails.
 MEMORY = "1GB"
+THREADS = 2
 _RUN_ID = b"audiosieve.run_id"
 
 
@@ -238,7 +240,7 @@ def _sorted(
     """Sorts all rows of tables, the smallest values first, and cuts them into row groups."""
     batches = (batch for table in tables for batch in table.to_batches())
     with tempfile.TemporaryDirectory(prefix="audiosieve-") as folder, duckdb.connect() as db:
-        db.execute(f"SET memory_limit = '{MEMORY}'")
+        db.execute(f"SET memory_limit = '{MEMORY}'; SET threads = {THREADS}")
         db.execute("SET temp_directory = ?", [folder])
         db.register("unsorted", pa.RecordBatchReader.from_batches(schema, batches))
         found = db.sql(f"SELECT * FROM unsorted ORDER BY {', '.join(keys)}").to_arrow_reader(rows)

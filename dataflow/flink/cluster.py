@@ -196,8 +196,7 @@ class Processes:
                 raise FailedError(f"{how}; see {self.log(name)}")
             print(f"{how}; it is started again", file=sys.stderr)
             self._start(name)
-            if self._state:
-                self.write_state()
+            self.write_state()
 
     def write_state(self, **state: Any) -> None:
         """Writes `cluster.json`, for programs: what is given, and the processes' ids; at once, and whenever they change."""

@@ -158,6 +158,52 @@ def test_one_process_a_core_with_one_thread_and_room_for_long_recordings(profile
     )
 
 
+@pytest.mark.parametrize(("profile", "target"), [("cpu-large", "cpu"), ("gpu-l4", "gpu")])
+def test_image_and_template_are_those_that_jobs_of_the_profile_use(profile: str, target: str) -> None:
+    (run,) = printed_by("run", "gs://b/in", "gs://b/out", PROFILE=profile)
+    image = next(word for word in run if word.startswith("--sdk_container_image=")).partition("=")[2]
+    assert image.endswith(f"/audiosieve-{target}:{SETTINGS['TAG']}")
+    (submit,) = printed_by("image", PROFILE=profile)
+    assert f"--substitutions=_IMAGE={image},_TARGET={target}" in submit
+    build, push = printed_by("image", "--docker", PROFILE=profile)
+    assert {f"--target={target}", f"--tag={image}", f"--file={ROOT}/dataflow/Dockerfile"} < set(build)
+    assert build[-1] == str(ROOT)
+    assert push == ["docker", "push", image]
+    (template,) = printed_by("template", PROFILE=profile)
+    assert {f"--image={image}", f"--metadata-file={ROOT}/dataflow/template_metadata.json"} < set(template)
+    (run_template,) = printed_by("run-template", "gs://b/in", "gs://b/out", PROFILE=profile)
+    assert f"--template-file-gcs-location={template[4]}" in run_template
+    assert f"/{target}-" in template[4]
+
+
+def test_of_an_option_that_stands_twice_the_last_value_counts_and_lists_grow() -> None:
+    """As in the profile and on the command line. gcloud refuses a parameter that is there twice."""
+    twice = ["--disk_size_gb", "99", "--max_num_workers=3", "--experiments=a", "--experiments=b",
+             "--dataflow_service_options=enable_prime"]  # fmt: skip
+    (run,) = printed_by("run", "gs://b/in", "gs://b/out", *twice, PROFILE="gpu-l4")
+    options = PipelineOptions(parse(_parser(), run[2:])[1])
+    (words,) = printed_by("run-template", "gs://b/in", "gs://b/out", *twice, PROFILE="gpu-l4")
+    given = [word.removeprefix("--parameters=^;;^").removeprefix("--").split("=", 1) for word in words if "=" in word]
+    found = dict(given)
+    assert len(found) == len(given)
+    assert found["disk_size_gb"] == str(options.view_as(WorkerOptions).disk_size_gb) == "99"
+    assert found["max-workers"] == str(options.view_as(WorkerOptions).max_num_workers) == "3"
+    assert found["additional-experiments"].split(",") == options.view_as(DebugOptions).experiments == ["a", "b"]
+    service = options.view_as(GoogleCloudOptions).dataflow_service_options
+    assert found["dataflow_service_options"].split(",") == service
+    assert len(service) == 2
+
+
+def test_a_launcher_gets_the_machine_that_is_asked_for_and_a_job_all_labels() -> None:
+    settings = {"LAUNCHER": "n1-standard-4", "LABELS": "app=audiosieve,team=speech"}
+    (template,) = printed_by("run-template", "gs://b/in", "gs://b/out", **settings)
+    assert {"--launcher-machine-type=n1-standard-4", "--additional-user-labels=app=audiosieve,team=speech"} < set(
+        template
+    )
+    (run,) = printed_by("run", "gs://b/in", "gs://b/out", **settings)
+    assert '--labels={"app": "audiosieve", "team": "speech"}' in run
+
+
 def test_printing_runs_nothing_and_prints_what_can_be_pasted(tmp_path: Path) -> None:
     """With programs in the place of the real ones that say how they were called."""
     for name in ("gcloud", "docker", "audiosieve"):
@@ -167,7 +213,8 @@ def test_printing_runs_nothing_and_prints_what_can_be_pasted(tmp_path: Path) -> 
         )
         program.chmod(0o755)
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", **SETTINGS, "LABELS": "team=it's ours"}
-    command = ["bash", str(CLOUD), "run", "gs://b/a dir/*.wav", "gs://b/out", "--carry=a,b"]
+    # As the pages have it: by its path.
+    command = [str(CLOUD), "run", "gs://b/a dir/*.wav", "gs://b/out", "--carry=a,b"]
     printed = subprocess.run([*command, "--print"], env=environment, capture_output=True, text=True, check=True).stdout
     assert not (tmp_path / "ran").exists()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
@@ -182,6 +229,8 @@ def test_printing_runs_nothing_and_prints_what_can_be_pasted(tmp_path: Path) -> 
 
 
 def test_files_of_jobs_at_work_are_not_cleaned_away(tmp_path: Path) -> None:
+    (words,) = printed_by("run", "gs://b/in", "gs://b/out")
+    run = dict(word.removeprefix("--").split("=", 1) for word in words if "=" in word)
     for listed, status in (("", 0), ("2026-11-27_1", 2)):
         program = tmp_path / "gcloud"
         program.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/ran\n[ "$1" = storage ] || echo "{listed}"\n')
@@ -195,7 +244,11 @@ def test_files_of_jobs_at_work_are_not_cleaned_away(tmp_path: Path) -> None:
         )
         assert done.returncode == status
         assert ("jobs are at work" in done.stderr) == bool(listed)
-        assert ("storage rm" in (tmp_path / "ran").read_text()) == (not listed)
+        asked, *removed = (tmp_path / "ran").read_text().splitlines()
+        assert f"--region={SETTINGS['REGION']}" in asked
+        assert len(removed) == (not listed)
+        for place in ("temp_location", "staging_location"):
+            assert listed or run[place] in removed[0].split()
         (tmp_path / "ran").unlink()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -118,3 +119,24 @@ def test_prices_are_given_by_options(capsys: pytest.CaptureFixture[str]) -> None
     nothing = [f"--price_{name}=0" for name in ("core", "memory", "disk", "gpu", "shuffle", "requests")]
     assert cost.main(["--hours=1000", *nothing]) == 0
     assert "0.00 US dollars ()" in capsys.readouterr().out
+
+
+def test_all_that_is_asked_for_gets_into_the_formula(capsys: pytest.CaptureFixture[str]) -> None:
+    prices = Prices(core=1, memory=2, disk=3, gpu=4, shuffle=5, requests=6)
+    given = [f"--price_{name}={value}" for name, value in dataclasses.asdict(prices).items()]
+    asked = [
+        "--hours=5000",
+        "--profile=gpu-l4",
+        "--recording_s=5",
+        "--workers=3",
+        "--x_real_time=200",
+        "--start_minutes=12",
+    ]
+    assert cost.main([*asked, *given]) == 0
+    told = capsys.readouterr().out
+    found = estimate(5000, with_gpu(200), Workers.read("gpu-l4"), prices, recording_s=5, number=3, start_hours=0.2)
+    assert f"200 x real time a process, {with_gpu(200):.0f} at best" in told
+    assert f"3 of gpu-l4 (8 cores, 32 GB): {found.wall_hours:.2f} h, 12 minutes" in told
+    assert f"{found.total:,.2f} US dollars" in told
+    for name, dollars in found.dollars.items():
+        assert f"{name} {dollars:,.2f}" in told

@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+import apache_beam as beam
 import pytest
 
 from model.bundle import DEFAULT, open_bundle
@@ -75,6 +76,17 @@ def test_a_run_that_is_under_way_elsewhere_is_not_disturbed_and_can_be_forgotten
     audiosieve("score", "--input", samples, "--output", output, "--forget", run_id)
     assert [record["run_id"] for record in records(output)] != [run_id]
     assert not list((output / "_runs").glob("*.pending"))
+
+
+def test_a_job_that_could_not_be_started_is_not_under_way(samples, tmp_path, monkeypatch):
+    def refuse(_: beam.Pipeline) -> None:
+        raise RuntimeError("the quota is used up")
+
+    monkeypatch.setattr(beam.Pipeline, "run", refuse)
+    output = tmp_path / "out"
+    done = audiosieve("score", "--input", samples, "--output", output, *ELSEWHERE, status=1)
+    assert "the job could not be started: the quota is used up" in done.stderr
+    assert Ledger(str(output), ("utterances",)).pending() == records(output) == []
 
 
 class Result:

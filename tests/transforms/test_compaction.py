@@ -239,6 +239,26 @@ def test_a_run_that_came_in_between_is_not_lost(output):
     assert ledger.remove_debris() == []
 
 
+def test_nor_is_one_that_came_when_all_was_merged(output, monkeypatch):
+    ledger = ledger_of(output)
+    groups = small_files(ledger, 256 * MB)
+    states = []
+
+    def merge_and_then(*args) -> list[str]:
+        names = merge(*args)
+        if args[2] == groups[-1]:
+            run_id = Ledger.new_run_id()
+            ledger.commit(run_id, ledger.records()[-1], *ledger.rewrite_without(run_id, {"0/bad.flac"}))
+            states.append({table: rows(output, table) for table in TABLES})
+        return names
+
+    monkeypatch.setattr(compaction, "merge", merge_and_then)
+    with pytest.raises(OutputError, match="a run was at work there meanwhile; nothing has changed"):
+        compact(ledger, groups, 256 * MB, {})
+    assert [{table: rows(output, table) for table in TABLES}] == states
+    assert ledger.remove_debris() == []
+
+
 def test_a_job_that_began_in_between_is_not_disturbed(output):
     ledger = ledger_of(output)
     groups = small_files(ledger, 256 * MB)
@@ -307,6 +327,26 @@ def test_no_more_is_read_ahead_than_may_be_held(output, monkeypatch):
     next(tables)
     tables.close()  # waits for what was begun
     assert sorted(fetched) == [f"{output}/{name}" for name in group.names[:2]]
+
+
+def test_what_does_not_fit_is_sorted_in_tmpdir(tmp_path, monkeypatch):
+    monkeypatch.setattr(compaction, "MEMORY", "64MB")
+    monkeypatch.setattr(compaction, "THREADS", 1)  # with two it would be too little
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    schema = pa.schema([("score", pa.float64()), ("text", pa.string())])
+    tables = (
+        pa.table({"score": [float((7_919 * i) % 100_003) for i in range(start, start + 10_000)],
+                  "text": [f"{i:0300d}" for i in range(start, start + 10_000)]}, schema)
+        for start in range(0, 200_000, 10_000)
+    )  # fmt: skip
+    found = compaction._sorted(tables, schema, ("score", "text"))
+    scores = next(found)["score"].to_pylist()
+    assert any(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+    for table in found:
+        scores += table["score"].to_pylist()
+    assert len(scores) == 200_000
+    assert scores == sorted(scores)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_more_files_than_are_read_ahead(tmp_path, monkeypatch):

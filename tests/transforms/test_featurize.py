@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import apache_beam as beam
 import numpy as np
 import pytest
 import soundfile
+from apache_beam.metrics.metric import MetricsFilter
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from model.features import NUM_BINS, FeatureConfig, spectrogram
 from transforms import featurize as featurize_module
 from transforms import waveform as waveform_module
 from transforms.featurize import Featurize, LongSpectrogram, featurize_recording
 from transforms.records import EACH, REJECTS, AudioRef, FeaturizedUtterance, Reason, Recording, Reject, Span, Stage
+from transforms.telemetry import NAMESPACE
 
 RATE = 16_000
 
@@ -159,6 +163,17 @@ class TestChannels:
         first, second = found_in(Recording((make_ref("a.wav", tmp_path / "a.wav"),)), EACH)
         assert isinstance(first, FeaturizedUtterance)
         assert (second.utterance_id, second.reason) == ("a.wav#ch1", Reason.SILENT)
+
+
+def test_a_recording_counts_once_however_many_utterances_are_in_it(tmp_path, make_ref):
+    soundfile.write(tmp_path / "a.wav", noise(48_000, 2), RATE)
+    recording = Recording((make_ref("a.wav", tmp_path / "a.wav"),))
+    with beam.Pipeline(runner=FnApiRunner()) as root:
+        root | beam.Create([0]) | beam.Map(lambda _: (recording,)) | beam.ParDo(Featurize(FeatureConfig(), EACH))
+    found = root.result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))
+    assert {metric.key.metric.name: metric.committed for metric in found["counters"]} == {"recordings": 1}
+    counts = {metric.key.metric.name: metric.committed.count for metric in found["distributions"]}
+    assert counts == {"decode_ms": 2, "features_ms": 2}
 
 
 def test_a_recording_that_goes_on_and_on_is_refused_and_fills_no_disk(tmp_path, make_ref, monkeypatch):

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.outputs import written
+from transforms import accounts
 from transforms.accounts import Account, LostRowsError, listed_batches, settle
 from transforms.incremental import outstanding
 from transforms.ledger import Ledger, OutputError
@@ -118,6 +119,17 @@ class TestSettle:
         with pytest.raises(LostRowsError, match=said):
             settle(ledger, written(ledger, RUN), listed_batches([ref("a"), ref("b")]))
 
+    def test_many_are_compared_in_parts(self, ledger, monkeypatch):
+        monkeypatch.setattr(accounts, "_BATCH", 2)
+        members = [row(f"x#1.tar/{i}", uri=f"/corpus/x#1.tar#{i}") for i in range(5)]
+        write(ledger, [row(name) for name in "abcde"] + members)
+        refs = [*(ref(name) for name in "abcde"), ref("x#1.tar", archive="tar")]
+        assert settle(ledger, written(ledger, RUN), listed_batches(refs)).scored == 10
+        with pytest.raises(LostRowsError, match="of 7 inputs 1 have no row"):
+            settle(ledger, written(ledger, RUN), listed_batches([*refs, ref("f")]))
+        with pytest.raises(LostRowsError, match="5 rows have no input"):
+            settle(ledger, written(ledger, RUN), listed_batches([*refs[:-1], ref("y.tar", archive="tar")]))
+
     def test_rows_of_other_runs_do_not_count(self, ledger):
         committed(ledger, [row("a")])
         write(ledger, [row("b")], run_id="20260102T000000Z-bbbbbb")
@@ -129,6 +141,13 @@ def test_a_quantile_of_the_scores_is_right_to_a_tenth(scores, share):
     account = Account(scores=Counter(f"{math.floor(score * 10) / 10:.1f}" for score in scores))
     exact = sorted(scores)[math.ceil(share * len(scores) - 1e-9) - 1]
     assert account.score_quantile(share) == pytest.approx(exact, abs=0.0501)
+
+
+def test_what_came_out_of_waves_adds_up():
+    one = Account(3, Counter(silent=2, corrupt=1), 6.5, 90, Counter({"3.2": 2, "1.0": 1}))
+    other = Account(1, Counter(silent=1), 2.0, 30, Counter({"3.2": 1}))
+    assert one + other == Account(4, Counter(silent=3, corrupt=1), 8.5, 120, Counter({"3.2": 3, "1.0": 1}))
+    assert one + Account() == one
 
 
 def test_of_no_scores_there_is_no_quantile():

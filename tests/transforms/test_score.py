@@ -9,6 +9,7 @@ import apache_beam as beam
 import numpy as np
 import pytest
 from apache_beam.internal import pickler as beam_pickler
+from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.ml.inference.base import RunInference
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that
@@ -16,7 +17,7 @@ from apache_beam.testing.util import assert_that
 from model.bundle import BundleError
 from transforms.records import REJECTS, FeaturizedUtterance, Reason, Reject, ScoredUtterance, Stage
 from transforms.score import WORK, ScoredBatch, ScorerHandler, SplitResults, score_batch
-from transforms.telemetry import Work
+from transforms.telemetry import NAMESPACE, Work
 
 
 @pytest.fixture(scope="module")
@@ -216,3 +217,10 @@ def test_in_a_pipeline_every_utterance_comes_out_scored_or_rejected(bundle, scor
         )
         assert_that(results.scored, check_scored, label="scored")
         assert_that(results[REJECTS], check_rejects, label="rejects")
+    found = root.result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))
+    counters = {metric.key.metric.name: metric.committed for metric in found["counters"]}
+    frames = [[len(item.spectrogram) for item in items] for items in batches]
+    assert counters == {
+        "frames": sum(map(sum, frames)),
+        "padding_frames": sum(len(n) * max(n) - sum(n) for n in frames),
+    }
