@@ -307,7 +307,16 @@ def locked() -> Iterator[Server]:
 class TestKeys:
     @pytest.mark.parametrize("path", ["/v1/score", "/v1/model", "/metrics"])
     @pytest.mark.parametrize(
-        "header", [None, "Bearer wrong-key-of-that-length", "Basic Zm9vOmJhcg", f"Bearer {KEY}x", "Bearer"]
+        "header",
+        [
+            None,
+            "Bearer wrong-key-of-that-length",
+            "Basic Zm9vOmJhcg",
+            f"Bearer {KEY}x",
+            f"Bearer {KEY[:-1]}",
+            "Bearer",
+            "Bearer ",
+        ],
     )
     def test_without_one_nothing_is_given(self, locked, path, header):
         headers = {} if header is None else {"authorization": header}
@@ -345,7 +354,7 @@ def test_what_cannot_be_is_refused_before_it_starts(options, message):
 
 
 def test_keys_that_are_none_are_refused(monkeypatch):
-    monkeypatch.setenv("AUDIOSIEVE_API_KEYS", "a-long-enough-key-of-it,short")
+    monkeypatch.setenv("AUDIOSIEVE_API_KEYS", "a-long-enough-key-of-it,of-15-letters..")
     assert "key 2 must have 16" in audiosieve("serve", status=2).stderr
 
 
