@@ -168,7 +168,7 @@ def test_long_ones_take_turns_with_each_other_and_with_short_ones(scorer):
 
     async def scene():
         recorder = Recorder(scorer)
-        async with working(recorder) as batcher:
+        async with working(recorder, max_wait_s=1_000) as batcher:
             waiting = [asyncio.create_task(batcher.score(one)) for one in longs]
             while len(recorder.calls) < 3:
                 await asyncio.sleep(0)
