@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlencode, urlsplit
 
 from pipelines.options import Parser, UsageError, command
-from transforms.records import EACH, FIRST, MIX
+from transforms.records import EACH, FIRST, MIX, printable
 from transforms.text_tables import aligned
 
 FORMATS = ("table", "json")
@@ -67,7 +67,7 @@ class _Sender:
     def send(self, path: str) -> dict[str, Any]:
         """The answer for a file: its score, or a problem; the same if it got no answer at all."""
         options = self.options
-        asked = {"utterance_id": Path(path).name[:255], "channels": options.channels}
+        asked = {"utterance_id": printable(Path(path).name)[:255], "channels": options.channels}
         asked |= {name: "true" for name in ("frames", "anomalies") if getattr(options, name)}
         gives_up = time.monotonic() + options.patience_s
         for pause in _pauses():

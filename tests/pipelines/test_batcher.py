@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 
@@ -42,9 +43,12 @@ class Recorder:
         self._scorer = scorer
         self.whole_frames = scorer.whole_frames
         self.calls: list[list[int] | str] = []
+        self.may_work = threading.Event()
+        self.may_work.set()
 
     def score(self, spectrograms):
         self.calls.append([len(one) for one in spectrograms])
+        self.may_work.wait()
         return self._scorer.score(spectrograms)
 
     def score_in_parts(self, spectrogram):
@@ -112,6 +116,37 @@ def test_whoever_comes_while_the_first_waits_shares_its_call(scorer):
     assert asyncio.run(one_after_the_other()) == [[25, 20]]
 
 
+def test_the_first_waits_no_longer_because_others_come(scorer):
+    async def trickling():
+        limits = BatchLimits(batch_size=10_000)
+        async with working(Recorder(scorer), batch=limits, max_wait_s=0.5) as batcher:
+            first, others = asyncio.create_task(batcher.score(item(20))), []
+            while not first.done() and len(others) < 500:
+                others.append(asyncio.create_task(batcher.score(item(20))))
+                await asyncio.sleep(0.05)
+            await asyncio.gather(first, *others)
+        return len(others)
+
+    assert asyncio.run(trickling()) < 500
+
+
+def test_whoever_leaves_while_the_model_works_on_it_costs_nobody_else(scorer):
+    async def leaving():
+        recorder = Recorder(scorer)
+        recorder.may_work.clear()
+        async with asyncio.timeout(60), working(recorder) as batcher:
+            leaver = asyncio.create_task(batcher.score(item(20)))
+            stayer = asyncio.create_task(batcher.score(item(30)))
+            while not recorder.calls:
+                await asyncio.sleep(0.01)
+            leaver.cancel()
+            await asyncio.wait({leaver})
+            recorder.may_work.set()
+            return [len((await stayer).frame_score), len((await batcher.score(item(40))).frame_score)]
+
+    assert asyncio.run(leaving()) == [30, 40]
+
+
 def test_whoever_leaves_is_not_scored(scorer):
     async def leaving():
         recorder = Recorder(scorer)
@@ -133,19 +168,36 @@ def test_long_ones_take_turns_with_each_other_and_with_short_ones(scorer):
 
     async def scene():
         recorder = Recorder(scorer)
-        async with working(recorder) as batcher:
+        async with working(recorder, max_wait_s=1_000) as batcher:
             waiting = [asyncio.create_task(batcher.score(one)) for one in longs]
             while len(recorder.calls) < 3:
                 await asyncio.sleep(0)
             for seed in range(3):
                 await batcher.score(item(20, seed))
             assert not any(task.done() for task in waiting), "short ones wait for no long one"
+            await waiting[1]
+            assert not waiting[0].done(), "one of 7 steps waits for none of 9 that came before it"
             return await asyncio.gather(*waiting), recorder.calls
 
     found, calls = asyncio.run(scene())
     for one, result in zip(longs, found, strict=True):
         np.testing.assert_allclose(result.frame_score, scorer.score([one.spectrogram])[0], atol=1e-4)
     assert calls.count("step") == 9 + 7
+
+
+def test_a_long_one_is_done_however_many_short_ones_come(scorer):
+    async def scene():
+        async with working(Recorder(scorer), batch=BatchLimits(batch_size=1)) as batcher:
+            long = asyncio.create_task(batcher.score(item(8_000)))
+
+            async def ask() -> None:
+                for seed in range(20):
+                    await batcher.score(item(20, seed))
+
+            await asyncio.gather(ask(), ask())
+            return long.done()
+
+    assert asyncio.run(scene()), "7 steps among 40 batches"
 
 
 def test_a_long_one_whose_client_leaves_is_worked_on_no_more(scorer):

@@ -17,6 +17,7 @@ import httpx
 import numpy as np
 import pytest
 
+from pipelines.serve import _is_loopback
 from pipelines.service.answers import ProblemOut
 from tests.pipelines.conftest import audiosieve
 from tests.pipelines.hostile import RATE, bomb, encode, fuzzed, hostile, noise
@@ -307,7 +308,15 @@ def locked() -> Iterator[Server]:
 class TestKeys:
     @pytest.mark.parametrize("path", ["/v1/score", "/v1/model", "/metrics"])
     @pytest.mark.parametrize(
-        "header", [None, "Bearer wrong-key-of-that-length", "Basic Zm9vOmJhcg", f"Bearer {KEY}x", "Bearer"]
+        "header",
+        [
+            None,
+            "Bearer wrong-key-of-that-length",
+            "Basic Zm9vOmJhcg",
+            f"Bearer {KEY}x",
+            f"Bearer {KEY[:-1]}",
+            "Bearer",
+        ],
     )
     def test_without_one_nothing_is_given(self, locked, path, header):
         headers = {} if header is None else {"authorization": header}
@@ -345,7 +354,7 @@ def test_what_cannot_be_is_refused_before_it_starts(options, message):
 
 
 def test_keys_that_are_none_are_refused(monkeypatch):
-    monkeypatch.setenv("AUDIOSIEVE_API_KEYS", "a-long-enough-key-of-it,short")
+    monkeypatch.setenv("AUDIOSIEVE_API_KEYS", "a-long-enough-key-of-it,of-15-letters..")
     assert "key 2 must have 16" in audiosieve("serve", status=2).stderr
 
 
@@ -361,3 +370,8 @@ def test_a_service_that_others_can_reach_without_a_key_says_so(monkeypatch):
     assert warning in audiosieve("serve", "--host", "192.0.2.1", status=2).stderr
     monkeypatch.setenv("AUDIOSIEVE_API_KEYS", "a-long-enough-key-of-it")
     assert "WARNING" not in audiosieve("serve", "--host", "192.0.2.1", status=2).stderr
+
+
+def test_others_can_reach_whatever_is_not_loopback():
+    hosts = ("127.0.0.1", "127.9.9.9", "::1", "localhost", "0.0.0.0", "::", "192.168.0.1", "a.example")
+    assert [host for host in hosts if _is_loopback(host)] == ["127.0.0.1", "127.9.9.9", "::1", "localhost"]

@@ -17,6 +17,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from pipelines import serve
+from pipelines.service.front import PASSED_ON
 from tests.pipelines.conftest import Output, audiosieve
 from tests.pipelines.serving import Server, serving
 from tests.pipelines.test_serve_limits import open_request, until
@@ -77,6 +79,10 @@ def test_all_else_is_the_services_too_but_for_the_counters_of_each_worker(server
     assert "default-src 'none'" in server.client.get("/").headers["content-security-policy"]
     found = server.client.get("/metrics")
     assert (found.status_code, found.json()["reason"]) == (404, "not_found")
+
+
+def test_all_options_but_those_of_nginx_are_the_workers_too():
+    assert set(vars(serve._parser().parse_args([]))) - set(PASSED_ON) == {"host", "port", "workers", "rate"}
 
 
 def test_what_nginx_refuses_is_a_problem_too(server: Server):

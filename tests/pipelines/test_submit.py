@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,15 +96,17 @@ def test_a_service_that_is_not_there_is_tried_again_and_then_said(samples: Path)
 
 
 class Full(http.server.BaseHTTPRequestHandler):
-    """A service that is full twice, then gives no answer of ours."""
+    """A service that has no time, in every way there is, then gives no answer of ours."""
 
+    statuses = (429, 502, 503, 200)
+    retry_after: str
     asked: list[str]
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(self.statuses[min(len(self.asked), 3)])
         self.asked.append(self.path)
-        self.send_response(503 if len(self.asked) < 3 else 200)
-        self.send_header("Retry-After", "1")
+        self.send_header("Retry-After", self.retry_after)
         self.end_headers()
         self.wfile.write(b"hello")
 
@@ -110,13 +114,34 @@ class Full(http.server.BaseHTTPRequestHandler):
         """Says nothing."""
 
 
-def test_a_full_service_is_asked_again_when_it_says(samples: Path):
-    Full.asked = []
-    with http.server.HTTPServer(("127.0.0.1", 0), Full) as full:
-        threading.Thread(target=full.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{full.server_port}/behind/a/prefix/"
-        done = audiosieve("submit", samples / "clean.flac", "--url", url, status=1)
-        full.shutdown()
-    assert len(Full.asked) == 3
+@contextlib.contextmanager
+def full(retry_after: str) -> Iterator[str]:
+    """The address of a `Full`."""
+    Full.asked, Full.retry_after = [], retry_after
+    with http.server.HTTPServer(("127.0.0.1", 0), Full) as started:
+        threading.Thread(target=started.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{started.server_port}"
+        started.shutdown()
+
+
+def test_a_full_service_is_asked_again(samples: Path):
+    with full("1") as url:
+        done = audiosieve("submit", samples / "clean.flac", "--url", f"{url}/behind/a/prefix/", status=1)
+    assert len(Full.asked) == 4
     assert all(path.startswith("/behind/a/prefix/v1/score?") for path in Full.asked)
     assert "no_service: status 200" in done.stdout
+
+
+def test_it_is_not_asked_before_it_says(samples: Path):
+    with full("50") as url:
+        done = audiosieve("submit", samples / "clean.flac", "--url", url, "--patience_s", 20, status=1)
+    assert len(Full.asked) == 1, "50 s are more than the patience: it would have been asked again after half a second"
+    assert "no_service: status 429" in done.stdout
+
+
+def test_a_name_that_is_no_text_is_sent_and_told(server: Server, samples: Path, tmp_path: Path):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xff.flac"))
+    path.write_bytes((samples / "clean.flac").read_bytes())
+    done = audiosieve("submit", path, "--url", server.url, "--format", "json")
+    assert json.loads(done.stdout)["utterance_id"] == "a\\xff.flac"
+    assert "4.55" in audiosieve("submit", path, "--url", server.url).stdout

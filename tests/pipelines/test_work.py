@@ -1,0 +1,137 @@
+"""Requests at work in the service, with the real model and no HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import tempfile
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from starlette.requests import ClientDisconnect, Request
+
+from model.bundle import DEFAULT
+from pipelines.service import uploads
+from pipelines.service.settings import Settings
+from pipelines.service.work import LARGE_BYTES, Service, Wanted
+from tests.pipelines.hostile import RATE, encode, noise
+from transforms.score import ScorerHandler
+
+pytestmark = pytest.mark.slow
+# 1,561 frames each.
+SOME = encode(noise(25 * RATE), coding="FLAC/PCM_16")
+TIGHT = {"max_audio_s": 30.0, "max_frames": 2_000, "max_wait_s": 1_000.0}
+
+
+@pytest.fixture(scope="module")
+def scorer():
+    return ScorerHandler(DEFAULT, threads=None).load_model()
+
+
+class Client:
+    """Asks for the score of a body, and stays until it is told to leave."""
+
+    def __init__(self, service: Service, body: bytes, kind: str = "application/octet-stream") -> None:
+        self._body, self._leaves = [body], asyncio.Event()
+        scope = {"type": "http", "headers": [(b"content-type", kind.encode())]}
+        self.answer = asyncio.create_task(service.score(Request(scope, self._receive), Wanted()))
+
+    async def _receive(self) -> dict[str, Any]:
+        if self._body:
+            return {"type": "http.request", "body": self._body.pop()}
+        await self._leaves.wait()
+        return {"type": "http.disconnect"}
+
+    async def leave(self) -> None:
+        self._leaves.set()
+        with pytest.raises(ClientDisconnect):
+            await self.answer
+
+
+class Held(tempfile.SpooledTemporaryFile):
+    """The samples of a spool file that is large are read only when they may be; its header, under a lock, at once."""
+
+    may_be_read = threading.Event()
+    found: list[Held]
+    reads = size = 0
+
+    def write(self, data):
+        self.size += len(data)
+        return super().write(data)
+
+    def readinto(self, buffer):
+        if self.size > LARGE_BYTES and len(buffer) > 1_000:
+            if not self.reads:
+                self.found.append(self)
+            self.reads += 1
+            self.may_be_read.wait()
+        return super().readinto(buffer)
+
+
+@pytest.fixture
+def held(monkeypatch):
+    monkeypatch.setattr(uploads, "SpooledTemporaryFile", Held)
+    Held.found = []
+    Held.may_be_read.clear()
+    yield Held
+    Held.may_be_read.set()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Waits for something that is bound to come."""
+    async with asyncio.timeout(60):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
+def at_work(scorer, scene: Callable[[Service], Any], **settings: Any) -> None:
+    async def work() -> None:
+        service = Service(scorer, dataclasses.replace(Settings(), **settings))
+        async with asyncio.timeout(90), service.running():
+            await scene(service)
+
+    asyncio.run(work())
+
+
+def test_whoever_leaves_the_queue_gives_back_the_room_of_its_frames(scorer):
+    async def scene(service: Service) -> None:
+        for _ in range(2):
+            client = Client(service, SOME)
+            await until(lambda: service.batcher.waiting == (1, 1_561))
+            await client.leave()
+            assert service.batcher.waiting == (0, 0)
+
+    at_work(scorer, scene, **TIGHT)
+
+
+def test_of_a_form_that_waits_for_room_no_more_than_one_file_is_decoded(scorer):
+    part = b'--x\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n' + SOME + b"\r\n"
+
+    async def scene(service: Service) -> None:
+        def decoded() -> float:
+            return service.metrics.registry.get_sample_value("audiosieve_decode_seconds_count") or 0
+
+        client = Client(service, part * 4 + b"--x--\r\n", "multipart/form-data; boundary=x")
+        await until(lambda: decoded() == 2)
+        await asyncio.sleep(1)
+        assert (decoded(), service.batcher.waiting) == (2, (1, 1_561))
+        await client.leave()
+
+    at_work(scorer, scene, **TIGHT)
+
+
+def test_a_large_file_is_read_no_further_once_its_client_left_and_keeps_no_small_one_waiting(scorer, held):
+    async def scene(service: Service) -> None:
+        client = Client(service, encode(noise(100 * RATE)))
+        await until(lambda: bool(held.found))
+        assert json.loads(await Client(service, SOME).answer)["num_frames"] == 1_561
+        await client.leave()
+        held.may_be_read.set()
+        (file,) = held.found
+        await until(lambda: file.closed)
+        assert file.reads == 1
+
+    at_work(scorer, scene, decoders=1)
