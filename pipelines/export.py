@@ -12,6 +12,7 @@ from model.bundle import DEFAULT, Bundle, bundled_names
 from model.runtime import native_stderr_held, start_tensorflow
 from pipelines.options import Parser, UsageError, command
 from transforms.bundles import find_bundle
+from transforms.files import is_local
 from transforms.ledger import OutputError
 
 
@@ -22,6 +23,8 @@ def run(argv: Sequence[str]) -> int:
     bundle = find_bundle(options.model)
     if options.format == "onnx" and (missing := [name for name in ("tf2onnx", "onnx") if find_spec(name) is None]):
         raise UsageError(f"{', '.join(missing)} is not installed: pip install 'audiosieve[onnx]'")
+    if not is_local(options.output):
+        raise UsageError(f"--output {options.output}: must be a place on this machine; copy the model from there")
     target = Path(options.output).expanduser()
     _check_new(target, options)
     try:

@@ -25,8 +25,9 @@ KEPT = "kept.parquet"
 BUDGET, QUANTILE = "budget", "quantile"
 # As which `--format` is asked to write no manifest.
 NO_MANIFEST = "none"
-# What DuckDB may hold in memory; more goes to disk.
-MEMORY = "1GB"
+# What DuckDB may hold in memory; more goes to disk. Each of its threads holds some of that: with as many as a large machine has
+# cores (64 and a million utterances with their frames) too little is left, and it fails.
+MEMORY, THREADS = "1GB", 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,7 +199,7 @@ def connect(results: Results, scratch: Path) -> duckdb.DuckDBPyConnection:
     place = str(scratch / "duckdb").replace("'", "''")
     connection.execute(f"SET temp_directory = '{place}'")
     connection.execute(f"SET memory_limit = '{MEMORY}'")
-    connection.execute(f"SET threads = {usable_cores()}")
+    connection.execute(f"SET threads = {min(THREADS, usable_cores())}")
     connection.execute("SET enable_progress_bar = false")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")

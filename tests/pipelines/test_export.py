@@ -78,6 +78,8 @@ def test_a_model_is_replaced_only_if_asked_and_nothing_else_is(tmp_path):
 
 def test_what_cannot_be_written_is_said(tmp_path):
     (tmp_path / "file").write_text("x")
+    done = audiosieve("export", "--output", "gs://bucket/model", status=2)
+    assert "must be a place on this machine" in done.stderr
     assert "cannot be written" in audiosieve("export", "--output", tmp_path / "file" / "model", status=2).stderr
     assert (
         "no model 'nothing'" in audiosieve("export", "--output", tmp_path / "a", "--model", "nothing", status=2).stderr

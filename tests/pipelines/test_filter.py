@@ -18,10 +18,12 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from pipelines import filter_decision
 from tests.outputs import rejected, scored, write_output
 from tests.pipelines.conftest import Output, audiosieve
 from transforms.archives import members
 from transforms.records import AudioRef, ScoredUtterance
+from transforms.results import open_results
 from transforms.sources import list_corpus
 
 RATE = 16_000
@@ -404,6 +406,12 @@ def test_the_same_is_written_every_time(small, tmp_path):
         audiosieve("filter", small, "--output", tmp_path / name, "--budget", "13s", "--balance", "speaker")
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+def test_a_large_machine_leaves_each_thread_its_memory(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(filter_decision, "usable_cores", lambda: 64)
+    connection = filter_decision.connect(open_results(small), tmp_path)
+    assert connection.execute("SELECT current_setting('threads')").fetchall() == [(filter_decision.THREADS,)]
 
 
 def test_rules_for_another_scale_are_refused(tmp_path):
