@@ -10,8 +10,8 @@ import secrets
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from http.server import HTTPServer
+from collections.abc import Callable, Iterator
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -103,13 +103,36 @@ class Bucket:
         return folder
 
 
+def _under(lock: threading.Lock, method: Callable[[Any], None]) -> Callable[[Any], None]:
+    @functools.wraps(method)
+    def locked(self: Any) -> None:
+        with lock:
+            method(self)
+
+    return locked
+
+
+class _Server(ThreadingHTTPServer):
+    # A connection on which nothing is asked holds up no other, and a burst of them finds room.
+    daemon_threads = True
+    request_queue_size = 128
+
+
 def main() -> None:
     """Serves until standard input ends; the port is printed first."""
     from gcp_storage_emulator.server import RequestHandler
     from gcp_storage_emulator.storage import Storage
 
+    one_at_a_time = threading.Lock()  # what it keeps is not made for threads
+
+    class Handler(RequestHandler):  # type: ignore[misc]
+        disable_nagle_algorithm = True
+
+    for method in ("do_GET", "do_POST", "do_PUT", "do_PATCH", "do_DELETE"):
+        setattr(Handler, method, _under(one_at_a_time, getattr(RequestHandler, method)))
+
     logging.disable()  # or it warns at each answer
-    server = HTTPServer(("127.0.0.1", 0), functools.partial(RequestHandler, Storage(use_memory_fs=True)))
+    server = _Server(("127.0.0.1", 0), functools.partial(Handler, Storage(use_memory_fs=True)))
 
     def watch() -> None:
         sys.stdin.read()

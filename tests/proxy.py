@@ -47,6 +47,7 @@ _KINDS = [
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128
 
     def handle_error(self, *_: object) -> None:
         """A client that is gone is no news."""
@@ -117,6 +118,7 @@ def classify(line: str) -> Call:
 def _handler(proxy: Proxy, target: str) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # or each answer waits 40 ms for the client to acknowledge its head
 
         def setup(self) -> None:
             super().setup()
@@ -137,7 +139,8 @@ def _handler(proxy: Proxy, target: str) -> type[BaseHTTPRequestHandler]:
             if isinstance(fault, int):
                 self.answer(fault, {"Content-Type": "application/json"}, b'{"error": {"message": "as the test asked"}}')
                 return
-            upstream = http.client.HTTPConnection(target)
+            # Where the emulator hangs the client's connection ends with an error, and it asks again.
+            upstream = http.client.HTTPConnection(target, timeout=20)
             headers = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
             upstream.request(self.command, self.path, body, headers)
             response = upstream.getresponse()

@@ -286,6 +286,15 @@ if gcsio is not None:
         copy_batch = _guarded(gcsio.GcsIO.copy_batch)
         _gcs_object = _guarded(gcsio.GcsIO._gcs_object)
 
+        def _batch_with_retry(self, requests: Any, fn: Callable[[Any], None]) -> list[Any]:
+            """As Beam's, which drops the error that ends its patience and then stumbles over the answers that are not there."""
+            responses: list[Any] = super()._batch_with_retry(requests, fn)
+            for request, response in zip(requests, responses, strict=True):
+                if response is None:
+                    path = request if isinstance(request, str) else request[0]
+                    raise StorageError(f"{path}: the storage does not answer (to be deleted, or copied)")
+            return responses
+
         def list_files(self, path: str, with_metadata: bool = False) -> Iterator[Any]:
             """As Beam's."""
             with retelling(path):

@@ -16,6 +16,8 @@ from transforms.object_listing import folders_in, is_object_storage, objects
 from transforms.records import AudioRef, Span, printable
 
 WHOLE = Span()
+# Names of the files of `probe`, which one that could not delete its own leaves.
+PROBE = r"\.probe-[0-9a-f]{6}"
 _WILDCARDS = re.compile(r"[*?\[]")
 
 

@@ -28,7 +28,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from transforms.cloud_storage import SCHEME as CLOUD_STORAGE
 from transforms.cloud_storage import open_in_parts, reason
-from transforms.files import is_local, probe
+from transforms.files import PROBE, is_local, probe
 
 RUNS = "_runs"
 # The job of a record that is of no run: it only says which files hold the rows of the others now.
@@ -37,7 +37,7 @@ PENDING = ".pending"
 _ASKED = "pending.json"
 _RUN_ID = r"\d{8}T\d{6}Z-[0-9a-f]{6}"
 _OURS = re.compile(rf"/(({_RUN_ID})-[^/]*\.parquet$|beam-temp-{_RUN_ID}[^/]*)")
-_LEFT = re.compile(rf"/({_RUN_ID})(\.draft|\.receipt|\{PENDING}/[^/]+)$")
+_LEFT = re.compile(rf"/(?:({_RUN_ID})(?:\.draft|\.receipt|\{PENDING}/[^/]+)|{PROBE})$")
 
 
 class OutputError(ValueError):

@@ -157,6 +157,31 @@ def test_a_storage_that_stays_away_ends_the_run_and_rejects_nothing(
     assert "2 scored, 1 rejected" in audiosieve("score", "--input", bucket / "in", "--output", bucket / "out").stdout
 
 
+def test_a_storage_that_deletes_nothing_any_more_is_told_in_a_sentence(
+    bucket: Bucket, proxy: Proxy, samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = gcsio_retry.DEFAULT_RETRY_WITH_THROTTLING_COUNTER.with_timeout(2.0)
+    monkeypatch.setattr(gcsio_retry, "DEFAULT_RETRY_WITH_THROTTLING_COUNTER", short)
+    upload_few(bucket, samples)
+    # The first deletes what was written as a trial, the second copies the record to its place, the third deletes its draft.
+    for works, then in ((0, "2 scored, 1 rejected"), (1, "2 scored, 1 rejected"), (2, "3 skipped")):
+        out = f"out{works}"
+        words = ["score", "--input", bucket / "in", "--output", bucket / out]
+        batches = Counter[str]()
+
+        def fail(call: Call, works: int = works, batches: Counter[str] = batches) -> Fault:
+            batches[call.kind] += 1
+            return 503 if call.kind == "batch" and batches["batch"] > works else None
+
+        proxy.fail = fail
+        done = audiosieve(*words, status=1)
+        assert "the storage does not answer" in done.stderr
+        assert "Traceback" not in done.stderr
+        proxy.fail = lambda _: None
+        assert then in audiosieve(*words).stdout
+        assert not [name for name in bucket.names(out) if ".probe" in name or ".draft" in name]
+
+
 def test_a_small_recording_takes_two_requests(bucket: Bucket, proxy: Proxy, samples: Path) -> None:
     for i in range(12):
         bucket.upload(samples / "clean.flac", f"in/{i:02d}.flac")
