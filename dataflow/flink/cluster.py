@@ -39,6 +39,8 @@ from typing import Any, TypeVar
 
 HERE = Path(__file__).resolve().parent
 START_S, STOP_S = 300, 10
+# What dies so soon after its start, so often in a row, would do so for ever.
+SOON_S, FALLS = 10, 5
 CANNOT_BE_HAD = 3
 Found = TypeVar("Found")
 # Flink on Java 17; the class path's own logger, with the time.
@@ -124,11 +126,15 @@ class Process:
     Attributes:
         command: that starts it.
         again: whether it is started again where it dies.
+        started: when it was, last, by the clock that only goes forward.
+        falls: how often in a row it died soon after.
     """
 
     command: list[str]
     again: bool = False
     running: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    falls: int = 0
 
 
 class Processes:
@@ -146,6 +152,7 @@ class Processes:
 
     def _start(self, name: str) -> None:
         process = self.all[name]
+        process.started = time.monotonic()
         with self.log(name).open("ab") as log:
             process.running = subprocess.Popen(
                 process.command,
@@ -186,7 +193,7 @@ class Processes:
         """Starts again what has died and may.
 
         Raises:
-            FailedError: something died that must not, or did not even start.
+            FailedError: something died that must not, or did not even start, or dies again and again.
         """
         for name, process in self.all.items():
             if process.running is None or process.running.poll() is None:
@@ -194,6 +201,9 @@ class Processes:
             how = f"{name} ended with {process.running.returncode}"
             if not process.again or not self._state:
                 raise FailedError(f"{how}; see {self.log(name)}")
+            process.falls = process.falls + 1 if time.monotonic() - process.started < SOON_S else 0
+            if process.falls == FALLS:
+                raise FailedError(f"{how}, and so it did {FALLS} times in a row; see {self.log(name)}")
             print(f"{how}; it is started again", file=sys.stderr)
             self._start(name)
             self.write_state()

@@ -75,6 +75,24 @@ def test_what_may_is_started_again_and_its_new_id_is_told(processes: Processes) 
     assert after["processes"]["one"] != before["processes"]["one"]
 
 
+def test_what_dies_at_once_each_time_is_given_up(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+    processes.start("weak", ["sleep", "600"], again=True)
+    processes.write_state(options=[])
+    for _ in range(cluster.FALLS - 1):
+        end(processes, "weak")
+        processes.look_after()
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster, "SOON_S", 0)  # this time it was at work for long: what was before does not count
+        end(processes, "weak")
+        processes.look_after()
+    for _ in range(cluster.FALLS - 1):
+        end(processes, "weak")
+        processes.look_after()
+    end(processes, "weak")
+    with pytest.raises(FailedError, match=r"weak ended with -9, and so it did 5 times in a row; see .*/weak\.log"):
+        processes.look_after()
+
+
 def test_what_may_not_die_or_does_not_even_start_ends_all(processes: Processes) -> None:
     processes.start("needed", ["sleep", "600"])
     processes.start("other", ["sleep", "600"], again=True)
