@@ -89,8 +89,15 @@ def _serve(options: argparse.Namespace, keys: tuple[str, ...]) -> int:
         raise UsageError(f"--queue_frames is {options.queue_frames}: {error}") from error
     bound = _bind(options.host, options.port)
     scorer = ScorerHandler(options.model, options.threads).load_model()
+    broken = []
+
+    def end() -> None:
+        # Whoever looks after this process starts another: that helps, and to stay would not.
+        broken.append(True)
+        server.should_exit = True
+
     config = uvicorn.Config(
-        build(scorer, settings),
+        build(scorer, settings, end),
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -106,8 +113,9 @@ def _serve(options: argparse.Namespace, keys: tuple[str, ...]) -> int:
             await super().startup(sockets)
             print(said, flush=True)
 
-    Announced(config).run(sockets=[bound])
-    return 0
+    server = Announced(config)
+    server.run(sockets=[bound])
+    return 1 if broken else 0
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -93,9 +93,15 @@ def _documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def build(scorer: Scorer, settings: Settings) -> FastAPI:
-    """The web application of a model."""
-    service = Service(scorer, settings)
+def build(scorer: Scorer, settings: Settings, when_broken: Callable[[], None]) -> FastAPI:
+    """The web application of a model.
+
+    Args:
+        scorer: the model.
+        settings: the limits.
+        when_broken: is called when nothing will be scored any more.
+    """
+    service = Service(scorer, settings, when_broken)
     bundle = service.bundle
 
     @contextlib.asynccontextmanager

@@ -74,13 +74,19 @@ class Batcher:
         self._arrived = asyncio.Event()
         self._untrimmed = 0
         self._frames_a_second = 0.0
+        self._broken: Exception | None = None
 
     async def score(self, item: FeaturizedUtterance) -> Result:
         """Scores a recording together with others; whoever stops waiting for it frees its place.
 
         Returns:
             Its frame scores, or why the model gave none.
+
+        Raises:
+            Exception: a mistake of ours, in the call of the model or, then for all that come, in the queue.
         """
+        if self._broken:
+            raise self._broken
         waiting = _Waiting(item, asyncio.get_running_loop().create_future(), time.monotonic())
         lane = self._long if waiting.frames > self._scorer.whole_frames else self._short
         lane.append(waiting)
@@ -92,7 +98,11 @@ class Batcher:
                 lane.remove(waiting)
 
     async def run(self) -> None:
-        """Works until it is cancelled."""
+        """Works until it is cancelled.
+
+        Raises:
+            Exception: a mistake of ours in the queue itself, which all who wait get too; nobody is served any more.
+        """
         try:
             while True:
                 if not self._short and not self._long:
@@ -103,6 +113,11 @@ class Batcher:
                     await self._score_a_batch()
                 if self._long:
                     await self._do_a_step()
+        except Exception as error:
+            self._broken = error
+            for one in (*self._short, *self._long):
+                _give(one, error)
+            raise
         finally:
             self._thread.shutdown(wait=False, cancel_futures=True)
 
@@ -145,13 +160,15 @@ class Batcher:
         taken = set(chosen)
         self._short[:] = [one for place, one in enumerate(self._short) if place not in taken]
         begun = time.monotonic()
-        for one in batch:
-            self._metrics.wait_seconds.observe(begun - one.since)
         lengths = [one.frames for one in batch]
-        self._metrics.batch.observe(len(batch))
-        self._metrics.padding.observe(1 - sum(lengths) / (len(batch) * max(lengths)))
         try:
+            for one in batch:
+                self._metrics.wait_seconds.observe(begun - one.since)
+            self._metrics.batch.observe(len(batch))
+            self._metrics.padding.observe(1 - sum(lengths) / (len(batch) * max(lengths)))
             results = await self._call(score_batch, [one.item for one in batch], self._scorer)
+            for one, result in zip(batch, results, strict=True):
+                _give(one, result)
         except Exception as error:  # noqa: BLE001 -- a mistake of ours: it costs this batch, and no later one
             _LOG.exception("the model failed on a batch of %d", len(batch))
             for one in batch:
@@ -159,8 +176,6 @@ class Batcher:
             return
         speed = sum(lengths) / max(time.monotonic() - begun, 1e-6)
         self._frames_a_second += 0.1 * (speed - self._frames_a_second) if self._frames_a_second else speed
-        for one, result in zip(batch, results, strict=True):
-            _give(one, result)
         self._trim(sum(lengths))
 
     async def _do_a_step(self) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import errno
 import logging
 import threading
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -60,14 +60,16 @@ class Service:
     Args:
         scorer: the model.
         settings: the limits.
+        when_broken: is called if the queue before the model breaks: nothing will be scored any more.
 
     Attributes:
         metrics: what is counted.
         batcher: the queue before the model; set while the service runs.
     """
 
-    def __init__(self, scorer: Scorer, settings: Settings) -> None:
+    def __init__(self, scorer: Scorer, settings: Settings, when_broken: Callable[[], None]) -> None:
         self.bundle, self.settings = scorer.bundle, settings
+        self._when_broken = when_broken
         self.metrics = metrics = Metrics(scorer.bundle.model_id)
         self.batcher = Batcher(scorer, settings, metrics)
         self._small = ThreadPoolExecutor(settings.decoders, "decode")
@@ -84,14 +86,19 @@ class Service:
     async def running(self) -> AsyncIterator[None]:
         """Works for the length of the block."""
         self._work = asyncio.create_task(self.batcher.run())
+        self._work.add_done_callback(self._look_after)
         try:
             yield
         finally:
             self._work.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._work
+            await asyncio.wait([self._work])
             for pool in (self._small, self._large):
                 pool.shutdown(wait=False, cancel_futures=True)
+
+    def _look_after(self, work: asyncio.Task[None]) -> None:
+        if not work.cancelled() and (error := work.exception()):
+            _LOG.critical("the queue before the model broke: the service ends", exc_info=error)
+            self._when_broken()
 
     @property
     def ready(self) -> bool:

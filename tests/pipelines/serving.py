@@ -60,9 +60,25 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(*options: object, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """Starts the service, for the length of the block; port 0 unless the options say another."""
-    words = [sys.executable, "-m", "pipelines.cli", "serve", "--port", "0", *map(str, options)]
+def serving(
+    *options: object, environment: Mapping[str, str] | None = None, sabotage: str | None = None
+) -> Iterator[Server]:
+    """Starts the service, for the length of the block; port 0 unless the options say another.
+
+    Args:
+        options: of the command.
+        environment: what is set besides.
+        sabotage: Python that its process runs first.
+    """
+    program = ["-c", f"{sabotage}\nimport sys\nfrom pipelines.cli import main\nsys.exit(main(sys.argv[1:]))"]
+    words = [
+        sys.executable,
+        *(program if sabotage else ["-m", "pipelines.cli"]),
+        "serve",
+        "--port",
+        "0",
+        *map(str, options),
+    ]
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
             words,

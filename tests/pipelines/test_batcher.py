@@ -130,6 +130,39 @@ def test_the_first_waits_no_longer_because_others_come(scorer):
     assert asyncio.run(trickling()) < 500
 
 
+def test_a_queue_that_breaks_leaves_nobody_waiting(scorer, monkeypatch):
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async def breaking():
+        batcher = Batcher(Recorder(scorer), Settings(), Metrics("test"))
+        work = asyncio.create_task(batcher.run())
+        async with asyncio.timeout(60):
+            waiting = await asyncio.gather(
+                *(batcher.score(item(20, seed)) for seed in range(3)), return_exceptions=True
+            )
+            with pytest.raises(ZeroDivisionError):
+                await work
+            with pytest.raises(ZeroDivisionError):
+                await batcher.score(item(20))
+        return waiting
+
+    monkeypatch.setattr("pipelines.service.batcher.cut_batches", broken)
+    assert [type(one) for one in asyncio.run(breaking())] == [ZeroDivisionError] * 3
+
+
+def test_a_mistake_beside_the_model_costs_one_batch(scorer, monkeypatch):
+    async def failing():
+        async with asyncio.timeout(60), working(Recorder(scorer)) as batcher:
+            with monkeypatch.context() as patch:
+                patch.setattr(batcher._metrics.padding, "observe", lambda _: 1 / 0)
+                with pytest.raises(ZeroDivisionError):
+                    await batcher.score(item(20))
+            return await batcher.score(item(20))
+
+    assert len(asyncio.run(failing()).frame_score) == 20
+
+
 def test_whoever_leaves_while_the_model_works_on_it_costs_nobody_else(scorer):
     async def leaving():
         recorder = Recorder(scorer)

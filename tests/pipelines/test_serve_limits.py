@@ -336,6 +336,17 @@ class TestKeys:
         assert all(locked.client.get(path).status_code == 200 for path in ("/healthz", "/readyz", "/", "/openapi.json"))
 
 
+def test_a_service_whose_queue_breaks_ends_and_is_no_success(samples):
+    sabotage = "import pipelines.service.batcher as batcher\nbatcher.cut_batches = lambda *_: 1 / 0"
+    with serving(sabotage=sabotage) as server:
+        answer = server.score(samples / "clean.flac")
+        assert (answer.status_code, answer.json()["reason"]) == (500, "mistake")
+        assert server.process.wait(60) == 1
+        assert "the queue before the model broke: the service ends" in server.stderr
+        assert "ZeroDivisionError" in server.stderr
+        assert list(server.folder.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
