@@ -49,7 +49,8 @@ class WaveformModel(tf.Module):
 
         Returns:
             "score" float32 [B]; "frame_score" float32 [B, T], T of the longest, of which the first `num_frames` count;
-            "num_frames" int32 [B]. A recording of under 512 samples or of silence has no score: its are NaN.
+            "num_frames" int32 [B]. A recording of under 512 samples, of silence or with a sample that is not finite has no
+            score: its are NaN.
 
         Raises:
             tf.errors.InvalidArgumentError: a length is not within the waveforms, or over `most_frames`.
@@ -77,10 +78,12 @@ class WaveformModel(tf.Module):
         found = tf.clip_by_value(found, self._scale.low, self._scale.high)
         score = pool(found, mask, self._pooling)
         heard = tf.logical_and(num_frames > 0, tf.reduce_any(x != 0.0, axis=[1, 2]))
+        # Asked here: what becomes of a NaN on its way through the network differs from run to run.
+        scored = tf.logical_and(heard, tf.reduce_all(tf.math.is_finite(frames), axis=[1, 2]))
         nothing = tf.constant(float("nan"))
         return {
-            "score": tf.where(heard, score, nothing),
-            "frame_score": tf.where(tf.logical_and(mask, heard[:, tf.newaxis]), found, nothing),
+            "score": tf.where(scored, score, nothing),
+            "frame_score": tf.where(tf.logical_and(mask, scored[:, tf.newaxis]), found, nothing),
             "num_frames": num_frames,
         }
 

@@ -72,6 +72,15 @@ def check(found: dict[str, np.ndarray], bundle: Bundle, waveforms: np.ndarray, l
         assert found["score"][place] == pytest.approx(scorer.pool(expected), abs=1e-3)
 
 
+def check_elsewhere(model: Path, bundle: Bundle, folder: Path) -> None:
+    """`check` of an exported model; and what is not finite has no score there either."""
+    waveforms = batch([*LENGTHS, 5_000, 5_000])
+    waveforms[-2, 2_000], waveforms[-1, 3_000] = np.nan, -np.inf
+    found = elsewhere(model, folder, waveforms, [*LENGTHS, 5_000, 5_000])
+    assert np.isnan(found["score"][-2:]).all()
+    check({name: value[:-2] for name, value in found.items()}, bundle, waveforms[:-2], LENGTHS)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_saved_model_scores_as_the_scorer_does_without_our_code(
@@ -79,8 +88,7 @@ def test_a_saved_model_scores_as_the_scorer_does_without_our_code(
 ):
     bundle = open_bundle(random_bundles[name])
     save_saved_model(bundle, tmp_path / "model")
-    waveforms = batch(LENGTHS)
-    check(elsewhere(tmp_path / "model", tmp_path, waveforms, LENGTHS), bundle, waveforms, LENGTHS)
+    check_elsewhere(tmp_path / "model", bundle, tmp_path)
 
 
 @pytest.mark.slow
@@ -91,8 +99,7 @@ def test_an_onnx_file_does_too(random_bundles: dict[str, Path], tmp_path: Path, 
     pytest.importorskip("onnxruntime")
     bundle = open_bundle(random_bundles[name])
     save_onnx(bundle, tmp_path / "model.onnx")
-    waveforms = batch(LENGTHS)
-    check(elsewhere(tmp_path / "model.onnx", tmp_path, waveforms, LENGTHS), bundle, waveforms, LENGTHS)
+    check_elsewhere(tmp_path / "model.onnx", bundle, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -167,11 +174,17 @@ def test_what_has_no_score_has_no_number_and_costs_no_other(default):
     check(good, bundle, waveforms[[0, 3]], [40_000, 30_000])
 
 
-def test_samples_that_are_not_finite_have_no_score(default):
-    _, model = default
-    waveforms = batch([20_000, 20_000])
-    waveforms[0, 777] = np.nan
-    assert np.isnan(run(model, waveforms, [20_000, 20_000])["score"]).tolist() == [True, False]
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [0, 777, 19_900])
+def test_samples_that_are_not_finite_have_no_score(default, value, place):
+    bundle, model = default
+    lengths = [20_000] * 3
+    waveforms = batch(lengths)
+    waveforms[1, place] = value
+    found = run(model, waveforms, lengths)
+    assert np.isnan(found["score"]).tolist() == [False, True, False]
+    assert np.isnan(found["frame_score"][1]).all()
+    check({name: value[::2] for name, value in found.items()}, bundle, waveforms[::2], lengths[::2])
 
 
 @pytest.mark.parametrize("lengths", [[1_000, 1_101], [-1, 1_000]])
