@@ -78,7 +78,7 @@ class WaveformModel(tf.Module):
         found = tf.clip_by_value(found, self._scale.low, self._scale.high)
         score = pool(found, mask, self._pooling)
         heard = tf.logical_and(num_frames > 0, tf.reduce_any(x != 0.0, axis=[1, 2]))
-        # Asked here: what becomes of a NaN on its way through the network differs from run to run.
+        # Asked here: whether a NaN comes out of minimum and maximum as one depends on the processor.
         scored = tf.logical_and(heard, tf.reduce_all(tf.math.is_finite(frames), axis=[1, 2]))
         nothing = tf.constant(float("nan"))
         return {

@@ -89,15 +89,8 @@ def _serve(options: argparse.Namespace, keys: tuple[str, ...]) -> int:
         raise UsageError(f"--queue_frames is {options.queue_frames}: {error}") from error
     bound = _bind(options.host, options.port)
     scorer = ScorerHandler(options.model, options.threads).load_model()
-    broken = []
-
-    def end() -> None:
-        # Whoever looks after this process starts another: that helps, and to stay would not.
-        broken.append(True)
-        server.should_exit = True
-
     config = uvicorn.Config(
-        build(scorer, settings, end),
+        build(scorer, settings, when_broken=lambda: server.give_up()),
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -108,14 +101,20 @@ def _serve(options: argparse.Namespace, keys: tuple[str, ...]) -> int:
     host, port = bound.getsockname()[:2]
     said = f"{scorer.bundle.model_id} listens on http://{f'[{host}]' if ':' in host else host}:{port}"
 
-    class Announced(uvicorn.Server):
+    class Server(uvicorn.Server):
+        broken = False
+
+        def give_up(self) -> None:
+            # Whoever looks after this process starts another: that helps, and to stay would not.
+            self.broken = self.should_exit = True
+
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             print(said, flush=True)
 
-    server = Announced(config)
+    server = Server(config)
     server.run(sockets=[bound])
-    return 1 if broken else 0
+    return int(server.broken)
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -16,7 +16,15 @@ from urllib.parse import unquote, urlsplit
 
 # What may go wrong beside a status: the connection ends before the answer, or in the middle of it.
 RESET, CUT = "reset", "cut"
-Fault = int | str | None
+
+
+class Inside(NamedTuple):
+    """A batch is answered, and each request in it fails with this status."""
+
+    status: int
+
+
+Fault = int | str | Inside | None
 
 
 class Call(NamedTuple):
@@ -61,7 +69,7 @@ class Proxy:
         calls: what was asked for, in order.
         connections: how many were made.
         sent: bytes of the answers.
-        fail: is asked of each call what shall happen instead of an answer: a status, RESET, CUT, or None.
+        fail: is asked of each call what shall happen instead of an answer: a status, RESET, CUT, Inside, or None.
     """
 
     def __init__(self, target: str) -> None:
@@ -136,8 +144,15 @@ def _handler(proxy: Proxy, target: str) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
                 self.connection.close()
                 return
+            said = b'{"error": {"message": "as the test asked"}}'
             if isinstance(fault, int):
-                self.answer(fault, {"Content-Type": "application/json"}, b'{"error": {"message": "as the test asked"}}')
+                self.answer(fault, {"Content-Type": "application/json"}, said)
+                return
+            if isinstance(fault, Inside):
+                head = b"--x\r\nContent-Type: application/http\r\n\r\n"
+                part = b"%bHTTP/1.1 %d No\r\nContent-Type: application/json\r\n\r\n%b\r\n" % (head, fault.status, said)
+                content = part * body.count(b"Content-Type: application/http") + b"--x--"
+                self.answer(200, {"Content-Type": "multipart/mixed; boundary=x"}, content)
                 return
             # Where the emulator hangs the client's connection ends with an error, and it asks again.
             upstream = http.client.HTTPConnection(target, timeout=20)

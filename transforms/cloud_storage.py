@@ -122,7 +122,7 @@ def _said(error: Exception) -> str:
     if isinstance(error, InvalidResponse):
         error = from_http_response(error.response)
     message = str(getattr(error, "message", "") or error)
-    return re.sub(r"^\w+ https?://\S+: ", "", message)
+    return re.sub(r"^\w+ \w+://\S+: ", "", message)
 
 
 def _os_error(kind: type[OSError], number: int, message: str) -> OSError:
@@ -287,12 +287,14 @@ if gcsio is not None:
         _gcs_object = _guarded(gcsio.GcsIO._gcs_object)
 
         def _batch_with_retry(self, requests: Any, fn: Callable[[Any], None]) -> list[Any]:
-            """As Beam's, which drops the error that ends its patience and then stumbles over the answers that are not there."""
+            """As Beam's, which keeps no more than the status of an error, and of one of the whole batch not even that."""
             responses: list[Any] = super()._batch_with_retry(requests, fn)
             for request, response in zip(requests, responses, strict=True):
+                path = request if isinstance(request, str) else request[0]
                 if response is None:
-                    path = request if isinstance(request, str) else request[0]
-                    raise StorageError(f"{path}: the storage does not answer (to be deleted, or copied)")
+                    raise StorageError(f"{path}: the storage does not answer")
+                if response.status_code >= 400 and response.status_code != 404:  # gone is as good as deleted
+                    raise _retold(path, from_http_response(response), self.client)
             return responses
 
         def list_files(self, path: str, with_metadata: bool = False) -> Iterator[Any]:

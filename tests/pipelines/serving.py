@@ -71,14 +71,8 @@ def serving(
         sabotage: Python that its process runs first.
     """
     program = ["-c", f"{sabotage}\nimport sys\nfrom pipelines.cli import main\nsys.exit(main(sys.argv[1:]))"]
-    words = [
-        sys.executable,
-        *(program if sabotage else ["-m", "pipelines.cli"]),
-        "serve",
-        "--port",
-        "0",
-        *map(str, options),
-    ]
+    start = [sys.executable, *(program if sabotage else ["-m", "pipelines.cli"])]
+    words = [*start, "serve", "--port", "0", *map(str, options)]
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
             words,

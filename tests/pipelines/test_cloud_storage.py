@@ -22,7 +22,7 @@ from apache_beam.io.gcp import gcsio_retry
 from model.bundle import BUNDLED, DEFAULT
 from tests.emulator import Bucket
 from tests.pipelines.conftest import Output, audiosieve, audiosieve_process
-from tests.proxy import CUT, RESET, Call, Fault, Proxy, first
+from tests.proxy import CUT, RESET, Call, Fault, Inside, Proxy, first
 from transforms.cloud_storage import EMULATOR
 from transforms.ledger import Ledger, names_that_count
 from transforms.schemas import SCORE_TABLES
@@ -52,6 +52,12 @@ def tables(output: Path) -> dict[str, list[dict]]:
 
 def only(found: dict[str, list[dict]], ids: tuple[str, ...]) -> dict[str, list[dict]]:
     return {table: [row for row in rows if row["utterance_id"] in ids] for table, rows in found.items()}
+
+
+def be_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on what fails for a moment is tried again for two seconds, not for two minutes."""
+    short = gcsio_retry.DEFAULT_RETRY_WITH_THROTTLING_COUNTER.with_timeout(2.0)
+    monkeypatch.setattr(gcsio_retry, "DEFAULT_RETRY_WITH_THROTTLING_COUNTER", short)
 
 
 def upload_few(bucket: Bucket, samples: Path, prefix: str = "in") -> str:
@@ -144,8 +150,7 @@ def test_what_is_forbidden_or_gone_is_rejected_and_the_rest_scored(
 def test_a_storage_that_stays_away_ends_the_run_and_rejects_nothing(
     bucket: Bucket, proxy: Proxy, samples: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    short = gcsio_retry.DEFAULT_RETRY_WITH_THROTTLING_COUNTER.with_timeout(2.0)
-    monkeypatch.setattr(gcsio_retry, "DEFAULT_RETRY_WITH_THROTTLING_COUNTER", short)
+    be_impatient(monkeypatch)
     upload_few(bucket, samples)
     proxy.fail = lambda call: 503 if call.kind == kind and ("clean" in call.name or "utterances" in call.name) else None
     done = audiosieve("score", "--input", bucket / "in", "--output", bucket / "out", status=1)
@@ -160,18 +165,21 @@ def test_a_storage_that_stays_away_ends_the_run_and_rejects_nothing(
 def test_a_storage_that_deletes_nothing_any_more_is_told_in_a_sentence(
     bucket: Bucket, proxy: Proxy, samples: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short = gcsio_retry.DEFAULT_RETRY_WITH_THROTTLING_COUNTER.with_timeout(2.0)
-    monkeypatch.setattr(gcsio_retry, "DEFAULT_RETRY_WITH_THROTTLING_COUNTER", short)
+    be_impatient(monkeypatch)
     upload_few(bucket, samples)
     # The first deletes what was written as a trial, the second copies the record to its place, the third deletes its draft.
-    for works, then in ((0, "2 scored, 1 rejected"), (1, "2 scored, 1 rejected"), (2, "3 skipped")):
+    for works, fault, then in (
+        (0, 503, "2 scored, 1 rejected"),
+        (1, Inside(503), "2 scored, 1 rejected"),
+        (2, 503, "3 skipped"),
+    ):
         out = f"out{works}"
         words = ["score", "--input", bucket / "in", "--output", bucket / out]
         batches = Counter[str]()
 
-        def fail(call: Call, works: int = works, batches: Counter[str] = batches) -> Fault:
+        def fail(call: Call, works: int = works, fault: Fault = fault, batches: Counter[str] = batches) -> Fault:
             batches[call.kind] += 1
-            return 503 if call.kind == "batch" and batches["batch"] > works else None
+            return fault if call.kind == "batch" and batches["batch"] > works else None
 
         proxy.fail = fail
         done = audiosieve(*words, status=1)
@@ -180,6 +188,13 @@ def test_a_storage_that_deletes_nothing_any_more_is_told_in_a_sentence(
         proxy.fail = lambda _: None
         assert then in audiosieve(*words).stdout
         assert not [name for name in bucket.names(out) if ".probe" in name or ".draft" in name]
+
+
+def test_who_may_write_but_not_delete_is_told_before_the_work(bucket: Bucket, proxy: Proxy, samples: Path) -> None:
+    proxy.fail = lambda call: Inside(403) if call.kind == "batch" else None
+    done = audiosieve("score", "--input", samples, "--output", bucket / "out", status=2)
+    assert f"{bucket}/out: cannot write there" in done.stderr
+    assert "permission is denied (as the test asked)" in done.stderr
 
 
 def test_a_small_recording_takes_two_requests(bucket: Bucket, proxy: Proxy, samples: Path) -> None:
@@ -431,8 +446,7 @@ def test_what_cannot_be_exported_costs_no_other_and_no_half_is_left(
     done = exported_from(bucket / "out", bucket / "keep", bucket / "audio", *options)
     assert "1 exported" in done
     assert "1 rejected (1 unreadable" in done
-    short = gcsio_retry.DEFAULT_RETRY_WITH_THROTTLING_COUNTER.with_timeout(2.0)
-    monkeypatch.setattr(gcsio_retry, "DEFAULT_RETRY_WITH_THROTTLING_COUNTER", short)
+    be_impatient(monkeypatch)
     proxy.fail = lambda call: 503 if call.kind in ("part", "write") and "probe" not in call.name else None
     words = ["filter", bucket / "out", "--output", bucket / "keep", "--where", "true", "--export", bucket / "audio"]
     before = bucket.names()
