@@ -138,9 +138,8 @@ def test_a_queue_that_breaks_leaves_nobody_waiting(scorer, monkeypatch):
         batcher = Batcher(Recorder(scorer), Settings(), Metrics("test"))
         work = asyncio.create_task(batcher.run())
         async with asyncio.timeout(60):
-            waiting = await asyncio.gather(
-                *(batcher.score(item(20, seed)) for seed in range(3)), return_exceptions=True
-            )
+            frames = (20, 30, scorer.whole_frames + 1)
+            waiting = await asyncio.gather(*(batcher.score(item(one)) for one in frames), return_exceptions=True)
             with pytest.raises(ZeroDivisionError):
                 await work
             with pytest.raises(ZeroDivisionError):
