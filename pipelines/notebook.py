@@ -31,10 +31,10 @@ from model.pooling import pool
 from transforms.bundles import find_bundle
 from transforms.decode import Decoded, decode, read_audio
 from transforms.drawing import Subject, draw, one_line
+from transforms.elements import AudioFault, AudioRef, Reject, SignalFacts
 from transforms.featurize import featurize
 from transforms.files import absolute
 from transforms.ledger import OutputError
-from transforms.records import AudioFault, AudioRef, Reject, SignalFacts
 from transforms.reduction import reduced_db
 from transforms.results import Results, open_results
 from transforms.rules import SUGGESTED, RuleError, check_scale, read_rules
@@ -115,7 +115,7 @@ def score(
     >>> score(samples / "corrupt.flac")
     Traceback (most recent call last):
         ...
-    transforms.records.AudioFault: corrupt: after 0 of 65040 samples: flac decoder lost sync.
+    transforms.elements.AudioFault: corrupt: after 0 of 65040 samples: flac decoder lost sync.
 
     Args:
         recording: path of any file that libsndfile reads, also in a bucket; or samples, [n] or [n, channels]: floats with full

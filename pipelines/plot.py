@@ -19,11 +19,11 @@ from transforms.bundles import find_bundle
 from transforms.decode import Decoded, decode, open_audio
 from transforms.drafts import check_new, new_file
 from transforms.drawing import Subject, draw, one_line, save
+from transforms.elements import EACH, FIRST, MIX, AudioFault, AudioRef, Reject
 from transforms.featurize import featurize
 from transforms.files import File, absolute
 from transforms.listening import hear
 from transforms.lookup import find
-from transforms.records import EACH, FIRST, MIX, AudioFault, AudioRef, Reject
 from transforms.reduction import reduced_db
 from transforms.results import open_results
 from transforms.score import ScorerHandler, score_batch

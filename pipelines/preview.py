@@ -13,8 +13,8 @@ from model.anomalies import find_anomalies
 from model.bundle import Bundle
 from pipelines.options import usable_cores
 from transforms import schemas
+from transforms.elements import MIX, AudioRef, Recording, Reject, ScoredUtterance
 from transforms.featurize import featurize_recording
-from transforms.records import MIX, AudioRef, Recording, Reject, ScoredUtterance
 from transforms.score import ScorerHandler, score_batch
 from transforms.tables import utterance_row
 from transforms.waves import Lengths, suffix

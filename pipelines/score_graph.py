@@ -16,12 +16,12 @@ from model.bundle import Bundle
 from transforms import schemas, telemetry
 from transforms.batching import BatchByLength, BatchLimits
 from transforms.commit import Commit
+from transforms.elements import REJECTS
 from transforms.featurize import Featurize
 from transforms.ledger import Ledger
 from transforms.listing import ListCorpus
 from transforms.plan import WritePlan
 from transforms.receipts import GatherReceipt, Receipt
-from transforms.records import REJECTS
 from transforms.score import WORK, ScorerHandler, SplitResults
 from transforms.sinks import WriteTable
 from transforms.tables import ANOMALY_ROWS, UTTERANCE_ROWS, ToRejectRow, ToRows, frames_table

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlencode, urlsplit
 
 from pipelines.options import Parser, UsageError, command
-from transforms.records import EACH, FIRST, MIX, printable
+from transforms.elements import EACH, FIRST, MIX, printable
 from transforms.text_tables import aligned
 
 FORMATS = ("table", "json")

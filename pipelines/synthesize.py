@@ -16,13 +16,13 @@ import apache_beam as beam
 
 from model.labels import LABEL_SCALES, PSEUDO
 from pipelines.options import Parser, UsageError, beam_options, command, parse
+from transforms.elements import REJECTS, AudioRef, printable
 from transforms.fault_kinds import FAULTS, FaultError, parse_faults
 from transforms.faults import Reverb
 from transforms.label import pesq_installed
 from transforms.ledger import Ledger, OutputError, count_rows
 from transforms.materials import NOISE, RIR, SPEECH, Catalog, Material, MeasureMaterial, materials
 from transforms.receipts import GatherReceipt, Receipt
-from transforms.records import REJECTS, AudioRef, printable
 from transforms.rooms import simulation_installed
 from transforms.schemas import CLIPS, SYNTHESIS_TABLES
 from transforms.schemas import REJECTS as REJECTS_SCHEMA

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from typing import TypeVar
 
-from transforms.tally import Done, read_tallies
+from transforms.progress_counters import Done, read_tallies
 
 BAR_S, LINE_S = 0.5, 30.0
 BAR_WIDTH = 24

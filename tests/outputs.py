@@ -14,8 +14,7 @@ import pyarrow.parquet as pq
 from model.anomalies import find_anomalies
 from model.labels import PESQ_WB
 from transforms import schemas
-from transforms.ledger import Ledger
-from transforms.records import (
+from transforms.elements import (
     AudioFault,
     AudioRef,
     Reason,
@@ -26,6 +25,7 @@ from transforms.records import (
     Stage,
     Utterance,
 )
+from transforms.ledger import Ledger
 from transforms.tables import anomaly_rows, frames_table, reject_row, utterance_row
 
 GOOD = SignalFacts(

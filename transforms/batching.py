@@ -10,7 +10,7 @@ from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
 from model.runtime import give_back_memory
-from transforms.records import FeaturizedUtterance
+from transforms.elements import FeaturizedUtterance
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.fft
 
 from model.features import frame_power, gated_level
-from transforms.records import SignalFacts
+from transforms.elements import SignalFacts
 
 # A level that stands for silence: the quantisation noise of 16 bits is near -101 dBFS.
 FLOOR_DB = -120.0

@@ -27,8 +27,7 @@ from model.features import (
 from transforms import telemetry
 from transforms.archives import members
 from transforms.decode import Decoded, decode_spans, open_audio
-from transforms.prefetch import opened
-from transforms.records import (
+from transforms.elements import (
     EACH,
     MIX,
     REJECTS,
@@ -42,6 +41,7 @@ from transforms.records import (
     Utterance,
     channel_id,
 )
+from transforms.prefetch import opened
 from transforms.waveform import Waveform
 
 

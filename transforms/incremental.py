@@ -6,8 +6,8 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from transforms.elements import AudioRef, Reason, archives_of, printable, without_channel
 from transforms.ledger import Ledger, OutputError
-from transforms.records import AudioRef, Reason, archives_of, printable, without_channel
 
 _NEW, _DONE, _STALE = range(3)
 

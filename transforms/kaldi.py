@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 from apache_beam.io.filesystems import FileSystems
 
+from transforms.elements import AudioRef, Span
 from transforms.files import File, Finder, SourceError, is_local
 from transforms.manifests import seconds, span_of
-from transforms.records import AudioRef, Span
 from transforms.text_files import lines
 
 WAV_SCP = "wav.scp"

@@ -8,9 +8,9 @@ from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
+from transforms.elements import AudioRef, Span
 from transforms.files import WHOLE, File, Finder, SourceError, is_local
 from transforms.manifests import NumberedRow, seconds, span_of
-from transforms.records import AudioRef, Span
 from transforms.text_files import as_text
 
 _CUTS = ("MonoCut", "MultiCut")

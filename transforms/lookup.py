@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from transforms.elements import printable
 from transforms.files import absolute
 from transforms.ledger import OutputError
-from transforms.records import printable
 from transforms.results import Results
 
 CLOSE_MATCHES = 3

@@ -26,8 +26,8 @@ import pyarrow.csv
 
 from transforms.arrow_rows import batches_of, write_parquet
 from transforms.decode import open_audio, open_sound
+from transforms.elements import AudioFault
 from transforms.manifests import DURATION_COLUMN, END_COLUMNS, ID_COLUMNS, PATH_COLUMNS, START_COLUMNS
-from transforms.records import AudioFault
 from transforms.source_kinds import archive_begins
 
 _OWN_COLUMNS = ("archive", "member", "whole", "recording_s", "channel", "score", "first_sample", "samples")

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from transforms.elements import AudioRef, Span
 from transforms.files import WHOLE, Finder, SourceError
-from transforms.records import AudioRef, Span
 from transforms.text_files import as_text, json_lines, lines, open_text
 
 # Of several, the first that is there counts; the others are columns like any other.

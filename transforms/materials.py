@@ -14,8 +14,8 @@ import apache_beam as beam
 import numpy as np
 
 from transforms.decode import read_audio
+from transforms.elements import REJECTS, AudioFault, AudioRef, Reason, Reject, Span, Stage
 from transforms.facts import dynamic_range_db
-from transforms.records import REJECTS, AudioFault, AudioRef, Reason, Reject, Span, Stage
 
 TRAIN, VAL = "train", "val"
 SPEECH, NOISE, RIR = "speech", "noise", "rir"

@@ -13,8 +13,8 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.accounts import LISTED
+from transforms.elements import AudioRef, Recording, Span, printable
 from transforms.ledger import PENDING, Ledger
-from transforms.records import AudioRef, Recording, Span, printable
 from transforms.schemas import PLAN
 from transforms.sinks import WriteTable
 from transforms.waves import recordings

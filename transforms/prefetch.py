@@ -16,8 +16,8 @@ from contextlib import AbstractContextManager
 from typing import BinaryIO
 
 from transforms.decode import open_audio
+from transforms.elements import Recording
 from transforms.files import is_local
-from transforms.records import Recording
 
 # Recordings that are asked for at a time, by each process.
 AHEAD = 8

@@ -15,9 +15,9 @@ from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE, frame_start_s
 from model.labels import LabelScale
 from transforms.decode import Decoded
 from transforms.drawing import DARK, LIGHT, Subject, draw, small_png
+from transforms.elements import AudioFault
 from transforms.listening import hear_all
 from transforms.lookup import Found, load
-from transforms.records import AudioFault
 from transforms.reduction import reduced_db
 from transforms.results import Results
 

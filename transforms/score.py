@@ -19,7 +19,7 @@ from model.features import NUM_BINS
 from model.runtime import start_tensorflow
 from transforms import telemetry
 from transforms.bundles import find_bundle
-from transforms.records import (
+from transforms.elements import (
     REJECTS,
     AudioFault,
     FeaturizedUtterance,

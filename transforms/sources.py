@@ -12,6 +12,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from transforms.archives import PARQUET, archive_kind, holds_audio
 from transforms.cloud_storage import reason
+from transforms.elements import AudioRef
 from transforms.files import (
     File,
     SourceError,
@@ -27,7 +28,6 @@ from transforms.files import (
 from transforms.kaldi import WAV_SCP, is_data_directory, read_data_directory
 from transforms.lhotse import is_lhotse, read_lhotse
 from transforms.manifests import read_csv, read_list, read_parquet, read_tsv, utterances
-from transforms.records import AudioRef
 from transforms.text_files import json_lines
 
 __all__ = ["INPUT_KINDS", "MANIFEST", "SourceError", "absolute", "list_corpus"]

@@ -18,6 +18,7 @@ import soundfile
 
 from model.features import SAMPLE_RATE
 from model.labels import PESQ_WB, LabelScale
+from transforms.elements import REJECTS, AudioFault, AudioRef, Reason, Reject, Stage
 from transforms.fault_kinds import BEFORE_NOISE, Range, draw_faults
 from transforms.faults import Fault
 from transforms.label import frame_truth, label
@@ -25,7 +26,6 @@ from transforms.materials import Catalog, Material, read_samples
 from transforms.mix import MixError, add_noise, blend, fit_length, set_peak, stored_reference
 from transforms.noise_variation import NoiseVariation, draw_noise_variation
 from transforms.progress import Progress
-from transforms.records import REJECTS, AudioFault, AudioRef, Reason, Reject, Stage
 from transforms.rooms import FAR_M, RecordedRoom, Room, bank
 from transforms.variation import Variation, draw_expander, draw_speed, draw_variations, play, samples_needed
 

@@ -14,9 +14,9 @@ from model.anomalies import Anomaly, find_anomalies
 from model.features import frame_start_s
 from model.pooling import Pooling, pool
 from transforms import telemetry
-from transforms.records import Reject, ScoredUtterance, Utterance, printable
+from transforms.elements import Reject, ScoredUtterance, Utterance, printable
+from transforms.progress_counters import tally
 from transforms.schemas import FRAMES
-from transforms.tally import tally
 
 # Tags of the outputs of `ToRows` beside the main one.
 UTTERANCE_ROWS, ANOMALY_ROWS = "utterances", "anomalies"

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from transforms.decode import open_audio, open_sound
-from transforms.records import AudioFault, AudioRef, Recording
+from transforms.elements import AudioFault, AudioRef, Recording
 
 # Of a wave: what is lost at most when the process is killed. On two cores two minutes' work or so.
 WAVE_HOURS = 20.0

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from model.anomalies import find_anomalies
 from model.bundle import Bundle
 from model.labels import LabelScale
-from transforms.records import ScoredUtterance, printable
+from transforms.elements import ScoredUtterance, printable
 from transforms.schemas import ANOMALIES, UTTERANCES
 from transforms.tables import utterance_row
 

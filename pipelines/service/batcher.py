@@ -24,7 +24,7 @@ from model.runtime import give_back_memory
 from pipelines.service.metrics import Metrics
 from pipelines.service.settings import Settings
 from transforms.batching import cut_batches
-from transforms.records import FeaturizedUtterance
+from transforms.elements import FeaturizedUtterance
 from transforms.score import Result, score_batch, score_in_parts
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from model.features import FeatureConfig
 from pipelines.service.settings import Settings
 from pipelines.service.uploads import Upload
 from transforms.decode import decode
+from transforms.elements import AudioFault, AudioRef, FeaturizedUtterance, Reason, Stage, printable
 from transforms.featurize import featurize
-from transforms.records import AudioFault, AudioRef, FeaturizedUtterance, Reason, Stage, printable
 from transforms.reduction import reduced_db
 
 # What lies further under the loudest point of a picture is black.

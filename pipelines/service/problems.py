@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from transforms.records import AudioFault, Reason, Reject, printable
+from transforms.elements import AudioFault, Reason, Reject, printable
 
 MEDIA_TYPE = "application/problem+json"
 # What is not listed is a fault of what is in the file: 422.

@@ -22,7 +22,7 @@ from pipelines.service.problems import Problem
 from pipelines.service.room import FullError, Room, Share
 from pipelines.service.settings import Settings
 from pipelines.service.uploads import NAME_LETTERS, Upload, received
-from transforms.records import MIX, AudioFault, Reject
+from transforms.elements import MIX, AudioFault, Reject
 from transforms.waveform import ScratchError
 
 if TYPE_CHECKING:

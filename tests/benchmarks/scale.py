@@ -20,7 +20,7 @@ import numpy as np
 import soundfile
 
 from transforms.decode import read_audio
-from transforms.records import AudioFault
+from transforms.elements import AudioFault
 from transforms.sources import list_corpus
 
 RATE = 16_000

@@ -26,8 +26,8 @@ from model.features import SAMPLE_RATE, spectrogram
 from model.runtime import start_tensorflow
 from pipelines.score_graph import ScoreConfig, score_wave
 from transforms.batching import BatchLimits, cut_batches
+from transforms.elements import AudioRef
 from transforms.ledger import Ledger
-from transforms.records import AudioRef
 from transforms.schemas import SCORE_TABLES
 from transforms.score import ScorerHandler
 from transforms.sources import list_corpus

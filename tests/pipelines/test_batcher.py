@@ -20,7 +20,7 @@ from pipelines.service.room import FullError, Room, Share
 from pipelines.service.settings import Settings
 from tests.outputs import scored
 from transforms.batching import BatchLimits
-from transforms.records import FeaturizedUtterance
+from transforms.elements import FeaturizedUtterance
 from transforms.score import ScorerHandler
 
 pytestmark = pytest.mark.slow

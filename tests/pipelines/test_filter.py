@@ -22,7 +22,7 @@ from pipelines import filter_decision
 from tests.outputs import rejected, scored, write_output
 from tests.pipelines.conftest import Output, audiosieve
 from transforms.archives import members
-from transforms.records import AudioRef, ScoredUtterance
+from transforms.elements import AudioRef, ScoredUtterance
 from transforms.results import open_results
 from transforms.sources import list_corpus
 

@@ -13,7 +13,7 @@ import soundfile
 from model.bundle import DEFAULT, BundleError, open_bundle
 from pipelines import notebook
 from tests.pipelines.conftest import Output
-from transforms.records import AudioFault, Reason
+from transforms.elements import AudioFault, Reason
 
 pytestmark = pytest.mark.slow
 TOLERANCE = 1e-3

@@ -16,7 +16,7 @@ import pytest
 
 from tests.outputs import rejected, scored, write_output
 from tests.pipelines.conftest import audiosieve
-from transforms.records import Reason
+from transforms.elements import Reason
 from transforms.row_formats import plain_rows
 
 README = Path(__file__).parents[2] / "README.md"

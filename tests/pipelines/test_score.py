@@ -19,7 +19,7 @@ import soundfile
 from model.bundle import DEFAULT, open_bundle
 from model.pooling import pool
 from tests.pipelines.conftest import Output, audiosieve, audiosieve_process
-from transforms.records import ScoredUtterance
+from transforms.elements import ScoredUtterance
 from transforms.tables import ToRows
 
 pytestmark = pytest.mark.slow

@@ -24,7 +24,7 @@ from tests.pipelines.hostile import RATE, bomb, encode, fuzzed, hostile, noise
 from tests.pipelines.serving import Server, serving
 from tests.pipelines.test_serve import assert_nothing_written, together
 from transforms.decode import Decoded, decode_spans
-from transforms.records import AudioFault
+from transforms.elements import AudioFault
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,7 @@ from pipelines import waves
 from pipelines.alone import alone
 from pipelines.waves import Progress, bar, progress_facts, run_all
 from transforms.ledger import OutputError
-from transforms.tally import Done, Tally, read_tallies
+from transforms.progress_counters import Done, Tally, read_tallies
 
 
 def note(folder: str, job: int) -> None:
@@ -68,7 +68,7 @@ def test_a_process_that_dies_is_noticed(tmp_path):
 
 class TestProgress:
     def test_tallies_of_all_processes_are_added(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("transforms.tally._EVERY_S", 0.0)
+        monkeypatch.setattr("transforms.progress_counters._EVERY_S", 0.0)
         for pid in (1, 2):
             monkeypatch.setattr(os, "getpid", lambda pid=pid: pid)
             tally = Tally(str(tmp_path))

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from scipy.signal import lfilter
 
 from model.features import NUM_BINS, SAMPLE_RATE, FeatureConfig
-from transforms.records import AudioRef, FeaturizedUtterance, SignalFacts, Utterance
+from transforms.elements import AudioRef, FeaturizedUtterance, SignalFacts, Utterance
 
 # No test is timed: on a busy machine any example may be slow.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])

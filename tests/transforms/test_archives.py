@@ -22,7 +22,7 @@ from tests.transforms.buckets import bucket
 from transforms import archives
 from transforms.archives import audio_columns, members
 from transforms.decode import decode
-from transforms.records import AudioFault, AudioRef, Reason
+from transforms.elements import AudioFault, AudioRef, Reason
 from transforms.sources import list_corpus
 
 WAV = b"RIFF\x24\x00\x00\x00WAVEfmt " + b"\0" * 28

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transforms.batching import BatchByLength, BatchLimits, cut_batches
-from transforms.records import FeaturizedUtterance
+from transforms.elements import FeaturizedUtterance
 
 lengths_of_utterances = st.lists(st.integers(1, 500), max_size=60)
 limits_of_batches = st.builds(BatchLimits, batch_size=st.integers(1, 10), batch_frames=st.integers(1, 2_000))

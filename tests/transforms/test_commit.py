@@ -12,10 +12,10 @@ import pytest
 from tests.outputs import written
 from transforms.accounts import LostRowsError
 from transforms.commit import Commit
+from transforms.elements import AudioRef, Recording
 from transforms.ledger import Ledger, OutputError
 from transforms.plan import write_plan
 from transforms.receipts import Receipt
-from transforms.records import AudioRef, Recording
 from transforms.telemetry import Work
 
 RUN1, RUN2 = "20260101T000000Z-aaaaaa", "20260102T000000Z-bbbbbb"

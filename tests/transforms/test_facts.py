@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from model.features import frame_power
+from transforms.elements import SignalFacts
 from transforms.facts import (
     FLOOR_DB,
     FULL_SCALE,
@@ -19,7 +20,6 @@ from transforms.facts import (
     silence_ratio,
     snr_estimate_db,
 )
-from transforms.records import SignalFacts
 
 RATE = 16_000
 

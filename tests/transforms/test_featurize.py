@@ -12,8 +12,8 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from model.features import NUM_BINS, FeatureConfig, spectrogram
 from transforms import featurize as featurize_module
 from transforms import waveform as waveform_module
+from transforms.elements import EACH, REJECTS, AudioRef, FeaturizedUtterance, Reason, Recording, Reject, Span, Stage
 from transforms.featurize import Featurize, LongSpectrogram, featurize_recording
-from transforms.records import EACH, REJECTS, AudioRef, FeaturizedUtterance, Reason, Recording, Reject, Span, Stage
 from transforms.telemetry import NAMESPACE
 
 RATE = 16_000

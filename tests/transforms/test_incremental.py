@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from tests.outputs import written
 from transforms import accounts
 from transforms.accounts import Account, LostRowsError, listed_batches, settle
+from transforms.elements import AudioRef
 from transforms.incremental import outstanding
 from transforms.ledger import Ledger, OutputError
-from transforms.records import AudioRef
 
 RUN = "20260101T000000Z-aaaaaa"
 TABLES = ("utterances", "frames", "rejects")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.transforms.buckets import bucket
-from transforms.records import Span
+from transforms.elements import Span
 from transforms.sources import SourceError, list_corpus
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from model.features import num_frames
 from model.labels import LABEL_SCALES, PESQ_NB, PESQ_WB, PSEUDO
+from transforms.elements import AudioFault, Reason, Stage
 from transforms.label import frame_truth, label, pesq, pesq_installed
 from transforms.mix import Mixture, mix
-from transforms.records import AudioFault, Reason, Stage
 
 NOTHING = Mixture(np.zeros(0, np.float32), np.zeros(0, np.float32))
 

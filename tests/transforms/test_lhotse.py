@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from transforms.records import Span
+from transforms.elements import Span
 from transforms.sources import SourceError, list_corpus
 
 

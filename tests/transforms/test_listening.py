@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from transforms.elements import AudioFault
 from transforms.listening import hear, hear_all
-from transforms.records import AudioFault
 
 RATE = 16_000
 

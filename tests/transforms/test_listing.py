@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from tests.outputs import written
 from transforms import object_listing
+from transforms.elements import AudioRef, channel_id
 from transforms.files import Place, match, places_in, stream
 from transforms.incremental import outstanding
 from transforms.ledger import Ledger
 from transforms.listing import CutChunks, ListCorpus, is_listable, keys_of
-from transforms.records import AudioRef, channel_id
 from transforms.sources import list_corpus
 from transforms.telemetry import Work
 from transforms.waves import CHUNK_S

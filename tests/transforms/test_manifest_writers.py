@@ -16,6 +16,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.outputs import scored, write_output
+from transforms.elements import ScoredUtterance
 from transforms.manifest_writers import (
     FORMATS,
     ManifestError,
@@ -24,7 +25,6 @@ from transforms.manifest_writers import (
     measure_recordings,
     refusal,
 )
-from transforms.records import ScoredUtterance
 from transforms.results import open_results
 from transforms.source_kinds import find_archives
 from transforms.sources import list_corpus

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.transforms.buckets import Shelf, bucket
+from transforms.elements import AudioRef, Span
 from transforms.manifests import PATH_COLUMNS
-from transforms.records import AudioRef, Span
 from transforms.sources import SourceError, list_corpus
 
 KINDS = ("csv", "tsv", "jsonl", "json", "parquet", "csv.gz", "tsv.gz", "jsonl.gz", "json.gz")

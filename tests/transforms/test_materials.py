@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.features import SAMPLE_RATE
+from transforms.elements import REJECTS, AudioFault, AudioRef, Reason, Span, Stage
 from transforms.materials import Catalog, Material, MeasureMaterial, SampleCache, held_out, materials, measure
-from transforms.records import REJECTS, AudioFault, AudioRef, Reason, Span, Stage
 
 
 class TestMaterials:

@@ -11,9 +11,9 @@ from apache_beam.testing.util import assert_that
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from transforms.elements import AudioRef, Recording, Span
 from transforms.ledger import Ledger
 from transforms.plan import ReadPlan, WritePlan, count_planned, plan_paths, planned, read_plan, write_plan
-from transforms.records import AudioRef, Recording, Span
 
 RUN = "20260101T000000Z-aaaaaa"
 

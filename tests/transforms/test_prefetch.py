@@ -12,10 +12,10 @@ import pytest
 from model.features import FeatureConfig
 from tests.transforms.buckets import Shelf, bucket
 from transforms import prefetch
+from transforms.elements import AudioFault, AudioRef, FeaturizedUtterance, Reason, Recording
 from transforms.featurize import Featurize
 from transforms.files import look_at
 from transforms.prefetch import AHEAD, MOST_BYTES, opened
-from transforms.records import AudioFault, AudioRef, FeaturizedUtterance, Reason, Recording
 
 assert Shelf  # Beam finds it by its having been imported
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.features import SAMPLE_RATE
-from transforms.records import AudioFault, AudioRef
+from transforms.elements import AudioFault, AudioRef
 from transforms.rooms import (
     BANK_ROOMS,
     CLOSE_M,

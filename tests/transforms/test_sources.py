@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.transforms.buckets import bucket
-from transforms.records import AudioFault, Reason, Reject, Stage
+from transforms.elements import AudioFault, Reason, Reject, Stage
 from transforms.schemas import REJECTS
 from transforms.sources import INPUT_KINDS, SourceError, list_corpus
 from transforms.tables import reject_row

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from model.features import SAMPLE_RATE, num_frames
 from model.labels import PESQ_NB, PESQ_WB, PSEUDO
 from transforms.decode import decode
+from transforms.elements import REJECTS, AudioFault, AudioRef, Reason, Reject, Stage
 from transforms.fault_kinds import parse_faults
 from transforms.faults import Clipping, Codec, Dropouts, Reverb
 from transforms.materials import Catalog, Material, MeasureMaterial
 from transforms.mix import power
-from transforms.records import REJECTS, AudioFault, AudioRef, Reason, Reject, Stage
 from transforms.rooms import RecordedRoom
 from transforms.schemas import CLIPS
 from transforms.synthesis import (

@@ -10,7 +10,7 @@ import pytest
 
 from model.anomalies import Anomaly, find_anomalies
 from transforms import schemas
-from transforms.records import Reason, Reject, ScoredUtterance, Stage
+from transforms.elements import Reason, Reject, ScoredUtterance, Stage
 from transforms.tables import (
     ANOMALY_ROWS,
     UTTERANCE_ROWS,

@@ -8,7 +8,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.records import AudioRef, Span
+from transforms.elements import AudioRef, Span
 from transforms.waves import CHUNK_S, USUAL_RATES, Lengths, cut_waves, recordings, suffix
 
 
