@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 REQUIRES = [
     "apache-beam>=2.77,<2.78",
@@ -74,7 +74,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
-    packages=["model", "pipelines", "pipelines.service", "transforms"],
+    packages=find_packages(include=[f"{name}{part}" for name in ("model", "transforms", "pipelines") for part in ("", ".*")]),
     package_data={
         "model": ["py.typed", "bundles/*/*"],
         "pipelines": ["py.typed"],
