@@ -74,7 +74,9 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
-    packages=find_packages(include=[f"{name}{part}" for name in ("model", "transforms", "pipelines") for part in ("", ".*")]),
+    packages=find_packages(
+        include=[f"{name}{part}" for name in ("model", "transforms", "pipelines") for part in ("", ".*")]
+    ),
     package_data={
         "model": ["py.typed", "bundles/*/*"],
         "pipelines": ["py.typed"],

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.emulator import Bucket, running_emulator
-from tests.proxy import Proxy
+from tests.support.command import Output, audiosieve_process
+from tests.support.gcs_emulator import Bucket, running_emulator
+from tests.support.gcs_proxy import Proxy
+from tests.support.paths import SAMPLES
 from transforms.cloud_storage import EMULATOR
-
-SAMPLES = Path(__file__).parent / "samples" / "audio"
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +28,14 @@ def corpus() -> Path:
     if not place:
         pytest.skip("AUDIOSIEVE_CORPUS is not set")
     return Path(place)
+
+
+@pytest.fixture(scope="session")
+def sample_run(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Output:
+    """The sample recordings, scored once by the bundled model in one process."""
+    root = tmp_path_factory.mktemp("samples") / "out"
+    audiosieve_process("score", "--input", samples, "--output", root)
+    return Output(root)
 
 
 @pytest.fixture(scope="session")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from model.bundle import DEFAULT, open_bundle
 from pipelines.cli import JOBS
+from tests.support.paths import ROOT
 from transforms.schemas import SCORE_TABLES
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def table_of(name: str, schema: pa.Schema) -> str:

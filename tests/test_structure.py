@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.support.paths import ROOT
+
 # Imports go one way only: pipelines -> transforms -> model.
 FORBIDDEN = {
     "model": {"transforms", "pipelines", "apache_beam", "dataflow", "tests"},

@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.coders import FastPrimitivesCoder, StrUtf8Coder
 
-from tests.generated import GeneratedBucket, generated
+from tests.support.generated_bucket import GeneratedBucket, generated
 from transforms import accounts, schemas
 from transforms.incremental import outstanding
 from transforms.ledger import Ledger

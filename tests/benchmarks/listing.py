@@ -1,6 +1,7 @@
 """Lists and plans a corpus of very many objects, in the graph of `audiosieve score --listing workers`: `make bench`.
 
-The bucket is generated (`tests.generated`): no object is there, and no network. All else is the code of the graph, run by
+The bucket is generated (`tests.support.generated_bucket`): no object is there, and no network. All else is the code of
+the graph, run by
 Beam's FnApiRunner: `ListCorpus` (places, `list_place`, `CutChunks`) and `WritePlan` with its Parquet. What stands in for
 something are the two shuffles, of places and of chunks: this runner would hold what crosses them in memory, where a
 cluster's keeps it on disk. Of what would cross, one element in 16 is encoded by Beam's own coder, measured and decoded. All
@@ -28,7 +29,7 @@ import pyarrow.parquet as pq
 from apache_beam.coders import FastPrimitivesCoder
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from tests.generated import GeneratedBucket, generated
+from tests.support.generated_bucket import GeneratedBucket, generated
 from transforms.files import Place
 from transforms.ledger import Ledger
 from transforms.listing import ListCorpus

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.outputs import GOOD, written
+from tests.support.outputs import GOOD, written
 from transforms import schemas
 from transforms.ledger import Ledger
 

@@ -28,12 +28,12 @@ import httpx
 import numpy as np
 import soundfile
 
-from tests.pipelines.serving import Server, serving
+from tests.support.paths import SAMPLES
+from tests.support.service import Server, serving
 
 CLIP_S = 5.0
 RATE = 16_000
 LEVELS = (1, 2, 4, 8, 16, 32, 64)
-SAMPLES = Path(__file__).parent.parent / "samples" / "audio"
 
 
 def write_clips(folder: Path, count: int) -> list[Path]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from pathlib import Path
 
 from pipelines.cli import main
-from tests.emulator import Bucket, running_emulator
-from tests.proxy import Proxy
+from tests.support.gcs_emulator import Bucket, running_emulator
+from tests.support.gcs_proxy import Proxy
+from tests.support.paths import SAMPLES
 from transforms.cloud_storage import EMULATOR
 
-SAMPLE = Path(__file__).parent.parent / "samples/audio/clean.flac"
+SAMPLE = SAMPLES / "clean.flac"
 
 
 def measure(files: int) -> None:

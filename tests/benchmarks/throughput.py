@@ -25,6 +25,7 @@ from model.bundle import DEFAULT, Bundle, open_bundle
 from model.features import SAMPLE_RATE, spectrogram
 from model.runtime import start_tensorflow
 from pipelines.score_graph import ScoreConfig, score_wave
+from tests.support.paths import SAMPLES
 from transforms.batching import BatchLimits, cut_batches
 from transforms.elements import AudioRef
 from transforms.ledger import Ledger
@@ -34,7 +35,6 @@ from transforms.sources import list_corpus
 from transforms.waves import Lengths, Wave, cut_waves
 
 ROUNDS = 3
-SAMPLES = Path(__file__).parent.parent / "samples" / "audio"
 
 
 def bare_loop(refs: list[AudioRef], bundle: Bundle, scorer: object, limits: BatchLimits, parts: Counter[str]) -> float:

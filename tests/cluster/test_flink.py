@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import notebook
-from tests.cluster.conftest import Cluster, assert_same, children, done, listener, opened, score, wait_for
+from tests.support.cluster import Cluster, assert_same, children, done, listener, opened, score, wait_for
 from transforms.ledger import OutputError
 
 # How often each is killed; `AUDIOSIEVE_KILLS=5 make test-cluster` is for the patient.

@@ -14,8 +14,8 @@ from apache_beam.options.pipeline_options import DebugOptions, GoogleCloudOption
 
 from pipelines.options import parse
 from pipelines.score import _parser
-from tests.dataflow.gcloud_flags import TARGET, table
-from tests.dataflow.staged import CLOUD, ROOT, SETTINGS, printed_by
+from tests.support.gcloud_flags import TARGET, table
+from tests.support.staged_job import CLOUD, ROOT, SETTINGS, printed_by
 
 FLAGS: dict[str, list[str]] = json.loads(TARGET.read_text())["flags"]
 PROFILES = sorted(path.stem for path in (ROOT / "dataflow" / "profiles").glob("*.options"))

@@ -21,7 +21,7 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from dataflow.flink import cluster
 from dataflow.flink.cluster import CannotBeHadError, FailedError, Processes
-from tests.dataflow.staged import ROOT
+from tests.support.staged_job import ROOT
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="by Linux's own means")
 

@@ -12,7 +12,7 @@ import soundfile
 from tensorflow.python.platform import build_info
 
 from pipelines.score import _parser
-from tests.dataflow.dockerfile import ROOT, Emulation, context, copied, environment, lineage, stages
+from tests.support.dockerfile import ROOT, Emulation, context, copied, environment, lineage, stages
 
 
 def pins(lock: str) -> dict[str, str]:

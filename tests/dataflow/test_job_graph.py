@@ -14,9 +14,9 @@ from apache_beam.internal import pickler
 from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 
-from tests.dataflow.staged import ROOT, Job, printed_by, run_elsewhere, stage
-from tests.emulator import Bucket
-from tests.pipelines.conftest import Output, audiosieve
+from tests.support.command import Output, audiosieve
+from tests.support.gcs_emulator import Bucket
+from tests.support.staged_job import ROOT, Job, printed_by, run_elsewhere, stage
 from transforms.cloud_storage import EMULATOR
 from transforms.schemas import SCORE_TABLES
 

@@ -16,7 +16,7 @@ from dataflow import template_metadata
 from dataflow.launch import with_flags
 from pipelines.options import parse
 from pipelines.score import _parser
-from tests.dataflow.staged import ROOT, printed_by
+from tests.support.staged_job import ROOT, printed_by
 
 METADATA: dict[str, Any] = json.loads(template_metadata.TARGET.read_text())
 PARAMETERS = {parameter["name"]: parameter for parameter in METADATA["parameters"]}

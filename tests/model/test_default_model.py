@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import soundfile
@@ -13,8 +11,8 @@ from model.anomalies import find_anomalies
 from model.bundle import DEFAULT
 from model.features import SAMPLE_RATE, spectrogram
 from model.scorer import Scorer
+from tests.support.paths import SAMPLES
 
-SAMPLES = Path(__file__).parent.parent / "samples" / "audio"
 # Where `make_samples.py` puts the burst of noise.
 BURST_S = (2.1125, 3.1125)
 

@@ -26,7 +26,7 @@ from model.networks import disturbance_net, masked_pesq_norm
 from model.pooling import frame_truth, pesq_norm, pool
 from model.scorer import Scorer
 from model.training import CHECKPOINTS, HISTORY, TrainingError, TrainOptions, train
-from tests.model.conftest import random_network
+from tests.support.random_bundles import random_network
 
 OPTIONS = TrainOptions(
     name="own", network="disturbance_net", loss="frames", epochs=3, batch_size=4, clip_norm=1.0, average=0.9

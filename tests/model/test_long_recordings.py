@@ -10,7 +10,7 @@ import pytest
 from model.features import NUM_BINS, WHOLE_FRAMES
 from model.long_recordings import ATTENTION_MARGIN, WINDOW, LongRecordings
 from model.scorer import Scorer
-from tests.model.conftest import random_network
+from tests.support.random_bundles import random_network
 
 CARRYING = ["quality_net", "l_1dcnn", "disturbance_net"]
 ATTENDING = ["l_att", "lc_att"]

@@ -11,7 +11,7 @@ from model.bundle import NETWORK_NAMES
 from model.features import NUM_BINS
 from model.networks import NETWORKS, ForgetBias, quality_net
 from model.scorer import pad
-from tests.model.conftest import random_network
+from tests.support.random_bundles import random_network
 
 PUBLISHED = ("quality_net", "l_1dcnn", "l_att", "lc_att")
 published = pytest.mark.parametrize("name", PUBLISHED)

@@ -14,7 +14,7 @@ from model.features import NUM_BINS
 from model.labels import PESQ_WB, PSEUDO
 from model.networks import NETWORKS
 from model.scorer import Scorer, pad
-from tests.model.conftest import complete_bundle, random_network
+from tests.support.random_bundles import complete_bundle, random_network
 
 both = pytest.mark.parametrize("name", ["quality_net", "lc_att"])
 

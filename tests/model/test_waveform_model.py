@@ -17,7 +17,7 @@ from model.labels import PESQ_WB
 from model.portable import save_onnx, save_saved_model
 from model.scorer import Scorer
 from model.waveform_model import WaveformModel
-from tests.model.conftest import complete_bundle, random_network
+from tests.support.random_bundles import complete_bundle, random_network
 
 NETWORKS = ["quality_net", "l_1dcnn", "l_att", "lc_att", "disturbance_net"]
 # One frame, a sample before and at the second; windows of PESQ's law just filled and just not; seconds.

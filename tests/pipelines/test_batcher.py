@@ -18,7 +18,7 @@ from pipelines.service.batcher import Batcher
 from pipelines.service.metrics import Metrics
 from pipelines.service.room import FullError, Room, Share
 from pipelines.service.settings import Settings
-from tests.outputs import scored
+from tests.support.outputs import scored
 from transforms.batching import BatchLimits
 from transforms.elements import FeaturizedUtterance
 from transforms.score import ScorerHandler

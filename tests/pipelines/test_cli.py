@@ -7,7 +7,7 @@ import sys
 from importlib.metadata import version
 
 from model.bundle import NETWORK_NAMES
-from tests.pipelines.conftest import audiosieve
+from tests.support.command import audiosieve
 
 
 def test_help_lists_the_jobs() -> None:

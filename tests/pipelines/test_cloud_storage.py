@@ -20,9 +20,9 @@ import pytest
 from apache_beam.io.gcp import gcsio_retry
 
 from model.bundle import BUNDLED, DEFAULT
-from tests.emulator import Bucket
-from tests.pipelines.conftest import Output, audiosieve, audiosieve_process
-from tests.proxy import CUT, RESET, Call, Fault, Inside, Proxy, first
+from tests.support.command import Output, audiosieve, audiosieve_process
+from tests.support.gcs_emulator import Bucket
+from tests.support.gcs_proxy import CUT, RESET, Call, Fault, Inside, Proxy, first
 from transforms.cloud_storage import EMULATOR
 from transforms.ledger import Ledger, names_that_count
 from transforms.schemas import SCORE_TABLES
@@ -481,7 +481,7 @@ def test_a_bundle_in_a_bucket_scores_as_the_same_here(
 
 def test_calls_are_told_apart() -> None:
     """Of the proxy: what is not counted as it is makes no test fail."""
-    from tests.proxy import classify
+    from tests.support.gcs_proxy import classify
 
     for line, call in {
         "GET /storage/v1/b/x/o?prefix=in%2F&projection=noAcl": Call("list", "in/"),

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.outputs import rejected, scored, write_output
-from tests.pipelines.conftest import Output, audiosieve
+from tests.support.command import Output, audiosieve
+from tests.support.outputs import rejected, scored, write_output
 from transforms import schemas
 from transforms.ledger import Ledger
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.outputs import rejected, scored, write_output
-from tests.pipelines.conftest import audiosieve
+from tests.support.command import audiosieve
+from tests.support.outputs import rejected, scored, write_output
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from tests.pipelines.conftest import Output, audiosieve
+from tests.support.command import Output, audiosieve
 
 pytestmark = pytest.mark.slow
 TOLERANCE = 1e-3

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from pipelines.score import Ledger
-from tests.pipelines.conftest import audiosieve_process
+from tests.support.command import audiosieve_process
 from transforms.schemas import SCORE_TABLES
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.dataset as ds
 import pytest
 
-from tests.pipelines.conftest import audiosieve
+from tests.support.command import audiosieve
 from transforms.sources import list_corpus
 
 pytestmark = [pytest.mark.corpus, pytest.mark.slow]

@@ -11,7 +11,7 @@ import pytest
 
 from model.bundle import DEFAULT, open_bundle
 from pipelines.score_runs import JobElsewhere
-from tests.pipelines.conftest import Output, audiosieve, audiosieve_process
+from tests.support.command import Output, audiosieve, audiosieve_process
 from transforms.commit import Commit
 from transforms.ledger import Ledger
 

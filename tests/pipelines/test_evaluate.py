@@ -18,7 +18,7 @@ import soundfile
 
 from model.bundle import BUNDLED, DEFAULT, open_bundle, write_card
 from model.labels import PESQ_WB, PSEUDO
-from tests.pipelines.conftest import Output, audiosieve
+from tests.support.command import Output, audiosieve
 from transforms.evaluation_tables import CLIP_SCORES, FRAME_SCORES
 from transforms.labelled import Gain
 from transforms.schemas import CLIPS

@@ -10,7 +10,7 @@ import pytest
 
 from model.bundle import DEFAULT, open_bundle
 from tests.model.test_waveform_model import elsewhere
-from tests.pipelines.conftest import Output, audiosieve
+from tests.support.command import Output, audiosieve
 from transforms.decode import read_audio
 
 pytestmark = pytest.mark.slow

@@ -19,8 +19,8 @@ import pytest
 import soundfile
 
 from pipelines import filter_decision
-from tests.outputs import rejected, scored, write_output
-from tests.pipelines.conftest import Output, audiosieve
+from tests.support.command import Output, audiosieve
+from tests.support.outputs import rejected, scored, write_output
 from transforms.archives import members
 from transforms.elements import AudioRef, ScoredUtterance
 from transforms.results import open_results

@@ -9,8 +9,8 @@ import pytest
 
 from pipelines.folders import BucketFolder, Folder, LocalFolder
 from pipelines.options import UsageError
-from tests.emulator import Bucket
-from tests.proxy import Call, Proxy
+from tests.support.gcs_emulator import Bucket
+from tests.support.gcs_proxy import Call, Proxy
 
 RECORD = "record.json"
 

@@ -12,12 +12,13 @@ import soundfile
 
 from model.bundle import DEFAULT, BundleError, open_bundle
 from pipelines import notebook
-from tests.pipelines.conftest import Output
+from tests.support.command import Output
+from tests.support.paths import ROOT
 from transforms.elements import AudioFault, Reason
 
 pytestmark = pytest.mark.slow
 TOLERANCE = 1e-3
-README = Path(__file__).parents[2] / "README.md"
+README = ROOT / "README.md"
 
 
 def test_the_examples_of_the_docstrings_work(sample_run: Output, samples: Path, tmp_path: Path) -> None:

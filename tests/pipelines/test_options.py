@@ -10,7 +10,7 @@ import grpc
 import pytest
 from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 
-from tests.pipelines.conftest import audiosieve
+from tests.support.command import audiosieve
 
 
 class DescribedOptions(beam_job_api_pb2_grpc.JobServiceServicer):

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tests.outputs import scored, write_output
-from tests.pipelines.conftest import Output, audiosieve
+from tests.support.command import Output, audiosieve
+from tests.support.outputs import scored, write_output
 
 pytestmark = pytest.mark.slow
 

@@ -14,12 +14,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.outputs import rejected, scored, write_output
-from tests.pipelines.conftest import audiosieve
+from tests.support.command import audiosieve
+from tests.support.outputs import rejected, scored, write_output
+from tests.support.paths import ROOT
 from transforms.elements import Reason
 from transforms.row_formats import plain_rows
 
-README = Path(__file__).parents[2] / "README.md"
+README = ROOT / "README.md"
 # Good but for 1.6 s from 6.4 s on.
 BAD_MIDDLE = [4.0] * 400 + [1.0] * 100 + [4.0] * 400
 HOUR = 3600.0

@@ -15,7 +15,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from tests.pipelines.conftest import Output
+from tests.support.command import Output
 from transforms.schemas import SCORE_TABLES
 
 pytestmark = pytest.mark.slow

@@ -19,7 +19,7 @@ from model.bundle import open_bundle
 from model.labels import pseudo_score
 from model.reproduction import MEASURES
 from pipelines.alone import alone
-from tests.pipelines.conftest import Done, audiosieve
+from tests.support.command import Done, audiosieve
 from transforms.schemas import CLIPS
 
 pytestmark = pytest.mark.slow

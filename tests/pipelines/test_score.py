@@ -18,7 +18,7 @@ import soundfile
 
 from model.bundle import DEFAULT, open_bundle
 from model.pooling import pool
-from tests.pipelines.conftest import Output, audiosieve, audiosieve_process
+from tests.support.command import Output, audiosieve, audiosieve_process
 from transforms.elements import ScoredUtterance
 from transforms.tables import ToRows
 

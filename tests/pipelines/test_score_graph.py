@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import apache_beam as beam
 import pytest
@@ -12,6 +11,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from model.bundle import DEFAULT, open_bundle
 from pipelines.score_graph import ScoreConfig, build
+from tests.support.paths import ROOT
 from transforms.batching import BatchLimits
 from transforms.ledger import Ledger
 from transforms.receipts import Receipt
@@ -23,7 +23,7 @@ from transforms.waves import recordings
 pytestmark = pytest.mark.slow
 
 
-README = Path(__file__).parent.parent.parent / "dataflow" / "README.md"
+README = ROOT / "dataflow" / "README.md"
 
 
 def test_metrics_tell_what_the_receipt_and_the_tables_tell(samples, sample_run, tmp_path):

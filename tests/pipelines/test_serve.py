@@ -20,8 +20,9 @@ import soundfile
 
 from pipelines.service.answers import ProblemOut, Scored, Several
 from pipelines.service.examples import ANSWERS
-from tests.pipelines.conftest import Output, audiosieve
-from tests.pipelines.serving import Server, serving
+from tests.support.command import Output, audiosieve
+from tests.support.paths import ROOT
+from tests.support.service import Server, serving
 from transforms.schemas import UTTERANCES
 
 pytestmark = pytest.mark.slow
@@ -188,7 +189,7 @@ class TestTheRest:
                 assert found[column] == value
 
     def test_the_examples_of_the_readme_work(self, server, samples, tmp_path):
-        online = (Path(__file__).parents[2] / "README.md").read_text().partition("## Online")[2].partition("\n## ")[0]
+        online = (ROOT / "README.md").read_text().partition("## Online")[2].partition("\n## ")[0]
         shutil.copy(samples / "burst.flac", tmp_path / "take1.flac")
         shutil.copy(samples / "compressed.mp3", tmp_path / "take2.mp3")
         online = online.replace("http://127.0.0.1:8000", server.url)

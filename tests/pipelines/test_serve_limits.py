@@ -19,10 +19,10 @@ import pytest
 
 from pipelines.serve import _is_loopback
 from pipelines.service.answers import ProblemOut
-from tests.pipelines.conftest import audiosieve
-from tests.pipelines.hostile import RATE, bomb, encode, fuzzed, hostile, noise
-from tests.pipelines.serving import Server, serving
 from tests.pipelines.test_serve import assert_nothing_written, together
+from tests.support.command import audiosieve
+from tests.support.hostile_files import RATE, bomb, encode, fuzzed, hostile, noise
+from tests.support.service import Server, serving
 from transforms.decode import Decoded, decode_spans
 from transforms.elements import AudioFault
 

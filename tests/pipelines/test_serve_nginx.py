@@ -19,9 +19,9 @@ import pytest
 
 from pipelines import serve
 from pipelines.service.front import PASSED_ON
-from tests.pipelines.conftest import Output, audiosieve
-from tests.pipelines.serving import Server, serving
 from tests.pipelines.test_serve_limits import open_request, until
+from tests.support.command import Output, audiosieve
+from tests.support.service import Server, serving
 
 pytestmark = [
     pytest.mark.slow,

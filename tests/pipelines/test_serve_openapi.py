@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.service.examples import ANSWERS, PROBLEMS
-from tests.pipelines.serving import Server, serving
+from tests.support.service import Server, serving
 
 pytestmark = pytest.mark.slow
 KEY = "a-key-of-some-length"

@@ -12,9 +12,9 @@ import pytest
 import soundfile
 from PIL import Image
 
-from tests.pipelines.browsers import chromium
-from tests.pipelines.conftest import Output
-from tests.pipelines.serving import Server, serving
+from tests.support.browser import chromium
+from tests.support.command import Output
+from tests.support.service import Server, serving
 
 pytestmark = pytest.mark.slow
 KEY = "a-key-of-some-length"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipelines.conftest import Output, audiosieve
-from tests.pipelines.serving import Server, serving
+from tests.support.command import Output, audiosieve
+from tests.support.service import Server, serving
 
 pytestmark = pytest.mark.slow
 KEY = "a-key-of-some-length"

@@ -16,7 +16,7 @@ import soundfile
 from model.bundle import open_bundle
 from model.features import num_frames
 from model.labels import pseudo_score
-from tests.pipelines.conftest import Output, audiosieve
+from tests.support.command import Output, audiosieve
 from transforms.fault_kinds import FAULTS
 from transforms.materials import materials
 from transforms.schemas import CLIPS

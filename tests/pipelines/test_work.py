@@ -17,7 +17,7 @@ from model.bundle import DEFAULT
 from pipelines.service import uploads
 from pipelines.service.settings import Settings
 from pipelines.service.work import LARGE_BYTES, Service, Wanted
-from tests.pipelines.hostile import RATE, encode, noise
+from tests.support.hostile_files import RATE, encode, noise
 from transforms.score import ScorerHandler
 
 pytestmark = pytest.mark.slow

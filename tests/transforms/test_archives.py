@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.transforms.buckets import bucket
+from tests.support.buckets import bucket
 from transforms import archives
 from transforms.archives import audio_columns, members
 from transforms.decode import decode

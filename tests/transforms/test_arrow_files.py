@@ -10,8 +10,8 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from tests.emulator import Bucket
-from tests.proxy import Proxy, first
+from tests.support.gcs_emulator import Bucket
+from tests.support.gcs_proxy import Proxy, first
 from transforms.arrow_files import arrow_filesystem
 
 

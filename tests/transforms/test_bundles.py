@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from model.bundle import BUNDLED, CARD, DEFAULT, WEIGHTS, BundleError, open_bundle
-from tests.emulator import Bucket
-from tests.proxy import Proxy, first
+from tests.support.gcs_emulator import Bucket
+from tests.support.gcs_proxy import Proxy, first
 from transforms.bundles import MODELS, find_bundle, reference, shared
 from transforms.score import ScorerHandler
 

@@ -10,8 +10,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.emulator import Bucket
-from tests.proxy import CUT, RESET, Fault, Proxy, first
+from tests.support.gcs_emulator import Bucket
+from tests.support.gcs_proxy import CUT, RESET, Fault, Proxy, first
 from transforms.cloud_storage import _Buffered, client
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.outputs import written
+from tests.support.outputs import written
 from transforms.accounts import LostRowsError
 from transforms.commit import Commit
 from transforms.elements import AudioRef, Recording

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.outputs import rejected, scored, write_output, written
-from tests.transforms.buckets import bucket
+from tests.support.buckets import bucket
+from tests.support.outputs import rejected, scored, write_output, written
 from transforms import compaction, schemas
 from transforms.accounts import LostRowsError
 from transforms.compaction import compact, merge, small_files

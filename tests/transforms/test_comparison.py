@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.labels import PSEUDO
-from tests.outputs import rejected, scored, write_output
+from tests.support.outputs import rejected, scored, write_output
 from transforms.comparison import (
     Comparison,
     NothingInCommonError,

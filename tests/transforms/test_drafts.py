@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.emulator import Bucket
-from tests.proxy import RESET, Call, Fault, Proxy
-from tests.transforms import buckets
+from tests.support import buckets
+from tests.support.gcs_emulator import Bucket
+from tests.support.gcs_proxy import RESET, Call, Fault, Proxy
 from transforms.drafts import check_new, new_file, new_text, whole_file
 from transforms.ledger import OutputError
 

@@ -19,7 +19,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.outputs import scored, write_output
+from tests.support.outputs import scored, write_output
 from transforms.elements import ScoredUtterance
 from transforms.export import export_files, export_shard
 from transforms.export_plan import CHUNK, write_plan

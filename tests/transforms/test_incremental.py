@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.outputs import written
+from tests.support.outputs import written
 from transforms import accounts
 from transforms.accounts import Account, LostRowsError, listed_batches, settle
 from transforms.elements import AudioRef

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.transforms.buckets import bucket
+from tests.support.buckets import bucket
 from transforms.elements import Span
 from transforms.sources import SourceError, list_corpus
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.outputs import written
+from tests.support.outputs import written
 from transforms.ledger import Ledger, OutputError, count_rows
 
 TABLES = ("utterances", "frames", "rejects")

@@ -14,7 +14,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.outputs import written
+from tests.support.outputs import written
 from transforms import object_listing
 from transforms.elements import AudioRef, channel_id
 from transforms.files import Place, match, places_in, stream

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.listing import RUN, list_and_plan
-from tests.generated import PAGE, GeneratedBucket, generated
+from tests.support.generated_bucket import PAGE, GeneratedBucket, generated
 from transforms.files import places_in, stream
 from transforms.ledger import Ledger
 from transforms.listing import SORTED_FILES

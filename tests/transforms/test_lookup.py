@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.outputs import rejected, scored, write_output
+from tests.support.outputs import rejected, scored, write_output
 from transforms.ledger import OutputError
 from transforms.lookup import find, load
 from transforms.results import Results, open_results

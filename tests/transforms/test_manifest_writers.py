@@ -15,7 +15,7 @@ import soundfile
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tests.outputs import scored, write_output
+from tests.support.outputs import scored, write_output
 from transforms.elements import ScoredUtterance
 from transforms.manifest_writers import (
     FORMATS,

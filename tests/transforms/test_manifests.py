@@ -16,7 +16,7 @@ from apache_beam.io.filesystems import FileSystems
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.transforms.buckets import Shelf, bucket
+from tests.support.buckets import Shelf, bucket
 from transforms.elements import AudioRef, Span
 from transforms.manifests import PATH_COLUMNS
 from transforms.sources import SourceError, list_corpus

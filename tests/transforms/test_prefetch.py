@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from model.features import FeatureConfig
-from tests.transforms.buckets import Shelf, bucket
+from tests.support.buckets import Shelf, bucket
 from transforms import prefetch
 from transforms.elements import AudioFault, AudioRef, FeaturizedUtterance, Reason, Recording
 from transforms.featurize import Featurize

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.labels import PESQ_WB, PSEUDO
-from tests.outputs import rejected, scored, write_output
+from tests.support.outputs import rejected, scored, write_output
 from transforms import schemas
 from transforms.elements import Reason, Stage
 from transforms.report_data import FACTS, LARGEST_GROUPS, ReportData, measure

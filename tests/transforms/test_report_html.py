@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from model.labels import PESQ_WB
-from tests.outputs import rejected, scored, write_output
+from tests.support.outputs import rejected, scored, write_output
 from transforms.report_data import measure
 from transforms.report_examples import choose, show
 from transforms.report_html import Heading, Html, element, escape, hours, packed, page

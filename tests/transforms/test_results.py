@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.outputs import rejected, scored, write_output
-from tests.transforms.buckets import bucket
+from tests.support.buckets import bucket
+from tests.support.outputs import rejected, scored, write_output
 from transforms import schemas
 from transforms.ledger import Ledger, OutputError
 from transforms.results import open_results

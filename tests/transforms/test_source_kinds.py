@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.outputs import scored, write_output
+from tests.support.outputs import scored, write_output
 from transforms.results import open_results
 from transforms.source_kinds import SourceKind, find_archives, is_listing, source_kind
 

@@ -12,7 +12,7 @@ from apache_beam.io.filesystems import FileSystems
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.transforms.buckets import bucket
+from tests.support.buckets import bucket
 from transforms.elements import AudioFault, Reason, Reject, Stage
 from transforms.schemas import REJECTS
 from transforms.sources import INPUT_KINDS, SourceError, list_corpus

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.labels import LABEL_SCALES, PESQ_WB
-from tests.outputs import scored, write_output
+from tests.support.outputs import scored, write_output
 from transforms.queries import QueryError
 from transforms.results import open_results
 from transforms.summary import BIN, MOST_GROUPS, Bin, bins, quantiles, summarise

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from model.anomalies import find_anomalies
 from model.labels import PESQ_WB
 from model.pooling import pool
-from tests.outputs import scored, write_output
+from tests.support.outputs import scored, write_output
 from transforms.results import open_results
 from transforms.tables import utterance_row
 from transforms.trimming import TrimError, trim

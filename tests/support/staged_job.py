@@ -23,10 +23,10 @@ from typing import Any
 from apache_beam.portability import common_urns, python_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 
-from tests.emulator import Bucket
-from tests.pipelines.conftest import audiosieve
+from tests.support.command import audiosieve
+from tests.support.gcs_emulator import Bucket
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 CLOUD = ROOT / "dataflow" / "cloud.sh"
 SHUFFLES = {
     common_urns.primitives.GROUP_BY_KEY.urn,

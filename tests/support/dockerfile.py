@@ -13,7 +13,8 @@ from pathlib import Path
 
 from dockerfile_parse import DockerfileParser
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.support.paths import ROOT
+
 DOCKERFILE = ROOT / "dataflow" / "Dockerfile"
 
 

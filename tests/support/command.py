@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
-import pytest
 
 from pipelines.cli import main
 from transforms.schemas import SCORE_TABLES
@@ -62,11 +61,3 @@ class Output:
         for row in sorted(self.frames, key=lambda row: (row["utterance_id"], row["frame"])):
             found.setdefault(row["utterance_id"], []).append(row["score"])
         return found
-
-
-@pytest.fixture(scope="session")
-def sample_run(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Output:
-    """The sample recordings, scored once by the bundled model in one process."""
-    root = tmp_path_factory.mktemp("samples") / "out"
-    audiosieve_process("score", "--input", samples, "--output", root)
-    return Output(root)

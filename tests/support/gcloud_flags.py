@@ -1,6 +1,6 @@
 """Which flags gcloud has: writes gcloud_flags.json from gcloud's own table, where it is installed.
 
-    python -m tests.dataflow.gcloud_flags
+    python -m tests.support.gcloud_flags
 
 The table is what gcloud completes words by (data/cli/gcloud_completions.py in its folder), made by its makers for each version
 from the same declarations as its reference pages (docs.cloud.google.com/sdk/gcloud/reference/...).

@@ -18,7 +18,7 @@ from typing import Any
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
-ROOT = Path(__file__).parent.parent
+from tests.support.paths import ROOT
 
 
 @contextlib.contextmanager
@@ -30,7 +30,7 @@ def running_emulator() -> Iterator[str]:
     Yields:
         Its address, for `STORAGE_EMULATOR_HOST`.
     """
-    command = [sys.executable, "-m", "tests.emulator"]
+    command = [sys.executable, "-m", "tests.support.gcs_emulator"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdin is not None
