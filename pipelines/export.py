@@ -12,8 +12,8 @@ from model.bundle import DEFAULT, Bundle, bundled_names
 from model.runtime import native_stderr_held, start_tensorflow
 from pipelines.options import Parser, UsageError, command
 from transforms.bundles import find_bundle
-from transforms.files import is_local
 from transforms.ledger import OutputError
+from transforms.storage.files import is_local
 
 
 @command("export")

@@ -15,9 +15,9 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from pipelines.options import UsageError
-from transforms.cloud_storage import reason
-from transforms.drafts import whole_file
-from transforms.files import literally, match, probe
+from transforms.storage.atomic_files import whole_file
+from transforms.storage.files import literally, match, probe
+from transforms.storage.gcs import reason
 
 
 class Folder(ABC):

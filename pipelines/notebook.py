@@ -33,7 +33,6 @@ from transforms.decode import Decoded, decode, read_audio
 from transforms.drawing import Subject, draw, one_line
 from transforms.elements import AudioFault, AudioRef, Reject, SignalFacts
 from transforms.featurize import featurize
-from transforms.files import absolute
 from transforms.ledger import OutputError
 from transforms.reduction import reduced_db
 from transforms.results import Results, open_results
@@ -41,6 +40,7 @@ from transforms.rules import SUGGESTED, RuleError, check_scale, read_rules
 from transforms.rules import where as rules_where
 from transforms.score import ScorerHandler, score_batch
 from transforms.selection import judge
+from transforms.storage.files import absolute
 from transforms.tables import flags
 
 __all__ = ["AudioFault", "OutputError", "Results", "RuleError", "Score", "filter", "open_run", "plot", "score"]

@@ -29,9 +29,9 @@ from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from model.bundle import BundleError
 from pipelines.worker import WORKER_COMMAND
-from transforms.cloud_storage import unanswered
 from transforms.ledger import OutputError
 from transforms.sources import SourceError
+from transforms.storage.gcs import unanswered
 
 # For a job server to answer.
 CONNECT_S = 10

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pipelines.folders import BucketFolder, Folder, LocalFolder
 from pipelines.options import UsageError
-from transforms.files import absolute, glob_root, has_wildcards, is_local
 from transforms.results import Results
+from transforms.storage.files import absolute, glob_root, has_wildcards, is_local
 
 
 def folder_of(option: str, asked: str, results: Results) -> Folder:

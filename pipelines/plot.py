@@ -17,16 +17,16 @@ from pipelines.options import Parser, UsageError, command
 from transforms.archives import archive_kind
 from transforms.bundles import find_bundle
 from transforms.decode import Decoded, decode, open_audio
-from transforms.drafts import check_new, new_file
 from transforms.drawing import Subject, draw, one_line, save
 from transforms.elements import EACH, FIRST, MIX, AudioFault, AudioRef, Reject
 from transforms.featurize import featurize
-from transforms.files import File, absolute
 from transforms.listening import hear
 from transforms.lookup import find
 from transforms.reduction import reduced_db
 from transforms.results import open_results
 from transforms.score import ScorerHandler, score_batch
+from transforms.storage.atomic_files import check_new, new_file
+from transforms.storage.files import File, absolute
 
 KINDS = (".png", ".svg")
 

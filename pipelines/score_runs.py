@@ -26,12 +26,12 @@ from transforms.accounts import Account, listed_batches
 from transforms.batching import BatchLimits
 from transforms.bundles import reference, shared
 from transforms.commit import commit
-from transforms.files import absolute
 from transforms.incremental import Outstanding
 from transforms.ledger import Ledger
 from transforms.listing import ListCorpus
 from transforms.plan import ReadPlan, write_plan
 from transforms.receipts import Receipt
+from transforms.storage.files import absolute
 from transforms.telemetry import Work
 from transforms.waves import Lengths, Wave, cut_waves
 

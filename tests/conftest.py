@@ -12,7 +12,7 @@ from tests.support.command import Output, audiosieve_process
 from tests.support.gcs_emulator import Bucket, running_emulator
 from tests.support.gcs_proxy import Proxy
 from tests.support.paths import SAMPLES
-from transforms.cloud_storage import EMULATOR
+from transforms.storage.gcs import EMULATOR
 
 
 @pytest.fixture(scope="session")

@@ -5,4 +5,4 @@ yet), a `FeaturizedUtterance` (its facts and spectrogram), a list of those (a ba
 and frame scores), and rows of the output tables. At every step a `Reject` may leave instead.
 """
 
-from transforms import cloud_storage as cloud_storage
+from transforms.storage import gcs as gcs

@@ -20,9 +20,9 @@ from apache_beam.io.filesystems import FileSystems
 
 from transforms.decode import open_audio
 from transforms.elements import AudioFault, AudioRef, Reason, Stage, printable
-from transforms.files import File
 from transforms.manifests import ID_COLUMNS
-from transforms.text_files import GZIP_MAGIC, as_text
+from transforms.storage.files import File
+from transforms.storage.text_files import GZIP_MAGIC, as_text
 
 TAR, PARQUET = "tar", "parquet"
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")

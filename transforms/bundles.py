@@ -11,9 +11,9 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from model.bundle import BUNDLED, CARD, WEIGHTS, Bundle, BundleError, open_bundle
-from transforms.cloud_storage import reason
-from transforms.drafts import new_file
-from transforms.files import absolute, is_local
+from transforms.storage.atomic_files import new_file
+from transforms.storage.files import absolute, is_local
+from transforms.storage.gcs import reason
 
 # Folder of an output for the bundles of its runs.
 MODELS = "_models"

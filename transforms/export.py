@@ -16,10 +16,10 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from transforms import schemas
-from transforms.drafts import whole_file
 from transforms.elements import AudioFault, Stage, printable
 from transforms.export_plan import ExportFormat, Row
 from transforms.pieces import pieces, suffix_of
+from transforms.storage.atomic_files import whole_file
 
 # What became of each: the file's name in the folder of the export, or why there is none.
 OUTCOMES = pa.schema([*(pa.field(field.name, field.type) for field in schemas.REJECTS), pa.field("path", pa.string())])

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.elements import AudioRef, Span
-from transforms.files import File, Finder, SourceError, is_local
 from transforms.manifests import seconds, span_of
-from transforms.text_files import lines
+from transforms.storage.files import File, Finder, SourceError, is_local
+from transforms.storage.text_files import lines
 
 WAV_SCP = "wav.scp"
 # Kaldi's own mark for a segment that lasts to the end of its recording.

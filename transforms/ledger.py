@@ -26,9 +26,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.cloud_storage import SCHEME as CLOUD_STORAGE
-from transforms.cloud_storage import open_in_parts, reason
-from transforms.files import PROBE, is_local, probe
+from transforms.storage.files import PROBE, is_local, probe
+from transforms.storage.gcs import SCHEME as CLOUD_STORAGE
+from transforms.storage.gcs import open_in_parts, reason
 
 RUNS = "_runs"
 # The job of a record that is of no run: it only says which files hold the rows of the others now.

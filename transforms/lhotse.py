@@ -9,9 +9,9 @@ from typing import Any
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.elements import AudioRef, Span
-from transforms.files import WHOLE, File, Finder, SourceError, is_local
 from transforms.manifests import NumberedRow, seconds, span_of
-from transforms.text_files import as_text
+from transforms.storage.files import WHOLE, File, Finder, SourceError, is_local
+from transforms.storage.text_files import as_text
 
 _CUTS = ("MonoCut", "MultiCut")
 _MADE_CUTS = ("MixedCut", "PaddingCut")

@@ -11,7 +11,7 @@ from apache_beam.io.filesystems import FileSystems
 from transforms.archives import archive_kind, members
 from transforms.decode import SPAN_SLACK_S, Decoded, decode_spans, open_audio
 from transforms.elements import MIX, AudioFault, AudioRef, Reason, Span, Stage, archives_of
-from transforms.files import File, is_local, literally, look_at, match
+from transforms.storage.files import File, is_local, literally, look_at, match
 
 # What must be known of a row of `utterances` to hear it.
 COLUMNS = ("utterance_id", "uri", "start_s", "duration_s", "channel")

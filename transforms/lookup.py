@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from transforms.elements import printable
-from transforms.files import absolute
 from transforms.ledger import OutputError
 from transforms.results import Results
+from transforms.storage.files import absolute
 
 CLOSE_MATCHES = 3
 # A similarity (Jaro and Winkler's, 0 to 1) from which on one name may be meant for another.

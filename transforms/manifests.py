@@ -13,8 +13,8 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.elements import AudioRef, Span
-from transforms.files import WHOLE, Finder, SourceError
-from transforms.text_files import as_text, json_lines, lines, open_text
+from transforms.storage.files import WHOLE, Finder, SourceError
+from transforms.storage.text_files import as_text, json_lines, lines, open_text
 
 # Of several, the first that is there counts; the others are columns like any other.
 PATH_COLUMNS = ("path", "audio_filepath", "audio", "file", "wav")

@@ -16,7 +16,7 @@ from transforms.archives import AUDIO_SUFFIXES, PARQUET, PARQUET_SUFFIX, TAR, me
 from transforms.decode import BLOCK_SAMPLES, JUMP_S, jumps, open_audio, open_sound
 from transforms.elements import AudioFault, AudioRef, Reason, Stage, printable
 from transforms.export_plan import Row
-from transforms.files import is_local, literally, look_at, match, version_of_file
+from transforms.storage.files import is_local, literally, look_at, match, version_of_file
 
 _BY_CONTAINER = {"MPEG": "mp3", "WAVEX": "wav", "OGG": "ogg"}
 _INTO_16 = re.compile(r"PCM_(16|S8|U8)|ULAW|ALAW|GSM610|ALAC_16|.*ADPCM.*|DPCM_.*|VOX.*|G72.*|DWVW_1[26]|NMS_.*")

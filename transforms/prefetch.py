@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from transforms.decode import open_audio
 from transforms.elements import Recording
-from transforms.files import is_local
+from transforms.storage.files import is_local
 
 # Recordings that are asked for at a time, by each process.
 AHEAD = 8

@@ -12,10 +12,10 @@ import pyarrow.dataset as ds
 
 from model.labels import LABEL_SCALES, LabelScale
 from transforms import schemas
-from transforms.arrow_files import arrow_filesystem
-from transforms.cloud_storage import reason
-from transforms.files import absolute, is_local, match
 from transforms.ledger import Ledger, OutputError, names_that_count
+from transforms.storage.arrow_filesystem import arrow_filesystem
+from transforms.storage.files import absolute, is_local, match
+from transforms.storage.gcs import reason
 
 RUNS = pa.schema(
     [

@@ -15,12 +15,12 @@ from apache_beam.io.filesystems import FileSystems
 
 from transforms.archives import PARQUET, PARQUET_SUFFIX, TAR, TAR_SUFFIXES, holds_audio
 from transforms.elements import archives_of
-from transforms.files import glob_root, has_wildcards, is_directory, is_local, match
 from transforms.kaldi import WAV_SCP, is_data_directory
 from transforms.lhotse import is_lhotse
 from transforms.manifests import END_COLUMNS, START_COLUMNS
 from transforms.sources import MANIFEST
-from transforms.text_files import json_lines, open_text
+from transforms.storage.files import glob_root, has_wildcards, is_directory, is_local, match
+from transforms.storage.text_files import json_lines, open_text
 
 _SPAN_KEYS = (*START_COLUMNS, *END_COLUMNS)
 _SPAN_KEY = re.compile(rf'"(?:{"|".join(_SPAN_KEYS)})"\s*:')

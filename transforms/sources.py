@@ -11,9 +11,11 @@ import pyarrow as pa
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.archives import PARQUET, archive_kind, holds_audio
-from transforms.cloud_storage import reason
 from transforms.elements import AudioRef
-from transforms.files import (
+from transforms.kaldi import WAV_SCP, is_data_directory, read_data_directory
+from transforms.lhotse import is_lhotse, read_lhotse
+from transforms.manifests import read_csv, read_list, read_parquet, read_tsv, utterances
+from transforms.storage.files import (
     File,
     SourceError,
     absolute,
@@ -25,10 +27,8 @@ from transforms.files import (
     match,
     walk,
 )
-from transforms.kaldi import WAV_SCP, is_data_directory, read_data_directory
-from transforms.lhotse import is_lhotse, read_lhotse
-from transforms.manifests import read_csv, read_list, read_parquet, read_tsv, utterances
-from transforms.text_files import json_lines
+from transforms.storage.gcs import reason
+from transforms.storage.text_files import json_lines
 
 __all__ = ["INPUT_KINDS", "MANIFEST", "SourceError", "absolute", "list_corpus"]
 

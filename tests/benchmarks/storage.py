@@ -13,7 +13,7 @@ from pipelines.cli import main
 from tests.support.gcs_emulator import Bucket, running_emulator
 from tests.support.gcs_proxy import Proxy
 from tests.support.paths import SAMPLES
-from transforms.cloud_storage import EMULATOR
+from transforms.storage.gcs import EMULATOR
 
 SAMPLE = SAMPLES / "clean.flac"
 

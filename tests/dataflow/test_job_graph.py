@@ -17,8 +17,8 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from tests.support.command import Output, audiosieve
 from tests.support.gcs_emulator import Bucket
 from tests.support.staged_job import ROOT, Job, printed_by, run_elsewhere, stage
-from transforms.cloud_storage import EMULATOR
 from transforms.schemas import SCORE_TABLES
+from transforms.storage.gcs import EMULATOR
 
 pytestmark = pytest.mark.slow
 TOLERANCE = 1e-3
@@ -126,7 +126,7 @@ def test_workers_run_the_image_and_nothing_else(job: Job) -> None:
     assert job.options["save_main_session"] is False
     assert job.options["sdk_location"] == "container"
     # Before any step of ours is there.
-    assert "transforms.cloud_storage.CloudStoragePlugin" in job.options["beam_plugins"]
+    assert "transforms.storage.gcs.CloudStoragePlugin" in job.options["beam_plugins"]
 
 
 def test_workers_that_list_the_corpus_get_no_more_of_it(bucket: Bucket, corpus: str) -> None:

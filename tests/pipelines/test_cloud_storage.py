@@ -23,9 +23,9 @@ from model.bundle import BUNDLED, DEFAULT
 from tests.support.command import Output, audiosieve, audiosieve_process
 from tests.support.gcs_emulator import Bucket
 from tests.support.gcs_proxy import CUT, RESET, Call, Fault, Inside, Proxy, first
-from transforms.cloud_storage import EMULATOR
 from transforms.ledger import Ledger, names_that_count
 from transforms.schemas import SCORE_TABLES
+from transforms.storage.gcs import EMULATOR
 
 # What differs between two runs of the same, and between two places of the same recording.
 OF_THE_PLACE = ("uri", "source_version", "size_bytes", "detail")

@@ -23,10 +23,10 @@ from tests.support.outputs import scored, write_output
 from transforms.elements import ScoredUtterance
 from transforms.export import export_files, export_shard
 from transforms.export_plan import CHUNK, write_plan
-from transforms.files import look_at
 from transforms.manifest_writers import list_kept
 from transforms.results import open_results
 from transforms.source_kinds import find_archives
+from transforms.storage.files import look_at
 
 RATE = 22_050
 

@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.outputs import written
-from transforms import object_listing
 from transforms.elements import AudioRef, channel_id
-from transforms.files import Place, match, places_in, stream
 from transforms.incremental import outstanding
 from transforms.ledger import Ledger
 from transforms.listing import CutChunks, ListCorpus, is_listable, keys_of
 from transforms.sources import list_corpus
+from transforms.storage import gcs_listing
+from transforms.storage.files import Place, match, places_in, stream
 from transforms.telemetry import Work
 from transforms.waves import CHUNK_S
 
@@ -166,7 +166,7 @@ NAMES = st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map("/
 def test_places_hold_each_object_once(names, most):
     objects = [f"root/{name}/x.wav" for name in names]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(object_listing, "_blobs", lambda _, prefix, delimiter: FakeBlobs(objects, prefix, delimiter))
+        patch.setattr(gcs_listing, "_blobs", lambda _, prefix, delimiter: FakeBlobs(objects, prefix, delimiter))
         places = list(places_in("gs://bucket/root", most))
         found = [file.uri for place in places for file in stream(place)]
     assert sorted(found) == sorted(f"gs://bucket/{name}" for name in objects)
@@ -194,7 +194,7 @@ def test_a_pattern_lists_no_more_than_it_must(pattern, found, asked):
         return answer
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(object_listing, "_blobs", blobs)
+        patch.setattr(gcs_listing, "_blobs", blobs)
         assert [file.uri for file in match(f"gs://bucket/{pattern}")] == [f"gs://bucket/{name}" for name in found]
     assert len(named) == asked
 
@@ -209,7 +209,7 @@ def test_a_folder_that_shows_no_folders_is_one_place():
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(object_listing, "_blobs", blobs)
+        patch.setattr(gcs_listing, "_blobs", blobs)
         assert list(places_in("gs://bucket/root", 10)) == [Place("gs://bucket/root", deep=True)]
     assert len(asked) == 1
 

@@ -14,8 +14,8 @@ from tests.support.buckets import Shelf, bucket
 from transforms import prefetch
 from transforms.elements import AudioFault, AudioRef, FeaturizedUtterance, Reason, Recording
 from transforms.featurize import Featurize
-from transforms.files import look_at
 from transforms.prefetch import AHEAD, MOST_BYTES, opened
+from transforms.storage.files import look_at
 
 assert Shelf  # Beam finds it by its having been imported
 

@@ -12,10 +12,10 @@ from typing import BinaryIO, TextIO
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.cloud_storage import reason
-from transforms.files import absolute, is_local
 from transforms.ledger import OutputError
-from transforms.object_listing import is_object_storage
+from transforms.storage.files import absolute, is_local
+from transforms.storage.gcs import reason
+from transforms.storage.gcs_listing import is_object_storage
 
 
 def check_new(path: str, overwrite: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from transforms import cloud_storage
+from transforms.storage import gcs
 
 # What is asked for of an object; all else would be most of what is sent.
 _FIELDS = "items(name,size,updated),prefixes,nextPageToken"
@@ -14,7 +14,7 @@ _SCHEME = "gs://"
 
 def is_object_storage(uri: str) -> bool:
     """Whether this module can list a place; without the extra `gcp` Beam says that it is missing."""
-    return uri.startswith(_SCHEME) and cloud_storage.IS_INSTALLED
+    return uri.startswith(_SCHEME) and gcs.IS_INSTALLED
 
 
 def objects(beginning: str, deep: bool) -> Iterator[tuple[str, int, float]]:
@@ -25,7 +25,7 @@ def objects(beginning: str, deep: bool) -> Iterator[tuple[str, int, float]]:
         deep: whether a slash may come behind it.
     """
     bucket, prefix = _parts(beginning)
-    with cloud_storage.retelling(beginning):
+    with gcs.retelling(beginning):
         for blob in _blobs(bucket, prefix, delimiter=None if deep else "/"):
             yield f"{_SCHEME}{bucket}/{blob.name}", blob.size, blob.updated.timestamp()
 
@@ -34,7 +34,7 @@ def folders_in(folder: str) -> list[str]:
     """The folders in a folder; none where its first page of names shows none, since it may have millions of objects."""
     bucket, prefix = _parts(f"{folder.rstrip('/')}/")
     found: list[str] = []
-    with cloud_storage.retelling(folder):
+    with gcs.retelling(folder):
         for page in _blobs(bucket, prefix, delimiter="/").pages:
             list(page)
             found += page.prefixes
@@ -49,4 +49,4 @@ def _parts(uri: str) -> tuple[str, str]:
 
 
 def _blobs(bucket: str, prefix: str, **how: Any) -> Any:
-    return cloud_storage.client().list_blobs(bucket, prefix=prefix, fields=_FIELDS, **how)
+    return gcs.client().list_blobs(bucket, prefix=prefix, fields=_FIELDS, **how)

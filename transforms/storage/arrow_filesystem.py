@@ -9,8 +9,8 @@ import pyarrow as pa
 from apache_beam.io.filesystems import FileSystems
 from pyarrow import fs
 
-from transforms.cloud_storage import open_in_parts
-from transforms.files import is_local
+from transforms.storage.files import is_local
+from transforms.storage.gcs import open_in_parts
 
 
 def arrow_filesystem(root: str) -> tuple[fs.FileSystem, str]:

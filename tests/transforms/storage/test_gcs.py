@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.gcs_emulator import Bucket
 from tests.support.gcs_proxy import CUT, RESET, Fault, Proxy, first
-from transforms.cloud_storage import _Buffered, client
+from transforms.storage.gcs import _Buffered, client
 
 
 @given(

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.gcs_emulator import Bucket
 from tests.support.gcs_proxy import Proxy, first
-from transforms.arrow_files import arrow_filesystem
+from transforms.storage.arrow_filesystem import arrow_filesystem
 
 
 @pytest.fixture

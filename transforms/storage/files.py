@@ -13,7 +13,7 @@ from typing import NamedTuple
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.elements import AudioRef, Span, printable
-from transforms.object_listing import folders_in, is_object_storage, objects
+from transforms.storage.gcs_listing import folders_in, is_object_storage, objects
 
 WHOLE = Span()
 # Names of the files of `probe`, which one that could not delete its own leaves.
