@@ -28,8 +28,8 @@ from model.bundle import DEFAULT, Bundle
 from model.features import frame_start_s
 from model.labels import LabelScale
 from model.pooling import pool
+from transforms.audio.decode import Decoded, decode, read_audio
 from transforms.bundles import find_bundle
-from transforms.decode import Decoded, decode, read_audio
 from transforms.drawing import Subject, draw, one_line
 from transforms.elements import AudioFault, AudioRef, Reject, SignalFacts
 from transforms.featurize import featurize

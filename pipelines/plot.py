@@ -15,8 +15,8 @@ from model.labels import LabelScale
 from model.pooling import pool
 from pipelines.options import Parser, UsageError, command
 from transforms.archives import archive_kind
+from transforms.audio.decode import Decoded, decode, open_audio
 from transforms.bundles import find_bundle
-from transforms.decode import Decoded, decode, open_audio
 from transforms.drawing import Subject, draw, one_line, save
 from transforms.elements import EACH, FIRST, MIX, AudioFault, AudioRef, Reject
 from transforms.featurize import featurize

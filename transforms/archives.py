@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.decode import open_audio
+from transforms.audio.decode import open_audio
 from transforms.elements import AudioFault, AudioRef, Reason, Stage, printable
 from transforms.manifests import ID_COLUMNS
 from transforms.storage.files import File

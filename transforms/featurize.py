@@ -26,7 +26,9 @@ from model.features import (
 )
 from transforms import telemetry
 from transforms.archives import members
-from transforms.decode import Decoded, decode_spans, open_audio
+from transforms.audio.decode import Decoded, decode_spans, open_audio
+from transforms.audio.prefetch import opened
+from transforms.audio.waveform import Waveform
 from transforms.elements import (
     EACH,
     MIX,
@@ -41,8 +43,6 @@ from transforms.elements import (
     Utterance,
     channel_id,
 )
-from transforms.prefetch import opened
-from transforms.waveform import Waveform
 
 
 class LongSpectrogram:

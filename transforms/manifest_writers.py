@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from transforms.arrow_rows import batches_of, write_parquet
-from transforms.decode import open_audio, open_sound
+from transforms.audio.decode import open_audio, open_sound
 from transforms.elements import AudioFault
 from transforms.manifests import DURATION_COLUMN, END_COLUMNS, ID_COLUMNS, PATH_COLUMNS, START_COLUMNS
 from transforms.source_kinds import archive_begins

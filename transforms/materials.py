@@ -13,9 +13,9 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 
-from transforms.decode import read_audio
+from transforms.audio.decode import read_audio
+from transforms.audio.signal_facts import dynamic_range_db
 from transforms.elements import REJECTS, AudioFault, AudioRef, Reason, Reject, Span, Stage
-from transforms.facts import dynamic_range_db
 
 TRAIN, VAL = "train", "val"
 SPEECH, NOISE, RIR = "speech", "noise", "rir"

@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 import soundfile
 
 from transforms.archives import AUDIO_SUFFIXES, PARQUET, PARQUET_SUFFIX, TAR, members
-from transforms.decode import BLOCK_SAMPLES, JUMP_S, jumps, open_audio, open_sound
+from transforms.audio.decode import BLOCK_SAMPLES, JUMP_S, jumps, open_audio, open_sound
 from transforms.elements import AudioFault, AudioRef, Reason, Stage, printable
 from transforms.export_plan import Row
 from transforms.storage.files import is_local, literally, look_at, match, version_of_file

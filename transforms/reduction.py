@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from model.features import FRAME_LENGTH, FRAME_SHIFT, NUM_BINS, FeatureConfig, num_frames, spectrogram
-from transforms.waveform import Waveform
+from transforms.audio.waveform import Waveform
 
 # What is told apart along the time of a figure; of a longer recording several frames become one.
 COLUMNS = 1_000

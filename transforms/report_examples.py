@@ -13,7 +13,7 @@ import soundfile
 
 from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE, frame_start_s
 from model.labels import LabelScale
-from transforms.decode import Decoded
+from transforms.audio.decode import Decoded
 from transforms.drawing import DARK, LIGHT, Subject, draw, small_png
 from transforms.elements import AudioFault
 from transforms.listening import hear_all

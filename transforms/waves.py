@@ -8,7 +8,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from transforms.decode import open_audio, open_sound
+from transforms.audio.decode import open_audio, open_sound
 from transforms.elements import AudioFault, AudioRef, Recording
 
 # Of a wave: what is lost at most when the process is killed. On two cores two minutes' work or so.

@@ -14,7 +14,7 @@ from PIL import Image
 from model.features import FeatureConfig
 from pipelines.service.settings import Settings
 from pipelines.service.uploads import Upload
-from transforms.decode import decode
+from transforms.audio.decode import decode
 from transforms.elements import AudioFault, AudioRef, FeaturizedUtterance, Reason, Stage, printable
 from transforms.featurize import featurize
 from transforms.reduction import reduced_db

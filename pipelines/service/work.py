@@ -22,8 +22,8 @@ from pipelines.service.problems import Problem
 from pipelines.service.room import FullError, Room, Share
 from pipelines.service.settings import Settings
 from pipelines.service.uploads import NAME_LETTERS, Upload, received
+from transforms.audio.waveform import ScratchError
 from transforms.elements import MIX, AudioFault, Reject
-from transforms.waveform import ScratchError
 
 if TYPE_CHECKING:
     from model.scorer import Scorer

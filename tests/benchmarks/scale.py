@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from transforms.decode import read_audio
+from transforms.audio.decode import read_audio
 from transforms.elements import AudioFault
 from transforms.sources import list_corpus
 

@@ -11,7 +11,7 @@ import pytest
 from model.bundle import DEFAULT, open_bundle
 from tests.model.test_waveform_model import elsewhere
 from tests.support.command import Output, audiosieve
-from transforms.decode import read_audio
+from transforms.audio.decode import read_audio
 
 pytestmark = pytest.mark.slow
 

@@ -23,7 +23,7 @@ from tests.pipelines.test_serve import assert_nothing_written, together
 from tests.support.command import audiosieve
 from tests.support.hostile_files import RATE, bomb, encode, fuzzed, hostile, noise
 from tests.support.service import Server, serving
-from transforms.decode import Decoded, decode_spans
+from transforms.audio.decode import Decoded, decode_spans
 from transforms.elements import AudioFault
 
 pytestmark = pytest.mark.slow

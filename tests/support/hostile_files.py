@@ -10,7 +10,7 @@ import tarfile
 import numpy as np
 import soundfile
 
-from tests.transforms.test_fuzz import FORMATS, damaged
+from tests.transforms.audio.test_fuzz import FORMATS, damaged
 
 RATE = 16_000
 

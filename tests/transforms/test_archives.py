@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from tests.support.buckets import bucket
 from transforms import archives
 from transforms.archives import audio_columns, members
-from transforms.decode import decode
+from transforms.audio.decode import decode
 from transforms.elements import AudioFault, AudioRef, Reason
 from transforms.sources import list_corpus
 

@@ -17,9 +17,9 @@ from model.features import SAMPLE_RATE, num_frames
 from model.figures import spectrum_db
 from model.labels import PESQ_WB
 from transforms import drawing, reduction
+from transforms.audio.waveform import Waveform
 from transforms.drawing import DARK, LIGHT, Subject, draw, one_line, save, small_png
 from transforms.reduction import column_edges, reduced_db
-from transforms.waveform import Waveform
 
 
 def waveform_of(samples: np.ndarray) -> Waveform:

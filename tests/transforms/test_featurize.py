@@ -11,7 +11,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from model.features import NUM_BINS, FeatureConfig, spectrogram
 from transforms import featurize as featurize_module
-from transforms import waveform as waveform_module
+from transforms.audio import waveform as waveform_module
 from transforms.elements import EACH, REJECTS, AudioRef, FeaturizedUtterance, Reason, Recording, Reject, Span, Stage
 from transforms.featurize import Featurize, LongSpectrogram, featurize_recording
 from transforms.telemetry import NAMESPACE
@@ -177,7 +177,7 @@ def test_a_recording_counts_once_however_many_utterances_are_in_it(tmp_path, mak
 
 
 def test_a_recording_that_goes_on_and_on_is_refused_and_fills_no_disk(tmp_path, make_ref, monkeypatch):
-    monkeypatch.setattr("transforms.decode.MAX_S", 2)
+    monkeypatch.setattr("transforms.audio.decode.MAX_S", 2)
     soundfile.write(tmp_path / "a.flac", np.tile(noise(800), (100, 1)), RATE)
     found = one(make_ref("a.flac", tmp_path / "a.flac"))
     assert found.reason == Reason.TOO_LONG

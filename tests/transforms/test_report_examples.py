@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from model.labels import PESQ_WB
 from tests.support.outputs import scored, write_output
-from transforms.decode import read_audio
+from transforms.audio.decode import read_audio
 from transforms.report_examples import bad_drop, choose, cut, lowest_part, show
 from transforms.results import Results, open_results
 

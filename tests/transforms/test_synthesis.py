@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from model.features import SAMPLE_RATE, num_frames
 from model.labels import PESQ_NB, PESQ_WB, PSEUDO
-from transforms.decode import decode
+from transforms.audio.decode import decode
 from transforms.elements import REJECTS, AudioFault, AudioRef, Reason, Reject, Stage
 from transforms.fault_kinds import parse_faults
 from transforms.faults import Clipping, Codec, Dropouts, Reverb

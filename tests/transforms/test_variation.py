@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.transforms.test_codecs import delay
-from transforms.facts import dynamic_range_db
+from transforms.audio.signal_facts import dynamic_range_db
 from transforms.rooms import simulation_installed
 from transforms.variation import (
     EQUALIZER_DB,

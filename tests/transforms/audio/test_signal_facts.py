@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from model.features import frame_power
-from transforms.elements import SignalFacts
-from transforms.facts import (
+from transforms.audio.signal_facts import (
     FLOOR_DB,
     FULL_SCALE,
     FactsMeter,
@@ -20,6 +19,7 @@ from transforms.facts import (
     silence_ratio,
     snr_estimate_db,
 )
+from transforms.elements import SignalFacts
 
 RATE = 16_000
 

@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.features import SAMPLE_RATE
-from transforms import decode as decode_module
-from transforms.decode import BLOCK_S, BLOCK_SAMPLES, Decoded, decode, decode_spans, read_audio
+from transforms.audio import decode as decode_module
+from transforms.audio.decode import BLOCK_S, BLOCK_SAMPLES, Decoded, decode, decode_spans, read_audio
 from transforms.elements import AudioFault, Reason, Span, Stage
 
 LOSSLESS = ["WAV/PCM_U8", "WAV/PCM_16", "WAV/PCM_24", "WAV/PCM_32", "WAV/FLOAT", "FLAC/PCM_16", "AIFF/PCM_16"]

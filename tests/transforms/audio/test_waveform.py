@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.features import frame_power
-from transforms import waveform as waveform_module
-from transforms.waveform import ScratchError, Waveform
+from transforms.audio import waveform as waveform_module
+from transforms.audio.waveform import ScratchError, Waveform
 
 
 def filled(samples: np.ndarray, cuts: list[int]) -> Waveform:

@@ -53,7 +53,7 @@ def damaged(whole: bytes, rng: np.random.Generator) -> bytes:
 
 def main(coding: str, first: int, last: int) -> None:
     """Decodes damaged files of one format, and prints what became of each."""
-    from transforms.decode import Decoded, decode_spans
+    from transforms.audio.decode import Decoded, decode_spans
     from transforms.elements import AudioFault
 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
@@ -84,7 +84,7 @@ def main(coding: str, first: int, last: int) -> None:
 def test_a_thousand_damaged_files_end_as_sound_or_as_rejects(coding):
     if not soundfile.check_format(*coding.split("/")):
         pytest.skip("this libsndfile does not write it")
-    command = [sys.executable, "-m", "tests.transforms.test_fuzz", coding, "0", str(MUTATIONS)]
+    command = [sys.executable, "-m", "tests.transforms.audio.test_fuzz", coding, "0", str(MUTATIONS)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     ends = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("= ")]
     assert done.returncode == 0, (

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import BinaryIO
 
-from transforms.decode import open_audio
+from transforms.audio.decode import open_audio
 from transforms.elements import Recording
 from transforms.storage.files import is_local
 
