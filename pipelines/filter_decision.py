@@ -12,12 +12,12 @@ from typing import Any
 import duckdb
 
 from pipelines.options import UsageError, usable_cores
+from transforms.corpus.formats import find_archives, is_listing, source_kind
+from transforms.corpus.sources import MANIFEST
 from transforms.manifest_writers import carried_in_manifests, list_kept, measure_recordings, refusal
 from transforms.results import Results
 from transforms.rules import RuleSet
 from transforms.selection import Amount, Dropped, dropped, dropped_by, fill, judge, kept
-from transforms.source_kinds import find_archives, is_listing, source_kind
-from transforms.sources import MANIFEST
 from transforms.trimming import TRIM, trim
 
 # The table of what is kept, whole rows.

@@ -14,9 +14,9 @@ from model.bundle import DEFAULT, Bundle, bundled_names
 from model.labels import LabelScale
 from model.pooling import pool
 from pipelines.options import Parser, UsageError, command
-from transforms.archives import archive_kind
 from transforms.audio.decode import Decoded, decode, open_audio
 from transforms.bundles import find_bundle
+from transforms.corpus.archives import archive_kind
 from transforms.drawing import Subject, draw, one_line, save
 from transforms.elements import EACH, FIRST, MIX, AudioFault, AudioRef, Reject
 from transforms.featurize import featurize

@@ -40,6 +40,7 @@ from model.runtime import start_tensorflow
 from pipelines.alone import alone
 from pipelines.options import Parser, UsageError, command
 from pipelines.synthesize import CLIPS_PER_ROW_GROUP, select
+from transforms.corpus.sources import list_corpus
 from transforms.experiment import (
     SNRS_DB,
     TEST,
@@ -56,7 +57,6 @@ from transforms.experiment import (
 )
 from transforms.ledger import OutputError
 from transforms.materials import NOISE, SPEECH, TRAIN, Material
-from transforms.sources import list_corpus
 
 if TYPE_CHECKING:
     from model.losses import LossName

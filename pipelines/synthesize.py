@@ -16,6 +16,7 @@ import apache_beam as beam
 
 from model.labels import LABEL_SCALES, PSEUDO
 from pipelines.options import Parser, UsageError, beam_options, command, parse
+from transforms.corpus.sources import absolute, list_corpus
 from transforms.elements import REJECTS, AudioRef, printable
 from transforms.fault_kinds import FAULTS, FaultError, parse_faults
 from transforms.faults import Reverb
@@ -27,7 +28,6 @@ from transforms.rooms import simulation_installed
 from transforms.schemas import CLIPS, SYNTHESIS_TABLES
 from transforms.schemas import REJECTS as REJECTS_SCHEMA
 from transforms.sinks import WriteTable
-from transforms.sources import absolute, list_corpus
 from transforms.synthesis import ClipOptions, MakeClip
 from transforms.tables import reject_row
 from transforms.variation import VOICE_SPEED

@@ -11,9 +11,9 @@ from model.features import CHOICES, FeatureConfig
 from model.labels import LABEL_SCALES, PESQ_WB
 from model.runtime import start_tensorflow
 from pipelines.options import Parser, UsageError, command
+from transforms.corpus.sources import SourceError, absolute
 from transforms.ledger import Ledger
 from transforms.schemas import SYNTHESIS_TABLES
-from transforms.sources import SourceError, absolute
 
 
 @command("train")

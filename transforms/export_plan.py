@@ -14,8 +14,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.archives import AUDIO_SUFFIXES
 from transforms.arrow_rows import batches_of
+from transforms.corpus.archives import AUDIO_SUFFIXES
 from transforms.manifest_writers import quoted
 
 ExportFormat = Literal["flac", "wav", "webdataset"]

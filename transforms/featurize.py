@@ -25,10 +25,10 @@ from model.features import (
     spectrogram,
 )
 from transforms import telemetry
-from transforms.archives import members
 from transforms.audio.decode import Decoded, decode_spans, open_audio
 from transforms.audio.prefetch import opened
 from transforms.audio.waveform import Waveform
+from transforms.corpus.archives import members
 from transforms.elements import (
     EACH,
     MIX,

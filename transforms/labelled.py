@@ -18,10 +18,10 @@ from model.features import num_frames, spectrogram
 from model.labels import LABEL_SCALES
 from model.localisation import Distortion
 from transforms.batching import BatchLimits, cut_batches
+from transforms.corpus.sources import SourceError, absolute
 from transforms.ledger import Ledger
 from transforms.progress import Progress
 from transforms.schemas import SYNTHESIS_TABLES
-from transforms.sources import SourceError, absolute
 
 if TYPE_CHECKING:
     from model.scorer import Scorer

@@ -8,8 +8,8 @@ from typing import Any, BinaryIO
 
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.archives import archive_kind, members
 from transforms.audio.decode import SPAN_SLACK_S, Decoded, decode_spans, open_audio
+from transforms.corpus.archives import archive_kind, members
 from transforms.elements import MIX, AudioFault, AudioRef, Reason, Span, Stage, archives_of
 from transforms.storage.files import File, is_local, literally, look_at, match
 

@@ -11,12 +11,12 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
-from transforms.archives import archive_kind
+from transforms.corpus.archives import archive_kind
+from transforms.corpus.kaldi import is_data_directory
+from transforms.corpus.sources import MANIFEST, relative_ref
 from transforms.elements import AudioRef, archives_of, printable, without_channel
 from transforms.incremental import another_corpus, version_that_lasts
-from transforms.kaldi import is_data_directory
 from transforms.ledger import Ledger, OutputError
-from transforms.sources import MANIFEST, relative_ref
 from transforms.storage.files import Place, has_wildcards, is_directory, places_in, stream
 from transforms.telemetry import Work
 from transforms.waves import Lengths, cut_chunks, recordings

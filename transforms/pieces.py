@@ -12,8 +12,8 @@ from typing import BinaryIO, cast
 
 import soundfile
 
-from transforms.archives import AUDIO_SUFFIXES, PARQUET, PARQUET_SUFFIX, TAR, members
 from transforms.audio.decode import BLOCK_SAMPLES, JUMP_S, jumps, open_audio, open_sound
+from transforms.corpus.archives import AUDIO_SUFFIXES, PARQUET, PARQUET_SUFFIX, TAR, members
 from transforms.elements import AudioFault, AudioRef, Reason, Stage, printable
 from transforms.export_plan import Row
 from transforms.storage.files import is_local, literally, look_at, match, version_of_file

@@ -29,12 +29,12 @@ from apache_beam.coders import FastPrimitivesCoder, StrUtf8Coder
 
 from tests.support.generated_bucket import GeneratedBucket, generated
 from transforms import accounts, schemas
+from transforms.corpus.sources import list_corpus
 from transforms.incremental import outstanding
 from transforms.ledger import Ledger
 from transforms.listing import committed_rows
 from transforms.plan import plan_table
 from transforms.results import open_results
-from transforms.sources import list_corpus
 from transforms.waves import Lengths, cut_waves
 
 RUN = "20260101T000000Z-aaaaaa"

@@ -20,8 +20,8 @@ import numpy as np
 import soundfile
 
 from transforms.audio.decode import read_audio
+from transforms.corpus.sources import list_corpus
 from transforms.elements import AudioFault
-from transforms.sources import list_corpus
 
 RATE = 16_000
 LENGTH_S = (1.0, 60.0)

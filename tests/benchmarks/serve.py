@@ -73,7 +73,7 @@ def batch(folder: Path) -> None:
     from model.runtime import start_tensorflow
     from tests.benchmarks.throughput import pipeline, wave_of
     from transforms.batching import BatchLimits
-    from transforms.sources import list_corpus
+    from transforms.corpus.sources import list_corpus
 
     logging.disable(logging.WARNING)
     start_tensorflow(threads=1)

@@ -27,11 +27,11 @@ from model.runtime import start_tensorflow
 from pipelines.score_graph import ScoreConfig, score_wave
 from tests.support.paths import SAMPLES
 from transforms.batching import BatchLimits, cut_batches
+from transforms.corpus.sources import list_corpus
 from transforms.elements import AudioRef
 from transforms.ledger import Ledger
 from transforms.schemas import SCORE_TABLES
 from transforms.score import ScorerHandler
-from transforms.sources import list_corpus
 from transforms.waves import Lengths, Wave, cut_waves
 
 ROUNDS = 3

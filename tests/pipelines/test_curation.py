@@ -10,7 +10,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from tests.support.command import audiosieve
-from transforms.sources import list_corpus
+from transforms.corpus.sources import list_corpus
 
 pytestmark = [pytest.mark.corpus, pytest.mark.slow]
 

@@ -21,10 +21,10 @@ import soundfile
 from pipelines import filter_decision
 from tests.support.command import Output, audiosieve
 from tests.support.outputs import rejected, scored, write_output
-from transforms.archives import members
+from transforms.corpus.archives import members
+from transforms.corpus.sources import list_corpus
 from transforms.elements import AudioRef, ScoredUtterance
 from transforms.results import open_results
-from transforms.sources import list_corpus
 
 RATE = 16_000
 BAD_MIDDLE = [4.0] * 200 + [1.0] * 60 + [3.5] * 200

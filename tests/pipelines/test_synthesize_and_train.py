@@ -17,10 +17,10 @@ from model.bundle import open_bundle
 from model.features import num_frames
 from model.labels import pseudo_score
 from tests.support.command import Output, audiosieve
+from transforms.corpus.sources import list_corpus
 from transforms.fault_kinds import FAULTS
 from transforms.materials import materials
 from transforms.schemas import CLIPS
-from transforms.sources import list_corpus
 
 pytestmark = pytest.mark.slow
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import transforms.experiment as experiment
 from model.features import SAMPLE_RATE, FeatureConfig
 from model.labels import PSEUDO, pseudo_score
+from transforms.corpus.sources import SourceError
 from transforms.elements import AudioFault, AudioRef, Reason, Stage
 from transforms.experiment import (
     DRAWS,
@@ -40,7 +41,6 @@ from transforms.experiment import (
 from transforms.ledger import OutputError
 from transforms.materials import Catalog, Material
 from transforms.schemas import CLIPS
-from transforms.sources import SourceError
 from transforms.synthesis import ClipPlan
 
 CONDITIONS = (None, *SNRS_DB)

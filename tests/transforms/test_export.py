@@ -20,12 +20,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.outputs import scored, write_output
+from transforms.corpus.formats import find_archives
 from transforms.elements import ScoredUtterance
 from transforms.export import export_files, export_shard
 from transforms.export_plan import CHUNK, write_plan
 from transforms.manifest_writers import list_kept
 from transforms.results import open_results
-from transforms.source_kinds import find_archives
 from transforms.storage.files import look_at
 
 RATE = 22_050

@@ -9,10 +9,10 @@ import pytest
 
 from tests.benchmarks.listing import RUN, list_and_plan
 from tests.support.generated_bucket import PAGE, GeneratedBucket, generated
+from transforms.corpus.sources import list_corpus
 from transforms.ledger import Ledger
 from transforms.listing import SORTED_FILES
 from transforms.plan import FILE_ROWS, plan_paths, read_plan
-from transforms.sources import list_corpus
 from transforms.storage.files import places_in, stream
 
 

@@ -16,6 +16,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.support.outputs import scored, write_output
+from transforms.corpus.formats import find_archives
+from transforms.corpus.sources import list_corpus
 from transforms.elements import ScoredUtterance
 from transforms.manifest_writers import (
     FORMATS,
@@ -26,8 +28,6 @@ from transforms.manifest_writers import (
     refusal,
 )
 from transforms.results import open_results
-from transforms.source_kinds import find_archives
-from transforms.sources import list_corpus
 
 TABLES = ("csv", "tsv", "jsonl", "parquet")
 READ_BACK = (*TABLES, "kaldi", "lhotse", "paths")

@@ -19,8 +19,8 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.audio.decode import open_audio
+from transforms.corpus.manifests import ID_COLUMNS
 from transforms.elements import AudioFault, AudioRef, Reason, Stage, printable
-from transforms.manifests import ID_COLUMNS
 from transforms.storage.files import File
 from transforms.storage.text_files import GZIP_MAGIC, as_text
 

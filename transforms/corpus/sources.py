@@ -10,11 +10,11 @@ from pathlib import Path
 import pyarrow as pa
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.archives import PARQUET, archive_kind, holds_audio
+from transforms.corpus.archives import PARQUET, archive_kind, holds_audio
+from transforms.corpus.kaldi import WAV_SCP, is_data_directory, read_data_directory
+from transforms.corpus.lhotse import is_lhotse, read_lhotse
+from transforms.corpus.manifests import read_csv, read_list, read_parquet, read_tsv, utterances
 from transforms.elements import AudioRef
-from transforms.kaldi import WAV_SCP, is_data_directory, read_data_directory
-from transforms.lhotse import is_lhotse, read_lhotse
-from transforms.manifests import read_csv, read_list, read_parquet, read_tsv, utterances
 from transforms.storage.files import (
     File,
     SourceError,

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from apache_beam.io.filesystems import FileSystems
 
+from transforms.corpus.manifests import seconds, span_of
 from transforms.elements import AudioRef, Span
-from transforms.manifests import seconds, span_of
 from transforms.storage.files import File, Finder, SourceError, is_local
 from transforms.storage.text_files import lines
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from transforms.corpus.sources import SourceError, list_corpus
 from transforms.elements import Span
-from transforms.sources import SourceError, list_corpus
 
 
 def recording(path: str, **changes: Any) -> dict[str, Any]:

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.outputs import scored, write_output
+from transforms.corpus.formats import SourceKind, find_archives, is_listing, source_kind
 from transforms.results import open_results
-from transforms.source_kinds import SourceKind, find_archives, is_listing, source_kind
 
 CUT = {"id": "c", "start": 0.5, "duration": 1.0, "channel": 0, "type": "MonoCut", "recording": {}}
 

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.buckets import bucket
+from transforms.corpus.sources import INPUT_KINDS, SourceError, list_corpus
 from transforms.elements import AudioFault, Reason, Reject, Stage
 from transforms.schemas import REJECTS
-from transforms.sources import INPUT_KINDS, SourceError, list_corpus
 from transforms.tables import reject_row
 
 

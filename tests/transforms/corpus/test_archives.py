@@ -19,11 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.buckets import bucket
-from transforms import archives
-from transforms.archives import audio_columns, members
 from transforms.audio.decode import decode
+from transforms.corpus import archives
+from transforms.corpus.archives import audio_columns, members
+from transforms.corpus.sources import list_corpus
 from transforms.elements import AudioFault, AudioRef, Reason
-from transforms.sources import list_corpus
 
 WAV = b"RIFF\x24\x00\x00\x00WAVEfmt " + b"\0" * 28
 HF_AUDIO = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

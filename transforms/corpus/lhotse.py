@@ -8,8 +8,8 @@ from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
+from transforms.corpus.manifests import NumberedRow, seconds, span_of
 from transforms.elements import AudioRef, Span
-from transforms.manifests import NumberedRow, seconds, span_of
 from transforms.storage.files import WHOLE, File, Finder, SourceError, is_local
 from transforms.storage.text_files import as_text
 

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.buckets import Shelf, bucket
+from transforms.corpus.manifests import PATH_COLUMNS
+from transforms.corpus.sources import SourceError, list_corpus
 from transforms.elements import AudioRef, Span
-from transforms.manifests import PATH_COLUMNS
-from transforms.sources import SourceError, list_corpus
 
 KINDS = ("csv", "tsv", "jsonl", "json", "parquet", "csv.gz", "tsv.gz", "jsonl.gz", "json.gz")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.buckets import bucket
+from transforms.corpus.sources import SourceError, list_corpus
 from transforms.elements import Span
-from transforms.sources import SourceError, list_corpus
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Corpus formats: folders, manifests, data directories and archives become the utterances to score."""
