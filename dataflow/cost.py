@@ -196,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     speed = options.x_real_time
     if options.measured:
-        from transforms.ledger import Ledger
+        from transforms.output.ledger import Ledger
 
         try:
             speed = measured(Ledger(options.measured, ()).records("score"), options.processes)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.ledger import OutputError
+from transforms.output.ledger import OutputError
 
 LOCK = ".lock"
 

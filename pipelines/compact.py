@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pipelines.alone import alone
 from pipelines.options import Parser, UsageError, command
 from transforms import schemas
-from transforms.compaction import SmallFiles, compact, small_files
-from transforms.ledger import Ledger, OutputError
-from transforms.results import open_results
-from transforms.sinks import FILE_BYTES
+from transforms.output.compaction import SmallFiles, compact, small_files
+from transforms.output.ledger import Ledger, OutputError
+from transforms.output.parquet_sink import FILE_BYTES
+from transforms.output.results import open_results
 
 MB = 1 << 20
 # A file up to half that size may be held in memory as a whole.

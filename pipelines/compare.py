@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from pipelines.options import Parser, UsageError, command
 from transforms.comparison import Comparison, NothingInCommonError, compare
 from transforms.comparison_text import comparison_text
+from transforms.output.results import open_results
 from transforms.queries import QueryError
-from transforms.results import open_results
 from transforms.storage.atomic_files import check_new, new_file, new_text
 
 SUFFIXES = (".json", ".parquet")

@@ -12,7 +12,7 @@ from model.bundle import DEFAULT, Bundle, bundled_names
 from model.runtime import native_stderr_held, start_tensorflow
 from pipelines.options import Parser, UsageError, command
 from transforms.bundles import find_bundle
-from transforms.ledger import OutputError
+from transforms.output.ledger import OutputError
 from transforms.storage.files import is_local
 
 

@@ -16,7 +16,7 @@ from pipelines.folders import BucketFolder, Folder
 from pipelines.options import Parser, UsageError, command, local_processes, parse
 from pipelines.places import folder_of, overlap
 from transforms.manifest_writers import FORMATS, ManifestError
-from transforms.results import Results, open_results
+from transforms.output.results import Results, open_results
 from transforms.rules import SUGGESTED, RuleError, RuleSet, check_scale, read_rules, where
 from transforms.selection import parse_length
 from transforms.trimming import LEAST_S, TrimError

@@ -15,7 +15,7 @@ from pipelines.options import UsageError, usable_cores
 from transforms.corpus.formats import find_archives, is_listing, source_kind
 from transforms.corpus.sources import MANIFEST
 from transforms.manifest_writers import carried_in_manifests, list_kept, measure_recordings, refusal
-from transforms.results import Results
+from transforms.output.results import Results
 from transforms.rules import RuleSet
 from transforms.selection import Amount, Dropped, dropped, dropped_by, fill, judge, kept
 from transforms.trimming import TRIM, trim

@@ -19,7 +19,7 @@ from transforms.arrow_rows import batches_of, write_parquet
 from transforms.export import OUTCOMES, Export
 from transforms.export_plan import ExportFormat, write_plan
 from transforms.manifest_writers import carried_in_manifests, quoted
-from transforms.sinks import WriteTable
+from transforms.output.parquet_sink import WriteTable
 
 FILES = REJECTS, EXPORTED, RECORD = "export_rejects.parquet", "exported.jsonl", "export.json"
 

@@ -33,9 +33,9 @@ from transforms.bundles import find_bundle
 from transforms.drawing import Subject, draw, one_line
 from transforms.elements import AudioFault, AudioRef, Reject, SignalFacts
 from transforms.featurize import featurize
-from transforms.ledger import OutputError
+from transforms.output.ledger import OutputError
+from transforms.output.results import Results, open_results
 from transforms.reduction import reduced_db
-from transforms.results import Results, open_results
 from transforms.rules import SUGGESTED, RuleError, check_scale, read_rules
 from transforms.rules import where as rules_where
 from transforms.score import ScorerHandler, score_batch

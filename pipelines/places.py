@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipelines.folders import BucketFolder, Folder, LocalFolder
 from pipelines.options import UsageError
-from transforms.results import Results
+from transforms.output.results import Results
 from transforms.storage.files import absolute, glob_root, has_wildcards, is_local
 
 

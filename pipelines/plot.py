@@ -22,8 +22,8 @@ from transforms.elements import EACH, FIRST, MIX, AudioFault, AudioRef, Reject
 from transforms.featurize import featurize
 from transforms.listening import hear
 from transforms.lookup import find
+from transforms.output.results import open_results
 from transforms.reduction import reduced_db
-from transforms.results import open_results
 from transforms.score import ScorerHandler, score_batch
 from transforms.storage.atomic_files import check_new, new_file
 from transforms.storage.files import File, absolute

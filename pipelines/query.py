@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TextIO
 
 from pipelines.options import Parser, UsageError, command
+from transforms.output.results import open_results
 from transforms.queries import QueryError, select
-from transforms.results import open_results
 from transforms.row_formats import write_csv, write_json, write_parquet
 from transforms.storage.atomic_files import check_new, new_file, new_text
 from transforms.summary import summarise

@@ -13,10 +13,10 @@ from importlib.metadata import version
 from model.labels import LabelScale
 from pipelines.options import Parser, UsageError, command
 from transforms.corpus.sources import absolute
+from transforms.output.results import Results, open_results
 from transforms.report_data import measure
 from transforms.report_examples import choose, show
 from transforms.report_html import Heading, default_threshold, page
-from transforms.results import Results, open_results
 from transforms.storage.atomic_files import check_new, new_file
 
 

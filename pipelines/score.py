@@ -18,8 +18,8 @@ from transforms.bundles import find_bundle
 from transforms.corpus.sources import INPUT_KINDS, absolute, list_corpus
 from transforms.elements import EACH, FIRST, MIX, AudioRef
 from transforms.incremental import outstanding
-from transforms.ledger import Ledger, OutputError
 from transforms.listing import is_listable
+from transforms.output.ledger import Ledger, OutputError
 from transforms.storage.files import would_match
 from transforms.waves import WAVE_HOURS
 

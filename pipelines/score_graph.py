@@ -18,12 +18,12 @@ from transforms.batching import BatchByLength, BatchLimits
 from transforms.commit import Commit
 from transforms.elements import REJECTS
 from transforms.featurize import Featurize
-from transforms.ledger import Ledger
 from transforms.listing import ListCorpus
+from transforms.output.ledger import Ledger
+from transforms.output.parquet_sink import WriteTable
+from transforms.output.receipts import GatherReceipt, Receipt
 from transforms.plan import WritePlan
-from transforms.receipts import GatherReceipt, Receipt
 from transforms.score import WORK, ScorerHandler, SplitResults
-from transforms.sinks import WriteTable
 from transforms.tables import ANOMALY_ROWS, UTTERANCE_ROWS, ToRejectRow, ToRows, frames_table
 
 

@@ -22,15 +22,15 @@ from model.bundle import Bundle
 from pipelines.options import usable_cores
 from pipelines.score_graph import ScoreConfig, build, score_wave
 from pipelines.waves import Progress, ending_at_once, run_all
-from transforms.accounts import Account, listed_batches
 from transforms.batching import BatchLimits
 from transforms.bundles import reference, shared
 from transforms.commit import commit
 from transforms.incremental import Outstanding
-from transforms.ledger import Ledger
 from transforms.listing import ListCorpus
+from transforms.output.ledger import Ledger
+from transforms.output.receipts import Receipt
+from transforms.output.reconcile import Account, listed_batches
 from transforms.plan import ReadPlan, write_plan
-from transforms.receipts import Receipt
 from transforms.storage.files import absolute
 from transforms.telemetry import Work
 from transforms.waves import Lengths, Wave, cut_waves

@@ -21,13 +21,13 @@ from transforms.elements import REJECTS, AudioRef, printable
 from transforms.fault_kinds import FAULTS, FaultError, parse_faults
 from transforms.faults import Reverb
 from transforms.label import pesq_installed
-from transforms.ledger import Ledger, OutputError, count_rows
 from transforms.materials import NOISE, RIR, SPEECH, Catalog, Material, MeasureMaterial, materials
-from transforms.receipts import GatherReceipt, Receipt
+from transforms.output.ledger import Ledger, OutputError, count_rows
+from transforms.output.parquet_sink import WriteTable
+from transforms.output.receipts import GatherReceipt, Receipt
 from transforms.rooms import simulation_installed
 from transforms.schemas import CLIPS, SYNTHESIS_TABLES
 from transforms.schemas import REJECTS as REJECTS_SCHEMA
-from transforms.sinks import WriteTable
 from transforms.synthesis import ClipOptions, MakeClip
 from transforms.tables import reject_row
 from transforms.variation import VOICE_SPEED

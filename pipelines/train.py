@@ -12,7 +12,7 @@ from model.labels import LABEL_SCALES, PESQ_WB
 from model.runtime import start_tensorflow
 from pipelines.options import Parser, UsageError, command
 from transforms.corpus.sources import SourceError, absolute
-from transforms.ledger import Ledger
+from transforms.output.ledger import Ledger
 from transforms.schemas import SYNTHESIS_TABLES
 
 

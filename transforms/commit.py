@@ -11,10 +11,10 @@ import apache_beam as beam
 import pyarrow as pa
 
 from transforms import telemetry
-from transforms.accounts import Account, out_of_date, settle
-from transforms.ledger import Ledger, OutputError
+from transforms.output.ledger import Ledger, OutputError
+from transforms.output.receipts import Receipt
+from transforms.output.reconcile import Account, out_of_date, settle
 from transforms.plan import count_planned, plan_paths, plan_prefix, planned
-from transforms.receipts import Receipt
 
 
 def commit(

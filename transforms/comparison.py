@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 import scipy.stats
 
 from model.metrics import lcc, srcc
+from transforms.output.results import Results
 from transforms.queries import select
-from transforms.results import Results
 from transforms.row_formats import plain_rows
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)

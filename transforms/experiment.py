@@ -29,8 +29,8 @@ from transforms.batching import BatchLimits
 from transforms.corpus.sources import absolute
 from transforms.elements import AudioFault, AudioRef
 from transforms.labelled import read_clips, score_clips
-from transforms.ledger import Ledger
 from transforms.materials import NOISE, SPEECH, TRAIN, VAL, Catalog, Material, materials, measure
+from transforms.output.ledger import Ledger
 from transforms.schemas import CLIPS, SYNTHESIS_TABLES
 from transforms.synthesis import ClipOptions, ClipPlan, make_clip, plan_clip
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from transforms.elements import AudioRef, Reason, archives_of, printable, without_channel
-from transforms.ledger import Ledger, OutputError
+from transforms.output.ledger import Ledger, OutputError
 
 _NEW, _DONE, _STALE = range(3)
 

@@ -19,7 +19,7 @@ from model.labels import LABEL_SCALES
 from model.localisation import Distortion
 from transforms.batching import BatchLimits, cut_batches
 from transforms.corpus.sources import SourceError, absolute
-from transforms.ledger import Ledger
+from transforms.output.ledger import Ledger
 from transforms.progress import Progress
 from transforms.schemas import SYNTHESIS_TABLES
 

@@ -16,7 +16,7 @@ from transforms.corpus.kaldi import is_data_directory
 from transforms.corpus.sources import MANIFEST, relative_ref
 from transforms.elements import AudioRef, archives_of, printable, without_channel
 from transforms.incremental import another_corpus, version_that_lasts
-from transforms.ledger import Ledger, OutputError
+from transforms.output.ledger import Ledger, OutputError
 from transforms.storage.files import Place, has_wildcards, is_directory, places_in, stream
 from transforms.telemetry import Work
 from transforms.waves import Lengths, cut_chunks, recordings

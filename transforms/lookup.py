@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from transforms.elements import printable
-from transforms.ledger import OutputError
-from transforms.results import Results
+from transforms.output.ledger import OutputError
+from transforms.output.results import Results
 from transforms.storage.files import absolute
 
 CLOSE_MATCHES = 3

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.accounts import LISTED
 from transforms.elements import AudioRef, Recording, Span, printable
-from transforms.ledger import PENDING, Ledger
+from transforms.output.ledger import PENDING, Ledger
+from transforms.output.parquet_sink import WriteTable
+from transforms.output.reconcile import LISTED
 from transforms.schemas import PLAN
-from transforms.sinks import WriteTable
 from transforms.waves import recordings
 
 # Utterances in a file of the plan: what a worker reads in a second or so.

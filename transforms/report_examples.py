@@ -18,8 +18,8 @@ from transforms.drawing import DARK, LIGHT, Subject, draw, small_png
 from transforms.elements import AudioFault
 from transforms.listening import hear_all
 from transforms.lookup import Found, load
+from transforms.output.results import Results
 from transforms.reduction import reduced_db
-from transforms.results import Results
 
 # Kinds of examples and what they are, in the order of the page.
 KINDS = {

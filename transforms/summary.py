@@ -9,8 +9,8 @@ import duckdb
 import numpy as np
 
 from model.labels import LabelScale
+from transforms.output.results import Results
 from transforms.queries import select
-from transforms.results import Results
 from transforms.row_formats import plain_rows
 
 QUANTILES = {

@@ -28,13 +28,14 @@ import pyarrow.parquet as pq
 from apache_beam.coders import FastPrimitivesCoder, StrUtf8Coder
 
 from tests.support.generated_bucket import GeneratedBucket, generated
-from transforms import accounts, schemas
+from transforms import schemas
 from transforms.corpus.sources import list_corpus
 from transforms.incremental import outstanding
-from transforms.ledger import Ledger
 from transforms.listing import committed_rows
+from transforms.output import reconcile
+from transforms.output.ledger import Ledger
+from transforms.output.results import open_results
 from transforms.plan import plan_table
-from transforms.results import open_results
 from transforms.waves import Lengths, cut_waves
 
 RUN = "20260101T000000Z-aaaaaa"
@@ -61,7 +62,9 @@ def settle(rows: int, place: Path) -> None:
 
     def listed() -> Iterator[pa.RecordBatch]:
         for part in ids():
-            yield pa.RecordBatch.from_arrays([pa.array(part), pa.nulls(len(part), pa.string())], schema=accounts.LISTED)
+            yield pa.RecordBatch.from_arrays(
+                [pa.array(part), pa.nulls(len(part), pa.string())], schema=reconcile.LISTED
+            )
 
     names = []
     for number, part in enumerate(ids()):
@@ -77,9 +80,9 @@ def settle(rows: int, place: Path) -> None:
         pq.write_table(pa.table(columns), place / names[-1], compression="zstd")
     before, started = _memory(), time.process_time()
     with patch.object(
-        accounts, "count_rows", lambda *_: FRAMES * rows
+        reconcile, "count_rows", lambda *_: FRAMES * rows
     ):  # a footer of each file of frames, which are not here
-        account = accounts.settle(_ledger(place), names, listed())
+        account = reconcile.settle(_ledger(place), names, listed())
     assert account.scored == rows
     print(f"settle {rows:,} rows: {time.process_time() - started:.1f} s, {_memory()} (start {before})")
 

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from tests.support.outputs import GOOD, written
 from transforms import schemas
-from transforms.ledger import Ledger
+from transforms.output.ledger import Ledger
 
 FRAMES = 250
 SPEAKERS = 5_000

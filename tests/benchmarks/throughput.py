@@ -29,7 +29,7 @@ from tests.support.paths import SAMPLES
 from transforms.batching import BatchLimits, cut_batches
 from transforms.corpus.sources import list_corpus
 from transforms.elements import AudioRef
-from transforms.ledger import Ledger
+from transforms.output.ledger import Ledger
 from transforms.schemas import SCORE_TABLES
 from transforms.score import ScorerHandler
 from transforms.waves import Lengths, Wave, cut_waves

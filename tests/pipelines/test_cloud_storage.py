@@ -23,7 +23,7 @@ from model.bundle import BUNDLED, DEFAULT
 from tests.support.command import Output, audiosieve, audiosieve_process
 from tests.support.gcs_emulator import Bucket
 from tests.support.gcs_proxy import CUT, RESET, Call, Fault, Inside, Proxy, first
-from transforms.ledger import Ledger, names_that_count
+from transforms.output.ledger import Ledger, names_that_count
 from transforms.schemas import SCORE_TABLES
 from transforms.storage.gcs import EMULATOR
 

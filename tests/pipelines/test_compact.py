@@ -11,7 +11,7 @@ import pytest
 from tests.support.command import Output, audiosieve
 from tests.support.outputs import rejected, scored, write_output
 from transforms import schemas
-from transforms.ledger import Ledger
+from transforms.output.ledger import Ledger
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from model.bundle import DEFAULT, open_bundle
 from pipelines.score_runs import JobElsewhere
 from tests.support.command import Output, audiosieve, audiosieve_process
 from transforms.commit import Commit
-from transforms.ledger import Ledger
+from transforms.output.ledger import Ledger
 
 pytestmark = pytest.mark.slow
 

@@ -24,7 +24,7 @@ from tests.support.outputs import rejected, scored, write_output
 from transforms.corpus.archives import members
 from transforms.corpus.sources import list_corpus
 from transforms.elements import AudioRef, ScoredUtterance
-from transforms.results import open_results
+from transforms.output.results import open_results
 
 RATE = 16_000
 BAD_MIDDLE = [4.0] * 200 + [1.0] * 60 + [3.5] * 200

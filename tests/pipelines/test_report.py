@@ -17,7 +17,7 @@ from PIL import Image
 from tests.support.browser import chromium
 from tests.support.command import Output, audiosieve
 from tests.support.outputs import rejected, scored, write_output
-from transforms.results import open_results
+from transforms.output.results import open_results
 
 HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>"
 pytestmark = pytest.mark.slow

@@ -14,8 +14,8 @@ from pipelines.score_graph import ScoreConfig, build
 from tests.support.paths import ROOT
 from transforms.batching import BatchLimits
 from transforms.corpus.sources import list_corpus
-from transforms.ledger import Ledger
-from transforms.receipts import Receipt
+from transforms.output.ledger import Ledger
+from transforms.output.receipts import Receipt
 from transforms.schemas import SCORE_TABLES
 from transforms.telemetry import NAMESPACE
 from transforms.waves import recordings

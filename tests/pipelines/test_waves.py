@@ -15,7 +15,7 @@ import pytest
 from pipelines import waves
 from pipelines.alone import alone
 from pipelines.waves import Progress, bar, progress_facts, run_all
-from transforms.ledger import OutputError
+from transforms.output.ledger import OutputError
 from transforms.progress_counters import Done, Tally, read_tallies
 
 

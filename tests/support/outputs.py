@@ -25,7 +25,7 @@ from transforms.elements import (
     Stage,
     Utterance,
 )
-from transforms.ledger import Ledger
+from transforms.output.ledger import Ledger
 from transforms.tables import anomaly_rows, frames_table, reject_row, utterance_row
 
 GOOD = SignalFacts(

@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.outputs import written
-from transforms.accounts import LostRowsError
 from transforms.commit import Commit
 from transforms.elements import AudioRef, Recording
-from transforms.ledger import Ledger, OutputError
+from transforms.output.ledger import Ledger, OutputError
+from transforms.output.receipts import Receipt
+from transforms.output.reconcile import LostRowsError
 from transforms.plan import write_plan
-from transforms.receipts import Receipt
 from transforms.telemetry import Work
 
 RUN1, RUN2 = "20260101T000000Z-aaaaaa", "20260102T000000Z-bbbbbb"

@@ -21,7 +21,7 @@ from transforms.comparison import (
 )
 from transforms.comparison_text import comparison_text
 from transforms.elements import Reason, ScoredUtterance
-from transforms.results import Results, open_results
+from transforms.output.results import Results, open_results
 
 PAIRS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=40)
 

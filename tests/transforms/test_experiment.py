@@ -38,8 +38,8 @@ from transforms.experiment import (
     with_dev,
     write_set,
 )
-from transforms.ledger import OutputError
 from transforms.materials import Catalog, Material
+from transforms.output.ledger import OutputError
 from transforms.schemas import CLIPS
 from transforms.synthesis import ClipPlan
 

@@ -25,7 +25,7 @@ from transforms.elements import ScoredUtterance
 from transforms.export import export_files, export_shard
 from transforms.export_plan import CHUNK, write_plan
 from transforms.manifest_writers import list_kept
-from transforms.results import open_results
+from transforms.output.results import open_results
 from transforms.storage.files import look_at
 
 RATE = 22_050

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.outputs import written
-from transforms import accounts
-from transforms.accounts import Account, LostRowsError, listed_batches, settle
 from transforms.elements import AudioRef
 from transforms.incremental import outstanding
-from transforms.ledger import Ledger, OutputError
+from transforms.output import reconcile
+from transforms.output.ledger import Ledger, OutputError
+from transforms.output.reconcile import Account, LostRowsError, listed_batches, settle
 
 RUN = "20260101T000000Z-aaaaaa"
 TABLES = ("utterances", "frames", "rejects")
@@ -120,7 +120,7 @@ class TestSettle:
             settle(ledger, written(ledger, RUN), listed_batches([ref("a"), ref("b")]))
 
     def test_many_are_compared_in_parts(self, ledger, monkeypatch):
-        monkeypatch.setattr(accounts, "_BATCH", 2)
+        monkeypatch.setattr(reconcile, "_BATCH", 2)
         members = [row(f"x#1.tar/{i}", uri=f"/corpus/x#1.tar#{i}") for i in range(5)]
         write(ledger, [row(name) for name in "abcde"] + members)
         refs = [*(ref(name) for name in "abcde"), ref("x#1.tar", archive="tar")]

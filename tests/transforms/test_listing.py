@@ -18,8 +18,8 @@ from tests.support.outputs import written
 from transforms.corpus.sources import list_corpus
 from transforms.elements import AudioRef, channel_id
 from transforms.incremental import outstanding
-from transforms.ledger import Ledger
 from transforms.listing import CutChunks, ListCorpus, is_listable, keys_of
+from transforms.output.ledger import Ledger
 from transforms.storage import gcs_listing
 from transforms.storage.files import Place, match, places_in, stream
 from transforms.telemetry import Work

@@ -10,8 +10,8 @@ import pytest
 from tests.benchmarks.listing import RUN, list_and_plan
 from tests.support.generated_bucket import PAGE, GeneratedBucket, generated
 from transforms.corpus.sources import list_corpus
-from transforms.ledger import Ledger
 from transforms.listing import SORTED_FILES
+from transforms.output.ledger import Ledger
 from transforms.plan import FILE_ROWS, plan_paths, read_plan
 from transforms.storage.files import places_in, stream
 

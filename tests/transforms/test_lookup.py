@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tests.support.outputs import rejected, scored, write_output
-from transforms.ledger import OutputError
 from transforms.lookup import find, load
-from transforms.results import Results, open_results
+from transforms.output.ledger import OutputError
+from transforms.output.results import Results, open_results
 
 BAD_MIDDLE = np.array([4.0] * 400 + [1.0] * 100 + [4.0] * 400, np.float32)
 RISING = np.linspace(3.5, 4, 500, dtype=np.float32)

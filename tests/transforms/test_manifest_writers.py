@@ -27,7 +27,7 @@ from transforms.manifest_writers import (
     measure_recordings,
     refusal,
 )
-from transforms.results import open_results
+from transforms.output.results import open_results
 
 TABLES = ("csv", "tsv", "jsonl", "parquet")
 READ_BACK = (*TABLES, "kaldi", "lhotse", "paths")

@@ -15,8 +15,8 @@ from model.labels import PESQ_WB, PSEUDO
 from tests.support.outputs import rejected, scored, write_output
 from transforms import schemas
 from transforms.elements import Reason, Stage
+from transforms.output.results import open_results
 from transforms.report_data import FACTS, LARGEST_GROUPS, ReportData, measure
-from transforms.results import open_results
 
 
 def counted(

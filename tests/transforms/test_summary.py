@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from model.labels import LABEL_SCALES, PESQ_WB
 from tests.support.outputs import scored, write_output
+from transforms.output.results import open_results
 from transforms.queries import QueryError
-from transforms.results import open_results
 from transforms.summary import BIN, MOST_GROUPS, Bin, bins, quantiles, summarise
 from transforms.summary_text import histogram
 

@@ -16,7 +16,7 @@ from model.anomalies import find_anomalies
 from model.labels import PESQ_WB
 from model.pooling import pool
 from tests.support.outputs import scored, write_output
-from transforms.results import open_results
+from transforms.output.results import open_results
 from transforms.tables import utterance_row
 from transforms.trimming import TrimError, trim
 

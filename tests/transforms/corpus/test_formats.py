@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.outputs import scored, write_output
 from transforms.corpus.formats import SourceKind, find_archives, is_listing, source_kind
-from transforms.results import open_results
+from transforms.output.results import open_results
 
 CUT = {"id": "c", "start": 0.5, "duration": 1.0, "channel": 0, "type": "MonoCut", "recording": {}}
 

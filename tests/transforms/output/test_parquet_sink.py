@@ -14,7 +14,14 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.sinks import ROW_GROUP_ROWS, SORTED_GROUP_ROWS, Coalesce, WriteFiles, WriteTable, sorted_groups
+from transforms.output.parquet_sink import (
+    ROW_GROUP_ROWS,
+    SORTED_GROUP_ROWS,
+    Coalesce,
+    WriteFiles,
+    WriteTable,
+    sorted_groups,
+)
 
 SCHEMA = pa.schema(
     [

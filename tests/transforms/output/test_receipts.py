@@ -6,7 +6,7 @@ import apache_beam as beam
 import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from transforms.receipts import GatherReceipt, Receipt
+from transforms.output.receipts import GatherReceipt, Receipt
 from transforms.telemetry import Work
 
 

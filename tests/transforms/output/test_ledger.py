@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.outputs import written
-from transforms.ledger import Ledger, OutputError, count_rows
+from transforms.output.ledger import Ledger, OutputError, count_rows
 
 TABLES = ("utterances", "frames", "rejects")
 RUN1, RUN2, RUN3 = "20260101T000000Z-aaaaaa", "20260102T000000Z-bbbbbb", "20260103T000000Z-cccccc"
@@ -328,7 +328,7 @@ class TestRunId:
     def test_names_sort_by_time(self, monkeypatch):
         from datetime import UTC, datetime, timedelta
 
-        from transforms import ledger as module
+        from transforms.output import ledger as module
 
         class Clock(datetime):
             moment = datetime(2026, 9, 30, 23, 59, 58, tzinfo=UTC)

@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from transforms.elements import AudioRef, archives_of, printable
-from transforms.ledger import Ledger, count_rows
+from transforms.output.ledger import Ledger, count_rows
 
 # What goes into the comparison: all refs, archives with where they are, since their members' rows name that.
 LISTED = pa.schema([("utterance_id", pa.string()), ("archive_uri", pa.string())])

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from tests.support.buckets import bucket
 from tests.support.outputs import rejected, scored, write_output, written
-from transforms import compaction, schemas
-from transforms.accounts import LostRowsError
-from transforms.compaction import compact, merge, small_files
-from transforms.ledger import COMPACT, Ledger, OutputError
-from transforms.results import open_results
+from transforms import schemas
+from transforms.output import compaction
+from transforms.output.compaction import compact, merge, small_files
+from transforms.output.ledger import COMPACT, Ledger, OutputError
+from transforms.output.reconcile import LostRowsError
+from transforms.output.results import open_results
 
 MB = 1 << 20
 TABLES = tuple(schemas.SCORE_TABLES)

@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.accounts import LostRowsError
-from transforms.ledger import COMPACT, Ledger, OutputError, count_rows, names_that_count
+from transforms.output.ledger import COMPACT, Ledger, OutputError, count_rows, names_that_count
+from transforms.output.parquet_sink import ROW_GROUP_ROWS, SORTED_GROUP_ROWS, FileSeries
+from transforms.output.reconcile import LostRowsError
 from transforms.schemas import SORTED_BY
-from transforms.sinks import ROW_GROUP_ROWS, SORTED_GROUP_ROWS, FileSeries
 from transforms.storage.files import File, match
 
 # A file is small up to this share of what is aimed at. As files are ended only when they are large enough, each that a

@@ -9,8 +9,8 @@ import pytest
 from tests.support.buckets import bucket
 from tests.support.outputs import rejected, scored, write_output
 from transforms import schemas
-from transforms.ledger import Ledger, OutputError
-from transforms.results import open_results
+from transforms.output.ledger import Ledger, OutputError
+from transforms.output.results import open_results
 
 BAD_MIDDLE = [4.0] * 400 + [1.0] * 100 + [4.0] * 400
 
