@@ -15,9 +15,9 @@ from pipelines.options import usable_cores
 from transforms import schemas
 from transforms.elements import MIX, AudioRef, Recording, Reject, ScoredUtterance
 from transforms.featurize import featurize_recording
+from transforms.runs.chunking import Lengths, suffix
 from transforms.score import ScorerHandler, score_batch
 from transforms.tables import utterance_row
-from transforms.waves import Lengths, suffix
 
 # Seconds of audio that are scored to guess the speed, after a first batch that starts everything.
 TRIED_S = 120.0

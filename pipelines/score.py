@@ -17,11 +17,11 @@ from transforms.batching import BatchLimits
 from transforms.bundles import find_bundle
 from transforms.corpus.sources import INPUT_KINDS, absolute, list_corpus
 from transforms.elements import EACH, FIRST, MIX, AudioRef
-from transforms.incremental import outstanding
-from transforms.listing import is_listable
 from transforms.output.ledger import Ledger, OutputError
+from transforms.runs.chunking import WAVE_HOURS
+from transforms.runs.incremental import outstanding
+from transforms.runs.worker_listing import is_listable
 from transforms.storage.files import would_match
-from transforms.waves import WAVE_HOURS
 
 # Who lists the corpus.
 LAUNCHER, WORKERS = "launcher", "workers"

@@ -15,14 +15,14 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from model.bundle import Bundle
 from transforms import schemas, telemetry
 from transforms.batching import BatchByLength, BatchLimits
-from transforms.commit import Commit
 from transforms.elements import REJECTS
 from transforms.featurize import Featurize
-from transforms.listing import ListCorpus
 from transforms.output.ledger import Ledger
 from transforms.output.parquet_sink import WriteTable
 from transforms.output.receipts import GatherReceipt, Receipt
-from transforms.plan import WritePlan
+from transforms.runs.commit import Commit
+from transforms.runs.plan import WritePlan
+from transforms.runs.worker_listing import ListCorpus
 from transforms.score import WORK, ScorerHandler, SplitResults
 from transforms.tables import ANOMALY_ROWS, UTTERANCE_ROWS, ToRejectRow, ToRows, frames_table
 

@@ -24,16 +24,16 @@ from pipelines.score_graph import ScoreConfig, build, score_wave
 from pipelines.waves import Progress, ending_at_once, run_all
 from transforms.batching import BatchLimits
 from transforms.bundles import reference, shared
-from transforms.commit import commit
-from transforms.incremental import Outstanding
-from transforms.listing import ListCorpus
 from transforms.output.ledger import Ledger
 from transforms.output.receipts import Receipt
 from transforms.output.reconcile import Account, listed_batches
-from transforms.plan import ReadPlan, write_plan
+from transforms.runs.chunking import Lengths, Wave, cut_waves
+from transforms.runs.commit import commit
+from transforms.runs.incremental import Outstanding
+from transforms.runs.plan import ReadPlan, write_plan
+from transforms.runs.worker_listing import ListCorpus
 from transforms.storage.files import absolute
 from transforms.telemetry import Work
-from transforms.waves import Lengths, Wave, cut_waves
 
 # What the system says where no more can be written.
 _NO_ROOM = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]

@@ -30,13 +30,13 @@ from apache_beam.coders import FastPrimitivesCoder, StrUtf8Coder
 from tests.support.generated_bucket import GeneratedBucket, generated
 from transforms import schemas
 from transforms.corpus.sources import list_corpus
-from transforms.incremental import outstanding
-from transforms.listing import committed_rows
 from transforms.output import reconcile
 from transforms.output.ledger import Ledger
 from transforms.output.results import open_results
-from transforms.plan import plan_table
-from transforms.waves import Lengths, cut_waves
+from transforms.runs.chunking import Lengths, cut_waves
+from transforms.runs.incremental import outstanding
+from transforms.runs.plan import plan_table
+from transforms.runs.worker_listing import committed_rows
 
 RUN = "20260101T000000Z-aaaaaa"
 BATCH = 65_536

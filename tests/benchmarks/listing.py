@@ -30,9 +30,9 @@ from apache_beam.coders import FastPrimitivesCoder
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from tests.support.generated_bucket import GeneratedBucket, generated
-from transforms.listing import ListCorpus
 from transforms.output.ledger import Ledger
-from transforms.plan import WritePlan, count_planned
+from transforms.runs.plan import WritePlan, count_planned
+from transforms.runs.worker_listing import ListCorpus
 from transforms.schemas import SCORE_TABLES
 from transforms.storage.files import Place
 

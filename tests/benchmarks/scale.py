@@ -130,7 +130,7 @@ def planning(scratch: Path) -> None:
         "import resource, sys, time\n"
         "started = time.perf_counter()\n"
         "from pipelines import score\n"
-        "from transforms.waves import Lengths, cut_waves\n"
+        "from transforms.runs.chunking import Lengths, cut_waves\n"
         "refs = score.list_corpus(sys.argv[1])\n"
         "left = score.outstanding(refs, score.Ledger(sys.argv[2], tuple(score.schemas.SCORE_TABLES)))\n"
         "waves = cut_waves(left.refs, Lengths.sampled(left.refs))\n"

@@ -30,9 +30,9 @@ from transforms.batching import BatchLimits, cut_batches
 from transforms.corpus.sources import list_corpus
 from transforms.elements import AudioRef
 from transforms.output.ledger import Ledger
+from transforms.runs.chunking import Lengths, Wave, cut_waves
 from transforms.schemas import SCORE_TABLES
 from transforms.score import ScorerHandler
-from transforms.waves import Lengths, Wave, cut_waves
 
 ROUNDS = 3
 

@@ -12,8 +12,8 @@ import pytest
 from model.bundle import DEFAULT, open_bundle
 from pipelines.score_runs import JobElsewhere
 from tests.support.command import Output, audiosieve, audiosieve_process
-from transforms.commit import Commit
 from transforms.output.ledger import Ledger
+from transforms.runs.commit import Commit
 
 pytestmark = pytest.mark.slow
 

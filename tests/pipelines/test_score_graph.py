@@ -16,9 +16,9 @@ from transforms.batching import BatchLimits
 from transforms.corpus.sources import list_corpus
 from transforms.output.ledger import Ledger
 from transforms.output.receipts import Receipt
+from transforms.runs.chunking import recordings
 from transforms.schemas import SCORE_TABLES
 from transforms.telemetry import NAMESPACE
-from transforms.waves import recordings
 
 pytestmark = pytest.mark.slow
 

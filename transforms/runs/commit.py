@@ -14,7 +14,7 @@ from transforms import telemetry
 from transforms.output.ledger import Ledger, OutputError
 from transforms.output.receipts import Receipt
 from transforms.output.reconcile import Account, out_of_date, settle
-from transforms.plan import count_planned, plan_paths, plan_prefix, planned
+from transforms.runs.plan import count_planned, plan_paths, plan_prefix, planned
 
 
 def commit(

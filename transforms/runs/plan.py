@@ -16,8 +16,8 @@ from transforms.elements import AudioRef, Recording, Span, printable
 from transforms.output.ledger import PENDING, Ledger
 from transforms.output.parquet_sink import WriteTable
 from transforms.output.reconcile import LISTED
+from transforms.runs.chunking import recordings
 from transforms.schemas import PLAN
-from transforms.waves import recordings
 
 # Utterances in a file of the plan: what a worker reads in a second or so.
 FILE_ROWS = 100_000

@@ -15,11 +15,11 @@ from transforms.corpus.archives import archive_kind
 from transforms.corpus.kaldi import is_data_directory
 from transforms.corpus.sources import MANIFEST, relative_ref
 from transforms.elements import AudioRef, archives_of, printable, without_channel
-from transforms.incremental import another_corpus, version_that_lasts
 from transforms.output.ledger import Ledger, OutputError
+from transforms.runs.chunking import Lengths, cut_chunks, recordings
+from transforms.runs.incremental import another_corpus, version_that_lasts
 from transforms.storage.files import Place, has_wildcards, is_directory, places_in, stream
 from transforms.telemetry import Work
-from transforms.waves import Lengths, cut_chunks, recordings
 
 # Folders that are looked for, level by level, so that as many workers have something to list.
 PLACES = 2_000

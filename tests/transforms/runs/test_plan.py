@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from transforms.elements import AudioRef, Recording, Span
 from transforms.output.ledger import Ledger
-from transforms.plan import ReadPlan, WritePlan, count_planned, plan_paths, planned, read_plan, write_plan
+from transforms.runs.plan import ReadPlan, WritePlan, count_planned, plan_paths, planned, read_plan, write_plan
 
 RUN = "20260101T000000Z-aaaaaa"
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from tests.support.outputs import written
 from transforms.elements import AudioRef
-from transforms.incremental import outstanding
 from transforms.output import reconcile
 from transforms.output.ledger import Ledger, OutputError
 from transforms.output.reconcile import Account, LostRowsError, listed_batches, settle
+from transforms.runs.incremental import outstanding
 
 RUN = "20260101T000000Z-aaaaaa"
 TABLES = ("utterances", "frames", "rejects")

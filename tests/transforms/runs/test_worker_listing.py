@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from tests.support.outputs import written
 from transforms.corpus.sources import list_corpus
 from transforms.elements import AudioRef, channel_id
-from transforms.incremental import outstanding
-from transforms.listing import CutChunks, ListCorpus, is_listable, keys_of
 from transforms.output.ledger import Ledger
+from transforms.runs.chunking import CHUNK_S
+from transforms.runs.incremental import outstanding
+from transforms.runs.worker_listing import CutChunks, ListCorpus, is_listable, keys_of
 from transforms.storage import gcs_listing
 from transforms.storage.files import Place, match, places_in, stream
 from transforms.telemetry import Work
-from transforms.waves import CHUNK_S
 
 RUN = "20260101T000000Z-aaaaaa"
 

@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.outputs import written
-from transforms.commit import Commit
 from transforms.elements import AudioRef, Recording
 from transforms.output.ledger import Ledger, OutputError
 from transforms.output.receipts import Receipt
 from transforms.output.reconcile import LostRowsError
-from transforms.plan import write_plan
+from transforms.runs.commit import Commit
+from transforms.runs.plan import write_plan
 from transforms.telemetry import Work
 
 RUN1, RUN2 = "20260101T000000Z-aaaaaa", "20260102T000000Z-bbbbbb"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transforms.elements import AudioRef, Span
-from transforms.waves import CHUNK_S, USUAL_RATES, Lengths, cut_waves, recordings, suffix
+from transforms.runs.chunking import CHUNK_S, USUAL_RATES, Lengths, cut_waves, recordings, suffix
 
 
 def ref(name: str, size: int = 32_000, **changes) -> AudioRef:

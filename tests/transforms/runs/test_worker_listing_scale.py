@@ -10,9 +10,9 @@ import pytest
 from tests.benchmarks.listing import RUN, list_and_plan
 from tests.support.generated_bucket import PAGE, GeneratedBucket, generated
 from transforms.corpus.sources import list_corpus
-from transforms.listing import SORTED_FILES
 from transforms.output.ledger import Ledger
-from transforms.plan import FILE_ROWS, plan_paths, read_plan
+from transforms.runs.plan import FILE_ROWS, plan_paths, read_plan
+from transforms.runs.worker_listing import SORTED_FILES
 from transforms.storage.files import places_in, stream
 
 
@@ -67,8 +67,8 @@ def peak_mb(objects: int, output: Path) -> float:
 
 def test_memory_does_not_grow_with_the_objects(tmp_path, monkeypatch):
     # Less is held at a time than else, so that few objects are enough to tell.
-    monkeypatch.setattr("transforms.listing.SORTED_FILES", SORTED_FILES // 20)
-    monkeypatch.setattr("transforms.plan.FILE_ROWS", FILE_ROWS // 20)
+    monkeypatch.setattr("transforms.runs.worker_listing.SORTED_FILES", SORTED_FILES // 20)
+    monkeypatch.setattr("transforms.runs.plan.FILE_ROWS", FILE_ROWS // 20)
     list_and_plan(GeneratedBucket(1_000, 1_000), tmp_path / "warm")
     small, large = peak_mb(10_000, tmp_path / "small"), peak_mb(40_000, tmp_path / "large")
     # What grows are counts; held, the 30,000 more would take some 25 MB.

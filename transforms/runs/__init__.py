@@ -1,0 +1,1 @@
+"""How a corpus is divided into work, and how finished work is committed."""
