@@ -29,19 +29,19 @@ from model.features import frame_start_s
 from model.labels import LabelScale
 from model.pooling import pool
 from transforms.audio.decode import Decoded, decode, read_audio
-from transforms.bundles import find_bundle
 from transforms.drawing import Subject, draw, one_line
 from transforms.elements import AudioFault, AudioRef, Reject, SignalFacts
-from transforms.featurize import featurize
 from transforms.output.ledger import OutputError
 from transforms.output.results import Results, open_results
 from transforms.reduction import reduced_db
 from transforms.rules import SUGGESTED, RuleError, check_scale, read_rules
 from transforms.rules import where as rules_where
-from transforms.score import ScorerHandler, score_batch
+from transforms.scoring.bundles import find_bundle
+from transforms.scoring.featurize import featurize
+from transforms.scoring.inference import ScorerHandler, score_batch
+from transforms.scoring.rows import flags
 from transforms.selection import judge
 from transforms.storage.files import absolute
-from transforms.tables import flags
 
 __all__ = ["AudioFault", "OutputError", "Results", "RuleError", "Score", "filter", "open_run", "plot", "score"]
 

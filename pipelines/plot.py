@@ -15,16 +15,16 @@ from model.labels import LabelScale
 from model.pooling import pool
 from pipelines.options import Parser, UsageError, command
 from transforms.audio.decode import Decoded, decode, open_audio
-from transforms.bundles import find_bundle
 from transforms.corpus.archives import archive_kind
 from transforms.drawing import Subject, draw, one_line, save
 from transforms.elements import EACH, FIRST, MIX, AudioFault, AudioRef, Reject
-from transforms.featurize import featurize
 from transforms.listening import hear
 from transforms.lookup import find
 from transforms.output.results import open_results
 from transforms.reduction import reduced_db
-from transforms.score import ScorerHandler, score_batch
+from transforms.scoring.bundles import find_bundle
+from transforms.scoring.featurize import featurize
+from transforms.scoring.inference import ScorerHandler, score_batch
 from transforms.storage.atomic_files import check_new, new_file
 from transforms.storage.files import File, absolute
 

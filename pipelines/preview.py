@@ -14,10 +14,10 @@ from model.bundle import Bundle
 from pipelines.options import usable_cores
 from transforms import schemas
 from transforms.elements import MIX, AudioRef, Recording, Reject, ScoredUtterance
-from transforms.featurize import featurize_recording
 from transforms.runs.chunking import Lengths, suffix
-from transforms.score import ScorerHandler, score_batch
-from transforms.tables import utterance_row
+from transforms.scoring.featurize import featurize_recording
+from transforms.scoring.inference import ScorerHandler, score_batch
+from transforms.scoring.rows import utterance_row
 
 # Seconds of audio that are scored to guess the speed, after a first batch that starts everything.
 TRIED_S = 120.0

@@ -13,14 +13,14 @@ from pipelines.options import Parser, UsageError, beam_options, command, local_p
 from pipelines.preview import preview
 from pipelines.score_runs import JobElsewhere, LocalRun
 from transforms import schemas, telemetry
-from transforms.batching import BatchLimits
-from transforms.bundles import find_bundle
 from transforms.corpus.sources import INPUT_KINDS, absolute, list_corpus
 from transforms.elements import EACH, FIRST, MIX, AudioRef
 from transforms.output.ledger import Ledger, OutputError
 from transforms.runs.chunking import WAVE_HOURS
 from transforms.runs.incremental import outstanding
 from transforms.runs.worker_listing import is_listable
+from transforms.scoring.batching import BatchLimits
+from transforms.scoring.bundles import find_bundle
 from transforms.storage.files import would_match
 
 # Who lists the corpus.

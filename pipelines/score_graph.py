@@ -14,17 +14,17 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from model.bundle import Bundle
 from transforms import schemas, telemetry
-from transforms.batching import BatchByLength, BatchLimits
 from transforms.elements import REJECTS
-from transforms.featurize import Featurize
 from transforms.output.ledger import Ledger
 from transforms.output.parquet_sink import WriteTable
 from transforms.output.receipts import GatherReceipt, Receipt
 from transforms.runs.commit import Commit
 from transforms.runs.plan import WritePlan
 from transforms.runs.worker_listing import ListCorpus
-from transforms.score import WORK, ScorerHandler, SplitResults
-from transforms.tables import ANOMALY_ROWS, UTTERANCE_ROWS, ToRejectRow, ToRows, frames_table
+from transforms.scoring.batching import BatchByLength, BatchLimits
+from transforms.scoring.featurize import Featurize
+from transforms.scoring.inference import WORK, ScorerHandler, SplitResults
+from transforms.scoring.rows import ANOMALY_ROWS, UTTERANCE_ROWS, ToRejectRow, ToRows, frames_table
 
 
 @dataclasses.dataclass(frozen=True)

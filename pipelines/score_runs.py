@@ -22,8 +22,6 @@ from model.bundle import Bundle
 from pipelines.options import usable_cores
 from pipelines.score_graph import ScoreConfig, build, score_wave
 from pipelines.waves import Progress, ending_at_once, run_all
-from transforms.batching import BatchLimits
-from transforms.bundles import reference, shared
 from transforms.output.ledger import Ledger
 from transforms.output.receipts import Receipt
 from transforms.output.reconcile import Account, listed_batches
@@ -32,6 +30,8 @@ from transforms.runs.commit import commit
 from transforms.runs.incremental import Outstanding
 from transforms.runs.plan import ReadPlan, write_plan
 from transforms.runs.worker_listing import ListCorpus
+from transforms.scoring.batching import BatchLimits
+from transforms.scoring.bundles import reference, shared
 from transforms.storage.files import absolute
 from transforms.telemetry import Work
 

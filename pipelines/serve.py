@@ -14,9 +14,9 @@ from importlib.util import find_spec
 
 from model.bundle import DEFAULT, bundled_names
 from pipelines.options import Parser, UsageError, command
-from transforms.batching import BatchLimits
-from transforms.bundles import find_bundle
-from transforms.score import ScorerHandler
+from transforms.scoring.batching import BatchLimits
+from transforms.scoring.bundles import find_bundle
+from transforms.scoring.inference import ScorerHandler
 
 # What the extra `serve` brings.
 _NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")

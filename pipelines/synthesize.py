@@ -28,8 +28,8 @@ from transforms.output.receipts import GatherReceipt, Receipt
 from transforms.rooms import simulation_installed
 from transforms.schemas import CLIPS, SYNTHESIS_TABLES
 from transforms.schemas import REJECTS as REJECTS_SCHEMA
+from transforms.scoring.rows import reject_row
 from transforms.synthesis import ClipOptions, MakeClip
-from transforms.tables import reject_row
 from transforms.variation import VOICE_SPEED
 
 # Row groups of some 25 MB: what `train` reads, shuffles and forgets at a time.

@@ -17,11 +17,11 @@ from model.evaluation import Clip
 from model.features import num_frames, spectrogram
 from model.labels import LABEL_SCALES
 from model.localisation import Distortion
-from transforms.batching import BatchLimits, cut_batches
 from transforms.corpus.sources import SourceError, absolute
 from transforms.output.ledger import Ledger
 from transforms.progress import Progress
 from transforms.schemas import SYNTHESIS_TABLES
+from transforms.scoring.batching import BatchLimits, cut_batches
 
 if TYPE_CHECKING:
     from model.scorer import Scorer

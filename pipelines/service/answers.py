@@ -14,7 +14,7 @@ from model.bundle import Bundle
 from model.labels import LabelScale
 from transforms.elements import ScoredUtterance, printable
 from transforms.schemas import ANOMALIES, UTTERANCES
-from transforms.tables import utterance_row
+from transforms.scoring.rows import utterance_row
 
 # Of a recording that was sent: it is nowhere, all of it is heard, and no version of it is kept.
 _NOT_SENT = ("uri", "start_s", "source_version")

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 from model.runtime import give_back_memory
 from pipelines.service.metrics import Metrics
 from pipelines.service.settings import Settings
-from transforms.batching import cut_batches
 from transforms.elements import FeaturizedUtterance
-from transforms.score import Result, score_batch, score_in_parts
+from transforms.scoring.batching import cut_batches
+from transforms.scoring.inference import Result, score_batch, score_in_parts
 
 if TYPE_CHECKING:
     from model.scorer import Scorer

@@ -16,8 +16,8 @@ from pipelines.service.settings import Settings
 from pipelines.service.uploads import Upload
 from transforms.audio.decode import decode
 from transforms.elements import AudioFault, AudioRef, FeaturizedUtterance, Reason, Stage, printable
-from transforms.featurize import featurize
 from transforms.reduction import reduced_db
+from transforms.scoring.featurize import featurize
 
 # What lies further under the loudest point of a picture is black.
 PICTURE_DB = 80.0

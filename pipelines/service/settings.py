@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from model.features import FRAME_SHIFT, SAMPLE_RATE
-from transforms.batching import BatchLimits
+from transforms.scoring.batching import BatchLimits
 
 
 @dataclasses.dataclass(frozen=True)

@@ -163,7 +163,7 @@ def start() -> None:
     importlib.import_module("pipelines.score_graph")
     imported = time.process_time()
     from model.bundle import DEFAULT, open_bundle
-    from transforms.score import ScorerHandler
+    from transforms.scoring.inference import ScorerHandler
 
     ScorerHandler(str(open_bundle(DEFAULT).path), 1).load_model()
     loaded = time.process_time()

@@ -72,8 +72,8 @@ def batch(folder: Path) -> None:
     from model.bundle import DEFAULT, open_bundle
     from model.runtime import start_tensorflow
     from tests.benchmarks.throughput import pipeline, wave_of
-    from transforms.batching import BatchLimits
     from transforms.corpus.sources import list_corpus
+    from transforms.scoring.batching import BatchLimits
 
     logging.disable(logging.WARNING)
     start_tensorflow(threads=1)

@@ -26,13 +26,13 @@ from model.features import SAMPLE_RATE, spectrogram
 from model.runtime import start_tensorflow
 from pipelines.score_graph import ScoreConfig, score_wave
 from tests.support.paths import SAMPLES
-from transforms.batching import BatchLimits, cut_batches
 from transforms.corpus.sources import list_corpus
 from transforms.elements import AudioRef
 from transforms.output.ledger import Ledger
 from transforms.runs.chunking import Lengths, Wave, cut_waves
 from transforms.schemas import SCORE_TABLES
-from transforms.score import ScorerHandler
+from transforms.scoring.batching import BatchLimits, cut_batches
+from transforms.scoring.inference import ScorerHandler
 
 ROUNDS = 3
 

@@ -19,9 +19,9 @@ from pipelines.service.metrics import Metrics
 from pipelines.service.room import FullError, Room, Share
 from pipelines.service.settings import Settings
 from tests.support.outputs import scored
-from transforms.batching import BatchLimits
 from transforms.elements import FeaturizedUtterance
-from transforms.score import ScorerHandler
+from transforms.scoring.batching import BatchLimits
+from transforms.scoring.inference import ScorerHandler
 
 pytestmark = pytest.mark.slow
 

@@ -20,7 +20,7 @@ from model.bundle import DEFAULT, open_bundle
 from model.pooling import pool
 from tests.support.command import Output, audiosieve, audiosieve_process
 from transforms.elements import ScoredUtterance
-from transforms.tables import ToRows
+from transforms.scoring.rows import ToRows
 
 pytestmark = pytest.mark.slow
 TOLERANCE = 1e-3

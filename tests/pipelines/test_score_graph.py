@@ -12,12 +12,12 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from model.bundle import DEFAULT, open_bundle
 from pipelines.score_graph import ScoreConfig, build
 from tests.support.paths import ROOT
-from transforms.batching import BatchLimits
 from transforms.corpus.sources import list_corpus
 from transforms.output.ledger import Ledger
 from transforms.output.receipts import Receipt
 from transforms.runs.chunking import recordings
 from transforms.schemas import SCORE_TABLES
+from transforms.scoring.batching import BatchLimits
 from transforms.telemetry import NAMESPACE
 
 pytestmark = pytest.mark.slow

@@ -18,7 +18,7 @@ from pipelines.service import uploads
 from pipelines.service.settings import Settings
 from pipelines.service.work import LARGE_BYTES, Service, Wanted
 from tests.support.hostile_files import RATE, encode, noise
-from transforms.score import ScorerHandler
+from transforms.scoring.inference import ScorerHandler
 
 pytestmark = pytest.mark.slow
 # 1,561 frames each.

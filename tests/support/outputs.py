@@ -26,7 +26,7 @@ from transforms.elements import (
     Utterance,
 )
 from transforms.output.ledger import Ledger
-from transforms.tables import anomaly_rows, frames_table, reject_row, utterance_row
+from transforms.scoring.rows import anomaly_rows, frames_table, reject_row, utterance_row
 
 GOOD = SignalFacts(
     peak_dbfs=-3.0, rms_dbfs=-20.0, clipped_ratio=0.0, silence_ratio=0.2, dc_offset=0.0, bandwidth_hz=7_900.0, snr_db=40.0

@@ -17,7 +17,7 @@ from model.labels import PESQ_WB
 from model.pooling import pool
 from tests.support.outputs import scored, write_output
 from transforms.output.results import open_results
-from transforms.tables import utterance_row
+from transforms.scoring.rows import utterance_row
 from transforms.trimming import TrimError, trim
 
 # Good and bad stretches in turn, in frames.

@@ -14,7 +14,7 @@ from tests.support.buckets import Shelf, bucket
 from transforms.audio import prefetch
 from transforms.audio.prefetch import AHEAD, MOST_BYTES, opened
 from transforms.elements import AudioFault, AudioRef, FeaturizedUtterance, Reason, Recording
-from transforms.featurize import Featurize
+from transforms.scoring.featurize import Featurize
 from transforms.storage.files import look_at
 
 assert Shelf  # Beam finds it by its having been imported

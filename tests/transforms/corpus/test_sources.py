@@ -16,7 +16,7 @@ from tests.support.buckets import bucket
 from transforms.corpus.sources import INPUT_KINDS, SourceError, list_corpus
 from transforms.elements import AudioFault, Reason, Reject, Stage
 from transforms.schemas import REJECTS
-from transforms.tables import reject_row
+from transforms.scoring.rows import reject_row
 
 
 def fill(root: Path, *names: str) -> Path:

@@ -10,10 +10,10 @@ from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from model.features import NUM_BINS, FeatureConfig, spectrogram
-from transforms import featurize as featurize_module
 from transforms.audio import waveform as waveform_module
 from transforms.elements import EACH, REJECTS, AudioRef, FeaturizedUtterance, Reason, Recording, Reject, Span, Stage
-from transforms.featurize import Featurize, LongSpectrogram, featurize_recording
+from transforms.scoring import featurize as featurize_module
+from transforms.scoring.featurize import Featurize, LongSpectrogram, featurize_recording
 from transforms.telemetry import NAMESPACE
 
 RATE = 16_000

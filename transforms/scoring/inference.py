@@ -18,7 +18,6 @@ from model.bundle import BundleError
 from model.features import NUM_BINS
 from model.runtime import start_tensorflow
 from transforms import telemetry
-from transforms.bundles import find_bundle
 from transforms.elements import (
     REJECTS,
     AudioFault,
@@ -29,6 +28,7 @@ from transforms.elements import (
     Stage,
     Utterance,
 )
+from transforms.scoring.bundles import find_bundle
 from transforms.telemetry import Work
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import pytest
 from model.bundle import BUNDLED, CARD, DEFAULT, WEIGHTS, BundleError, open_bundle
 from tests.support.gcs_emulator import Bucket
 from tests.support.gcs_proxy import Proxy, first
-from transforms.bundles import MODELS, find_bundle, reference, shared
-from transforms.score import ScorerHandler
+from transforms.scoring.bundles import MODELS, find_bundle, reference, shared
+from transforms.scoring.inference import ScorerHandler
 
 
 def test_a_bundle_in_a_bucket_is_fetched_once_a_process(bucket: Bucket, proxy: Proxy) -> None:

@@ -11,8 +11,8 @@ from apache_beam.testing.util import assert_that
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.batching import BatchByLength, BatchLimits, cut_batches
 from transforms.elements import FeaturizedUtterance
+from transforms.scoring.batching import BatchByLength, BatchLimits, cut_batches
 
 lengths_of_utterances = st.lists(st.integers(1, 500), max_size=60)
 limits_of_batches = st.builds(BatchLimits, batch_size=st.integers(1, 10), batch_frames=st.integers(1, 2_000))

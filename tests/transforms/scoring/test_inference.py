@@ -16,7 +16,7 @@ from apache_beam.testing.util import assert_that
 
 from model.bundle import BundleError
 from transforms.elements import REJECTS, FeaturizedUtterance, Reason, Reject, ScoredUtterance, Stage
-from transforms.score import WORK, ScoredBatch, ScorerHandler, SplitResults, score_batch
+from transforms.scoring.inference import WORK, ScoredBatch, ScorerHandler, SplitResults, score_batch
 from transforms.telemetry import NAMESPACE, Work
 
 

@@ -11,7 +11,7 @@ import pytest
 from model.anomalies import Anomaly, find_anomalies
 from transforms import schemas
 from transforms.elements import Reason, Reject, ScoredUtterance, Stage
-from transforms.tables import (
+from transforms.scoring.rows import (
     ANOMALY_ROWS,
     UTTERANCE_ROWS,
     ToRows,

@@ -1,0 +1,1 @@
+"""The steps of the scoring pipeline, from decoded samples to rows."""
