@@ -55,8 +55,8 @@ from transforms.experiment import (
     train_and_test,
     write_set,
 )
-from transforms.materials import NOISE, SPEECH, TRAIN, Material
 from transforms.output.ledger import OutputError
+from transforms.synthesis.materials import NOISE, SPEECH, TRAIN, Material
 
 if TYPE_CHECKING:
     from model.losses import LossName

@@ -18,19 +18,19 @@ from model.labels import LABEL_SCALES, PSEUDO
 from pipelines.options import Parser, UsageError, beam_options, command, parse
 from transforms.corpus.sources import absolute, list_corpus
 from transforms.elements import REJECTS, AudioRef, printable
-from transforms.fault_kinds import FAULTS, FaultError, parse_faults
-from transforms.faults import Reverb
-from transforms.label import pesq_installed
-from transforms.materials import NOISE, RIR, SPEECH, Catalog, Material, MeasureMaterial, materials
 from transforms.output.ledger import Ledger, OutputError, count_rows
 from transforms.output.parquet_sink import WriteTable
 from transforms.output.receipts import GatherReceipt, Receipt
-from transforms.rooms import simulation_installed
 from transforms.schemas import CLIPS, SYNTHESIS_TABLES
 from transforms.schemas import REJECTS as REJECTS_SCHEMA
 from transforms.scoring.rows import reject_row
-from transforms.synthesis import ClipOptions, MakeClip
-from transforms.variation import VOICE_SPEED
+from transforms.synthesis.clips import ClipOptions, MakeClip
+from transforms.synthesis.degradation_kinds import FAULTS, FaultError, parse_faults
+from transforms.synthesis.degradations import Reverb
+from transforms.synthesis.materials import NOISE, RIR, SPEECH, Catalog, Material, MeasureMaterial, materials
+from transforms.synthesis.pesq_labels import pesq_installed
+from transforms.synthesis.rooms import simulation_installed
+from transforms.synthesis.speech_variation import VOICE_SPEED
 
 # Row groups of some 25 MB: what `train` reads, shuffles and forgets at a time.
 CLIPS_PER_ROW_GROUP = 256

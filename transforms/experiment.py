@@ -28,11 +28,11 @@ from model.labels import PSEUDO
 from transforms.corpus.sources import absolute
 from transforms.elements import AudioFault, AudioRef
 from transforms.labelled import read_clips, score_clips
-from transforms.materials import NOISE, SPEECH, TRAIN, VAL, Catalog, Material, materials, measure
 from transforms.output.ledger import Ledger
 from transforms.schemas import CLIPS, SYNTHESIS_TABLES
 from transforms.scoring.batching import BatchLimits
-from transforms.synthesis import ClipOptions, ClipPlan, make_clip, plan_clip
+from transforms.synthesis.clips import ClipOptions, ClipPlan, make_clip, plan_clip
+from transforms.synthesis.materials import NOISE, SPEECH, TRAIN, VAL, Catalog, Material, materials, measure
 
 if TYPE_CHECKING:
     from model.scorer import Scorer

@@ -19,7 +19,7 @@ import soundfile
 
 from model.labels import PESQ_WB
 from pipelines.synthesize import run
-from transforms.label import pesq, pesq_installed
+from transforms.synthesis.pesq_labels import pesq, pesq_installed
 
 CLIPS = 600
 # All that can be asked for, in the shares that a training set has.

@@ -18,9 +18,9 @@ from model.features import num_frames
 from model.labels import pseudo_score
 from tests.support.command import Output, audiosieve
 from transforms.corpus.sources import list_corpus
-from transforms.fault_kinds import FAULTS
-from transforms.materials import materials
 from transforms.schemas import CLIPS
+from transforms.synthesis.degradation_kinds import FAULTS
+from transforms.synthesis.materials import materials
 
 pytestmark = pytest.mark.slow
 

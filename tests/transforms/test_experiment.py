@@ -38,10 +38,10 @@ from transforms.experiment import (
     with_dev,
     write_set,
 )
-from transforms.materials import Catalog, Material
 from transforms.output.ledger import OutputError
 from transforms.schemas import CLIPS
-from transforms.synthesis import ClipPlan
+from transforms.synthesis.clips import ClipPlan
+from transforms.synthesis.materials import Catalog, Material
 
 CONDITIONS = (None, *SNRS_DB)
 

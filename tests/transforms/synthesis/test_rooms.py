@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from model.features import SAMPLE_RATE
 from transforms.elements import AudioFault, AudioRef
-from transforms.rooms import (
+from transforms.synthesis.rooms import (
     BANK_ROOMS,
     CLOSE_M,
     FAR_M,
@@ -96,7 +96,7 @@ class TestSimulation:
             assert 10 * np.log10(before / after) == pytest.approx(dies_away, abs=4.0)
 
     def test_it_is_the_same_every_time(self):
-        from transforms import rooms
+        from transforms.synthesis import rooms
 
         room = bank(1, "train", (0.2, 1.2), FAR_M)[50]
         first = impulse_response(room).copy()

@@ -19,15 +19,22 @@ import soundfile
 from model.features import SAMPLE_RATE
 from model.labels import PESQ_WB, LabelScale
 from transforms.elements import REJECTS, AudioFault, AudioRef, Reason, Reject, Stage
-from transforms.fault_kinds import BEFORE_NOISE, Range, draw_faults
-from transforms.faults import Fault
-from transforms.label import frame_truth, label
-from transforms.materials import Catalog, Material, read_samples
-from transforms.mix import MixError, add_noise, blend, fit_length, set_peak, stored_reference
-from transforms.noise_variation import NoiseVariation, draw_noise_variation
 from transforms.progress import Progress
-from transforms.rooms import FAR_M, RecordedRoom, Room, bank
-from transforms.variation import Variation, draw_expander, draw_speed, draw_variations, play, samples_needed
+from transforms.synthesis.degradation_kinds import BEFORE_NOISE, Range, draw_faults
+from transforms.synthesis.degradations import Fault
+from transforms.synthesis.materials import Catalog, Material, read_samples
+from transforms.synthesis.mix import MixError, add_noise, blend, fit_length, set_peak, stored_reference
+from transforms.synthesis.noise_variation import NoiseVariation, draw_noise_variation
+from transforms.synthesis.pesq_labels import frame_truth, label
+from transforms.synthesis.rooms import FAR_M, RecordedRoom, Room, bank
+from transforms.synthesis.speech_variation import (
+    Variation,
+    draw_expander,
+    draw_speed,
+    draw_variations,
+    play,
+    samples_needed,
+)
 
 # One noise of several is at most so much louder or softer than another, in dB.
 BLEND_DB = 6.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from transforms.noise_variation import NoiseVariation, Pulses, Ring, draw_noise_variation
-from transforms.variation import EQUALIZER_HZ, Equalizer
+from transforms.synthesis.noise_variation import NoiseVariation, Pulses, Ring, draw_noise_variation
+from transforms.synthesis.speech_variation import EQUALIZER_HZ, Equalizer
 
 FLAT = Equalizer((0.0,) * len(EQUALIZER_HZ))
 NOISES = [draw_noise_variation(np.random.default_rng(seed)) for seed in range(200)]

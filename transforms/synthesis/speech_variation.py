@@ -15,9 +15,9 @@ import soxr
 from scipy.ndimage import maximum_filter1d
 
 from model.features import SAMPLE_RATE
-from transforms.codecs import GOOD, Coding, transcode
-from transforms.filters import high_pass, low_pass, shape_spectrum
-from transforms.rooms import CLOSE_M, Room, bank, impulse_response, reverberate
+from transforms.synthesis.codecs import GOOD, Coding, transcode
+from transforms.synthesis.rooms import CLOSE_M, Room, bank, impulse_response, reverberate
+from transforms.synthesis.spectral_filters import high_pass, low_pass, shape_spectrum
 
 MOST_VARIATIONS = 2
 # Played so many times as fast, or as slow, a voice is still one that somebody could have.

@@ -8,8 +8,8 @@ import pytest
 from model.features import num_frames
 from model.labels import LABEL_SCALES, PESQ_NB, PESQ_WB, PSEUDO
 from transforms.elements import AudioFault, Reason, Stage
-from transforms.label import frame_truth, label, pesq, pesq_installed
-from transforms.mix import Mixture, mix
+from transforms.synthesis.mix import Mixture, mix
+from transforms.synthesis.pesq_labels import frame_truth, label, pesq, pesq_installed
 
 NOTHING = Mixture(np.zeros(0, np.float32), np.zeros(0, np.float32))
 
@@ -101,6 +101,6 @@ class TestPseudo:
 
 
 def test_pesq_is_known_for_every_scale_but_the_pseudo_score():
-    from transforms.label import _PESQ_MODE
+    from transforms.synthesis.pesq_labels import _PESQ_MODE
 
     assert set(_PESQ_MODE) == set(LABEL_SCALES) - {PSEUDO.name}

@@ -10,9 +10,9 @@ import pytest
 from model.features import num_frames
 from model.labels import PESQ_WB
 from model.metrics import agreement
-from transforms.label import pesq, pesq_installed
-from transforms.mix import mix
-from transforms.perceptual import frame_disturbances
+from transforms.synthesis.mix import mix
+from transforms.synthesis.pesq_disturbance import frame_disturbances
+from transforms.synthesis.pesq_labels import pesq, pesq_installed
 
 MakeSpeech = Callable[..., np.ndarray]
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from model.features import SAMPLE_RATE
 from transforms.elements import REJECTS, AudioFault, AudioRef, Reason, Span, Stage
-from transforms.materials import Catalog, Material, MeasureMaterial, SampleCache, held_out, materials, measure
+from transforms.synthesis.materials import Catalog, Material, MeasureMaterial, SampleCache, held_out, materials, measure
 
 
 class TestMaterials:

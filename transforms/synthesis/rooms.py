@@ -13,7 +13,7 @@ from scipy.signal import fftconvolve
 
 from model.features import SAMPLE_RATE
 from transforms.elements import AudioRef
-from transforms.materials import read_samples
+from transforms.synthesis.materials import read_samples
 
 # Different rooms of each kind in a split: enough to learn none by heart, and each is simulated once a process.
 BANK_ROOMS = 100

@@ -20,13 +20,8 @@ from model.features import SAMPLE_RATE, num_frames
 from model.labels import PESQ_NB, PESQ_WB, PSEUDO
 from transforms.audio.decode import decode
 from transforms.elements import REJECTS, AudioFault, AudioRef, Reason, Reject, Stage
-from transforms.fault_kinds import parse_faults
-from transforms.faults import Clipping, Codec, Dropouts, Reverb
-from transforms.materials import Catalog, Material, MeasureMaterial
-from transforms.mix import power
-from transforms.rooms import RecordedRoom
 from transforms.schemas import CLIPS
-from transforms.synthesis import (
+from transforms.synthesis.clips import (
     ClipOptions,
     ClipPlan,
     MakeClip,
@@ -36,7 +31,12 @@ from transforms.synthesis import (
     make_clip,
     plan_clip,
 )
-from transforms.variation import Equalizer, Expander, play, samples_needed
+from transforms.synthesis.degradation_kinds import parse_faults
+from transforms.synthesis.degradations import Clipping, Codec, Dropouts, Reverb
+from transforms.synthesis.materials import Catalog, Material, MeasureMaterial
+from transforms.synthesis.mix import power
+from transforms.synthesis.rooms import RecordedRoom
+from transforms.synthesis.speech_variation import Equalizer, Expander, play, samples_needed
 
 OPTIONS = ClipOptions(
     seed=7,
@@ -372,7 +372,7 @@ class TestMakeClip:
 
     def test_labels_can_be_made_again_from_the_stored_reference(self, plans):
         pytest.importorskip("pesq")
-        from transforms.label import pesq
+        from transforms.synthesis.pesq_labels import pesq
 
         for plan in plans:
             row = make_clip(plan, doing(PESQ_WB, keep_reference=True))
@@ -477,7 +477,7 @@ class TestMakeClip:
 
     def test_a_codec_on_a_clean_clip_is_no_clean_clip(self, plans):
         pytest.importorskip("pesq")
-        from transforms.codecs import Coding
+        from transforms.synthesis.codecs import Coding
 
         plan = dataclasses.replace(plans[1], faults=(Codec(Coding("gsm", 8_000)),))
         row = make_clip(plan, doing(PESQ_WB))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.transforms.test_codecs import delay
+from tests.transforms.synthesis.test_codecs import delay
 from transforms.audio.signal_facts import dynamic_range_db
-from transforms.rooms import simulation_installed
-from transforms.variation import (
+from transforms.synthesis.rooms import simulation_installed
+from transforms.synthesis.speech_variation import (
     EQUALIZER_DB,
     EQUALIZER_HZ,
     DigitalSilence,
@@ -153,7 +153,7 @@ class TestDraw:
 def test_clean_speech_that_was_varied_is_still_its_own_perfect_reference(speech):
     pytest.importorskip("pesq")
     from model.labels import PESQ_WB
-    from transforms.label import pesq
+    from transforms.synthesis.pesq_labels import pesq
 
     for variation in ONE_OF_EACH.values():
         varied = variation.apply(speech)

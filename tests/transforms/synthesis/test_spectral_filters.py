@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.filters import high_pass, low_pass, shape_spectrum
+from transforms.synthesis.spectral_filters import high_pass, low_pass, shape_spectrum
 
 FREQUENCIES = np.linspace(0, 8_000, 801)
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.features import SAMPLE_RATE
-from tests.transforms.test_codecs import delay
-from transforms.codecs import Coding
-from transforms.fault_kinds import FAULTS, FaultError, draw_faults, parse_faults
-from transforms.faults import (
+from tests.transforms.synthesis.test_codecs import delay
+from transforms.synthesis.codecs import Coding
+from transforms.synthesis.degradation_kinds import FAULTS, FaultError, draw_faults, parse_faults
+from transforms.synthesis.degradations import (
     PACKET,
     BandLimit,
     Clipping,
@@ -27,7 +27,7 @@ from transforms.faults import (
     Reverb,
     spans_where,
 )
-from transforms.rooms import FAR_M, Room, bank, simulation_installed
+from transforms.synthesis.rooms import FAR_M, Room, bank, simulation_installed
 
 ALL = parse_faults("all")
 if not simulation_installed():

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.signal import fftconvolve, lfilter
 
 from model.features import SAMPLE_RATE
-from transforms.variation import Equalizer, draw_equalizer, play, samples_needed
+from transforms.synthesis.speech_variation import Equalizer, draw_equalizer, play, samples_needed
 
 SPEED = 2.0
 EQUALIZER_DB = 12.0

@@ -8,10 +8,10 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from model.features import SAMPLE_RATE
-from transforms.codecs import Coding, transcode
-from transforms.filters import high_pass, low_pass, shape_spectrum
-from transforms.mix import power
-from transforms.rooms import RecordedRoom, Room, impulse_response, reverberate
+from transforms.synthesis.codecs import Coding, transcode
+from transforms.synthesis.mix import power
+from transforms.synthesis.rooms import RecordedRoom, Room, impulse_response, reverberate
+from transforms.synthesis.spectral_filters import high_pass, low_pass, shape_spectrum
 
 Span = tuple[int, int]
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.mix import MixError, add_noise, blend, fit_length, mix, power, set_peak, stored_reference
+from transforms.synthesis.mix import MixError, add_noise, blend, fit_length, mix, power, set_peak, stored_reference
 
 STEP = 1 / 32_768
 snrs = st.floats(-10, 40)

@@ -7,9 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from transforms.codecs import LOSSY
-from transforms.faults import BandLimit, Clipping, Codec, DcOffset, Dropouts, Fault, Hum, PacketLoss, Reverb
-from transforms.rooms import RecordedRoom, Room
+from transforms.synthesis.codecs import LOSSY
+from transforms.synthesis.degradations import (
+    BandLimit,
+    Clipping,
+    Codec,
+    DcOffset,
+    Dropouts,
+    Fault,
+    Hum,
+    PacketLoss,
+    Reverb,
+)
+from transforms.synthesis.rooms import RecordedRoom, Room
 
 Range = tuple[float, float]
 DrawRoom = Callable[[np.random.Generator, Range], Room | RecordedRoom]

@@ -1,0 +1,1 @@
+"""Training clips: clean speech, noise and degradations, with PESQ labels."""
