@@ -35,8 +35,8 @@ from model.localisation import has_known_span, localise, partial
 from model.report import report
 from model.runtime import start_tensorflow
 from pipelines.options import Parser, UsageError, command, join_negative_values
-from transforms.evaluation_tables import write_tables
-from transforms.labelled import Gain, read_audio, read_clips, score_clips
+from transforms.evaluation.labelled_clips import Gain, read_audio, read_clips, score_clips
+from transforms.evaluation.tables import write_tables
 from transforms.scoring.batching import BatchLimits
 from transforms.scoring.bundles import find_bundle
 

@@ -4,7 +4,8 @@ For each repeat every utterance is mixed with one noise, drawn anew, at five SNR
 speech, noise and level, labelled with the pseudo-score of their SNR. Four networks learn the clips of the training
 speakers, and are measured on those of the test speakers. The utterances are the same in all repeats.
 
-The set of a repeat (`transforms.experiment`) is in the format of `audiosieve synthesize`, with the splits `train`, `val`
+The set of a repeat (`transforms.evaluation.experiment`) is in the format of `audiosieve synthesize`, with the splits
+`train`, `val`
 (some of the training speakers, to choose the epoch and the threshold by) and `test`.
 
     OUT/experiment.json             options and material, which must stay the same until all is done
@@ -41,7 +42,7 @@ from pipelines.alone import alone
 from pipelines.options import Parser, UsageError, command
 from pipelines.synthesize import CLIPS_PER_ROW_GROUP, select
 from transforms.corpus.sources import list_corpus
-from transforms.experiment import (
+from transforms.evaluation.experiment import (
     SNRS_DB,
     TEST,
     SplitError,

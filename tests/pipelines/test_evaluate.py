@@ -19,8 +19,8 @@ import soundfile
 from model.bundle import BUNDLED, DEFAULT, open_bundle, write_card
 from model.labels import PESQ_WB, PSEUDO
 from tests.support.command import Output, audiosieve
-from transforms.evaluation_tables import CLIP_SCORES, FRAME_SCORES
-from transforms.labelled import Gain
+from transforms.evaluation.labelled_clips import Gain
+from transforms.evaluation.tables import CLIP_SCORES, FRAME_SCORES
 from transforms.schemas import CLIPS
 
 pytestmark = pytest.mark.slow

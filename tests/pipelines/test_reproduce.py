@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 import pipelines.reproduce as job
-import transforms.experiment as experiment
+import transforms.evaluation.experiment as experiment
 from model.bundle import open_bundle
 from model.labels import pseudo_score
 from model.reproduction import MEASURES

@@ -13,12 +13,12 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-import transforms.experiment as experiment
+import transforms.evaluation.experiment as experiment
 from model.features import SAMPLE_RATE, FeatureConfig
 from model.labels import PSEUDO, pseudo_score
 from transforms.corpus.sources import SourceError
 from transforms.elements import AudioFault, AudioRef, Reason, Stage
-from transforms.experiment import (
+from transforms.evaluation.experiment import (
     DRAWS,
     PEAK_DBFS,
     SNRS_DB,

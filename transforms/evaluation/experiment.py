@@ -27,7 +27,7 @@ from model.evaluation import Clip, Scored, choose_threshold
 from model.labels import PSEUDO
 from transforms.corpus.sources import absolute
 from transforms.elements import AudioFault, AudioRef
-from transforms.labelled import read_clips, score_clips
+from transforms.evaluation.labelled_clips import read_clips, score_clips
 from transforms.output.ledger import Ledger
 from transforms.schemas import CLIPS, SYNTHESIS_TABLES
 from transforms.scoring.batching import BatchLimits
