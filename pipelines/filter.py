@@ -15,11 +15,11 @@ from pipelines.filter_output import RECORD, is_unfinished, summary, table, write
 from pipelines.folders import BucketFolder, Folder
 from pipelines.options import Parser, UsageError, command, local_processes, parse
 from pipelines.places import folder_of, overlap
-from transforms.manifest_writers import FORMATS, ManifestError
+from transforms.curation.manifest_writers import FORMATS, ManifestError
+from transforms.curation.rules import SUGGESTED, RuleError, RuleSet, check_scale, read_rules, where
+from transforms.curation.selection import parse_length
+from transforms.curation.trimming import LEAST_S, TrimError
 from transforms.output.results import Results, open_results
-from transforms.rules import SUGGESTED, RuleError, RuleSet, check_scale, read_rules, where
-from transforms.selection import parse_length
-from transforms.trimming import LEAST_S, TrimError
 
 # As which `--rules` is asked to drop nothing.
 NO_RULES = "none"

@@ -14,11 +14,11 @@ import duckdb
 from pipelines.options import UsageError, usable_cores
 from transforms.corpus.formats import find_archives, is_listing, source_kind
 from transforms.corpus.sources import MANIFEST
-from transforms.manifest_writers import carried_in_manifests, list_kept, measure_recordings, refusal
+from transforms.curation.manifest_writers import carried_in_manifests, list_kept, measure_recordings, refusal
+from transforms.curation.rules import RuleSet
+from transforms.curation.selection import Amount, Dropped, dropped, dropped_by, fill, judge, kept
+from transforms.curation.trimming import TRIM, trim
 from transforms.output.results import Results
-from transforms.rules import RuleSet
-from transforms.selection import Amount, Dropped, dropped, dropped_by, fill, judge, kept
-from transforms.trimming import TRIM, trim
 
 # The table of what is kept, whole rows.
 KEPT = "kept.parquet"

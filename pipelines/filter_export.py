@@ -15,10 +15,10 @@ import pyarrow.dataset as ds
 from pipelines.folders import Folder
 from pipelines.options import beam_options
 from transforms import schemas
-from transforms.arrow_rows import batches_of, write_parquet
-from transforms.export import OUTCOMES, Export
-from transforms.export_plan import ExportFormat, write_plan
-from transforms.manifest_writers import carried_in_manifests, quoted
+from transforms.curation.audio_export import OUTCOMES, Export
+from transforms.curation.duckdb_rows import batches_of, write_parquet
+from transforms.curation.export_plan import ExportFormat, write_plan
+from transforms.curation.manifest_writers import carried_in_manifests, quoted
 from transforms.output.parquet_sink import WriteTable
 
 FILES = REJECTS, EXPORTED, RECORD = "export_rejects.parquet", "exported.jsonl", "export.json"

@@ -11,10 +11,10 @@ import duckdb
 from pipelines.filter_decision import KEPT, FilterConfig, Selected
 from pipelines.filter_export import FILES as EXPORT_FILES
 from transforms import schemas
-from transforms.arrow_rows import write_parquet
-from transforms.manifest_writers import FORMATS, carried_in_manifests
-from transforms.selection import Amount
-from transforms.trimming import TRIM
+from transforms.curation.duckdb_rows import write_parquet
+from transforms.curation.manifest_writers import FORMATS, carried_in_manifests
+from transforms.curation.selection import Amount
+from transforms.curation.trimming import TRIM
 
 DROPPED, RECORD = "dropped.parquet", "filter.json"
 

@@ -29,18 +29,18 @@ from model.features import frame_start_s
 from model.labels import LabelScale
 from model.pooling import pool
 from transforms.audio.decode import Decoded, decode, read_audio
+from transforms.curation.rules import SUGGESTED, RuleError, check_scale, read_rules
+from transforms.curation.rules import where as rules_where
+from transforms.curation.selection import judge
 from transforms.drawing import Subject, draw, one_line
 from transforms.elements import AudioFault, AudioRef, Reject, SignalFacts
 from transforms.output.ledger import OutputError
 from transforms.output.results import Results, open_results
 from transforms.reduction import reduced_db
-from transforms.rules import SUGGESTED, RuleError, check_scale, read_rules
-from transforms.rules import where as rules_where
 from transforms.scoring.bundles import find_bundle
 from transforms.scoring.featurize import featurize
 from transforms.scoring.inference import ScorerHandler, score_batch
 from transforms.scoring.rows import flags
-from transforms.selection import judge
 from transforms.storage.files import absolute
 
 __all__ = ["AudioFault", "OutputError", "Results", "RuleError", "Score", "filter", "open_run", "plot", "score"]
@@ -171,7 +171,7 @@ def filter(run: Results, rules: str | os.PathLike[str] | None = None, where: str
     >>> filter(run, where="scoer >= 4")
     Traceback (most recent call last):
         ...
-    transforms.rules.RuleError: --where: there is no column 'scoer', is score meant?: scoer >= 4
+    transforms.curation.rules.RuleError: --where: there is no column 'scoer', is score meant?: scoer >= 4
 
     Args:
         run: an output, from `open_run`.

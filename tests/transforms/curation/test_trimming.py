@@ -16,9 +16,9 @@ from model.anomalies import find_anomalies
 from model.labels import PESQ_WB
 from model.pooling import pool
 from tests.support.outputs import scored, write_output
+from transforms.curation.trimming import TrimError, trim
 from transforms.output.results import open_results
 from transforms.scoring.rows import utterance_row
-from transforms.trimming import TrimError, trim
 
 # Good and bad stretches in turn, in frames.
 STRETCHES = st.lists(st.integers(10, 300), min_size=1, max_size=9)

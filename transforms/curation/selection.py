@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import duckdb
 
-from transforms.rules import Rule, RuleError, check_expression, check_rules
+from transforms.curation.rules import Rule, RuleError, check_expression, check_rules
 
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(h|m|s)")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}

@@ -14,9 +14,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.arrow_rows import batches_of
 from transforms.corpus.archives import AUDIO_SUFFIXES
-from transforms.manifest_writers import quoted
+from transforms.curation.duckdb_rows import batches_of
+from transforms.curation.manifest_writers import quoted
 
 ExportFormat = Literal["flac", "wav", "webdataset"]
 # A row of the plan.

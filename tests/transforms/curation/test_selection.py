@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.selection import Amount, dropped, dropped_by, fill, kept, parse_length
+from transforms.curation.selection import Amount, dropped, dropped_by, fill, kept, parse_length
 
 # Group, score and seconds; scores of few values, so that many are the same.
 ENTRIES = st.lists(

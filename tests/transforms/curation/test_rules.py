@@ -7,9 +7,18 @@ from pathlib import Path
 import pytest
 
 from tests.support.outputs import scored, write_output
+from transforms.curation.rules import (
+    SUGGESTED,
+    Rule,
+    RuleError,
+    check_rules,
+    check_scale,
+    parse_rules,
+    read_rules,
+    where,
+)
+from transforms.curation.selection import judge
 from transforms.output.results import open_results
-from transforms.rules import SUGGESTED, Rule, RuleError, check_rules, check_scale, parse_rules, read_rules, where
-from transforms.selection import judge
 
 
 @pytest.fixture(scope="module")

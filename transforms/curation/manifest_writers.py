@@ -24,10 +24,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.csv
 
-from transforms.arrow_rows import batches_of, write_parquet
 from transforms.audio.decode import open_audio, open_sound
 from transforms.corpus.formats import archive_begins
 from transforms.corpus.manifests import DURATION_COLUMN, END_COLUMNS, ID_COLUMNS, PATH_COLUMNS, START_COLUMNS
+from transforms.curation.duckdb_rows import batches_of, write_parquet
 from transforms.elements import AudioFault
 
 _OWN_COLUMNS = ("archive", "member", "whole", "recording_s", "channel", "score", "first_sample", "samples")

@@ -16,9 +16,9 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from transforms import schemas
+from transforms.curation.audio_segments import pieces, suffix_of
+from transforms.curation.export_plan import ExportFormat, Row
 from transforms.elements import AudioFault, Stage, printable
-from transforms.export_plan import ExportFormat, Row
-from transforms.pieces import pieces, suffix_of
 from transforms.storage.atomic_files import whole_file
 
 # What became of each: the file's name in the folder of the export, or why there is none.

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE
 from model.pooling import Pooling, pool
-from transforms.arrow_rows import batches_of
+from transforms.curation.duckdb_rows import batches_of
 from transforms.scoring.rows import VERY_SHORT_S
 
 # By which `dropped.parquet` knows what was cut off.

@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from tests.support.outputs import scored, write_output
 from transforms.corpus.formats import find_archives
 from transforms.corpus.sources import list_corpus
-from transforms.elements import ScoredUtterance
-from transforms.manifest_writers import (
+from transforms.curation.manifest_writers import (
     FORMATS,
     ManifestError,
     carried_in_manifests,
@@ -27,6 +26,7 @@ from transforms.manifest_writers import (
     measure_recordings,
     refusal,
 )
+from transforms.elements import ScoredUtterance
 from transforms.output.results import open_results
 
 TABLES = ("csv", "tsv", "jsonl", "parquet")

@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 
 from tests.support.outputs import scored, write_output
 from transforms.corpus.formats import find_archives
+from transforms.curation.audio_export import export_files, export_shard
+from transforms.curation.export_plan import CHUNK, write_plan
+from transforms.curation.manifest_writers import list_kept
 from transforms.elements import ScoredUtterance
-from transforms.export import export_files, export_shard
-from transforms.export_plan import CHUNK, write_plan
-from transforms.manifest_writers import list_kept
 from transforms.output.results import open_results
 from transforms.storage.files import look_at
 
