@@ -81,7 +81,7 @@ setup(
         "model": ["py.typed", "bundles/*/*"],
         "pipelines": ["py.typed"],
         "pipelines.service": ["nginx.conf", "page/*"],
-        "transforms": ["py.typed", "curation/*.yaml", "report_page/*"],
+        "transforms": ["py.typed", "curation/*.yaml", "analysis/report/assets/*"],
     },
     install_requires=REQUIRES,
     extras_require=EXTRAS,

@@ -11,10 +11,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from pipelines.options import Parser, UsageError, command
-from transforms.comparison import Comparison, NothingInCommonError, compare
-from transforms.comparison_text import comparison_text
+from transforms.analysis.comparison import Comparison, NothingInCommonError, compare
+from transforms.analysis.comparison_text import comparison_text
+from transforms.analysis.queries import QueryError
 from transforms.output.results import open_results
-from transforms.queries import QueryError
 from transforms.storage.atomic_files import check_new, new_file, new_text
 
 SUFFIXES = (".json", ".parquet")

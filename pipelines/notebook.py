@@ -28,15 +28,15 @@ from model.bundle import DEFAULT, Bundle
 from model.features import frame_start_s
 from model.labels import LabelScale
 from model.pooling import pool
+from transforms.analysis.figure import Subject, draw, one_line
+from transforms.analysis.spectrogram_image import reduced_db
 from transforms.audio.decode import Decoded, decode, read_audio
 from transforms.curation.rules import SUGGESTED, RuleError, check_scale, read_rules
 from transforms.curation.rules import where as rules_where
 from transforms.curation.selection import judge
-from transforms.drawing import Subject, draw, one_line
 from transforms.elements import AudioFault, AudioRef, Reject, SignalFacts
 from transforms.output.ledger import OutputError
 from transforms.output.results import Results, open_results
-from transforms.reduction import reduced_db
 from transforms.scoring.bundles import find_bundle
 from transforms.scoring.featurize import featurize
 from transforms.scoring.inference import ScorerHandler, score_batch

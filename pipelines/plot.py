@@ -14,14 +14,14 @@ from model.bundle import DEFAULT, Bundle, bundled_names
 from model.labels import LabelScale
 from model.pooling import pool
 from pipelines.options import Parser, UsageError, command
+from transforms.analysis.figure import Subject, draw, one_line, save
+from transforms.analysis.lookup import find
+from transforms.analysis.source_audio import hear
+from transforms.analysis.spectrogram_image import reduced_db
 from transforms.audio.decode import Decoded, decode, open_audio
 from transforms.corpus.archives import archive_kind
-from transforms.drawing import Subject, draw, one_line, save
 from transforms.elements import EACH, FIRST, MIX, AudioFault, AudioRef, Reject
-from transforms.listening import hear
-from transforms.lookup import find
 from transforms.output.results import open_results
-from transforms.reduction import reduced_db
 from transforms.scoring.bundles import find_bundle
 from transforms.scoring.featurize import featurize
 from transforms.scoring.inference import ScorerHandler, score_batch

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TextIO
 
 from pipelines.options import Parser, UsageError, command
+from transforms.analysis.queries import QueryError, select
+from transforms.analysis.row_formats import write_csv, write_json, write_parquet
+from transforms.analysis.summary import summarise
+from transforms.analysis.summary_text import summary_text
+from transforms.analysis.text_tables import table_text
 from transforms.output.results import open_results
-from transforms.queries import QueryError, select
-from transforms.row_formats import write_csv, write_json, write_parquet
 from transforms.storage.atomic_files import check_new, new_file, new_text
-from transforms.summary import summarise
-from transforms.summary_text import summary_text
-from transforms.text_tables import table_text
 
 FORMATS = ("table", "csv", "json", "parquet")
 _OF_SUMMARY = ("table", "json")

@@ -12,11 +12,11 @@ from importlib.metadata import version
 
 from model.labels import LabelScale
 from pipelines.options import Parser, UsageError, command
+from transforms.analysis.report.examples import choose, show
+from transforms.analysis.report.numbers import measure
+from transforms.analysis.report.page import Heading, default_threshold, page
 from transforms.corpus.sources import absolute
 from transforms.output.results import Results, open_results
-from transforms.report_data import measure
-from transforms.report_examples import choose, show
-from transforms.report_html import Heading, default_threshold, page
 from transforms.storage.atomic_files import check_new, new_file
 
 

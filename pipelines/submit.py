@@ -17,8 +17,8 @@ from typing import Any
 from urllib.parse import SplitResult, urlencode, urlsplit
 
 from pipelines.options import Parser, UsageError, command
+from transforms.analysis.text_tables import aligned
 from transforms.elements import EACH, FIRST, MIX, printable
-from transforms.text_tables import aligned
 
 FORMATS = ("table", "json")
 # The client's key; the service has AUDIOSIEVE_API_KEYS.

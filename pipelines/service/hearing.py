@@ -14,9 +14,9 @@ from PIL import Image
 from model.features import FeatureConfig
 from pipelines.service.settings import Settings
 from pipelines.service.uploads import Upload
+from transforms.analysis.spectrogram_image import reduced_db
 from transforms.audio.decode import decode
 from transforms.elements import AudioFault, AudioRef, FeaturizedUtterance, Reason, Stage, printable
-from transforms.reduction import reduced_db
 from transforms.scoring.featurize import featurize
 
 # What lies further under the loudest point of a picture is black.

@@ -16,10 +16,10 @@ from PIL import Image
 from model.features import SAMPLE_RATE, num_frames
 from model.figures import spectrum_db
 from model.labels import PESQ_WB
-from transforms import drawing, reduction
+from transforms.analysis import figure, spectrogram_image
+from transforms.analysis.figure import DARK, LIGHT, Subject, draw, one_line, save, small_png
+from transforms.analysis.spectrogram_image import column_edges, reduced_db
 from transforms.audio.waveform import Waveform
-from transforms.drawing import DARK, LIGHT, Subject, draw, one_line, save, small_png
-from transforms.reduction import column_edges, reduced_db
 
 
 def waveform_of(samples: np.ndarray) -> Waveform:
@@ -63,7 +63,7 @@ def test_a_column_is_the_mean_power_of_its_frames(noise):
 def test_blocks_do_not_show(noise, monkeypatch):
     expected = reduced_db(waveform_of(noise), 40)
     for frames in (1, 9, 50):
-        monkeypatch.setattr(reduction, "BLOCK_FRAMES", frames)
+        monkeypatch.setattr(spectrogram_image, "BLOCK_FRAMES", frames)
         assert reduced_db(waveform_of(noise), 40) == pytest.approx(expected, abs=1e-9)
 
 
@@ -90,7 +90,7 @@ def test_of_a_long_recording_the_range_of_each_column_is_drawn(subject):
     frame_score = np.tile([1.0, 4.0], 100_000).astype(np.float32)
     figure = draw(dataclasses.replace(subject, frame_score=frame_score, duration_s=3200.0, anomalies=[]))
     below = figure.axes[1]
-    assert below.lines[0].get_ydata() == pytest.approx(np.full(reduction.COLUMNS, 2.5))
+    assert below.lines[0].get_ydata() == pytest.approx(np.full(spectrogram_image.COLUMNS, 2.5))
     band = below.collections[0].get_paths()[0].get_extents()
     assert (band.y0, band.y1) == (1.0, 4.0)
 
@@ -129,4 +129,4 @@ def test_a_small_png_has_the_paper_it_is_for(subject, colours):
 def test_a_title_is_one_line(name):
     line = one_line(name)
     assert line.isprintable()
-    assert len(line) <= drawing.TITLE_LETTERS + 1
+    assert len(line) <= figure.TITLE_LETTERS + 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from transforms.row_formats import plain_rows
+from transforms.analysis.row_formats import plain_rows
 
 NOTHING = "-"
 

@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 import scipy.stats
 
 from model.metrics import lcc, srcc
+from transforms.analysis.queries import select
+from transforms.analysis.row_formats import plain_rows
 from transforms.output.results import Results
-from transforms.queries import select
-from transforms.row_formats import plain_rows
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 # Each utterance of either output once: its score, or why it has none. An id that was scored and, met again in an archive,

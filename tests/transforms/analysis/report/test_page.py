@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from model.labels import PESQ_WB
 from tests.support.outputs import rejected, scored, write_output
+from transforms.analysis.report.examples import choose, show
+from transforms.analysis.report.numbers import measure
+from transforms.analysis.report.page import Heading, Html, element, escape, hours, packed, page
 from transforms.output.results import open_results
-from transforms.report_data import measure
-from transforms.report_examples import choose, show
-from transforms.report_html import Heading, Html, element, escape, hours, packed, page
 
 HOSTILE = [
     "<script>window.hacked = 1</script>",

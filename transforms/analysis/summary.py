@@ -9,9 +9,9 @@ import duckdb
 import numpy as np
 
 from model.labels import LabelScale
+from transforms.analysis.queries import select
+from transforms.analysis.row_formats import plain_rows
 from transforms.output.results import Results
-from transforms.queries import select
-from transforms.row_formats import plain_rows
 
 QUANTILES = {
     "min": 0.0,

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from model.labels import PESQ_WB, PSEUDO
 from tests.support.outputs import rejected, scored, write_output
 from transforms import schemas
+from transforms.analysis.report.numbers import FACTS, LARGEST_GROUPS, ReportData, measure
 from transforms.elements import Reason, Stage
 from transforms.output.results import open_results
-from transforms.report_data import FACTS, LARGEST_GROUPS, ReportData, measure
 
 
 def counted(

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from model.labels import LABEL_SCALES, PESQ_WB
 from tests.support.outputs import scored, write_output
+from transforms.analysis.queries import QueryError
+from transforms.analysis.summary import BIN, MOST_GROUPS, Bin, bins, quantiles, summarise
+from transforms.analysis.summary_text import histogram
 from transforms.output.results import open_results
-from transforms.queries import QueryError
-from transforms.summary import BIN, MOST_GROUPS, Bin, bins, quantiles, summarise
-from transforms.summary_text import histogram
 
 SHARES = st.lists(st.tuples(st.floats(0, 1), st.integers(1, 50)), min_size=1, max_size=50)
 

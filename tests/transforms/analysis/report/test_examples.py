@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from model.labels import PESQ_WB
 from tests.support.outputs import scored, write_output
+from transforms.analysis.report.examples import bad_drop, choose, cut, lowest_part, show
 from transforms.audio.decode import read_audio
 from transforms.output.results import Results, open_results
-from transforms.report_examples import bad_drop, choose, cut, lowest_part, show
 
 
 def with_a_bad_part(level: float, bad: float) -> np.ndarray:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from model.labels import PSEUDO
 from tests.support.outputs import rejected, scored, write_output
-from transforms.comparison import (
+from transforms.analysis.comparison import (
     Comparison,
     NothingInCommonError,
     choose_thresholds,
@@ -19,7 +19,7 @@ from transforms.comparison import (
     decisions,
     percentile_rank,
 )
-from transforms.comparison_text import comparison_text
+from transforms.analysis.comparison_text import comparison_text
 from transforms.elements import Reason, ScoredUtterance
 from transforms.output.results import Results, open_results
 

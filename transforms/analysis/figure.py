@@ -18,7 +18,7 @@ from PIL import Image
 from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE, frame_start_s
 from model.figures import RANGE_DB, STYLE
 from model.labels import LabelScale
-from transforms.reduction import COLUMNS, column_edges
+from transforms.analysis.spectrogram_image import COLUMNS, column_edges
 
 # The edges of more anomalies would hide the spectrogram; they are shaded among the scores however many they are.
 MOST_EDGES = 20

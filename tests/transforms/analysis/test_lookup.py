@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.support.outputs import rejected, scored, write_output
-from transforms.lookup import find, load
+from transforms.analysis.lookup import find, load
 from transforms.output.ledger import OutputError
 from transforms.output.results import Results, open_results
 

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from transforms.analysis.source_audio import hear, hear_all
 from transforms.elements import AudioFault
-from transforms.listening import hear, hear_all
 
 RATE = 16_000
 

@@ -13,13 +13,13 @@ import soundfile
 
 from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE, frame_start_s
 from model.labels import LabelScale
+from transforms.analysis.figure import DARK, LIGHT, Subject, draw, small_png
+from transforms.analysis.lookup import Found, load
+from transforms.analysis.source_audio import hear_all
+from transforms.analysis.spectrogram_image import reduced_db
 from transforms.audio.decode import Decoded
-from transforms.drawing import DARK, LIGHT, Subject, draw, small_png
 from transforms.elements import AudioFault
-from transforms.listening import hear_all
-from transforms.lookup import Found, load
 from transforms.output.results import Results
-from transforms.reduction import reduced_db
 
 # Kinds of examples and what they are, in the order of the page.
 KINDS = {

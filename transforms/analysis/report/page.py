@@ -17,10 +17,20 @@ from typing import Any
 import numpy as np
 
 from model.labels import LabelScale
-from transforms.report_data import FACT_BINS, FACTS, FIRST_FOLDER, SCORE_BIN, STEPS, Fact, Group, ReportData, Steps
-from transforms.report_examples import KINDS, Example
+from transforms.analysis.report.examples import KINDS, Example
+from transforms.analysis.report.numbers import (
+    FACT_BINS,
+    FACTS,
+    FIRST_FOLDER,
+    SCORE_BIN,
+    STEPS,
+    Fact,
+    Group,
+    ReportData,
+    Steps,
+)
 
-PAGE = "report_page"
+PAGE = "assets"
 # Steps of 0.01 between the rows of the table of thresholds.
 _TABLE_STEPS = 10
 _QUANTILE_TITLES = ("lowest", "5 %", "25 %", "median", "75 %", "95 %", "highest")
@@ -139,7 +149,7 @@ def _share(part: float, of: float) -> str:
 
 
 def _asset(name: str) -> str:
-    return (files("transforms") / PAGE / name).read_text(encoding="utf-8")
+    return (files("transforms.analysis.report") / PAGE / name).read_text(encoding="utf-8")
 
 
 def _code(text: str) -> str:

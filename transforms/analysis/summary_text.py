@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from transforms.summary import QUANTILES, Bin, Summary
-from transforms.text_tables import aligned, cell, counted, hours
+from transforms.analysis.summary import QUANTILES, Bin, Summary
+from transforms.analysis.text_tables import aligned, cell, counted, hours
 
 BAR = 40
 

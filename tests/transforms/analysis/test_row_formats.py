@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.queries import QueryError, select
-from transforms.row_formats import plain_rows, write_csv, write_json, write_parquet
-from transforms.text_tables import NOTHING, aligned, cell, table_text
+from transforms.analysis.queries import QueryError, select
+from transforms.analysis.row_formats import plain_rows, write_csv, write_json, write_parquet
+from transforms.analysis.text_tables import NOTHING, aligned, cell, table_text
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 ROWS = st.lists(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from model.labels import LabelScale
-from transforms.comparison import PERCENTILES, Comparison
-from transforms.text_tables import aligned, cell, counted, hours
+from transforms.analysis.comparison import PERCENTILES, Comparison
+from transforms.analysis.text_tables import aligned, cell, counted, hours
 
 
 def comparison_text(found: Comparison, worst: int) -> str:

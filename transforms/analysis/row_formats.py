@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.queries import Answer, QueryError
+from transforms.analysis.queries import Answer, QueryError
 
 _CRLF = "\r\n"
 # Types whose values are plain as they are.

@@ -1,0 +1,1 @@
+"""Queries, summaries, figures and the report of an output."""
