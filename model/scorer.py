@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from model.attention import AdditiveAttention
 from model.bundle import Bundle, open_bundle
 from model.features import NUM_BINS, WHOLE_FRAMES, Frames
 from model.long_recordings import WINDOW, LongRecordings, before_blstm, from_blstm
-from model.networks import NETWORKS
+from model.networks.architectures import NETWORKS
+from model.networks.attention import AdditiveAttention
 from model.pooling import pool
 from model.runtime import native_stderr_held
 

@@ -20,9 +20,9 @@ from model.averaging import WeightAverage
 from model.bundle import WEIGHTS, Bundle, write_card
 from model.curves import write_curves
 from model.dataset import TrainingSet
-from model.losses import LossName, frames_loss, quality_loss
 from model.metrics import agreement
-from model.networks import NETWORKS
+from model.networks.architectures import NETWORKS
+from model.networks.losses import LossName, frames_loss, quality_loss
 from model.runtime import native_stderr_held
 
 CHECKPOINTS = "training"

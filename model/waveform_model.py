@@ -11,7 +11,7 @@ import tensorflow as tf
 from model.bundle import Bundle
 from model.features import FRAME_LENGTH, FRAME_SHIFT, NUM_BINS, SILENCE, FeatureConfig, analysis_window
 from model.long_recordings import WINDOW
-from model.networks import NETWORKS
+from model.networks.architectures import NETWORKS
 from model.pooling import HALF_WINDOW, LOWEST, NEAREST, OFFSET, RANGE, SLOPE, UNDISTURBED, WINDOW_POWER, Pooling, mos
 
 SIGNATURE = {

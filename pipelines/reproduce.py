@@ -60,7 +60,7 @@ from transforms.output.ledger import OutputError
 from transforms.synthesis.materials import NOISE, SPEECH, TRAIN, Material
 
 if TYPE_CHECKING:
-    from model.losses import LossName
+    from model.networks.losses import LossName
 
 # The published recipe.
 LOSS: LossName = "weighted"

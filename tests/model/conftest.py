@@ -15,7 +15,7 @@ from tests.support.random_bundles import complete_bundle, random_network
 @pytest.fixture(scope="session")
 def random_bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A bundle of each network with random weights. Shared by all tests: read only."""
-    from model.networks import NETWORKS
+    from model.networks.architectures import NETWORKS
 
     root = tmp_path_factory.mktemp("bundles")
     for name in NETWORKS:

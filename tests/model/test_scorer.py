@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from model.bundle import WEIGHTS, BundleError, open_bundle
 from model.features import NUM_BINS
 from model.labels import PESQ_WB, PSEUDO
-from model.networks import NETWORKS
+from model.networks.architectures import NETWORKS
 from model.scorer import Scorer, pad
 from tests.support.random_bundles import complete_bundle, random_network
 

@@ -21,7 +21,7 @@ from model.dataset import DatasetError, TrainingSet, open_set
 from model.features import FeatureConfig, num_frames, spectrogram
 from model.labels import PESQ_NB, PESQ_WB, PSEUDO
 from model.metrics import agreement
-from model.networks import NETWORKS
+from model.networks.architectures import NETWORKS
 from model.scorer import Scorer, pad
 from model.training import CHECKPOINTS, HISTORY, TrainingError, TrainOptions, train
 

@@ -42,6 +42,6 @@ def test_a_reader_that_has_enough_ends_the_command_quietly() -> None:
 
 
 def test_train_offers_every_network() -> None:
-    from model.networks import NETWORKS
+    from model.networks.architectures import NETWORKS
 
     assert set(NETWORK_NAMES) == set(NETWORKS)

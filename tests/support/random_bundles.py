@@ -19,7 +19,7 @@ def random_network(name: str) -> Any:
     """
     import keras
 
-    from model.networks import NETWORKS
+    from model.networks.architectures import NETWORKS
 
     keras.utils.set_random_seed(7)
     network = NETWORKS[name]()

@@ -117,7 +117,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from model.bundle import WEIGHTS, write_card
     from model.labels import PESQ_WB
-    from model.networks import quality_net
+    from model.networks.architectures import quality_net
 
     path = tmp_path_factory.mktemp("bundle")
     keras.utils.set_random_seed(0)

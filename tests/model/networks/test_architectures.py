@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from model.bundle import NETWORK_NAMES
 from model.features import NUM_BINS
-from model.networks import NETWORKS, ForgetBias, quality_net
+from model.networks.architectures import NETWORKS, ForgetBias, quality_net
 from model.scorer import pad
 from tests.support.random_bundles import random_network
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from model.attention import AdditiveAttention
+from model.networks.attention import AdditiveAttention
 
 BATCH, LENGTH, WIDTH, UNITS = 3, 11, 6, 4
 LENGTHS = (11, 7, 1)
@@ -91,7 +91,7 @@ def test_a_batch_that_leaves_room_for_one_query_at_a_time_is_attended_exactly() 
     """In a process of its own: TensorFlow 2.21 with oneDNN can crash here (tensorflow issue 117700)."""
     program = """
 import numpy as np
-from model.attention import AdditiveAttention
+from model.networks.attention import AdditiveAttention
 inputs = np.random.default_rng(0).normal(size=(3, 11, 6)).astype(np.float32)
 mask = np.arange(11) < np.array([[11], [7], [1]])
 layer, tiny = AdditiveAttention(4), AdditiveAttention(4, block_bytes=1)
@@ -110,7 +110,7 @@ def test_the_memory_of_attention_over_a_long_input_is_bounded() -> None:
     program = """
 import resource
 import numpy as np
-from model.attention import AdditiveAttention
+from model.networks.attention import AdditiveAttention
 layer = AdditiveAttention(32)
 rng = np.random.default_rng(0)
 layer(rng.normal(size=(1, 100, 8)).astype(np.float32))

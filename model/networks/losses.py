@@ -10,7 +10,7 @@ from typing import Literal
 
 import tensorflow as tf
 
-from model.networks import masked_mean
+from model.networks.architectures import masked_mean
 
 LossName = Literal["weighted", "unweighted", "frames"]
 

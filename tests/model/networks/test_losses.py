@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.labels import PESQ_WB, PSEUDO, LabelScale
-from model.losses import frame_weight, quality_loss
-from model.networks import masked_mean
+from model.networks.architectures import masked_mean
+from model.networks.losses import frame_weight, quality_loss
 
 quick = settings(deadline=None, max_examples=40)
 

@@ -12,8 +12,8 @@ import keras
 import tensorflow as tf
 from keras import layers, ops
 
-from model.attention import AdditiveAttention
 from model.features import NUM_BINS
+from model.networks.attention import AdditiveAttention
 from model.pooling import HALF_WINDOW, WINDOW_POWER, mos
 
 LSTM_UNITS = 100
