@@ -79,7 +79,7 @@ def run(argv: Sequence[str]) -> int:
     options = _parser().parse_args(join_negative_values(argv))
     config = _config(options)
     start_tensorflow(options.threads)
-    from model.scorer import Scorer
+    from model.inference.scorer import Scorer
 
     scorers = [Scorer(bundle) for bundle in config.bundles]
     print(

@@ -48,7 +48,7 @@ def _write(bundle: Bundle, kind: str, target: Path) -> None:
     """Holds back what TensorFlow and the converter have to say, as long as all goes well."""
     start_tensorflow()
     with native_stderr_held():
-        from model.portable import save_onnx, save_saved_model
+        from model.inference.export import save_onnx, save_saved_model
 
         {"saved_model": save_saved_model, "onnx": save_onnx}[kind](bundle, target)
 

@@ -212,7 +212,7 @@ def _run_network(config: ReproduceConfig, repeat: int, name: str) -> dict[str, A
 
 def _measure(data: Path, bundle: Bundle) -> dict[str, Any]:
     """What a model reaches on the test clips, with a threshold from the clips that the epoch was chosen by."""
-    from model.scorer import Scorer
+    from model.inference.scorer import Scorer
 
     return reached(score_test_clips(data, Scorer(bundle)))
 

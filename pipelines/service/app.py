@@ -28,7 +28,7 @@ from pipelines.service.settings import Settings
 from pipelines.service.work import Service, Wanted
 
 if TYPE_CHECKING:
-    from model.scorer import Scorer
+    from model.inference.scorer import Scorer
 
 PAGE = {
     "/": ("index.html", "text/html"),

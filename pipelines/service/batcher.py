@@ -28,7 +28,7 @@ from transforms.scoring.batching import cut_batches
 from transforms.scoring.inference import Result, score_batch, score_in_parts
 
 if TYPE_CHECKING:
-    from model.scorer import Scorer
+    from model.inference.scorer import Scorer
 
 # So many frames leave enough freed memory behind to give it back.
 FRAMES_BETWEEN_TRIMS = 262_144

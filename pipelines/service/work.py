@@ -26,7 +26,7 @@ from transforms.audio.waveform import ScratchError
 from transforms.elements import MIX, AudioFault, Reject
 
 if TYPE_CHECKING:
-    from model.scorer import Scorer
+    from model.inference.scorer import Scorer
 
 # An upload of more is decoded in a thread of its own: a minute of 16 kHz, 16 bits.
 LARGE_BYTES = 2 << 20

@@ -99,7 +99,7 @@ def starting(scratch: Path) -> None:
     """The first score of one file against importing TensorFlow and Beam and loading the bundle, each in its own process."""
     soundfile.write(scratch / "first.flac", np.random.default_rng(0).normal(0, 0.1, 5 * RATE), RATE)
     bare = (
-        "import tensorflow, apache_beam; from model.bundle import DEFAULT; from model.scorer import Scorer; "
+        "import tensorflow, apache_beam; from model.bundle import DEFAULT; from model.inference.scorer import Scorer; "
         "Scorer(DEFAULT).score([__import__('numpy').zeros((300, 257), 'float32')])"
     )
     loads, scores = [], []

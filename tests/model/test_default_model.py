@@ -10,7 +10,7 @@ import soxr
 from model.anomalies import find_anomalies
 from model.bundle import DEFAULT
 from model.features import SAMPLE_RATE, spectrogram
-from model.scorer import Scorer
+from model.inference.scorer import Scorer
 from tests.support.paths import SAMPLES
 
 # Where `make_samples.py` puts the burst of noise.

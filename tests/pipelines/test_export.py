@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from model.bundle import DEFAULT, open_bundle
-from tests.model.test_waveform_model import elsewhere
+from tests.model.inference.test_waveform_model import elsewhere
 from tests.support.command import Output, audiosieve
 from transforms.audio.decode import read_audio
 

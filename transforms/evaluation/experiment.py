@@ -35,7 +35,7 @@ from transforms.synthesis.clips import ClipOptions, ClipPlan, make_clip, plan_cl
 from transforms.synthesis.materials import NOISE, SPEECH, TRAIN, VAL, Catalog, Material, materials, measure
 
 if TYPE_CHECKING:
-    from model.scorer import Scorer
+    from model.inference.scorer import Scorer
 
 TEST = "test"
 SNRS_DB = (-10.0, -5.0, 5.0, 10.0, 20.0)

@@ -24,7 +24,7 @@ from transforms.schemas import SYNTHESIS_TABLES
 from transforms.scoring.batching import BatchLimits, cut_batches
 
 if TYPE_CHECKING:
-    from model.scorer import Scorer
+    from model.inference.scorer import Scorer
 
 LABEL_COLUMNS = [scale.column for scale in LABEL_SCALES.values()]
 FACT_COLUMNS = [

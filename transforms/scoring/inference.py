@@ -32,7 +32,7 @@ from transforms.scoring.bundles import find_bundle
 from transforms.telemetry import Work
 
 if TYPE_CHECKING:
-    from model.scorer import Scorer
+    from model.inference.scorer import Scorer
 
 # Tag of the output of `SplitResults` on which its `Work` leaves.
 WORK = "work"
@@ -99,7 +99,7 @@ def _load(model: str, threads: int | None, bundle_hash: str | None) -> Scorer:
     if bundle_hash not in (None, bundle.hash):
         raise BundleError(f"model {model}: it is {bundle.model_id} here, and the job was started with @{bundle_hash}")
     start_tensorflow(threads)
-    from model.scorer import Scorer
+    from model.inference.scorer import Scorer
 
     scorer = Scorer(bundle)
     load_s = round(time.perf_counter() - started, 3)

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from model.bundle import NETWORK_NAMES
 from model.features import NUM_BINS
+from model.inference.scorer import pad
 from model.networks.architectures import NETWORKS, ForgetBias, quality_net
-from model.scorer import pad
 from tests.support.random_bundles import random_network
 
 PUBLISHED = ("quality_net", "l_1dcnn", "l_att", "lc_att")

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from model.bundle import WEIGHTS, BundleError, open_bundle
 from model.features import NUM_BINS
+from model.inference.scorer import Scorer, pad
 from model.labels import PESQ_WB, PSEUDO
 from model.networks.architectures import NETWORKS
-from model.scorer import Scorer, pad
 from tests.support.random_bundles import complete_bundle, random_network
 
 both = pytest.mark.parametrize("name", ["quality_net", "lc_att"])

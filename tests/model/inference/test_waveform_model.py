@@ -13,10 +13,10 @@ import tensorflow as tf
 
 from model.bundle import BUNDLED, DEFAULT, Bundle, open_bundle
 from model.features import FeatureConfig, num_frames, spectrogram
+from model.inference.export import save_onnx, save_saved_model
+from model.inference.scorer import Scorer
+from model.inference.waveform_model import WaveformModel
 from model.labels import PESQ_WB
-from model.portable import save_onnx, save_saved_model
-from model.scorer import Scorer
-from model.waveform_model import WaveformModel
 from tests.support.random_bundles import complete_bundle, random_network
 
 NETWORKS = ["quality_net", "l_1dcnn", "l_att", "lc_att", "disturbance_net"]

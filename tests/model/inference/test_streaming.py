@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from model.features import NUM_BINS, WHOLE_FRAMES
-from model.long_recordings import ATTENTION_MARGIN, WINDOW, LongRecordings
-from model.scorer import Scorer
+from model.inference.scorer import Scorer
+from model.inference.streaming import ATTENTION_MARGIN, WINDOW, LongRecordings
 from tests.support.random_bundles import random_network
 
 CARRYING = ["quality_net", "l_1dcnn", "disturbance_net"]

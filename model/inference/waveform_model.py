@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from model.bundle import Bundle
 from model.features import FRAME_LENGTH, FRAME_SHIFT, NUM_BINS, SILENCE, FeatureConfig, analysis_window
-from model.long_recordings import WINDOW
+from model.inference.streaming import WINDOW
 from model.networks.architectures import NETWORKS
 from model.pooling import HALF_WINDOW, LOWEST, NEAREST, OFFSET, RANGE, SLOPE, UNDISTURBED, WINDOW_POWER, Pooling, mos
 

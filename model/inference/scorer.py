@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from model.bundle import Bundle, open_bundle
 from model.features import NUM_BINS, WHOLE_FRAMES, Frames
-from model.long_recordings import WINDOW, LongRecordings, before_blstm, from_blstm
+from model.inference.streaming import WINDOW, LongRecordings, before_blstm, from_blstm
 from model.networks.architectures import NETWORKS
 from model.networks.attention import AdditiveAttention
 from model.pooling import pool

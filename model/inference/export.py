@@ -8,7 +8,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from model.bundle import CARD, Bundle
-from model.waveform_model import SIGNATURE, WaveformModel
+from model.inference.waveform_model import SIGNATURE, WaveformModel
 
 # The operators that a runtime of ONNX must know: tf2onnx writes none that are newer.
 OPSET = 18

@@ -1,0 +1,1 @@
+"""From spectrograms or waveforms to frame scores."""
