@@ -20,7 +20,7 @@ from model.averaging import WeightAverage
 from model.bundle import WEIGHTS, Bundle, write_card
 from model.curves import write_curves
 from model.dataset import TrainingSet
-from model.metrics import agreement
+from model.evaluation.metrics import agreement
 from model.networks.architectures import NETWORKS
 from model.networks.losses import LossName, frames_loss, quality_loss
 from model.runtime import native_stderr_held

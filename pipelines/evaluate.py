@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from model.bootstrap import Resamples
 from model.bundle import DEFAULT, Bundle, bundled_names
-from model.evaluation import (
+from model.evaluation.bootstrap import Resamples
+from model.evaluation.localisation import has_known_span, localise, partial
+from model.evaluation.measures import (
     Clip,
     EvaluationError,
     Scored,
@@ -29,10 +30,9 @@ from model.evaluation import (
     measure_level,
     plain,
 )
+from model.evaluation.text_tables import report
 from model.features import num_frames
 from model.labels import LABEL_SCALES, LabelScale
-from model.localisation import has_known_span, localise, partial
-from model.report import report
 from model.runtime import start_tensorflow
 from pipelines.options import Parser, UsageError, command, join_negative_values
 from transforms.evaluation.labelled_clips import Gain, read_audio, read_clips, score_clips
@@ -182,7 +182,7 @@ def _evaluation(
 
 
 def _draw(config: EvaluateConfig, models: dict[str, dict[str, Any]], scored_by: dict[str, Scored]) -> None:
-    from model import figures
+    from model.evaluation import figures
 
     for model_id, scored in scored_by.items():
         name = model_id.replace("@", "-")
@@ -214,7 +214,7 @@ def _median_clip(scored: Scored) -> Clip | None:
 
 def _example(clip: Clip, scored_by: dict[str, Scored]) -> Any:
     """A clip as `figures.Example`, loaded with matplotlib where one is drawn."""
-    from model.figures import Example
+    from model.evaluation.figures import Example
 
     samples, reference = read_audio(clip)
     frame_scores = {

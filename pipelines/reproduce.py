@@ -34,9 +34,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model.bundle import Bundle
+from model.evaluation.reproduction import SET, TITLES, changes, markdown, notes, reached, results, say_progress
 from model.features import FeatureConfig
 from model.labels import PSEUDO
-from model.reproduction import SET, TITLES, changes, markdown, notes, reached, results, say_progress
 from model.runtime import start_tensorflow
 from pipelines.alone import alone
 from pipelines.options import Parser, UsageError, command

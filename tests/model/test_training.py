@@ -18,10 +18,10 @@ import tensorflow as tf
 
 from model.bundle import CARD, WEIGHTS, open_bundle
 from model.dataset import DatasetError, TrainingSet, open_set
+from model.evaluation.metrics import agreement
 from model.features import FeatureConfig, num_frames, spectrogram
 from model.inference.scorer import Scorer, pad
 from model.labels import PESQ_NB, PESQ_WB, PSEUDO
-from model.metrics import agreement
 from model.networks.architectures import NETWORKS
 from model.training import CHECKPOINTS, HISTORY, TrainingError, TrainOptions, train
 

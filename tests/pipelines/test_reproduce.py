@@ -16,8 +16,8 @@ import soundfile
 import pipelines.reproduce as job
 import transforms.evaluation.experiment as experiment
 from model.bundle import open_bundle
+from model.evaluation.reproduction import MEASURES
 from model.labels import pseudo_score
-from model.reproduction import MEASURES
 from pipelines.alone import alone
 from tests.support.command import Done, audiosieve
 from transforms.schemas import CLIPS

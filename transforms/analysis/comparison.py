@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.stats
 
-from model.metrics import lcc, srcc
+from model.evaluation.metrics import lcc, srcc
 from transforms.analysis.queries import select
 from transforms.analysis.row_formats import plain_rows
 from transforms.output.results import Results

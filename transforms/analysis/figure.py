@@ -15,8 +15,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from model.evaluation.figures import RANGE_DB, STYLE
 from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE, frame_start_s
-from model.figures import RANGE_DB, STYLE
 from model.labels import LabelScale
 from transforms.analysis.spectrogram_image import COLUMNS, column_edges
 

@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from model.evaluation import Clip, Scored, choose_threshold
+from model.evaluation.measures import Clip, Scored, choose_threshold
 from model.labels import PSEUDO
 from transforms.corpus.sources import absolute
 from transforms.elements import AudioFault, AudioRef

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import soundfile
 from apache_beam.io.filesystems import FileSystems
 
-from model.evaluation import Clip
+from model.evaluation.localisation import Distortion
+from model.evaluation.measures import Clip
 from model.features import num_frames, spectrogram
 from model.labels import LABEL_SCALES
-from model.localisation import Distortion
 from transforms.corpus.sources import SourceError, absolute
 from transforms.output.ledger import Ledger
 from transforms.progress import Progress

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from model.evaluation import Scored
+from model.evaluation.localisation import has_known_span, intersection_over_union
+from model.evaluation.measures import Scored
 from model.features import frame_start_s
-from model.localisation import has_known_span, intersection_over_union
 from transforms.schemas import CLIP_SCORES, FRAME_SCORES
 
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from model.evaluation.figures import spectrum_db
 from model.features import SAMPLE_RATE, num_frames
-from model.figures import spectrum_db
 from model.labels import PESQ_WB
 from transforms.analysis import figure, spectrogram_image
 from transforms.analysis.figure import DARK, LIGHT, Subject, draw, one_line, save, small_png

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from model.evaluation.metrics import agreement
 from model.features import num_frames
 from model.labels import PESQ_WB
-from model.metrics import agreement
 from transforms.synthesis.mix import mix
 from transforms.synthesis.pesq_disturbance import frame_disturbances
 from transforms.synthesis.pesq_labels import pesq, pesq_installed

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from model.bootstrap import Estimate
-from model.evaluation import DIMENSIONS
+from model.evaluation.bootstrap import Estimate
+from model.evaluation.measures import DIMENSIONS
 
 NOTHING = "-"
 # Title, part of the evaluation, measure.

@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from model.bootstrap import Estimate, Resamples
-from model.labels import LabelScale
-from model.localisation import Distortion, Localised, has_known_span, measure_localisation, partial
-from model.metrics import (
+from model.evaluation.bootstrap import Estimate, Resamples
+from model.evaluation.localisation import Distortion, Localised, has_known_span, measure_localisation, partial
+from model.evaluation.metrics import (
     precision_recall_f1,
     weighted_auc,
     weighted_lcc,
@@ -26,6 +25,7 @@ from model.metrics import (
     weighted_rmse,
     weighted_srcc,
 )
+from model.labels import LabelScale
 
 NOISE = "noise"
 CLEAN = "clean"

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from model.bundle import NETWORK_NAMES
-from model.evaluation import Clip, Scored, Threshold
-from model.labels import PSEUDO, pseudo_score
-from model.localisation import Distortion
-from model.reproduction import (
+from model.evaluation.localisation import Distortion
+from model.evaluation.measures import Clip, Scored, Threshold
+from model.evaluation.reproduction import (
     BASELINE,
     MEASURES,
     NONE,
@@ -32,6 +31,7 @@ from model.reproduction import (
     seconds_left,
     summarise,
 )
+from model.labels import PSEUDO, pseudo_score
 
 
 def values(base: float) -> dict[str, float | None]:

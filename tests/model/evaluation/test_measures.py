@@ -11,8 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.anomalies import Anomaly, find_anomalies
-from model.bootstrap import Estimate, Resamples
-from model.evaluation import (
+from model.evaluation.bootstrap import Estimate, Resamples
+from model.evaluation.localisation import (
+    Distortion,
+    Localised,
+    anomaly_frames,
+    bad_frames,
+    covered_frames,
+    has_known_span,
+    intersection_over_union,
+    localise,
+    measure_localisation,
+    partial,
+)
+from model.evaluation.measures import (
     Clip,
     EvaluationError,
     Scored,
@@ -25,21 +37,9 @@ from model.evaluation import (
     measure_level,
     plain,
 )
+from model.evaluation.metrics import agreement, weighted_mean
+from model.evaluation.text_tables import report, table
 from model.labels import PESQ_WB, PSEUDO
-from model.localisation import (
-    Distortion,
-    Localised,
-    anomaly_frames,
-    bad_frames,
-    covered_frames,
-    has_known_span,
-    intersection_over_union,
-    localise,
-    measure_localisation,
-    partial,
-)
-from model.metrics import agreement, weighted_mean
-from model.report import report, table
 
 quick = settings(deadline=None, max_examples=100)
 FRAME_S = 256 / 16_000
@@ -128,7 +128,7 @@ def test_the_same_seed_gives_the_same_interval_and_chunks_change_nothing(monkeyp
     expected = interval(3)
     assert interval(3) == expected
     assert interval(4) != expected
-    monkeypatch.setattr("model.bootstrap._WEIGHTS_AT_A_TIME", 100)
+    monkeypatch.setattr("model.evaluation.bootstrap._WEIGHTS_AT_A_TIME", 100)
     assert interval(3) == pytest.approx(expected)
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from model.bootstrap import Resamples
-from model.evaluation import Scored, measure, measure_conditions
-from model.evaluation import plain as plain_estimates
+from model.evaluation.bootstrap import Resamples
+from model.evaluation.measures import Scored, measure, measure_conditions
+from model.evaluation.measures import plain as plain_estimates
 
 MEASURES = {"lcc": "LCC", "srcc": "SRCC", "precision": "precision", "recall": "recall", "f1": "F1"}
 # In the order of the table. The first is what the others are set against.

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from model.anomalies import Anomaly, find_anomalies
-from model.bootstrap import Estimate, Resamples
+from model.evaluation.bootstrap import Estimate, Resamples
+from model.evaluation.metrics import precision_recall_f1, weighted_auc, weighted_mean
 from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE
-from model.metrics import precision_recall_f1, weighted_auc, weighted_mean
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ import scipy.stats
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from model.metrics import (
+from model.evaluation.metrics import (
     agreement,
     lcc,
     precision_recall_f1,
