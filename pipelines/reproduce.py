@@ -164,8 +164,8 @@ def _run_network(config: ReproduceConfig, repeat: int, name: str) -> dict[str, A
     """Trains a network on the set of a repeat, or goes on with it, and measures it."""
     import keras
 
-    from model.dataset import open_set
-    from model.training import CHECKPOINTS, HISTORY, TrainingError, TrainOptions, train
+    from model.training.dataset import open_set
+    from model.training.trainer import CHECKPOINTS, HISTORY, TrainingError, TrainOptions, train
 
     folder, seed = config.folder(repeat), config.seed(repeat)
     output = folder / name

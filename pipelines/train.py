@@ -22,8 +22,8 @@ def run(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     files, output, features, start = _check(options)
     start_tensorflow(options.threads)
-    from model.dataset import DatasetError, open_set
-    from model.training import TrainingError, TrainOptions, train
+    from model.training.dataset import DatasetError, open_set
+    from model.training.trainer import TrainingError, TrainOptions, train
 
     train_options = TrainOptions(
         name=options.name or output.resolve().name,

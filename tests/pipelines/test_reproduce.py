@@ -191,13 +191,13 @@ def kill_after(monkeypatch: pytest.MonkeyPatch, module: Any, function: str, call
 def test_a_run_that_was_killed_again_and_again_ends_as_one_that_was_not(
     whole: tuple[Path, Done], manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import model.training
+    import model.training.trainer
 
     output = tmp_path / "out"
     # In the first set; after an epoch of the second network; in the second set; between two networks; at the end.
     for module, function, calls in (
         (experiment, "make_clip", 20),
-        (model.training, "validate", 3),
+        (model.training.trainer, "validate", 3),
         (experiment, "make_clip", 40),
         (job, "_run_network", 1),
         (job, "_measure", 0),
@@ -270,16 +270,16 @@ def test_a_second_run_in_the_same_folder_is_refused(finished: Path, manifest: Pa
 def test_a_training_that_fails_is_left_out_and_named(
     manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import model.training
+    import model.training.trainer
 
-    original = model.training.train
+    original = model.training.trainer.train
 
     def fails(data: Any, output: Path, options: Any, **others: Any) -> Any:
         if options.network == "l_att":
-            raise model.training.TrainingError("the loss is nan")
+            raise model.training.trainer.TrainingError("the loss is nan")
         return original(data, output, options, **others)
 
-    monkeypatch.setattr(model.training, "train", fails)
+    monkeypatch.setattr(model.training.trainer, "train", fails)
     reproduce(manifest, tmp_path / "out", "--repeats", 1, "--epochs", 1)
     found = results(tmp_path / "out")
     assert found["repeats"][0]["networks"]["l_att"]["failed"] == "the loss is nan"

@@ -18,14 +18,14 @@ import soundfile
 import tensorflow as tf
 
 from model.bundle import open_bundle
-from model.dataset import DatasetError, TrainingSet, open_set
 from model.features import FeatureConfig, num_frames, spectrogram
 from model.inference.scorer import Scorer
 from model.labels import PESQ_WB
 from model.networks.architectures import disturbance_net, masked_pesq_norm
 from model.networks.losses import frames_loss
 from model.pooling import frame_truth, pesq_norm, pool
-from model.training import CHECKPOINTS, HISTORY, TrainingError, TrainOptions, train
+from model.training.dataset import DatasetError, TrainingSet, open_set
+from model.training.trainer import CHECKPOINTS, HISTORY, TrainingError, TrainOptions, train
 from tests.support.random_bundles import random_network
 
 OPTIONS = TrainOptions(

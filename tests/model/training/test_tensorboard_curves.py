@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from model.curves import FILE, TAGS, write_curves
+from model.training.tensorboard_curves import FILE, TAGS, write_curves
 
 
 def epoch(number: int, **values: float | None) -> dict[str, Any]:

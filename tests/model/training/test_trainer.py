@@ -17,13 +17,13 @@ import soundfile
 import tensorflow as tf
 
 from model.bundle import CARD, WEIGHTS, open_bundle
-from model.dataset import DatasetError, TrainingSet, open_set
 from model.evaluation.metrics import agreement
 from model.features import FeatureConfig, num_frames, spectrogram
 from model.inference.scorer import Scorer, pad
 from model.labels import PESQ_NB, PESQ_WB, PSEUDO
 from model.networks.architectures import NETWORKS
-from model.training import CHECKPOINTS, HISTORY, TrainingError, TrainOptions, train
+from model.training.dataset import DatasetError, TrainingSet, open_set
+from model.training.trainer import CHECKPOINTS, HISTORY, TrainingError, TrainOptions, train
 
 CONFIG = FeatureConfig()
 OPTIONS = TrainOptions(name="tiny", network="quality_net", epochs=3, batch_size=4)
@@ -168,7 +168,7 @@ def test_the_clips_of_one_row_group_are_shuffled_among_each_other(tmp_path: Path
 def test_a_set_of_more_clips_than_are_held_begins_with_other_row_groups_for_another_seed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("model.dataset.SHUFFLE_CLIPS", 4)
+    monkeypatch.setattr("model.training.dataset.SHUFFLE_CLIPS", 4)
     clips = [{**CLIPS[0], "pesq_wb": number, "split": "train"} for number in range(40)]
     data = TrainingSet((write(tmp_path / "a.parquet", clips),), PESQ_WB, CONFIG)
     firsts = [labels_of(data.batches("train", 2, seed=seed).take(1)) for seed in range(4)]

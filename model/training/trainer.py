@@ -16,14 +16,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from model.averaging import WeightAverage
 from model.bundle import WEIGHTS, Bundle, write_card
-from model.curves import write_curves
-from model.dataset import TrainingSet
 from model.evaluation.metrics import agreement
 from model.networks.architectures import NETWORKS
 from model.networks.losses import LossName, frames_loss, quality_loss
 from model.runtime import native_stderr_held
+from model.training.averaging import WeightAverage
+from model.training.dataset import TrainingSet
+from model.training.tensorboard_curves import write_curves
 
 CHECKPOINTS = "training"
 HISTORY = "history.json"

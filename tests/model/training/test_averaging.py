@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from model.averaging import WARM_UP, WeightAverage
+from model.training.averaging import WARM_UP, WeightAverage
 
 
 def small_network() -> keras.Model:

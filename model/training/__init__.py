@@ -1,0 +1,1 @@
+"""Training a network and saving the best bundle."""
