@@ -33,7 +33,7 @@ def run(argv: Sequence[str]) -> int:
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         raise UsageError(f"{', '.join(missing)} is not installed: pip install 'audiosieve[serve]'")
-    from pipelines.service.keys import VARIABLE, keys_of_environment
+    from pipelines.service.api_keys import VARIABLE, keys_of_environment
 
     _check_options(options)
     find_bundle(options.model)
@@ -47,7 +47,7 @@ def run(argv: Sequence[str]) -> int:
             file=sys.stderr,
         )
     if options.workers > 1:
-        from pipelines.service.front import serve_behind_nginx
+        from pipelines.service.nginx import serve_behind_nginx
 
         # nginx would find out only once the workers are up, and whoever asks whether it listens would hear another.
         _bind(options.host, options.port).close()

@@ -19,13 +19,13 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from model.bundle import CARD
-from pipelines.service import examples
-from pipelines.service.answers import ModelOut, ProblemOut, Scale, Scored, Several
-from pipelines.service.keys import is_one
+from pipelines.service import openapi_examples
+from pipelines.service.api_keys import is_one
 from pipelines.service.metrics import Metrics
 from pipelines.service.problems import MEDIA_TYPE, Problem
+from pipelines.service.request_flow import Service, Wanted
+from pipelines.service.responses import ModelOut, ProblemOut, Scale, Scored, Several
 from pipelines.service.settings import Settings
-from pipelines.service.work import Service, Wanted
 
 if TYPE_CHECKING:
     from model.inference.scorer import Scorer
@@ -88,7 +88,7 @@ class _Common:
 
 def _documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {
-        status: {"model": ProblemOut, "content": {MEDIA_TYPE: {"example": examples.PROBLEMS[status]}}}
+        status: {"model": ProblemOut, "content": {MEDIA_TYPE: {"example": openapi_examples.PROBLEMS[status]}}}
         for status in statuses
     }
 
@@ -132,7 +132,7 @@ def build(scorer: Scorer, settings: Settings, when_broken: Callable[[], None]) -
             200: {"model": Scored | Several},
             **_documented(400, 401, 408, 413, 415, 422, 500, 503),
         },
-        openapi_extra=examples.REQUEST,
+        openapi_extra=openapi_examples.REQUEST,
         **guarded,
     )
     async def score(request: Request, wanted: Annotated[Wanted, Query()]) -> Response:
@@ -216,7 +216,7 @@ def _completed(described: dict[str, Any]) -> dict[str, Any]:
             if MEDIA_TYPE in content and "application/json" in content:
                 content[MEDIA_TYPE] |= content.pop("application/json")
     answers = described["paths"]["/v1/score"]["post"]["responses"]["200"]
-    answers["content"]["application/json"]["examples"] = examples.ANSWERS
+    answers["content"]["application/json"]["examples"] = openapi_examples.ANSWERS
     return described
 
 

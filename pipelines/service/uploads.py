@@ -17,8 +17,8 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from pipelines.service.capacity import Room
 from pipelines.service.problems import Problem
-from pipelines.service.room import Room
 from pipelines.service.settings import Settings
 
 # What is kept in memory of an upload: half a minute of 16 kHz, 16 bits.

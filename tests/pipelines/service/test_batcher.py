@@ -15,8 +15,8 @@ import pytest
 from model.bundle import DEFAULT
 from model.features import NUM_BINS
 from pipelines.service.batcher import Batcher
+from pipelines.service.capacity import FullError, Room, Share
 from pipelines.service.metrics import Metrics
-from pipelines.service.room import FullError, Room, Share
 from pipelines.service.settings import Settings
 from tests.support.outputs import scored
 from transforms.elements import FeaturizedUtterance

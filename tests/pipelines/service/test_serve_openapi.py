@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.service.examples import ANSWERS, PROBLEMS
+from pipelines.service.openapi_examples import ANSWERS, PROBLEMS
 from tests.support.service import Server, serving
 
 pytestmark = pytest.mark.slow

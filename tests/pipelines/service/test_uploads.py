@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from starlette.requests import ClientDisconnect, Request
 
+from pipelines.service.capacity import FullError, Room
 from pipelines.service.problems import Problem
-from pipelines.service.room import FullError, Room
 from pipelines.service.settings import Settings
 from pipelines.service.uploads import received
 from transforms.elements import AudioFault, Reason, Stage

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipelines.service.answers import ProblemOut, Scored, Several
-from pipelines.service.examples import ANSWERS
+from pipelines.service.openapi_examples import ANSWERS
+from pipelines.service.responses import ProblemOut, Scored, Several
 from tests.support.command import Output, audiosieve
 from tests.support.paths import ROOT
 from tests.support.service import Server, serving

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect, Request
 
-from pipelines.service.answers import answer, as_json
 from pipelines.service.batcher import Batcher
-from pipelines.service.hearing import Heard, hear
+from pipelines.service.capacity import FullError, Room, Share
+from pipelines.service.decoding import Heard, hear
 from pipelines.service.metrics import Metrics
 from pipelines.service.problems import Problem
-from pipelines.service.room import FullError, Room, Share
+from pipelines.service.responses import answer, as_json
 from pipelines.service.settings import Settings
 from pipelines.service.uploads import NAME_LETTERS, Upload, received
 from transforms.audio.waveform import ScratchError

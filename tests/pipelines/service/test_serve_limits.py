@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from pipelines.serve import _is_loopback
-from pipelines.service.answers import ProblemOut
-from tests.pipelines.test_serve import assert_nothing_written, together
+from pipelines.service.responses import ProblemOut
+from tests.pipelines.service.test_serve import assert_nothing_written, together
 from tests.support.command import audiosieve
 from tests.support.hostile_files import RATE, bomb, encode, fuzzed, hostile, noise
 from tests.support.service import Server, serving

@@ -15,8 +15,8 @@ from starlette.requests import ClientDisconnect, Request
 
 from model.bundle import DEFAULT
 from pipelines.service import uploads
+from pipelines.service.request_flow import LARGE_BYTES, Service, Wanted
 from pipelines.service.settings import Settings
-from pipelines.service.work import LARGE_BYTES, Service, Wanted
 from tests.support.hostile_files import RATE, encode, noise
 from transforms.scoring.inference import ScorerHandler
 

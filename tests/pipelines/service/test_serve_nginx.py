@@ -18,8 +18,8 @@ import httpx
 import pytest
 
 from pipelines import serve
-from pipelines.service.front import PASSED_ON
-from tests.pipelines.test_serve_limits import open_request, until
+from pipelines.service.nginx import PASSED_ON
+from tests.pipelines.service.test_serve_limits import open_request, until
 from tests.support.command import Output, audiosieve
 from tests.support.service import Server, serving
 
