@@ -13,7 +13,7 @@ from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines.options import Parser
+from pipelines.common.arguments import Parser
 from pipelines.score import _parser
 
 TARGET = Path(__file__).with_name("template_metadata.json")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipelines.alone import alone
-from pipelines.options import Parser, UsageError, command
+from pipelines.common.arguments import Parser, UsageError, command
+from pipelines.common.output_lock import alone
 from transforms import schemas
 from transforms.output.compaction import SmallFiles, compact, small_files
 from transforms.output.ledger import Ledger, OutputError

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from pipelines.options import Parser, UsageError, command
+from pipelines.common.arguments import Parser, UsageError, command
 from transforms.analysis.comparison import Comparison, NothingInCommonError, compare
 from transforms.analysis.comparison_text import comparison_text
 from transforms.analysis.queries import QueryError

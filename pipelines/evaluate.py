@@ -34,7 +34,7 @@ from model.evaluation.text_tables import report
 from model.features import num_frames
 from model.labels import LABEL_SCALES, LabelScale
 from model.runtime import start_tensorflow
-from pipelines.options import Parser, UsageError, command, join_negative_values
+from pipelines.common.arguments import Parser, UsageError, command, join_negative_values
 from transforms.evaluation.labelled_clips import Gain, read_audio, read_clips, score_clips
 from transforms.evaluation.tables import write_tables
 from transforms.scoring.batching import BatchLimits

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from model.bundle import DEFAULT, Bundle, bundled_names
 from model.runtime import native_stderr_held, start_tensorflow
-from pipelines.options import Parser, UsageError, command
+from pipelines.common.arguments import Parser, UsageError, command
 from transforms.output.ledger import OutputError
 from transforms.scoring.bundles import find_bundle
 from transforms.storage.files import is_local

@@ -8,13 +8,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.filter_decision import NO_MANIFEST, FilterConfig, connect, select
-from pipelines.filter_export import RECORD as EXPORT_RECORD
-from pipelines.filter_export import ExportConfig, export_kept
-from pipelines.filter_output import RECORD, is_unfinished, summary, table, write_selection
-from pipelines.folders import BucketFolder, Folder
-from pipelines.options import Parser, UsageError, command, local_processes, parse
-from pipelines.places import folder_of, overlap
+from pipelines.common.arguments import Parser, UsageError, command, local_processes, parse
+from pipelines.filtering.decision import NO_MANIFEST, FilterConfig, connect, select
+from pipelines.filtering.export import RECORD as EXPORT_RECORD
+from pipelines.filtering.export import ExportConfig, export_kept
+from pipelines.filtering.folders import BucketFolder, Folder
+from pipelines.filtering.output import RECORD, is_unfinished, summary, table, write_selection
+from pipelines.filtering.output_paths import folder_of, overlap
 from transforms.curation.manifest_writers import FORMATS, ManifestError
 from transforms.curation.rules import SUGGESTED, RuleError, RuleSet, check_scale, read_rules, where
 from transforms.curation.selection import parse_length

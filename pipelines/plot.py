@@ -13,7 +13,7 @@ from model.anomalies import find_anomalies
 from model.bundle import DEFAULT, Bundle, bundled_names
 from model.labels import LabelScale
 from model.pooling import pool
-from pipelines.options import Parser, UsageError, command
+from pipelines.common.arguments import Parser, UsageError, command
 from transforms.analysis.figure import Subject, draw, one_line, save
 from transforms.analysis.lookup import find
 from transforms.analysis.source_audio import hear

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from pipelines.options import Parser, UsageError, command
+from pipelines.common.arguments import Parser, UsageError, command
 from transforms.analysis.queries import QueryError, select
 from transforms.analysis.row_formats import write_csv, write_json, write_parquet
 from transforms.analysis.summary import summarise

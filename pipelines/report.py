@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from model.labels import LabelScale
-from pipelines.options import Parser, UsageError, command
+from pipelines.common.arguments import Parser, UsageError, command
 from transforms.analysis.report.examples import choose, show
 from transforms.analysis.report.numbers import measure
 from transforms.analysis.report.page import Heading, default_threshold, page

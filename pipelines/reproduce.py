@@ -38,8 +38,8 @@ from model.evaluation.reproduction import SET, TITLES, changes, markdown, notes,
 from model.features import FeatureConfig
 from model.labels import PSEUDO
 from model.runtime import start_tensorflow
-from pipelines.alone import alone
-from pipelines.options import Parser, UsageError, command
+from pipelines.common.arguments import Parser, UsageError, command
+from pipelines.common.output_lock import alone
 from pipelines.synthesize import CLIPS_PER_ROW_GROUP, select
 from transforms.corpus.sources import list_corpus
 from transforms.evaluation.experiment import (

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model.bundle import DEFAULT, Bundle, bundled_names
-from pipelines.alone import alone
-from pipelines.options import Parser, UsageError, beam_options, command, local_processes, parse
-from pipelines.preview import preview
-from pipelines.score_runs import JobElsewhere, LocalRun
+from pipelines.common.arguments import Parser, UsageError, beam_options, command, local_processes, parse
+from pipelines.common.output_lock import alone
+from pipelines.scoring.dry_run import preview
+from pipelines.scoring.runs import JobElsewhere, LocalRun
 from transforms import schemas, telemetry
 from transforms.corpus.sources import INPUT_KINDS, absolute, list_corpus
 from transforms.elements import EACH, FIRST, MIX, AudioRef

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 from model.bundle import DEFAULT, bundled_names
-from pipelines.options import Parser, UsageError, command
+from pipelines.common.arguments import Parser, UsageError, command
 from transforms.scoring.batching import BatchLimits
 from transforms.scoring.bundles import find_bundle
 from transforms.scoring.inference import ScorerHandler

@@ -15,7 +15,7 @@ from typing import Any
 import apache_beam as beam
 
 from model.labels import LABEL_SCALES, PSEUDO
-from pipelines.options import Parser, UsageError, beam_options, command, parse
+from pipelines.common.arguments import Parser, UsageError, beam_options, command, parse
 from transforms.corpus.sources import absolute, list_corpus
 from transforms.elements import REJECTS, AudioRef, printable
 from transforms.output.ledger import Ledger, OutputError, count_rows

@@ -10,7 +10,7 @@ from model.bundle import NETWORK_NAMES, Bundle, open_bundle
 from model.features import CHOICES, FeatureConfig
 from model.labels import LABEL_SCALES, PESQ_WB
 from model.runtime import start_tensorflow
-from pipelines.options import Parser, UsageError, command
+from pipelines.common.arguments import Parser, UsageError, command
 from transforms.corpus.sources import SourceError, absolute
 from transforms.output.ledger import Ledger
 from transforms.schemas import SYNTHESIS_TABLES

@@ -20,7 +20,7 @@ from importlib.resources import files
 from pathlib import Path
 from types import FrameType
 
-from pipelines.options import UsageError
+from pipelines.common.arguments import UsageError
 from pipelines.service.problems import MEDIA_TYPE, Problem
 
 # Options that each worker gets as they are.

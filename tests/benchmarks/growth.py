@@ -160,7 +160,7 @@ def start() -> None:
     import importlib
 
     begun = time.process_time()
-    importlib.import_module("pipelines.score_graph")
+    importlib.import_module("pipelines.scoring.graph")
     imported = time.process_time()
     from model.bundle import DEFAULT, open_bundle
     from transforms.scoring.inference import ScorerHandler

@@ -24,7 +24,7 @@ import soxr
 from model.bundle import DEFAULT, Bundle, open_bundle
 from model.features import SAMPLE_RATE, spectrogram
 from model.runtime import start_tensorflow
-from pipelines.score_graph import ScoreConfig, score_wave
+from pipelines.scoring.graph import ScoreConfig, score_wave
 from tests.support.paths import SAMPLES
 from transforms.corpus.sources import list_corpus
 from transforms.elements import AudioRef

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from apache_beam.options.pipeline_options import DebugOptions, GoogleCloudOptions, PipelineOptions, WorkerOptions
 
-from pipelines.options import parse
+from pipelines.common.arguments import parse
 from pipelines.score import _parser
 from tests.support.gcloud_flags import TARGET, table
 from tests.support.staged_job import CLOUD, ROOT, SETTINGS, printed_by

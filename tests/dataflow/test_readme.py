@@ -8,7 +8,7 @@ import shlex
 import pytest
 
 from dataflow import cost
-from pipelines.options import parse
+from pipelines.common.arguments import parse
 from pipelines.score import _parser
 from tests.support.staged_job import ROOT, printed_by
 

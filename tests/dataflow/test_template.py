@@ -14,7 +14,7 @@ import pytest
 
 from dataflow import template_metadata
 from dataflow.launch import with_flags
-from pipelines.options import parse
+from pipelines.common.arguments import parse
 from pipelines.score import _parser
 from tests.support.staged_job import ROOT, printed_by
 

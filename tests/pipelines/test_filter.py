@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from pipelines import filter_decision
+from pipelines.filtering import decision
 from tests.support.command import Output, audiosieve
 from tests.support.outputs import rejected, scored, write_output
 from transforms.corpus.archives import members
@@ -409,9 +409,9 @@ def test_the_same_is_written_every_time(small, tmp_path):
 
 
 def test_a_large_machine_leaves_each_thread_its_memory(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(filter_decision, "usable_cores", lambda: 64)
-    connection = filter_decision.connect(open_results(small), tmp_path)
-    assert connection.execute("SELECT current_setting('threads')").fetchall() == [(filter_decision.THREADS,)]
+    monkeypatch.setattr(decision, "usable_cores", lambda: 64)
+    connection = decision.connect(open_results(small), tmp_path)
+    assert connection.execute("SELECT current_setting('threads')").fetchall() == [(decision.THREADS,)]
 
 
 def test_rules_for_another_scale_are_refused(tmp_path):

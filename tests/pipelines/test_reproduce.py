@@ -18,7 +18,7 @@ import transforms.evaluation.experiment as experiment
 from model.bundle import open_bundle
 from model.evaluation.reproduction import MEASURES
 from model.labels import pseudo_score
-from pipelines.alone import alone
+from pipelines.common.output_lock import alone
 from tests.support.command import Done, audiosieve
 from transforms.schemas import CLIPS
 

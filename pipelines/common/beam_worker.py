@@ -6,7 +6,7 @@ import logging
 import shlex
 import sys
 
-WORKER_COMMAND = f"{shlex.quote(sys.executable)} -m pipelines.worker"
+WORKER_COMMAND = f"{shlex.quote(sys.executable)} -m pipelines.common.beam_worker"
 
 
 def main() -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import waves
-from pipelines.alone import alone
-from pipelines.waves import Progress, bar, progress_facts, run_all
+from pipelines.common.output_lock import alone
+from pipelines.scoring import process_pool
+from pipelines.scoring.process_pool import Progress, bar, progress_facts, run_all
 from transforms.output.ledger import OutputError
 from transforms.progress_counters import Done, Tally, read_tallies
 
@@ -106,7 +106,7 @@ class TestProgress:
 
     def test_off_a_terminal_it_is_a_json_line_now_and_then(self, tmp_path, monkeypatch):
         out = io.StringIO()
-        monkeypatch.setattr(waves, "LINE_S", 0.01)
+        monkeypatch.setattr(process_pool, "LINE_S", 0.01)
         monkeypatch.setattr("sys.stderr", out)
         with Progress(str(tmp_path), 10, 1_000.0).shown():
             while not out.getvalue():

@@ -10,7 +10,7 @@ import apache_beam as beam
 import pytest
 
 from model.bundle import DEFAULT, open_bundle
-from pipelines.score_runs import JobElsewhere
+from pipelines.scoring.runs import JobElsewhere
 from tests.support.command import Output, audiosieve, audiosieve_process
 from transforms.output.ledger import Ledger
 from transforms.runs.commit import Commit
@@ -62,7 +62,7 @@ def test_a_job_that_fails_commits_nothing_and_is_not_waited_for(samples, tmp_pat
 
 
 def test_a_run_that_is_under_way_elsewhere_is_not_disturbed_and_can_be_forgotten(samples, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipelines.score_runs.build", lambda *_: None)  # as a job that does not come to its end
+    monkeypatch.setattr("pipelines.scoring.runs.build", lambda *_: None)  # as a job that does not come to its end
     output = tmp_path / "out"
     done = audiosieve("score", "--input", samples, "--output", output, *ELSEWHERE, status=1)
     (run_id,) = (path.name.removesuffix(".pending") for path in (output / "_runs").glob("*.pending"))

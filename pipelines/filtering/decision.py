@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 
-from pipelines.options import UsageError, usable_cores
+from pipelines.common.arguments import UsageError, usable_cores
 from transforms.corpus.formats import find_archives, is_listing, source_kind
 from transforms.corpus.sources import MANIFEST
 from transforms.curation.manifest_writers import carried_in_manifests, list_kept, measure_recordings, refusal

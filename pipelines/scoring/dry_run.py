@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from model.anomalies import find_anomalies
 from model.bundle import Bundle
-from pipelines.options import usable_cores
+from pipelines.common.arguments import usable_cores
 from transforms import schemas
 from transforms.elements import MIX, AudioRef, Recording, Reject, ScoredUtterance
 from transforms.runs.chunking import Lengths, suffix

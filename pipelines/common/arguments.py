@@ -28,7 +28,7 @@ from apache_beam.runners.runner import PipelineRunner, create_runner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from model.bundle import BundleError
-from pipelines.worker import WORKER_COMMAND
+from pipelines.common.beam_worker import WORKER_COMMAND
 from transforms.corpus.sources import SourceError
 from transforms.output.ledger import OutputError
 from transforms.storage.gcs import unanswered

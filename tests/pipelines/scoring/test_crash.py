@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 FILES = 24
 # Two or three files make a wave.
 WAVE = ["--wave_hours", "0.0012"]
-# How many runs are killed; `AUDIOSIEVE_CRASHES=20 pytest tests/pipelines/test_crash.py` is for the patient.
+# How many runs are killed; `AUDIOSIEVE_CRASHES=20 pytest tests/pipelines/scoring/test_crash.py` is for the patient.
 CRASHES = int(os.environ.get("AUDIOSIEVE_CRASHES", "3"))
 
 

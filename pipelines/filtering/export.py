@@ -12,8 +12,8 @@ import apache_beam as beam
 import duckdb
 import pyarrow.dataset as ds
 
-from pipelines.folders import Folder
-from pipelines.options import beam_options
+from pipelines.common.arguments import beam_options
+from pipelines.filtering.folders import Folder
 from transforms import schemas
 from transforms.curation.audio_export import OUTCOMES, Export
 from transforms.curation.duckdb_rows import batches_of, write_parquet

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import duckdb
 
-from pipelines.filter_decision import KEPT, FilterConfig, Selected
-from pipelines.filter_export import FILES as EXPORT_FILES
+from pipelines.filtering.decision import KEPT, FilterConfig, Selected
+from pipelines.filtering.export import FILES as EXPORT_FILES
 from transforms import schemas
 from transforms.curation.duckdb_rows import write_parquet
 from transforms.curation.manifest_writers import FORMATS, carried_in_manifests

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.folders import BucketFolder, Folder, LocalFolder
-from pipelines.options import UsageError
+from pipelines.common.arguments import UsageError
+from pipelines.filtering.folders import BucketFolder, Folder, LocalFolder
 from transforms.output.results import Results
 from transforms.storage.files import absolute, glob_root, has_wildcards, is_local
 

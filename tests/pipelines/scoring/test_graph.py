@@ -10,7 +10,7 @@ from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from model.bundle import DEFAULT, open_bundle
-from pipelines.score_graph import ScoreConfig, build
+from pipelines.scoring.graph import ScoreConfig, build
 from tests.support.paths import ROOT
 from transforms.corpus.sources import list_corpus
 from transforms.output.ledger import Ledger

@@ -19,9 +19,9 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineState
 
 from model.bundle import Bundle
-from pipelines.options import usable_cores
-from pipelines.score_graph import ScoreConfig, build, score_wave
-from pipelines.waves import Progress, ending_at_once, run_all
+from pipelines.common.arguments import usable_cores
+from pipelines.scoring.graph import ScoreConfig, build, score_wave
+from pipelines.scoring.process_pool import Progress, ending_at_once, run_all
 from transforms.output.ledger import Ledger
 from transforms.output.receipts import Receipt
 from transforms.output.reconcile import Account, listed_batches

@@ -1,0 +1,1 @@
+"""The parts of `audiosieve score`: graph, runs, processes and progress."""
