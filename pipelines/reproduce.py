@@ -39,7 +39,7 @@ from model.features import FeatureConfig
 from model.labels import PSEUDO
 from model.runtime import start_tensorflow
 from pipelines.common.arguments import Parser, UsageError, command
-from pipelines.common.output_lock import alone
+from pipelines.common.output_lock import output_lock
 from pipelines.synthesize import CLIPS_PER_ROW_GROUP, select
 from transforms.corpus.sources import list_corpus
 from transforms.evaluation.experiment import (
@@ -106,7 +106,7 @@ class ReproduceConfig:
 def run(argv: Sequence[str]) -> int:
     """Parses the command line, does what is not finished yet, and prints the table after each repeat."""
     options = _options(argv)
-    with alone(Path(options.output).expanduser()):
+    with output_lock(Path(options.output).expanduser()):
         return _run(_config(options))
 
 

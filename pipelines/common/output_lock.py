@@ -16,7 +16,7 @@ LOCK = ".lock"
 
 
 @contextlib.contextmanager
-def alone(output: str | Path) -> Iterator[None]:
+def output_lock(output: str | Path) -> Iterator[None]:
     """Keeps a second process out of a folder on this machine until this one ends, however it ends.
 
     Elsewhere, as on Cloud Storage, nothing is locked.

@@ -18,19 +18,19 @@ COLUMNS = ("utterance_id", "uri", "start_s", "duration_s", "channel")
 Row = Mapping[str, Any]
 
 
-def hear(row: Row) -> Decoded:
+def source_audio(row: Row) -> Decoded:
     """The audio of a row.
 
     Raises:
         AudioFault: it cannot be heard.
     """
-    ((_, heard),) = hear_all([row])
+    ((_, heard),) = source_audio_of_many([row])
     if isinstance(heard, AudioFault):
         raise heard
     return heard
 
 
-def hear_all(rows: Sequence[Row]) -> Iterator[tuple[Row, Decoded | AudioFault]]:
+def source_audio_of_many(rows: Sequence[Row]) -> Iterator[tuple[Row, Decoded | AudioFault]]:
     """The audio of some rows, one at a time; an archive is read once for all that is wanted of it, and no further.
 
     Args:

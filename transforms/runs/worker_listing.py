@@ -37,7 +37,7 @@ def is_listable(source: str) -> bool:
     return not is_data_directory(source.rstrip("/") or "/")
 
 
-class Listed(NamedTuple):
+class CorpusListing(NamedTuple):
     """What `ListCorpus` gives.
 
     Attributes:
@@ -64,7 +64,7 @@ class ListCorpus(beam.PTransform):
         self._source = source.rstrip("/") or "/"
         self._ledger = ledger
 
-    def expand(self, root: beam.Pipeline) -> Listed:
+    def expand(self, root: beam.Pipeline) -> CorpusListing:
         """Lists where the workers are."""
         refs = (
             root
@@ -74,7 +74,9 @@ class ListCorpus(beam.PTransform):
             | "List" >> beam.FlatMap(list_place, self._source).with_output_types(Any)
         )
         if not any(map(self._ledger.committed, _WITH_VERSIONS)):
-            return Listed(refs | "Chunks" >> beam.ParDo(CutChunks()), root | "NoneDone" >> beam.Create([Work().sums()]))
+            return CorpusListing(
+                refs | "Chunks" >> beam.ParDo(CutChunks()), root | "NoneDone" >> beam.Create([Work().sums()])
+            )
         rows = (
             root
             | "Tables" >> beam.Create(_WITH_VERSIONS)
@@ -86,9 +88,9 @@ class ListCorpus(beam.PTransform):
         left = (
             {"refs": refs | "KeyRefs" >> beam.Map(_keyed), "rows": rows}
             | "Compare" >> beam.CoGroupByKey()
-            | "Undone" >> beam.ParDo(Undone()).with_outputs(_SKIPPED, main="refs")
+            | "Undone" >> beam.ParDo(DropScored()).with_outputs(_SKIPPED, main="refs")
         )
-        return Listed(left.refs | "Chunks" >> beam.ParDo(CutChunks()), left[_SKIPPED])
+        return CorpusListing(left.refs | "Chunks" >> beam.ParDo(CutChunks()), left[_SKIPPED])
 
 
 def list_place(place: Place, root: str) -> Iterator[AudioRef]:
@@ -124,7 +126,7 @@ def committed_rows(path: str) -> Iterator[tuple[str, tuple[str, str, str]]]:
                     yield key, (row["utterance_id"], row["uri"], version)
 
 
-class Undone(beam.DoFn):
+class DropScored(beam.DoFn):
     """Refs and rows of a key -> the refs that are new or changed; how many are done, as `Work`, on the output "skipped"."""
 
     def start_bundle(self) -> None:

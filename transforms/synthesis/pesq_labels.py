@@ -56,7 +56,7 @@ def pesq(reference: np.ndarray, degraded: np.ndarray, scale: LabelScale) -> floa
     return value
 
 
-def frame_truth(mixture: Mixture, score: float, max_disagreement: float) -> FrameTruth:
+def checked_frame_truth(mixture: Mixture, score: float, max_disagreement: float) -> FrameTruth:
     """What PESQ finds in each frame of a mixture, checked against PESQ itself.
 
     Args:
