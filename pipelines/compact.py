@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pipelines.common.arguments import Parser, UsageError, command
 from pipelines.common.output_lock import output_lock
 from transforms import schemas
+from transforms.errors import OutputError
 from transforms.output.compaction import SmallFiles, compact, small_files
-from transforms.output.ledger import Ledger, OutputError
+from transforms.output.ledger import Ledger
 from transforms.output.parquet_sink import FILE_BYTES
 from transforms.output.results import open_results
 

@@ -20,7 +20,8 @@ from transforms.analysis.source_audio import source_audio
 from transforms.analysis.spectrogram_image import reduced_db
 from transforms.audio.decode import Decoded, decode, open_audio
 from transforms.corpus.archives import archive_kind
-from transforms.elements import EACH, FIRST, MIX, AudioFault, AudioRef, Reject
+from transforms.elements import EACH, FIRST, MIX, AudioRef, Reject
+from transforms.errors import AudioFault
 from transforms.output.results import open_results
 from transforms.scoring.bundles import find_bundle
 from transforms.scoring.featurize import featurize

@@ -42,6 +42,7 @@ from pipelines.common.arguments import Parser, UsageError, command
 from pipelines.common.output_lock import output_lock
 from pipelines.synthesize import CLIPS_PER_ROW_GROUP, select
 from transforms.corpus.sources import list_corpus
+from transforms.errors import OutputError
 from transforms.evaluation.experiment import (
     SNRS_DB,
     TEST,
@@ -56,7 +57,6 @@ from transforms.evaluation.experiment import (
     train_and_test,
     write_set,
 )
-from transforms.output.ledger import OutputError
 from transforms.synthesis.materials import NOISE, SPEECH, TRAIN, Material
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from model.labels import LABEL_SCALES, PSEUDO
 from pipelines.common.arguments import Parser, UsageError, beam_options, command, parse
 from transforms.corpus.sources import absolute, list_corpus
 from transforms.elements import REJECTS, AudioRef, printable
-from transforms.output.ledger import Ledger, OutputError, count_rows
+from transforms.errors import OutputError
+from transforms.output.ledger import Ledger, count_rows
 from transforms.output.parquet_sink import WriteTable
 from transforms.output.receipts import GatherReceipt, Receipt
 from transforms.schemas import CLIPS, SYNTHESIS_TABLES

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.output.ledger import OutputError
+from transforms.errors import OutputError
 
 LOCK = ".lock"
 

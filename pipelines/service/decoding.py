@@ -16,7 +16,8 @@ from pipelines.service.settings import Settings
 from pipelines.service.uploads import Upload
 from transforms.analysis.spectrogram_image import reduced_db
 from transforms.audio.decode import decode
-from transforms.elements import AudioFault, AudioRef, FeaturizedUtterance, Reason, Stage, printable
+from transforms.elements import AudioRef, FeaturizedUtterance, printable
+from transforms.errors import AudioFault, Reason, Stage
 from transforms.scoring.featurize import featurize
 
 # What lies further under the loudest point of a picture is black.

@@ -23,7 +23,8 @@ from pipelines.service.responses import answer, as_json
 from pipelines.service.settings import Settings
 from pipelines.service.uploads import NAME_LETTERS, Upload, received
 from transforms.audio.waveform import ScratchError
-from transforms.elements import MIX, AudioFault, Reject
+from transforms.elements import MIX, Reject
+from transforms.errors import AudioFault
 
 if TYPE_CHECKING:
     from model.inference.scorer import Scorer

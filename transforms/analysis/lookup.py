@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from transforms.elements import printable
-from transforms.output.ledger import OutputError
+from transforms.errors import OutputError
 from transforms.output.results import Results
 from transforms.storage.files import absolute
 

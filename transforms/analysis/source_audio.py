@@ -10,7 +10,8 @@ from apache_beam.io.filesystems import FileSystems
 
 from transforms.audio.decode import SPAN_SLACK_S, Decoded, decode_spans, open_audio
 from transforms.corpus.archives import archive_kind, members
-from transforms.elements import MIX, AudioFault, AudioRef, Reason, Span, Stage, archives_of
+from transforms.elements import MIX, AudioRef, Span, archives_of
+from transforms.errors import AudioFault, Reason, Stage
 from transforms.storage.files import File, is_local, literally, look_at, match
 
 # What must be known of a row of `utterances` to hear it.

@@ -20,7 +20,8 @@ from apache_beam.io.filesystems import FileSystems
 from model.features import FRAME_LENGTH, SAMPLE_RATE
 from transforms.audio.signal_facts import FactsMeter
 from transforms.audio.waveform import Waveform
-from transforms.elements import EACH, FIRST, MIX, AudioFault, Reason, SignalFacts, Span, Stage
+from transforms.elements import EACH, FIRST, MIX, SignalFacts, Span
+from transforms.errors import AudioFault, Reason, Stage
 
 # What is in memory at the recording's own rate at a time: so many seconds, or so many samples of all channels together.
 BLOCK_S = 30

@@ -18,7 +18,8 @@ from apache_beam.io.filesystems import FileSystems
 from transforms import schemas
 from transforms.curation.audio_segments import segments, suffix_of
 from transforms.curation.export_plan import ExportFormat, Row
-from transforms.elements import AudioFault, Stage, printable
+from transforms.elements import printable
+from transforms.errors import AudioFault, Stage
 from transforms.storage.atomic_files import whole_file
 
 # What became of each: the file's name in the folder of the export, or why there is none.

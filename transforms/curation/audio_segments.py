@@ -15,7 +15,8 @@ import soundfile
 from transforms.audio.decode import BLOCK_SAMPLES, JUMP_S, is_seekable, open_audio, open_sound
 from transforms.corpus.archives import AUDIO_SUFFIXES, PARQUET, PARQUET_SUFFIX, TAR, members
 from transforms.curation.export_plan import Row
-from transforms.elements import AudioFault, AudioRef, Reason, Stage, printable
+from transforms.elements import AudioRef, printable
+from transforms.errors import AudioFault, Reason, Stage
 from transforms.storage.files import is_local, literally, look_at, match, version_of_file
 
 _BY_CONTAINER = {"MPEG": "mp3", "WAVEX": "wav", "OGG": "ogg"}

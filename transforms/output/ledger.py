@@ -26,6 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 
+from transforms.errors import OutputError
 from transforms.storage.files import PROBE, is_local, probe
 from transforms.storage.gcs import SCHEME as CLOUD_STORAGE
 from transforms.storage.gcs import open_in_parts, reason
@@ -38,10 +39,6 @@ _ASKED = "pending.json"
 _RUN_ID = r"\d{8}T\d{6}Z-[0-9a-f]{6}"
 _OURS = re.compile(rf"/(({_RUN_ID})-[^/]*\.parquet$|beam-temp-{_RUN_ID}[^/]*)")
 _LEFT = re.compile(rf"/(?:({_RUN_ID})(?:\.draft|\.receipt|\{PENDING}/[^/]+)|{PROBE})$")
-
-
-class OutputError(ValueError):
-    """An output folder that cannot be written, or that holds something else."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,8 @@ import apache_beam as beam
 import pyarrow as pa
 
 from transforms import telemetry
-from transforms.output.ledger import Ledger, OutputError
+from transforms.errors import OutputError
+from transforms.output.ledger import Ledger
 from transforms.output.receipts import Receipt
 from transforms.output.reconcile import RunCounts, out_of_date, reconcile
 from transforms.runs.plan import count_planned, plan_paths, plan_prefix, planned

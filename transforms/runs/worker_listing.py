@@ -15,7 +15,8 @@ from transforms.corpus.archives import archive_kind
 from transforms.corpus.kaldi import is_data_directory
 from transforms.corpus.sources import MANIFEST, relative_ref
 from transforms.elements import AudioRef, archives_of, printable, without_channel
-from transforms.output.ledger import Ledger, OutputError
+from transforms.errors import OutputError
+from transforms.output.ledger import Ledger
 from transforms.runs.chunking import Lengths, cut_chunks, recordings
 from transforms.runs.incremental import another_corpus, version_that_lasts
 from transforms.storage.files import Place, has_wildcards, is_directory, places_in, stream

@@ -18,7 +18,8 @@ import soundfile
 
 from model.features import SAMPLE_RATE
 from model.labels import PESQ_WB, LabelScale
-from transforms.elements import REJECTS, AudioFault, AudioRef, Reason, Reject, Stage
+from transforms.elements import REJECTS, AudioRef, Reject
+from transforms.errors import AudioFault, Reason, Stage
 from transforms.progress import Progress
 from transforms.synthesis.degradation_kinds import BEFORE_NOISE, Range, draw_degradations
 from transforms.synthesis.degradations import Degradation

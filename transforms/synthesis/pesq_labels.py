@@ -9,7 +9,7 @@ import numpy as np
 
 from model.features import SAMPLE_RATE
 from model.labels import PESQ_NB, PESQ_WB, PSEUDO, LabelScale, pseudo_score
-from transforms.elements import AudioFault, Reason, Stage
+from transforms.errors import AudioFault, Reason, Stage
 from transforms.synthesis.mix import Mixture
 from transforms.synthesis.pesq_disturbance import FrameTruth, frame_disturbances
 

@@ -15,7 +15,7 @@ import pytest
 from pipelines.common.output_lock import output_lock
 from pipelines.scoring import process_pool
 from pipelines.scoring.process_pool import Progress, bar, progress_facts, run_all
-from transforms.output.ledger import OutputError
+from transforms.errors import OutputError
 from transforms.progress_counters import ProgressCounter, ProgressCounts, read_counters
 
 

@@ -14,7 +14,7 @@ from pipelines.service.capacity import CapacityError, CapacityLimit
 from pipelines.service.problems import Problem
 from pipelines.service.settings import Settings
 from pipelines.service.uploads import received
-from transforms.elements import AudioFault, Reason, Stage
+from transforms.errors import AudioFault, Reason, Stage
 
 LIMIT = 1_000
 FORM = b'--x\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n%s\r\n--x--\r\n'

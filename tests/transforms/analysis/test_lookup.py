@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.outputs import rejected, scored, write_output
 from transforms.analysis.lookup import find_utterance, load
-from transforms.output.ledger import OutputError
+from transforms.errors import OutputError
 from transforms.output.results import Results, open_results
 
 BAD_MIDDLE = np.array([4.0] * 400 + [1.0] * 100 + [4.0] * 400, np.float32)

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from transforms.analysis.source_audio import source_audio, source_audio_of_many
-from transforms.elements import AudioFault
+from transforms.errors import AudioFault
 
 RATE = 16_000
 

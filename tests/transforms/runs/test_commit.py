@@ -11,7 +11,8 @@ import pytest
 
 from tests.support.outputs import written
 from transforms.elements import AudioRef, Recording
-from transforms.output.ledger import Ledger, OutputError
+from transforms.errors import OutputError
+from transforms.output.ledger import Ledger
 from transforms.output.receipts import Receipt
 from transforms.output.reconcile import LostRowsError
 from transforms.runs.commit import Commit

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from tests.support.outputs import written
 from transforms.elements import AudioRef
+from transforms.errors import OutputError
 from transforms.output import reconcile as reconcile_module
-from transforms.output.ledger import Ledger, OutputError
+from transforms.output.ledger import Ledger
 from transforms.output.reconcile import LostRowsError, RunCounts, listed_batches, reconcile
 from transforms.runs.incremental import outstanding
 

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from model.features import SAMPLE_RATE, num_frames
 from model.labels import PESQ_NB, PESQ_WB, PSEUDO
 from transforms.audio.decode import decode
-from transforms.elements import REJECTS, AudioFault, AudioRef, Reason, Reject, Stage
+from transforms.elements import REJECTS, AudioRef, Reject
+from transforms.errors import AudioFault, Reason, Stage
 from transforms.schemas import CLIPS
 from transforms.synthesis.clips import (
     ClipOptions,

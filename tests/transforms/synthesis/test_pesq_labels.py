@@ -7,7 +7,7 @@ import pytest
 
 from model.features import num_frames
 from model.labels import LABEL_SCALES, PESQ_NB, PESQ_WB, PSEUDO
-from transforms.elements import AudioFault, Reason, Stage
+from transforms.errors import AudioFault, Reason, Stage
 from transforms.synthesis.mix import Mixture, mix
 from transforms.synthesis.pesq_labels import checked_frame_truth, label, pesq, pesq_installed
 

@@ -18,7 +18,7 @@ from transforms.analysis.lookup import FoundUtterance, load
 from transforms.analysis.source_audio import source_audio_of_many
 from transforms.analysis.spectrogram_image import reduced_db
 from transforms.audio.decode import Decoded
-from transforms.elements import AudioFault
+from transforms.errors import AudioFault
 from transforms.output.results import Results
 
 # Kinds of examples and what they are, in the order of the page.
