@@ -9,11 +9,12 @@ import pytest
 
 from tests.support.paths import ROOT
 
-# Imports go one way only: pipelines -> transforms -> model.
+# Imports go one way only: audiosieve -> pipelines -> transforms -> model.
 FORBIDDEN = {
-    "model": {"transforms", "pipelines", "apache_beam", "dataflow", "tests"},
-    "transforms": {"pipelines", "dataflow", "tests"},
-    "pipelines": {"dataflow", "tests"},
+    "model": {"transforms", "pipelines", "audiosieve", "apache_beam", "dataflow", "tests"},
+    "transforms": {"pipelines", "audiosieve", "dataflow", "tests"},
+    "pipelines": {"audiosieve", "dataflow", "tests"},
+    "dataflow": {"audiosieve", "tests"},
 }
 
 

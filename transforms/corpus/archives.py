@@ -53,14 +53,24 @@ _BROKEN_PARQUET = (pa.ArrowException, OSError, ValueError)
 
 
 def archive_kind(file: File) -> str | None:
-    """Which archive of recordings a file is, "tar" or "parquet"; None if none. Of a Parquet file the footer is read."""
-    name = file.uri.lower()
+    """Returns `archive_kind_at` of a file; does not open a Parquet file that is too small to hold a recording."""
+    if file.uri.lower().endswith(PARQUET_SUFFIX) and file.size_bytes < _MIN_PARQUET_BYTES:
+        return None
+    return archive_kind_at(file.uri)
+
+
+def archive_kind_at(uri: str) -> str | None:
+    """Returns the kind of archive of recordings at a URI, "tar" or "parquet"; None if it is none.
+
+    A tar is known by its name. Of a Parquet file the footer is read, since it may hold no recordings.
+    """
+    name = uri.lower()
     if name.endswith(TAR_SUFFIXES):
         return TAR
-    if not name.endswith(PARQUET_SUFFIX) or file.size_bytes < _MIN_PARQUET_BYTES:
+    if not name.endswith(PARQUET_SUFFIX):
         return None
     try:
-        return PARQUET if holds_audio(file.uri) else None
+        return PARQUET if holds_audio(uri) else None
     except OSError as error:
         # Not to be read now: then reading it shall say so, and the next run try again.
         return PARQUET if _of_the_system(error) else None
