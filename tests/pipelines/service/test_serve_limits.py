@@ -340,9 +340,9 @@ def test_a_service_whose_queue_breaks_ends_and_is_no_success(samples):
     sabotage = "import pipelines.service.batcher as batcher\nbatcher.cut_batches = lambda *_: 1 / 0"
     with serving(sabotage=sabotage) as server:
         answer = server.score(samples / "clean.flac")
-        assert (answer.status_code, answer.json()["reason"]) == (500, "mistake")
+        assert (answer.status_code, answer.json()["reason"]) == (500, "internal_error")
         assert server.process.wait(60) == 1
-        assert "the queue before the model broke: the service ends" in server.stderr
+        assert "the batcher failed; the service ends" in server.stderr
         assert "ZeroDivisionError" in server.stderr
         assert list(server.folder.iterdir()) == []
 
@@ -366,7 +366,7 @@ def test_what_cannot_be_is_refused_before_it_starts(options, message):
 
 def test_keys_that_are_none_are_refused(monkeypatch):
     monkeypatch.setenv("AUDIOSIEVE_API_KEYS", "a-long-enough-key-of-it,of-15-letters..")
-    assert "key 2 must have 16" in audiosieve("serve", status=2).stderr
+    assert "key 2 must have at least 16" in audiosieve("serve", status=2).stderr
 
 
 def test_a_port_that_is_taken_is_refused():
