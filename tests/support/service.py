@@ -59,6 +59,14 @@ class Server:
         return self.process.wait(60)
 
 
+def _inherited() -> dict[str, str]:
+    """Returns the environment without the variable that keeps Python from writing `__pycache__` folders.
+
+    With it set, a test could not see that a library compiles code in the service's private folder.
+    """
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 @contextlib.contextmanager
 def serving(
     *options: object, environment: Mapping[str, str] | None = None, sabotage: str | None = None
@@ -79,7 +87,7 @@ def serving(
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            env={**os.environ, "TMPDIR": folder, **(environment or {})},
+            env={**_inherited(), "TMPDIR": folder, **(environment or {})},
         )
         assert process.stdout is not None
         said = process.stdout.readline()
