@@ -184,7 +184,9 @@ class Processes:
         """Waits until a process's log says where it listens."""
 
         def said() -> str | None:
-            found = re.search(f"{said_after}(localhost:\\d+)", self.log(name).read_text(errors="replace"))
+            found = re.search(
+                f"{said_after}(localhost:\\d+)", self.log(name).read_text(encoding="utf-8", errors="replace")
+            )
             return found[1] if found else None
 
         return wait_for(name, self, said) or ""
@@ -213,7 +215,7 @@ class Processes:
         self._state = state or self._state
         pids = {name: process.running.pid for name, process in self.all.items() if process.running}
         draft = self.folder / "cluster.draft"
-        draft.write_text(json.dumps({**self._state, "processes": pids}, indent=2))
+        draft.write_text(json.dumps({**self._state, "processes": pids}, indent=2), encoding="utf-8")
         draft.replace(self.folder / "cluster.json")
 
     def stop(self) -> None:
@@ -242,8 +244,12 @@ def start_flink(processes: Processes, options: argparse.Namespace) -> Cluster:
     java = [*JAVA, "-cp", f"{fetch_flink(options.parts)}/*"]
     folder, rest = processes.folder, _free_port(options.rest_port)
     ours = {"jobmanager.rpc.port": _free_port(), "rest.port": rest, "io.tmp.dirs": processes.scratch}
-    lines = [(HERE / "config.yaml").read_text(), *(f"{name}: {value}" for name, value in ours.items()), ""]
-    (folder / "config.yaml").write_text("\n".join(lines))
+    lines = [
+        (HERE / "config.yaml").read_text(encoding="utf-8"),
+        *(f"{name}: {value}" for name, value in ours.items()),
+        "",
+    ]
+    (folder / "config.yaml").write_text("\n".join(lines), encoding="utf-8")
     processes.scratch.mkdir()
     main, configured = "org.apache.flink.runtime", ["--configDir", str(folder)]
     processes.start(
@@ -324,7 +330,7 @@ def running(options: argparse.Namespace) -> Iterator[tuple[Processes, list[str]]
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
-    with Path(f"{folder}.lock").open("w") as lock:
+    with Path(f"{folder}.lock").open("w", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -81,7 +81,7 @@ def serving(
     program = ["-c", f"{sabotage}\nimport sys\nfrom pipelines.cli import main\nsys.exit(main(sys.argv[1:]))"]
     start = [sys.executable, *(program if sabotage else ["-m", "pipelines.cli"])]
     words = [*start, "serve", "--port", "0", *map(str, options)]
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as errors:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
         process = subprocess.Popen(
             words,
             stdout=subprocess.PIPE,
