@@ -188,8 +188,8 @@ class TestTheRest:
             elif column != "anomalies":
                 assert found[column] == value
 
-    def test_the_examples_of_the_readme_work(self, server, samples, tmp_path):
-        online = (ROOT / "README.md").read_text().partition("## Online")[2].partition("\n## ")[0]
+    def test_the_examples_of_the_documentation_work(self, server, samples, tmp_path):
+        online = (ROOT / "docs" / "service.md").read_text(encoding="utf-8")
         shutil.copy(samples / "burst.flac", tmp_path / "take1.flac")
         shutil.copy(samples / "compressed.mp3", tmp_path / "take2.mp3")
         online = online.replace("http://127.0.0.1:8000", server.url)
