@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipelines.common.arguments import Parser, UsageError, command
-from pipelines.common.output_lock import alone
+from pipelines.common.output_lock import output_lock
 from transforms import schemas
+from transforms.errors import OutputError
 from transforms.output.compaction import SmallFiles, compact, small_files
-from transforms.output.ledger import Ledger, OutputError
+from transforms.output.ledger import Ledger
 from transforms.output.parquet_sink import FILE_BYTES
 from transforms.output.results import open_results
 
@@ -29,7 +30,7 @@ def run(argv: Sequence[str]) -> int:
         groups = small_files(ledger, file_bytes)
         print(_plan(groups, file_bytes, "would become"))
         return 0
-    with alone(ledger.root):
+    with output_lock(ledger.root):
         if pending := ledger.pending():
             raise OutputError(
                 f"{ledger.root}: run {pending[0]}, a job on another runner, is not committed yet; wait for it"

@@ -11,7 +11,7 @@ from pathlib import Path
 from model.bundle import DEFAULT, Bundle, bundled_names
 from model.runtime import native_stderr_held, start_tensorflow
 from pipelines.common.arguments import Parser, UsageError, command
-from transforms.output.ledger import OutputError
+from transforms.errors import OutputError
 from transforms.scoring.bundles import find_bundle
 from transforms.storage.files import is_local
 

@@ -34,8 +34,8 @@ from transforms.audio.decode import Decoded, decode, read_audio
 from transforms.curation.rules import SUGGESTED, RuleError, check_scale, read_rules
 from transforms.curation.rules import where as rules_where
 from transforms.curation.selection import judge
-from transforms.elements import AudioFault, AudioRef, Reject, SignalFacts
-from transforms.output.ledger import OutputError
+from transforms.elements import AudioRef, Reject, SignalFacts
+from transforms.errors import AudioFault, OutputError
 from transforms.output.results import Results, open_results
 from transforms.scoring.bundles import find_bundle
 from transforms.scoring.featurize import featurize

@@ -15,12 +15,13 @@ from model.labels import LabelScale
 from model.pooling import pool
 from pipelines.common.arguments import Parser, UsageError, command
 from transforms.analysis.figure import Subject, draw, one_line, save
-from transforms.analysis.lookup import find
-from transforms.analysis.source_audio import hear
+from transforms.analysis.lookup import find_utterance
+from transforms.analysis.source_audio import source_audio
 from transforms.analysis.spectrogram_image import reduced_db
 from transforms.audio.decode import Decoded, decode, open_audio
 from transforms.corpus.archives import archive_kind
-from transforms.elements import EACH, FIRST, MIX, AudioFault, AudioRef, Reject
+from transforms.elements import EACH, FIRST, MIX, AudioRef, Reject
+from transforms.errors import AudioFault
 from transforms.output.results import open_results
 from transforms.scoring.bundles import find_bundle
 from transforms.scoring.featurize import featurize
@@ -49,10 +50,10 @@ def run(argv: Sequence[str]) -> int:
 def _of_run(options: argparse.Namespace) -> Subject:
     """An utterance of an output, as it was scored."""
     results = open_results(options.run)
-    found = find(results, options.file)
+    found = find_utterance(results, options.file)
     level_db = None
     try:
-        level_db = reduced_db(hear(found.row).waveform)
+        level_db = reduced_db(source_audio(found.row).waveform)
     except AudioFault as fault:
         why = f"the audio cannot be read ({fault.detail})"
         print(f"audiosieve plot: {found.row['utterance_id']}: {why}; its scores are drawn alone", file=sys.stderr)

@@ -39,9 +39,10 @@ from model.features import FeatureConfig
 from model.labels import PSEUDO
 from model.runtime import start_tensorflow
 from pipelines.common.arguments import Parser, UsageError, command
-from pipelines.common.output_lock import alone
+from pipelines.common.output_lock import output_lock
 from pipelines.synthesize import CLIPS_PER_ROW_GROUP, select
 from transforms.corpus.sources import list_corpus
+from transforms.errors import OutputError
 from transforms.evaluation.experiment import (
     SNRS_DB,
     TEST,
@@ -56,7 +57,6 @@ from transforms.evaluation.experiment import (
     train_and_test,
     write_set,
 )
-from transforms.output.ledger import OutputError
 from transforms.synthesis.materials import NOISE, SPEECH, TRAIN, Material
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class ReproduceConfig:
 def run(argv: Sequence[str]) -> int:
     """Parses the command line, does what is not finished yet, and prints the table after each repeat."""
     options = _options(argv)
-    with alone(Path(options.output).expanduser()):
+    with output_lock(Path(options.output).expanduser()):
         return _run(_config(options))
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from model.bundle import DEFAULT, Bundle, bundled_names
 from pipelines.common.arguments import Parser, UsageError, beam_options, command, local_processes, parse
-from pipelines.common.output_lock import alone
+from pipelines.common.output_lock import output_lock
 from pipelines.scoring.dry_run import preview
-from pipelines.scoring.runs import JobElsewhere, LocalRun
+from pipelines.scoring.runs import LocalRun, RemoteRun
 from transforms import schemas, telemetry
 from transforms.corpus.sources import INPUT_KINDS, absolute, list_corpus
 from transforms.elements import EACH, FIRST, MIX, AudioRef
-from transforms.output.ledger import Ledger, OutputError
+from transforms.errors import OutputError
+from transforms.output.ledger import Ledger
 from transforms.runs.chunking import WAVE_HOURS
 from transforms.runs.incremental import outstanding
 from transforms.runs.worker_listing import is_listable
@@ -51,14 +52,14 @@ def run(argv: Sequence[str]) -> int:
     _check_apart(options, output, refs)
     ledger = Ledger(output, tuple(schemas.SCORE_TABLES))
     ledger.check_writable()
-    with alone(output):
+    with output_lock(output):
         if options.overwrite:
             ledger.clear("score")
         _refuse_another_kind(ledger, bundle, options)
         _refuse_pending(ledger, options)
         ledger.remove_debris()
         if elsewhere and listing:
-            return JobElsewhere(options, beam_arguments, bundle, ledger).run(*elsewhere)
+            return RemoteRun(options, beam_arguments, bundle, ledger).run(*elsewhere)
         left = outstanding(refs, ledger)
         if left.gone:
             print(
@@ -66,7 +67,7 @@ def run(argv: Sequence[str]) -> int:
                 file=sys.stderr,
             )
         if elsewhere and left.refs:
-            return JobElsewhere(options, beam_arguments, bundle, ledger).run(*elsewhere, len(refs), left)
+            return RemoteRun(options, beam_arguments, bundle, ledger).run(*elsewhere, len(refs), left)
         job = LocalRun(options, beam_arguments, bundle, ledger, len(refs), left)
         status = job.run(processes or 0) if left.refs else 0
         print(job.summary())
@@ -100,7 +101,7 @@ def _refuse_pending(ledger: Ledger, options: argparse.Namespace) -> None:
         if options.forget not in pending:
             raise OutputError(f"{ledger.root}: --forget {options.forget}: " + (
                 f"no such run is under way; there is {', '.join(pending)}" if pending else "no run is under way"))  # fmt: skip
-        ledger.give_up(options.forget)
+        ledger.abandon(options.forget)
         pending.remove(options.forget)
     if pending:
         raise OutputError(

@@ -90,7 +90,7 @@ def _serve(options: argparse.Namespace, keys: tuple[str, ...]) -> int:
     bound = _bind(options.host, options.port)
     scorer = ScorerHandler(options.model, options.threads).load_model()
     config = uvicorn.Config(
-        build(scorer, settings, when_broken=lambda: server.give_up()),
+        build(scorer, settings, when_broken=lambda: server.abandon()),
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -104,7 +104,7 @@ def _serve(options: argparse.Namespace, keys: tuple[str, ...]) -> int:
     class Server(uvicorn.Server):
         broken = False
 
-        def give_up(self) -> None:
+        def abandon(self) -> None:
             # Whoever looks after this process starts another: that helps, and to stay would not.
             self.broken = self.should_exit = True
 

@@ -18,14 +18,15 @@ from model.labels import LABEL_SCALES, PSEUDO
 from pipelines.common.arguments import Parser, UsageError, beam_options, command, parse
 from transforms.corpus.sources import absolute, list_corpus
 from transforms.elements import REJECTS, AudioRef, printable
-from transforms.output.ledger import Ledger, OutputError, count_rows
+from transforms.errors import OutputError
+from transforms.output.ledger import Ledger, count_rows
 from transforms.output.parquet_sink import WriteTable
 from transforms.output.receipts import GatherReceipt, Receipt
 from transforms.schemas import CLIPS, SYNTHESIS_TABLES
 from transforms.schemas import REJECTS as REJECTS_SCHEMA
 from transforms.scoring.rows import reject_row
 from transforms.synthesis.clips import ClipOptions, MakeClip
-from transforms.synthesis.degradation_kinds import FAULTS, FaultError, parse_faults
+from transforms.synthesis.degradation_kinds import DEGRADATIONS, DegradationError, parse_degradations
 from transforms.synthesis.degradations import Reverb
 from transforms.synthesis.materials import NOISE, RIR, SPEECH, Catalog, Material, MeasureMaterial, materials
 from transforms.synthesis.pesq_labels import pesq_installed
@@ -295,8 +296,8 @@ def _faults(text: str, most: int) -> tuple[tuple[str, tuple[float, float]], ...]
     if most < 1:
         raise UsageError(f"--max_faults is {most}; it must be at least 1")
     try:
-        return parse_faults(text)
-    except FaultError as error:
+        return parse_degradations(text)
+    except DegradationError as error:
         raise UsageError(f"--faults: {error}") from None
 
 
@@ -337,7 +338,7 @@ def _parser() -> Parser:
     add(
         "--faults",
         default="all",
-        help="which faults, comma-separated, and how strong; " + "; ".join(map(_say_fault, FAULTS)),
+        help="which faults, comma-separated, and how strong; " + "; ".join(map(_say_fault, DEGRADATIONS)),
     )
     add("--rir", help="impulse responses of rooms, used for half of the `reverb` (the rest is simulated): directory, glob "
         "or manifest CSV")  # fmt: skip
@@ -367,5 +368,5 @@ def _parser() -> Parser:
 
 
 def _say_fault(name: str) -> str:
-    kind = FAULTS[name]
+    kind = DEGRADATIONS[name]
     return f"{name}={kind.default[0]:g}:{kind.default[1]:g} ({kind.unit.replace('%', '%%')})" if kind.default else name

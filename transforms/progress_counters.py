@@ -15,7 +15,7 @@ _EVERY_S = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
-class Done:
+class ProgressCounts:
     """What is done.
 
     Attributes:
@@ -28,12 +28,12 @@ class Done:
     rejected: int = 0
     audio_s: float = 0.0
 
-    def __add__(self, other: Done) -> Done:
-        return Done(self.scored + other.scored, self.rejected + other.rejected, self.audio_s + other.audio_s)
+    def __add__(self, other: ProgressCounts) -> ProgressCounts:
+        return ProgressCounts(self.scored + other.scored, self.rejected + other.rejected, self.audio_s + other.audio_s)
 
 
-class Tally:
-    """Counts what this process does, in a small file that others read. Get it by `tally`: a process has one for a folder.
+class ProgressCounter:
+    """Counts the work of this process in a small file that others read; `progress_counter` returns it.
 
     Args:
         folder: of the run, on this machine; None where nobody looks, as on a cluster.
@@ -41,14 +41,14 @@ class Tally:
 
     def __init__(self, folder: str | None) -> None:
         self._path = Path(folder, str(os.getpid())) if folder else None
-        self._done = Done()
+        self._done = ProgressCounts()
         self._wrote = time.monotonic()
 
     def add(self, scored: int = 0, rejected: int = 0, audio_s: float = 0.0) -> None:
         """So much more is done."""
         if self._path is None:
             return
-        self._done += Done(scored, rejected, audio_s)
+        self._done += ProgressCounts(scored, rejected, audio_s)
         if time.monotonic() - self._wrote >= _EVERY_S:
             self._wrote = time.monotonic()
             with contextlib.suppress(OSError):  # a counter that cannot be shown ends no run
@@ -56,16 +56,16 @@ class Tally:
 
 
 @functools.cache
-def tally(folder: str | None) -> Tally:
+def progress_counter(folder: str | None) -> ProgressCounter:
     """The tally of this process."""
-    return Tally(folder)
+    return ProgressCounter(folder)
 
 
-def read_tallies(folder: str) -> Done:
+def read_counters(folder: str) -> ProgressCounts:
     """What all processes of a run have done, half a second ago or so."""
-    total = Done()
+    total = ProgressCounts()
     for path in Path(folder).iterdir():
         data = path.read_bytes()
         if len(data) == _FORMAT.size:
-            total += Done(*_FORMAT.unpack(data))
+            total += ProgressCounts(*_FORMAT.unpack(data))
     return total

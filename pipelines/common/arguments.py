@@ -30,7 +30,7 @@ from apache_beam.transforms.environments import SubprocessSDKEnvironment
 from model.bundle import BundleError
 from pipelines.common.beam_worker import WORKER_COMMAND
 from transforms.corpus.sources import SourceError
-from transforms.output.ledger import OutputError
+from transforms.errors import OutputError
 from transforms.storage.gcs import unanswered
 
 # For a job server to answer.

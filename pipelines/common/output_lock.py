@@ -10,13 +10,13 @@ from pathlib import Path
 
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.output.ledger import OutputError
+from transforms.errors import OutputError
 
 LOCK = ".lock"
 
 
 @contextlib.contextmanager
-def alone(output: str | Path) -> Iterator[None]:
+def output_lock(output: str | Path) -> Iterator[None]:
     """Keeps a second process out of a folder on this machine until this one ends, however it ends.
 
     Elsewhere, as on Cloud Storage, nothing is locked.

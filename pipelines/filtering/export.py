@@ -17,7 +17,7 @@ from pipelines.filtering.folders import Folder
 from transforms import schemas
 from transforms.curation.audio_export import OUTCOMES, Export
 from transforms.curation.duckdb_rows import batches_of, write_parquet
-from transforms.curation.export_plan import ExportFormat, write_plan
+from transforms.curation.export_plan import ExportFormat, write_export_plan
 from transforms.curation.manifest_writers import carried_in_manifests, quoted
 from transforms.output.parquet_sink import WriteTable
 
@@ -80,7 +80,7 @@ def export_kept(
     (scratch / RECORD).write_text(json.dumps(config.as_dict()), encoding="utf-8")
     keep.put(scratch / RECORD, RECORD)
     plan = scratch / "plan.parquet"
-    chunks = write_plan(connection, carried, plan, config.format, config.shard_size)
+    chunks = write_export_plan(connection, carried, plan, config.format, config.shard_size)
     runner, pipeline_options = beam_options(config.beam_arguments)
     with beam.Pipeline(runner=runner, options=pipeline_options) as root:
         export = Export(str(plan), config.folder.uri, config.format, goes_on)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from typing import TypeVar
 
-from transforms.progress_counters import Done, read_tallies
+from transforms.progress_counters import ProgressCounts, read_counters
 
 BAR_S, LINE_S = 0.5, 30.0
 BAR_WIDTH = 24
@@ -161,7 +161,7 @@ class Progress:
     def facts(self) -> dict[str, float]:
         """How far it is now."""
         return progress_facts(
-            read_tallies(self._folder), self._inputs, self.total_s, time.monotonic() - self._started, self._waves
+            read_counters(self._folder), self._inputs, self.total_s, time.monotonic() - self._started, self._waves
         )
 
     @property
@@ -171,7 +171,7 @@ class Progress:
         return self._committed_s + off * (self._guessed - self._committed_guess)
 
 
-def progress_facts(done: Done, inputs: int, total_s: float, elapsed_s: float, waves: int) -> dict[str, float]:
+def progress_facts(done: ProgressCounts, inputs: int, total_s: float, elapsed_s: float, waves: int) -> dict[str, float]:
     """What there is to say of a run that is under way.
 
     Args:

@@ -24,7 +24,7 @@ from pipelines.scoring.graph import ScoreConfig, build, score_wave
 from pipelines.scoring.process_pool import Progress, ending_at_once, run_all
 from transforms.output.ledger import Ledger
 from transforms.output.receipts import Receipt
-from transforms.output.reconcile import Account, listed_batches
+from transforms.output.reconcile import RunCounts, listed_batches
 from transforms.runs.chunking import Lengths, Wave, cut_waves
 from transforms.runs.commit import commit
 from transforms.runs.incremental import Outstanding
@@ -59,7 +59,7 @@ class Run:
         self.options, self.beam_arguments = options, list(beam_arguments)
         self.bundle, self.ledger = bundle, ledger
         self.model = reference(bundle, options.model)
-        self.account, self.work = Account(), Work()
+        self.account, self.work = RunCounts(), Work()
         self.skipped = 0
         self.started = time.monotonic()
 
@@ -207,7 +207,7 @@ def _processes_for(seconds: float) -> int:
     return usable_cores() if seconds > HOURS_FOR_PROCESSES * 3600 else 1
 
 
-class JobElsewhere(Run):
+class RemoteRun(Run):
     """A run as one job of another runner. The job commits itself, be this process still there or not."""
 
     def run(
@@ -247,7 +247,7 @@ class JobElsewhere(Run):
         try:
             result = root.run()
         except Exception as error:  # noqa: BLE001 -- runners raise what they like where a job cannot be started
-            self.ledger.give_up(run_id)
+            self.ledger.abandon(run_id)
             return _failed(f"the job could not be started: {_sentence(error)}")
         if template := pipeline_options.view_as(GoogleCloudOptions).template_location:
             print(
@@ -269,12 +269,12 @@ class JobElsewhere(Run):
             if not failed:
                 return _failed(f"no more is known of the job, which commits run {run_id} at its end ({why}){forget}")
         if failed:
-            self.ledger.give_up(run_id)
+            self.ledger.abandon(run_id)
             return _failed(f"the job failed, and nothing of it is committed: {why}")
         record = next((record for record in self.ledger.records() if record["run_id"] == run_id), None)
         if record is None:
             return _failed(f"the job ended, but there is no record of run {run_id} in {self.options.output}{forget}")
-        self.account, self.work = Account.of_record(record), Work.of_sums(record["work"])
+        self.account, self.work = RunCounts.of_record(record), Work.of_sums(record["work"])
         self.skipped = record["counts"]["skipped"]
         print(self.summary())
         return 0

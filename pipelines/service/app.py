@@ -23,8 +23,8 @@ from pipelines.service import openapi_examples
 from pipelines.service.api_keys import is_one
 from pipelines.service.metrics import Metrics
 from pipelines.service.problems import MEDIA_TYPE, Problem
-from pipelines.service.request_flow import Service, Wanted
-from pipelines.service.responses import ModelOut, ProblemOut, Scale, Scored, Several
+from pipelines.service.request_flow import ScoreRequest, Service
+from pipelines.service.responses import ModelOut, ProblemOut, Scale, Scored, ScoredFiles
 from pipelines.service.settings import Settings
 
 if TYPE_CHECKING:
@@ -129,13 +129,13 @@ def build(scorer: Scorer, settings: Settings, when_broken: Callable[[], None]) -
         summary="Score recordings",
         response_class=Response,
         responses={
-            200: {"model": Scored | Several},
+            200: {"model": Scored | ScoredFiles},
             **_documented(400, 401, 408, 413, 415, 422, 500, 503),
         },
         openapi_extra=openapi_examples.REQUEST,
         **guarded,
     )
-    async def score(request: Request, wanted: Annotated[Wanted, Query()]) -> Response:
+    async def score(request: Request, wanted: Annotated[ScoreRequest, Query()]) -> Response:
         """Send a recording as the body, or one or several as the files of a form.
 
         Anything that libsndfile reads is taken (WAV, FLAC, OGG, Opus, MP3, ...), told by its content, whatever its name and

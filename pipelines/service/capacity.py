@@ -7,11 +7,11 @@ import contextlib
 from collections.abc import Iterator
 
 
-class FullError(Exception):
+class CapacityError(Exception):
     """There is no room left; later there may be."""
 
 
-class Room:
+class CapacityLimit:
     """Room for a number of things; used by the event loop's thread alone.
 
     Attributes:
@@ -29,7 +29,7 @@ class Room:
             FullError: so much is not left. Nothing is taken.
         """
         if self.used + amount > self.size:
-            raise FullError
+            raise CapacityError
         self.used += amount
 
     def give_back(self, amount: int) -> None:
@@ -59,7 +59,7 @@ class Share:
         turn: held by the one that asks for room, so that no more than one of them waits.
     """
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: CapacityLimit) -> None:
         self.turn = asyncio.Lock()
         self._room, self._used, self._freed = room, 0, asyncio.Event()
 

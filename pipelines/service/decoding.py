@@ -16,7 +16,8 @@ from pipelines.service.settings import Settings
 from pipelines.service.uploads import Upload
 from transforms.analysis.spectrogram_image import reduced_db
 from transforms.audio.decode import decode
-from transforms.elements import AudioFault, AudioRef, FeaturizedUtterance, Reason, Stage, printable
+from transforms.elements import AudioRef, FeaturizedUtterance, printable
+from transforms.errors import AudioFault, Reason, Stage
 from transforms.scoring.featurize import featurize
 
 # What lies further under the loudest point of a picture is black.
@@ -24,7 +25,7 @@ PICTURE_DB = 80.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Heard:
+class DecodedUpload:
     """A recording on its way to the model.
 
     Attributes:
@@ -44,9 +45,9 @@ class _LateError(OSError):
     """Decoding took too long."""
 
 
-def hear(
+def decode_upload(
     upload: Upload, channels: str, picture: bool, features: FeatureConfig, settings: Settings, stop: threading.Event
-) -> Heard:
+) -> DecodedUpload:
     """Decodes an upload.
 
     Args:
@@ -69,7 +70,7 @@ def hear(
         detail = f"decoding it takes more than {settings.max_decode_s:g} s; cut it"
         raise AudioFault(Stage.DECODE, Reason.TOO_LONG, detail) from None
     item = featurize(decoded, AudioRef(name, name, upload.size_bytes, ""), features)
-    return Heard(item, _picture(reduced_db(decoded.waveform)) if picture else None)
+    return DecodedUpload(item, _picture(reduced_db(decoded.waveform)) if picture else None)
 
 
 class _Watched:

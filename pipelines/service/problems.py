@@ -8,7 +8,8 @@ from typing import Any
 
 from starlette.responses import Response
 
-from transforms.elements import AudioFault, Reason, Reject, printable
+from transforms.elements import Reject, printable
+from transforms.errors import AudioFault, Reason
 
 MEDIA_TYPE = "application/problem+json"
 # What is not listed is a fault of what is in the file: 422.

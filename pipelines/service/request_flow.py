@@ -15,15 +15,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect, Request
 
 from pipelines.service.batcher import Batcher
-from pipelines.service.capacity import FullError, Room, Share
-from pipelines.service.decoding import Heard, hear
+from pipelines.service.capacity import CapacityError, CapacityLimit, Share
+from pipelines.service.decoding import DecodedUpload, decode_upload
 from pipelines.service.metrics import Metrics
 from pipelines.service.problems import Problem
 from pipelines.service.responses import answer, as_json
 from pipelines.service.settings import Settings
 from pipelines.service.uploads import NAME_LETTERS, Upload, received
 from transforms.audio.waveform import ScratchError
-from transforms.elements import MIX, AudioFault, Reject
+from transforms.elements import MIX, Reject
+from transforms.errors import AudioFault
 
 if TYPE_CHECKING:
     from model.inference.scorer import Scorer
@@ -34,7 +35,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LOG = logging.getLogger(__name__)
 
 
-class Wanted(BaseModel):
+class ScoreRequest(BaseModel):
     """What is asked for of each recording."""
 
     model_config = ConfigDict(extra="forbid")
@@ -74,9 +75,9 @@ class Service:
         self.batcher = Batcher(scorer, settings, metrics)
         self._small = ThreadPoolExecutor(settings.decoders, "decode")
         self._large = ThreadPoolExecutor(1, "decode-large")
-        self._requests = Room(settings.max_requests)
-        self._spool = Room(settings.max_spool_bytes)
-        self._frames = Room(settings.max_frames)
+        self._requests = CapacityLimit(settings.max_requests)
+        self._spool = CapacityLimit(settings.max_spool_bytes)
+        self._frames = CapacityLimit(settings.max_frames)
         self._work: asyncio.Task[None] | None = None
         metrics.inside.set_function(lambda: self._requests.used)
         metrics.queue.set_function(lambda: self.batcher.waiting[0])
@@ -111,7 +112,7 @@ class Service:
         detail = "there is more to do than there is room for; try again later"
         return Problem(503, "full", detail, retry_after_s=self.batcher.retry_after_s)
 
-    async def score(self, request: Request, wanted: Wanted) -> bytes:
+    async def score(self, request: Request, wanted: ScoreRequest) -> bytes:
         """Scores what is in a request.
 
         Raises:
@@ -125,14 +126,14 @@ class Service:
                 if not uploads.form:
                     return found[0]
                 return b'{"results":[' + b",".join(found) + b"]}"
-        except (FullError, ScratchError, OSError) as error:
+        except (CapacityError, ScratchError, OSError) as error:
             if isinstance(error, OSError) and error.errno not in _NO_ROOM:
                 raise
-            if not isinstance(error, FullError):
+            if not isinstance(error, CapacityError):
                 _LOG.error("a request was turned away, as the disk is full: %s", error)
             raise self.full from error
 
-    async def _score_all(self, uploads: list[Upload], wanted: Wanted) -> list[bytes]:
+    async def _score_all(self, uploads: list[Upload], wanted: ScoreRequest) -> list[bytes]:
         """An answer for each recording, be it a problem, as long as one of them has a score."""
         share = Share(self._frames)
         tasks = [asyncio.create_task(self._score_or_problem(upload, wanted, share)) for upload in uploads]
@@ -148,7 +149,7 @@ class Service:
             raise problems[0]
         return [as_json(one.as_dict()) if isinstance(one, Problem) else one for one in found]
 
-    async def _score_or_problem(self, upload: Upload, wanted: Wanted, share: Share) -> bytes | Problem:
+    async def _score_or_problem(self, upload: Upload, wanted: ScoreRequest, share: Share) -> bytes | Problem:
         try:
             scored = await self._score(upload, wanted, share)
         except AudioFault as fault:
@@ -157,11 +158,11 @@ class Service:
         self.metrics.recordings.labels("scored").inc()
         return scored
 
-    async def _score(self, upload: Upload, wanted: Wanted, share: Share) -> bytes:
+    async def _score(self, upload: Upload, wanted: ScoreRequest, share: Share) -> bytes:
         # The next file of a form is decoded once there was room for this one: what waits for room does not pile up.
         async with share.turn:
             with self.metrics.decode_seconds.time():
-                heard = await self._hear(upload, wanted)
+                heard = await self._decode(upload, wanted)
             item, picture = heard.item, heard.picture
             del heard
             frames = len(item.spectrogram)
@@ -180,10 +181,12 @@ class Service:
 
         return await asyncio.get_running_loop().run_in_executor(self._small, told)
 
-    async def _hear(self, upload: Upload, wanted: Wanted) -> Heard:
+    async def _decode(self, upload: Upload, wanted: ScoreRequest) -> DecodedUpload:
         stop = threading.Event()
         pool = self._large if upload.size_bytes > LARGE_BYTES else self._small
-        work = pool.submit(hear, upload, wanted.channels, wanted.spectrogram, self.bundle.features, self.settings, stop)
+        work = pool.submit(
+            decode_upload, upload, wanted.channels, wanted.spectrogram, self.bundle.features, self.settings, stop
+        )
         # Whoever leaves meanwhile: the thread still reads the file until it sees that it may stop.
         work.add_done_callback(lambda _: upload.file.close())
         try:

@@ -101,7 +101,7 @@ class ProblemOut(_Strict):
     problems: list[ProblemOut] | None = Field(None, description="of each recording, if there were several")
 
 
-class Several(_Strict):
+class ScoredFiles(_Strict):
     """What became of the recordings of a form, in its order."""
 
     results: list[Scored | ProblemOut]

@@ -17,7 +17,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from pipelines.service.capacity import Room
+from pipelines.service.capacity import CapacityLimit
 from pipelines.service.problems import Problem
 from pipelines.service.settings import Settings
 
@@ -56,7 +56,9 @@ class Uploads:
 
 
 @contextlib.asynccontextmanager
-async def received(request: Request, settings: Settings, spool: Room, name: str | None) -> AsyncIterator[Uploads]:
+async def received(
+    request: Request, settings: Settings, spool: CapacityLimit, name: str | None
+) -> AsyncIterator[Uploads]:
     """Reads the body of a request.
 
     Args:
@@ -89,7 +91,7 @@ async def received(request: Request, settings: Settings, spool: Room, name: str 
 class _Body:
     """The bytes of a request's body, counted."""
 
-    def __init__(self, request: Request, settings: Settings, spool: Room) -> None:
+    def __init__(self, request: Request, settings: Settings, spool: CapacityLimit) -> None:
         self.size = 0
         self._request, self._settings, self._spool = request, settings, spool
         stated = request.headers.get("content-length", "")

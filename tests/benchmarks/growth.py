@@ -82,7 +82,7 @@ def settle(rows: int, place: Path) -> None:
     with patch.object(
         reconcile, "count_rows", lambda *_: FRAMES * rows
     ):  # a footer of each file of frames, which are not here
-        account = reconcile.settle(_ledger(place), names, listed())
+        account = reconcile.reconcile(_ledger(place), names, listed())
     assert account.scored == rows
     print(f"settle {rows:,} rows: {time.process_time() - started:.1f} s, {_memory()} (start {before})")
 

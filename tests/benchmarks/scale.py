@@ -21,7 +21,7 @@ import soundfile
 
 from transforms.audio.decode import read_audio
 from transforms.corpus.sources import list_corpus
-from transforms.elements import AudioFault
+from transforms.errors import AudioFault
 
 RATE = 16_000
 LENGTH_S = (1.0, 60.0)

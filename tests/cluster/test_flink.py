@@ -11,7 +11,7 @@ import pytest
 
 from pipelines import notebook
 from tests.support.cluster import Cluster, assert_same, children, done, listener, opened, score, wait_for
-from transforms.output.ledger import OutputError
+from transforms.errors import OutputError
 
 # How often each victim is killed. `AUDIOSIEVE_KILLS=5 make test-cluster` is slow.
 KILLS = int(os.environ.get("AUDIOSIEVE_KILLS", "1"))

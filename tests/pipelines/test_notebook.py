@@ -14,7 +14,7 @@ from model.bundle import DEFAULT, BundleError, open_bundle
 from pipelines import notebook
 from tests.support.command import Output
 from tests.support.paths import ROOT
-from transforms.elements import AudioFault, Reason
+from transforms.errors import AudioFault, Reason
 
 pytestmark = pytest.mark.slow
 TOLERANCE = 1e-3

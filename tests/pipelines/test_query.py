@@ -18,7 +18,7 @@ from tests.support.command import audiosieve
 from tests.support.outputs import rejected, scored, write_output
 from tests.support.paths import ROOT
 from transforms.analysis.row_formats import plain_rows
-from transforms.elements import Reason
+from transforms.errors import Reason
 
 README = ROOT / "README.md"
 # Good but for 1.6 s from 6.4 s on.

@@ -18,7 +18,7 @@ import transforms.evaluation.experiment as experiment
 from model.bundle import open_bundle
 from model.evaluation.reproduction import MEASURES
 from model.labels import pseudo_score
-from pipelines.common.output_lock import alone
+from pipelines.common.output_lock import output_lock
 from tests.support.command import Done, audiosieve
 from transforms.schemas import CLIPS
 
@@ -262,7 +262,7 @@ def test_other_material_is_refused(finished: Path, manifest: Path, tmp_path: Pat
 
 
 def test_a_second_run_in_the_same_folder_is_refused(finished: Path, manifest: Path) -> None:
-    with alone(finished):
+    with output_lock(finished):
         done = reproduce(manifest, finished, status=2)
     assert "another audiosieve is at work there" in done.stderr
 

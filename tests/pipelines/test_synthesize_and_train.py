@@ -19,7 +19,7 @@ from model.labels import pseudo_score
 from tests.support.command import Output, audiosieve
 from transforms.corpus.sources import list_corpus
 from transforms.schemas import CLIPS
-from transforms.synthesis.degradation_kinds import FAULTS
+from transforms.synthesis.degradation_kinds import DEGRADATIONS
 from transforms.synthesis.materials import materials
 
 pytestmark = pytest.mark.slow
@@ -141,7 +141,7 @@ def test_faults_variations_rooms_and_references_in_any_number_of_processes(
     rows = synthesize(folders, tmp_path / "set", *options)
     assert synthesize(folders, tmp_path / "again", *options, "--direct_num_workers=2") == rows
     kinds = {distortion["kind"] for row in rows for distortion in row["distortions"]}
-    assert kinds == {"noise", *FAULTS}
+    assert kinds == {"noise", *DEGRADATIONS}
     assert any(row["variation"] for row in rows)
     assert any(distortion["detail"].startswith("room") for row in rows for distortion in row["distortions"])
     for row in rows:

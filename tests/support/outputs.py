@@ -14,17 +14,8 @@ import pyarrow.parquet as pq
 from model.anomalies import find_anomalies
 from model.labels import PESQ_WB
 from transforms import schemas
-from transforms.elements import (
-    AudioFault,
-    AudioRef,
-    Reason,
-    Reject,
-    ScoredUtterance,
-    SignalFacts,
-    Span,
-    Stage,
-    Utterance,
-)
+from transforms.elements import AudioRef, Reject, ScoredUtterance, SignalFacts, Span, Utterance
+from transforms.errors import AudioFault, Reason, Stage
 from transforms.output.ledger import Ledger
 from transforms.scoring.rows import anomaly_rows, frames_table, reject_row, utterance_row
 

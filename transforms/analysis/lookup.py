@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from transforms.elements import printable
-from transforms.output.ledger import OutputError
+from transforms.errors import OutputError
 from transforms.output.results import Results
 from transforms.storage.files import absolute
 
@@ -23,7 +23,7 @@ CLOSE = 0.8
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class FoundUtterance:
     """An utterance of an output, with all that was written of it.
 
     Attributes:
@@ -37,7 +37,7 @@ class Found:
     anomalies: list[tuple[float, float]]
 
 
-def find(results: Results, name: str) -> Found:
+def find_utterance(results: Results, name: str) -> FoundUtterance:
     """Finds an utterance.
 
     Args:
@@ -78,7 +78,7 @@ def find(results: Results, name: str) -> Found:
     raise OutputError(f"{name}: is neither an utterance nor a recording of {results.root}{meant}")
 
 
-def load(results: Results, ids: Sequence[str]) -> dict[str, Found]:
+def load(results: Results, ids: Sequence[str]) -> dict[str, FoundUtterance]:
     """All that was written of some utterances, by id, in the order in which they are asked for.
 
     The frames of an output are read through once, whatever is asked for.
@@ -93,7 +93,7 @@ def load(results: Results, ids: Sequence[str]) -> dict[str, Found]:
     anomalies: dict[str, list[tuple[float, float]]] = {name: [] for name in rows}
     for row in results.dataset("anomalies").to_table(filter=wanted).to_pylist():
         anomalies[row["utterance_id"]].append((row["start_s"], row["end_s"]))
-    return {name: Found(rows[name], scores[name], sorted(anomalies[name])) for name in ids}
+    return {name: FoundUtterance(rows[name], scores[name], sorted(anomalies[name])) for name in ids}
 
 
 def _ids(connection: duckdb.DuckDBPyConnection, query: str, value: Any) -> list[str]:

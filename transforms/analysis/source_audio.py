@@ -10,7 +10,8 @@ from apache_beam.io.filesystems import FileSystems
 
 from transforms.audio.decode import SPAN_SLACK_S, Decoded, decode_spans, open_audio
 from transforms.corpus.archives import archive_kind, members
-from transforms.elements import MIX, AudioFault, AudioRef, Reason, Span, Stage, archives_of
+from transforms.elements import MIX, AudioRef, Span, archives_of
+from transforms.errors import AudioFault, Reason, Stage
 from transforms.storage.files import File, is_local, literally, look_at, match
 
 # What must be known of a row of `utterances` to hear it.
@@ -18,19 +19,19 @@ COLUMNS = ("utterance_id", "uri", "start_s", "duration_s", "channel")
 Row = Mapping[str, Any]
 
 
-def hear(row: Row) -> Decoded:
+def source_audio(row: Row) -> Decoded:
     """The audio of a row.
 
     Raises:
         AudioFault: it cannot be heard.
     """
-    ((_, heard),) = hear_all([row])
+    ((_, heard),) = source_audio_of_many([row])
     if isinstance(heard, AudioFault):
         raise heard
     return heard
 
 
-def hear_all(rows: Sequence[Row]) -> Iterator[tuple[Row, Decoded | AudioFault]]:
+def source_audio_of_many(rows: Sequence[Row]) -> Iterator[tuple[Row, Decoded | AudioFault]]:
     """The audio of some rows, one at a time; an archive is read once for all that is wanted of it, and no further.
 
     Args:

@@ -20,7 +20,8 @@ from apache_beam.io.filesystems import FileSystems
 from model.features import FRAME_LENGTH, SAMPLE_RATE
 from transforms.audio.signal_facts import FactsMeter
 from transforms.audio.waveform import Waveform
-from transforms.elements import EACH, FIRST, MIX, AudioFault, Reason, SignalFacts, Span, Stage
+from transforms.elements import EACH, FIRST, MIX, SignalFacts, Span
+from transforms.errors import AudioFault, Reason, Stage
 
 # What is in memory at the recording's own rate at a time: so many seconds, or so many samples of all channels together.
 BLOCK_S = 30
@@ -83,7 +84,7 @@ class Decoded:
 
 WHOLE = Span()
 # A span's place in the list, a channel of it (None: the mean), and what became of it.
-Heard = tuple[int, int | None, Decoded | AudioFault]
+DecodedSpan = tuple[int, int | None, Decoded | AudioFault]
 
 
 @contextlib.contextmanager
@@ -130,7 +131,7 @@ def decode(file: BinaryIO, span: Span = WHOLE, channels: str = MIX, max_s: float
 
 def decode_spans(
     file: BinaryIO, spans: Sequence[Span] = (WHOLE,), channels: str | Sequence[str] = MIX, max_s: float | None = None
-) -> Iterator[Heard]:
+) -> Iterator[DecodedSpan]:
     """Decodes whatever libsndfile reads, by content, not by name, in one pass; resamples with soxr.
 
     Args:
@@ -150,7 +151,7 @@ def decode_spans(
         OSError: the file cannot be read on, which says nothing of what is in it.
     """
     source = _Source(file)
-    left: list[_Take] | None = None
+    left: list[_SpanReader] | None = None
     jumping = True
     while left is None or left:
         with _open(source) as sound:
@@ -175,7 +176,7 @@ def open_sound(file: BinaryIO) -> soundfile.SoundFile:
     return _open(_Source(file))
 
 
-def jumps(sound: soundfile.SoundFile) -> bool:
+def is_seekable(sound: soundfile.SoundFile) -> bool:
     """Whether `seek` may be asked for, and is exact; in a damaged file it may still fail."""
     return sound.format in _JUMPS and sound.subtype in _JUMPED_CODINGS
 
@@ -207,11 +208,11 @@ def _open(source: _Source) -> soundfile.SoundFile:
 
 def _listened(
     spans: Sequence[Span], channels: str | Sequence[str], sound: soundfile.SoundFile, max_s: float | None
-) -> list[_Take]:
+) -> list[_SpanReader]:
     """All that is to be heard of a recording: each span, for "each" with every channel."""
     asked = [channels] * len(spans) if isinstance(channels, str) else channels
     return [
-        _Take(place, span, channel, sound, max_s)
+        _SpanReader(place, span, channel, sound, max_s)
         for place, (span, wanted) in enumerate(zip(spans, asked, strict=True))
         for channel in _channels(wanted, sound.channels)
     ]
@@ -230,7 +231,7 @@ def _channels(asked: str, there: int) -> list[int | None]:
     return [channel]
 
 
-class _Take:
+class _SpanReader:
     """A span of a recording, and a channel of it, while it is read.
 
     Attributes:
@@ -324,7 +325,9 @@ class _JumpFailedError(Exception):
     """libsndfile could not go where the next span begins; reading up to there may still do."""
 
 
-def _play(sound: soundfile.SoundFile, source: _Source, waiting: list[_Take], jumping: bool) -> Iterator[_Take]:
+def _play(
+    sound: soundfile.SoundFile, source: _Source, waiting: list[_SpanReader], jumping: bool
+) -> Iterator[_SpanReader]:
     """Reads a recording by blocks as far as anybody listens; yields each take when it has all of its own.
 
     Args:
@@ -338,8 +341,8 @@ def _play(sound: soundfile.SoundFile, source: _Source, waiting: list[_Take], jum
         OSError: the file cannot be read on.
     """
     block_length = max(1, min(BLOCK_S * sound.samplerate, BLOCK_SAMPLES // sound.channels))
-    jumping = jumping and jumps(sound)
-    active: list[_Take] = []
+    jumping = jumping and is_seekable(sound)
+    active: list[_SpanReader] = []
     at, last = 0, False
     while not last and (active or waiting):
         if jumping and not active and waiting[-1].start > at + JUMP_S * sound.samplerate:
@@ -373,7 +376,7 @@ def _play(sound: soundfile.SoundFile, source: _Source, waiting: list[_Take], jum
         active = [take for take in active if not (last or take.ends_by(at))]
 
 
-def _broken(takes: Sequence[_Take], fault: AudioFault) -> Iterator[_Take]:
+def _broken(takes: Sequence[_SpanReader], fault: AudioFault) -> Iterator[_SpanReader]:
     """Takes of which the rest cannot be heard."""
     for take in takes:
         take.fault = take.fault or fault

@@ -20,7 +20,8 @@ from apache_beam.io.filesystems import FileSystems
 
 from transforms.audio.decode import open_audio
 from transforms.corpus.manifests import ID_COLUMNS
-from transforms.elements import AudioFault, AudioRef, Reason, Stage, printable
+from transforms.elements import AudioRef, printable
+from transforms.errors import AudioFault, Reason, Stage
 from transforms.storage.files import File
 from transforms.storage.text_files import GZIP_MAGIC, as_text
 

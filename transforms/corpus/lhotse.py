@@ -10,7 +10,8 @@ from apache_beam.io.filesystems import FileSystems
 
 from transforms.corpus.manifests import NumberedRow, seconds, span_of
 from transforms.elements import AudioRef, Span
-from transforms.storage.files import WHOLE, File, Finder, SourceError, is_local
+from transforms.errors import SourceError
+from transforms.storage.files import WHOLE, File, Finder, is_local
 from transforms.storage.text_files import as_text
 
 _CUTS = ("MonoCut", "MultiCut")

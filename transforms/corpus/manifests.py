@@ -13,7 +13,8 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.elements import AudioRef, Span
-from transforms.storage.files import WHOLE, Finder, SourceError
+from transforms.errors import SourceError
+from transforms.storage.files import WHOLE, Finder
 from transforms.storage.text_files import as_text, json_lines, lines, open_text
 
 # Of several, the first that is there counts; the others are columns like any other.

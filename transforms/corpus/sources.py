@@ -15,9 +15,9 @@ from transforms.corpus.kaldi import WAV_SCP, is_data_directory, read_data_direct
 from transforms.corpus.lhotse import is_lhotse, read_lhotse
 from transforms.corpus.manifests import read_csv, read_list, read_parquet, read_tsv, utterances
 from transforms.elements import AudioRef
+from transforms.errors import SourceError
 from transforms.storage.files import (
     File,
-    SourceError,
     absolute,
     glob_root,
     has_wildcards,

@@ -16,9 +16,10 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from transforms import schemas
-from transforms.curation.audio_segments import pieces, suffix_of
+from transforms.curation.audio_segments import segments, suffix_of
 from transforms.curation.export_plan import ExportFormat, Row
-from transforms.elements import AudioFault, Stage, printable
+from transforms.elements import printable
+from transforms.errors import AudioFault, Stage
 from transforms.storage.atomic_files import whole_file
 
 # What became of each: the file's name in the folder of the export, or why there is none.
@@ -45,7 +46,7 @@ def export_files(rows: Sequence[Row], folder: str, container: str, goes_on: bool
             yield _done(row, there)
         else:
             todo.append(row)
-    for row, found in pieces(todo, container):
+    for row, found in segments(todo, container):
         if isinstance(found, AudioFault):
             yield _failed(row, found)
             continue
@@ -86,7 +87,7 @@ def export_shard(rows: Sequence[Row], folder: str, number: int, goes_on: bool = 
             yield from (_done(row, name) for row in rows)
             return
     with whole_file(uri) as out, tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for row, found in pieces(rows, "flac"):
+        for row, found in segments(rows, "flac"):
             if isinstance(found, AudioFault):
                 yield _failed(row, found)
                 continue

@@ -12,10 +12,11 @@ from typing import BinaryIO, cast
 
 import soundfile
 
-from transforms.audio.decode import BLOCK_SAMPLES, JUMP_S, jumps, open_audio, open_sound
+from transforms.audio.decode import BLOCK_SAMPLES, JUMP_S, is_seekable, open_audio, open_sound
 from transforms.corpus.archives import AUDIO_SUFFIXES, PARQUET, PARQUET_SUFFIX, TAR, members
 from transforms.curation.export_plan import Row
-from transforms.elements import AudioFault, AudioRef, Reason, Stage, printable
+from transforms.elements import AudioRef, printable
+from transforms.errors import AudioFault, Reason, Stage
 from transforms.storage.files import is_local, literally, look_at, match, version_of_file
 
 _BY_CONTAINER = {"MPEG": "mp3", "WAVEX": "wav", "OGG": "ogg"}
@@ -28,7 +29,7 @@ _BLOCK_BYTES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
-class Piece:
+class Segment:
     """The audio of an utterance, encoded.
 
     Attributes:
@@ -40,7 +41,7 @@ class Piece:
     content: BinaryIO
 
 
-def pieces(rows: Sequence[Row], container: str) -> Iterator[tuple[Row, Piece | AudioFault]]:
+def segments(rows: Sequence[Row], container: str) -> Iterator[tuple[Row, Segment | AudioFault]]:
     """The audio of some rows of a plan, each to be used before the next is asked for.
 
     Args:
@@ -76,7 +77,7 @@ def _check_version(uri: str, version: str) -> None:
         raise AudioFault(Stage.EXPORT, Reason.CHANGED, "it has changed since it was scored; score the corpus again")
 
 
-def _of_archive(archive: str, rows: Sequence[Row], container: str) -> Iterator[tuple[Row, Piece | AudioFault]]:
+def _of_archive(archive: str, rows: Sequence[Row], container: str) -> Iterator[tuple[Row, Segment | AudioFault]]:
     wanted: dict[str, list[Row]] = {}
     for row in rows:
         wanted.setdefault(row["uri"], []).append(row)
@@ -97,7 +98,7 @@ def _of_archive(archive: str, rows: Sequence[Row], container: str) -> Iterator[t
     yield from ((row, lost) for row in itertools.chain.from_iterable(wanted.values()))
 
 
-def _of_file(uri: str, rows: Sequence[Row], container: str) -> Iterator[tuple[Row, Piece | AudioFault]]:
+def _of_file(uri: str, rows: Sequence[Row], container: str) -> Iterator[tuple[Row, Segment | AudioFault]]:
     done = 0
     try:
         with open_audio(uri) as file:
@@ -110,7 +111,7 @@ def _of_file(uri: str, rows: Sequence[Row], container: str) -> Iterator[tuple[Ro
 
 def _of_sound(
     file: BinaryIO, name: str, rows: Sequence[Row], container: str
-) -> Iterator[tuple[Row, Piece | AudioFault]]:
+) -> Iterator[tuple[Row, Segment | AudioFault]]:
     """What rows want of one recording, in the order of their starts."""
     sound: soundfile.SoundFile | None = None
     at = 0
@@ -156,7 +157,7 @@ def suffix_of(name: str, format: str) -> str:
     return suffix if suffix in AUDIO_SUFFIXES else _BY_CONTAINER.get(found, found.lower())
 
 
-def _copied(file: BinaryIO, suffix: str, content: BinaryIO) -> Piece:
+def _copied(file: BinaryIO, suffix: str, content: BinaryIO) -> Segment:
     """All bytes of a recording.
 
     Raises:
@@ -166,7 +167,7 @@ def _copied(file: BinaryIO, suffix: str, content: BinaryIO) -> Piece:
     while block := _read(file):
         content.write(block)
     content.seek(0)
-    return Piece(suffix, content)
+    return Segment(suffix, content)
 
 
 def _read(file: BinaryIO) -> bytes:
@@ -176,7 +177,7 @@ def _read(file: BinaryIO) -> bytes:
         raise AudioFault(Stage.EXPORT, Reason.UNREADABLE, str(error)) from error
 
 
-def _cut(sound: soundfile.SoundFile, at: int, row: Row, container: str, content: BinaryIO) -> Piece:
+def _cut(sound: soundfile.SoundFile, at: int, row: Row, container: str, content: BinaryIO) -> Segment:
     """Encodes a span of a sound so that no sample changes.
 
     Args:
@@ -193,7 +194,7 @@ def _cut(sound: soundfile.SoundFile, at: int, row: Row, container: str, content:
     first, left = row["first_sample"], row["samples"]
     block = max(1, BLOCK_SAMPLES // sound.channels)
     try:
-        if jumps(sound) and first > at + JUMP_S * sound.samplerate:
+        if is_seekable(sound) and first > at + JUMP_S * sound.samplerate:
             at = sound.seek(min(first, sound.frames))
         while at < first and (passed := len(sound.read(min(block, first - at), dtype=kind, always_2d=True))):
             at += passed
@@ -211,7 +212,7 @@ def _cut(sound: soundfile.SoundFile, at: int, row: Row, container: str, content:
     except soundfile.LibsndfileError as error:
         raise AudioFault(Stage.EXPORT, Reason.CORRUPT, str(error)) from error
     content.seek(0)
-    return Piece(suffix, content)
+    return Segment(suffix, content)
 
 
 def _coding(subtype: str, channels: int, container: str) -> tuple[str, str, str]:

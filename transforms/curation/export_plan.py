@@ -47,7 +47,7 @@ PLAN = pa.schema(
 _AUDIO_SUFFIX = rf"(?i)\.({'|'.join(sorted(AUDIO_SUFFIXES))})$"
 
 
-def write_plan(
+def write_export_plan(
     connection: duckdb.DuckDBPyConnection, carried: Sequence[str], path: Path, format: ExportFormat, shard_size: int
 ) -> int:
     """Writes the plan for what stands in `listed` (`manifest_writers.list_kept`).

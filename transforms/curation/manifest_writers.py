@@ -28,7 +28,7 @@ from transforms.audio.decode import open_audio, open_sound
 from transforms.corpus.formats import archive_begins
 from transforms.corpus.manifests import DURATION_COLUMN, END_COLUMNS, ID_COLUMNS, PATH_COLUMNS, START_COLUMNS
 from transforms.curation.duckdb_rows import batches_of, write_parquet
-from transforms.elements import AudioFault
+from transforms.errors import AudioFault
 
 _OWN_COLUMNS = ("archive", "member", "whole", "recording_s", "channel", "score", "first_sample", "samples")
 # Columns of a corpus that would be taken for something else in a manifest.

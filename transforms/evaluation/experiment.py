@@ -26,7 +26,8 @@ import pyarrow.parquet as pq
 from model.evaluation.measures import Clip, Scored, choose_threshold
 from model.labels import PSEUDO
 from transforms.corpus.sources import absolute
-from transforms.elements import AudioFault, AudioRef
+from transforms.elements import AudioRef
+from transforms.errors import AudioFault
 from transforms.evaluation.labelled_clips import read_clips, score_clips
 from transforms.output.ledger import Ledger
 from transforms.schemas import CLIPS, SYNTHESIS_TABLES

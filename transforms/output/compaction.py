@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.output.ledger import COMPACT, Ledger, OutputError, count_rows, names_that_count
+from transforms.errors import OutputError
+from transforms.output.ledger import COMPACT, Ledger, count_rows, names_that_count
 from transforms.output.parquet_sink import ROW_GROUP_ROWS, SORTED_GROUP_ROWS, FileSeries
 from transforms.output.reconcile import LostRowsError
 from transforms.schemas import SORTED_BY

@@ -26,6 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 
+from transforms.errors import OutputError
 from transforms.storage.files import PROBE, is_local, probe
 from transforms.storage.gcs import SCHEME as CLOUD_STORAGE
 from transforms.storage.gcs import open_in_parts, reason
@@ -38,10 +39,6 @@ _ASKED = "pending.json"
 _RUN_ID = r"\d{8}T\d{6}Z-[0-9a-f]{6}"
 _OURS = re.compile(rf"/(({_RUN_ID})-[^/]*\.parquet$|beam-temp-{_RUN_ID}[^/]*)")
 _LEFT = re.compile(rf"/(?:({_RUN_ID})(?:\.draft|\.receipt|\{PENDING}/[^/]+)|{PROBE})$")
-
-
-class OutputError(ValueError):
-    """An output folder that cannot be written, or that holds something else."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +144,7 @@ class Ledger:
         places = _list(FileSystems.join(self.root, RUNS, f"*{PENDING}", _ASKED))
         return sorted({place.split("/")[-2].removesuffix(PENDING) for place in places} - done)
 
-    def give_up(self, run_id: str) -> None:
+    def abandon(self, run_id: str) -> None:
         """Forgets a pending run; what it wrote, and still writes, does not count."""
         folder = FileSystems.join(self.root, RUNS, f"{run_id}{PENDING}")
         asked = FileSystems.join(folder, _ASKED)
@@ -204,7 +201,7 @@ class Ledger:
         FileSystems.rename([draft], [target])
         self._delete(FileSystems.join(self.root, name) for name in record["replaces"])
         self._delete([self.beside_record(run_id, ".receipt")])
-        self.give_up(run_id)
+        self.abandon(run_id)
         return record
 
     def write_missing(self, run_id: str, files: Sequence[str], schemas: Mapping[str, pa.Schema]) -> list[str]:
@@ -240,7 +237,7 @@ class Ledger:
         pending = self.pending()
         self._delete(_list(FileSystems.join(self.root, RUNS, "*.json")))
         for run_id in pending:
-            self.give_up(run_id)
+            self.abandon(run_id)
         self.remove_debris()
 
     def rows(self, table: str, columns: list[str], files: Iterable[str] | None = None) -> Iterator[pa.RecordBatch]:

@@ -28,7 +28,7 @@ class LostRowsError(RuntimeError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Account:
+class RunCounts:
     """What came out of a run.
 
     Attributes:
@@ -46,7 +46,7 @@ class Account:
     scores: Counter[str] = dataclasses.field(default_factory=Counter)
 
     @classmethod
-    def of_record(cls, record: Mapping[str, Any]) -> Account:
+    def of_record(cls, record: Mapping[str, Any]) -> RunCounts:
         """What a run's record says came out."""
         return cls(
             record["counts"]["scored"],
@@ -56,8 +56,8 @@ class Account:
             Counter(record["scores"]),
         )
 
-    def __add__(self, other: Account) -> Account:
-        return Account(
+    def __add__(self, other: RunCounts) -> RunCounts:
+        return RunCounts(
             self.scored + other.scored,
             self.rejected + other.rejected,
             self.audio_s + other.audio_s,
@@ -76,7 +76,7 @@ class Account:
 
 
 def listed_batches(refs: Sequence[AudioRef]) -> Iterator[pa.RecordBatch]:
-    """Refs as `settle` takes them."""
+    """Refs as `reconcile` takes them."""
     for start in range(0, len(refs), _BATCH):
         part = refs[start : start + _BATCH]
         yield pa.RecordBatch.from_pydict(
@@ -88,7 +88,7 @@ def listed_batches(refs: Sequence[AudioRef]) -> Iterator[pa.RecordBatch]:
         )
 
 
-def settle(ledger: Ledger, files: Sequence[str], listed: Iterable[pa.RecordBatch]) -> Account:
+def reconcile(ledger: Ledger, files: Sequence[str], listed: Iterable[pa.RecordBatch]) -> RunCounts:
     """Compares what a run wrote with what went into it, in bounded memory.
 
     Args:
@@ -105,7 +105,7 @@ def settle(ledger: Ledger, files: Sequence[str], listed: Iterable[pa.RecordBatch
             _insert(db, "found", ledger.rows(table, ["utterance_id", "uri", *columns], named))
         _match(db)
         _check(db, count_rows(ledger, "frames", files))
-        return _account(db)
+        return _run_counts(db)
 
 
 def out_of_date(ledger: Ledger, listed: Iterable[pa.RecordBatch]) -> set[str]:
@@ -193,7 +193,7 @@ def _match_members(db: duckdb.DuckDBPyConnection) -> None:
     """)
 
 
-def _account(db: duckdb.DuckDBPyConnection) -> Account:
+def _run_counts(db: duckdb.DuckDBPyConnection) -> RunCounts:
     scored, audio_s, frames = db.execute("""
         SELECT count(*), coalesce(sum(duration_s), 0), coalesce(sum(num_frames), 0)::BIGINT FROM found WHERE reason IS NULL
     """).fetchall()[0]
@@ -201,7 +201,7 @@ def _account(db: duckdb.DuckDBPyConnection) -> Account:
     scores = db.execute("""
         SELECT format('{:.1f}', floor(score * 10) / 10), count(*) FROM found WHERE reason IS NULL GROUP BY 1 ORDER BY 1
     """).fetchall()
-    return Account(scored, Counter(dict(rejected)), audio_s, frames, Counter(dict(scores)))
+    return RunCounts(scored, Counter(dict(rejected)), audio_s, frames, Counter(dict(scores)))
 
 
 def _one(db: duckdb.DuckDBPyConnection, query: str) -> Any:

@@ -12,7 +12,8 @@ import pyarrow.dataset as ds
 
 from model.labels import LABEL_SCALES, LabelScale
 from transforms import schemas
-from transforms.output.ledger import Ledger, OutputError, names_that_count
+from transforms.errors import OutputError
+from transforms.output.ledger import Ledger, names_that_count
 from transforms.storage.arrow_filesystem import arrow_filesystem
 from transforms.storage.files import absolute, is_local, match
 from transforms.storage.gcs import reason

@@ -9,7 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from transforms.audio.decode import open_audio, open_sound
-from transforms.elements import AudioFault, AudioRef, Recording
+from transforms.elements import AudioRef, Recording
+from transforms.errors import AudioFault
 
 # Of a wave: what is lost at most when the process is killed. On two cores two minutes' work or so.
 WAVE_HOURS = 20.0

@@ -11,9 +11,10 @@ import apache_beam as beam
 import pyarrow as pa
 
 from transforms import telemetry
-from transforms.output.ledger import Ledger, OutputError
+from transforms.errors import OutputError
+from transforms.output.ledger import Ledger
 from transforms.output.receipts import Receipt
-from transforms.output.reconcile import Account, out_of_date, settle
+from transforms.output.reconcile import RunCounts, out_of_date, reconcile
 from transforms.runs.plan import count_planned, plan_paths, plan_prefix, planned
 
 
@@ -25,7 +26,7 @@ def commit(
     listed: Iterable[pa.RecordBatch],
     stale: Set[str],
     schemas: Mapping[str, pa.Schema],
-) -> Account:
+) -> RunCounts:
     """Checks what a run wrote and makes it visible.
 
     Args:
@@ -34,7 +35,7 @@ def commit(
         asked: what its record says beside what came of it; `started_s` of it is when it began, in seconds since 1970, and
             `counts` what is known before.
         receipt: what it wrote.
-        listed: what went in, as `settle` takes it.
+        listed: what went in, as `reconcile` takes it.
         stale: ids of the utterances whose rows of earlier runs are out of date.
         schemas: of the tables.
 
@@ -45,7 +46,7 @@ def commit(
         LostRowsError: not all came out that went in, or more; nothing is committed.
     """
     files = [name for path in receipt.paths if (name := ledger.name_of(path)).partition("/")[0] in ledger.tables]
-    account = settle(ledger, files, listed)
+    account = reconcile(ledger, files, listed)
     copies, replaced = ledger.rewrite_without(run_id, stale)
     files += copies
     files += ledger.write_missing(run_id, files, schemas)

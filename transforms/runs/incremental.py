@@ -6,8 +6,9 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from transforms.elements import AudioRef, Reason, archives_of, printable, without_channel
-from transforms.output.ledger import Ledger, OutputError
+from transforms.elements import AudioRef, archives_of, printable, without_channel
+from transforms.errors import OutputError, Reason
+from transforms.output.ledger import Ledger
 
 _NEW, _DONE, _STALE = range(3)
 

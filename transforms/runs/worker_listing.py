@@ -15,7 +15,8 @@ from transforms.corpus.archives import archive_kind
 from transforms.corpus.kaldi import is_data_directory
 from transforms.corpus.sources import MANIFEST, relative_ref
 from transforms.elements import AudioRef, archives_of, printable, without_channel
-from transforms.output.ledger import Ledger, OutputError
+from transforms.errors import OutputError
+from transforms.output.ledger import Ledger
 from transforms.runs.chunking import Lengths, cut_chunks, recordings
 from transforms.runs.incremental import another_corpus, version_that_lasts
 from transforms.storage.files import Place, has_wildcards, is_directory, places_in, stream
@@ -37,7 +38,7 @@ def is_listable(source: str) -> bool:
     return not is_data_directory(source.rstrip("/") or "/")
 
 
-class Listed(NamedTuple):
+class CorpusListing(NamedTuple):
     """What `ListCorpus` gives.
 
     Attributes:
@@ -64,7 +65,7 @@ class ListCorpus(beam.PTransform):
         self._source = source.rstrip("/") or "/"
         self._ledger = ledger
 
-    def expand(self, root: beam.Pipeline) -> Listed:
+    def expand(self, root: beam.Pipeline) -> CorpusListing:
         """Lists where the workers are."""
         refs = (
             root
@@ -74,7 +75,9 @@ class ListCorpus(beam.PTransform):
             | "List" >> beam.FlatMap(list_place, self._source).with_output_types(Any)
         )
         if not any(map(self._ledger.committed, _WITH_VERSIONS)):
-            return Listed(refs | "Chunks" >> beam.ParDo(CutChunks()), root | "NoneDone" >> beam.Create([Work().sums()]))
+            return CorpusListing(
+                refs | "Chunks" >> beam.ParDo(CutChunks()), root | "NoneDone" >> beam.Create([Work().sums()])
+            )
         rows = (
             root
             | "Tables" >> beam.Create(_WITH_VERSIONS)
@@ -86,9 +89,9 @@ class ListCorpus(beam.PTransform):
         left = (
             {"refs": refs | "KeyRefs" >> beam.Map(_keyed), "rows": rows}
             | "Compare" >> beam.CoGroupByKey()
-            | "Undone" >> beam.ParDo(Undone()).with_outputs(_SKIPPED, main="refs")
+            | "Undone" >> beam.ParDo(DropScored()).with_outputs(_SKIPPED, main="refs")
         )
-        return Listed(left.refs | "Chunks" >> beam.ParDo(CutChunks()), left[_SKIPPED])
+        return CorpusListing(left.refs | "Chunks" >> beam.ParDo(CutChunks()), left[_SKIPPED])
 
 
 def list_place(place: Place, root: str) -> Iterator[AudioRef]:
@@ -124,7 +127,7 @@ def committed_rows(path: str) -> Iterator[tuple[str, tuple[str, str, str]]]:
                     yield key, (row["utterance_id"], row["uri"], version)
 
 
-class Undone(beam.DoFn):
+class DropScored(beam.DoFn):
     """Refs and rows of a key -> the refs that are new or changed; how many are done, as `Work`, on the output "skipped"."""
 
     def start_bundle(self) -> None:

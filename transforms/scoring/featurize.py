@@ -33,16 +33,14 @@ from transforms.elements import (
     EACH,
     MIX,
     REJECTS,
-    AudioFault,
     AudioRef,
     FeaturizedUtterance,
-    Reason,
     Recording,
     Reject,
-    Stage,
     Utterance,
     channel_id,
 )
+from transforms.errors import AudioFault, Reason, Stage
 
 
 class LongSpectrogram:

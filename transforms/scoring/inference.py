@@ -18,16 +18,8 @@ from model.bundle import BundleError
 from model.features import NUM_BINS
 from model.runtime import start_tensorflow
 from transforms import telemetry
-from transforms.elements import (
-    REJECTS,
-    AudioFault,
-    FeaturizedUtterance,
-    Reason,
-    Reject,
-    ScoredUtterance,
-    Stage,
-    Utterance,
-)
+from transforms.elements import REJECTS, FeaturizedUtterance, Reject, ScoredUtterance, Utterance
+from transforms.errors import AudioFault, Reason, Stage
 from transforms.scoring.bundles import find_bundle
 from transforms.telemetry import Work
 

@@ -15,7 +15,7 @@ from model.features import frame_start_s
 from model.pooling import Pooling, pool
 from transforms import telemetry
 from transforms.elements import Reject, ScoredUtterance, Utterance, printable
-from transforms.progress_counters import tally
+from transforms.progress_counters import progress_counter
 from transforms.schemas import FRAMES
 
 # Tags of the outputs of `ToRows` beside the main one.
@@ -136,7 +136,7 @@ class ToRows(beam.DoFn):
         row = utterance_row(scored, anomalies, self.model_id, self.pooling)
         columns = scored.utterance.ref.columns
         row |= {name: columns.get(name) for name in self.carry}
-        tally(self.counted_in).add(scored=1, audio_s=scored.utterance.duration_s)
+        progress_counter(self.counted_in).add(scored=1, audio_s=scored.utterance.duration_s)
         telemetry.count("utterances")
         telemetry.count("audio_ms", round(1e3 * scored.utterance.duration_s))
         telemetry.observe("score_milli", 1e3 * row["score"])
@@ -158,7 +158,7 @@ class ToRejectRow(beam.DoFn):
 
     def process(self, reject: Reject) -> Iterable[dict[str, Any]]:
         """Makes one row."""
-        tally(self.counted_in).add(rejected=1)
+        progress_counter(self.counted_in).add(rejected=1)
         telemetry.count(f"rejects_{reject.reason}")
         row = reject_row(reject)
         telemetry.log_reject(**row)

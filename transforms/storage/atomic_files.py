@@ -12,7 +12,7 @@ from typing import BinaryIO, TextIO
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.output.ledger import OutputError
+from transforms.errors import OutputError
 from transforms.storage.files import absolute, is_local
 from transforms.storage.gcs import reason
 from transforms.storage.gcs_listing import is_object_storage

@@ -83,7 +83,7 @@ def open_in_parts(uri: str) -> BinaryIO:
     return gcsio.GcsIO(pipeline_options=FileSystems._pipeline_options).open(uri, read_buffer_size=1)
 
 
-def _retold(place: str, error: Exception, client: Any = None, needs_bucket: bool = False) -> Exception:
+def _to_os_error(place: str, error: Exception, client: Any = None, needs_bucket: bool = False) -> Exception:
     """The OSError, or `StorageError`, that an error of Google's libraries amounts to.
 
     Args:
@@ -103,7 +103,7 @@ def _retold(place: str, error: Exception, client: Any = None, needs_bucket: bool
             PermissionError, errno.EACCES, f"{place}: {login or f'the credentials are of no use ({error})'}"
         )
     if isinstance(error, InvalidResponse):
-        return _retold(place, from_http_response(error.response), client, needs_bucket)
+        return _to_os_error(place, from_http_response(error.response), client, needs_bucket)
     status: int = error.code  # type: ignore[attr-defined]
     if status == 404 and (needs_bucket or "bucket does not exist" in str(error)):
         bucket = "/".join(place.split("/")[:3])
@@ -217,7 +217,7 @@ if gcsio is not None:
                 return method(self, path, *arguments, **keywords)
             except _GOOGLE_ERRORS as error:
                 # Several are paths, or pairs of them.
-                raise _retold(path if isinstance(path, str) else str(path[0]), error, self.client) from error
+                raise _to_os_error(path if isinstance(path, str) else str(path[0]), error, self.client) from error
 
         return guarded
 
@@ -227,27 +227,27 @@ if gcsio is not None:
         try:
             yield
         except _GOOGLE_ERRORS as error:
-            raise _retold(place, error, client(), needs_bucket=True) from error
+            raise _to_os_error(place, error, client(), needs_bucket=True) from error
 
     class _Reader(gcsio.BeamBlobReader):
         def read(self, size: int = -1) -> bytes:
             try:
                 return super().read(size)
             except _GOOGLE_ERRORS as error:
-                raise _retold(_uri(self._blob), error, self._blob.client) from error
+                raise _to_os_error(_uri(self._blob), error, self._blob.client) from error
 
     class _Writer(gcsio.BeamBlobWriter):
         def write(self, content: Any) -> int:
             try:
                 return super().write(content)
             except _GOOGLE_ERRORS as error:
-                raise _retold(_uri(self._blob), error, self._blob.client, needs_bucket=True) from error
+                raise _to_os_error(_uri(self._blob), error, self._blob.client, needs_bucket=True) from error
 
         def close(self) -> None:
             try:
                 super().close()
             except _GOOGLE_ERRORS as error:
-                raise _retold(_uri(self._blob), error, self._blob.client, needs_bucket=True) from error
+                raise _to_os_error(_uri(self._blob), error, self._blob.client, needs_bucket=True) from error
 
         def terminate(self) -> None:
             # What cannot be given up now the storage forgets later. It must not stay open: then it would be there after all.
@@ -294,7 +294,7 @@ if gcsio is not None:
                 if response is None:
                     raise StorageError(f"{path}: the storage does not answer")
                 if response.status_code >= 400 and response.status_code != 404:  # gone is as good as deleted
-                    raise _retold(path, from_http_response(response), self.client)
+                    raise _to_os_error(path, from_http_response(response), self.client)
             return responses
 
         def list_files(self, path: str, with_metadata: bool = False) -> Iterator[Any]:

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.storage.files import SourceError
+from transforms.errors import SourceError
 
 GZIP_MAGIC = b"\x1f\x8b"
 

@@ -18,14 +18,15 @@ import soundfile
 
 from model.features import SAMPLE_RATE
 from model.labels import PESQ_WB, LabelScale
-from transforms.elements import REJECTS, AudioFault, AudioRef, Reason, Reject, Stage
+from transforms.elements import REJECTS, AudioRef, Reject
+from transforms.errors import AudioFault, Reason, Stage
 from transforms.progress import Progress
-from transforms.synthesis.degradation_kinds import BEFORE_NOISE, Range, draw_faults
-from transforms.synthesis.degradations import Fault
+from transforms.synthesis.degradation_kinds import BEFORE_NOISE, Range, draw_degradations
+from transforms.synthesis.degradations import Degradation
 from transforms.synthesis.materials import Catalog, Material, read_samples
 from transforms.synthesis.mix import MixError, add_noise, blend, fit_length, set_peak, stored_reference
 from transforms.synthesis.noise_variation import NoiseVariation, draw_noise_variation
-from transforms.synthesis.pesq_labels import frame_truth, label
+from transforms.synthesis.pesq_labels import checked_frame_truth, label
 from transforms.synthesis.rooms import FAR_M, RecordedRoom, Room, bank
 from transforms.synthesis.speech_variation import (
     Variation,
@@ -133,7 +134,7 @@ class ClipPlan:
     length: int
     variations: tuple[Variation, ...]
     noise: NoisePlan | None
-    faults: tuple[Fault, ...]
+    faults: tuple[Degradation, ...]
     peak_dbfs: float
 
 
@@ -203,7 +204,7 @@ def _plan_variations(number: int, split: str, options: ClipOptions) -> tuple[Var
     return (draw_expander(rng), *found) if rng.random() < options.expander_ratio else found
 
 
-def _plan_faults(number: int, split: str, catalog: Catalog, options: ClipOptions) -> tuple[Fault, ...]:
+def _plan_faults(number: int, split: str, catalog: Catalog, options: ClipOptions) -> tuple[Degradation, ...]:
     rng = _generator(options.seed, number, _FAULTS)
 
     def draw_room(rng: np.random.Generator, rt60_s: Range) -> Room | RecordedRoom:
@@ -215,7 +216,7 @@ def _plan_faults(number: int, split: str, catalog: Catalog, options: ClipOptions
 
     if rng.random() >= options.fault_ratio:
         return ()
-    return draw_faults(rng, options.faults, options.max_faults, draw_room)
+    return draw_degradations(rng, options.faults, options.max_faults, draw_room)
 
 
 def make_clip(plan: ClipPlan, options: ClipOptions) -> dict[str, Any]:
@@ -240,7 +241,7 @@ def make_clip(plan: ClipPlan, options: ClipOptions) -> dict[str, Any]:
         raise AudioFault(Stage.MIX, Reason.SILENT, str(error)) from error
     labels = {scale.column: label(scale, mixture, _whole_snr_db(plan), bool(plan.faults)) for scale in options.labels}
     score = labels.get(PESQ_WB.column)
-    truth = None if score is None else frame_truth(mixture, score, options.max_disagreement)
+    truth = None if score is None else checked_frame_truth(mixture, score, options.max_disagreement)
     pieces = plan.noise.pieces if plan.noise else ()
     return {
         "clip_id": plan.clip_id,
@@ -269,7 +270,7 @@ def _said_of_voice(plan: ClipPlan) -> list[str]:
     return speed + [variation.detail for variation in plan.variations]
 
 
-def _apply(faults: Sequence[Fault], samples: np.ndarray, distortions: list[dict[str, Any]]) -> np.ndarray:
+def _apply(faults: Sequence[Degradation], samples: np.ndarray, distortions: list[dict[str, Any]]) -> np.ndarray:
     for fault in faults:
         faulted = fault.apply(samples)
         samples = faulted.samples

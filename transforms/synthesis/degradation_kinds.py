@@ -13,8 +13,8 @@ from transforms.synthesis.degradations import (
     Clipping,
     Codec,
     DcOffset,
+    Degradation,
     Dropouts,
-    Fault,
     Hum,
     PacketLoss,
     Reverb,
@@ -26,7 +26,7 @@ DrawRoom = Callable[[np.random.Generator, Range], Room | RecordedRoom]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class FaultKind:
+class DegradationKind:
     """What can be asked of a kind of fault.
 
     Attributes:
@@ -36,17 +36,17 @@ class FaultKind:
         unit: of the range.
     """
 
-    draw: Callable[[np.random.Generator, Range, DrawRoom], Fault]
+    draw: Callable[[np.random.Generator, Range, DrawRoom], Degradation]
     default: Range | None = None
     limits: Range = (0.0, 0.0)
     unit: str = ""
 
 
-def _draw_reverb(rng: np.random.Generator, rt60_s: Range, draw_room: DrawRoom) -> Fault:
+def _draw_reverb(rng: np.random.Generator, rt60_s: Range, draw_room: DrawRoom) -> Degradation:
     return Reverb(draw_room(rng, rt60_s))
 
 
-def _draw_hum(rng: np.random.Generator, snr_db: Range, _: DrawRoom) -> Fault:
+def _draw_hum(rng: np.random.Generator, snr_db: Range, _: DrawRoom) -> Degradation:
     mains = float(rng.choice([50.0, 60.0])) + float(rng.uniform(-0.1, 0.1))
     count = int(rng.integers(3, 13))
     # Harmonics weaken, the even ones more: rectifiers and cores make odd ones.
@@ -60,24 +60,24 @@ def _draw_hum(rng: np.random.Generator, snr_db: Range, _: DrawRoom) -> Fault:
 BANDS = ((300.0, 3400.0), (0.0, 4000.0), (0.0, 5500.0))
 
 
-def _draw_band_limit(rng: np.random.Generator, _: Range, __: DrawRoom) -> Fault:
+def _draw_band_limit(rng: np.random.Generator, _: Range, __: DrawRoom) -> Degradation:
     return BandLimit(*BANDS[rng.integers(len(BANDS))])
 
 
-def _draw_clipping(rng: np.random.Generator, overload_db: Range, _: DrawRoom) -> Fault:
+def _draw_clipping(rng: np.random.Generator, overload_db: Range, _: DrawRoom) -> Degradation:
     return Clipping(float(rng.uniform(*overload_db)))
 
 
-def _draw_dc_offset(rng: np.random.Generator, percent: Range, _: DrawRoom) -> Fault:
+def _draw_dc_offset(rng: np.random.Generator, percent: Range, _: DrawRoom) -> Degradation:
     return DcOffset(float(rng.choice([-1.0, 1.0]) * rng.uniform(*percent) / 100))
 
 
-def _draw_codec(rng: np.random.Generator, _: Range, __: DrawRoom) -> Fault:
+def _draw_codec(rng: np.random.Generator, _: Range, __: DrawRoom) -> Degradation:
     family = LOSSY[rng.integers(len(LOSSY))]
     return Codec(family[rng.integers(len(family))])
 
 
-def _draw_packet_loss(rng: np.random.Generator, percent: Range, _: DrawRoom) -> Fault:
+def _draw_packet_loss(rng: np.random.Generator, percent: Range, _: DrawRoom) -> Degradation:
     return PacketLoss(
         rate=float(rng.uniform(*percent) / 100),
         burst=float(rng.uniform(1.0, 4.0)),
@@ -86,32 +86,32 @@ def _draw_packet_loss(rng: np.random.Generator, percent: Range, _: DrawRoom) -> 
     )
 
 
-def _draw_dropouts(rng: np.random.Generator, length_ms: Range, _: DrawRoom) -> Fault:
+def _draw_dropouts(rng: np.random.Generator, length_ms: Range, _: DrawRoom) -> Degradation:
     count = int(rng.integers(1, 6))
     return Dropouts(tuple((float(rng.random()), float(rng.uniform(*length_ms) / 1000)) for _ in range(count)))
 
 
 # In the order in which a recording meets them: the room and the mains, the recording chain, the coder, the line.
-FAULTS: Mapping[str, FaultKind] = {
-    Reverb.KIND: FaultKind(_draw_reverb, (0.2, 1.2), (0.1, 2.0), "s of RT60"),
-    Hum.KIND: FaultKind(_draw_hum, (5.0, 40.0), (-20.0, 60.0), "dB of SNR"),
-    BandLimit.KIND: FaultKind(_draw_band_limit),
-    Clipping.KIND: FaultKind(_draw_clipping, (3.0, 20.0), (0.1, 60.0), "dB of overload"),
-    DcOffset.KIND: FaultKind(_draw_dc_offset, (2.0, 40.0), (0.1, 100.0), "% of the peak"),
-    Codec.KIND: FaultKind(_draw_codec),
-    PacketLoss.KIND: FaultKind(_draw_packet_loss, (1.0, 20.0), (0.1, 60.0), "% of the packets"),
-    Dropouts.KIND: FaultKind(_draw_dropouts, (10.0, 150.0), (2.0, 2000.0), "ms of a gap"),
+DEGRADATIONS: Mapping[str, DegradationKind] = {
+    Reverb.KIND: DegradationKind(_draw_reverb, (0.2, 1.2), (0.1, 2.0), "s of RT60"),
+    Hum.KIND: DegradationKind(_draw_hum, (5.0, 40.0), (-20.0, 60.0), "dB of SNR"),
+    BandLimit.KIND: DegradationKind(_draw_band_limit),
+    Clipping.KIND: DegradationKind(_draw_clipping, (3.0, 20.0), (0.1, 60.0), "dB of overload"),
+    DcOffset.KIND: DegradationKind(_draw_dc_offset, (2.0, 40.0), (0.1, 100.0), "% of the peak"),
+    Codec.KIND: DegradationKind(_draw_codec),
+    PacketLoss.KIND: DegradationKind(_draw_packet_loss, (1.0, 20.0), (0.1, 60.0), "% of the packets"),
+    Dropouts.KIND: DegradationKind(_draw_dropouts, (10.0, 150.0), (2.0, 2000.0), "ms of a gap"),
 }
 # Noise comes after the room and before all else.
 BEFORE_NOISE = {Reverb.KIND}
 _NO_RANGE = (0.0, 0.0)
 
 
-class FaultError(ValueError):
+class DegradationError(ValueError):
     """Faults that cannot be asked for."""
 
 
-def parse_faults(text: str) -> tuple[tuple[str, Range], ...]:
+def parse_degradations(text: str) -> tuple[tuple[str, Range], ...]:
     """Reads which faults may happen: "clipping=3:20,codec", or "all" with default ranges.
 
     Returns:
@@ -121,42 +121,42 @@ def parse_faults(text: str) -> tuple[tuple[str, Range], ...]:
         FaultError: there is no such fault, it stands twice, or its range cannot be.
     """
     chosen: dict[str, Range] = {}
-    for part in ",".join(FAULTS).split(",") if text == "all" else text.split(","):
+    for part in ",".join(DEGRADATIONS).split(",") if text == "all" else text.split(","):
         name, given, values = part.strip().partition("=")
-        if name not in FAULTS:
-            raise FaultError(f"there is no fault {name!r}; the faults are {', '.join(FAULTS)}")
+        if name not in DEGRADATIONS:
+            raise DegradationError(f"there is no fault {name!r}; the faults are {', '.join(DEGRADATIONS)}")
         if name in chosen:
-            raise FaultError(f"{name!r} stands twice")
-        chosen[name] = _read_range(name, values) if given else FAULTS[name].default or _NO_RANGE
-    return tuple((name, chosen[name]) for name in FAULTS if name in chosen)
+            raise DegradationError(f"{name!r} stands twice")
+        chosen[name] = _read_range(name, values) if given else DEGRADATIONS[name].default or _NO_RANGE
+    return tuple((name, chosen[name]) for name in DEGRADATIONS if name in chosen)
 
 
 def _read_range(name: str, text: str) -> Range:
-    kind = FAULTS[name]
+    kind = DEGRADATIONS[name]
     if kind.default is None:
-        raise FaultError(f"{name} takes no range, {name}={text} gives one")
+        raise DegradationError(f"{name} takes no range, {name}={text} gives one")
     low, _, high = text.partition(":")
     try:
         found = float(low), float(high or low)
     except ValueError:
-        raise FaultError(f"{name}={text}: {text!r} is neither a number nor LOW:HIGH") from None
+        raise DegradationError(f"{name}={text}: {text!r} is neither a number nor LOW:HIGH") from None
     if not kind.limits[0] <= found[0] <= found[1] <= kind.limits[1]:
         lowest, highest = kind.limits
-        raise FaultError(f"{name}={text}: LOW:HIGH must lie within {lowest:g}:{highest:g} ({kind.unit})")
+        raise DegradationError(f"{name}={text}: LOW:HIGH must lie within {lowest:g}:{highest:g} ({kind.unit})")
     return found
 
 
-def draw_faults(
+def draw_degradations(
     rng: np.random.Generator, choice: Sequence[tuple[str, Range]], most: int, draw_room: DrawRoom
-) -> tuple[Fault, ...]:
+) -> tuple[Degradation, ...]:
     """One to `most` faults of different kinds, in the order in which they happen to a recording.
 
     Args:
         rng: draws them.
-        choice: kinds to choose from, with the ranges of their strengths (`parse_faults`).
+        choice: kinds to choose from, with the ranges of their strengths (`parse_degradations`).
         most: how many at most.
         draw_room: draws the room for reverberation, given a range of RT60s.
     """
     count = int(rng.integers(1, min(most, len(choice)) + 1))
     kinds = sorted(rng.choice(len(choice), size=count, replace=False).tolist())
-    return tuple(FAULTS[name].draw(rng, values, draw_room) for name, values in (choice[kind] for kind in kinds))
+    return tuple(DEGRADATIONS[name].draw(rng, values, draw_room) for name, values in (choice[kind] for kind in kinds))

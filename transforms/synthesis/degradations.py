@@ -25,7 +25,7 @@ CLIPPING_GAP = 256
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Faulted:
+class Degraded:
     """What a fault leaves.
 
     Attributes:
@@ -37,7 +37,7 @@ class Faulted:
     spans: tuple[Span, ...]
 
 
-class Fault(Protocol):
+class Degradation(Protocol):
     """A fault with all that was drawn for it."""
 
     KIND: ClassVar[str]
@@ -46,7 +46,7 @@ class Fault(Protocol):
     def detail(self) -> str:
         """How strong it is, for people."""
 
-    def apply(self, samples: np.ndarray) -> Faulted:
+    def apply(self, samples: np.ndarray) -> Degraded:
         """Does it to samples [n] at 16 kHz of any level, which stay as they are; the same every time."""
 
 
@@ -62,9 +62,9 @@ class Reverb:
         """The room."""
         return str(self.room)
 
-    def apply(self, samples: np.ndarray) -> Faulted:
+    def apply(self, samples: np.ndarray) -> Degraded:
         """The level stays, and the direct sound stays in its place."""
-        return Faulted(reverberate(samples, impulse_response(self.room)), whole(samples))
+        return Degraded(reverberate(samples, impulse_response(self.room)), whole(samples))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Hum:
         """Frequency and level."""
         return f"{self.frequency_hz:.1f} Hz at an SNR of {self.snr_db:.1f} dB"
 
-    def apply(self, samples: np.ndarray) -> Faulted:
+    def apply(self, samples: np.ndarray) -> Degraded:
         """Adds the tones."""
         # Harmonic h is the h-th power of e^(i w t): by Horner's scheme one exponential serves for all.
         turn = np.exp(2j * np.pi * self.frequency_hz / SAMPLE_RATE * np.arange(len(samples))).astype(np.complex64)
@@ -98,7 +98,7 @@ class Hum:
             hum += np.complex64(amplitude * np.exp(1j * phase))
             hum *= turn
         scale = np.sqrt(power(samples) / (np.sum(np.square(self.amplitudes)) / 2) / 10 ** (self.snr_db / 10))
-        return Faulted((samples + np.float32(scale) * hum.imag).astype(np.float32), whole(samples))
+        return Degraded((samples + np.float32(scale) * hum.imag).astype(np.float32), whole(samples))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -114,14 +114,14 @@ class BandLimit:
         """The band."""
         return f"{self.low_hz:g} to {self.high_hz:g} Hz"
 
-    def apply(self, samples: np.ndarray) -> Faulted:
+    def apply(self, samples: np.ndarray) -> Degraded:
         """Cuts steeply above and less so below."""
 
         def gain(frequency: np.ndarray) -> np.ndarray:
             found = low_pass(frequency, self.high_hz, 16)
             return found * high_pass(frequency, self.low_hz, 4) if self.low_hz > 0 else found
 
-        return Faulted(shape_spectrum(samples, gain), whole(samples))
+        return Degraded(shape_spectrum(samples, gain), whole(samples))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -136,11 +136,11 @@ class Clipping:
         """The overload."""
         return f"{self.overload_db:.1f} dB over"
 
-    def apply(self, samples: np.ndarray) -> Faulted:
+    def apply(self, samples: np.ndarray) -> Degraded:
         """Cuts off what is over."""
         ceiling = np.abs(samples).max(initial=0.0) * 10 ** (-self.overload_db / 20)
         clipped = np.abs(samples) > ceiling
-        return Faulted(np.clip(samples, -ceiling, ceiling).astype(np.float32), spans_where(clipped, CLIPPING_GAP))
+        return Degraded(np.clip(samples, -ceiling, ceiling).astype(np.float32), spans_where(clipped, CLIPPING_GAP))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -155,10 +155,10 @@ class DcOffset:
         """The offset."""
         return f"{100 * self.share:.1f} % of the peak"
 
-    def apply(self, samples: np.ndarray) -> Faulted:
+    def apply(self, samples: np.ndarray) -> Degraded:
         """Moves the zero."""
         offset = self.share * np.abs(samples).max(initial=0.0)
-        return Faulted((samples + offset).astype(np.float32), whole(samples))
+        return Degraded((samples + offset).astype(np.float32), whole(samples))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -173,9 +173,9 @@ class Codec:
         """The coding."""
         return str(self.coding)
 
-    def apply(self, samples: np.ndarray) -> Faulted:
+    def apply(self, samples: np.ndarray) -> Degraded:
         """Codes and decodes."""
-        return Faulted(transcode(samples, self.coding), whole(samples))
+        return Degraded(transcode(samples, self.coding), whole(samples))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -201,7 +201,7 @@ class PacketLoss:
         heard = "repeated" if self.repeats else "silent"
         return f"{100 * self.rate:.1f} % in bursts of {self.burst:.1f}, {heard}"
 
-    def apply(self, samples: np.ndarray) -> Faulted:
+    def apply(self, samples: np.ndarray) -> Degraded:
         """Loses the packets, one at least."""
         rng = np.random.default_rng(self.seed)
         count = -(-len(samples) // PACKET)
@@ -213,7 +213,7 @@ class PacketLoss:
             repeated = self.repeats and number > 0
             packets[number] = packets[number - 1] * np.float32(REPEAT_FADE) if repeated else 0.0
         spans = spans_where(np.repeat(lost, PACKET)[: len(samples)])
-        return Faulted(heard[: len(samples)], spans)
+        return Degraded(heard[: len(samples)], spans)
 
     def _lost(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """Which of the packets are lost, bool [count]."""
@@ -245,7 +245,7 @@ class Dropouts:
         """How many and how long."""
         return f"{len(self.gaps)} of {', '.join(f'{1000 * length:.0f}' for _, length in self.gaps)} ms"
 
-    def apply(self, samples: np.ndarray) -> Faulted:
+    def apply(self, samples: np.ndarray) -> Degraded:
         """Silences the gaps, over ramps of 1 ms within them."""
         silent = np.zeros(len(samples), bool)
         heard = samples.astype(np.float32)
@@ -255,7 +255,7 @@ class Dropouts:
             silent[start : start + length] = True
             ramp = np.clip(np.abs(np.arange(length) - (length - 1) / 2) - (length - 1) / 2 + DROPOUT_RAMP, 0, None)
             heard[start : start + length] *= (ramp / (DROPOUT_RAMP + 1)).astype(np.float32)
-        return Faulted(heard, spans_where(silent))
+        return Degraded(heard, spans_where(silent))
 
 
 def whole(samples: np.ndarray) -> tuple[Span, ...]:

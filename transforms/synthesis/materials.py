@@ -15,7 +15,8 @@ import numpy as np
 
 from transforms.audio.decode import read_audio
 from transforms.audio.signal_facts import dynamic_range_db
-from transforms.elements import REJECTS, AudioFault, AudioRef, Reason, Reject, Span, Stage
+from transforms.elements import REJECTS, AudioRef, Reject, Span
+from transforms.errors import AudioFault, Reason, Stage
 
 TRAIN, VAL = "train", "val"
 SPEECH, NOISE, RIR = "speech", "noise", "rir"

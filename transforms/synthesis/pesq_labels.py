@@ -9,7 +9,7 @@ import numpy as np
 
 from model.features import SAMPLE_RATE
 from model.labels import PESQ_NB, PESQ_WB, PSEUDO, LabelScale, pseudo_score
-from transforms.elements import AudioFault, Reason, Stage
+from transforms.errors import AudioFault, Reason, Stage
 from transforms.synthesis.mix import Mixture
 from transforms.synthesis.pesq_disturbance import FrameTruth, frame_disturbances
 
@@ -56,7 +56,7 @@ def pesq(reference: np.ndarray, degraded: np.ndarray, scale: LabelScale) -> floa
     return value
 
 
-def frame_truth(mixture: Mixture, score: float, max_disagreement: float) -> FrameTruth:
+def checked_frame_truth(mixture: Mixture, score: float, max_disagreement: float) -> FrameTruth:
     """What PESQ finds in each frame of a mixture, checked against PESQ itself.
 
     Args:

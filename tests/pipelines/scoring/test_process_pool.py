@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.common.output_lock import alone
+from pipelines.common.output_lock import output_lock
 from pipelines.scoring import process_pool
 from pipelines.scoring.process_pool import Progress, bar, progress_facts, run_all
-from transforms.output.ledger import OutputError
-from transforms.progress_counters import Done, Tally, read_tallies
+from transforms.errors import OutputError
+from transforms.progress_counters import ProgressCounter, ProgressCounts, read_counters
 
 
 def note(folder: str, job: int) -> None:
@@ -71,18 +71,18 @@ class TestProgress:
         monkeypatch.setattr("transforms.progress_counters._EVERY_S", 0.0)
         for pid in (1, 2):
             monkeypatch.setattr(os, "getpid", lambda pid=pid: pid)
-            tally = Tally(str(tmp_path))
+            tally = ProgressCounter(str(tmp_path))
             tally.add(scored=2, audio_s=10.0)
             tally.add(rejected=1)
-        assert read_tallies(str(tmp_path)) == Done(4, 2, 20.0)
+        assert read_counters(str(tmp_path)) == ProgressCounts(4, 2, 20.0)
 
     def test_where_nobody_looks_nothing_is_written(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        Tally(None).add(scored=1)
+        ProgressCounter(None).add(scored=1)
         assert not list(tmp_path.iterdir())
 
     def test_facts_of_a_run_half_done(self):
-        facts = progress_facts(Done(50, 2, 1_800.0), 104, 3_600.0, 3.0, 1)
+        facts = progress_facts(ProgressCounts(50, 2, 1_800.0), 104, 3_600.0, 3.0, 1)
         assert facts == {
             "scored": 50, "rejected": 2, "of": 104, "hours": 0.5, "of_hours": 1.0, "x_real_time": 600, "seconds_left": 3,
             "waves_committed": 1,
@@ -94,7 +94,7 @@ class TestProgress:
         )
 
     def test_before_anything_is_done_no_time_is_promised(self):
-        facts = progress_facts(Done(), 10, 3_600.0, 1.0, 0)
+        facts = progress_facts(ProgressCounts(), 10, 3_600.0, 1.0, 0)
         assert facts["seconds_left"] == -1
         assert "just begun" in bar(facts)
 
@@ -119,11 +119,15 @@ def test_where_nothing_can_be_locked_a_run_goes_on_and_says_so(tmp_path, monkeyp
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr("fcntl.flock", refuse)
-    with alone(tmp_path / "out"):
+    with output_lock(tmp_path / "out"):
         pass
     assert "cannot be locked" in capsys.readouterr().err
 
 
 def test_two_runs_do_not_work_in_one_folder(tmp_path):
-    with alone(tmp_path / "out"), pytest.raises(OutputError, match="another audiosieve"), alone(tmp_path / "out"):
+    with (
+        output_lock(tmp_path / "out"),
+        pytest.raises(OutputError, match="another audiosieve"),
+        output_lock(tmp_path / "out"),
+    ):
         pass

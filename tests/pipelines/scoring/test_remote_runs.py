@@ -10,7 +10,7 @@ import apache_beam as beam
 import pytest
 
 from model.bundle import DEFAULT, open_bundle
-from pipelines.scoring.runs import JobElsewhere
+from pipelines.scoring.runs import RemoteRun
 from tests.support.command import Output, audiosieve, audiosieve_process
 from transforms.output.ledger import Ledger
 from transforms.runs.commit import Commit
@@ -112,7 +112,7 @@ def test_only_a_job_that_is_known_to_have_failed_is_given_up(tmp_path, capsys, r
     ledger = Ledger(str(tmp_path / "out"), ("utterances",))
     ledger.begin("20260101T000000Z-aaaaaa", {})
     options = argparse.Namespace(model=DEFAULT, output=str(tmp_path / "out"))
-    job = JobElsewhere(options, [], open_bundle(DEFAULT), ledger)
+    job = RemoteRun(options, [], open_bundle(DEFAULT), ledger)
     assert job._wait("20260101T000000Z-aaaaaa", result) == status
     assert said in capsys.readouterr().err
     assert bool(ledger.pending()) == pending

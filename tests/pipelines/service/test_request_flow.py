@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from model.bundle import DEFAULT
 from pipelines.service import uploads
-from pipelines.service.request_flow import LARGE_BYTES, Service, Wanted
+from pipelines.service.request_flow import LARGE_BYTES, ScoreRequest, Service
 from pipelines.service.settings import Settings
 from tests.support.hostile_files import RATE, encode, noise
 from transforms.scoring.inference import ScorerHandler
@@ -37,7 +37,7 @@ class Client:
     def __init__(self, service: Service, body: bytes, kind: str = "application/octet-stream") -> None:
         self._body, self._leaves = [body], asyncio.Event()
         scope = {"type": "http", "headers": [(b"content-type", kind.encode())]}
-        self.answer = asyncio.create_task(service.score(Request(scope, self._receive), Wanted()))
+        self.answer = asyncio.create_task(service.score(Request(scope, self._receive), ScoreRequest()))
 
     async def _receive(self) -> dict[str, Any]:
         if self._body:

@@ -19,7 +19,7 @@ import pytest
 import soundfile
 
 from pipelines.service.openapi_examples import ANSWERS
-from pipelines.service.responses import ProblemOut, Scored, Several
+from pipelines.service.responses import ProblemOut, Scored, ScoredFiles
 from tests.support.command import Output, audiosieve
 from tests.support.paths import ROOT
 from tests.support.service import Server, serving
@@ -121,7 +121,7 @@ class TestForms:
             "/v1/score", files=[("audio", (name, (samples / name).read_bytes())) for name in names]
         )
         assert found.status_code == 200
-        Several.model_validate(found.json())
+        ScoredFiles.model_validate(found.json())
         results = found.json()["results"]
         assert [one["utterance_id"] for one in results] == names
         assert [one.get("score", one.get("reason")) for one in results] == pytest.approx(

@@ -24,7 +24,7 @@ from tests.support.command import audiosieve
 from tests.support.hostile_files import RATE, bomb, encode, fuzzed, hostile, noise
 from tests.support.service import Server, serving
 from transforms.audio.decode import Decoded, decode_spans
-from transforms.elements import AudioFault
+from transforms.errors import AudioFault
 
 pytestmark = pytest.mark.slow
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from starlette.requests import ClientDisconnect, Request
 
-from pipelines.service.capacity import FullError, Room
+from pipelines.service.capacity import CapacityError, CapacityLimit
 from pipelines.service.problems import Problem
 from pipelines.service.settings import Settings
 from pipelines.service.uploads import received
-from transforms.elements import AudioFault, Reason, Stage
+from transforms.errors import AudioFault, Reason, Stage
 
 LIMIT = 1_000
 FORM = b'--x\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n%s\r\n--x--\r\n'
@@ -22,7 +22,7 @@ HEADERS = {False: {}, True: {"content-type": "Multipart/Form-Data; boundary=x"}}
 LEFT, SILENT = "left", "silent"
 
 
-def take(pieces: Sequence[bytes | str], room: Room, headers: dict[str, str], **limits: Any) -> list[bytes]:
+def take(pieces: Sequence[bytes | str], room: CapacityLimit, headers: dict[str, str], **limits: Any) -> list[bytes]:
     """What is in an upload that comes in pieces; of the room it takes as much as came, and only while the block lasts."""
     coming = iter(pieces)
 
@@ -49,7 +49,7 @@ def take(pieces: Sequence[bytes | str], room: Room, headers: dict[str, str], **l
 
 @pytest.mark.parametrize("form", [False, True])
 def test_what_came_is_there_and_its_room_is_given_back(form):
-    room = Room(LIMIT)
+    room = CapacityLimit(LIMIT)
     body = FORM % b"hello" if form else b"hello"
     assert take([body[:4], body[4:]], room, HEADERS[form]) == [b"hello"]
     assert room.used == 0
@@ -58,7 +58,7 @@ def test_what_came_is_there_and_its_room_is_given_back(form):
 @pytest.mark.parametrize("stated", [False, True])
 @pytest.mark.parametrize("over", [0, 1])
 def test_as_much_as_the_limit_is_taken_and_a_byte_more_is_not(stated, over):
-    room, pieces = Room(10 * LIMIT), [bytes(400), bytes(LIMIT - 400 + over)]
+    room, pieces = CapacityLimit(10 * LIMIT), [bytes(400), bytes(LIMIT - 400 + over)]
     headers = {"content-length": str(LIMIT + over)} if stated else {}
     if not over:
         assert take(pieces, room, headers) == [bytes(LIMIT)]
@@ -76,14 +76,14 @@ def test_as_much_as_the_limit_is_taken_and_a_byte_more_is_not(stated, over):
         ([bytes(5), LEFT], ClientDisconnect),
         ([bytes(5), SILENT], Problem),
         ([bytes(700), bytes(700)], Problem),
-        ([bytes(301)], FullError),
+        ([bytes(301)], CapacityError),
     ],
 )
 def test_however_it_ends_the_room_is_given_back(form, pieces, error):
-    room = Room(2 * LIMIT)
-    room.take(2 * LIMIT - 300 if error is FullError else 3)
+    room = CapacityLimit(2 * LIMIT)
+    room.take(2 * LIMIT - 300 if error is CapacityError else 3)
     before = room.used
-    head = [] if error is FullError or not form else [FORM.partition(b"%s")[0]]
+    head = [] if error is CapacityError or not form else [FORM.partition(b"%s")[0]]
     with pytest.raises(error):
         take([*head, *pieces], room, HEADERS[form], max_silence_s=0.05)
     assert room.used == before
@@ -92,7 +92,7 @@ def test_however_it_ends_the_room_is_given_back(form, pieces, error):
 @pytest.mark.parametrize(("files", "taken"), [(3, True), (4, False)])
 def test_a_form_has_as_many_files_as_it_may(files, taken):
     part = (FORM % b"hello").partition(b"--x--")[0]
-    body, room = [part * files + b"--x--\r\n"], Room(LIMIT)
+    body, room = [part * files + b"--x--\r\n"], CapacityLimit(LIMIT)
     if taken:
         assert take(body, room, HEADERS[True], max_files=3) == [b"hello"] * 3
     else:

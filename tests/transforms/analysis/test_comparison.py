@@ -20,7 +20,8 @@ from transforms.analysis.comparison import (
     percentile_rank,
 )
 from transforms.analysis.comparison_text import comparison_text
-from transforms.elements import Reason, ScoredUtterance
+from transforms.elements import ScoredUtterance
+from transforms.errors import Reason
 from transforms.output.results import Results, open_results
 
 PAIRS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=40)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests.support.outputs import rejected, scored, write_output
-from transforms.analysis.lookup import find, load
-from transforms.output.ledger import OutputError
+from transforms.analysis.lookup import find_utterance, load
+from transforms.errors import OutputError
 from transforms.output.results import Results, open_results
 
 BAD_MIDDLE = np.array([4.0] * 400 + [1.0] * 100 + [4.0] * 400, np.float32)
@@ -26,7 +26,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 def test_all_that_was_written_of_an_utterance_is_found(results):
     for name in ("speaker/burst.flac", "/corpus/speaker/burst.flac"):
-        found = find(results, name)
+        found = find_utterance(results, name)
         assert found.row["utterance_id"] == "speaker/burst.flac"
         assert np.array_equal(found.frame_score, BAD_MIDDLE)
         ((start, end),) = found.anomalies
@@ -55,10 +55,10 @@ def test_several_are_loaded_at_once_in_the_order_asked_for(results):
 )
 def test_what_cannot_be_found_is_said_in_a_sentence(results, name, message):
     with pytest.raises(OutputError, match=message):
-        find(results, name)
+        find_utterance(results, name)
 
 
 def test_a_path_is_taken_from_where_the_user_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     results = open_results(str(write_output(tmp_path / "out", [scored("a", 3.0, uri=f"{tmp_path}/audio/a.wav")])))
     monkeypatch.chdir(tmp_path)
-    assert find(results, "audio/a.wav").row["utterance_id"] == "a"
+    assert find_utterance(results, "audio/a.wav").row["utterance_id"] == "a"

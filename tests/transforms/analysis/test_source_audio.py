@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from transforms.analysis.source_audio import hear, hear_all
-from transforms.elements import AudioFault
+from transforms.analysis.source_audio import source_audio, source_audio_of_many
+from transforms.errors import AudioFault
 
 RATE = 16_000
 
@@ -38,19 +38,19 @@ def wave(tmp_path_factory: pytest.TempPathFactory, stereo: np.ndarray) -> Path:
 
 
 def test_a_span_and_a_channel_are_heard(wave, stereo):
-    decoded = hear(row(wave, 1.5, start_s=0.25, channel=1))
+    decoded = source_audio(row(wave, 1.5, start_s=0.25, channel=1))
     assert decoded.samples == pytest.approx(stereo[RATE // 4 : RATE // 4 + RATE * 3 // 2, 1], abs=1e-6)
 
 
 def test_the_mean_of_the_channels_is_heard_where_none_is_named(wave, stereo):
-    assert hear(row(wave, 4.0)).samples == pytest.approx(stereo.mean(axis=1), abs=1e-6)
+    assert source_audio(row(wave, 4.0)).samples == pytest.approx(stereo.mean(axis=1), abs=1e-6)
 
 
 def test_a_recording_that_is_gone_or_shorter_now_says_so(wave, tmp_path):
     with pytest.raises(AudioFault, match="No such file"):
-        hear(row(tmp_path / "gone.wav", 4.0))
+        source_audio(row(tmp_path / "gone.wav", 4.0))
     with pytest.raises(AudioFault, match="not within the recording of 4"):
-        hear(row(wave, 5.0))
+        source_audio(row(wave, 5.0))
 
 
 def test_members_of_archives_are_heard_each_archive_read_once(tmp_path, wave, stereo):
@@ -65,7 +65,7 @@ def test_members_of_archives_are_heard_each_archive_read_once(tmp_path, wave, st
     pq.write_table(pa.table({"audio": [{"bytes": content, "path": "x.wav"}]}), parquet)
     names = [f"{tar}#b.wav", f"{tar}#a.wav", f"{tar}#broken.wav", f"{tar}#gone.wav", f"{parquet}#x.wav", str(wave)]
     found = dict.fromkeys(names)
-    for heard_row, heard in hear_all([row(name, 4.0, channel=0) for name in names]):
+    for heard_row, heard in source_audio_of_many([row(name, 4.0, channel=0) for name in names]):
         found[heard_row["uri"]] = heard
     for name in (names[0], names[1], names[4], names[5]):
         assert found[name].samples == pytest.approx(stereo[:, 0], abs=1e-6)
@@ -75,4 +75,4 @@ def test_members_of_archives_are_heard_each_archive_read_once(tmp_path, wave, st
 
 def test_every_row_of_the_same_recording_is_heard(wave):
     rows = [row(wave, 1.0, start_s=float(n)) for n in range(3)]
-    assert [heard_row for heard_row, _ in hear_all(rows)] == rows
+    assert [heard_row for heard_row, _ in source_audio_of_many(rows)] == rows

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from model.features import SAMPLE_RATE
 from transforms.audio import decode as decode_module
 from transforms.audio.decode import BLOCK_S, BLOCK_SAMPLES, Decoded, decode, decode_spans, read_audio
-from transforms.elements import AudioFault, Reason, Span, Stage
+from transforms.elements import Span
+from transforms.errors import AudioFault, Reason, Stage
 
 LOSSLESS = ["WAV/PCM_U8", "WAV/PCM_16", "WAV/PCM_24", "WAV/PCM_32", "WAV/FLOAT", "FLAC/PCM_16", "AIFF/PCM_16"]
 LOSSY = ["OGG/VORBIS", "OGG/OPUS", "MP3/MPEG_LAYER_III"]

@@ -54,7 +54,7 @@ def damaged(whole: bytes, rng: np.random.Generator) -> bytes:
 def main(coding: str, first: int, last: int) -> None:
     """Decodes damaged files of one format, and prints what became of each."""
     from transforms.audio.decode import Decoded, decode_spans
-    from transforms.elements import AudioFault
+    from transforms.errors import AudioFault
 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     container, subtype = coding.split("/")

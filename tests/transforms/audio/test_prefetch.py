@@ -13,7 +13,8 @@ from model.features import FeatureConfig
 from tests.support.buckets import Shelf, bucket
 from transforms.audio import prefetch
 from transforms.audio.prefetch import AHEAD, MOST_BYTES, opened
-from transforms.elements import AudioFault, AudioRef, FeaturizedUtterance, Reason, Recording
+from transforms.elements import AudioRef, FeaturizedUtterance, Recording
+from transforms.errors import AudioFault, Reason
 from transforms.scoring.featurize import Featurize
 from transforms.storage.files import look_at
 

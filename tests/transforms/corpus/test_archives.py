@@ -23,7 +23,8 @@ from transforms.audio.decode import decode
 from transforms.corpus import archives
 from transforms.corpus.archives import audio_columns, members
 from transforms.corpus.sources import list_corpus
-from transforms.elements import AudioFault, AudioRef, Reason
+from transforms.elements import AudioRef
+from transforms.errors import AudioFault, Reason
 
 WAV = b"RIFF\x24\x00\x00\x00WAVEfmt " + b"\0" * 28
 HF_AUDIO = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from tests.support.buckets import bucket
 from transforms.corpus.sources import INPUT_KINDS, SourceError, list_corpus
-from transforms.elements import AudioFault, Reason, Reject, Stage
+from transforms.elements import Reject
+from transforms.errors import AudioFault, Reason, Stage
 from transforms.schemas import REJECTS
 from transforms.scoring.rows import reject_row
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from tests.support.outputs import scored, write_output
 from transforms.corpus.formats import find_archives
 from transforms.curation.audio_export import export_files, export_shard
-from transforms.curation.export_plan import CHUNK, write_plan
+from transforms.curation.export_plan import CHUNK, write_export_plan
 from transforms.curation.manifest_writers import list_kept
 from transforms.elements import ScoredUtterance
 from transforms.output.results import open_results
@@ -40,7 +40,7 @@ def plan(utterances: Sequence[ScoredUtterance], *, has_spans: bool = True, forma
         connection.execute("CREATE TEMP TABLE kept AS SELECT utterance_id FROM utterances")
         list_kept(connection, has_spans, find_archives(connection), ["speaker"])
         path = Path(folder) / "plan.parquet"
-        chunks = write_plan(connection, ["speaker"], path, format, shard_size)
+        chunks = write_export_plan(connection, ["speaker"], path, format, shard_size)
         file = pq.ParquetFile(path)
         assert file.num_row_groups == chunks
         return [file.read_row_group(number).to_pylist() for number in range(chunks)]

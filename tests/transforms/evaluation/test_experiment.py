@@ -17,7 +17,8 @@ import transforms.evaluation.experiment as experiment
 from model.features import SAMPLE_RATE, FeatureConfig
 from model.labels import PSEUDO, pseudo_score
 from transforms.corpus.sources import SourceError
-from transforms.elements import AudioFault, AudioRef, Reason, Stage
+from transforms.elements import AudioRef
+from transforms.errors import AudioFault, OutputError, Reason, Stage
 from transforms.evaluation.experiment import (
     DRAWS,
     PEAK_DBFS,
@@ -38,7 +39,6 @@ from transforms.evaluation.experiment import (
     with_dev,
     write_set,
 )
-from transforms.output.ledger import OutputError
 from transforms.schemas import CLIPS
 from transforms.synthesis.clips import ClipPlan
 from transforms.synthesis.materials import Catalog, Material

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from tests.support.buckets import bucket
 from tests.support.outputs import rejected, scored, write_output, written
 from transforms import schemas
+from transforms.errors import OutputError
 from transforms.output import compaction
 from transforms.output.compaction import compact, merge, small_files
-from transforms.output.ledger import COMPACT, Ledger, OutputError
+from transforms.output.ledger import COMPACT, Ledger
 from transforms.output.reconcile import LostRowsError
 from transforms.output.results import open_results
 

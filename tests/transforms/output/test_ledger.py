@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.outputs import written
-from transforms.output.ledger import Ledger, OutputError, count_rows
+from transforms.errors import OutputError
+from transforms.output.ledger import Ledger, count_rows
 
 TABLES = ("utterances", "frames", "rejects")
 RUN1, RUN2, RUN3 = "20260101T000000Z-aaaaaa", "20260102T000000Z-bbbbbb", "20260103T000000Z-cccccc"

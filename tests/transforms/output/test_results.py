@@ -9,7 +9,8 @@ import pytest
 from tests.support.buckets import bucket
 from tests.support.outputs import rejected, scored, write_output
 from transforms import schemas
-from transforms.output.ledger import Ledger, OutputError
+from transforms.errors import OutputError
+from transforms.output.ledger import Ledger
 from transforms.output.results import open_results
 
 BAD_MIDDLE = [4.0] * 400 + [1.0] * 100 + [4.0] * 400

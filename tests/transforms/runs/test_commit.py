@@ -11,7 +11,8 @@ import pytest
 
 from tests.support.outputs import written
 from transforms.elements import AudioRef, Recording
-from transforms.output.ledger import Ledger, OutputError
+from transforms.errors import OutputError
+from transforms.output.ledger import Ledger
 from transforms.output.receipts import Receipt
 from transforms.output.reconcile import LostRowsError
 from transforms.runs.commit import Commit
@@ -112,7 +113,7 @@ def test_what_does_not_add_up_is_not_committed_and_stays_pending(ledger, names):
 
 def test_a_run_that_was_given_up_is_not_committed(ledger):
     begin(ledger, RUN1, "a")
-    ledger.give_up(RUN1)
+    ledger.abandon(RUN1)
     with pytest.raises(OutputError, match="given up"):
         commit(ledger, RUN1, scored(ledger, RUN1, "a"))
     assert ledger.records() == []
@@ -153,7 +154,7 @@ class TestPending:
         before = files(ledger)
         ledger.remove_debris()
         assert files(ledger) == {name for name in before if RUN2 not in name}
-        ledger.give_up(RUN1)
+        ledger.abandon(RUN1)
         assert ledger.pending() == []
         ledger.remove_debris()
         assert files(ledger) == set()

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from tests.support.outputs import written
 from transforms.elements import AudioRef
-from transforms.output import reconcile
-from transforms.output.ledger import Ledger, OutputError
-from transforms.output.reconcile import Account, LostRowsError, listed_batches, settle
+from transforms.errors import OutputError
+from transforms.output import reconcile as reconcile_module
+from transforms.output.ledger import Ledger
+from transforms.output.reconcile import LostRowsError, RunCounts, listed_batches, reconcile
 from transforms.runs.incremental import outstanding
 
 RUN = "20260101T000000Z-aaaaaa"
@@ -101,7 +102,7 @@ class TestSettle:
         write(ledger, [row("a"), row("x.tar/1", uri="/corpus/x.tar#1"), row("c#ch0", uri="/corpus/c")],
               [row("b"), row("c#ch1", uri="/corpus/c"), row("d", reason="corrupt")])  # fmt: skip
         refs = [ref("a"), ref("b"), ref("c"), ref("d"), ref("x.tar", archive="tar")]
-        account = settle(ledger, written(ledger, RUN), listed_batches(refs))
+        account = reconcile(ledger, written(ledger, RUN), listed_batches(refs))
         assert (account.scored, account.rejected, account.audio_s) == (3, {"silent": 2, "corrupt": 1}, 6.0)
         assert (account.frames, account.scores) == (9, {"3.2": 3})
 
@@ -117,38 +118,38 @@ class TestSettle:
     def test_what_is_lost_or_doubled_is_noticed(self, ledger, scored, rejected, frames, said):
         write(ledger, scored, rejected, frames=frames)
         with pytest.raises(LostRowsError, match=said):
-            settle(ledger, written(ledger, RUN), listed_batches([ref("a"), ref("b")]))
+            reconcile(ledger, written(ledger, RUN), listed_batches([ref("a"), ref("b")]))
 
     def test_many_are_compared_in_parts(self, ledger, monkeypatch):
-        monkeypatch.setattr(reconcile, "_BATCH", 2)
+        monkeypatch.setattr(reconcile_module, "_BATCH", 2)
         members = [row(f"x#1.tar/{i}", uri=f"/corpus/x#1.tar#{i}") for i in range(5)]
         write(ledger, [row(name) for name in "abcde"] + members)
         refs = [*(ref(name) for name in "abcde"), ref("x#1.tar", archive="tar")]
-        assert settle(ledger, written(ledger, RUN), listed_batches(refs)).scored == 10
+        assert reconcile(ledger, written(ledger, RUN), listed_batches(refs)).scored == 10
         with pytest.raises(LostRowsError, match="of 7 inputs 1 have no row"):
-            settle(ledger, written(ledger, RUN), listed_batches([*refs, ref("f")]))
+            reconcile(ledger, written(ledger, RUN), listed_batches([*refs, ref("f")]))
         with pytest.raises(LostRowsError, match="5 rows have no input"):
-            settle(ledger, written(ledger, RUN), listed_batches([*refs[:-1], ref("y.tar", archive="tar")]))
+            reconcile(ledger, written(ledger, RUN), listed_batches([*refs[:-1], ref("y.tar", archive="tar")]))
 
     def test_rows_of_other_runs_do_not_count(self, ledger):
         committed(ledger, [row("a")])
         write(ledger, [row("b")], run_id="20260102T000000Z-bbbbbb")
-        assert settle(ledger, written(ledger, "20260102T000000Z-bbbbbb"), listed_batches([ref("b")])).scored == 1
+        assert reconcile(ledger, written(ledger, "20260102T000000Z-bbbbbb"), listed_batches([ref("b")])).scored == 1
 
 
 @given(st.lists(st.floats(1.0, 4.6), min_size=1, max_size=50), st.floats(0.01, 1.0))
 def test_a_quantile_of_the_scores_is_right_to_a_tenth(scores, share):
-    account = Account(scores=Counter(f"{math.floor(score * 10) / 10:.1f}" for score in scores))
+    account = RunCounts(scores=Counter(f"{math.floor(score * 10) / 10:.1f}" for score in scores))
     exact = sorted(scores)[math.ceil(share * len(scores) - 1e-9) - 1]
     assert account.score_quantile(share) == pytest.approx(exact, abs=0.0501)
 
 
 def test_what_came_out_of_waves_adds_up():
-    one = Account(3, Counter(silent=2, corrupt=1), 6.5, 90, Counter({"3.2": 2, "1.0": 1}))
-    other = Account(1, Counter(silent=1), 2.0, 30, Counter({"3.2": 1}))
-    assert one + other == Account(4, Counter(silent=3, corrupt=1), 8.5, 120, Counter({"3.2": 3, "1.0": 1}))
-    assert one + Account() == one
+    one = RunCounts(3, Counter(silent=2, corrupt=1), 6.5, 90, Counter({"3.2": 2, "1.0": 1}))
+    other = RunCounts(1, Counter(silent=1), 2.0, 30, Counter({"3.2": 1}))
+    assert one + other == RunCounts(4, Counter(silent=3, corrupt=1), 8.5, 120, Counter({"3.2": 3, "1.0": 1}))
+    assert one + RunCounts() == one
 
 
 def test_of_no_scores_there_is_no_quantile():
-    assert math.isnan(Account().score_quantile(0.5))
+    assert math.isnan(RunCounts().score_quantile(0.5))

@@ -45,7 +45,7 @@ def test_what_is_read_is_what_was_written(tmp_path, chunks, file_rows):
     listed = [row for batch in planned(paths) for row in batch.to_pylist()]
     assert [row["utterance_id"] for row in listed] == [chunk[0].refs[0].utterance_id for chunk in chunks]
     assert [bool(row["archive_uri"]) for row in listed] == [bool(chunk[0].archive) for chunk in chunks]
-    ledger.give_up(RUN)
+    ledger.abandon(RUN)
     assert plan_paths(ledger, RUN) == []
 
 

@@ -11,7 +11,8 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from model.features import NUM_BINS, FeatureConfig, spectrogram
 from transforms.audio import waveform as waveform_module
-from transforms.elements import EACH, REJECTS, AudioRef, FeaturizedUtterance, Reason, Recording, Reject, Span, Stage
+from transforms.elements import EACH, REJECTS, AudioRef, FeaturizedUtterance, Recording, Reject, Span
+from transforms.errors import Reason, Stage
 from transforms.scoring import featurize as featurize_module
 from transforms.scoring.featurize import Featurize, LongSpectrogram, featurize_recording
 from transforms.telemetry import NAMESPACE

@@ -15,7 +15,8 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that
 
 from model.bundle import BundleError
-from transforms.elements import REJECTS, FeaturizedUtterance, Reason, Reject, ScoredUtterance, Stage
+from transforms.elements import REJECTS, FeaturizedUtterance, Reject, ScoredUtterance
+from transforms.errors import Reason, Stage
 from transforms.scoring.inference import WORK, ScoredBatch, ScorerHandler, SplitResults, score_batch
 from transforms.telemetry import NAMESPACE, Work
 

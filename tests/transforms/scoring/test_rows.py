@@ -10,7 +10,8 @@ import pytest
 
 from model.anomalies import Anomaly, find_anomalies
 from transforms import schemas
-from transforms.elements import Reason, Reject, ScoredUtterance, Stage
+from transforms.elements import Reject, ScoredUtterance
+from transforms.errors import Reason, Stage
 from transforms.scoring.rows import (
     ANOMALY_ROWS,
     UTTERANCE_ROWS,

@@ -11,7 +11,7 @@ import pytest
 from tests.support import buckets
 from tests.support.gcs_emulator import Bucket
 from tests.support.gcs_proxy import RESET, Call, Fault, Proxy
-from transforms.output.ledger import OutputError
+from transforms.errors import OutputError
 from transforms.storage.atomic_files import check_new, new_file, new_text, whole_file
 
 # More than goes to the storage at once.

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from model.features import SAMPLE_RATE, num_frames
 from model.labels import PESQ_NB, PESQ_WB, PSEUDO
 from transforms.audio.decode import decode
-from transforms.elements import REJECTS, AudioFault, AudioRef, Reason, Reject, Stage
+from transforms.elements import REJECTS, AudioRef, Reject
+from transforms.errors import AudioFault, Reason, Stage
 from transforms.schemas import CLIPS
 from transforms.synthesis.clips import (
     ClipOptions,
@@ -31,7 +32,7 @@ from transforms.synthesis.clips import (
     make_clip,
     plan_clip,
 )
-from transforms.synthesis.degradation_kinds import parse_faults
+from transforms.synthesis.degradation_kinds import parse_degradations
 from transforms.synthesis.degradations import Clipping, Codec, Dropouts, Reverb
 from transforms.synthesis.materials import Catalog, Material, MeasureMaterial
 from transforms.synthesis.mix import power
@@ -57,7 +58,7 @@ RICH = dataclasses.replace(
     expander_ratio=0.3,
     fault_ratio=0.5,
     max_faults=3,
-    faults=parse_faults("all"),
+    faults=parse_degradations("all"),
 )
 NUMBERS = range(200)
 
@@ -204,7 +205,7 @@ class TestPlanClip:
             assert plan.length > 0
 
     def test_of_the_rooms_half_are_recorded_where_there_are_any(self):
-        options = dataclasses.replace(RICH, fault_ratio=1.0, faults=parse_faults("reverb"))
+        options = dataclasses.replace(RICH, fault_ratio=1.0, faults=parse_degradations("reverb"))
         for kinds, share in (({"speech", "noise", "rir"}, 0.5), ({"speech", "noise"}, 0.0)):
             items = [item for item in listed() if item.kind in kinds]
             rooms = [plan.faults[0].room for plan in planned(options, items)]

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from model.features import SAMPLE_RATE
 from tests.transforms.synthesis.test_codecs import delay
 from transforms.synthesis.codecs import Coding
-from transforms.synthesis.degradation_kinds import FAULTS, FaultError, draw_faults, parse_faults
+from transforms.synthesis.degradation_kinds import DEGRADATIONS, DegradationError, draw_degradations, parse_degradations
 from transforms.synthesis.degradations import (
     PACKET,
     BandLimit,
     Clipping,
     Codec,
     DcOffset,
+    Degradation,
     Dropouts,
-    Fault,
     Hum,
     PacketLoss,
     Reverb,
@@ -29,7 +29,7 @@ from transforms.synthesis.degradations import (
 )
 from transforms.synthesis.rooms import FAR_M, Room, bank, simulation_installed
 
-ALL = parse_faults("all")
+ALL = parse_degradations("all")
 if not simulation_installed():
     ALL = tuple((name, values) for name, values in ALL if name != Reverb.KIND)
 
@@ -39,8 +39,8 @@ def draw_room(rng: np.random.Generator, rt60_s: tuple[float, float]) -> Room:
     return rooms[rng.integers(len(rooms))]
 
 
-def drawn(name: str, seed: int) -> Fault:
-    (fault,) = draw_faults(np.random.default_rng(seed), [(name, dict(ALL)[name])], 1, draw_room)
+def drawn(name: str, seed: int) -> Degradation:
+    (fault,) = draw_degradations(np.random.default_rng(seed), [(name, dict(ALL)[name])], 1, draw_room)
     return fault
 
 
@@ -229,8 +229,8 @@ def test_spans_cover_exactly_what_is_true_and_gaps_no_longer_than_allowed(gap, m
 
 class TestParse:
     def test_all_are_all_with_their_default_ranges_in_the_order_of_a_recordings_life(self):
-        found = parse_faults("all")
-        assert tuple(name for name, _ in found) == tuple(FAULTS)
+        found = parse_degradations("all")
+        assert tuple(name for name, _ in found) == tuple(DEGRADATIONS)
         assert dict(found)["clipping"] == (3.0, 20.0)
 
     def test_the_order_of_the_list_does_not_matter(self):
@@ -240,7 +240,7 @@ class TestParse:
             ("codec", (0.0, 0.0)),
             ("packet_loss", (5.0, 5.0)),
         )
-        assert parse_faults("codec, packet_loss=5,clipping=3:9,reverb") == expected
+        assert parse_degradations("codec, packet_loss=5,clipping=3:9,reverb") == expected
 
     @pytest.mark.parametrize(
         ("text", "sentence"),
@@ -256,26 +256,26 @@ class TestParse:
         ],
     )
     def test_mistakes_are_named(self, text, sentence):
-        with pytest.raises(FaultError) as caught:
-            parse_faults(text)
+        with pytest.raises(DegradationError) as caught:
+            parse_degradations(text)
         assert sentence in str(caught.value)
 
 
 class TestDraw:
     @pytest.mark.parametrize("most", [1, 2, 5, 99])
     def test_one_to_as_many_as_allowed_of_different_kinds_in_their_order(self, most):
-        order = list(FAULTS)
+        order = list(DEGRADATIONS)
         counts = set()
         for seed in range(200):
-            kinds = [fault.KIND for fault in draw_faults(np.random.default_rng(seed), ALL, most, draw_room)]
+            kinds = [fault.KIND for fault in draw_degradations(np.random.default_rng(seed), ALL, most, draw_room)]
             assert kinds == sorted(set(kinds), key=order.index)
             counts.add(len(kinds))
         assert counts == set(range(1, min(most, len(ALL)) + 1))
 
     def test_only_what_was_chosen_in_its_range(self):
-        choice = parse_faults("clipping=5:6,packet_loss=10:12,dropouts=20:30,dc_offset=3:4,hum=7:8")
+        choice = parse_degradations("clipping=5:6,packet_loss=10:12,dropouts=20:30,dc_offset=3:4,hum=7:8")
         for seed in range(100):
-            for fault in draw_faults(np.random.default_rng(seed), choice, 5, draw_room):
+            for fault in draw_degradations(np.random.default_rng(seed), choice, 5, draw_room):
                 match fault:
                     case Clipping():
                         assert 5 <= fault.overload_db <= 6

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.features import SAMPLE_RATE
-from transforms.elements import REJECTS, AudioFault, AudioRef, Reason, Span, Stage
+from transforms.elements import REJECTS, AudioRef, Span
+from transforms.errors import AudioFault, Reason, Stage
 from transforms.synthesis.materials import Catalog, Material, MeasureMaterial, SampleCache, held_out, materials, measure
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from model.features import num_frames
 from model.labels import LABEL_SCALES, PESQ_NB, PESQ_WB, PSEUDO
-from transforms.elements import AudioFault, Reason, Stage
+from transforms.errors import AudioFault, Reason, Stage
 from transforms.synthesis.mix import Mixture, mix
-from transforms.synthesis.pesq_labels import frame_truth, label, pesq, pesq_installed
+from transforms.synthesis.pesq_labels import checked_frame_truth, label, pesq, pesq_installed
 
 NOTHING = Mixture(np.zeros(0, np.float32), np.zeros(0, np.float32))
 
@@ -72,7 +72,7 @@ class TestPesq:
         noise = np.random.default_rng(0).normal(size=len(speech)).astype(np.float32)
         for snr_db in (5.0, 20.0, None):
             mixture = mix(speech, noise, snr_db, -3.0)
-            truth = frame_truth(mixture, pesq(mixture.reference, mixture.degraded, PESQ_WB), 0.3)
+            truth = checked_frame_truth(mixture, pesq(mixture.reference, mixture.degraded, PESQ_WB), 0.3)
             assert len(truth.disturbance) == len(truth.asymmetric_disturbance) == num_frames(len(speech))
 
 
@@ -80,10 +80,10 @@ class TestFrameTruth:
     def test_labels_that_do_not_agree_are_a_fault_that_names_both(self, make_speech):
         speech = make_speech(1.0)
         mixture = Mixture(speech, speech)
-        assert frame_truth(mixture, 4.5, 0.3).score == pytest.approx(4.64, abs=0.01)
+        assert checked_frame_truth(mixture, 4.5, 0.3).score == pytest.approx(4.64, abs=0.01)
         for score in (4.3, float("nan")):
             with pytest.raises(AudioFault, match=r"its frames make 4\.64") as caught:
-                frame_truth(mixture, score, 0.3)
+                checked_frame_truth(mixture, score, 0.3)
             assert (caught.value.stage, caught.value.reason) == (Stage.LABEL, Reason.LABELS_DISAGREE)
 
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.features import SAMPLE_RATE
-from transforms.elements import AudioFault, AudioRef
+from transforms.elements import AudioRef
+from transforms.errors import AudioFault
 from transforms.synthesis.rooms import (
     BANK_ROOMS,
     CLOSE_M,

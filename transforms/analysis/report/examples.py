@@ -14,11 +14,11 @@ import soundfile
 from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE, frame_start_s
 from model.labels import LabelScale
 from transforms.analysis.figure import DARK, LIGHT, Subject, draw, small_png
-from transforms.analysis.lookup import Found, load
-from transforms.analysis.source_audio import hear_all
+from transforms.analysis.lookup import FoundUtterance, load
+from transforms.analysis.source_audio import source_audio_of_many
 from transforms.analysis.spectrogram_image import reduced_db
 from transforms.audio.decode import Decoded
-from transforms.elements import AudioFault
+from transforms.errors import AudioFault
 from transforms.output.results import Results
 
 # Kinds of examples and what they are, in the order of the page.
@@ -50,7 +50,7 @@ class Example:
         silent: why nothing can be played, where it is so.
     """
 
-    found: Found
+    found: FoundUtterance
     light: bytes
     dark: bytes
     clip: bytes | None
@@ -63,7 +63,7 @@ class Example:
         return str(self.found.row["utterance_id"])
 
 
-def choose(results: Results, number: int) -> tuple[dict[str, list[str]], dict[str, Found]]:
+def choose(results: Results, number: int) -> tuple[dict[str, list[str]], dict[str, FoundUtterance]]:
     """Chooses so many utterances of each kind of `KINDS`, fewer where there are not as many.
 
     Returns:
@@ -120,7 +120,7 @@ def cut(decoded: Decoded, span: tuple[float, float]) -> bytes:
 
 
 def show(
-    found: Mapping[str, Found], ids: Sequence[str], scale: LabelScale, clip_s: float, room: int
+    found: Mapping[str, FoundUtterance], ids: Sequence[str], scale: LabelScale, clip_s: float, room: int
 ) -> dict[str, Example]:
     """Draws some utterances, and cuts what can be played of them.
 
@@ -135,7 +135,7 @@ def show(
         By id.
     """
     shown = {}
-    for row, heard in hear_all([found[name].row for name in ids]):
+    for row, heard in source_audio_of_many([found[name].row for name in ids]):
         this = found[row["utterance_id"]]
         span = lowest_part(this.frame_score, row["duration_s"], clip_s)
         clip, silent = None, ""

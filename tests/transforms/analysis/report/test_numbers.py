@@ -15,7 +15,7 @@ from model.labels import PESQ_WB, PSEUDO
 from tests.support.outputs import rejected, scored, write_output
 from transforms import schemas
 from transforms.analysis.report.numbers import FACTS, LARGEST_GROUPS, ReportData, measure
-from transforms.elements import Reason, Stage
+from transforms.errors import Reason, Stage
 from transforms.output.results import open_results
 
 
