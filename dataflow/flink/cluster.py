@@ -81,8 +81,12 @@ def start_flink(processes: Processes, options: argparse.Namespace) -> Cluster:
     java = [*JAVA, "-cp", f"{fetch_flink(options.parts)}/*"]
     folder, rest_port = processes.folder, _free_port(options.rest_port)
     settings = {"jobmanager.rpc.port": _free_port(), "rest.port": rest_port, "io.tmp.dirs": processes.scratch}
-    lines = [(HERE / "config.yaml").read_text(), *(f"{name}: {value}" for name, value in settings.items()), ""]
-    (folder / "config.yaml").write_text("\n".join(lines))
+    lines = [
+        (HERE / "config.yaml").read_text(encoding="utf-8"),
+        *(f"{name}: {value}" for name, value in settings.items()),
+        "",
+    ]
+    (folder / "config.yaml").write_text("\n".join(lines), encoding="utf-8")
     processes.scratch.mkdir()
     runtime, configured = "org.apache.flink.runtime", ["--configDir", str(folder)]
     processes.start(
@@ -166,7 +170,7 @@ def exclusive(folder: Path) -> Iterator[None]:
         ClusterError: another cluster holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with Path(f"{folder}.lock").open("w") as lock:
+    with Path(f"{folder}.lock").open("w", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

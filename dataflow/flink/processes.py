@@ -112,7 +112,7 @@ class Processes:
         """
 
         def logged() -> str | None:
-            match = re.search(f"{prefix}(localhost:\\d+)", self.log(name).read_text(errors="replace"))
+            match = re.search(f"{prefix}(localhost:\\d+)", self.log(name).read_text(encoding="utf-8", errors="replace"))
             return match[1] if match else None
 
         return self.wait_for(name, logged) or ""
@@ -164,7 +164,7 @@ class Processes:
         self._state = state or self._state
         pids = {name: process.running.pid for name, process in self.all.items() if process.running}
         draft = self.folder / "cluster.draft"
-        draft.write_text(json.dumps({**self._state, "processes": pids}, indent=2))
+        draft.write_text(json.dumps({**self._state, "processes": pids}, indent=2), encoding="utf-8")
         draft.replace(self.folder / "cluster.json")
 
     def stop(self) -> None:

@@ -38,7 +38,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 def is_running(pid: int) -> bool:
     """Returns whether a process runs; a zombie does not."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
 

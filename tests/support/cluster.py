@@ -145,7 +145,7 @@ def opened(pid: int) -> list[str]:
 def listener(port: int) -> str:
     """Returns the socket, as in `opened`, of the process that listens at a port."""
     for name in ("tcp", "tcp6"):
-        for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]:
+        for line in Path(f"/proc/net/{name}").read_text(encoding="utf-8").splitlines()[1:]:
             words = line.split()
             if words[3] == "0A" and int(words[1].rpartition(":")[2], 16) == port:
                 return f"socket:[{words[9]}]"

@@ -86,7 +86,7 @@ def copied(target: str) -> list[tuple[str | None, list[str], str]]:
 def context() -> set[str]:
     """Returns the files that .dockerignore does not exclude. As in Docker, the last matching line counts."""
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True)
-    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     patterns = [line for line in lines if line and not line.startswith("#")]
     kept = set()
     for name in listed.stdout.decode().splitlines():

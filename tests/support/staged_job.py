@@ -189,7 +189,7 @@ def run_elsewhere(job: Job, folder: Path) -> None:
     for package in ("model", "transforms", "pipelines"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "pipeline.pb").write_bytes(pipeline.SerializeToString())
-    (folder / "run.py").write_text(_RUN)
+    (folder / "run.py").write_text(_RUN, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "run.py"],
         cwd=folder,
