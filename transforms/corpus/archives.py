@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.audio.decode import open_audio
+from transforms.audio.sound_file import open_audio
 from transforms.corpus.manifests import ID_COLUMNS
 from transforms.elements import AudioRef, printable
 from transforms.errors import AudioFault, Reason, Stage

@@ -17,7 +17,7 @@ from transforms.analysis.figure import DARK, LIGHT, Subject, draw, small_png
 from transforms.analysis.lookup import FoundUtterance, load
 from transforms.analysis.source_audio import source_audio_of_many
 from transforms.analysis.spectrogram_image import reduced_db
-from transforms.audio.decode import Decoded
+from transforms.audio.span_reader import Decoded
 from transforms.errors import AudioFault
 from transforms.output.results import Results
 
