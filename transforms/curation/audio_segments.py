@@ -14,7 +14,8 @@ import soundfile
 
 from transforms.audio.decode import BLOCK_SAMPLES, MIN_SEEK_S
 from transforms.audio.sound_file import is_seekable, open_audio, open_sound
-from transforms.corpus.archives import AUDIO_SUFFIXES, PARQUET, PARQUET_SUFFIX, TAR, members
+from transforms.corpus.archive_member import AUDIO_SUFFIXES
+from transforms.corpus.archives import PARQUET, PARQUET_SUFFIX, TAR, members
 from transforms.curation.export_plan import Row
 from transforms.elements import AudioRef, printable
 from transforms.errors import AudioFault, Reason, Stage
