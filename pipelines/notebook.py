@@ -30,7 +30,8 @@ from model.labels import LabelScale
 from model.pooling import pool
 from transforms.analysis.figure import Subject, draw, one_line
 from transforms.analysis.spectrogram_image import reduced_db
-from transforms.audio.decode import Decoded, decode, read_audio
+from transforms.audio.decode import decode, read_audio
+from transforms.audio.span_reader import Decoded
 from transforms.curation.rules import SUGGESTED, RuleError, check_scale, read_rules
 from transforms.curation.rules import where as rules_where
 from transforms.curation.selection import judge

@@ -18,7 +18,9 @@ from transforms.analysis.figure import Subject, draw, one_line, save
 from transforms.analysis.lookup import find_utterance
 from transforms.analysis.source_audio import source_audio
 from transforms.analysis.spectrogram_image import reduced_db
-from transforms.audio.decode import Decoded, decode, open_audio
+from transforms.audio.decode import decode
+from transforms.audio.sound_file import open_audio
+from transforms.audio.span_reader import Decoded
 from transforms.corpus.archives import archive_kind
 from transforms.elements import EACH, FIRST, MIX, AudioRef, Reject
 from transforms.errors import AudioFault
