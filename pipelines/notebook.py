@@ -31,9 +31,8 @@ from model.pooling import pool
 from transforms.analysis.figure import Subject, draw, one_line
 from transforms.analysis.spectrogram_image import reduced_db
 from transforms.audio.decode import Decoded, decode, read_audio
-from transforms.curation.rules import SUGGESTED, RuleError, check_scale, read_rules
-from transforms.curation.rules import where as rules_where
-from transforms.curation.selection import judge
+from transforms.curation.kept_utterances import kept_utterances
+from transforms.curation.rules import RuleError
 from transforms.elements import AudioRef, Reject, SignalFacts
 from transforms.errors import AudioFault, OutputError
 from transforms.output.results import Results, open_results
@@ -182,16 +181,7 @@ def filter(run: Results, rules: str | os.PathLike[str] | None = None, where: str
         RuleError: the rules cannot be understood, or are for another scale of scores.
         TypeError: both are given.
     """
-    if rules is not None and where is not None:
-        raise TypeError("rules and where cannot both be given")
-    chosen = rules_where(where) if where is not None else read_rules(Path(rules or SUGGESTED))
-    check_scale(chosen, run.label_scale.name)
-    connection = run.connect()
-    connection.execute("SET enable_external_access = false")
-    connection.execute("CREATE TEMP VIEW entries AS SELECT * FROM utterances")
-    judge(connection, chosen.rules, None)
-    kept = "SELECT entries.* FROM entries JOIN judged USING (utterance_id) WHERE len(rules) = 0 ORDER BY score DESC"
-    return connection.sql(kept).to_arrow_table()
+    return kept_utterances(run, rules, where)
 
 
 def open_run(output: str | os.PathLike[str]) -> Results:
