@@ -13,12 +13,10 @@ import soundfile
 from model.bundle import DEFAULT, BundleError, open_bundle
 from pipelines import notebook
 from tests.support.command import Output
-from tests.support.paths import ROOT
 from transforms.errors import AudioFault, Reason
 
 pytestmark = pytest.mark.slow
 TOLERANCE = 1e-3
-README = ROOT / "README.md"
 
 
 def test_the_examples_of_the_docstrings_work(sample_run: Output, samples: Path, tmp_path: Path) -> None:
@@ -29,30 +27,6 @@ def test_the_examples_of_the_docstrings_work(sample_run: Output, samples: Path, 
         runner.run(test)
     assert runner.summarize(verbose=False) == (0, runner.tries)
     assert {test.name.rpartition(".")[2] for test in tests if test.examples} >= {"score", "plot", "open_run", "filter"}
-
-
-def test_the_examples_of_the_readme_work(
-    sample_run: Output,
-    samples: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    examples = [
-        text
-        for text in re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-        if "from pipelines import notebook" in text
-    ]
-    assert len(examples) == 2
-    (tmp_path / "scores").symlink_to(sample_run.root)
-    (tmp_path / "take1.flac").symlink_to(samples / "burst.flac")
-    monkeypatch.chdir(tmp_path)
-    names: dict = {}
-    for example in examples:
-        exec(compile(example, "README.md", "exec"), names)
-    assert "[] [(" in capsys.readouterr().out
-    assert len(names["utterances"]) == len(names["worst"]) == 8
-    assert names["worst"]["utterance_id"][0] == "noise_00db.flac"
 
 
 def test_a_score_is_that_of_the_command(sample_run: Output, samples: Path) -> None:
