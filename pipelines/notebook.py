@@ -42,6 +42,7 @@ from transforms.scoring.featurize import featurize
 from transforms.scoring.inference import ScorerHandler, score_batch
 from transforms.scoring.rows import flags
 from transforms.storage.files import absolute
+from transforms.storage.gcs import patch_beam
 
 __all__ = ["AudioFault", "OutputError", "Results", "RuleError", "Score", "filter", "open_run", "plot", "score"]
 
@@ -214,6 +215,7 @@ def open_run(output: str | os.PathLike[str]) -> Results:
     Raises:
         OutputError: there is no output that counts.
     """
+    patch_beam()
     return open_results(os.fspath(output))
 
 
@@ -222,6 +224,7 @@ def _decode(recording: str | os.PathLike[str] | np.ndarray, sample_rate: float |
         return _decode_array(np.asarray(recording), sample_rate)
     if sample_rate is not None:
         raise TypeError("sample_rate is for arrays; a file says it itself")
+    patch_beam()
     return read_audio(absolute(os.fspath(recording)))
 
 
@@ -247,6 +250,7 @@ def _score(decoded: Decoded, bundle: Bundle) -> Score:
 
 @functools.cache
 def _bundle(model: str) -> Bundle:
+    patch_beam()
     return find_bundle(model)
 
 
