@@ -244,7 +244,7 @@ def _resume(
 ) -> list[dict[str, Any]]:
     if manager.latest_checkpoint is None or not (work / HISTORY).exists():
         raise TrainingError(f"{work}: there is no checkpoint to go on from")
-    saved = json.loads((work / HISTORY).read_text())
+    saved = json.loads((work / HISTORY).read_text(encoding="utf-8"))
     if saved["options"] != comparable:
         raise TrainingError(f"{work}: was trained with {saved['options']}, which --resume cannot change")
     # The history is written last: a checkpoint without its line is made again.

@@ -32,7 +32,7 @@ def output_lock(output: str | Path) -> Iterator[None]:
     lock = Path(output) / LOCK
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
-        file = lock.open("w")
+        file = lock.open("w", encoding="utf-8")
     except OSError as error:
         raise OutputError(f"--output {output}: cannot write there ({error.strerror})") from error
     with file:

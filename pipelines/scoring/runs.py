@@ -33,7 +33,7 @@ from transforms.runs.incremental import Outstanding
 from transforms.runs.plan import ReadPlan, write_plan
 from transforms.runs.worker_listing import ListCorpus
 from transforms.scoring.batching import BatchLimits
-from transforms.scoring.bundles import reference, shared
+from transforms.scoring.bundles import bundle_reference, share_bundle
 from transforms.storage.files import absolute
 from transforms.telemetry import Work
 
@@ -186,7 +186,7 @@ class LocalRun(Run):
 
     def _score(self, waves: Sequence[Wave], total_s: float, processes: int) -> None:
         """Scores the waves, and commits each as soon as it is complete."""
-        model = reference(self.bundle, self.options.model)
+        model = bundle_reference(self.bundle, self.options.model)
         running: dict[str, Wave] = {}
         with (
             tempfile.TemporaryDirectory(prefix="audiosieve-") as counters,
@@ -283,7 +283,7 @@ class RemoteRun(Run):
 
     def _run(self, corpus: beam.PTransform, wave: dict[str, int], counts: dict[str, int]) -> int:
         """Starts the job, and waits for its end if the runner can tell it."""
-        model = shared(self.bundle, self.options.model, self.ledger.root)
+        model = share_bundle(self.bundle, self.options.model, self.ledger.root)
         runner_name = self.pipeline_options.view_as(StandardOptions).runner
         print(f"run {self.run_id} becomes a job of {runner_name} ...", file=sys.stderr)
         root = beam.Pipeline(runner=self.runner, options=self.pipeline_options)

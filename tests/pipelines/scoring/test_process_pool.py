@@ -13,13 +13,13 @@ from pipelines.scoring.process_pool import run_all
 
 
 def note(folder: str, job: int) -> None:
-    Path(folder, str(job)).write_text(str(os.getpid()))
+    Path(folder, str(job)).write_text(str(os.getpid()), encoding="utf-8")
 
 
 def note_access_to_buckets(folder: str, job: int) -> None:
     from apache_beam.io.gcp import gcsio
 
-    Path(folder, str(job)).write_text(gcsio.GcsIO.__name__)
+    Path(folder, str(job)).write_text(gcsio.GcsIO.__name__, encoding="utf-8")
 
 
 def die(folder: str, job: int) -> None:
