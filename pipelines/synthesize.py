@@ -19,7 +19,7 @@ from pipelines.common.arguments import Parser, UsageError, beam_options, command
 from transforms.corpus.sources import absolute, list_corpus
 from transforms.elements import REJECTS, AudioRef, printable
 from transforms.errors import OutputError
-from transforms.output.ledger import Ledger, count_rows
+from transforms.output.ledger import Job, Ledger, count_rows
 from transforms.output.parquet_sink import WriteTable
 from transforms.output.receipts import GatherReceipt, Receipt
 from transforms.schemas import CLIPS, SYNTHESIS_TABLES
@@ -96,7 +96,7 @@ def build(root: beam.Pipeline, config: SynthesizeConfig) -> None:
         (clips, rejects)
         | "Written" >> beam.Flatten()
         | "Receipt" >> GatherReceipt()
-        | "LeaveReceipt" >> beam.Map(Receipt.write, config.ledger.beside_record(config.run_id, ".receipt"))
+        | "LeaveReceipt" >> beam.Map(Receipt.write, config.ledger.receipt(config.run_id))
     )
 
 
@@ -125,7 +125,7 @@ def run(argv: Sequence[str]) -> int:
 
 def _commit(config: SynthesizeConfig, options: argparse.Namespace, seconds: float) -> dict[str, Any]:
     ledger = config.ledger
-    receipt = Receipt.read(ledger.beside_record(config.run_id, ".receipt"))
+    receipt = Receipt.read(ledger.receipt(config.run_id))
     files = [ledger.name_of(path) for path in receipt.paths]
     files += ledger.write_missing(config.run_id, files, SYNTHESIS_TABLES)
     counts = {table: count_rows(ledger, table, files) for table in ledger.tables}
@@ -136,7 +136,7 @@ def _commit(config: SynthesizeConfig, options: argparse.Namespace, seconds: floa
         )
     references, rejected = _count_rejects(config, files)
     record = {
-        "job": "synthesize",
+        "job": Job.SYNTHESIZE,
         "options": vars(options),
         "counts": {"asked": config.clips, **counts},
         "references": references,
@@ -247,7 +247,7 @@ def _config(options: argparse.Namespace) -> SynthesizeConfig:
         )
     ledger = Ledger(absolute(options.output), tuple(SYNTHESIS_TABLES))
     ledger.check_writable()
-    if ledger.records("synthesize"):
+    if ledger.runs(Job.SYNTHESIZE):
         raise OutputError(f"{options.output}: a set is there already; choose another --output or delete it")
     return SynthesizeConfig(
         items, options.min_dynamic_range_db, options.clips, clip_options, ledger, Ledger.new_run_id()
