@@ -105,7 +105,9 @@ def run(argv: Sequence[str]) -> int:
     write_tables(config.output, scored_by)
     seconds = round(time.monotonic() - started, 3)
     evaluation = {**_evaluation(config, options, models, scored_by), "timings": {"total_s": seconds}}
-    (config.output / "evaluation.json").write_text(json.dumps(evaluation, indent=2, allow_nan=False) + "\n")
+    (config.output / "evaluation.json").write_text(
+        json.dumps(evaluation, indent=2, allow_nan=False) + "\n", encoding="utf-8"
+    )
     _draw(config, models, scored_by)
     print(f"{report(models, config.notes)}\n\nthe results are in {config.output}")
     return 0

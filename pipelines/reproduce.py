@@ -117,10 +117,9 @@ def _run(config: ReproduceConfig) -> int:
         _run_repeat(config, repeat)
         finished = _write_results(config)
         if repeat < options.repeats and repeat == finished:
-            print(
-                f"\nafter {repeat} of {options.repeats} repeats:\n\n{(config.output / TABLE).read_text()}", flush=True
-            )
-    print((config.output / TABLE).read_text())
+            table = (config.output / TABLE).read_text(encoding="utf-8")
+            print(f"\nafter {repeat} of {options.repeats} repeats:\n\n{table}", flush=True)
+    print((config.output / TABLE).read_text(encoding="utf-8"))
     print(f"the results are in {config.output}")
     return 0
 

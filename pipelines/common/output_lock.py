@@ -30,7 +30,7 @@ def output_lock(output: str | Path) -> Iterator[None]:
     place = Path(output) / LOCK
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        file = place.open("w")
+        file = place.open("w", encoding="utf-8")
     except OSError as error:
         raise OutputError(f"--output {output}: cannot write there ({error.strerror})") from error
     with file:

@@ -21,17 +21,24 @@ _MIN_PARQUET_BYTES = 12
 
 
 def archive_kind(file: File) -> str | None:
-    """Returns the kind of an archive of recordings, "tar" or "parquet"; None for other files.
+    """Returns `archive_kind_at` of a file; does not open a Parquet file that is too small to hold a recording."""
+    if file.uri.lower().endswith(PARQUET_SUFFIX) and file.size_bytes < _MIN_PARQUET_BYTES:
+        return None
+    return archive_kind_at(file.uri)
+
+
+def archive_kind_at(uri: str) -> str | None:
+    """Returns the kind of archive of recordings at a URI, "tar" or "parquet"; None if it is none.
 
     A tar is recognised by its suffix, a Parquet file by its suffix and the schema in its footer.
     """
-    name = file.uri.lower()
+    name = uri.lower()
     if name.endswith(TAR_SUFFIXES):
         return TAR
-    if not name.endswith(PARQUET_SUFFIX) or file.size_bytes < _MIN_PARQUET_BYTES:
+    if not name.endswith(PARQUET_SUFFIX):
         return None
     try:
-        return PARQUET if holds_audio(file.uri) else None
+        return PARQUET if holds_audio(uri) else None
     except BROKEN_PARQUET as error:
         # A file that cannot be read now stays listed: reading it gives a reject, and the next run retries it.
         return PARQUET if is_read_error(error) else None

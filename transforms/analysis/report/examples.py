@@ -13,7 +13,7 @@ import soundfile
 
 from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE, frame_start_s
 from model.labels import LabelScale
-from transforms.analysis.figure import DARK, LIGHT, Subject, draw, small_png
+from transforms.analysis.figure import DARK, LIGHT, FigureData, draw, small_png
 from transforms.analysis.lookup import FoundUtterance, load
 from transforms.analysis.source_audio import source_audio_of_many
 from transforms.analysis.spectrogram_image import reduced_db
@@ -156,7 +156,7 @@ def make_examples(
                 clip, no_clip_reason = None, "the clips of the page have reached the size limit (--max_mb)"
             else:
                 max_bytes -= len(clip)
-        subject = Subject(
+        data = FigureData(
             title="",
             level_db=reduced_db(audio.waveform) if isinstance(audio, Decoded) else None,
             duration_s=row["duration_s"],
@@ -165,7 +165,7 @@ def make_examples(
             scale=scale,
             clip=span if clip and span[1] - span[0] < row["duration_s"] else None,
         )
-        light, dark = (small_png(draw(subject, colours, FIGURE_INCHES)) for colours in (LIGHT, DARK))
+        light, dark = (small_png(draw(data, colours, FIGURE_INCHES)) for colours in (LIGHT, DARK))
         examples[row["utterance_id"]] = Example(utterance, light, dark, clip, span, no_clip_reason)
     return examples
 
