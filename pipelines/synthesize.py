@@ -25,10 +25,11 @@ from transforms.output.receipts import GatherReceipt, Receipt
 from transforms.schemas import CLIPS, SYNTHESIS_TABLES
 from transforms.schemas import REJECTS as REJECTS_SCHEMA
 from transforms.scoring.rows import reject_row
-from transforms.synthesis.clips import ClipOptions, MakeClip
+from transforms.synthesis.clip_plan import ClipOptions
+from transforms.synthesis.clips import MakeClip
 from transforms.synthesis.degradation_kinds import DEGRADATIONS, DegradationError, parse_degradations
 from transforms.synthesis.degradations import Reverb
-from transforms.synthesis.materials import NOISE, RIR, SPEECH, Catalog, Material, MeasureMaterial, materials
+from transforms.synthesis.materials import NOISE, RIR, SPEECH, Catalog, Material, MeasureMaterial, assign_splits
 from transforms.synthesis.pesq_labels import pesq_installed
 from transforms.synthesis.rooms import simulation_installed
 from transforms.synthesis.speech_variation import VOICE_SPEED
@@ -226,9 +227,9 @@ def _config(options: argparse.Namespace) -> SynthesizeConfig:
         speed_ratio=options.speed_ratio,
         expander_ratio=options.expander_ratio,
         noise_variation_ratio=options.noise_variation_ratio,
-        fault_ratio=options.fault_ratio,
-        max_faults=options.max_faults,
-        faults=faults,
+        degradation_ratio=options.fault_ratio,
+        max_degradations=options.max_faults,
+        degradations=faults,
         keep_reference=options.keep_reference,
         max_disagreement=options.max_disagreement,
     )
@@ -236,7 +237,7 @@ def _config(options: argparse.Namespace) -> SynthesizeConfig:
         item
         for kind, source in ((SPEECH, options.speech), (NOISE, options.noise), (RIR, options.rir))
         if source
-        for item in materials(select(list_corpus(source), kind, options.where), kind, options.holdout)
+        for item in assign_splits(select(list_corpus(source), kind, options.where), kind, options.holdout)
     ]
     noisy = {item.split for item in items if item.kind == NOISE}
     lacking = {item.split for item in items if item.kind == SPEECH} - noisy

@@ -32,8 +32,9 @@ from transforms.evaluation.labelled_clips import read_clips, score_clips
 from transforms.output.ledger import Job, Ledger
 from transforms.schemas import CLIPS, SYNTHESIS_TABLES
 from transforms.scoring.batching import BatchLimits
-from transforms.synthesis.clips import ClipOptions, ClipPlan, make_clip, plan_clip
-from transforms.synthesis.materials import NOISE, SPEECH, TRAIN, VAL, Catalog, Material, materials, measure
+from transforms.synthesis.clip_plan import ClipOptions, ClipPlan, plan_clip
+from transforms.synthesis.clips import make_clip
+from transforms.synthesis.materials import NOISE, SPEECH, TRAIN, VAL, Catalog, Material, assign_splits, measure_length
 
 if TYPE_CHECKING:
     from model.inference.scorer import Scorer
@@ -71,7 +72,7 @@ def train_and_test(refs: Sequence[AudioRef], kind: str, holdout: float | None) -
         holdout: share of the groups to put into "test"; None for what the manifest puts into "val" or "test", or for a
             tenth where it has no splits.
     """
-    found = materials(refs, kind, holdout)
+    found = assign_splits(refs, kind, holdout)
     return [dataclasses.replace(item, split=TEST if item.split in (VAL, TEST) else item.split) for item in found]
 
 
@@ -88,7 +89,7 @@ def serving(items: Iterable[Material], min_dynamic_range_db: float) -> tuple[lis
     found, refused = [], Counter[str]()
     for item in items:
         try:
-            found.append(measure(item, min_dynamic_range_db))
+            found.append(measure_length(item, min_dynamic_range_db))
         except AudioFault as fault:
             refused[fault.reason] += 1
     return found, refused
