@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from model.atomic_files import write_text
 from model.bundle import DEFAULT, Bundle, bundled_names
 from model.evaluation.bootstrap import Resamples
 from model.evaluation.localisation import has_known_span, localise, partial
@@ -105,7 +106,7 @@ def run(argv: Sequence[str]) -> int:
     write_tables(config.output, scored_by)
     seconds = round(time.monotonic() - started, 3)
     evaluation = {**_evaluation(config, options, models, scored_by), "timings": {"total_s": seconds}}
-    (config.output / "evaluation.json").write_text(json.dumps(evaluation, indent=2, allow_nan=False) + "\n")
+    write_text(config.output / "evaluation.json", json.dumps(evaluation, indent=2, allow_nan=False) + "\n")
     _draw(config, models, scored_by)
     print(f"{report(models, config.notes)}\n\nthe results are in {config.output}")
     return 0

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from model.atomic_files import atomic_path
 from model.bundle import DEFAULT, Bundle, bundled_names
 from model.runtime import native_stderr_held, start_tensorflow
 from pipelines.common.arguments import Parser, UsageError, command
@@ -28,13 +28,8 @@ def run(argv: Sequence[str]) -> int:
     target = Path(options.output).expanduser()
     _check_new(target, options)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", suffix=".draft", dir=target.parent) as drafts:
-            draft = Path(drafts) / target.name
+        with atomic_path(target, replace_folder=True) as draft:
             _write(bundle, options.format, draft)
-            if target.is_dir():
-                target.rename(Path(drafts) / "replaced")
-            draft.rename(target)
     except OSError as error:
         raise OutputError(f"--output {options.output}: cannot be written ({error})") from error
     print(
@@ -56,7 +51,7 @@ def _write(bundle: Bundle, kind: str, target: Path) -> None:
 def _check_new(target: Path, options: argparse.Namespace) -> None:
     there = target.is_file() or (target.is_dir() and any(target.iterdir()))
     if there and not options.overwrite:
-        raise OutputError(f"--output {options.output}: it is there already; choose another name, or --overwrite it")
+        raise OutputError(f"--output {options.output}: it already exists; choose another name, or add --overwrite")
     is_model = target.is_file() or (target / "saved_model.pb").is_file()
     if there and not is_model:
         raise OutputError(f"--output {options.output}: it is a folder, and no model; name another")

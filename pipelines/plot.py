@@ -13,7 +13,8 @@ from transforms.analysis.figure import FigureData, draw, save, title
 from transforms.analysis.lookup import find_utterance
 from transforms.analysis.source_audio import source_audio
 from transforms.analysis.spectrogram_image import reduced_db
-from transforms.audio.decode import decode, open_audio
+from transforms.audio.decode import decode
+from transforms.audio.sound_file import open_audio
 from transforms.corpus.archives import archive_kind_at
 from transforms.elements import EACH, FIRST, MIX
 from transforms.errors import AudioFault

@@ -33,6 +33,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from model.atomic_files import write_text
 from model.bundle import Bundle
 from model.evaluation.reproduction import SET, TITLES, changes, markdown, notes, reached, results, say_progress
 from model.features import FeatureConfig
@@ -117,10 +118,9 @@ def _run(config: ReproduceConfig) -> int:
         _run_repeat(config, repeat)
         finished = _write_results(config)
         if repeat < options.repeats and repeat == finished:
-            print(
-                f"\nafter {repeat} of {options.repeats} repeats:\n\n{(config.output / TABLE).read_text()}", flush=True
-            )
-    print((config.output / TABLE).read_text())
+            table = (config.output / TABLE).read_text(encoding="utf-8")
+            print(f"\nafter {repeat} of {options.repeats} repeats:\n\n{table}", flush=True)
+    print((config.output / TABLE).read_text(encoding="utf-8"))
     print(f"the results are in {config.output}")
     return 0
 
@@ -243,7 +243,7 @@ def _write_results(config: ReproduceConfig) -> int:
         ],
     }
     _write_json(config.output / RESULTS, evaluation)
-    _write_text(config.output / TABLE, markdown(values, config.networks, said))
+    write_text(config.output / TABLE, markdown(values, config.networks, said))
     return len(whole)
 
 
@@ -376,14 +376,7 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def _write_json(file: Path, value: dict[str, Any]) -> None:
-    _write_text(file, json.dumps(value, indent=2, allow_nan=False) + "\n")
-
-
-def _write_text(file: Path, text: str) -> None:
-    """Writes a file that is there whole or not at all."""
-    draft = file.with_name(f".{file.name}.draft")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(file)
+    write_text(file, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:

@@ -16,7 +16,7 @@ from transforms import schemas, telemetry
 from transforms.corpus.sources import INPUT_KINDS, absolute, list_corpus
 from transforms.elements import EACH, FIRST, MIX, AudioRef
 from transforms.errors import OutputError
-from transforms.output.ledger import Ledger
+from transforms.output.ledger import Job, Ledger
 from transforms.runs.chunking import WAVE_HOURS
 from transforms.runs.incremental import outstanding
 from transforms.runs.worker_listing import is_listable
@@ -54,12 +54,12 @@ def run(argv: Sequence[str]) -> int:
     ledger.check_writable()
     with output_lock(output):
         if options.overwrite:
-            ledger.clear("score")
+            ledger.clear(Job.SCORE)
         _refuse_another_kind(ledger, bundle, options)
         _refuse_pending(ledger, options)
         ledger.remove_debris()
         if elsewhere and listing:
-            return RemoteRun(options, beam_arguments, bundle, ledger).run(*elsewhere)
+            return RemoteRun(options, beam_arguments, bundle, ledger, *elsewhere).list_and_score()
         left = outstanding(refs, ledger)
         if left.gone:
             print(
@@ -67,9 +67,9 @@ def run(argv: Sequence[str]) -> int:
                 file=sys.stderr,
             )
         if elsewhere and left.refs:
-            return RemoteRun(options, beam_arguments, bundle, ledger).run(*elsewhere, len(refs), left)
+            return RemoteRun(options, beam_arguments, bundle, ledger, *elsewhere).score(len(refs), left)
         job = LocalRun(options, beam_arguments, bundle, ledger, len(refs), left)
-        status = job.run(processes or 0) if left.refs else 0
+        status = job.run(processes or None) if left.refs else 0
         print(job.summary())
     return status
 
@@ -112,7 +112,7 @@ def _refuse_pending(ledger: Ledger, options: argparse.Namespace) -> None:
 
 def _refuse_another_kind(ledger: Ledger, bundle: Bundle, options: argparse.Namespace) -> None:
     """What stands in one output must be comparable: of one model, of the same channels, with the same columns."""
-    for record in ledger.records("score"):
+    for record in ledger.runs(Job.SCORE):
         if record["model_id"] != bundle.model_id:
             raise OutputError(
                 f"{ledger.root}: holds scores of {record['model_id']}, and {bundle.model_id} is asked for; "

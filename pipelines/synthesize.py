@@ -19,16 +19,17 @@ from pipelines.common.arguments import Parser, UsageError, beam_options, command
 from transforms.corpus.sources import absolute, list_corpus
 from transforms.elements import REJECTS, AudioRef, printable
 from transforms.errors import OutputError
-from transforms.output.ledger import Ledger, count_rows
+from transforms.output.ledger import Job, Ledger, count_rows
 from transforms.output.parquet_sink import WriteTable
 from transforms.output.receipts import GatherReceipt, Receipt
 from transforms.schemas import CLIPS, SYNTHESIS_TABLES
 from transforms.schemas import REJECTS as REJECTS_SCHEMA
 from transforms.scoring.rows import reject_row
-from transforms.synthesis.clips import ClipOptions, MakeClip
+from transforms.synthesis.clip_plan import ClipOptions
+from transforms.synthesis.clips import MakeClip
 from transforms.synthesis.degradation_kinds import DEGRADATIONS, DegradationError, parse_degradations
 from transforms.synthesis.degradations import Reverb
-from transforms.synthesis.materials import NOISE, RIR, SPEECH, Catalog, Material, MeasureMaterial, materials
+from transforms.synthesis.materials import NOISE, RIR, SPEECH, Catalog, Material, MeasureMaterial, assign_splits
 from transforms.synthesis.pesq_labels import pesq_installed
 from transforms.synthesis.rooms import simulation_installed
 from transforms.synthesis.speech_variation import VOICE_SPEED
@@ -96,7 +97,7 @@ def build(root: beam.Pipeline, config: SynthesizeConfig) -> None:
         (clips, rejects)
         | "Written" >> beam.Flatten()
         | "Receipt" >> GatherReceipt()
-        | "LeaveReceipt" >> beam.Map(Receipt.write, config.ledger.beside_record(config.run_id, ".receipt"))
+        | "LeaveReceipt" >> beam.Map(Receipt.write, config.ledger.receipt(config.run_id))
     )
 
 
@@ -125,7 +126,7 @@ def run(argv: Sequence[str]) -> int:
 
 def _commit(config: SynthesizeConfig, options: argparse.Namespace, seconds: float) -> dict[str, Any]:
     ledger = config.ledger
-    receipt = Receipt.read(ledger.beside_record(config.run_id, ".receipt"))
+    receipt = Receipt.read(ledger.receipt(config.run_id))
     files = [ledger.name_of(path) for path in receipt.paths]
     files += ledger.write_missing(config.run_id, files, SYNTHESIS_TABLES)
     counts = {table: count_rows(ledger, table, files) for table in ledger.tables}
@@ -136,7 +137,7 @@ def _commit(config: SynthesizeConfig, options: argparse.Namespace, seconds: floa
         )
     references, rejected = _count_rejects(config, files)
     record = {
-        "job": "synthesize",
+        "job": Job.SYNTHESIZE,
         "options": vars(options),
         "counts": {"asked": config.clips, **counts},
         "references": references,
@@ -226,9 +227,9 @@ def _config(options: argparse.Namespace) -> SynthesizeConfig:
         speed_ratio=options.speed_ratio,
         expander_ratio=options.expander_ratio,
         noise_variation_ratio=options.noise_variation_ratio,
-        fault_ratio=options.fault_ratio,
-        max_faults=options.max_faults,
-        faults=faults,
+        degradation_ratio=options.fault_ratio,
+        max_degradations=options.max_faults,
+        degradations=faults,
         keep_reference=options.keep_reference,
         max_disagreement=options.max_disagreement,
     )
@@ -236,7 +237,7 @@ def _config(options: argparse.Namespace) -> SynthesizeConfig:
         item
         for kind, source in ((SPEECH, options.speech), (NOISE, options.noise), (RIR, options.rir))
         if source
-        for item in materials(select(list_corpus(source), kind, options.where), kind, options.holdout)
+        for item in assign_splits(select(list_corpus(source), kind, options.where), kind, options.holdout)
     ]
     noisy = {item.split for item in items if item.kind == NOISE}
     lacking = {item.split for item in items if item.kind == SPEECH} - noisy
@@ -247,7 +248,7 @@ def _config(options: argparse.Namespace) -> SynthesizeConfig:
         )
     ledger = Ledger(absolute(options.output), tuple(SYNTHESIS_TABLES))
     ledger.check_writable()
-    if ledger.records("synthesize"):
+    if ledger.runs(Job.SYNTHESIZE):
         raise OutputError(f"{options.output}: a set is there already; choose another --output or delete it")
     return SynthesizeConfig(
         items, options.min_dynamic_range_db, options.clips, clip_options, ledger, Ledger.new_run_id()

@@ -31,7 +31,8 @@ from model.bundle import BundleError
 from pipelines.common.beam_worker import WORKER_COMMAND
 from transforms.corpus.sources import SourceError
 from transforms.errors import OutputError
-from transforms.storage.gcs import unanswered
+from transforms.storage.gcs import PLUGIN, patch_beam
+from transforms.storage.storage_errors import outage
 
 # For a job server to answer.
 CONNECT_S = 10
@@ -74,13 +75,14 @@ def command(job: str) -> Callable[[Callable[[Sequence[str]], int]], Callable[[Se
             # Beam warns of what it lacks and a local run never needs.
             logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s", force=True)
             logging.getLogger().handlers[0].addFilter(_is_news)
+            patch_beam()
             try:
                 return run(argv)
             except (UsageError, SourceError, OutputError, BundleError) as error:
                 print(f"audiosieve {job}: {error}", file=sys.stderr)
                 return 2
             except Exception as error:
-                said = unanswered(error)
+                said = outage(error)
                 if said is None:
                     raise
                 print(f"audiosieve {job}: {said}; run the same command again when it does", file=sys.stderr)
@@ -93,7 +95,7 @@ def command(job: str) -> Callable[[Callable[[Sequence[str]], int]], Callable[[Se
 
 def _is_news(record: logging.LogRecord) -> bool:
     """Whether a record tells more than what `command` says in a sentence; Beam logs what it then raises."""
-    return not (record.exc_info and record.exc_info[1] and unanswered(record.exc_info[1]))
+    return not (record.exc_info and record.exc_info[1] and outage(record.exc_info[1]))
 
 
 def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -166,8 +168,10 @@ def beam_options(arguments: Sequence[str]) -> tuple[PipelineRunner, PipelineOpti
         UsageError: there is no such runner, or it cannot be used here, or its job server does not answer.
     """
     options = PipelineOptions(list(arguments))
+    setup = options.view_as(SetupOptions)
     # An entry point holds no state for workers to load.
-    options.view_as(SetupOptions).save_main_session = False
+    setup.save_main_session = False
+    setup.beam_plugins = [*(setup.beam_plugins or ()), PLUGIN]
     standard = options.view_as(StandardOptions)
     if standard.runner not in LOCAL_RUNNERS:
         _check_job_server(options)

@@ -44,7 +44,12 @@ _EXAMPLES = (
     Problem(400, "empty_file", "the file has no bytes", stage="decode"),
     Problem(401, "unauthorized", "send one of the service's keys: `Authorization: Bearer KEY`"),
     Problem(408, "upload_timeout", "no byte arrived for 30 s"),
-    Problem(413, "too_long", "it goes on after 3600 s, and a recording of more is not scored; cut it", stage="decode"),
+    Problem(
+        413,
+        "too_long",
+        "it is longer than the limit of 3600 s; cut it into parts",
+        stage="decode",
+    ),
     Problem(415, "unsupported_format", "Format not recognised.", stage="decode"),
     _TRUNCATED,
     Problem(500, "internal_error", "Internal error; see the service log."),

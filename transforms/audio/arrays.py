@@ -7,7 +7,8 @@ import io
 import numpy as np
 import soundfile
 
-from transforms.audio.decode import Decoded, decode
+from transforms.audio.decode import decode
+from transforms.audio.span_reader import Decoded
 
 # libsndfile codings that hold the samples of an array without loss.
 _CODINGS = {"int16": "PCM_16", "int32": "PCM_32", "float32": "FLOAT", "float64": "DOUBLE"}

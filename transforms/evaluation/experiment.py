@@ -29,11 +29,12 @@ from transforms.corpus.sources import absolute
 from transforms.elements import AudioRef
 from transforms.errors import AudioFault
 from transforms.evaluation.labelled_clips import read_clips, score_clips
-from transforms.output.ledger import Ledger
+from transforms.output.ledger import Job, Ledger
 from transforms.schemas import CLIPS, SYNTHESIS_TABLES
 from transforms.scoring.batching import BatchLimits
-from transforms.synthesis.clips import ClipOptions, ClipPlan, make_clip, plan_clip
-from transforms.synthesis.materials import NOISE, SPEECH, TRAIN, VAL, Catalog, Material, materials, measure
+from transforms.synthesis.clip_plan import ClipOptions, ClipPlan, plan_clip
+from transforms.synthesis.clips import make_clip
+from transforms.synthesis.materials import NOISE, SPEECH, TRAIN, VAL, Catalog, Material, assign_splits, measure_length
 
 if TYPE_CHECKING:
     from model.inference.scorer import Scorer
@@ -71,7 +72,7 @@ def train_and_test(refs: Sequence[AudioRef], kind: str, holdout: float | None) -
         holdout: share of the groups to put into "test"; None for what the manifest puts into "val" or "test", or for a
             tenth where it has no splits.
     """
-    found = materials(refs, kind, holdout)
+    found = assign_splits(refs, kind, holdout)
     return [dataclasses.replace(item, split=TEST if item.split in (VAL, TEST) else item.split) for item in found]
 
 
@@ -88,7 +89,7 @@ def serving(items: Iterable[Material], min_dynamic_range_db: float) -> tuple[lis
     found, refused = [], Counter[str]()
     for item in items:
         try:
-            found.append(measure(item, min_dynamic_range_db))
+            found.append(measure_length(item, min_dynamic_range_db))
         except AudioFault as fault:
             refused[fault.reason] += 1
     return found, refused
@@ -324,7 +325,7 @@ def write_set(folder: Path, clips: Iterable[dict[str, Any]], clips_per_row_group
             out.write_table(pa.Table.from_pylist(rows, CLIPS))
             counts.update(row["split"] for row in rows)
             noises |= {noise for row in rows for noise in row["noise_ids"]}
-    ledger.commit(run_id, {"job": "reproduce", "counts": {"clips": counts.total()}}, [ledger.name_of(path)])
+    ledger.commit(run_id, {"job": Job.REPRODUCE, "counts": {"clips": counts.total()}}, [ledger.name_of(path)])
     return {"clips": dict(counts), "noises": len(noises)}
 
 

@@ -25,8 +25,10 @@ from model.features import (
     spectrogram,
 )
 from transforms import telemetry
-from transforms.audio.decode import Decoded, decode_spans, open_audio
+from transforms.audio.decode import decode_spans
 from transforms.audio.prefetch import opened
+from transforms.audio.sound_file import open_audio
+from transforms.audio.span_reader import Decoded
 from transforms.audio.waveform import Waveform
 from transforms.corpus.archives import members
 from transforms.elements import (

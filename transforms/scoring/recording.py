@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from transforms.audio.decode import Decoded
+from transforms.audio.span_reader import Decoded
 from transforms.elements import MIX, AudioRef, FeaturizedUtterance, Recording, Reject
 from transforms.errors import AudioFault
 from transforms.scoring.featurize import featurize, featurize_recording
