@@ -34,7 +34,8 @@ from model.evaluation.text_tables import report
 from model.features import num_frames
 from model.labels import LABEL_SCALES, LabelScale
 from model.runtime import start_tensorflow
-from pipelines.common.arguments import Parser, UsageError, command, join_negative_values
+from pipelines.common.arguments import Parser
+from pipelines.common.errors import UsageError, command
 from transforms.evaluation.labelled_clips import Gain, read_audio, read_clips, score_clips
 from transforms.evaluation.tables import write_tables
 from transforms.scoring.batching import BatchLimits
@@ -76,7 +77,7 @@ class EvaluateConfig:
 def run(argv: Sequence[str]) -> int:
     """Parses the command line, scores the clips with every model, measures, and writes and prints what it found."""
     started = time.monotonic()
-    options = _parser().parse_args(join_negative_values(argv))
+    options = _parser().parse_args(argv)
     config = _config(options)
     start_tensorflow(options.threads)
     from model.inference.scorer import Scorer

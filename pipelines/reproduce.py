@@ -38,7 +38,8 @@ from model.evaluation.reproduction import SET, TITLES, changes, markdown, notes,
 from model.features import FeatureConfig
 from model.labels import PSEUDO
 from model.runtime import start_tensorflow
-from pipelines.common.arguments import Parser, UsageError, command
+from pipelines.common.arguments import Parser
+from pipelines.common.errors import UsageError, command
 from pipelines.common.output_lock import output_lock
 from pipelines.synthesize import CLIPS_PER_ROW_GROUP, select
 from transforms.corpus.sources import list_corpus

@@ -15,7 +15,9 @@ from typing import Any
 import apache_beam as beam
 
 from model.labels import LABEL_SCALES, PSEUDO
-from pipelines.common.arguments import Parser, UsageError, beam_options, command, parse
+from pipelines.common.arguments import Parser, parse
+from pipelines.common.errors import UsageError, command
+from pipelines.common.runners import beam_options
 from transforms.corpus.sources import absolute, list_corpus
 from transforms.elements import REJECTS, AudioRef, printable
 from transforms.errors import OutputError

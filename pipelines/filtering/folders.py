@@ -14,7 +14,7 @@ from typing import Any
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from pipelines.common.arguments import UsageError
+from pipelines.common.errors import UsageError
 from transforms.storage.atomic_files import whole_file
 from transforms.storage.files import literally, match, probe
 from transforms.storage.gcs import reason

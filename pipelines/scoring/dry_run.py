@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from model.anomalies import find_anomalies
 from model.bundle import Bundle
-from pipelines.common.arguments import usable_cores
 from transforms import schemas
 from transforms.elements import MIX, AudioRef, Recording, Reject, ScoredUtterance
 from transforms.runs.chunking import Lengths, suffix
@@ -30,7 +29,7 @@ def preview(refs: Sequence[AudioRef], bundle: Bundle, threads: int, processes: i
         refs: the corpus.
         bundle: the model.
         threads: of TensorFlow.
-        processes: as `options.local_processes` says.
+        processes: processes of a run on this machine, for the estimate of its time; None for another runner.
         channels: which are heard.
 
     Returns:
@@ -73,10 +72,9 @@ def preview(refs: Sequence[AudioRef], bundle: Bundle, threads: int, processes: i
     for name, value in row.to_pylist()[0].items():
         print(f"  {name:<16} {value}")
     if spent and processes is not None:
-        cores = processes or usable_cores()
-        guess = seconds / (audio_s / spent) / cores
+        guess = seconds / (audio_s / spent) / processes
         print(
             f"one by one, {audio_s / spent:,.0f} x real time here; all of it would take {guess / 60:,.1f} min at most "
-            f"in {cores} processes, batches make it faster"
+            f"in {processes} processes, batches make it faster"
         )
     return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import errno
 import os
 import platform
@@ -19,8 +19,9 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineState
 
 from model.bundle import Bundle
-from pipelines.common.arguments import usable_cores
+from pipelines.common.runners import usable_cores
 from pipelines.scoring.graph import ScoreConfig, build, score_wave
+from pipelines.scoring.options import ScoreOptions
 from pipelines.scoring.process_pool import Progress, ending_at_once, run_all
 from transforms.output.ledger import Ledger
 from transforms.output.receipts import Receipt
@@ -53,9 +54,7 @@ class Run:
         ledger: of the output.
     """
 
-    def __init__(
-        self, options: argparse.Namespace, beam_arguments: Sequence[str], bundle: Bundle, ledger: Ledger
-    ) -> None:
+    def __init__(self, options: ScoreOptions, beam_arguments: Sequence[str], bundle: Bundle, ledger: Ledger) -> None:
         self.options, self.beam_arguments = options, list(beam_arguments)
         self.bundle, self.ledger = bundle, ledger
         self.model = reference(bundle, options.model)
@@ -77,7 +76,7 @@ class Run:
         return {
             "run_id": run_id,
             "job": "score",
-            "options": {**vars(self.options), "beam": self.beam_arguments},
+            "options": {**dataclasses.asdict(self.options), "beam": self.beam_arguments},
             "model_id": self.bundle.model_id,
             "bundle_hash": self.bundle.hash,
             "label_scale": self.bundle.label_scale.name,
@@ -115,7 +114,7 @@ class LocalRun(Run):
 
     def __init__(
         self,
-        options: argparse.Namespace,
+        options: ScoreOptions,
         beam_arguments: Sequence[str],
         bundle: Bundle,
         ledger: Ledger,
@@ -128,11 +127,18 @@ class LocalRun(Run):
         self.waves = 0
         self._committed = time.time()
 
-    def run(self, processes: int) -> int:
-        """Scores what is left in so many processes, 0 for as many as are worth it; returns the exit status."""
+    def run(self, processes: int | None) -> int:
+        """Scores the recordings that are left.
+
+        Args:
+            processes: number of processes; None for one or, if it saves time, one for each core.
+
+        Returns:
+            The exit status.
+        """
         lengths = Lengths.sampled(self.left.refs)
         seconds = sum(map(lengths.seconds, self.left.refs))
-        if not processes:
+        if processes is None:
             processes = _processes_for(seconds)
         # As many waves as processes at least, or one of them would have nothing to do.
         hours = min(self.options.wave_hours, seconds / 3600 / processes * 1.01)

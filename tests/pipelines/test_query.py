@@ -110,13 +110,13 @@ def test_sql_comes_from_a_file_or_stdin(output: str, tmp_path: Path, monkeypatch
         (["CREATE TABLE x AS FROM utterances"], "here is CREATE"),
         ([""], "here is nothing"),
         (["SELECT 1", "--format", "parquet"], "needs an --output"),
-        (["--format", "csv"], "--format csv is for SQL"),
-        (["SELECT 1", "--by", "speaker"], "--by is for the summary"),
+        (["--format", "csv"], "--format csv needs SQL"),
+        (["SELECT 1", "--by", "speaker"], "--by groups the summary"),
         (["--by", "spaeker"], '--by spaeker: .*"spaeker" not found'),
         (["--by", "len(flags"], "--by len.flags: Parser Error"),
         (["SELECT 1", "--file", "q.sql"], "given twice"),
         (["--file", "nowhere.sql"], "nowhere.sql: cannot be read .No such file"),
-        (["SELECT 1", "--formt", "csv"], "unrecognized arguments: --formt"),
+        (["SELECT 1", "--formt", "csv"], r"unknown option --formt \(did you mean --format\?\)"),
     ],
 )  # fmt: skip
 def test_mistakes_are_said_in_one_sentence(

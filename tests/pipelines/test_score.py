@@ -286,7 +286,7 @@ def test_rows_of_recordings_that_are_gone_stay_and_are_spoken_of(hostile: Path, 
     audiosieve("score", "--input", hostile, "--output", tmp_path / "out")
     (hostile / "good.flac").unlink()
     done = audiosieve("score", "--input", hostile, "--output", tmp_path / "out")
-    assert "1 rows of earlier runs are of recordings that are not in" in done.stderr
+    assert "kept 1 rows of recordings that earlier runs scored and" in done.stderr
     assert "good.flac" in Output(tmp_path / "out").scores
 
 
@@ -325,17 +325,26 @@ MISTAKES = {
     "an unwritable output": (["--input", "SAMPLES", "--output", "/dev/null/out"], "cannot write there"),
     "an output within the input": (["--input", "SAMPLES", "--output", "SAMPLES/out"], "lies in --input"),
     "an unknown model": (["--input", "SAMPLES", "--output", "OUT", "--model", "qualty_net"], "no model 'qualty_net'"),
-    "a misspelt option": (["--input", "SAMPLES", "--outptu", "OUT"], "is --output meant?"),
+    "a misspelt option": (
+        ["--input", "SAMPLES", "--outptu", "OUT"],
+        "unknown option --outptu (did you mean --output?)",
+    ),
     "a misspelt Beam option": (
         ["--input", "SAMPLES", "--output", "OUT", "--direct_num_worker=2"],
-        "is --direct_num_workers meant?",
+        "(did you mean --direct_num_workers?)",
     ),
     "an unknown runner": (["--input", "SAMPLES", "--output", "OUT", "--runner", "SparkleRunner"], "SparkleRunner"),
-    "no workers": (["--input", "SAMPLES", "--output", "OUT", "--direct_num_workers=-1"], "at least 0"),
+    "no workers": (["--input", "SAMPLES", "--output", "OUT", "--direct_num_workers=-1"], "is -1; must be at least 0"),
     "no output": (["--input", "SAMPLES"], "--output is missing"),
     "no input": (["--output", "OUT"], "--input"),
-    "an impossible batch size": (["--input", "SAMPLES", "--output", "OUT", "--batch_size", "0"], "at least 1"),
-    "a word for a number": (["--input", "SAMPLES", "--output", "OUT", "--batch_size", "many"], "invalid int value"),
+    "an impossible batch size": (
+        ["--input", "SAMPLES", "--output", "OUT", "--batch_size", "0"],
+        "--batch_size is 0; must be at least 1",
+    ),
+    "a word for a number": (
+        ["--input", "SAMPLES", "--output", "OUT", "--batch_size", "many"],
+        "--batch_size is 'many'; must be a whole number, at least 1",
+    ),
 }
 PROBE = """
 import sys
