@@ -92,13 +92,6 @@ def parse_with_beam(parser: Parser, argv: Sequence[str], options: type[Options])
     return _filled(options, namespace), tuple(for_beam)
 
 
-def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Until all commands have options of their own."""
-    namespace, for_beam = _parse_known(parser, argv)
-    parse_with_beam(parser, argv, lambda **_: None)  # type: ignore
-    return namespace, for_beam
-
-
 def new_beam_parser() -> Parser:
     """Returns a parser that knows Beam's options and those of its runners."""
     parser = Parser("", "")

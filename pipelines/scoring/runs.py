@@ -67,9 +67,18 @@ class Run:
         options = self.options
         limits = BatchLimits(batch_size=options.batch_size, batch_frames=options.batch_frames)
         return ScoreConfig(
-            corpus, self.bundle, self.model, limits, options.threads, options.channels, options.carry, self.ledger,
-            run_id, counted_in, options.log_level,
-        )  # fmt: skip
+            corpus=corpus,
+            bundle=self.bundle,
+            model=self.model,
+            limits=limits,
+            threads=options.threads,
+            channels=options.channels,
+            carry=options.carry,
+            ledger=self.ledger,
+            run_id=run_id,
+            counted_in=counted_in,
+            log_level=options.log_level,
+        )
 
     def asked(self, run_id: str, started_s: float, wave: dict[str, int], counts: dict[str, int]) -> dict[str, Any]:
         """What the record of a job or wave says beside what comes of it."""

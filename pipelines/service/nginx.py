@@ -25,9 +25,18 @@ from pipelines.service.settings import ServeOptions
 
 # Options that each worker gets as they are.
 PASSED_ON = (
-    "model", "threads", "decoders", "max_wait_ms", "batch_size", "batch_frames", "queue", "queue_frames", "max_mb", "max_s",
+    "model",
+    "threads",
+    "decoders",
+    "max_wait_ms",
+    "batch_size",
+    "batch_frames",
+    "queue",
+    "queue_frames",
+    "max_mb",
+    "max_s",
     "max_silence_s",
-)  # fmt: skip
+)
 # Between two starts of a worker: what dies at once would die again.
 PAUSE_S = 10.0
 # nginx's own answers.

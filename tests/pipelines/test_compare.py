@@ -47,9 +47,7 @@ def test_facts_become_json_and_rows_parquet(outputs: tuple[Path, Path], tmp_path
     assert (alone["score_b"], alone["in_b"], alone["difference"], alone["kept_a"]) == (None, False, None, None)
     described = json.loads(table.schema.metadata[b"audiosieve.comparison"])
     assert described["thresholds"] == {"a": 2.5, "b": 2.8}
-    assert "is there already" in audiosieve(
-        "compare", *outputs, "--output", tmp_path / "rows.parquet", status=2
-    ).stderr  # fmt: skip
+    assert "is there already" in audiosieve("compare", *outputs, "--output", tmp_path / "rows.parquet", status=2).stderr
     audiosieve("compare", *outputs, "--output", tmp_path / "rows.parquet", "--overwrite")
 
 
