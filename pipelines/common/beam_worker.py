@@ -1,4 +1,4 @@
-"""A worker process of a local run: Beam's own, without its log of every start and stop. Errors are still printed."""
+"""Worker process of a local run: Beam's own, with a log of errors only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ WORKER_COMMAND = f"{shlex.quote(sys.executable)} -m pipelines.common.beam_worker
 
 
 def main() -> None:
-    """Serves the runner that started this process until it is told to stop."""
+    """Works for the runner that started this process until the runner stops it."""
     logging.disable(logging.WARNING)
     from apache_beam.runners.worker import sdk_worker_main
 

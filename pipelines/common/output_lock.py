@@ -1,4 +1,4 @@
-"""Keeps two runs from working in one folder at the same time."""
+"""A lock that keeps two runs from writing to one folder at the same time."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ LOCK = ".lock"
 
 @contextlib.contextmanager
 def output_lock(output: str | Path) -> Iterator[None]:
-    """Keeps a second process out of a folder on this machine until this one ends, however it ends.
+    """Locks a folder on this machine; the system releases the lock if the process dies. Buckets are not locked.
 
-    Elsewhere, as on Cloud Storage, nothing is locked.
+    Args:
+        output: folder, which is made if it does not exist.
 
     Raises:
-        OutputError: one is at work there, or the folder cannot be written.
+        OutputError: another process holds the lock, or the folder cannot be written.
     """
     if FileSystems.get_scheme(str(output)) is not None:
         yield
         return
-    place = Path(output) / LOCK
+    path = Path(output) / LOCK
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        file = place.open("w")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
     except OSError as error:
         raise OutputError(f"--output {output}: cannot write there ({error.strerror})") from error
     with file:
@@ -39,5 +40,5 @@ def output_lock(output: str | Path) -> Iterator[None]:
         except BlockingIOError:
             raise OutputError(f"--output {output}: another audiosieve is at work there") from None
         except OSError as error:
-            print(f"--output {output} cannot be locked ({error.strerror}): start no other run there", file=sys.stderr)
+            print(f"--output {output}: cannot be locked ({error.strerror}); start no other run there", file=sys.stderr)
         yield
