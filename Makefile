@@ -1,42 +1,54 @@
-# `make demo` and `make test` need Python 3.11 to 3.13 and make, nothing else.
+# `make demo` and `make test` need Python 3.11 to 3.13 and make, nothing else. `make help` lists the targets.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := build/demo
-# In which the tests run; each takes up to 2 GB.
+.DEFAULT_GOAL := help
+# Number of processes that run the tests; each takes up to 2 GB.
 PROCESSES ?= 2
 
-.PHONY: demo test test-cluster bench lint types lock clean
+.PHONY: help demo test test-cluster bench check format lint types install lock clean
 .DELETE_ON_ERROR:
 
-demo: $(VENV)/.score
+help:  ## lists these targets (the default)
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/.score  ## scores the sample recordings and shows the result
 	@rm -rf $(DEMO)
 	$(BIN)/audiosieve score --input tests/samples/audio --output $(DEMO)
 	@$(BIN)/python tests/samples/show.py $(DEMO)
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev  ## runs all tests but those on clusters: 18 minutes on two cores
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
 
 # Flink and Prism, which Maven and Go fetch once into build/cluster; skipped where they cannot be had.
-test-cluster: $(VENV)/.dev
+test-cluster: $(VENV)/.dev  ## runs the tests on Flink and Prism, which Maven and Go fetch
 	$(BIN)/python -m pytest -m cluster tests/cluster
 
-bench: $(VENV)/.dev
+check: lint types  ## runs lint, types and the quick tests: no whole pipelines, no training
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile -m "not slow"
+
+format: $(VENV)/.dev  ## sorts the imports and formats the code
+	$(BIN)/ruff check --select I --fix .
+	$(BIN)/ruff format .
+
+lint: $(VENV)/.dev  ## checks the style and the format of the code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev  ## checks the types
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev  ## measures speed and memory
 	$(BIN)/python -m tests.benchmarks.throughput
 	$(BIN)/python -m tests.benchmarks.scale
 	$(BIN)/python -m tests.benchmarks.listing
 	$(BIN)/python -m tests.benchmarks.synthesis
 	$(BIN)/python -m tests.benchmarks.serve
 
-lint: $(VENV)/.dev
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+install: $(VENV)/.dev  ## installs all that development needs into .venv
 
-types: $(VENV)/.dev
-	$(BIN)/mypy
-
-# Resolves the locks anew from setup.py.
-lock: $(VENV)/.dev
+lock: $(VENV)/.dev  ## resolves the versions in requirements*.lock anew
 	$(BIN)/python -m pip install -q uv
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header setup.py -o requirements.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --extra dev -c requirements.lock setup.py -o requirements-dev.lock
@@ -44,7 +56,7 @@ lock: $(VENV)/.dev
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --extra gpu -c requirements-gcp.lock setup.py -o requirements-gpu.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --extra train -c requirements.lock setup.py -o requirements-train.lock
 
-clean:
+clean:  ## removes .venv and build
 	rm -rf $(VENV) build
 
 $(BIN)/python:

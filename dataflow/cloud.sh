@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the image, starts jobs on Dataflow, and looks after them. Each command is printed before it runs.
+# Builds the image, then starts, watches and cancels jobs on Dataflow. Prints each command before it runs it.
 set -euo pipefail
 
 usage() {
@@ -7,32 +7,33 @@ usage() {
 usage: dataflow/cloud.sh STEP [arguments] [--print]
 
 once:
-  setup                            switches the services on, and makes the bucket and the place for images
-  image                            builds the image with Cloud Build and pushes it; with --docker, builds it here
-  template                         makes the Flex Template of the image
+  setup                            enable the services; create the bucket and the image repository
+  image                            build the image with Cloud Build and push it; with --docker, build it on this machine
+  template                         create the Flex Template from the image
 
 for each run:
-  run INPUT OUTPUT [options]       starts `audiosieve score` on Dataflow from here; the same again goes on
-  run-template INPUT OUTPUT [options]    the same from the template, with nothing but gcloud installed here
+  run INPUT OUTPUT [options]       start `audiosieve score` on Dataflow from this machine; run it again to continue
+  run-template INPUT OUTPUT [options]    start the same job from the template; needs only gcloud on this machine
 
-meanwhile and after:
-  watch [JOB]                      the jobs at work; of one job its state, its metrics and its errors
-  cancel JOB                       ends a job, which has committed nothing then
-  clean                            deletes temporary files; no job may be at work
+during and after a run:
+  watch [JOB]                      list the active jobs; with JOB, show its state, metrics and warnings
+  cancel JOB                       cancel a job; a cancelled job has committed nothing
+  clean                            delete temporary files; refused while a job is active
 
---print only prints the commands. Options of `run` and `run-template` are those of `audiosieve score`, and Beam's.
+--print prints the commands without running them. `run` and `run-template` accept the options of `audiosieve score` and
+of Beam.
 
-settings, as environment variables:
-  PROJECT, REGION, BUCKET          must be set; BUCKET without gs://
-  PROFILE          cpu-small       workers: a file of dataflow/profiles, cpu-small, cpu-large, gpu-l4
-  REPOSITORY       audiosieve      in Artifact Registry
-  TAG              the commit's    of the image and the template
-  JOB_NAME         audiosieve-...  of the job; without one, the time
-  SERVICE_ACCOUNT                  that workers run as
-  SUBNETWORK                       of the workers, regions/REGION/subnetworks/NAME; they get no public addresses
-  ZONE                             of the workers; for GPUs, which not every zone has
-  LAUNCHER         n1-standard-1   machine that starts a template's job, and lists the corpus: 1 GB for a million files
-  LABELS           app=audiosieve  of the job: KEY=VALUE,KEY=VALUE
+settings (environment variables) and defaults:
+  PROJECT, REGION, BUCKET          required; BUCKET without gs://
+  PROFILE          cpu-small       size of the workers, a file in dataflow/profiles: cpu-small, cpu-large, gpu-l4
+  REPOSITORY       audiosieve      repository in Artifact Registry
+  TAG              git commit      tag of the image and the template
+  JOB_NAME         audiosieve-...  name of the job; the default ends with the time
+  SERVICE_ACCOUNT                  account that the workers run as
+  SUBNETWORK                       subnetwork of the workers, regions/REGION/subnetworks/NAME; turns public addresses off
+  ZONE                             zone of the workers; needed for GPUs, which not every zone has
+  LAUNCHER         n1-standard-1   machine that starts a template's job and lists the corpus: 1 GB per million files
+  LABELS           app=audiosieve  labels of the job: KEY=VALUE,KEY=VALUE
 TEXT
 }
 
@@ -41,11 +42,11 @@ fail() {
     exit 2
 }
 
-# Prints a command as it can be pasted into a shell, and runs it unless --print was given.
+# Prints a command, quoted for a shell, and runs it unless --print was given.
 act() {
     local word line=""
     for word in "$@"; do
-        # Words that need no quotes are shown without.
+        # Leave words without special characters unquoted.
         if [[ $word =~ ^[A-Za-z0-9_./:=@,+^-]+$ ]]; then line+=" $word"; else line+=" $(quoted "$word")"; fi
     done
     printf '%s\n' "${line# }"
@@ -56,10 +57,10 @@ quoted() {
     printf "'%s'" "${1//\'/\'\\\'\'}"
 }
 
-# The lines of the profile that are options.
+# Prints the options of the profile, one per line.
 profile() {
     local file="$here/profiles/$PROFILE.options"
-    [[ -f $file ]] || fail "there is no profile $PROFILE; there are $(cd "$here/profiles" && echo *.options | sed 's/\.options//g')"
+    [[ -f $file ]] || fail "unknown profile $PROFILE; choose one of $(cd "$here/profiles" && echo *.options | sed 's/\.options//g')"
     grep '^--' "$file"
 }
 
@@ -76,7 +77,7 @@ image() {
         act docker build "--file=$here/Dockerfile" "--target=$target" "--tag=$image" "$root"
         act docker push "$image"
     else
-        [[ $# == 0 ]] || fail "image takes --docker, and nothing else"
+        [[ $# == 0 ]] || fail "image accepts only --docker, not $*"
         act gcloud builds submit "$root" "--config=$here/cloudbuild.yaml" "--substitutions=_IMAGE=$image,_TARGET=$target" \
             "--project=$PROJECT"
     fi
@@ -87,9 +88,9 @@ template() {
         "--metadata-file=$here/template_metadata.json" "--project=$PROJECT"
 }
 
-# audiosieve score INPUT OUTPUT [options], on Dataflow.
+# Starts `audiosieve score` on Dataflow from this machine.
 run() {
-    [[ $# -ge 2 ]] || fail "run takes INPUT and OUTPUT"
+    [[ $# -ge 2 ]] || fail "run needs INPUT and OUTPUT"
     local input=$1 output=$2 lines options
     shift 2
     lines=$(profile)
@@ -103,16 +104,16 @@ run() {
         "--sdk_container_image=$image" --sdk_location=container "${options[@]}" "$@"
 }
 
-# The same from the template: gcloud has flags of its own for some of Beam's options, and passes the others on.
+# Starts the same job from the template. Some of Beam's options are flags of gcloud; the others become parameters.
 run_template() {
-    [[ $# -ge 2 ]] || fail "run-template takes INPUT and OUTPUT"
+    [[ $# -ge 2 ]] || fail "run-template needs INPUT and OUTPUT"
     local lines flags=() option name value
     local options=("--input=$1" "--output=$2" "--sdk_container_image=$image" --sdk_location=container)
     shift 2
     lines=$(profile)
     mapfile -t -O "${#options[@]}" options <<<"$lines"
     while [[ $# -gt 0 ]]; do
-        # `--batch_size 8` is `--batch_size=8`, and a flag has the value true.
+        # Every parameter needs a value: write `--batch_size 8` as `--batch_size=8`, and a flag as `--flag=true`.
         if [[ $1 == --*=* ]]; then
             options+=("$1")
         elif [[ ${2:---} != --* ]]; then
@@ -123,7 +124,7 @@ run_template() {
         fi
         shift
     done
-    # gcloud takes each parameter once. As on the command line, the last value counts, and lists grow.
+    # gcloud accepts each parameter once. As on a command line, the last value wins and lists are joined.
     local -A values=()
     local names=()
     for option in "${options[@]}"; do
@@ -144,7 +145,7 @@ run_template() {
         --max_num_workers) flags+=("--max-workers=$value") ;;
         --flexrs_goal) flags+=("--flexrs-goal=$value") ;;
         --experiments) flags+=("--additional-experiments=$value") ;;
-        # With another sign than the comma between parameters: values have commas.
+        # Values contain commas, so separate parameters with ;; instead.
         *) flags+=("--parameters=^;;^${name#--}=$value") ;;
         esac
     done
@@ -170,7 +171,7 @@ watch() {
 }
 
 cancel() {
-    [[ $# == 1 ]] || fail "cancel takes the id of a job, which \`watch\` shows"
+    [[ $# == 1 ]] || fail "cancel needs the id of a job; \`watch\` lists them"
     act gcloud dataflow jobs cancel "$1" "--region=$REGION" "--project=$PROJECT"
 }
 
@@ -179,7 +180,7 @@ clean() {
     if [[ -n $only_print ]]; then
         act "${active[@]}"
     else
-        [[ -z $("${active[@]}") ]] || fail "jobs are at work in $REGION, perhaps with these files; \`watch\` shows them"
+        [[ -z $("${active[@]}") ]] || fail "jobs are active in $REGION and may use these files; \`watch\` lists them"
     fi
     act gcloud storage rm --recursive "$temp" "$staging" "--project=$PROJECT"
 }
@@ -191,7 +192,7 @@ labels_as_json() {
     printf '{%s}' "${json#, }"
 }
 
-((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)) || fail "this is bash $BASH_VERSION; it takes 4.4 or later"
+((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)) || fail "bash is $BASH_VERSION; must be 4.4 or later"
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=${here%/*}
 only_print=""
@@ -207,7 +208,7 @@ case $step in
     exit 0
     ;;
 setup | image | template | run | run-template | watch | cancel | clean) ;;
-*) fail "there is no step $step; see dataflow/cloud.sh --help" ;;
+*) fail "unknown step $step; see dataflow/cloud.sh --help" ;;
 esac
 
 for name in PROJECT REGION BUCKET; do

@@ -1,8 +1,9 @@
-"""What a corpus would take on Dataflow.
+"""Estimates the time and the cost of scoring a corpus on Dataflow.
 
     python dataflow/cost.py --hours 10000 --profile cpu-large
 
-A formula over measurements made elsewhere and prices that you look up. Nothing of it was tried on Google Cloud.
+The estimate is a formula over measured speeds and over prices that you look up. It was never compared with a real job on
+Google Cloud.
 """
 
 from __future__ import annotations
@@ -15,29 +16,32 @@ from pathlib import Path
 from typing import Any
 
 PROFILES = Path(__file__).with_name("profiles")
-# Of one process on one core, its start included: 20 h in 92.9 s by two (tests/benchmarks/README.md, "How it grows").
+# Hours of audio per hour of one process on one core, start included: two processes score 20 h in 92.9 s
+# (tests/benchmarks/README.md, "How it grows").
 X_REAL_TIME = 20 * 3600 / 92.9 / 2
-# Of a process's time that the network takes: 7.9 of 18.5 s under a profiler (ibid., "Where the rest goes").
+# Share of a process's time that the network takes: 7.9 of 18.5 s under a profiler (same page, "Where the rest goes").
 NETWORK_SHARE = 7.9 / 18.5
-# Bytes of a recording that cross a shuffle, as Beam encodes it; twice, since what is written is read again.
+# Bytes that Beam encodes for one recording, counted twice: a shuffle writes them and reads them again.
 SHUFFLED_BYTES = 2 * 256
-# Requests to Cloud Storage that a short recording takes: what it is, and its bytes (counted in an emulator's log).
+# Requests to Cloud Storage for one short recording, counted in an emulator's log: one for its size, one for its bytes.
 REQUESTS = 2
-# Of Compute Engine's standard machines.
+# Memory of Compute Engine's standard machines.
 GB_PER_CORE = 4
+# Work that makes another worker worth its start.
+HOURS_PER_WORKER = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
 class Prices:
-    """In US dollars. Examples to reckon with, of November 2026: look up those of your region and day in Dataflow's price list.
+    """Prices in US dollars. The defaults are examples of November 2026: look up those of your region.
 
     Attributes:
-        core: of a vCPU for an hour, batch.
-        memory: of a GB for an hour, batch.
-        disk: of a GB of standard persistent disk for an hour.
-        gpu: of the profile's GPU for an hour.
-        shuffle: of a GB that Dataflow Shuffle processes.
-        requests: of 10,000 requests that read from Cloud Storage (class B).
+        core: one vCPU for an hour, batch.
+        memory: one GB of memory for an hour, batch.
+        disk: one GB of standard persistent disk for an hour.
+        gpu: the profile's GPU for an hour.
+        shuffle: one GB processed by Dataflow Shuffle.
+        requests: 10,000 read requests to Cloud Storage (class B).
     """
 
     core: float = 0.056
@@ -50,30 +54,37 @@ class Prices:
 
 @dataclasses.dataclass(frozen=True)
 class Workers:
-    """A profile.
+    """Size of one worker, and the limit on their number.
 
     Attributes:
-        cores: of a worker, and so its processes.
-        memory_gb: of a worker.
-        disk_gb: of a worker.
-        gpus: of a worker.
-        most: workers at most.
+        cores: vCPUs of a worker; it runs one process on each.
+        memory_gb: memory of a worker.
+        disk_gb: disk of a worker.
+        gpus: GPUs of a worker.
+        max_workers: upper limit on the number of workers.
     """
 
     cores: int
     memory_gb: int
     disk_gb: int
     gpus: int
-    most: int
+    max_workers: int
 
     @classmethod
     def read(cls, profile: str) -> Workers:
-        """Of a file in dataflow/profiles."""
+        """Reads a profile from dataflow/profiles.
+
+        Raises:
+            ValueError: the machine type has another ratio of memory to cores than this estimate assumes.
+        """
         lines = (PROFILES / f"{profile}.options").read_text(encoding="utf-8").splitlines()
         options = dict(line.removeprefix("--").split("=", 1) for line in lines if line.startswith("--"))
         family, kind, cores = options["machine_type"].split("-")
         if kind != "standard":
-            raise ValueError(f"{profile}: {family}-{kind} machines have other memory than is reckoned with here")
+            raise ValueError(
+                f"{profile}: the memory of {family}-{kind} machines is unknown to this estimate; "
+                f"use a standard machine ({GB_PER_CORE} GB per core)"
+            )
         gpus = int("worker_accelerator" in options.get("dataflow_service_options", ""))
         return cls(
             int(cores), int(cores) * GB_PER_CORE, int(options["disk_size_gb"]), gpus, int(options["max_num_workers"])
@@ -82,13 +93,13 @@ class Workers:
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """What a job takes.
+    """Time and cost of a job.
 
     Attributes:
-        core_hours: of work, starts left out.
-        workers: at work.
-        wall_hours: from the start of the job to its end.
-        dollars: by what they are for.
+        core_hours: time of the work itself on one core, without the start of the workers.
+        workers: number of workers.
+        wall_hours: time from the start of the job to its end.
+        dollars: cost in US dollars by resource.
     """
 
     core_hours: float
@@ -98,7 +109,7 @@ class Estimate:
 
     @property
     def total(self) -> float:
-        """All dollars."""
+        """Total cost in US dollars."""
         return sum(self.dollars.values())
 
 
@@ -109,34 +120,40 @@ def estimate(
     prices: Prices,
     *,
     recording_s: float = 10.0,
-    number: int | None = None,
-    start_hours: float = 0.1,
+    num_workers: int | None = None,
+    startup_hours: float = 0.1,
 ) -> Estimate:
-    """Time and cost of a corpus.
+    """Returns the time and the cost of scoring a corpus.
 
     Args:
-        hours: of audio.
+        hours: audio in the corpus.
         x_real_time: hours of audio that one process scores in an hour.
-        workers: the profile.
-        prices: of what they use.
-        recording_s: mean length of a recording.
-        number: of workers; as many as get a quarter of an hour's work each, and as the profile allows, where it is None.
-        start_hours: from the start of the job until workers work, which is paid for.
+        workers: size of the workers.
+        prices: prices of the resources.
+        recording_s: mean length of a recording in seconds.
+        num_workers: number of workers; None for as many as get a quarter of an hour of work each, within the profile's
+            limit.
+        startup_hours: time from the start of the job until the workers work. It is paid for.
 
     Raises:
-        ValueError: a number cannot be.
+        ValueError: an argument is out of range.
     """
-    if min(hours, x_real_time, recording_s) <= 0 or start_hours < 0 or (number is not None and number < 1):
-        raise ValueError("hours, speed, length and the number of workers must be over 0")
+    for name, value in (("hours", hours), ("x_real_time", x_real_time), ("recording_s", recording_s)):
+        if not value > 0:
+            raise ValueError(f"{name} is {value:g}; must be over 0")
+    if not startup_hours >= 0:
+        raise ValueError(f"the time until the workers work is {startup_hours:g} h; must be at least 0")
+    if num_workers is not None and num_workers < 1:
+        raise ValueError(f"the number of workers is {num_workers}; must be at least 1")
     core_hours = hours / x_real_time
-    if number is None:
-        number = max(1, min(workers.most, math.ceil(core_hours / workers.cores / 0.25)))
-    wall_hours = start_hours + core_hours / workers.cores / number
-    worker_hours = number * wall_hours
+    if num_workers is None:
+        num_workers = max(1, min(workers.max_workers, math.ceil(core_hours / workers.cores / HOURS_PER_WORKER)))
+    wall_hours = startup_hours + core_hours / workers.cores / num_workers
+    worker_hours = num_workers * wall_hours
     recordings = hours * 3600 / recording_s
     return Estimate(
         core_hours,
-        number,
+        num_workers,
         wall_hours,
         {
             "cores": worker_hours * workers.cores * prices.core,
@@ -149,85 +166,107 @@ def estimate(
     )
 
 
-def measured(records: Iterable[Mapping[str, Any]], processes: int) -> float:
-    """How fast one process was, in hours of audio an hour, by the records of local runs.
+def measured_speed(records: Iterable[Mapping[str, Any]], processes: int) -> float:
+    """Returns the speed of one process in hours of audio per hour, from the records of local runs.
 
     Args:
-        records: of the runs (`OUT/_runs/*.json`).
-        processes: that were at work.
+        records: run records (`OUT/_runs/*.json`).
+        processes: number of processes that those runs used.
 
     Raises:
-        ValueError: nothing was scored, or another runner did it, of which the records do not say how many worked how long;
-            or no process was at work.
+        ValueError: nothing was scored, `processes` is under 1, or another runner did the run. The record of such a run
+            does not tell how many workers it had.
     """
     if processes < 1:
-        raise ValueError(f"--processes is {processes}; it must be at least 1")
+        raise ValueError(f"--processes is {processes}; must be at least 1")
     audio_s = total_s = 0.0
     for record in records:
         if any("--runner" in word for word in record["options"]["beam"]):
-            raise ValueError(f"run {record['run_id']} was done by another runner; measure a local run")
+            raise ValueError(f"run {record['run_id']} used another runner; measure a local run")
         audio_s += record["audio_s"]
         total_s += record["timings"]["total_s"]
     if not audio_s or not total_s:
-        raise ValueError("nothing was scored there")
+        raise ValueError("nothing was scored there; score something first")
     return audio_s / total_s / processes
 
 
-def with_gpu(x_real_time: float) -> float:
-    """At best: as if the network took no time at all, and all the rest as long as before."""
+def best_speed_with_gpu(x_real_time: float) -> float:
+    """Returns an upper bound of the speed with a GPU: the network takes no time, all else takes as long as before."""
     return x_real_time / (1 - NETWORK_SHARE)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Prints an estimate."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    add = parser.add_argument
-    add("--hours", type=float, required=True, help="of audio in the corpus")
-    add("--recording_s", type=float, default=10.0, help="mean length of a recording in seconds")
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__.partition("\n\n")[0],
+        epilog="The prices are examples in US dollars: look up those of your region.",
+    )
+
+    def add(name: str, text: str, default: float | str | None = None, **how: Any) -> None:
+        shown = "" if default is None else f" (default: {default})"
+        parser.add_argument(name, help=text + shown, default=default, **how)
+
+    add("--hours", "hours of audio in the corpus", type=float, required=True)
+    add("--recording_s", "mean length of a recording in seconds", 10.0, type=float)
     profiles = sorted(path.stem for path in PROFILES.glob("*.options"))
-    add("--profile", choices=profiles, default="cpu-small", help="of the workers")
-    add("--workers", type=int, help="how many; without it, as many as are worth it")
-    add("--x_real_time", type=float, default=round(X_REAL_TIME), help="speed of one process")
-    add("--measured", metavar="OUT", help="take the speed from the local runs into this output")
-    add("--processes", type=int, default=1, help="that those runs had (--direct_num_workers)")
-    add("--start_minutes", type=float, default=6.0, help="until the workers work; a guess, not measured")
+    add("--profile", "size of the workers", "cpu-small", choices=profiles)
+    add("--workers", "number of workers (default: as many as get a quarter of an hour of work each)", type=int)
+    add("--x_real_time", "hours of audio that one process scores in an hour", round(X_REAL_TIME), type=float)
+    add("--measured", "take the speed from the local runs that wrote this output folder", metavar="OUT")
+    add("--processes", "processes that those runs used (--direct_num_workers)", 1, type=int)
+    add("--start_minutes", "minutes until the workers work; a guess, not measured", 6.0, type=float)
+    units = {
+        "core": "one vCPU for an hour",
+        "memory": "one GB of memory for an hour",
+        "disk": "one GB of disk for an hour",
+        "gpu": "one GPU for an hour",
+        "shuffle": "one GB shuffled",
+        "requests": "10,000 read requests to Cloud Storage",
+    }
     for field in dataclasses.fields(Prices):
-        add(f"--price_{field.name}", type=float, default=field.default, help="in dollars; an example, look it up")
+        add(f"--price_{field.name}", f"price of {units[field.name]}", field.default, type=float)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints an estimate; returns the exit status."""
+    parser = _parser()
     options = parser.parse_args(argv)
     speed = options.x_real_time
     if options.measured:
+        # Here, because the ledger loads Beam, which an estimate without it does not need.
         from transforms.output.ledger import Ledger
 
         try:
-            speed = measured(Ledger(options.measured, ()).records("score"), options.processes)
+            speed = measured_speed(Ledger(options.measured, ()).records("score"), options.processes)
         except ValueError as error:
             parser.error(f"--measured {options.measured}: {error}")
     workers = Workers.read(options.profile)
-    prices = Prices(**{field.name: getattr(options, f"price_{field.name}") for field in dataclasses.fields(Prices)})
-    said = f"{speed:.0f} x real time a process"
+    prices = Prices(**{name: getattr(options, f"price_{name}") for name in Prices.__dataclass_fields__})
+    speed_text = f"{speed:.0f} x real time per process"
     if workers.gpus:
-        speed = with_gpu(speed)
-        said += f", {speed:.0f} at best where a GPU does the network"
+        speed = best_speed_with_gpu(speed)
+        speed_text += f", at best {speed:.0f} with a GPU"
     try:
-        found = estimate(
+        result = estimate(
             options.hours,
             speed,
             workers,
             prices,
             recording_s=options.recording_s,
-            number=options.workers,
-            start_hours=options.start_minutes / 60,
+            num_workers=options.workers,
+            startup_hours=options.start_minutes / 60,
         )
     except ValueError as error:
         parser.error(str(error))
-    print(f"{options.hours:,.0f} h of audio, {said}: {found.core_hours:,.1f} hours of a core")
+    print(f"{options.hours:,.0f} h of audio at {speed_text}: {result.core_hours:,.1f} core hours")
     print(
-        f"{found.workers} of {options.profile} ({workers.cores} cores, {workers.memory_gb} GB): "
-        f"{found.wall_hours:.2f} h, {options.start_minutes:g} minutes of them until they work"
+        f"{result.workers} {'worker' if result.workers == 1 else 'workers'} of {options.profile} "
+        f"({workers.cores} cores, {workers.memory_gb} GB): {result.wall_hours:.2f} h, "
+        f"including {options.start_minutes:g} minutes to start"
     )
-    parts = ", ".join(f"{name} {dollars:,.2f}" for name, dollars in found.dollars.items() if dollars)
-    print(f"{found.total:,.2f} US dollars ({parts}), {1000 * found.total / options.hours:,.2f} for 1,000 h")
-    print("prices are examples unless you gave them, and nothing of this was tried on Google Cloud")
+    parts = ", ".join(f"{name} {dollars:,.2f}" for name, dollars in result.dollars.items() if dollars)
+    print(f"{result.total:,.2f} US dollars ({parts}), {1000 * result.total / options.hours:,.2f} per 1,000 h")
+    print("Prices are examples unless you set them. The estimate was never checked on Google Cloud.")
     return 0
 
 

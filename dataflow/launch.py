@@ -1,4 +1,4 @@
-"""What the Flex Template's launcher runs: `audiosieve score`, with the template's parameters as its options."""
+"""Entry point of the Flex Template: runs `audiosieve score` with the template's parameters as its options."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from pipelines.cli import main
 
 
 def with_flags(arguments: Sequence[str]) -> list[str]:
-    """A template's parameters all have values: `--overwrite=true` is the flag `--overwrite`, and `=false` is none."""
+    """Converts parameters to options: `--overwrite=true` becomes `--overwrite`, and `--overwrite=false` is left out.
+
+    Every parameter of a template has a value, and flags of a command line have none.
+    """
     parts = [word.partition("=") for word in arguments]
     return [name if value == "true" else name + equals + value for name, equals, value in parts if value != "false"]
 

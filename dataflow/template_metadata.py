@@ -1,7 +1,8 @@
-"""Writes dataflow/template_metadata.json, from the options of `audiosieve score`: python dataflow/template_metadata.py.
+"""Writes dataflow/template_metadata.json from the options of `audiosieve score`.
 
-The Flex Template takes the parameters that stand there and no others. Their texts, and whether they must be given, are the
-command's own.
+    python dataflow/template_metadata.py
+
+The Flex Template accepts only the parameters in that file. Their help texts come from the command's own options.
 """
 
 from __future__ import annotations
@@ -18,40 +19,40 @@ TARGET = Path(__file__).with_name("template_metadata.json")
 GS = r"^gs://[^\n\r]+$"
 COUNT = r"^[1-9][0-9]*$"
 FLAG = "^(true|false)$"
-# Options of the command and of Beam that make sense in a template, with what people see above the field and what fits into it.
+# Options that make sense in a template, of the command and of Beam: the field's label and the pattern of its values.
 SCORE = {
     "input": ("Corpus", GS),
     "output": ("Folder for the tables", GS),
     "model": ("Model", r"^([\w.-]+|gs://[^\n\r]+)$"),
-    "channels": ("Channels that are heard", "^(mix|first|each|[0-9]+)$"),
-    "carry": ("Columns to carry over", r"^[^\n\r]*$"),
-    "overwrite": ("Start anew", FLAG),
-    "batch_size": ("Utterances in a batch", COUNT),
-    "batch_frames": ("Padded frames in a batch", COUNT),
-    "listing": ("Who lists the corpus", "^(launcher|workers)$"),
-    "forget": ("Run that is gone", r"^\d{8}T\d{6}Z-[0-9a-f]{6}$"),
-    "threads": ("Threads of TensorFlow", COUNT),
+    "channels": ("Channels to score", "^(mix|first|each|[0-9]+)$"),
+    "carry": ("Columns to copy from the corpus", r"^[^\n\r]*$"),
+    "overwrite": ("Discard earlier scores and start over", FLAG),
+    "batch_size": ("Utterances per batch", COUNT),
+    "batch_frames": ("Padded frames per batch", COUNT),
+    "listing": ("Where the corpus is listed", "^(launcher|workers)$"),
+    "forget": ("Pending run to abandon", r"^\d{8}T\d{6}Z-[0-9a-f]{6}$"),
+    "threads": ("TensorFlow threads per process", COUNT),
 }
 BEAM = {
-    "sdk_container_image": ("Image of the workers", r"^[\w.-]+(/[\w.-]+)+(:[\w.-]+|@sha256:[0-9a-f]{64})?$"),
-    "sdk_location": ("Where the workers have Beam from", "^container$"),
-    "disk_size_gb": ("Disk of a worker in GB", COUNT),
-    "autoscaling_algorithm": ("How the number of workers follows the work", "^(NONE|THROUGHPUT_BASED)$"),
-    "number_of_worker_harness_threads": ("Threads of each SDK process", COUNT),
-    "dataflow_service_options": ("Options of the service, as for GPUs", r"^[^\n\r]+$"),
+    "sdk_container_image": ("Container image of the workers", r"^[\w.-]+(/[\w.-]+)+(:[\w.-]+|@sha256:[0-9a-f]{64})?$"),
+    "sdk_location": ("Location of the Beam SDK", "^container$"),
+    "disk_size_gb": ("Disk per worker in GB", COUNT),
+    "autoscaling_algorithm": ("Autoscaling of the workers", "^(NONE|THROUGHPUT_BASED)$"),
+    "number_of_worker_harness_threads": ("Threads per SDK process", COUNT),
+    "dataflow_service_options": ("Dataflow service options, for example for GPUs", r"^[^\n\r]+$"),
 }
-# What the command has and a template does not: nothing is started, or it is only for local runs.
+# Options that a template does not have: they start no job, or they apply to local runs only.
 LEFT_OUT = {"help", "dry_run", "wave_hours", "log_level"}
-# A template without an output has nowhere to put scores, though `--dry_run` does without.
+# `--output` is optional on the command line only because of `--dry_run`, which a template does not have.
 REQUIRED = {"input", "output"}
 
 
 def metadata() -> dict[str, Any]:
-    """The content of the file, as Dataflow's TemplateMetadata."""
+    """Returns the content of the file, a TemplateMetadata of Dataflow."""
     parameters = [
         _parameter(actions[name], label, regex)
-        for actions, listed in ((_actions(build_parser()), SCORE), (_actions(new_beam_parser()), BEAM))
-        for name, (label, regex) in listed.items()
+        for actions, selected in ((_actions(build_parser()), SCORE), (_actions(new_beam_parser()), BEAM))
+        for name, (label, regex) in selected.items()
     ]
     return {
         "name": "audiosieve",

@@ -13,9 +13,9 @@ from model.labels import LabelScale
 from pipelines.common.argument_types import number, whole_number
 from pipelines.common.arguments import Parser, parse_options
 from pipelines.common.errors import UsageError, command
-from transforms.analysis.report.examples import choose, show
-from transforms.analysis.report.numbers import measure
-from transforms.analysis.report.page import Heading, default_threshold, page
+from transforms.analysis.report.examples import choose_examples, make_examples
+from transforms.analysis.report.numbers import report_data
+from transforms.analysis.report.page import Heading, default_threshold, render_page
 from transforms.corpus.sources import absolute
 from transforms.output.results import Results, open_results
 from transforms.storage.atomic_files import check_new, new_file
@@ -54,11 +54,11 @@ def run(argv: Sequence[str]) -> int:
     results = open_results(options.scores)
     threshold = _threshold(options.threshold, results.label_scale)
     check_new(options.output, options.overwrite)
-    data = measure(results.connect(), results.carried, results.label_scale)
-    chosen, found = choose(results, options.examples)
+    data = report_data(results.connect(), results.carried, results.label_scale)
+    chosen, found = choose_examples(results, options.examples)
     ids = list(dict.fromkeys(name for names in chosen.values() for name in names))
-    examples = show(found, ids, results.label_scale, options.clip_s, int(options.max_mb * 1e6))
-    html = page(_heading(options.title, results), data, chosen, examples, threshold).encode()
+    examples = make_examples(found, ids, results.label_scale, options.clip_s, int(options.max_mb * 1e6))
+    html = render_page(_heading(options.title, results), data, chosen, examples, threshold).encode()
     with new_file(options.output, options.overwrite) as file:
         file.write(html)
     silent = [example for example in examples.values() if example.clip is None]
@@ -67,7 +67,7 @@ def run(argv: Sequence[str]) -> int:
         f"{len(examples)} examples ({len(silent)} without sound), in {time.monotonic() - started:.1f} s: {options.output}"
     )
     for example in silent:
-        print(f"{example.utterance_id}: {example.silent}", file=sys.stderr)
+        print(f"{example.utterance_id}: {example.no_clip_reason}", file=sys.stderr)
     return 0
 
 

@@ -76,7 +76,7 @@ def _serve(options: ServeOptions, keys: tuple[str, ...]) -> int:
     bound = _bind(options.host, options.port)
     scorer = ScorerHandler(options.model, options.threads).load_model()
     config = uvicorn.Config(
-        build(scorer, settings, when_broken=lambda: server.abandon()),
+        build(scorer, settings, on_failure=lambda: server.abandon()),
         log_level="warning",
         access_log=False,
         server_header=False,

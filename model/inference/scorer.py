@@ -42,14 +42,18 @@ class Scorer:
         self.whole_frames = WINDOW if attends else WHOLE_FRAMES
         self._network = network
         front, rest = before_blstm(network), from_blstm(network)
-        # One signature for every length and batch size, so that nothing is ever traced again.
+        # One signature for every length and batch size, so that nothing is ever traced again. No autograph: the networks
+        # branch on no tensor, and autograph writes the code that it generates to the temporary directory.
         masks = tf.TensorSpec([None, None], tf.bool)
         self._run_front = tf.function(
-            lambda x, mask: front([x, mask]), input_signature=[tf.TensorSpec([None, None, NUM_BINS], tf.float32), masks]
+            lambda x, mask: front([x, mask]),
+            input_signature=[tf.TensorSpec([None, None, NUM_BINS], tf.float32), masks],
+            autograph=False,
         )
         self._run_rest = tf.function(
             lambda x, mask: rest([x, mask]),
             input_signature=[tf.TensorSpec([None, None, front.output.shape[-1]], tf.float32), masks],
+            autograph=False,
         )
         with native_stderr_held():
             self.score([np.zeros((1, NUM_BINS), np.float32)])  # traced here, not with the first batch

@@ -46,20 +46,24 @@ class LongRecordings:
         frames = [1, None]
         state = tf.TensorSpec([1, units], tf.float32)
         whole_mask = tf.TensorSpec(frames, tf.bool)
+        # No autograph, for the reason given in `Scorer`.
         self._run_front = tf.function(
             lambda x, mask: front([x, mask]),
             input_signature=[tf.TensorSpec([*frames, NUM_BINS], tf.float32), whole_mask],
+            autograph=False,
         )
         self._run_forward, self._run_backward = (
             tf.function(
                 lambda x, hidden, cell, layer=layer: layer(x, initial_state=[hidden, cell]),
                 input_signature=[tf.TensorSpec([*frames, width], tf.float32), state, state],
+                autograph=False,
             )
             for layer in lstms
         )
         self._run_head = tf.function(
             lambda x, mask: head([x, mask]),
             input_signature=[tf.TensorSpec([*frames, 2 * units], tf.float32), whole_mask],
+            autograph=False,
         )
 
     def frame_scores(self, spectrogram: Frames) -> np.ndarray:

@@ -39,7 +39,8 @@ class WaveformModel(tf.Module):
         attends = any(layer.name == "attention" for layer in self.network.layers)
         self.most_frames = WINDOW if attends else None
 
-    @tf.function(input_signature=[SIGNATURE["waveforms"], SIGNATURE["lengths"]])
+    # No autograph, for the reason given in `Scorer`.
+    @tf.function(input_signature=[SIGNATURE["waveforms"], SIGNATURE["lengths"]], autograph=False)
     def score(self, waveforms: tf.Tensor, lengths: tf.Tensor) -> dict[str, tf.Tensor]:
         """Scores recordings.
 

@@ -53,6 +53,7 @@ class AdditiveAttention(keras.layers.Layer):
         # exp(-1e9) is 0 in float32, and finite where a row of the batch is all padding.
         masked_energy = tf.where(mask, 0.0, -1e9)[:, tf.newaxis, :]  # [B, 1, T]
 
+        @tf.autograph.experimental.do_not_convert  # for the reason given in `Scorer`; map_fn converts otherwise
         def attend(block: tf.Tensor) -> tf.Tensor:
             hidden = tf.tanh(block[:, :, tf.newaxis, :] + keys[:, tf.newaxis, :, :])  # [B, block, T, units]
             # tensordot, as TensorFlow 2.21 can crash in the batched product where a block is one query.

@@ -33,7 +33,7 @@ class WeightAverage(keras.callbacks.Callback):
         self._means = [tf.Variable(weight, trainable=False) for weight in self._weights]
         self._steps = tf.Variable(0.0, trainable=False)
         self.state = [self._steps, *self._means]
-        self._follow = tf.function(self._move)
+        self._follow = tf.function(self._move, autograph=False)
 
     def _move(self) -> None:
         share = tf.minimum(self.share, self._steps / (self._steps + WARM_UP))

@@ -172,7 +172,9 @@ def train(
                 _write_card(output, data, options, history, clips)
         manager.save(checkpoint_number=epoch + 1)
         draft = work / f"draft.{HISTORY}"
-        draft.write_text(json.dumps({"options": _comparable(data, options), "epochs": history}, indent=2))
+        draft.write_text(
+            json.dumps({"options": _comparable(data, options), "epochs": history}, indent=2), encoding="utf-8"
+        )
         shutil.move(draft, work / HISTORY)
         write_curves(work / CURVES, history)
         numbers = ", ".join(f"{key} {value:.4f}" for key, value in (("loss", loss), *measured.items()))
@@ -247,7 +249,7 @@ def _resume(
 ) -> list[dict[str, Any]]:
     if manager.latest_checkpoint is None or not (work / HISTORY).exists():
         raise TrainingError(f"{work}: there is no checkpoint to go on from")
-    saved = json.loads((work / HISTORY).read_text())
+    saved = json.loads((work / HISTORY).read_text(encoding="utf-8"))
     if saved["options"] != comparable:
         raise TrainingError(f"{work}: was trained with {saved['options']}, which --resume cannot change")
     # The history is written last: a checkpoint without its line is made again.

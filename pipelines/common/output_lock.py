@@ -31,7 +31,7 @@ def output_lock(output: str | Path) -> Iterator[None]:
     path = Path(output) / LOCK
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
+        file = path.open("w", encoding="utf-8")
     except OSError as error:
         raise OutputError(f"--output {output}: cannot write there ({error.strerror})") from error
     with file:

@@ -52,7 +52,8 @@ def run_evaluation(evaluation: Evaluation) -> str:
     write_tables(evaluation.output, scored_by)
     seconds = round(time.monotonic() - started, 3)
     results = {**_results(evaluation, measures_of, scored_by), "timings": {"total_s": seconds}}
-    (evaluation.output / "evaluation.json").write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
+    text = json.dumps(results, indent=2, allow_nan=False) + "\n"
+    (evaluation.output / "evaluation.json").write_text(text, encoding="utf-8")
     _draw(evaluation, measures_of, scored_by)
     return report(measures_of, evaluation.notes)
 

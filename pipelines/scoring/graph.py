@@ -25,6 +25,7 @@ from transforms.scoring.batching import BatchByLength, BatchLimits
 from transforms.scoring.featurize import Featurize
 from transforms.scoring.inference import WORK, ScorerHandler, SplitResults
 from transforms.scoring.rows import ANOMALY_ROWS, UTTERANCE_ROWS, ToRejectRow, ToRows, frames_table
+from transforms.scoring.utterance_score import ModelInfo
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +94,7 @@ def build(root: beam.Pipeline, config: ScoreConfig) -> None:
         | "SplitResults" >> beam.ParDo(SplitResults()).with_outputs(REJECTS, WORK, main="scored")
     )
     rows = results.scored | "ToRows" >> beam.ParDo(
-        ToRows(bundle.model_id, bundle.label_scale.span, bundle.pooling, config.carry, config.counted_in)
+        ToRows(ModelInfo.of(bundle), config.carry, config.counted_in)
     ).with_outputs(UTTERANCE_ROWS, ANOMALY_ROWS, main="frames")
     rejects = (
         (featurized[REJECTS], results[REJECTS])

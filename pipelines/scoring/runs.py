@@ -32,7 +32,7 @@ from transforms.runs.incremental import Outstanding
 from transforms.runs.plan import ReadPlan, write_plan
 from transforms.runs.worker_listing import ListCorpus
 from transforms.scoring.batching import BatchLimits
-from transforms.scoring.bundles import reference, shared
+from transforms.scoring.bundles import bundle_reference, share_bundle
 from transforms.storage.files import absolute
 from transforms.telemetry import Work
 
@@ -57,7 +57,7 @@ class Run:
     def __init__(self, options: ScoreOptions, beam_arguments: Sequence[str], bundle: Bundle, ledger: Ledger) -> None:
         self.options, self.beam_arguments = options, list(beam_arguments)
         self.bundle, self.ledger = bundle, ledger
-        self.model = reference(bundle, options.model)
+        self.model = bundle_reference(bundle, options.model)
         self.account, self.work = RunCounts(), Work()
         self.skipped = 0
         self.started = time.monotonic()
@@ -240,7 +240,7 @@ class RemoteRun(Run):
             listed: utterances in the corpus.
             left: those that are to be scored; None where the job itself lists the corpus.
         """
-        self.model = shared(self.bundle, self.options.model, self.ledger.root)
+        self.model = share_bundle(self.bundle, self.options.model, self.ledger.root)
         run_id = self.ledger.new_run_id()
         wave, counts = {"number": 1, "of": 1}, {}
         if left is not None:

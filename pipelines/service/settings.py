@@ -49,21 +49,21 @@ class ServeOptions:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Limits of a service process; none of them changes a score.
+    """Limits of a service; none of them changes a score.
 
     Attributes:
-        batch: limits of a batch.
-        max_wait_s: longest wait of a recording for others to batch with, in seconds, if the model is idle.
-        decoders: number of threads that decode short uploads; one more decodes long ones.
-        max_requests: largest number of requests inside, from their first byte to their answer.
-        max_frames: largest number of frames that wait for the model; a frame takes about 1 kB.
-        max_upload_bytes: largest request in bytes.
-        max_spool_bytes: largest sum of all uploads inside, in bytes.
-        max_files: largest number of files in a request.
-        max_audio_s: longest recording in seconds.
-        max_decode_s: longest time to decode one recording, in seconds.
-        max_silence_s: longest wait for the next bytes of an upload, in seconds.
-        keys: accepted keys of clients; no key is needed if there are none.
+        batch: largest size of a model call.
+        max_wait_s: longest time that a recording waits for others to batch with while the model is idle, in seconds.
+        decoders: threads that decode small uploads; one more thread decodes large ones.
+        max_requests: most requests between their first byte and their response.
+        max_frames: most frames that wait for the model; a frame takes about 1 kB.
+        max_upload_bytes: largest body of a request, in bytes.
+        max_spool_bytes: most bytes of all uploads together.
+        max_files: most files of a form.
+        max_audio_s: longest recording, in seconds.
+        max_decode_s: longest time to decode a recording, in seconds.
+        max_silence_s: longest time without a byte of an upload, in seconds.
+        keys: API keys, of which a client must send one; empty if the service is open.
     """
 
     batch: BatchLimits = dataclasses.field(default_factory=BatchLimits)
@@ -80,19 +80,19 @@ class Settings:
     keys: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Checks that the largest request fits inside an idle service.
+        """Checks that a request within its own limits fits into the empty service.
 
         Raises:
-            ValueError: it does not fit.
+            ValueError: it does not.
         """
         frames = int(self.max_audio_s * SAMPLE_RATE / FRAME_SHIFT)
         if frames > self.max_frames:
             raise ValueError(
-                f"a recording of {self.max_audio_s:g} s has {frames} frames, but only {self.max_frames} may wait at a time"
+                f"a recording of {self.max_audio_s:g} s has {frames} frames; the queue holds only {self.max_frames}"
             )
         if self.max_upload_bytes > self.max_spool_bytes:
             raise ValueError(
-                f"an upload may have {self.max_upload_bytes} bytes, but all uploads together only {self.max_spool_bytes}"
+                f"an upload may have {self.max_upload_bytes} bytes; all uploads together only {self.max_spool_bytes}"
             )
 
     @classmethod

@@ -1,6 +1,6 @@
 """What grows with a corpus beside the scoring: `python -m tests.benchmarks.growth WHAT SIZE [...]`, a process for each size.
 
-    settle    rows      the comparison of what went in with what was written, at the commit
+    reconcile rows      the comparison of what went in with what was written, at the commit
     launcher  objects   a generated bucket listed, compared and cut into chunks by the launcher
     tables    output    bytes of a row of each table of an output that was scored, and of the chunks of its corpus
     compact   copies    `audiosieve compact` over so many copies of an output (--output) at once
@@ -52,7 +52,7 @@ def _memory() -> str:
     return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6:,.0f} MB"
 
 
-def settle(rows: int, place: Path) -> None:
+def reconcile_rows(rows: int, place: Path) -> None:
     """Compares so many rows with as many refs."""
     (place / "utterances").mkdir()
 
@@ -84,7 +84,7 @@ def settle(rows: int, place: Path) -> None:
     ):  # a footer of each file of frames, which are not here
         account = reconcile.reconcile(_ledger(place), names, listed())
     assert account.scored == rows
-    print(f"settle {rows:,} rows: {time.process_time() - started:.1f} s, {_memory()} (start {before})")
+    print(f"reconcile {rows:,} rows: {time.process_time() - started:.1f} s, {_memory()} (start {before})")
 
 
 def launcher(objects: int, place: Path) -> None:
@@ -174,7 +174,7 @@ def start() -> None:
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("settle", "launcher", "tables", "compact", "start"))
+    parser.add_argument("what", choices=("reconcile", "launcher", "tables", "compact", "start"))
     parser.add_argument("sizes", nargs="+")
     parser.add_argument("--output", help="of a run, for `compact`")
     parser.add_argument("--file_mb", type=int, default=16)
@@ -188,8 +188,8 @@ def main() -> None:
             print(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout, end="", flush=True)
             continue
         with tempfile.TemporaryDirectory() as place:
-            if options.what == "settle":
-                settle(int(size), Path(place))
+            if options.what == "reconcile":
+                reconcile_rows(int(size), Path(place))
             elif options.what == "launcher":
                 launcher(int(size), Path(place))
             elif options.what == "tables":

@@ -1,6 +1,6 @@
-"""Clusters of real processes on this machine, and corpora large enough that a run has a middle.
+"""Fixtures: clusters of real processes on this machine, and a corpus large enough to interrupt a run over it.
 
-Not collected unless asked for: `make test-cluster`, or `pytest tests/cluster`.
+These tests run only on request: `make test-cluster`, or `pytest tests/cluster`.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from pathlib import Path
 
 import pytest
 
+from dataflow.flink.cluster import EXIT_UNAVAILABLE
 from tests.support.cluster import Cluster, done, score, start, stop
 from tests.support.paths import ROOT
 
 CLUSTER = ROOT / "dataflow" / "flink" / "cluster.py"
-CANNOT_BE_HAD = 3
-# Copies of the nine samples: 53 minutes, of which a worker has half, and the first scores in a file long before its end.
+# Copies of the nine samples. Each of two workers gets half of the 53 minutes, and writes scores to a file long before its end.
 COPIES = 100
 
 
 def pytest_ignore_collect(config: pytest.Config) -> bool | None:
-    """Keeps these tests out of a run that does not ask for them by name."""
-    asked = "cluster" in config.getoption("markexpr") or any("tests/cluster" in word for word in config.args)
-    return None if asked else True
+    """Ignores these tests unless the command line names them."""
+    requested = "cluster" in config.getoption("markexpr") or any("tests/cluster" in word for word in config.args)
+    return None if requested else True
 
 
 @pytest.fixture(scope="session")
 def command() -> list[str]:
-    """Starts a cluster; its parts are there. Where they cannot be had the test is skipped."""
+    """Returns the command that starts a cluster; skips the test if its programs cannot be fetched."""
     command = [sys.executable, str(CLUSTER)]
     fetched = subprocess.run([*command, "fetch"], capture_output=True, text=True, check=False)
-    if fetched.returncode == CANNOT_BE_HAD:
+    if fetched.returncode == EXIT_UNAVAILABLE:
         pytest.skip(fetched.stderr.splitlines()[-1])
     assert fetched.returncode == 0, fetched.stderr
     return command
@@ -41,7 +41,7 @@ def command() -> list[str]:
 
 @pytest.fixture(scope="session")
 def flink(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One JobManager and two TaskManagers, with Beam's job server and a pool of Python workers."""
+    """Flink with a JobManager, two TaskManagers, Beam's job server and a pool of Python workers."""
     cluster, process = start([*command, "flink", "--rest_port", "0"], tmp_path_factory.mktemp("flink"))
     yield cluster
     stop(process)
@@ -49,7 +49,7 @@ def flink(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(scope="session")
 def prism(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Prism, with a pool of Python workers."""
+    """Prism and a pool of Python workers."""
     cluster, process = start([*command, "prism"], tmp_path_factory.mktemp("prism"))
     yield cluster
     stop(process)
@@ -57,7 +57,7 @@ def prism(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(scope="session")
 def many(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A corpus of the samples, many times over."""
+    """A corpus of many copies of the samples."""
     root = tmp_path_factory.mktemp("many")
     for copy in range(COPIES):
         shutil.copytree(samples, root / f"{copy:03d}")
@@ -65,8 +65,8 @@ def many(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def at_home(many: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its scores by a local run."""
-    output = tmp_path_factory.mktemp("home") / "out"
+def local_output(many: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The scores of that corpus by a local run."""
+    output = tmp_path_factory.mktemp("local") / "out"
     done(score(many, output))
     return output

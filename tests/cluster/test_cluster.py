@@ -1,4 +1,4 @@
-"""`dataflow/flink/cluster.py`, the script that starts clusters."""
+"""Tests of `dataflow/flink/cluster.py`, which starts clusters."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from tests.support.paths import ROOT
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 
-def is_there(pid: int) -> bool:
-    """Whether a process runs, and not only waits for its parent to notice its end."""
+def is_running(pid: int) -> bool:
+    """Returns whether a process runs; a zombie does not."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_all_ends_with_it_however_it_ends(command, tmp_path, how):
+def test_every_process_ends_with_the_script(command, tmp_path, how):
     cluster, process = start([*command, "prism"], tmp_path / "run")
     pids = cluster.state["processes"].values()
     assert len(pids) == 2
-    assert all(map(is_there, pids))
+    assert all(map(is_running, pids))
     process.send_signal(how)
     process.communicate(timeout=60)
-    wait_for(lambda: None if any(map(is_there, pids)) else True, 30)
+    wait_for(lambda: None if any(map(is_running, pids)) else True, 30)
 
 
-def test_a_pool_that_died_is_started_again_where_it_was(command, tmp_path):
+def test_a_dead_pool_is_restarted_at_its_port(command, tmp_path):
     cluster, process = start([*command, "prism"], tmp_path / "run")
     before = cluster.state
     os.kill(before["processes"]["worker_pool"], signal.SIGKILL)
@@ -51,27 +51,27 @@ def log(folder: Path) -> str:
     return (folder / "worker_pool.log").read_text()
 
 
-def test_without_prism_itself_all_ends(command, tmp_path):
+def test_the_cluster_stops_when_prism_dies(command, tmp_path):
     cluster, process = start([*command, "prism"], tmp_path / "run")
     pids = cluster.state["processes"]
     os.kill(pids["prism"], signal.SIGKILL)
-    _, said = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "prism ended with -9" in said
-    assert not any(map(is_there, pids.values()))
+    assert "prism ended with status -9" in errors
+    assert not any(map(is_running, pids.values()))
 
 
-def test_a_command_gets_the_options_and_gives_its_exit_status(command, tmp_path):
+def test_a_command_gets_the_options_and_its_exit_status_is_returned(command, tmp_path):
     shell = ["sh", "-c", 'echo "$@" > options; exit 7', "sh"]
     words = [*command, "prism", "--run", str(tmp_path / "run"), "--", *shell]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 7, done.stderr
     state = json.loads((tmp_path / "run" / "cluster.json").read_text())
     assert (tmp_path / "options").read_text().split() == state["options"]
-    assert not any(map(is_there, state["processes"].values()))
+    assert not any(map(is_running, state["processes"].values()))
 
 
-def test_two_in_one_folder_are_refused(command, tmp_path):
+def test_a_second_cluster_in_a_folder_is_refused(command, tmp_path):
     _, process = start([*command, "prism"], tmp_path / "run")
     second = subprocess.run(
         [*command, "prism", "--run", str(tmp_path / "run")], capture_output=True, text=True, check=False
@@ -82,8 +82,8 @@ def test_two_in_one_folder_are_refused(command, tmp_path):
     assert "choose another --run" in second.stderr
 
 
-def test_what_cannot_be_had_is_one_sentence(command, tmp_path):
-    """As where Maven or Go are not installed."""
+def test_an_unavailable_program_is_reported_in_one_sentence(command, tmp_path):
+    """Hides Maven and Go, as if they were not installed."""
     done = subprocess.run(
         [*command, "fetch", "--parts", str(tmp_path)],
         env={"PATH": str(tmp_path)},
@@ -93,5 +93,5 @@ def test_what_cannot_be_had_is_one_sentence(command, tmp_path):
         check=False,
     )
     assert done.returncode == 3
-    assert "is fetched with mvn, which is not installed here" in done.stderr
+    assert "mvn is not installed, and is needed to fetch flink-" in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""`audiosieve score` on Flink: a JobManager, two TaskManagers and Python workers, each a process of its own."""
+"""Tests of `audiosieve score` on Flink: a JobManager, two TaskManagers and Python workers, all separate processes."""
 
 from __future__ import annotations
 
@@ -9,27 +9,29 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import notebook
+import audiosieve
 from tests.support.cluster import Cluster, assert_same, children, done, listener, opened, score, wait_for
 from transforms.errors import OutputError
 
-# How often each is killed; `AUDIOSIEVE_KILLS=5 make test-cluster` is for the patient.
+# How often each victim is killed. `AUDIOSIEVE_KILLS=5 make test-cluster` is slow.
 KILLS = int(os.environ.get("AUDIOSIEVE_KILLS", "1"))
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1_800)]
 
 
-def test_the_rows_are_those_of_a_local_run(flink, many, at_home, tmp_path):
+def test_the_rows_are_those_of_a_local_run(flink, many, local_output, tmp_path):
     done(score(many, tmp_path / "out", *flink.options))
-    assert_same(tmp_path / "out", at_home)
+    assert_same(tmp_path / "out", local_output)
     (job,) = flink.get("/jobs/overview")["jobs"]
     (scoring,) = scoring_vertices(flink, job["jid"])
     where = {subtask["taskmanager-id"] for subtask in flink.get(f"/jobs/{job['jid']}/vertices/{scoring}")["subtasks"]}
-    assert len(where) == 2, "one TaskManager had nothing to do"
+    assert len(where) == 2, "one TaskManager had no task"
 
 
 @pytest.mark.parametrize("victims", ["TaskManager", "TaskManager and worker", "worker"] * KILLS)
-def test_killed_in_the_middle_of_scoring_nothing_is_lost_and_nothing_doubled(flink, many, at_home, tmp_path, victims):
+def test_killed_in_the_middle_of_scoring_nothing_is_lost_and_nothing_doubled(
+    flink, many, local_output, tmp_path, victims
+):
     output = tmp_path / "out"
     wait_for(lambda: True if flink.get("/overview")["taskmanagers"] == 2 else None)
     run = score(many, output, *flink.options)
@@ -40,19 +42,19 @@ def test_killed_in_the_middle_of_scoring_nothing_is_lost_and_nothing_doubled(fli
     if victims != "TaskManager":
         os.kill(worker, signal.SIGKILL)
     job = running_job(flink)
-    assert job, "the job was over already"
+    assert job, "the job ended before the kill"
     done(run)
     assert restarts(flink, job) > 0
-    assert_same(output, at_home)
-    # What it was writing when it was killed is there to this day, and does not count.
+    assert_same(output, local_output)
+    # The file that it was writing still exists, and does not count.
     assert file.exists()
     assert file.name not in {
-        Path(name).name for record in notebook.open_run(output).records for name in record["files"]
+        Path(name).name for record in audiosieve.open_run(output).records for name in record["files"]
     }
 
 
 def scorer_at_work(flink: Cluster, output: Path) -> tuple[int, Path] | None:
-    """A Python worker that is in the middle of a bundle: it has written scores into a file that it has still open."""
+    """Returns a Python worker in the middle of a bundle, and the file of scores that it is writing."""
     frames = str(output / "frames") + "/"
     for worker in children(flink.state["processes"]["worker_pool"]):
         for path in opened(worker):
@@ -62,7 +64,7 @@ def scorer_at_work(flink: Cluster, output: Path) -> tuple[int, Path] | None:
 
 
 def task_manager_of(flink: Cluster, worker: int) -> str:
-    """The TaskManager that a Python worker works for: it listens where the worker was told to ask for work."""
+    """Returns the TaskManager of a Python worker: the process that listens at the worker's control port."""
     log = (flink.folder / "worker_pool.log").read_text()
     (port,) = re.findall(rf"localhost:(\d+) is process {worker}$", log, re.MULTILINE)
     socket = listener(int(port))
@@ -71,7 +73,7 @@ def task_manager_of(flink: Cluster, worker: int) -> str:
 
 
 def running_job(flink: Cluster) -> str | None:
-    """The job that is at work, if one is."""
+    """Returns the id of the running job, if there is one."""
     jobs = [job["jid"] for job in flink.get("/jobs/overview")["jobs"] if job["state"] in ("RUNNING", "RESTARTING")]
     return jobs[0] if jobs else None
 
@@ -81,7 +83,7 @@ def scoring_vertices(flink: Cluster, job: str) -> list[str]:
 
 
 def restarts(flink: Cluster, job: str) -> int:
-    """How often the task that scores was started again."""
+    """Returns how often Flink restarted the task that scores."""
     attempts = [
         subtask["attempt"]
         for vertex in scoring_vertices(flink, job)
@@ -97,18 +99,18 @@ def test_a_job_whose_command_was_killed_commits_itself(flink, samples, tmp_path)
     run.kill()
     run.communicate()
     wait_for(lambda: True if flink.get(f"/jobs/{job}")["state"] == "FINISHED" else None)
-    assert notebook.open_run(output).dataset("utterances").count_rows() == 8
+    assert audiosieve.open_run(output).dataset("utterances").count_rows() == 8
     assert not list((output / "_runs").glob("*.pending"))
 
 
 def test_a_job_that_fails_commits_nothing_and_the_next_one_all(flink, samples, tmp_path):
-    """Nobody starts Python workers where this job looks for them."""
+    """This job looks for Python workers at an address without a pool."""
     output = tmp_path / "out"
     nowhere = [option for option in flink.options if not option.startswith("--environment_config")]
     said = done(score(samples, output, *nowhere, "--environment_config=localhost:1"), status=1)
     assert "audiosieve score: the job failed, and nothing of it is committed: " in said
     assert "Traceback" not in said
     with pytest.raises(OutputError):
-        notebook.open_run(output)
+        audiosieve.open_run(output)
     done(score(samples, output, *flink.options))
-    assert notebook.open_run(output).dataset("utterances").count_rows() == 8
+    assert audiosieve.open_run(output).dataset("utterances").count_rows() == 8

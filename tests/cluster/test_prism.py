@@ -1,4 +1,4 @@
-"""`audiosieve score` on Prism, Beam's portable runner, in a process of its own."""
+"""Tests of `audiosieve score` on Prism, Beam's portable runner, in a separate process."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from tests.support.cluster import assert_same, done, score
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1_800)]
 
 
-def test_the_rows_are_those_of_a_local_run(prism, many, at_home, tmp_path):
+def test_the_rows_are_those_of_a_local_run(prism, many, local_output, tmp_path):
     done(score(many, tmp_path / "out", *prism.options))
-    assert_same(tmp_path / "out", at_home)
+    assert_same(tmp_path / "out", local_output)

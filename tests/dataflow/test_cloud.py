@@ -1,4 +1,4 @@
-"""dataflow/cloud.sh and the profiles: what is printed is known to gcloud, to Beam and to audiosieve."""
+"""Tests of dataflow/cloud.sh and the profiles: gcloud, Beam and audiosieve know every printed command and option."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_gcloud_knows_the_commands_and_their_flags(step: list[str], profile: str
             assert set(flags(words)) <= set(FLAGS[command]), command
 
 
-def test_the_table_of_flags_is_that_of_the_gcloud_here() -> None:
+def test_the_table_of_flags_equals_that_of_the_installed_gcloud() -> None:
     if shutil.which("gcloud") is None:
         pytest.skip("gcloud is not installed")
     version, found = table()
@@ -99,7 +99,7 @@ def test_beam_and_audiosieve_know_the_options(profile: str) -> None:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_the_template_is_run_with_the_options_of_the_direct_run(profile: str) -> None:
+def test_the_template_gets_the_options_of_the_direct_run(profile: str) -> None:
     (direct,) = printed_by("run", "gs://b/in", "gs://b/out", *OPTIONS, PROFILE=profile, **FULL)
     (template,) = printed_by("run-template", "gs://b/in", "gs://b/out", *OPTIONS, PROFILE=profile, **FULL)
     parameters = [word.removeprefix("--parameters=^;;^") for word in template if word.startswith("--parameters=")]
@@ -131,7 +131,7 @@ def test_the_template_is_run_with_the_options_of_the_direct_run(profile: str) ->
         else:
             words[-1] = words[-1].removesuffix("=true") + f"={word}"
     asked = dict(word.removeprefix("--").split("=", 1) for word in words)
-    # Which runner, gcloud says by itself; the job's name stands in front; labels and addresses have flags of another form.
+    # gcloud sets the runner itself, takes the job's name as an argument, and has other flags for labels and addresses.
     for name in ("runner", "job_name", "labels", "no_use_public_ips"):
         del asked[name]
     assert given == asked
@@ -139,14 +139,14 @@ def test_the_template_is_run_with_the_options_of_the_direct_run(profile: str) ->
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_one_process_a_core_with_one_thread_and_room_for_long_recordings(profile: str) -> None:
+def test_one_process_per_core_with_one_thread_and_disk_for_long_recordings(profile: str) -> None:
     (words,) = printed_by("run", "gs://b/in", "gs://b/out", PROFILE=profile)
     _, beam = parse(words[2:])
     debug, workers = (PipelineOptions(beam).view_as(group) for group in (DebugOptions, WorkerOptions))
     assert debug.number_of_worker_harness_threads == 1
-    assert not debug.experiments, "what keeps Dataflow from one SDK process for each core"
+    assert not debug.experiments, "an experiment may keep Dataflow from starting one SDK process per core"
     cores = int(workers.machine_type.rpartition("-")[2])
-    # The image, and for each process a recording of 24 h, the longest that there may be, with 230 MB an hour.
+    # The image, and for each process the longest recording allowed: 24 h at 230 MB per hour.
     assert workers.disk_size_gb >= 25 + cores * 24 * 0.23
     assert workers.autoscaling_algorithm == "THROUGHPUT_BASED"
     gpu = "worker_accelerator=type:nvidia-l4;count:1;install-nvidia-driver;use_nvidia_mps"
@@ -158,7 +158,7 @@ def test_one_process_a_core_with_one_thread_and_room_for_long_recordings(profile
 
 
 @pytest.mark.parametrize(("profile", "target"), [("cpu-large", "cpu"), ("gpu-l4", "gpu")])
-def test_image_and_template_are_those_that_jobs_of_the_profile_use(profile: str, target: str) -> None:
+def test_jobs_of_a_profile_use_its_image_and_template(profile: str, target: str) -> None:
     (run,) = printed_by("run", "gs://b/in", "gs://b/out", PROFILE=profile)
     image = next(word for word in run if word.startswith("--sdk_container_image=")).partition("=")[2]
     assert image.endswith(f"/audiosieve-{target}:{SETTINGS['TAG']}")
@@ -175,8 +175,8 @@ def test_image_and_template_are_those_that_jobs_of_the_profile_use(profile: str,
     assert f"/{target}-" in template[4]
 
 
-def test_of_an_option_that_stands_twice_the_last_value_counts_and_lists_grow() -> None:
-    """As in the profile and on the command line. gcloud refuses a parameter that is there twice."""
+def test_the_last_value_of_a_repeated_option_wins_and_lists_are_joined() -> None:
+    """In the profile and on the command line, for example. gcloud refuses a repeated parameter."""
     twice = ["--disk_size_gb", "99", "--max_num_workers=3", "--experiments=a", "--experiments=b",
              "--dataflow_service_options=enable_prime"]  # fmt: skip
     (run,) = printed_by("run", "gs://b/in", "gs://b/out", *twice, PROFILE="gpu-l4")
@@ -193,7 +193,7 @@ def test_of_an_option_that_stands_twice_the_last_value_counts_and_lists_grow() -
     assert len(service) == 2
 
 
-def test_a_launcher_gets_the_machine_that_is_asked_for_and_a_job_all_labels() -> None:
+def test_the_launcher_gets_its_machine_type_and_the_job_all_labels() -> None:
     settings = {"LAUNCHER": "n1-standard-4", "LABELS": "app=audiosieve,team=speech"}
     (template,) = printed_by("run-template", "gs://b/in", "gs://b/out", **settings)
     assert {"--launcher-machine-type=n1-standard-4", "--additional-user-labels=app=audiosieve,team=speech"} < set(
@@ -203,8 +203,8 @@ def test_a_launcher_gets_the_machine_that_is_asked_for_and_a_job_all_labels() ->
     assert '--labels={"app": "audiosieve", "team": "speech"}' in run
 
 
-def test_printing_runs_nothing_and_prints_what_can_be_pasted(tmp_path: Path) -> None:
-    """With programs in the place of the real ones that say how they were called."""
+def test_print_runs_nothing_and_its_output_can_be_pasted_into_a_shell(tmp_path: Path) -> None:
+    """Uses programs in place of the real ones that record their arguments."""
     for name in ("gcloud", "docker", "audiosieve"):
         program = tmp_path / name
         program.write_text(
@@ -212,7 +212,7 @@ def test_printing_runs_nothing_and_prints_what_can_be_pasted(tmp_path: Path) -> 
         )
         program.chmod(0o755)
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", **SETTINGS, "LABELS": "team=it's ours"}
-    # As the pages have it: by its path.
+    # Called by its path, as in the documentation.
     command = [str(CLOUD), "run", "gs://b/a dir/*.wav", "gs://b/out", "--carry=a,b"]
     printed = subprocess.run([*command, "--print"], env=environment, capture_output=True, text=True, check=True).stdout
     assert not (tmp_path / "ran").exists()
@@ -227,7 +227,7 @@ def test_printing_runs_nothing_and_prints_what_can_be_pasted(tmp_path: Path) -> 
     assert "it's ours" in first
 
 
-def test_files_of_jobs_at_work_are_not_cleaned_away(tmp_path: Path) -> None:
+def test_clean_keeps_the_files_of_active_jobs(tmp_path: Path) -> None:
     (words,) = printed_by("run", "gs://b/in", "gs://b/out")
     run = dict(word.removeprefix("--").split("=", 1) for word in words if "=" in word)
     for listed, status in (("", 0), ("2026-11-27_1", 2)):
@@ -242,7 +242,7 @@ def test_files_of_jobs_at_work_are_not_cleaned_away(tmp_path: Path) -> None:
             check=False,
         )
         assert done.returncode == status
-        assert ("jobs are at work" in done.stderr) == bool(listed)
+        assert ("jobs are active" in done.stderr) == bool(listed)
         asked, *removed = (tmp_path / "ran").read_text().splitlines()
         assert f"--region={SETTINGS['REGION']}" in asked
         assert len(removed) == (not listed)
@@ -254,19 +254,19 @@ def test_files_of_jobs_at_work_are_not_cleaned_away(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "settings", "sentence"),
     [
-        (["lunch"], {}, "there is no step lunch"),
-        (["run", "gs://b/in"], {}, "run takes INPUT and OUTPUT"),
+        (["lunch"], {}, "unknown step lunch"),
+        (["run", "gs://b/in"], {}, "run needs INPUT and OUTPUT"),
         (
             ["run", "gs://b/in", "gs://b/out"],
             {"PROFILE": "tpu"},
-            "there is no profile tpu; there are cpu-large cpu-small gpu-l4",
+            "unknown profile tpu; choose one of cpu-large cpu-small gpu-l4",
         ),
         (["run", "gs://b/in", "gs://b/out"], {"REGION": ""}, "REGION is not set"),
-        (["cancel"], {}, "cancel takes the id of a job"),
-        (["image", "--dokcer"], {}, "image takes --docker"),
+        (["cancel"], {}, "cancel needs the id of a job"),
+        (["image", "--dokcer"], {}, "image accepts only --docker, not --dokcer"),
     ],
 )
-def test_mistakes_get_one_sentence(arguments: list[str], settings: dict[str, str], sentence: str) -> None:
+def test_errors_are_one_sentence(arguments: list[str], settings: dict[str, str], sentence: str) -> None:
     done = subprocess.run(
         ["bash", CLOUD, *arguments, "--print"],
         env={"PATH": "/usr/bin:/bin", **SETTINGS, **settings},

@@ -1,4 +1,4 @@
-"""dataflow/Dockerfile: read, and carried out as far as that goes without Docker."""
+"""Tests of dataflow/Dockerfile: its content, and its steps run without Docker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.dockerfile import ROOT, Emulation, context, copied, environme
 
 
 def pins(lock: str) -> dict[str, str]:
-    """Versions by package; of one that has several for different systems, the last."""
+    """Returns the versions by package; the last one if a package has several for different systems."""
     lines = (ROOT / lock).read_text().splitlines()
     return {
         line.split("==")[0]: re.split(r"[ ;]", line.split("==")[1])[0]
@@ -37,7 +37,7 @@ def test_beam_and_python_are_those_of_the_locks() -> None:
     assert list(images)[-1] == "cpu"
 
 
-def test_the_locks_of_the_image_are_the_others_and_more() -> None:
+def test_the_locks_of_the_image_extend_the_others() -> None:
     base, gcp, gpu = (pins(f"requirements{name}.lock") for name in ("", "-gcp", "-gpu"))
     assert base.items() <= gcp.items()
     assert base.items() <= gpu.items()
@@ -47,7 +47,7 @@ def test_the_locks_of_the_image_are_the_others_and_more() -> None:
 
 
 @pytest.mark.parametrize("target", ["wheel", "cpu", "gpu"])
-def test_what_is_copied_is_there(target: str) -> None:
+def test_every_copied_file_exists(target: str) -> None:
     there = context()
     for stage, sources, _ in copied(target):
         if stage is None:
@@ -57,7 +57,7 @@ def test_what_is_copied_is_there(target: str) -> None:
             assert stage in stages()
 
 
-def test_the_context_holds_what_the_package_needs_and_nothing_of_this_machine() -> None:
+def test_the_build_context_holds_the_files_of_the_package_only() -> None:
     there = context()
     assert {"setup.py", "README.md", "dataflow/launch.py", "model/bundles/disturbance_net_v1/model.weights.h5"} <= there
     copied_names = [
@@ -69,7 +69,7 @@ def test_the_context_holds_what_the_package_needs_and_nothing_of_this_machine() 
         )
 
 
-def test_nothing_is_compiled_and_all_is_checked() -> None:
+def test_no_step_compiles_and_pip_checks_the_result() -> None:
     for target in ("cpu", "gpu"):
         commands = [value for instruction, value in lineage(target) if instruction == "RUN"]
         assert not any(re.search(r"apt-get|gcc|build-essential", command) for command in commands)
@@ -77,7 +77,7 @@ def test_nothing_is_compiled_and_all_is_checked() -> None:
         assert "pip check" in commands[-1]
 
 
-def test_one_image_is_beams_container_and_the_templates_launcher() -> None:
+def test_the_image_is_both_the_beam_container_and_the_template_launcher() -> None:
     for target in ("cpu", "gpu"):
         assert ("ENTRYPOINT", '["/opt/apache/beam/boot"]') in lineage(target)
         assert ("beam", ["/opt/apache/beam"], "/opt/apache/beam") in copied(target)
@@ -87,7 +87,7 @@ def test_one_image_is_beams_container_and_the_templates_launcher() -> None:
         assert (None, ["dataflow/launch.py"], "./") in copied(target)
 
 
-def test_threads_are_those_of_the_command() -> None:
+def test_the_thread_limits_equal_the_default_of_the_command() -> None:
     threads = str(build_parser().get_default("threads"))
     for target in ("cpu", "gpu"):
         found = environment(target)
@@ -95,7 +95,7 @@ def test_threads_are_those_of_the_command() -> None:
             assert found[name] == threads == "1"
 
 
-def test_processes_share_the_gpu_and_its_libraries_are_those_that_tensorflow_was_built_with() -> None:
+def test_processes_share_the_gpu_and_its_libraries_match_tensorflow() -> None:
     assert environment("gpu")["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
     assert environment("gpu")["NVIDIA_TF32_OVERRIDE"] == "0"
     assert environment("gpu")["LD_LIBRARY_PATH"] == "/usr/local/nvidia/lib64"
@@ -114,12 +114,14 @@ def test_libsndfile_is_in_the_wheel() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the image has Python 3.11")
-@pytest.mark.skipif("AUDIOSIEVE_IMAGE" not in os.environ, reason="installs all packages anew: set AUDIOSIEVE_IMAGE")
+@pytest.mark.skipif(
+    "AUDIOSIEVE_IMAGE" not in os.environ, reason="installs all packages again; set AUDIOSIEVE_IMAGE to run it"
+)
 def test_the_steps_of_the_image_make_a_command_that_scores(samples: Path, tmp_path: Path) -> None:
     emulation = Emulation(tmp_path)
     emulation.build("cpu")
     emulation.run(f"audiosieve score --input {samples} --output {tmp_path}/scores", variables=environment("cpu"))
-    told = emulation.run(f"audiosieve query {tmp_path}/scores 'SELECT count(*) AS n FROM utterances' --format json")
-    assert '"n": 8' in told.replace('":8', '": 8')
+    output = emulation.run(f"audiosieve query {tmp_path}/scores 'SELECT count(*) AS n FROM utterances' --format json")
+    assert '"n": 8' in output.replace('":8', '": 8')
     emulation.run(f"python {tmp_path}/template/launch.py --help")
     assert not (tmp_path / "template" / "pipelines").exists()

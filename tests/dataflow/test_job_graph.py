@@ -1,4 +1,4 @@
-"""Jobs for Dataflow, staged offline: what is in them, and that they do what a local run does."""
+"""Tests of jobs for Dataflow, staged offline: their content, and that they do the work of a local run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TOLERANCE = 1e-3
 
 @pytest.fixture(scope="module")
 def bucket(emulator: str) -> Iterator[Bucket]:
-    """One for all tests of this file, which only read what was staged."""
+    """One bucket for all tests of this file, which only read the staged jobs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(EMULATOR, emulator)
         yield Bucket(emulator)
@@ -40,13 +40,13 @@ def corpus(bucket: Bucket, samples: Path) -> str:
 
 @pytest.fixture(scope="module")
 def job(bucket: Bucket, corpus: str) -> Job:
-    """The samples' job, as `cloud.sh run` starts it."""
+    """The job for the samples, as `cloud.sh run` stages it."""
     return stage(bucket, corpus, bucket / "scores")
 
 
 @pytest.fixture(scope="module")
 def ran(bucket: Bucket, corpus: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The output of a staged job that ran."""
+    """The output of a staged job after its run."""
     run_elsewhere(stage(bucket, corpus, bucket / "ran"), tmp_path_factory.mktemp("worker"))
     return bucket / "ran"
 
@@ -60,7 +60,7 @@ def test_nothing_is_shuffled_between_decoding_and_files(job: Job, first: str, la
 
 
 def assert_not_shuffled(job: Job, first: str, last: str) -> None:
-    """All that is done from a step to another is done where it was begun."""
+    """Asserts that no element moves to another worker between two steps."""
     steps = job.between(first, last)
     assert len(steps) >= 3
     for step in steps.values():
@@ -113,38 +113,38 @@ def test_workers_are_those_of_the_profile(bucket: Bucket, corpus: str, profile: 
     assert (gpu in job.environment.get("serviceOptions", [])) == (profile == "gpu-l4")
 
 
-def test_workers_run_the_image_and_nothing_else(job: Job) -> None:
+def test_workers_run_the_image_only(job: Job) -> None:
     image = "europe-west4-docker.pkg.dev/some-project/audiosieve/audiosieve-cpu:1"
     (container,) = job.workers["sdkHarnessContainerImages"]
     assert container["containerImage"] == image
-    # One process of ours for each core.
+    # One SDK process per core.
     assert container["useSingleCorePerContainer"] is True
     (environment,) = job.pipeline.components.environments.values()
     assert beam_runner_api_pb2.DockerPayload.FromString(environment.payload).container_image == image
-    # Beam lists which packages the launcher has, for people; nothing is installed from that.
+    # Beam lists the launcher's packages for information; workers install none of them.
     assert [package["name"] for package in job.workers["packages"]] == ["submission_environment_dependencies.txt"]
     assert job.options["save_main_session"] is False
     assert job.options["sdk_location"] == "container"
-    # Before any step of ours is there.
+    # Workers import it before they unpickle any step.
     assert "transforms.storage.gcs.CloudStoragePlugin" in job.options["beam_plugins"]
 
 
-def test_workers_that_list_the_corpus_get_no_more_of_it(bucket: Bucket, corpus: str) -> None:
+def test_a_job_whose_workers_list_the_corpus_holds_none_of_it(bucket: Bucket, corpus: str) -> None:
     job = stage(bucket, corpus, bucket / "listed", "--listing=workers")
     assert_not_shuffled(job, "Featurize", "WriteFrames")
     assert job.local_paths() == set()
     assert b"noise_00db" not in job.pipeline.SerializeToString()
 
 
-def test_no_path_of_the_launcher_is_in_the_job(job: Job) -> None:
+def test_the_job_holds_no_path_of_the_launcher(job: Job) -> None:
     assert job.local_paths() == set()
 
 
 @pytest.mark.parametrize(
     "path", [f"{tempfile.gettempdir()}/notes", *(f"{ROOT}/{'long_' * n}bundle.json" for n in range(1, 40))]
 )
-def test_a_path_of_the_launcher_would_be_found(path: str) -> None:
-    """In the open and in a pickle, whatever its length."""
+def test_the_search_finds_a_path_of_the_launcher(path: str) -> None:
+    """In plain text and in a pickle, at any length."""
     for payload in (f"see {path} ".encode(), pickler.dumps({"model": path})):
         step = beam_runner_api_pb2.PTransform(unique_name="Extra")
         step.display_data.add(payload=payload)
@@ -153,7 +153,7 @@ def test_a_path_of_the_launcher_would_be_found(path: str) -> None:
         assert Job({}, pipeline).local_paths() == {path}
 
 
-def test_what_is_staged_is_small_whatever_the_corpus(bucket: Bucket, job: Job) -> None:
+def test_the_staged_job_is_small_for_any_corpus(bucket: Bucket, job: Job) -> None:
     for number in range(400):
         bucket.write(f"many/{number:04d}_of_a_corpus_with_long_names.flac", b"")
     many = stage(bucket, bucket / "many", bucket / "scores_of_many")
@@ -163,7 +163,7 @@ def test_what_is_staged_is_small_whatever_the_corpus(bucket: Bucket, job: Job) -
 
 
 def test_the_templates_launcher_stages_the_same_job(bucket: Bucket, corpus: str, job: Job, tmp_path: Path) -> None:
-    """As a process in another folder, with the arguments that Dataflow's launcher makes of the printed gcloud command."""
+    """Runs in another folder, with the arguments that Dataflow's launcher derives from the printed gcloud command."""
     (words,) = printed_by(
         "run-template", corpus, bucket / "launched", "--overwrite", BUCKET=bucket.uri.removeprefix("gs://")
     )
@@ -200,11 +200,11 @@ def test_the_templates_launcher_stages_the_same_job(bucket: Bucket, corpus: str,
     assert launched.local_paths() == set()
     steps, expected = (sorted(leaf.unique_name for leaf in found.leaves().values()) for found in (launched, job))
     assert steps == expected
-    assert launched.workers | {"packages": []} == job.workers | {"packages": []}  # those lie elsewhere
+    assert launched.workers | {"packages": []} == job.workers | {"packages": []}  # stored elsewhere
     assert launched.description["labels"] == job.description["labels"]
 
 
-def test_staging_runs_nothing_and_says_where_the_job_is(bucket: Bucket, job: Job) -> None:
+def test_staging_runs_nothing_and_prints_the_place_of_the_job(bucket: Bucket, job: Job) -> None:
     assert job.printed.count("\n") == 1
     assert job.template in job.printed
     assert bucket / "scores" in job.printed
@@ -212,15 +212,15 @@ def test_staging_runs_nothing_and_says_where_the_job_is(bucket: Bucket, job: Job
     assert all(name.startswith("scores/_runs/") and ".pending" in name for name in written), written
 
 
-def test_the_staged_job_does_what_a_local_run_does(
+def test_the_staged_job_writes_the_rows_of_a_local_run(
     bucket: Bucket, ran: str, sample_run: Output, tmp_path: Path
 ) -> None:
-    there = Output(bucket.download(ran.removeprefix(f"{bucket.uri}/"), tmp_path / "scores"))
+    remote = Output(bucket.download(ran.removeprefix(f"{bucket.uri}/"), tmp_path / "scores"))
     for table, schema in SCORE_TABLES.items():
         key = [name for name in ("utterance_id", "frame", "start_s") if name in schema.names]
         ours, local = (
             sorted(getattr(output, table), key=lambda row: [row[name] for name in key])
-            for output in (there, sample_run)
+            for output in (remote, sample_run)
         )
         assert len(ours) == len(local) > 0
         for row, expected in zip(ours, local, strict=True):
@@ -228,7 +228,7 @@ def test_the_staged_job_does_what_a_local_run_does(
             for name, value in expected.items():
                 if name == "uri":
                     assert row[name] == f"{bucket / 'corpus'}/{Path(value).name}"
-                elif name == "source_version":  # the size, and when the file was put there
+                elif name == "source_version":  # size and upload time
                     assert row[name].partition("-")[0] == value.partition("-")[0]
                 elif isinstance(value, float):
                     assert row[name] == pytest.approx(value, abs=TOLERANCE), (table, name)

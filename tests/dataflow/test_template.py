@@ -1,4 +1,4 @@
-"""The Flex Template: its parameters are the command's options, and its launcher starts the command."""
+"""Tests of the Flex Template: its parameters are the command's options, and its launcher starts the command."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.staged_job import ROOT, printed_by
 
 METADATA: dict[str, Any] = json.loads(template_metadata.TARGET.read_text())
 PARAMETERS = {parameter["name"]: parameter for parameter in METADATA["parameters"]}
-# What a user may give, one value or several for each parameter; the first two of README.md.
+# Valid values of each parameter.
 GOOD = {
     "input": [
         "gs://corpus/speech",
@@ -70,7 +70,7 @@ def fits(name: str, value: str) -> bool:
     return all(re.fullmatch(regex, value) for regex in PARAMETERS[name]["regexes"])
 
 
-def test_the_file_is_what_the_options_make_it() -> None:
+def test_the_file_is_up_to_date() -> None:
     assert template_metadata.metadata() == METADATA, "run: python dataflow/template_metadata.py"
 
 
@@ -87,7 +87,7 @@ def test_every_option_of_the_command_is_a_parameter_or_left_out_on_purpose() -> 
             assert fits(name, str(action.default))
 
 
-def test_every_parameter_is_known_to_the_command() -> None:
+def test_the_command_knows_every_parameter() -> None:
     for name, values in GOOD.items():
         for value in values:
             given = {"input": "gs://b/in", "output": "gs://b/out"} | {name: value}
@@ -95,7 +95,7 @@ def test_every_parameter_is_known_to_the_command() -> None:
             assert hasattr(options, name) or any(word.startswith(f"--{name}=") for word in beam)
 
 
-def test_the_regexes_take_what_is_good_and_nothing_else() -> None:
+def test_the_patterns_accept_only_valid_values() -> None:
     assert set(GOOD) == set(PARAMETERS)
     for name, values in GOOD.items():
         assert all(fits(name, value) for value in values), name
@@ -104,7 +104,7 @@ def test_the_regexes_take_what_is_good_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("profile", ["cpu-small", "cpu-large", "gpu-l4"])
-def test_the_parameters_that_the_script_gives_are_taken(profile: str) -> None:
+def test_the_patterns_accept_the_parameters_of_the_script(profile: str) -> None:
     (words,) = printed_by("run-template", "gs://b/in", "gs://b/out", "--overwrite", "--carry=a,b", PROFILE=profile)
     given = [word.partition("^;;^")[2].split("=", 1) for word in words if word.startswith("--parameters=")]
     assert len(given) >= 8
@@ -112,7 +112,7 @@ def test_the_parameters_that_the_script_gives_are_taken(profile: str) -> None:
         assert fits(name, value), (name, value)
 
 
-def test_flags_have_values_in_a_template() -> None:
+def test_the_launcher_converts_values_to_flags() -> None:
     assert with_flags(["--overwrite=true", "--dry_run=false", "--carry=true_speaker", "--input=gs://b/clean=true"]) == [
         "--overwrite",
         "--carry=true_speaker",
@@ -120,20 +120,20 @@ def test_flags_have_values_in_a_template() -> None:
     ]
 
 
-def test_gcloud_takes_the_metadata() -> None:
+def test_gcloud_accepts_the_metadata() -> None:
     if shutil.which("gcloud") is None:
         pytest.skip("gcloud is not installed")
     (words,) = printed_by("template")
     done = subprocess.run([*words, "--print-only", "--format=json"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    told = json.loads(json.loads(done.stdout))  # what would be uploaded is a text
-    assert told["image"] == next(word for word in words if word.startswith("--image=")).removeprefix("--image=")
-    assert told["sdkInfo"] == {"language": "PYTHON"}
-    assert [parameter["name"] for parameter in told["metadata"]["parameters"]] == list(PARAMETERS)
+    content = json.loads(json.loads(done.stdout))  # the content to upload is a string
+    assert content["image"] == next(word for word in words if word.startswith("--image=")).removeprefix("--image=")
+    assert content["sdkInfo"] == {"language": "PYTHON"}
+    assert [parameter["name"] for parameter in content["metadata"]["parameters"]] == list(PARAMETERS)
 
 
 def test_the_launcher_starts_the_command(tmp_path: Path) -> None:
-    """From another folder, as in the image."""
+    """Runs in another folder, as in the image."""
     command = [
         sys.executable,
         ROOT / "dataflow" / "launch.py",

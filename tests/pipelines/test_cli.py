@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from importlib.metadata import version
@@ -33,7 +34,7 @@ def test_help_loads_neither_beam_nor_tensorflow() -> None:
 
 def test_a_reader_that_has_enough_ends_the_command_quietly() -> None:
     done = subprocess.run(
-        f"{sys.executable} -m pipelines.cli score --help | head -n 1",
+        f"{shlex.quote(sys.executable)} -m pipelines.cli score --help | head -n 1",
         shell=True,
         capture_output=True,
         text=True,

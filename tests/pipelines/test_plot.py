@@ -48,7 +48,7 @@ def test_a_recording_that_is_gone_is_drawn_without_its_spectrogram(tmp_path: Pat
     root = write_output(tmp_path / "out", [scored("a.wav", 3.0, uri=str(tmp_path / "gone.wav"))])
     done = audiosieve("plot", "a.wav", "--run", root, "-o", tmp_path / "a.png")
     assert "gone.wav" in done.stderr
-    assert "its scores are drawn alone" in done.stderr
+    assert "only its scores are drawn" in done.stderr
     assert Image.open(tmp_path / "a.png").size == (1200, 552)
 
 
@@ -61,8 +61,8 @@ def test_mistakes_are_said_in_a_sentence_and_nothing_is_written(
     pq.write_table(pa.table({"audio": [{"bytes": b"", "path": "x.wav"}]}), archive)
     clean = samples / "clean.flac"
     for arguments, message in (
-        (["brst.flac", "--run", sample_run.root, "-o", figure], "is 'burst.flac' meant"),
-        (["corrupt.flac", "--run", sample_run.root, "-o", figure], "has no score"),
+        (["brst.flac", "--run", sample_run.root, "-o", figure], "(did you mean 'burst.flac'?)"),
+        (["corrupt.flac", "--run", sample_run.root, "-o", figure], "was rejected in"),
         ([samples / "corrupt.flac", "-o", figure], "corrupt: after 0 of 65040 samples"),
         ([tmp_path / "none.wav", "-o", figure], "No such file"),
         ([archive, "-o", figure], "is an archive (parquet) of recordings"),

@@ -20,7 +20,7 @@ from tests.support.paths import ROOT
 from transforms.analysis.row_formats import plain_rows
 from transforms.errors import Reason
 
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "reading-a-score.md"
 # Good but for 1.6 s from 6.4 s on.
 BAD_MIDDLE = [4.0] * 400 + [1.0] * 100 + [4.0] * 400
 HOUR = 3600.0
@@ -189,44 +189,44 @@ class TestSummary:
         assert re.search(r"corrupt +1", text)
 
 
-def readme_queries() -> Iterator[tuple[str, str]]:
-    """The queries of the README with the questions above them."""
-    (block,) = re.findall(r"```sql\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+def documented_queries() -> Iterator[tuple[str, str]]:
+    """Yields the queries of the page, each with the question above it."""
+    (block,) = re.findall(r"```sql\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     for query in block.split("\n\n"):
         yield query.partition("\n")[0].removeprefix("-- "), query
 
 
-# What each of them finds in the output above.
+# Answers to the documented queries in the output above.
 ANSWERS = {
-    "What is left at each threshold?": [
+    "How much is left at each threshold?": [
         (2.0, 52, None),
         (2.5, 27, None),
         (3.0, 27, None),
         (3.5, 26, None),
         (4.0, 25, 25 * 4.0 / HOUR),
     ],
-    "Which are the worst that no flag explains?": [(f"bad/{i:02d}.flac", 2.0 + i / 100, 4.0, 0) for i in range(10)],
+    "Which are the worst utterances without a flag?": [(f"bad/{i:02d}.flac", 2.0 + i / 100, 4.0, 0) for i in range(10)],
     "Which folder (speaker, source, session) is bad?": [("bad", 25, 2.12, 1.0), ("good", 25, 4.0, 0.0)],
-    "Which are good on the whole, with a bad stretch inside, and where in the recording is it?": [
+    "Which good utterances contain a bad stretch, and where in the recording?": [
         ("odd/inside.flac", 3.66667, 16.4, 18.0, 1.0),
     ],
     "Why were files rejected?": [
         ("corrupt", 2, "/corpus/b", "for people"),
         ("empty_file", 1, "/corpus/a", "for people"),
     ],
-    "What do narrow-band MP3s score, beside the rest?": [
+    "How do narrow-band MP3s score, compared with the rest?": [
         (False, False, 52, 2.953, 7_900.0),
         (True, True, 1, 3.0, 3_400.0),
     ],
 }
 
 
-def test_the_readme_has_an_answer_to_check_for_each_of_its_queries() -> None:
-    assert [question for question, _ in readme_queries()] == list(ANSWERS)
+def test_there_is_an_answer_for_each_documented_query() -> None:
+    assert [question for question, _ in documented_queries()] == list(ANSWERS)
 
 
-@pytest.mark.parametrize(("question", "sql"), list(readme_queries()), ids=lambda text: text[:20])
-def test_the_queries_of_the_readme_answer_what_they_say(output: str, tmp_path: Path, question: str, sql: str) -> None:
+@pytest.mark.parametrize(("question", "sql"), list(documented_queries()), ids=lambda text: text[:20])
+def test_the_documented_queries_answer_their_questions(output: str, tmp_path: Path, question: str, sql: str) -> None:
     audiosieve("query", output, sql, "--output", tmp_path / "rows.parquet")
     found = list(plain_rows(pq.read_table(tmp_path / "rows.parquet")))
     assert len(found) == len(ANSWERS[question])

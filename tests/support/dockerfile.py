@@ -1,4 +1,4 @@
-"""Reads dataflow/Dockerfile, and carries its steps out in a folder and a virtual environment where there is no Docker."""
+"""Reads dataflow/Dockerfile, and runs its steps in a folder and a virtual environment without Docker."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ DOCKERFILE = ROOT / "dataflow" / "Dockerfile"
 
 @dataclasses.dataclass
 class Stage:
-    """From a FROM to the next.
+    """A stage of the Dockerfile: a FROM and the instructions after it.
 
     Attributes:
-        image: that it begins with, or the name of another stage.
-        steps: instructions with their values, in order, variables of the file's head put in.
+        image: base image, or the name of another stage.
+        steps: instructions and their values, in order.
     """
 
     image: str
@@ -32,7 +32,7 @@ class Stage:
 
 
 def stages() -> dict[str, Stage]:
-    """The stages of the Dockerfile by name, in order."""
+    """Returns the stages of the Dockerfile by name, in order."""
     found: dict[str, Stage] = {}
     arguments: dict[str, str] = {}
     name = ""
@@ -54,7 +54,7 @@ def stages() -> dict[str, Stage]:
 
 
 def lineage(target: str) -> list[tuple[str, str]]:
-    """All steps that make a target, those of the stages that it begins with first."""
+    """Returns all steps of a target, those of its base stages first."""
     there = stages()
     steps: list[tuple[str, str]] = []
     while target in there:
@@ -64,7 +64,7 @@ def lineage(target: str) -> list[tuple[str, str]]:
 
 
 def environment(target: str) -> dict[str, str]:
-    """What the ENV instructions of a target set."""
+    """Returns the variables that the ENV instructions of a target set."""
     found: dict[str, str] = {}
     for instruction, value in lineage(target):
         if instruction == "ENV":
@@ -73,7 +73,7 @@ def environment(target: str) -> dict[str, str]:
 
 
 def copied(target: str) -> list[tuple[str | None, list[str], str]]:
-    """The COPY instructions of a target: the stage or None for the context, sources, destination."""
+    """Returns the COPY instructions of a target: source stage (None for the context), sources, destination."""
     found = []
     for instruction, value in lineage(target):
         if instruction == "COPY":
@@ -84,9 +84,9 @@ def copied(target: str) -> list[tuple[str | None, list[str], str]]:
 
 
 def context() -> set[str]:
-    """The tracked files that .dockerignore lets through, as Docker reads it: the last line that fits counts."""
+    """Returns the files that .dockerignore does not exclude. As in Docker, the last matching line counts."""
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True)
-    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     patterns = [line for line in lines if line and not line.startswith("#")]
     kept = set()
     for name in listed.stdout.decode().splitlines():
@@ -102,25 +102,25 @@ def context() -> set[str]:
 
 
 class Emulation:
-    """Carries out the COPY and RUN steps of a target, with a folder for the image's root and a venv for its Python.
+    """Runs the COPY and RUN steps of a target, with a folder as the image's root and a venv as its Python.
 
-    Compilers are out of reach, as in the image. What comes from images that are not here is left out.
+    Compilers are not on the PATH, as in the image. Files from images that are not available are left out.
     """
 
     def __init__(self, root: Path) -> None:
-        """Takes an empty folder."""
+        """Creates the venv in an empty folder."""
         self.root = root
         self.bin = root / "venv" / "bin"
         subprocess.run([sys.executable, "-m", "venv", root / "venv"], check=True)
 
     def build(self, target: str) -> None:
-        """Makes a target, and before it the stages that it copies from."""
+        """Builds a target, after the stages that it copies from."""
         for source, _, _ in copied(target):
             if source in stages() and lineage(source):
-                self._carry_out(source)
-        self._carry_out(target)
+                self._run_steps(source)
+        self._run_steps(target)
 
-    def _carry_out(self, target: str) -> None:
+    def _run_steps(self, target: str) -> None:
         folder = self.root
         for instruction, value in lineage(target):
             if instruction == "WORKDIR":
@@ -134,7 +134,7 @@ class Emulation:
     def _copy(self, value: str, folder: Path) -> None:
         words = shlex.split(value)
         if words[0].startswith("--from="):
-            return  # of the same root, or of an image that is not here
+            return  # already in the same root, or in an unavailable image
         *sources, last = words
         for name in context():
             for source in sources:
@@ -144,7 +144,7 @@ class Emulation:
                     shutil.copyfile(ROOT / name, place)
 
     def run(self, command: str, folder: Path | None = None, variables: dict[str, str] | None = None) -> str:
-        """Runs a command with Python and its packages from the venv, and nothing else but the system's basic tools."""
+        """Runs a command with the venv and a few basic tools on the PATH; returns its stdout."""
         tools = self.root / "tools"
         tools.mkdir(exist_ok=True)
         for name in ("bash", "sh", "ls", "rm", "env"):

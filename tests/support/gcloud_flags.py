@@ -1,9 +1,9 @@
-"""Which flags gcloud has: writes gcloud_flags.json from gcloud's own table, where it is installed.
+"""Writes gcloud_flags.json, the flags of gcloud's commands, from the table of an installed gcloud.
 
     python -m tests.support.gcloud_flags
 
-The table is what gcloud completes words by (data/cli/gcloud_completions.py in its folder), made by its makers for each version
-from the same declarations as its reference pages (docs.cloud.google.com/sdk/gcloud/reference/...).
+gcloud ships the table for shell completion (data/cli/gcloud_completions.py in its folder). It is generated for each version
+from the declarations behind the reference pages (docs.cloud.google.com/sdk/gcloud/reference/...).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 TARGET = Path(__file__).with_suffix(".json")
-# That dataflow/cloud.sh may use.
+# Commands that dataflow/cloud.sh uses.
 COMMANDS = [
     "artifacts repositories create",
     "beta dataflow metrics list",
@@ -35,7 +35,7 @@ COMMANDS = [
 
 
 def table() -> tuple[str, dict[str, list[str]]]:
-    """Version of the gcloud that is installed here, and the flags of each command, those of all commands among them."""
+    """Returns the version of the installed gcloud, and the flags of each command, global flags included."""
     program = shutil.which("gcloud")
     if program is None:
         raise FileNotFoundError("gcloud is not installed")

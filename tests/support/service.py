@@ -59,6 +59,14 @@ class Server:
         return self.process.wait(60)
 
 
+def _inherited() -> dict[str, str]:
+    """Returns the environment without the variable that keeps Python from writing `__pycache__` folders.
+
+    With it set, a test could not see that a library compiles code in the service's private folder.
+    """
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 @contextlib.contextmanager
 def serving(
     *options: object, environment: Mapping[str, str] | None = None, sabotage: str | None = None
@@ -73,13 +81,13 @@ def serving(
     program = ["-c", f"{sabotage}\nimport sys\nfrom pipelines.cli import main\nsys.exit(main(sys.argv[1:]))"]
     start = [sys.executable, *(program if sabotage else ["-m", "pipelines.cli"])]
     words = [*start, "serve", "--port", "0", *map(str, options)]
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as errors:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
         process = subprocess.Popen(
             words,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            env={**os.environ, "TMPDIR": folder, **(environment or {})},
+            env={**_inherited(), "TMPDIR": folder, **(environment or {})},
         )
         assert process.stdout is not None
         said = process.stdout.readline()

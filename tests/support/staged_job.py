@@ -1,4 +1,4 @@
-"""Jobs for Dataflow, staged into a Cloud Storage on this machine as they would be for the service, and read back."""
+"""Stages jobs for Dataflow in an emulated Cloud Storage, as for the service, and reads them back."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ SHUFFLES = {
     common_urns.composites.RESHUFFLE.urn,
     common_urns.composites.COMBINE_PER_KEY.urn,
 }
-# Folders of the machine that launched a job, which no worker has.
+# Folders of the launching machine, which workers do not have.
 LOCAL = [str(ROOT), sys.prefix, tempfile.gettempdir(), str(Path.home())]
 _ENCODED = re.compile(rb"[A-Za-z0-9+/\n]{64,}={0,2}")
 _REMOTE = re.compile(rb"(gs://|storage\.googleapis\.com/)[\w./+-]*")
-# Whatever stands before it: in a pickle that is the path's length, which may look like a letter.
+# No condition on the byte before a path: in a pickle it is the path's length, which may look like a letter.
 _PATH = re.compile(b"(" + b"|".join(re.escape(folder.encode()) for folder in LOCAL) + rb")[\w./+-]*")
 
 
@@ -46,10 +46,10 @@ class Job:
     """A staged job.
 
     Attributes:
-        description: of the job, as the service gets it.
-        pipeline: its graph.
-        printed: by the command that staged it, on stdout.
-        template: where the description is.
+        description: job description for the service.
+        pipeline: graph of the job.
+        printed: stdout of the command that staged it.
+        template: uri of the description.
     """
 
     description: dict[str, Any]
@@ -59,7 +59,7 @@ class Job:
 
     @property
     def environment(self) -> dict[str, Any]:
-        """Of the job: experiments, service options, worker pools."""
+        """Environment of the job: experiments, service options, worker pools."""
         found: dict[str, Any] = self.description["environment"]
         return found
 
@@ -71,27 +71,27 @@ class Job:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Beam's options, as workers will see them."""
+        """Beam's options as workers get them."""
         found: dict[str, Any] = self.environment["sdkPipelineOptions"]["options"]
         return found
 
     def leaves(self) -> dict[str, beam_runner_api_pb2.PTransform]:
-        """The steps that do something, by their ids."""
+        """Returns the steps without substeps, by their ids."""
         transforms = self.pipeline.components.transforms
         return {name: found for name, found in transforms.items() if found.spec.urn and not found.subtransforms}
 
     def between(self, first: str, last: str) -> dict[str, beam_runner_api_pb2.PTransform]:
-        """All leaves on a way from a step to another, those of the two steps among them; by their ids."""
+        """Returns the leaves on a path from one step to another, including those of both steps, by their ids."""
         both = self._reached(first, "inputs", "outputs") & self._reached(last, "outputs", "inputs")
         return {name: found for name, found in self.leaves().items() if name in both}
 
     def before(self, step: str) -> dict[str, beam_runner_api_pb2.PTransform]:
-        """All leaves whose output may get into a step, its own among them; by their ids."""
+        """Returns the leaves whose output can reach a step, including its own, by their ids."""
         reached = self._reached(step, "outputs", "inputs")
         return {name: found for name, found in self.leaves().items() if name in reached}
 
     def _reached(self, step: str, enter: str, leave: str) -> set[str]:
-        """Ids of the leaves of a step, and of all that what they let out leads to; backwards with the two exchanged."""
+        """Returns the ids of a step's leaves and of all leaves downstream; upstream if the two names are exchanged."""
         leaves = self.leaves()
         found = {name for name, leaf in leaves.items() if re.search(rf"(^|/){re.escape(step)}(/|$)", leaf.unique_name)}
         assert found, f"no step {step}"
@@ -103,13 +103,13 @@ class Job:
         return found
 
     def shuffles(self) -> set[str]:
-        """Names of the steps that shuffle."""
+        """Returns the names of the steps that shuffle."""
         return {found.unique_name for found in self.leaves().values() if found.spec.urn in SHUFFLES}
 
     def local_paths(self) -> set[str]:
-        """Paths of the launcher's folders that stand anywhere in the job.
+        """Returns the paths in the launcher's folders that occur anywhere in the job.
 
-        Left out are the names of Python files, which pickled functions have in them for tracebacks.
+        Names of Python files are left out: pickled functions hold them for tracebacks.
         """
         found = set()
         for text in (self.pipeline.SerializeToString(), json.dumps(self.description).encode()):
@@ -122,10 +122,10 @@ class Job:
 
 
 def _layers(text: bytes) -> Iterator[bytes]:
-    """Bytes, and what Beam's pickles within them say once they are unpacked."""
+    """Yields the given bytes, and the decompressed content of Beam's pickles in them."""
     yield text
     for match in _ENCODED.finditer(text):
-        # What stands before a pickle may look like a part of it.
+        # The bytes before a pickle may look like part of it.
         for start in range(min(4, len(match.group()))):
             part = match.group()[start:]
             for unpack in (bz2.decompress, zlib.decompress):
@@ -136,7 +136,7 @@ def _layers(text: bytes) -> Iterator[bytes]:
 
 
 def printed_by(*arguments: object, **settings: str) -> list[list[str]]:
-    """The commands that `dataflow/cloud.sh --print` prints, as words."""
+    """Returns the commands that `dataflow/cloud.sh --print` prints, split into words."""
     done = subprocess.run(
         ["bash", CLOUD, *map(str, arguments), "--print"],
         env={"PATH": "/usr/bin:/bin", **SETTINGS, **settings},
@@ -148,17 +148,17 @@ def printed_by(*arguments: object, **settings: str) -> list[list[str]]:
     return [shlex.split(line) for line in done.stdout.splitlines()]
 
 
-# Of a user who set what must be set, and nothing else.
+# The required settings only.
 SETTINGS = {"PROJECT": "some-project", "REGION": "europe-west4", "BUCKET": "some-bucket", "TAG": "1"}
 
 
 def stage(bucket: Bucket, *arguments: object, **settings: str) -> Job:
-    """Stages what `dataflow/cloud.sh run` would start, into a bucket on this machine.
+    """Stages the job of `dataflow/cloud.sh run` in an emulated bucket.
 
     Args:
-        bucket: with what is to be scored; all that is staged goes there too.
-        arguments: of `cloud.sh run`: input, output and further options.
-        settings: of `cloud.sh`, beside those that must be set.
+        bucket: bucket with the corpus; the staged files go there too.
+        arguments: arguments of `cloud.sh run`: input, output and further options.
+        settings: settings of `cloud.sh` in addition to the required ones.
     """
     (command,) = printed_by("run", *arguments, **{"BUCKET": bucket.uri.removeprefix("gs://"), **settings})
     assert command[0] == "audiosieve"
@@ -171,13 +171,13 @@ def stage(bucket: Bucket, *arguments: object, **settings: str) -> Job:
 
 
 def run_elsewhere(job: Job, folder: Path) -> None:
-    """Runs a staged graph to its end as a worker would: with the package in another place, and no file of the launcher's.
+    """Runs a staged graph as a worker would: with the package in another folder, and without the launcher's files.
 
-    The graph is what was staged; only the container that runs it becomes the Python of a new process.
+    The graph is the staged one, except that a new Python process replaces the container.
 
     Args:
-        job: what was staged.
-        folder: empty; where the process has the package.
+        job: staged job.
+        folder: empty folder for the copy of the package.
     """
     pipeline = beam_runner_api_pb2.Pipeline()
     pipeline.CopyFrom(job.pipeline)
@@ -189,7 +189,7 @@ def run_elsewhere(job: Job, folder: Path) -> None:
     for package in ("model", "transforms", "pipelines"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "pipeline.pb").write_bytes(pipeline.SerializeToString())
-    (folder / "run.py").write_text(_RUN)
+    (folder / "run.py").write_text(_RUN, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "run.py"],
         cwd=folder,
@@ -208,7 +208,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-import transforms  # as one of Beam's plugins, which the workers of a job import first
+import transforms  # Beam's workers import plugins first
 
 assert Path(transforms.__file__).is_relative_to(Path.cwd())
 pipeline = beam_runner_api_pb2.Pipeline.FromString(Path("pipeline.pb").read_bytes())

@@ -8,7 +8,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from transforms.audio.decode import open_audio, open_sound
+from transforms.audio.sound_file import open_audio, open_sound
 from transforms.elements import AudioRef, Recording
 from transforms.errors import AudioFault
 

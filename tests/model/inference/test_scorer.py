@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +162,29 @@ def test_a_scorer_takes_a_bundle_a_path_or_its_string(random_bundles) -> None:
 def test_a_scorer_of_no_bundle_is_a_bundle_error(tmp_path: Path) -> None:
     with pytest.raises(BundleError):
         Scorer(tmp_path)
+
+
+def test_scoring_writes_nothing_to_the_temporary_directory(random_bundles, tmp_path: Path) -> None:
+    # In a process of its own, as TensorFlow remembers what it has generated code for.
+    program = """
+import os, sys, tempfile
+import numpy as np
+from model.features import NUM_BINS
+from model.inference.scorer import Scorer
+scorer = Scorer(sys.argv[1])
+scorer.score([np.ones((length, NUM_BINS), np.float32) for length in (9, 3, scorer.whole_frames + 1)])
+print(os.listdir(tempfile.gettempdir()))
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run(
+        [sys.executable, "-c", program, random_bundles["lc_att"]],
+        env={**environment, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[]\n"
 
 
 # pad

@@ -20,7 +20,7 @@ from transforms.progress_counters import ProgressCounter, ProgressCounts, read_c
 
 
 def note(folder: str, job: int) -> None:
-    Path(folder, str(job)).write_text(str(os.getpid()))
+    Path(folder, str(job)).write_text(str(os.getpid()), encoding="utf-8")
 
 
 def die(folder: str, job: int) -> None:

@@ -23,7 +23,8 @@ from tests.pipelines.service.test_serve import assert_nothing_written, together
 from tests.support.command import audiosieve
 from tests.support.hostile_files import RATE, bomb, encode, fuzzed, hostile, noise
 from tests.support.service import Server, serving
-from transforms.audio.decode import Decoded, decode_spans
+from transforms.audio.decode import decode_spans
+from transforms.audio.span_reader import Decoded
 from transforms.errors import AudioFault
 
 pytestmark = pytest.mark.slow

@@ -43,7 +43,7 @@ def process_of(server: Server, port: int) -> int:
         ["pgrep", "-P", str(server.process.pid)], capture_output=True, text=True, check=True
     ).stdout.split()
     for child in children:
-        if f"--port\0{port}\0" in Path(f"/proc/{child}/cmdline").read_text():
+        if f"--port\0{port}\0" in Path(f"/proc/{child}/cmdline").read_text(encoding="utf-8"):
             return int(child)
     raise AssertionError(f"there is no worker on {port}")
 

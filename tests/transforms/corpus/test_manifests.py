@@ -39,7 +39,11 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     if kind == "parquet":
         pq.write_table(pa.Table.from_pylist(rows), path)
         return path
-    with gzip.open(path, "wt", newline="") if path.suffix == ".gz" else path.open("w", newline="") as file:
+    with (
+        gzip.open(path, "wt", newline="")
+        if path.suffix == ".gz"
+        else path.open("w", encoding="utf-8", newline="") as file
+    ):
         if kind in ("jsonl", "json"):
             file.writelines(json.dumps(row) + "\n" for row in rows)
         else:

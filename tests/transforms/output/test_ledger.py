@@ -72,7 +72,7 @@ class TestCommit:
     def test_the_record_says_what_it_was_told_and_names_its_files(self, ledger):
         names = [write(ledger, "utterances", RUN1, {"a": 1}), write(ledger, "frames", RUN1, {"a": 1})]
         returned = commit(ledger, RUN1, {"counts": {"scored": 1}, "model_id": "m@1"})
-        stored = json.loads(Path(ledger.root, "_runs", f"{RUN1}.json").read_text())
+        stored = json.loads(Path(ledger.root, "_runs", f"{RUN1}.json").read_text(encoding="utf-8"))
         assert ledger.records() == [stored] == [returned]
         assert stored == {
             "run_id": RUN1,
@@ -164,7 +164,7 @@ class TestDebris:
     def test_a_record_that_was_never_finished_commits_nothing(self, ledger):
         name = write(ledger, "utterances", RUN1, {"a": 1})
         Path(ledger.root, "_runs").mkdir()
-        Path(ledger.root, "_runs", f"{RUN1}.draft").write_text('{"run_id": "' + RUN1)
+        Path(ledger.root, "_runs", f"{RUN1}.draft").write_text('{"run_id": "' + RUN1, encoding="utf-8")
         assert ledger.records() == []
         ledger.remove_debris()
         assert name not in on_disk(ledger)
@@ -308,13 +308,13 @@ class TestOutputError:
     @pytest.mark.parametrize("content", ["{}", "[]", '"text"'])
     def test_a_record_of_something_else_is_named(self, ledger, content):
         ledger.check_writable()
-        Path(ledger.root, "_runs", "epochs.json").write_text(content)
+        Path(ledger.root, "_runs", "epochs.json").write_text(content, encoding="utf-8")
         with pytest.raises(OutputError, match=r"epochs\.json"):
             ledger.committed("frames")
 
     def test_it_is_one_sentence(self, ledger):
         ledger.check_writable()
-        Path(ledger.root, "_runs", f"{RUN1}.json").write_text("not JSON")
+        Path(ledger.root, "_runs", f"{RUN1}.json").write_text("not JSON", encoding="utf-8")
         with pytest.raises(OutputError) as caught:
             ledger.records()
         assert "\n" not in str(caught.value)
