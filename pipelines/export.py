@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from model.atomic_files import atomic_path
 from model.bundle import DEFAULT, Bundle
 from model.runtime import native_stderr_held, start_tensorflow
 from pipelines.common.arguments import MODEL_HELP, Parser, parse_options
@@ -47,13 +47,8 @@ def run(argv: Sequence[str]) -> int:
     target = Path(options.output).expanduser()
     _check_replaceable(target, options)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", suffix=".draft", dir=target.parent) as drafts:
-            draft = Path(drafts) / target.name
+        with atomic_path(target, replace_folder=True) as draft:
             _write(bundle, options.format, draft)
-            if target.is_dir():
-                target.rename(Path(drafts) / "replaced")
-            draft.rename(target)
     except OSError as error:
         raise OutputError(f"--output {options.output}: cannot be written ({error})") from error
     print(
@@ -76,7 +71,7 @@ def _check_replaceable(target: Path, options: ExportOptions) -> None:
     """Checks that the target is free, or is a model that may be replaced."""
     exists = target.is_file() or (target.is_dir() and any(target.iterdir()))
     if exists and not options.overwrite:
-        raise OutputError(f"--output {options.output}: it is there already; choose another name, or --overwrite it")
+        raise OutputError(f"--output {options.output}: it already exists; choose another name, or add --overwrite")
     is_model = target.is_file() or (target / "saved_model.pb").is_file()
     if exists and not is_model:
         raise OutputError(f"--output {options.output}: is a folder without a model; choose another name")

@@ -20,7 +20,7 @@ from transforms import schemas, telemetry
 from transforms.corpus.sources import INPUT_KINDS, absolute, list_corpus
 from transforms.elements import EACH, FIRST, MIX, AudioRef
 from transforms.errors import OutputError
-from transforms.output.ledger import Ledger
+from transforms.output.ledger import Job, Ledger
 from transforms.runs.chunking import WAVE_HOURS
 from transforms.runs.incremental import outstanding
 from transforms.runs.worker_listing import is_listable
@@ -57,12 +57,12 @@ def run(argv: Sequence[str]) -> int:
     ledger.check_writable()
     with output_lock(output):
         if options.overwrite:
-            ledger.clear("score")
+            ledger.clear(Job.SCORE)
         _check_same_kind(ledger, bundle, options)
         _check_pending(ledger, options)
         ledger.remove_debris()
         if remote and not lists_here:
-            return RemoteRun(options, beam_arguments, bundle, ledger).run(*remote)
+            return RemoteRun(options, beam_arguments, bundle, ledger, *remote).list_and_score()
         left = outstanding(refs, ledger)
         if left.gone:
             print(
@@ -70,7 +70,7 @@ def run(argv: Sequence[str]) -> int:
                 file=sys.stderr,
             )
         if remote and left.refs:
-            return RemoteRun(options, beam_arguments, bundle, ledger).run(*remote, len(refs), left)
+            return RemoteRun(options, beam_arguments, bundle, ledger, *remote).score(len(refs), left)
         job = LocalRun(options, beam_arguments, bundle, ledger, len(refs), left)
         status = job.run(processes) if left.refs else 0
         print(job.summary())
@@ -108,7 +108,7 @@ def _check_apart(options: ScoreOptions, output: str, refs: Sequence[AudioRef]) -
 def _check_same_kind(ledger: Ledger, bundle: Bundle, options: ScoreOptions) -> None:
     """Checks that the scores in the output are comparable: one model, the same channels and columns."""
     advice = "choose another --output, or --overwrite this one"
-    for record in ledger.records("score"):
+    for record in ledger.runs(Job.SCORE):
         if record["model_id"] != bundle.model_id:
             raise OutputError(
                 f"{ledger.root}: holds scores of {record['model_id']}, this run would add scores of {bundle.model_id}; {advice}"

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from model.bundle import BundleError
 from transforms.corpus.sources import SourceError
 from transforms.errors import OutputError
-from transforms.storage.gcs import unanswered
+from transforms.storage.gcs import patch_beam
+from transforms.storage.storage_errors import outage
 
 Run = Callable[[Sequence[str]], int]
 
@@ -35,13 +36,14 @@ def command(job: str) -> Callable[[Run], Run]:
             # Beam warns about packages that a local run does not need.
             logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s", force=True)
             logging.getLogger().handlers[0].addFilter(_adds_information)
+            patch_beam()
             try:
                 return run(argv)
             except (UsageError, SourceError, OutputError, BundleError) as error:
                 print(f"audiosieve {job}: {error}", file=sys.stderr)
                 return 2
             except Exception as error:
-                message = unanswered(error)
+                message = outage(error)
                 if message is None:
                     raise
                 print(f"audiosieve {job}: {message}; run the same command again when it does", file=sys.stderr)
@@ -54,4 +56,4 @@ def command(job: str) -> Callable[[Run], Run]:
 
 def _adds_information(record: logging.LogRecord) -> bool:
     """Whether a log record is not about unavailable storage: Beam logs that error and then raises it."""
-    return not (record.exc_info and record.exc_info[1] and unanswered(record.exc_info[1]))
+    return not (record.exc_info and record.exc_info[1] and outage(record.exc_info[1]))

@@ -21,6 +21,7 @@ from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from pipelines.common.beam_worker import WORKER_COMMAND
 from pipelines.common.errors import UsageError
+from transforms.storage.gcs import PLUGIN
 
 LOCAL_RUNNERS = {None, "DirectRunner", "SwitchingDirectRunner", "FnApiRunner"}
 # Seconds to wait for an answer of a job server.
@@ -58,8 +59,10 @@ def beam_options(beam_arguments: Sequence[str]) -> tuple[PipelineRunner, Pipelin
         UsageError: the runner is unknown or cannot be used here, or its job server does not answer.
     """
     options = PipelineOptions(list(beam_arguments))
+    setup = options.view_as(SetupOptions)
     # The commands keep no state in their main module that workers would have to load.
-    options.view_as(SetupOptions).save_main_session = False
+    setup.save_main_session = False
+    setup.beam_plugins = [*(setup.beam_plugins or ()), PLUGIN]
     standard = options.view_as(StandardOptions)
     if standard.runner not in LOCAL_RUNNERS:
         _check_job_server(options)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from model.atomic_files import write_text
 from model.evaluation.bootstrap import Resamples
 from model.evaluation.ladder import measure_ladder
 from model.evaluation.localisation import has_known_span, localise, partial
@@ -52,8 +53,7 @@ def run_evaluation(evaluation: Evaluation) -> str:
     write_tables(evaluation.output, scored_by)
     seconds = round(time.monotonic() - started, 3)
     results = {**_results(evaluation, measures_of, scored_by), "timings": {"total_s": seconds}}
-    text = json.dumps(results, indent=2, allow_nan=False) + "\n"
-    (evaluation.output / "evaluation.json").write_text(text, encoding="utf-8")
+    write_text(evaluation.output / "evaluation.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
     _draw(evaluation, measures_of, scored_by)
     return report(measures_of, evaluation.notes)
 

@@ -26,13 +26,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from model.atomic_files import write_text
 from model.bundle import Bundle
 from model.evaluation.reproduction import SET, TITLES, markdown, network_result, notes, progress_text, results
 from model.features import FeatureConfig
 from model.labels import PSEUDO
 from model.runtime import start_tensorflow
 from pipelines.common.errors import UsageError
-from pipelines.experiments.reproduction_files import RESULTS, TABLE, read_json, write_json, write_text
+from pipelines.experiments.reproduction_files import RESULTS, TABLE, read_json, write_json
 from pipelines.experiments.reproduction_setup import BATCH_SIZE, DECAY, LEARNING_RATE, LOSS, Reproduction
 from pipelines.experiments.synthesis import CLIPS_PER_ROW_GROUP
 from transforms.evaluation.experiment import (

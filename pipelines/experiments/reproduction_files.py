@@ -1,4 +1,4 @@
-"""Files of a reproduction. Each appears as a whole: a file that exists is complete."""
+"""JSON files of a reproduction. Each appears as a whole: a file that exists is complete."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from transforms.storage.atomic_files import new_text
+from model.atomic_files import write_text
 
 EXPERIMENT, RESULTS, TABLE = "experiment.json", "reproduction.json", "reproduction.md"
 
@@ -18,11 +18,5 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def write_json(file: Path, value: dict[str, Any]) -> None:
-    """Writes an object to a JSON file."""
+    """Writes an object to a JSON file, over an earlier one."""
     write_text(file, json.dumps(value, indent=2, allow_nan=False) + "\n")
-
-
-def write_text(file: Path, text: str) -> None:
-    """Writes a text file, over an earlier one."""
-    with new_text(str(file), overwrite=True) as out:
-        out.write(text)

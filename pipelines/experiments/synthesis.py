@@ -11,13 +11,14 @@ from typing import Any
 import apache_beam as beam
 
 from transforms.elements import REJECTS, printable
-from transforms.output.ledger import Ledger, count_rows
+from transforms.output.ledger import Job, Ledger, count_rows
 from transforms.output.parquet_sink import WriteTable
 from transforms.output.receipts import GatherReceipt, Receipt
 from transforms.schemas import CLIPS, SYNTHESIS_TABLES
 from transforms.schemas import REJECTS as REJECTS_SCHEMA
 from transforms.scoring.rows import reject_row
-from transforms.synthesis.clips import ClipOptions, MakeClip
+from transforms.synthesis.clip_plan import ClipOptions
+from transforms.synthesis.clips import MakeClip
 from transforms.synthesis.materials import SPEECH, Catalog, Material, MeasureMaterial
 
 # Row groups of about 25 MB: `train` reads and shuffles one at a time.
@@ -43,11 +44,6 @@ class Synthesis:
     options: ClipOptions
     ledger: Ledger
     run_id: str
-
-    @property
-    def receipt(self) -> str:
-        """Path of the list of written files, which the pipeline leaves."""
-        return self.ledger.beside_record(self.run_id, ".receipt")
 
 
 def build(root: beam.Pipeline, synthesis: Synthesis) -> None:
@@ -80,7 +76,7 @@ def build(root: beam.Pipeline, synthesis: Synthesis) -> None:
         (clips, rejects)
         | "Written" >> beam.Flatten()
         | "Receipt" >> GatherReceipt()
-        | "LeaveReceipt" >> beam.Map(Receipt.write, synthesis.receipt)
+        | "LeaveReceipt" >> beam.Map(Receipt.write, synthesis.ledger.receipt(synthesis.run_id))
     )
 
 
@@ -99,7 +95,7 @@ def commit(synthesis: Synthesis, options: Mapping[str, Any], seconds: float) -> 
         RuntimeError: a clip was lost, which is a bug.
     """
     ledger = synthesis.ledger
-    receipt = Receipt.read(synthesis.receipt)
+    receipt = Receipt.read(ledger.receipt(synthesis.run_id))
     files = [ledger.name_of(path) for path in receipt.paths]
     files += ledger.write_missing(synthesis.run_id, files, SYNTHESIS_TABLES)
     counts = {table: count_rows(ledger, table, files) for table in ledger.tables}
@@ -108,7 +104,7 @@ def commit(synthesis: Synthesis, options: Mapping[str, Any], seconds: float) -> 
         raise RuntimeError(f"{synthesis.clips} clips were requested, but {counts} were written; nothing is committed")
     references, rejected = _count_rejects(synthesis, files)
     record = {
-        "job": "synthesize",
+        "job": Job.SYNTHESIZE,
         "options": dict(options),
         "counts": {"asked": synthesis.clips, **counts},
         "references": references,

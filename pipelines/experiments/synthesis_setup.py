@@ -13,12 +13,12 @@ from pipelines.experiments.material import select_material
 from pipelines.experiments.synthesis import Synthesis
 from transforms.corpus.sources import absolute, list_corpus
 from transforms.errors import OutputError
-from transforms.output.ledger import Ledger
+from transforms.output.ledger import Job, Ledger
 from transforms.schemas import SYNTHESIS_TABLES
-from transforms.synthesis.clips import ClipOptions
+from transforms.synthesis.clip_plan import ClipOptions
 from transforms.synthesis.degradation_kinds import DEGRADATIONS
 from transforms.synthesis.degradations import Reverb
-from transforms.synthesis.materials import NOISE, RIR, SPEECH, Material, materials
+from transforms.synthesis.materials import NOISE, RIR, SPEECH, Material, assign_splits
 from transforms.synthesis.pesq_labels import pesq_installed
 from transforms.synthesis.rooms import simulation_installed
 
@@ -99,7 +99,7 @@ def set_up(options: SynthesizeOptions) -> Synthesis:
     items = _material(options)
     ledger = Ledger(absolute(options.output), tuple(SYNTHESIS_TABLES))
     ledger.check_writable()
-    if ledger.records("synthesize"):
+    if ledger.runs(Job.SYNTHESIZE):
         raise OutputError(f"{options.output}: a set is there already; choose another --output or delete it")
     return Synthesis(
         materials=items,
@@ -132,7 +132,7 @@ def _material(options: SynthesizeOptions) -> list[Material]:
         item
         for kind, source in ((SPEECH, options.speech), (NOISE, options.noise), (RIR, options.rir))
         if source
-        for item in materials(select_material(list_corpus(source), kind, options.where), kind, options.holdout)
+        for item in assign_splits(select_material(list_corpus(source), kind, options.where), kind, options.holdout)
     ]
     noisy = {item.split for item in items if item.kind == NOISE}
     without_noise = {item.split for item in items if item.kind == SPEECH} - noisy
@@ -159,9 +159,9 @@ def _clip_options(options: SynthesizeOptions) -> ClipOptions:
         speed_ratio=options.speed_ratio,
         expander_ratio=options.expander_ratio,
         noise_variation_ratio=options.noise_variation_ratio,
-        fault_ratio=options.fault_ratio,
-        max_faults=options.max_faults,
-        faults=options.faults,
+        degradation_ratio=options.fault_ratio,
+        max_degradations=options.max_faults,
+        degradations=options.faults,
         keep_reference=options.keep_reference,
         max_disagreement=options.max_disagreement,
     )

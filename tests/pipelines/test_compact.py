@@ -114,7 +114,7 @@ def test_impossible_sizes_are_refused(output: Path, options: list, said: str) ->
 
 
 def test_what_is_no_output_is_refused_and_not_made_one(tmp_path: Path) -> None:
-    assert "holds no run" in audiosieve("compact", tmp_path / "nowhere", status=2).stderr
+    assert "contains no completed run" in audiosieve("compact", tmp_path / "nowhere", status=2).stderr
     assert not (tmp_path / "nowhere").exists()
     Ledger(str(tmp_path / "set"), ("clips",)).commit("1", {"job": "synthesize"}, [])
     assert "written by `audiosieve synthesize`" in audiosieve("compact", tmp_path / "set", status=2).stderr

@@ -47,7 +47,7 @@ def test_facts_become_json_and_rows_parquet(outputs: tuple[Path, Path], tmp_path
     assert (alone["score_b"], alone["in_b"], alone["difference"], alone["kept_a"]) == (None, False, None, None)
     described = json.loads(table.schema.metadata[b"audiosieve.comparison"])
     assert described["thresholds"] == {"a": 2.5, "b": 2.8}
-    assert "is there already" in audiosieve("compare", *outputs, "--output", tmp_path / "rows.parquet", status=2).stderr
+    assert "already exists" in audiosieve("compare", *outputs, "--output", tmp_path / "rows.parquet", status=2).stderr
     audiosieve("compare", *outputs, "--output", tmp_path / "rows.parquet", "--overwrite")
 
 
@@ -70,7 +70,7 @@ def test_mistakes_are_said_in_one_sentence(outputs: tuple[Path, Path], options: 
 
 
 def test_what_cannot_be_compared_is_said(outputs: tuple[Path, Path], tmp_path: Path) -> None:
-    assert "holds no run" in audiosieve("compare", outputs[0], tmp_path / "nothing", status=2).stderr
+    assert "contains no completed run" in audiosieve("compare", outputs[0], tmp_path / "nothing", status=2).stderr
     broken = write_output(tmp_path / "broken", [scored("u1", 3.0)])
     (file,) = (broken / "utterances").iterdir()
     file.write_bytes(b"PAR1 and nothing more PAR1")

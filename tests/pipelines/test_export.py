@@ -65,7 +65,7 @@ def test_a_model_is_replaced_only_if_asked_and_nothing_else_is(tmp_path):
     target = tmp_path / "model"
     audiosieve("export", "--output", target, "--model", "quality_net_v1")
     before = (target / "assets.extra" / "bundle.json").read_text()
-    assert "is there already" in audiosieve("export", "--output", target, status=2).stderr
+    assert "already exists" in audiosieve("export", "--output", target, status=2).stderr
     assert (target / "assets.extra" / "bundle.json").read_text() == before
     audiosieve("export", "--output", target, "--overwrite")
     assert (target / "assets.extra" / "bundle.json").read_text() != before

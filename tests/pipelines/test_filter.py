@@ -384,7 +384,7 @@ def test_places_that_are_refused(audio, tmp_path):
         ),
         ([output], "--output is missing"),
         ([], "the folder of the scores is missing"),
-        ([tmp_path / "nothing", "--output", tmp_path / "k"], "holds no run"),
+        ([tmp_path / "nothing", "--output", tmp_path / "k"], "contains no completed run"),
     ]:
         assert message in audiosieve("filter", *words, status=2).stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "out"]

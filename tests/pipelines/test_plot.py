@@ -67,7 +67,7 @@ def test_mistakes_are_said_in_a_sentence_and_nothing_is_written(
         ([tmp_path / "none.wav", "-o", figure], "No such file"),
         ([archive, "-o", figure], "is an archive (parquet) of recordings"),
         ([clean, "-o", tmp_path / "a.jpg"], "its name must end in .png or .svg"),
-        ([clean, "-o", there], "is there already"),
+        ([clean, "-o", there], "already exists"),
         ([clean, "-o", figure, "--model", "no_such"], "no_such"),
         ([clean, "-o", figure, "--channels", "each"], "draw the channels one by one"),
         ([clean, "-o", figure, "--channels", 1], "channel 1 is asked for"),
@@ -75,7 +75,7 @@ def test_mistakes_are_said_in_a_sentence_and_nothing_is_written(
             ["clean.flac", "--run", sample_run.root, "--model", "quality_net_v1", "-o", figure],
             "--run draws the scores of a run",
         ),
-        (["clean.flac", "--run", tmp_path, "-o", figure], "holds no run"),
+        (["clean.flac", "--run", tmp_path, "-o", figure], "contains no completed run"),
     ):
         assert message in audiosieve("plot", *arguments, status=2).stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set.parquet", "there.png"]

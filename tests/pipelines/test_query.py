@@ -75,7 +75,7 @@ def test_a_file_is_of_the_kind_that_its_name_says_and_replaced_only_if_told(
     else:
         assert "odd/clipped.flac\nbad/00.flac\n" in path.read_text()
     before = path.read_bytes()
-    assert "is there already" in audiosieve("query", output, "SELECT 1", "--output", path, status=2).stderr
+    assert "already exists" in audiosieve("query", output, "SELECT 1", "--output", path, status=2).stderr
     assert path.read_bytes() == before
     audiosieve("query", output, "SELECT 1", "--output", path, "--overwrite")
     assert path.read_bytes() != before
@@ -134,7 +134,7 @@ def test_mistakes_are_said_in_one_sentence(
 
 
 def test_what_is_no_output_is_said(tmp_path: Path) -> None:
-    assert "holds no run" in audiosieve("query", tmp_path, status=2).stderr
+    assert "contains no completed run" in audiosieve("query", tmp_path, status=2).stderr
 
 
 def test_pivot_and_describe_read_too(output: str) -> None:

@@ -220,7 +220,7 @@ def test_a_run_that_was_killed_again_and_again_ends_as_one_that_was_not(
         for network in repeat["networks"].values()
     ]
     assert not list(output.glob("*/set"))
-    assert not list(output.rglob("*.draft"))
+    assert not list(output.rglob(".draft-*"))
     assert not list(output.glob("*/*/training/checkpoints"))
 
 
@@ -264,7 +264,7 @@ def test_other_material_is_refused(finished: Path, manifest: Path, tmp_path: Pat
 def test_a_second_run_in_the_same_folder_is_refused(finished: Path, manifest: Path) -> None:
     with output_lock(finished):
         done = reproduce(manifest, finished, status=2)
-    assert "another audiosieve is at work there" in done.stderr
+    assert "another audiosieve process is writing there" in done.stderr
 
 
 def test_a_training_that_fails_is_left_out_and_named(

@@ -19,7 +19,7 @@ from tests.support.training_material import synthesize, write_folders
 from transforms.corpus.sources import list_corpus
 from transforms.schemas import CLIPS
 from transforms.synthesis.degradation_kinds import DEGRADATIONS
-from transforms.synthesis.materials import materials
+from transforms.synthesis.materials import assign_splits
 
 pytestmark = pytest.mark.slow
 
@@ -250,7 +250,7 @@ MISTAKES = [
     (["--fault_ratio", "2"], "--fault_ratio is 2; must be from 0 to 1"),
     (["--max_faults", "0"], "--max_faults is 0; must be at least 1"),
     (["--max_disagreement", "-1"], "--max_disagreement is -1; must be at least 0"),
-    (["--faults", "echo"], "there is no fault 'echo'; the faults are reverb, hum,"),
+    (["--faults", "echo"], "unknown fault 'echo'; choose from reverb, hum,"),
     (["--faults", "clipping=20:3"], "must lie within 0.1:60 (dB of overload)"),
     (["--faults", "codec=3"], "takes no range"),
     (["--rir", "nowhere"], "there is no such file or directory"),
@@ -299,6 +299,6 @@ def test_a_manifest_gives_speakers_groups_and_splits(tmp_path: Path, folders: tu
     path = folders[0] / "speaker0" / "clean.flac"
     manifest.write_text(f"path,kind,split,speaker,group\n{path},speech,val,anna,x\n{path}2,noise,train,,rain\n")
     first, second = list_corpus(str(manifest))
-    (speech,), (noise,) = materials([first], "speech", None), materials([second], "noise", None)
+    (speech,), (noise,) = assign_splits([first], "speech", None), assign_splits([second], "noise", None)
     assert (speech.group, speech.split) == ("anna", "val")
     assert (noise.group, noise.split) == ("rain", "train")

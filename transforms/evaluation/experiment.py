@@ -26,10 +26,11 @@ from transforms.corpus.sources import absolute
 from transforms.errors import AudioFault
 from transforms.evaluation.experiment_splits import TEST
 from transforms.evaluation.labelled_clips import read_clips, score_clips
-from transforms.output.ledger import Ledger
+from transforms.output.ledger import Job, Ledger
 from transforms.schemas import CLIPS, SYNTHESIS_TABLES
 from transforms.scoring.batching import BatchLimits
-from transforms.synthesis.clips import ClipOptions, ClipPlan, make_clip, plan_clip
+from transforms.synthesis.clip_plan import ClipOptions, ClipPlan, plan_clip
+from transforms.synthesis.clips import make_clip
 from transforms.synthesis.materials import VAL, Catalog, Material
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def write_set(folder: Path, clips: Iterable[dict[str, Any]], clips_per_row_group
             out.write_table(pa.Table.from_pylist(rows, CLIPS))
             counts.update(row["split"] for row in rows)
             noises |= {noise for row in rows for noise in row["noise_ids"]}
-    ledger.commit(run_id, {"job": "reproduce", "counts": {"clips": counts.total()}}, [ledger.name_of(path)])
+    ledger.commit(run_id, {"job": Job.REPRODUCE, "counts": {"clips": counts.total()}}, [ledger.name_of(path)])
     return {"clips": dict(counts), "noises": len(noises)}
 
 

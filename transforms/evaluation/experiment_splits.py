@@ -15,7 +15,7 @@ import numpy as np
 
 from transforms.elements import AudioRef
 from transforms.errors import AudioFault
-from transforms.synthesis.materials import NOISE, SPEECH, TRAIN, VAL, Material, materials, measure
+from transforms.synthesis.materials import NOISE, SPEECH, TRAIN, VAL, Material, assign_splits, measure_length
 
 TEST = "test"
 VALIDATION_SHARE = 0.1
@@ -42,7 +42,7 @@ def train_test_material(refs: Sequence[AudioRef], kind: str, holdout: float | No
         holdout: share of the groups for "test"; None for the recordings that the manifest puts into "val" or "test", or for
             a tenth if it has no splits.
     """
-    items = materials(refs, kind, holdout)
+    items = assign_splits(refs, kind, holdout)
     return [dataclasses.replace(item, split=TEST if item.split in (VAL, TEST) else item.split) for item in items]
 
 
@@ -59,7 +59,7 @@ def measure_material(items: Iterable[Material], min_dynamic_range_db: float) -> 
     usable, unusable = [], Counter[str]()
     for item in items:
         try:
-            usable.append(measure(item, min_dynamic_range_db))
+            usable.append(measure_length(item, min_dynamic_range_db))
         except AudioFault as fault:
             unusable[fault.reason] += 1
     return usable, unusable

@@ -13,7 +13,7 @@ from model.evaluation.localisation import Distortion
 from model.evaluation.reproduction import (
     BASELINE,
     MEASURES,
-    NONE,
+    MISSING,
     PUBLISHED,
     SET,
     TITLES,
@@ -68,7 +68,7 @@ def test_a_spread_is_mean_and_sample_standard_deviation() -> None:
 def test_one_repeat_has_no_deviation_and_none_has_no_mean() -> None:
     assert Spread.of([0.25]).text() == "0.250"
     assert Spread.of([]) == Spread(None, None, 0)
-    assert Spread.of([]).text() == NONE
+    assert Spread.of([]).text() == MISSING
 
 
 def test_what_is_not_defined_is_left_out() -> None:
@@ -168,7 +168,7 @@ def test_the_table_stands_beside_the_published_numbers() -> None:
 
 def test_a_number_that_is_not_known_is_a_dash() -> None:
     table = markdown([{"l_att": values(0.5)}], ["l_att"], [])
-    assert row(table, "L_ATT") == ["L_ATT", "0.500", "0.510", "0.520", "0.530", "0.540", NONE, NONE, NONE]
+    assert row(table, "L_ATT") == ["L_ATT", "0.500", "0.510", "0.520", "0.530", "0.540", MISSING, MISSING, MISSING]
     assert "over 1 repeat." in table
     assert "Difference" not in table
 
@@ -176,7 +176,7 @@ def test_a_number_that_is_not_known_is_a_dash() -> None:
 def test_the_table_of_no_repeat_can_be_asked_for() -> None:
     table = markdown([], BOTH, [])
     assert "over 0 repeats" in table
-    assert row(table, "LC_ATT")[1] == NONE
+    assert row(table, "LC_ATT")[1] == MISSING
 
 
 def test_the_columns_of_the_table_line_up() -> None:

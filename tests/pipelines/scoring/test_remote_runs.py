@@ -7,6 +7,8 @@ from pathlib import Path
 
 import apache_beam as beam
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from model.bundle import DEFAULT, open_bundle
 from pipelines.score import parse
@@ -102,7 +104,12 @@ class Result:
 @pytest.mark.parametrize(
     ("result", "status", "said", "pending"),
     [
-        (Result("RUNNING", OSError("the network is gone")), 1, "no more is known of the job", True),
+        (
+            Result("RUNNING", OSError("the network is gone")),
+            1,
+            "the state of the job is unknown (the network is gone)",
+            True,
+        ),
         (Result("RUNNING", KeyboardInterrupt()), 130, "interrupted; the job may go on", True),
         (Result("FAILED", RuntimeError("a worker\nTraceback")), 1, "nothing of it is committed: a worker\n", False),
         (Result("CANCELLED", RuntimeError("cancelled")), 1, "nothing of it is committed: cancelled", False),
@@ -110,10 +117,10 @@ class Result:
 )
 def test_only_a_job_that_is_known_to_have_failed_is_given_up(tmp_path, capsys, result, status, said, pending):
     ledger = Ledger(str(tmp_path / "out"), ("utterances",))
-    ledger.begin("20260101T000000Z-aaaaaa", {})
     options, _ = parse(["--input", "corpus", "--output", str(tmp_path / "out")])
-    job = RemoteRun(options, [], open_bundle(DEFAULT), ledger)
-    assert job._wait("20260101T000000Z-aaaaaa", result) == status
+    run = RemoteRun(options, [], open_bundle(DEFAULT), ledger, FnApiRunner(), PipelineOptions([]))
+    ledger.begin(run.run_id, {})
+    assert run.wait(result) == status
     assert said in capsys.readouterr().err
     assert bool(ledger.pending()) == pending
 

@@ -31,7 +31,7 @@ from transforms.evaluation.experiment import (
     write_set,
 )
 from transforms.schemas import CLIPS
-from transforms.synthesis.clips import ClipPlan
+from transforms.synthesis.clip_plan import ClipPlan
 from transforms.synthesis.materials import Catalog, Material
 
 CONDITIONS = (None, *SNRS_DB)
@@ -40,8 +40,8 @@ CONDITIONS = (None, *SNRS_DB)
 def noise_of(plan: ClipPlan) -> tuple[str, int]:
     """Which noise a noisy clip has, and from where on."""
     assert plan.noise is not None
-    (piece,) = plan.noise.pieces
-    return piece.material.ref.utterance_id, piece.offset
+    (segment,) = plan.noise.segments
+    return segment.material.ref.utterance_id, segment.offset
 
 
 class TestPlanUtterance:
@@ -64,11 +64,11 @@ class TestPlanUtterance:
     def test_the_noise_is_one_over_the_whole_clip_and_there_is_nothing_besides(self):
         for draw in range(50):
             for plan in self.planned(draw=draw):
-                assert (plan.variations, plan.faults) == ((), ())
+                assert (plan.variations, plan.degradations) == ((), ())
                 assert PEAK_DBFS[0] <= plan.peak_dbfs <= PEAK_DBFS[1]
                 if plan.noise:
-                    (piece,) = plan.noise.pieces
-                    assert piece.variation is None
+                    (segment,) = plan.noise.segments
+                    assert segment.variation is None
                     assert (plan.noise.start, plan.noise.length) == (0, plan.length)
 
     def test_of_a_long_utterance_so_much_is_taken_as_asked_for(self):
@@ -124,7 +124,7 @@ class TestMakeClips:
     def test_the_noise_is_of_the_utterances_split(self):
         for plan in self.plans():
             if plan.noise:
-                assert plan.noise.pieces[0].material.split == plan.speech.split
+                assert plan.noise.segments[0].material.split == plan.speech.split
 
     @pytest.mark.usefixtures("plans_as_clips")
     def test_another_seed_draws_other_noise_for_the_same_speech(self):

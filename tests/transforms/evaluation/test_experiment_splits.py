@@ -54,7 +54,7 @@ class TestMeasureMaterial:
                 raise AudioFault(Stage.REFERENCE, Reason.NOT_CLEAN, "")
             return dataclasses.replace(item, num_samples=7)
 
-        monkeypatch.setattr(experiment_splits, "measure", measured)
+        monkeypatch.setattr(experiment_splits, "measure_length", measured)
         found, refused = measure_material(material({"a": 3, "b": 2}), 31.0)
         assert [item.ref.utterance_id for item in found] == ["speech-a/1", "speech-a/2"]
         assert {item.num_samples for item in found} == {7}
