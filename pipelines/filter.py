@@ -228,8 +228,8 @@ def build_parser() -> Parser:
     add(
         "--rules",
         metavar="FILE",
-        help="YAML file with a name and an SQL condition for each reason to drop an utterance; `suggested`: the rules "
-        "that --print_rules prints, as by default; `none`: no rules",
+        help="YAML file with a name and an SQL condition for each reason to drop an utterance; `suggested`, the "
+        "default: the rules that --print_rules prints; `none`: no rules",
     )
     add(
         "--where",

@@ -199,8 +199,8 @@ def _add_variations(parser: Parser) -> None:
         "--expander_ratio",
         type=fraction,
         default=0.0,
-        help="share of clips whose soft speech, and reference, is made softer, from slightly to a gate that closes within "
-        "words",
+        help="share of clips whose speech, and reference, passes an expander: soft parts become softer, up to a gate that "
+        "closes within words",
     )
 
 

@@ -70,7 +70,7 @@ def test_mistakes_are_said_in_a_sentence_and_nothing_is_written(
         ([clean, "-o", there], "already exists"),
         ([clean, "-o", figure, "--model", "no_such"], "no_such"),
         ([clean, "-o", figure, "--channels", "each"], "draw the channels one by one"),
-        ([clean, "-o", figure, "--channels", 1], "channel 1 is asked for"),
+        ([clean, "-o", figure, "--channels", 1], "channel 1 (counted from 0) does not exist"),
         (
             ["clean.flac", "--run", sample_run.root, "--model", "quality_net_v1", "-o", figure],
             "--run draws the scores of a run",
