@@ -15,7 +15,7 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from model.atomic_files import atomic_path
-from pipelines.common.arguments import UsageError
+from pipelines.common.errors import UsageError
 from transforms.storage.atomic_files import atomic_file
 from transforms.storage.files import literally, match, probe
 from transforms.storage.storage_errors import reason

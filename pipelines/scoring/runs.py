@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import errno
 import os
 import platform
@@ -19,8 +19,9 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineState
 
 from model.bundle import Bundle
-from pipelines.common.arguments import usable_cores
+from pipelines.common.runners import usable_cores
 from pipelines.scoring.graph import Committer, ScoreConfig, build, score_wave
+from pipelines.scoring.options import ScoreOptions
 from pipelines.scoring.process_pool import exit_on_signal, run_all
 from pipelines.scoring.progress_bar import ProgressBar
 from transforms.output.ledger import Job, Ledger
@@ -55,9 +56,7 @@ class Run:
         ledger: ledger of the output.
     """
 
-    def __init__(
-        self, options: argparse.Namespace, beam_arguments: Sequence[str], bundle: Bundle, ledger: Ledger
-    ) -> None:
+    def __init__(self, options: ScoreOptions, beam_arguments: Sequence[str], bundle: Bundle, ledger: Ledger) -> None:
         self.options, self.beam_arguments = options, list(beam_arguments)
         self.bundle, self.ledger = bundle, ledger
         self.counts, self.work = RunCounts(), Work()
@@ -88,7 +87,7 @@ class Run:
         return {
             "run_id": run_id,
             "job": Job.SCORE,
-            "options": {**vars(self.options), "beam": self.beam_arguments},
+            "options": {**dataclasses.asdict(self.options), "beam": self.beam_arguments},
             "model_id": self.bundle.model_id,
             "bundle_hash": self.bundle.hash,
             "label_scale": self.bundle.label_scale.name,
@@ -132,7 +131,7 @@ class LocalRun(Run):
 
     def __init__(
         self,
-        options: argparse.Namespace,
+        options: ScoreOptions,
         beam_arguments: Sequence[str],
         bundle: Bundle,
         ledger: Ledger,
@@ -245,7 +244,7 @@ class RemoteRun(Run):
 
     def __init__(
         self,
-        options: argparse.Namespace,
+        options: ScoreOptions,
         beam_arguments: Sequence[str],
         bundle: Bundle,
         ledger: Ledger,

@@ -37,8 +37,13 @@ def test_all_that_reads_and_scores_goes_on_as_before(samples: Path, tmp_path: Pa
     audiosieve("score", "--input", corpus, "--output", out, "--wave_hours", 0.001)
 
     def answers() -> list[str]:
-        asked = [["utterances", "utterance_id"], ["frames", "utterance_id, frame"], ["anomalies", "utterance_id, start_s"],
-                 ["rejects", "utterance_id"], ["runs", "run_id"]]  # fmt: skip
+        asked = [
+            ["utterances", "utterance_id"],
+            ["frames", "utterance_id, frame"],
+            ["anomalies", "utterance_id, start_s"],
+            ["rejects", "utterance_id"],
+            ["runs", "run_id"],
+        ]
         found = [audiosieve("query", out, f"FROM {table} ORDER BY {keys}", "--format", "json") for table, keys in asked]
         kept = tmp_path / "kept"
         audiosieve("filter", out, "--output", kept, "--where", "score >= 2")

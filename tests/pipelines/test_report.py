@@ -76,10 +76,10 @@ def test_a_page_is_overwritten_only_if_asked(large, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--examples", -1], "--examples is -1"),
-        (["--clip_s", 0], "--clip_s is 0"),
-        (["--clip_s", "nan"], "--clip_s is nan"),
-        (["--max_mb", -1], "--max_mb is -1"),
+        (["--examples", -1], "--examples is -1; must be at least 0"),
+        (["--clip_s", 0], "--clip_s is 0; must be over 0"),
+        (["--clip_s", "nan"], "--clip_s is nan; must be a finite number"),
+        (["--max_mb", -1], "--max_mb is -1; must be at least 0"),
         (["--threshold", 7], "scores of pesq-wb go from 1 to 4.64"),
     ],
 )

@@ -8,7 +8,7 @@ import apache_beam as beam
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
-from pipelines.common.arguments import beam_options
+from pipelines.common.runners import beam_options
 from transforms.storage.gcs import patch_beam
 
 LOOPBACK = ("--runner=PortableRunner", "--job_endpoint=embed", "--environment_type=LOOPBACK")

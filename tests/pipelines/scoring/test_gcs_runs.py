@@ -93,7 +93,7 @@ def test_a_second_run_scores_what_is_new_or_changed_and_another_all_again(
     bucket.delete("in/noise_20db.flac")
     done = audiosieve(*words)
     assert "2 scored, 0 rejected, 1 skipped" in done.stdout
-    assert "1 rows of earlier runs" in done.stderr
+    assert "kept 1 rows of recordings" in done.stderr
     scores, expected = Output(bucket.download("out", tmp_path / "a")).scores, sample_run.scores
     assert scores == pytest.approx(
         {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from model.bundle import DEFAULT, open_bundle
+from pipelines.score import parse
 from pipelines.scoring.runs import RemoteRun
 from tests.support.command import Output, audiosieve, audiosieve_process
 from transforms.output.ledger import Ledger
@@ -74,7 +74,7 @@ def test_a_run_that_is_under_way_elsewhere_is_not_disturbed_and_can_be_forgotten
     assert run_id in refused.stderr
     assert "is not committed yet" in refused.stderr
     wrong = audiosieve("score", "--input", samples, "--output", output, "--forget", "x", status=2)
-    assert f"no such run is under way; there is {run_id}" in wrong.stderr
+    assert f"--forget x: this run is not pending; pending runs: {run_id}" in wrong.stderr
     audiosieve("score", "--input", samples, "--output", output, "--forget", run_id)
     assert [record["run_id"] for record in records(output)] != [run_id]
     assert not list((output / "_runs").glob("*.pending"))
@@ -117,7 +117,7 @@ class Result:
 )
 def test_only_a_job_that_is_known_to_have_failed_is_given_up(tmp_path, capsys, result, status, said, pending):
     ledger = Ledger(str(tmp_path / "out"), ("utterances",))
-    options = argparse.Namespace(model=DEFAULT, output=str(tmp_path / "out"))
+    options, _ = parse(["--input", "corpus", "--output", str(tmp_path / "out")])
     run = RemoteRun(options, [], open_bundle(DEFAULT), ledger, FnApiRunner(), PipelineOptions([]))
     ledger.begin(run.run_id, {})
     assert run.wait(result) == status
@@ -144,4 +144,4 @@ def test_a_wrong_option_ends_before_the_work_starts(samples, tmp_path, arguments
 def test_a_file_cannot_be_listed_by_workers(samples, tmp_path):
     file = samples / "clean.flac"
     options = ("--output", tmp_path / "out", *ELSEWHERE, "--listing", "workers")
-    assert "is for a folder" in audiosieve("score", "--input", file, *options, status=2).stderr
+    assert "needs a folder" in audiosieve("score", "--input", file, *options, status=2).stderr
