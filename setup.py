@@ -78,6 +78,7 @@ setup(
     packages=find_packages(
         include=[f"{name}{part}" for name in ("model", "transforms", "pipelines") for part in ("", ".*")]
     ),
+    py_modules=["audiosieve"],
     package_data={
         "model": ["py.typed", "bundles/*/*"],
         "pipelines": ["py.typed"],

@@ -1,132 +1,140 @@
-"""`audiosieve plot`: a recording -> a figure of its spectrogram, its frame scores and its anomalies."""
+"""`audiosieve plot`: draws the spectrogram of a recording, its frame scores and its anomalies."""
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-import numpy as np
-
-from model.anomalies import find_anomalies
-from model.bundle import DEFAULT, Bundle, bundled_names
-from model.labels import LabelScale
-from model.pooling import pool
-from pipelines.common.arguments import Parser, UsageError, command
-from transforms.analysis.figure import Subject, draw, one_line, save
+from model.bundle import DEFAULT
+from pipelines.common.argument_types import channels, path_ending_in
+from pipelines.common.arguments import MODEL_HELP, Parser, parse_options
+from pipelines.common.errors import UsageError, command
+from transforms.analysis.figure import FigureData, draw, save, title
 from transforms.analysis.lookup import find_utterance
 from transforms.analysis.source_audio import source_audio
 from transforms.analysis.spectrogram_image import reduced_db
-from transforms.audio.decode import Decoded, decode, open_audio
-from transforms.corpus.archives import archive_kind
-from transforms.elements import EACH, FIRST, MIX, AudioRef, Reject
+from transforms.audio.decode import decode
+from transforms.audio.sound_file import open_audio
+from transforms.corpus.archives import archive_kind_at
+from transforms.elements import FIRST, MIX
 from transforms.errors import AudioFault
 from transforms.output.results import open_results
 from transforms.scoring.bundles import find_bundle
-from transforms.scoring.featurize import featurize
-from transforms.scoring.inference import ScorerHandler, score_batch
+from transforms.scoring.inference import load_scorer
+from transforms.scoring.recording import score_decoded
 from transforms.storage.atomic_files import check_new, new_file
-from transforms.storage.files import File, absolute
+from transforms.storage.files import absolute
 
-KINDS = (".png", ".svg")
+
+@dataclasses.dataclass(frozen=True)
+class PlotOptions:
+    """Options of `audiosieve plot`.
+
+    Attributes:
+        file: path of a recording, or utterance id.
+        output: path of the figure, ending in .png or .svg.
+        run: output folder of `audiosieve score`; None to score the recording now.
+        model: name or folder of a model; None for the default model.
+        channels: channels to score, "mix", "first" or a number; None for "mix".
+        overwrite: whether to replace an existing figure.
+    """
+
+    file: str
+    output: str
+    run: str | None
+    model: str | None
+    channels: str | None
+    overwrite: bool
 
 
 @command("plot")
 def run(argv: Sequence[str]) -> int:
-    """Parses the command line, finds or makes the scores, and draws."""
-    options = _parser().parse_args(argv)
-    kind = _check(options)
+    """Draws a recording with its scores, which are read from a run or made now."""
+    options = parse(argv)
+    if options.run and (options.model is not None or options.channels is not None):
+        raise UsageError("--run draws the scores of a run; --model and --channels are for scoring now, without --run")
     check_new(options.output, options.overwrite)
-    subject = _of_run(options) if options.run else _on_the_spot(options, find_bundle(options.model))
+    data = _stored(options, options.run) if options.run else _score_now(options)
     with new_file(options.output, options.overwrite) as file:
-        save(draw(subject), file, kind)
-    number = len(subject.anomalies)
-    said = subject.title.replace("\n", ": ")
-    print(f"{said}, {number} anomal{'y' if number == 1 else 'ies'}; drawn in {options.output}")
+        save(draw(data), file, PurePosixPath(options.output).suffix.lower()[1:])
+    count, summary = len(data.anomalies), data.title.replace("\n", ": ")
+    print(f"{summary}, {count} anomal{'y' if count == 1 else 'ies'}; drawn in {options.output}")
     return 0
 
 
-def _of_run(options: argparse.Namespace) -> Subject:
-    """An utterance of an output, as it was scored."""
-    results = open_results(options.run)
-    found = find_utterance(results, options.file)
-    level_db = None
+def _stored(options: PlotOptions, output: str) -> FigureData:
+    """Returns the data of an utterance of an output, with the scores of its run."""
+    results = open_results(output)
+    utterance = find_utterance(results, options.file)
+    row, level_db = utterance.row, None
     try:
-        level_db = reduced_db(source_audio(found.row).waveform)
+        level_db = reduced_db(source_audio(row).waveform)
     except AudioFault as fault:
-        why = f"the audio cannot be read ({fault.detail})"
-        print(f"audiosieve plot: {found.row['utterance_id']}: {why}; its scores are drawn alone", file=sys.stderr)
-    title = _title(found.row["utterance_id"], found.row["score"], results.label_scale, results.model_id)
-    return Subject(title, level_db, found.row["duration_s"], found.frame_score, found.anomalies, results.label_scale)
+        print(
+            f"audiosieve plot: {row['utterance_id']}: the audio cannot be read ({fault.detail}); only its scores are drawn",
+            file=sys.stderr,
+        )
+    return FigureData(
+        title=title(row["utterance_id"], row["score"], results.label_scale, results.model_id),
+        level_db=level_db,
+        duration_s=row["duration_s"],
+        frame_score=utterance.frame_score,
+        anomalies=utterance.anomalies,
+        scale=results.label_scale,
+    )
 
 
-def _on_the_spot(options: argparse.Namespace, bundle: Bundle) -> Subject:
-    """A recording that is scored now.
+def _score_now(options: PlotOptions) -> FigureData:
+    """Scores a recording and returns its data.
 
     Raises:
-        UsageError: it cannot be.
+        UsageError: the file is an archive, or cannot be scored.
     """
     uri, name = absolute(options.file), PurePosixPath(options.file).name
+    if kind := archive_kind_at(uri):
+        raise UsageError(
+            f"{uri} is an archive ({kind}) of recordings; score it, then draw one of its utterances with --run"
+        )
+    model = options.model or DEFAULT
+    find_bundle(model)  # before the audio is decoded: an unknown model is reported at once
     try:
-        decoded = _decode(uri, options.channels)
-        item = featurize(decoded, AudioRef(name, uri, 0, ""), bundle.features)
+        with open_audio(uri) as file:
+            decoded = decode(file, channels=options.channels or MIX)
+        score = score_decoded(decoded, load_scorer(model))
     except AudioFault as fault:
         raise UsageError(f"{options.file}: {fault.reason}: {fault.detail}") from fault
-    level_db = reduced_db(decoded.waveform)
-    (result,) = score_batch([item], ScorerHandler(str(bundle.path)).load_model())
-    if isinstance(result, Reject):
-        raise UsageError(f"{options.file}: {result.reason}: {result.detail}")
-    scale, frame_score = bundle.label_scale, result.frame_score
-    title = _title(name, pool(frame_score, bundle.pooling), scale, bundle.model_id)
-    anomalies = [(found.start_s, found.end_s) for found in find_anomalies(frame_score, scale.span)]
-    return Subject(title, level_db, decoded.duration_s, np.asarray(frame_score), anomalies, scale)
+    return FigureData.of(score, decoded.waveform, name)
 
 
-def _decode(uri: str, channels: str) -> Decoded:
-    if kind := archive_kind(File(uri, 1 << 62, "")):
-        raise UsageError(
-            f"{uri}: is an archive ({kind}) of recordings; score it, and name one with --run and its utterance id"
-        )
-    with open_audio(uri) as file:
-        return decode(file, channels=channels)
+def parse(argv: Sequence[str]) -> PlotOptions:
+    """Returns the options of the command."""
+    return parse_options(build_parser(), argv, PlotOptions)
 
 
-def _title(name: str, score: float, scale: LabelScale, model_id: str) -> str:
-    return f"{one_line(name)}\nscore {score:.2f} on a scale of {scale.low:g} to {scale.high:g}, by {model_id}"
-
-
-def _check(options: argparse.Namespace) -> str:
-    """Checks what argparse cannot, and returns the kind of the figure."""
-    kind = PurePosixPath(options.output).suffix.lower()
-    if kind not in KINDS:
-        raise UsageError(f"--output {options.output}: a figure is a {' or a '.join(KINDS)} file")
-    if options.run and (options.model is not None or options.channels is not None):
-        raise UsageError("--run takes the scores as they are; --model and --channels are for scoring now, without it")
-    options.model = options.model or DEFAULT
-    options.channels = options.channels or MIX
-    if options.channels not in (MIX, FIRST) and not options.channels.isdecimal():
-        each = "; draw them one by one" if options.channels == EACH else ""
-        raise UsageError(f"--channels is {options.channels!r}; it must be {MIX}, {FIRST} or a number from 0{each}")
-    return kind[1:]
-
-
-def _parser() -> Parser:
-    parser = Parser(
-        "plot",
-        "Draw a recording: spectrogram, frame scores, anomalies. It is scored now, or was in a run (--run).",
-    )
+def build_parser() -> Parser:
+    """Returns the parser of the command line."""
+    parser = Parser("plot", "Draw the spectrogram of a recording, its frame scores and its anomalies.")
     add = parser.add_argument
-    add("file", metavar="FILE", help="a recording; with --run an utterance id, or the path of a recording")
-    add("-o", "--output", required=True, metavar="FILE", help="the figure: .png or .svg")
-    add("--run", metavar="OUT", help="folder that `audiosieve score` wrote: its scores are drawn, nothing is scored")
+    add("file", metavar="FILE", help="recording to score and draw; with --run an utterance id or a path of a recording")
+    add(
+        "-o",
+        "--output",
+        required=True,
+        type=path_ending_in(".png", ".svg"),
+        metavar="FILE",
+        help="figure, in the format that its name says: .png or .svg",
+    )
+    add("--run", metavar="OUT", help="output folder of `audiosieve score`, whose scores are drawn")
     add(
         "--model",
-        help=f"a bundled model ({', '.join(bundled_names())}) or a bundle's folder, also in a bucket; {DEFAULT} where left out",
+        help=f"{MODEL_HELP}; by default {DEFAULT}",
     )
     add(
         "--channels",
-        help=f"what is heard: {MIX} (the mean of the channels; where left out), {FIRST}, or the number of one",
+        type=channels(advice="draw the channels one by one"),
+        help=f"channels to score: {MIX} (mean of all channels), {FIRST}, or the number of a channel from 0; by default {MIX}",
     )
-    add("--overwrite", action="store_true", help="replace the figure if it is there")
+    add("--overwrite", action="store_true", help="replace an existing figure")
     return parser

@@ -1,7 +1,7 @@
-"""The parts of `audiosieve serve`: a recording comes in over HTTP, its score goes back.
+"""The parts of `audiosieve serve`, which scores recordings over HTTP.
 
-A request passes them in this order: `app` (routes) -> `work`, which leads it through `uploads` (the bytes, under limits),
-`hearing` (decoded and featurized, in a pool of threads), `batcher` (calls of the model that requests share, in a thread of its
-own) and `answers` (JSON). What goes wrong on the way is a `problems.Problem`. `room` bounds what is inside at a time. `front`
-starts several of such services behind nginx.
+A request passes these modules in order: `app` (routes), `request_flow` (the steps of a request), `uploads` (the bytes, within
+limits), `decoding` (decoding and features, in a pool of threads), `batcher` (model calls that requests share, in a thread of
+their own) and `responses` (JSON). An error on the way is a `problems.Problem`. `capacity` limits what the service holds at a
+time. `nginx` starts several services behind nginx.
 """

@@ -1,4 +1,4 @@
-"""Who may use a service: whoever has one of its keys, or everybody if it has none."""
+"""API keys of a service. A service without keys is open to everybody."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ import re
 from collections.abc import Sequence
 
 VARIABLE = "AUDIOSIEVE_API_KEYS"
-# What is shorter can be guessed.
-SHORTEST = 16
+# A shorter key could be guessed.
+MIN_LENGTH = 16
 
 
 def keys_of_environment() -> tuple[str, ...]:
-    """The keys in AUDIOSIEVE_API_KEYS, with commas or spaces between them.
+    """Returns the keys in AUDIOSIEVE_API_KEYS, which are separated by commas or spaces.
 
     Raises:
-        ValueError: one is too short, or cannot stand in a header.
+        ValueError: a key is too short, or has characters that a header cannot hold.
     """
     keys = tuple(re.split(r"[,\s]+", os.environ.get(VARIABLE, "").strip(", \t\n")))
     if keys == ("",):
         return ()
-    for place, key in enumerate(keys):
-        if len(key) < SHORTEST or not (key.isascii() and key.isprintable()):
-            raise ValueError(f"{VARIABLE}: key {place + 1} must have {SHORTEST} ASCII letters or digits at least")
+    for index, key in enumerate(keys):
+        if len(key) < MIN_LENGTH or not (key.isascii() and key.isprintable()):
+            raise ValueError(f"{VARIABLE}: key {index + 1} must have at least {MIN_LENGTH} printable ASCII characters")
     return keys
 
 
-def is_one(key: str, keys: Sequence[str]) -> bool:
-    """Whether a key is one of them, found out in a time that does not tell how much of it is right."""
-    asked = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
-    right = [hmac.compare_digest(asked, hashlib.sha256(known.encode()).digest()) for known in keys]
-    return any(right)
+def is_valid(key: str, keys: Sequence[str]) -> bool:
+    """Whether a key is one of the keys of the service, compared in constant time."""
+    digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+    # All keys are compared before `any`, so that the time does not depend on which one matches.
+    matches = [hmac.compare_digest(digest, hashlib.sha256(known.encode()).digest()) for known in keys]
+    return any(matches)

@@ -1,4 +1,4 @@
-"""The service as a web application: its routes, and what all answers have in common."""
+"""The web application of the service: its routes, and the headers and error handling of all responses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from starlette.responses import Response
 
 from model.bundle import CARD
 from pipelines.service import openapi_examples
-from pipelines.service.api_keys import is_one
+from pipelines.service.api_keys import is_valid
 from pipelines.service.metrics import Metrics
 from pipelines.service.problems import MEDIA_TYPE, Problem
 from pipelines.service.request_flow import ScoreRequest, Service
@@ -35,7 +35,7 @@ PAGE = {
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
 }
-# Of each answer. The page runs its own script and asks its own service for scores, and that is all it can do.
+# Headers of every response. The page may only run its own script and call its own service.
 HEADERS = {
     b"content-security-policy": (
         b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -46,15 +46,15 @@ HEADERS = {
     b"cross-origin-resource-policy": b"same-origin",
     b"cache-control": b"no-store",
 }
-# What nobody reads: the client has left.
-CLIENT_LEFT = 499
+# Status in the metrics of a request whose client disconnected.
+CLIENT_DISCONNECTED = 499
 _LOG = logging.getLogger(__name__)
-_BEARER = HTTPBearer(auto_error=False, description="one of the keys in AUDIOSIEVE_API_KEYS, if the service has any")
+_BEARER = HTTPBearer(auto_error=False, description="one of the keys in AUDIOSIEVE_API_KEYS, if the service has keys")
 _Message = MutableMapping[str, Any]
 
 
-class _Common:
-    """What all answers have in common: headers, a count, and that a mistake of ours is a problem like any other."""
+class _Middleware:
+    """Adds the headers to every response, counts requests, and turns an unexpected exception into a problem."""
 
     def __init__(self, app: Any, metrics: Metrics, paths: set[str]) -> None:
         self._app, self._metrics, self._paths = app, metrics, paths
@@ -65,7 +65,7 @@ class _Common:
             return
         status = 0
 
-        async def sending(message: _Message) -> None:
+        async def send_with_headers(message: _Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -73,15 +73,15 @@ class _Common:
             await send(message)
 
         try:
-            await self._app(scope, receive, sending)
+            await self._app(scope, receive, send_with_headers)
         except ClientDisconnect:
-            status = CLIENT_LEFT
+            status = CLIENT_DISCONNECTED
         except Exception:
             _LOG.exception("a request failed: %s %s", scope["method"], scope["path"])
             if status:
                 raise
-            problem = Problem(500, "mistake", "the service made a mistake; its log says which")
-            await problem.response()(scope, receive, sending)
+            problem = Problem(500, "internal_error", "Internal error; see the service log.")
+            await problem.response()(scope, receive, send_with_headers)
         path = scope["path"] if scope["path"] in self._paths else "other"
         self._metrics.requests.labels(path, str(status)).inc()
 
@@ -93,15 +93,15 @@ def _documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def build(scorer: Scorer, settings: Settings, when_broken: Callable[[], None]) -> FastAPI:
-    """The web application of a model.
+def build(scorer: Scorer, settings: Settings, on_failure: Callable[[], None]) -> FastAPI:
+    """Builds the web application of a model.
 
     Args:
         scorer: the model.
-        settings: the limits.
-        when_broken: is called when nothing will be scored any more.
+        settings: limits of the service.
+        on_failure: called if the batcher fails, after which nothing more is scored.
     """
-    service = Service(scorer, settings, when_broken)
+    service = Service(scorer, settings, on_failure)
     bundle = service.bundle
 
     @contextlib.asynccontextmanager
@@ -109,20 +109,20 @@ def build(scorer: Scorer, settings: Settings, when_broken: Callable[[], None]) -
         async with service.running():
             yield
 
-    async def allowed(given: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> None:
-        if settings.keys and (given is None or not is_one(given.credentials, settings.keys)):
+    async def require_key(header: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> None:
+        if settings.keys and (header is None or not is_valid(header.credentials, settings.keys)):
             raise Problem(401, "unauthorized", "send one of the service's keys: `Authorization: Bearer KEY`")
 
     app = FastAPI(
         title="audiosieve",
-        summary="Upload a recording, get its quality.",
+        summary="Scores the quality of uploaded recordings.",
         version=version("audiosieve"),
         lifespan=lifespan,
-        # The usual pages of documentation load their scripts from elsewhere.
+        # FastAPI's documentation pages load scripts from other sites.
         docs_url=None,
         redoc_url=None,
     )
-    guarded: dict[str, Any] = {"dependencies": [Depends(allowed)]}
+    protected: dict[str, Any] = {"dependencies": [Depends(require_key)]}
 
     @app.post(
         "/v1/score",
@@ -133,27 +133,28 @@ def build(scorer: Scorer, settings: Settings, when_broken: Callable[[], None]) -
             **_documented(400, 401, 408, 413, 415, 422, 500, 503),
         },
         openapi_extra=openapi_examples.REQUEST,
-        **guarded,
+        **protected,
     )
-    async def score(request: Request, wanted: Annotated[ScoreRequest, Query()]) -> Response:
-        """Send a recording as the body, or one or several as the files of a form.
+    async def score(request: Request, options: Annotated[ScoreRequest, Query()]) -> Response:
+        """Send one recording as the body, or several as the files of a form.
 
-        Anything that libsndfile reads is taken (WAV, FLAC, OGG, Opus, MP3, ...), told by its content, whatever its name and
-        type say. A body is answered by its score or by a problem. A form is answered by a list, in its order, with a score or
-        a problem for each file; if no file of it has a score, by a problem. All scores are those of `audiosieve score`.
+        Every format that libsndfile reads is accepted: WAV, FLAC, OGG, Opus, MP3 and others. The content decides the format;
+        file names and content types are ignored. The response to a body is its score or a problem. The response to a form is a
+        list in the order of its files, with a score or a problem for each; if no file has a score, it is one problem. The
+        scores are those of `audiosieve score`.
         """
-        return Response(await service.score(request, wanted), media_type="application/json")
+        return Response(await service.score(request, options), media_type="application/json")
 
     @app.get(
         "/v1/model",
         summary="The model",
         response_class=Response,
         responses={200: {"model": ModelOut}, **_documented(401)},
-        **guarded,
+        **protected,
     )
     async def model() -> Response:
-        """The model's card, what its scores mean, and what a request may have."""
-        told = ModelOut(
+        """Returns the model's card, the scale of its scores, and the limits of a request."""
+        body = ModelOut(
             model_id=bundle.model_id,
             hash=bundle.hash,
             label_scale=Scale.of(bundle.label_scale),
@@ -165,34 +166,34 @@ def build(scorer: Scorer, settings: Settings, when_broken: Callable[[], None]) -
             },
             version=app.version,
         )
-        return Response(told.model_dump_json(), media_type="application/json")
+        return Response(body.model_dump_json(), media_type="application/json")
 
-    @app.get("/healthz", summary="Is it alive?", response_class=Response, responses=_plain("alive"))
+    @app.get("/healthz", summary="Liveness", response_class=Response, responses=_plain("alive"))
     async def healthz() -> Response:
-        """Answered as long as the process works at all."""
+        """Returns 200 as long as the process runs."""
         return Response("alive\n", media_type="text/plain")
 
     @app.get(
         "/readyz",
-        summary="Would it take a request?",
+        summary="Readiness",
         response_class=Response,
         responses=_plain("ready") | _documented(503),
     )
     async def readyz() -> Response:
-        """Answered with 503 while the service is full, or the model is gone."""
+        """Returns 200 if the service would accept a request, and 503 if it is at its capacity or has failed."""
         if not service.ready:
             raise service.full
         return Response("ready\n", media_type="text/plain")
 
     @app.get(
         "/metrics",
-        summary="Counters, for Prometheus",
+        summary="Metrics for Prometheus",
         response_class=Response,
         responses=_plain("audiosieve_audio_seconds_total 20.3") | _documented(401),
-        **guarded,
+        **protected,
     )
     async def metrics() -> Response:
-        """Requests, recordings, seconds of audio, the queue, batches, and how long all takes."""
+        """Returns counts and times of requests, recordings, the queue and model calls."""
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
     for path, (name, kind) in PAGE.items():
@@ -200,24 +201,24 @@ def build(scorer: Scorer, settings: Settings, when_broken: Callable[[], None]) -
         app.add_api_route(path, _constant(content, kind), include_in_schema=False, response_class=Response)
 
     describe = app.openapi
-    app.openapi = lambda: _completed(describe())  # type: ignore[method-assign]
+    app.openapi = lambda: _correct_openapi(describe())  # type: ignore[method-assign]
     app.add_exception_handler(Problem, _problem)
-    app.add_exception_handler(RequestValidationError, _wrongly_asked)
-    app.add_exception_handler(HTTPException, _no_such_thing)
-    app.add_middleware(_Common, metrics=service.metrics, paths={getattr(route, "path", "") for route in app.routes})
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_middleware(_Middleware, metrics=service.metrics, paths={getattr(route, "path", "") for route in app.routes})
     return app
 
 
-def _completed(described: dict[str, Any]) -> dict[str, Any]:
-    """The description as FastAPI makes it, with what it gets wrong: the type of problems, and examples with nulls."""
-    for operation in itertools.chain.from_iterable(path.values() for path in described["paths"].values()):
+def _correct_openapi(description: dict[str, Any]) -> dict[str, Any]:
+    """Corrects FastAPI's OpenAPI description: the media type of problems, and examples that contain nulls."""
+    for operation in itertools.chain.from_iterable(path.values() for path in description["paths"].values()):
         for response in operation["responses"].values():
             content = response["content"]
             if MEDIA_TYPE in content and "application/json" in content:
                 content[MEDIA_TYPE] |= content.pop("application/json")
-    answers = described["paths"]["/v1/score"]["post"]["responses"]["200"]
-    answers["content"]["application/json"]["examples"] = openapi_examples.ANSWERS
-    return described
+    success = description["paths"]["/v1/score"]["post"]["responses"]["200"]
+    success["content"]["application/json"]["examples"] = openapi_examples.RESPONSES
+    return description
 
 
 def _plain(example: str) -> dict[int | str, dict[str, Any]]:
@@ -236,13 +237,13 @@ async def _problem(_: Request, error: Exception) -> Response:
     return error.response()
 
 
-async def _wrongly_asked(_: Request, error: Exception) -> Response:
+async def _validation_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    said = "; ".join(f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors())
-    return Problem(422, "bad_request", said).response()
+    detail = "; ".join(f"{'.'.join(map(str, fault['loc'][1:]))}: {fault['msg']}" for fault in error.errors())
+    return Problem(422, "bad_request", detail).response()
 
 
-async def _no_such_thing(_: Request, error: Exception) -> Response:
+async def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     reason = str(error.detail).lower().replace(" ", "_")
     response = Problem(error.status_code, reason, str(error.detail)).response()

@@ -1,4 +1,4 @@
-"""How much is inside at a time: what does not fit is turned away at once, and not kept waiting."""
+"""Limits on what the service holds at a time. A request that does not fit is refused at once instead of kept waiting."""
 
 from __future__ import annotations
 
@@ -8,75 +8,76 @@ from collections.abc import Iterator
 
 
 class CapacityError(Exception):
-    """There is no room left; later there may be."""
+    """The capacity is used up for now."""
 
 
 class CapacityLimit:
-    """Room for a number of things; used by the event loop's thread alone.
+    """A limit on an amount, such as requests or bytes; used by the thread of the event loop only.
 
     Attributes:
-        size: how much there is.
-        used: how much of it is taken.
+        size: largest amount.
+        used: amount in use.
     """
 
     def __init__(self, size: int) -> None:
         self.size, self.used = size, 0
 
-    def take(self, amount: int) -> None:
-        """Takes some.
+    def acquire(self, amount: int) -> None:
+        """Takes an amount.
 
         Raises:
-            FullError: so much is not left. Nothing is taken.
+            CapacityError: the amount does not fit. Nothing is taken.
         """
         if self.used + amount > self.size:
             raise CapacityError
         self.used += amount
 
-    def give_back(self, amount: int) -> None:
-        """Gives back what was taken."""
+    def release(self, amount: int) -> None:
+        """Returns an amount that was taken."""
         self.used -= amount
 
     @contextlib.contextmanager
-    def taken(self, amount: int) -> Iterator[None]:
-        """Takes some for the length of a block, however it ends.
+    def acquired(self, amount: int) -> Iterator[None]:
+        """Takes an amount for the length of a block.
 
         Raises:
-            FullError: so much is not left.
+            CapacityError: the amount does not fit. Nothing is taken.
         """
-        self.take(amount)
+        self.acquire(amount)
         try:
             yield
         finally:
-            self.give_back(amount)
+            self.release(amount)
 
 
-class Share:
-    """What the recordings of one request take of a room: they wait for each other, but for nobody else.
+class RequestShare:
+    """The part of a capacity that the recordings of one request use.
 
-    Without that, what is within all limits but does not fit in at once would be turned away however often it comes.
+    The recordings wait for each other but not for other requests. Without that, a form whose files fit one by one but not
+    together would be refused on every attempt.
 
     Attributes:
-        turn: held by the one that asks for room, so that no more than one of them waits.
+        turn: lock that a recording holds while it waits for capacity, so that at most one recording of a request waits.
     """
 
-    def __init__(self, room: CapacityLimit) -> None:
+    def __init__(self, capacity: CapacityLimit) -> None:
         self.turn = asyncio.Lock()
-        self._room, self._used, self._freed = room, 0, asyncio.Event()
+        self._capacity, self._used, self._released = capacity, 0, asyncio.Event()
 
-    async def take(self, amount: int) -> None:
-        """Takes some, if need be once others of the same request are done.
+    async def acquire(self, amount: int) -> None:
+        """Takes an amount; waits for other recordings of the request if it does not fit beside them.
 
         Raises:
-            FullError: so much is not left, and the request has nothing of it. Nothing is taken.
+            CapacityError: the amount does not fit and the request holds nothing. Nothing is taken.
         """
-        while self._used and self._room.used + amount > self._room.size:
-            self._freed.clear()
-            await self._freed.wait()
-        self._room.take(amount)
+        while self._used and self._capacity.used + amount > self._capacity.size:
+            self._released.clear()
+            await self._released.wait()
+        self._capacity.acquire(amount)
         self._used += amount
 
-    def give_back(self, amount: int) -> None:
-        """Gives back what was taken."""
-        self._room.give_back(amount)
+    def release(self, amount: int) -> None:
+        """Returns an amount that was taken."""
+        self._capacity.release(amount)
         self._used -= amount
-        self._freed.set()
+        self._released.set()

@@ -1,4 +1,4 @@
-"""An upload decoded and featurized, within limits of time and length."""
+"""Decodes and featurizes an upload, within limits of time and length."""
 
 from __future__ import annotations
 
@@ -20,63 +20,63 @@ from transforms.elements import AudioRef, FeaturizedUtterance, printable
 from transforms.errors import AudioFault, Reason, Stage
 from transforms.scoring.featurize import featurize
 
-# What lies further under the loudest point of a picture is black.
-PICTURE_DB = 80.0
+# Dynamic range of a spectrogram image; anything lower is black.
+IMAGE_RANGE_DB = 80.0
 
 
 @dataclasses.dataclass(frozen=True)
 class DecodedUpload:
-    """A recording on its way to the model.
+    """A recording that is ready for the model.
 
     Attributes:
-        item: its features.
-        picture: its spectrogram, a grey PNG, low frequencies at the bottom; None unless asked for.
+        utterance: its features.
+        spectrogram_png: grey image of the spectrogram, low frequencies at the bottom; None unless requested.
     """
 
-    item: FeaturizedUtterance
-    picture: bytes | None
+    utterance: FeaturizedUtterance
+    spectrogram_png: bytes | None
 
 
-class StoppedError(OSError):
-    """Nobody waits for the recording any more."""
+class DecodingStoppedError(OSError):
+    """The client has disconnected."""
 
 
-class _LateError(OSError):
-    """Decoding took too long."""
+class _DeadlineError(OSError):
+    """Decoding takes too long."""
 
 
 def decode_upload(
-    upload: Upload, channels: str, picture: bool, features: FeatureConfig, settings: Settings, stop: threading.Event
+    upload: Upload, channels: str, image: bool, features: FeatureConfig, settings: Settings, stop: threading.Event
 ) -> DecodedUpload:
-    """Decodes an upload.
+    """Decodes and featurizes an upload.
 
     Args:
-        upload: what came.
-        channels: which are heard: "mix", "first", or the number of one.
-        picture: whether its spectrogram is asked for.
-        features: of the model.
-        settings: the limits.
-        stop: set by another thread when nobody waits for it any more.
+        upload: the upload.
+        channels: channels to score: "mix", "first", or the number of one.
+        image: whether to draw the spectrogram.
+        features: feature definition of the model.
+        settings: limits of the service.
+        stop: set by another thread when the client disconnects.
 
     Raises:
-        AudioFault: it cannot be heard; the same faults as in a corpus.
-        StoppedError: `stop` was set.
+        AudioFault: the recording cannot be decoded, with the same reason as in a corpus.
+        DecodingStoppedError: `stop` was set.
     """
     name = printable(upload.name or "")
-    file = _Watched(upload.file, time.monotonic() + settings.max_decode_s, stop)
+    file = _InterruptibleFile(upload.file, time.monotonic() + settings.max_decode_s, stop)
     try:
         decoded = decode(cast(BinaryIO, file), channels=channels, max_s=settings.max_audio_s)
-    except _LateError:
-        detail = f"decoding it takes more than {settings.max_decode_s:g} s; cut it"
+    except _DeadlineError:
+        detail = f"decoding takes longer than the limit of {settings.max_decode_s:g} s; cut the recording into parts"
         raise AudioFault(Stage.DECODE, Reason.TOO_LONG, detail) from None
-    item = featurize(decoded, AudioRef(name, name, upload.size_bytes, ""), features)
-    return DecodedUpload(item, _picture(reduced_db(decoded.waveform)) if picture else None)
+    utterance = featurize(decoded, AudioRef(name, name, upload.size_bytes, ""), features)
+    return DecodedUpload(utterance, _png(reduced_db(decoded.waveform)) if image else None)
 
 
-class _Watched:
-    """A file that can be read only as long as there is time, and somebody who waits.
+class _InterruptibleFile:
+    """A file that fails to read after a deadline or a stop signal.
 
-    libsndfile cannot be interrupted, but it comes here for every few kilobytes.
+    libsndfile cannot be interrupted, but it reads only a few kilobytes at a time.
     """
 
     def __init__(self, file: BinaryIO, deadline: float, stop: threading.Event) -> None:
@@ -93,14 +93,14 @@ class _Watched:
 
     def _check(self) -> None:
         if self._stop.is_set():
-            raise StoppedError
+            raise DecodingStoppedError
         if time.monotonic() > self._deadline:
-            raise _LateError
+            raise _DeadlineError
 
 
-def _picture(level_db: np.ndarray) -> bytes:
-    """A spectrogram in dB [C, 257] as a PNG of C x 257 points: white is its loudest, black `PICTURE_DB` under that."""
-    shade = np.clip((level_db - level_db.max() + PICTURE_DB) / PICTURE_DB, 0, 1)
-    drawn = io.BytesIO()
-    Image.fromarray(np.round(shade.T[::-1] * 255).astype(np.uint8)).save(drawn, "png")
-    return drawn.getvalue()
+def _png(level_db: np.ndarray) -> bytes:
+    """Returns a spectrogram in dB [C, 257] as a PNG of C x 257 pixels, from white at its maximum to black."""
+    shade = np.clip((level_db - level_db.max() + IMAGE_RANGE_DB) / IMAGE_RANGE_DB, 0, 1)
+    file = io.BytesIO()
+    Image.fromarray(np.round(shade.T[::-1] * 255).astype(np.uint8)).save(file, "png")
+    return file.getvalue()

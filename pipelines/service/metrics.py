@@ -1,4 +1,4 @@
-"""What a service counts, for Prometheus."""
+"""Prometheus metrics of the service."""
 
 from __future__ import annotations
 
@@ -14,49 +14,48 @@ from prometheus_client import (
     generate_latest,
 )
 
-# Of each counter the time when it began: nobody asks for it.
+# Leaves out the creation time of each counter, which nobody uses.
 disable_created_metrics()
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _COUNTS = (1, 2, 4, 8, 16, 32, 64)
+_RATIOS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75)
 
 
 class Metrics:
-    """The counters of one service: a registry of its own, so that several can be in one process."""
+    """The metrics of one service, in a registry of their own, so that a process can run several services."""
 
     def __init__(self, model_id: str) -> None:
-        self.registry = registry = CollectorRegistry()
+        self.registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
-            collector(registry=registry)
-        self.requests = Counter(
-            "audiosieve_requests", "Requests by path and status", ["path", "status"], registry=registry
+            collector(registry=self.registry)
+        self.requests = self._counter("requests", "Requests by path and status", "path", "status")
+        self.recordings = self._counter(
+            "recordings", "Recordings by result: scored, or the reason of a fault", "result"
         )
-        self.recordings = Counter(
-            "audiosieve_recordings",
-            "Recordings by what became of them: scored, or a reason",
-            ["result"],
-            registry=registry,
+        self.audio_seconds = self._counter("audio_seconds", "Seconds of audio scored")
+        self.inside = self._gauge("requests_inside", "Scoring requests between first byte and response")
+        self.queue = self._gauge("queue_recordings", "Recordings that wait for the model")
+        self.queue_frames = self._gauge("queue_frames", "Frames that wait for the model")
+        self.batch = self._histogram("batch_recordings", "Recordings of a model call", _COUNTS)
+        self.padding = self._histogram("batch_padding_ratio", "Share of padding in the frames of a model call", _RATIOS)
+        self.request_seconds = self._histogram("request_seconds", "Scoring requests, from first byte to response")
+        self.decode_seconds = self._histogram(
+            "decode_seconds", "Decoding and features of a recording, with the wait for a thread"
         )
-        self.audio_seconds = Counter("audiosieve_audio_seconds", "Seconds of audio scored", registry=registry)
-        self.inside = Gauge(
-            "audiosieve_requests_inside", "Scoring requests between first byte and answer", registry=registry
-        )
-        self.queue = Gauge("audiosieve_queue_recordings", "Recordings that wait for the model", registry=registry)
-        self.queue_frames = Gauge("audiosieve_queue_frames", "Frames that wait for the model", registry=registry)
-        self.batch = Histogram("audiosieve_batch_recordings", "Recordings in a call of the model", buckets=_COUNTS,
-            registry=registry)  # fmt: skip
-        self.padding = Histogram("audiosieve_batch_padding_ratio", "Share of the frames of a call that are padding",
-            buckets=(0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75), registry=registry)  # fmt: skip
+        self.wait_seconds = self._histogram("wait_seconds", "Time between features and model call of a recording")
+        self.model_seconds = self._histogram("model_seconds", "Model calls")
+        self._gauge("model_info", "The model", "model_id").labels(model_id).set(1)
 
-        def seconds(name: str, text: str) -> Histogram:
-            return Histogram(f"audiosieve_{name}_seconds", text, buckets=_SECONDS, registry=registry)
+    def _counter(self, name: str, description: str, *labels: str) -> Counter:
+        return Counter(f"audiosieve_{name}", description, labels, registry=self.registry)
 
-        self.request_seconds = seconds("request", "Scoring requests, from the first byte to the answer")
-        self.decode_seconds = seconds("decode", "Recordings: decoding and features, with the wait for a thread")
-        self.wait_seconds = seconds("wait", "Recordings: between features and a call of the model")
-        self.model_seconds = seconds("model", "Calls of the model")
-        Gauge("audiosieve_model_info", "The model", ["model_id"], registry=registry).labels(model_id).set(1)
+    def _gauge(self, name: str, description: str, *labels: str) -> Gauge:
+        return Gauge(f"audiosieve_{name}", description, labels, registry=self.registry)
+
+    def _histogram(self, name: str, description: str, buckets: tuple[float, ...] = _SECONDS) -> Histogram:
+        return Histogram(f"audiosieve_{name}", description, buckets=buckets, registry=self.registry)
 
     def text(self) -> bytes:
-        """All of it, as Prometheus reads it."""
+        """Returns all metrics in the text format of Prometheus."""
         return generate_latest(self.registry)

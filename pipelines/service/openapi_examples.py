@@ -1,4 +1,4 @@
-"""Examples for the OpenAPI description: real answers for `tests/samples/audio/burst.flac`, and one problem of each status."""
+"""Examples of the OpenAPI description: real responses for `tests/samples/audio/burst.flac`, and a problem of each status."""
 
 from __future__ import annotations
 
@@ -43,18 +43,23 @@ _TRUNCATED = Problem(
 _EXAMPLES = (
     Problem(400, "empty_file", "the file has no bytes", stage="decode"),
     Problem(401, "unauthorized", "send one of the service's keys: `Authorization: Bearer KEY`"),
-    Problem(408, "upload_timeout", "nothing came for 30 s"),
-    Problem(413, "too_long", "it goes on after 3600 s, and a recording of more is not scored; cut it", stage="decode"),
+    Problem(408, "upload_timeout", "no byte arrived for 30 s"),
+    Problem(
+        413,
+        "too_long",
+        "it is longer than the limit of 3600 s; cut it into parts",
+        stage="decode",
+    ),
     Problem(415, "unsupported_format", "Format not recognised.", stage="decode"),
     _TRUNCATED,
-    Problem(500, "mistake", "the service made a mistake; its log says which"),
-    Problem(503, "full", "there is more to do than there is room for; try again later"),
+    Problem(500, "internal_error", "Internal error; see the service log."),
+    Problem(503, "full", "the service is at its capacity; try again later"),
 )
 PROBLEMS = {problem.status: problem.as_dict() for problem in _EXAMPLES}
-ANSWERS = {
-    "body": {"summary": "a recording as the body, with anomalies=true&utterance_id=burst.flac", "value": _BURST},
+RESPONSES = {
+    "body": {"summary": "a recording sent as the body, with anomalies=true&utterance_id=burst.flac", "value": _BURST},
     "form": {
-        "summary": "two files of a form, with anomalies=true",
+        "summary": "two recordings sent as a form, with anomalies=true",
         "value": {"results": [_BURST, _TRUNCATED.as_dict()]},
     },
 }
@@ -71,7 +76,7 @@ REQUEST = {
                             "type": "array",
                             "items": {"type": "string", "format": "binary"},
                             "minItems": 1,
-                            "description": "recordings, under whatever name; their file names come back as utterance_id",
+                            "description": "recordings, under any field name; their file names are returned as utterance_id",
                         }
                     },
                     "required": ["file"],

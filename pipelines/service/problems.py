@@ -1,4 +1,4 @@
-"""What a client is told when it gets no score: problem details (RFC 9457), with the words that `rejects` has."""
+"""Problem details (RFC 9457) for requests and recordings that get no score, with the reasons of the table `rejects`."""
 
 from __future__ import annotations
 
@@ -12,28 +12,27 @@ from transforms.elements import Reject, printable
 from transforms.errors import AudioFault, Reason
 
 MEDIA_TYPE = "application/problem+json"
-# What is not listed is a fault of what is in the file: 422.
+# Status of the reasons that are not a fault of the file's content (422).
 _STATUS = {
     Reason.EMPTY_FILE: 400,
     Reason.TOO_LONG: 413,
     Reason.UNSUPPORTED_FORMAT: 415,
     Reason.UNSUPPORTED_RATE: 415,
-    # The network, and not the recording, went wrong.
     Reason.MODEL_FAILED: 500,
 }
 
 
 class Problem(Exception):
-    """Ends a request with an answer that says why.
+    """Ends a request with an error response.
 
     Attributes:
-        status: of HTTP.
+        status: HTTP status.
         reason: one word, for programs.
-        detail: for people.
-        stage: where the recording was lost, as in `rejects`; None where the request itself was wrong.
-        utterance_id: of the recording, where it has one.
-        retry_after_s: when to try again; None where that helps nothing.
-        others: problems of further recordings in the same request.
+        detail: explanation, for people.
+        stage: stage in which the recording failed, as in `rejects`; None if the request itself is wrong.
+        utterance_id: id of the recording; None if it has none.
+        retry_after_s: time until a retry makes sense, in seconds; None if it never does.
+        others: problems of further recordings of the same request.
     """
 
     def __init__(
@@ -52,13 +51,13 @@ class Problem(Exception):
         self.others: list[Problem] = []
 
     @classmethod
-    def of(cls, lost: AudioFault | Reject, utterance_id: str | None) -> Problem:
-        """The problem that a fault of a recording is."""
-        status = _STATUS.get(Reason(lost.reason), 422)
-        return cls(status, lost.reason, printable(lost.detail), stage=lost.stage, utterance_id=utterance_id)
+    def of(cls, fault: AudioFault | Reject, utterance_id: str | None) -> Problem:
+        """Returns the problem for the fault of a recording."""
+        status = _STATUS.get(Reason(fault.reason), 422)
+        return cls(status, fault.reason, printable(fault.detail), stage=fault.stage, utterance_id=utterance_id)
 
     def as_dict(self) -> dict[str, Any]:
-        """The members of the answer."""
+        """Returns the members of the response body."""
         members: dict[str, Any] = {
             "type": "about:blank",
             "title": http.HTTPStatus(self.status).phrase,
@@ -69,12 +68,12 @@ class Problem(Exception):
         if self.stage:
             members |= {"stage": self.stage, "utterance_id": self.utterance_id}
         if self.others:
-            alone = Problem(self.status, self.reason, self.detail, stage=self.stage, utterance_id=self.utterance_id)
-            members["problems"] = [problem.as_dict() for problem in (alone, *self.others)]
+            first = Problem(self.status, self.reason, self.detail, stage=self.stage, utterance_id=self.utterance_id)
+            members["problems"] = [problem.as_dict() for problem in (first, *self.others)]
         return members
 
     def response(self) -> Response:
-        """The answer."""
+        """Returns the HTTP response."""
         headers = {"Retry-After": str(self.retry_after_s)} if self.retry_after_s else {}
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"

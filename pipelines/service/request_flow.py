@@ -1,4 +1,4 @@
-"""A request from its upload to its answer: received, decoded, scored together with others, told."""
+"""The way of a request through the service: receive the uploads, decode them, score them in batches, respond."""
 
 from __future__ import annotations
 
@@ -15,179 +15,190 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect, Request
 
 from pipelines.service.batcher import Batcher
-from pipelines.service.capacity import CapacityError, CapacityLimit, Share
+from pipelines.service.capacity import CapacityError, CapacityLimit, RequestShare
 from pipelines.service.decoding import DecodedUpload, decode_upload
 from pipelines.service.metrics import Metrics
 from pipelines.service.problems import Problem
-from pipelines.service.responses import answer, as_json
+from pipelines.service.responses import as_json, response_body
 from pipelines.service.settings import Settings
-from pipelines.service.uploads import NAME_LETTERS, Upload, received
+from pipelines.service.uploads import MAX_NAME_LETTERS, Upload, received
 from transforms.audio.waveform import ScratchError
-from transforms.elements import MIX, Reject
+from transforms.elements import MIX
 from transforms.errors import AudioFault
+from transforms.scoring.inference import Result
+from transforms.scoring.utterance_score import ModelInfo, Score, summarise
 
 if TYPE_CHECKING:
     from model.inference.scorer import Scorer
 
-# An upload of more is decoded in a thread of its own: a minute of 16 kHz, 16 bits.
+# A larger upload is decoded in a thread of its own: a minute of 16 kHz, 16 bits.
 LARGE_BYTES = 2 << 20
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LOG = logging.getLogger(__name__)
 
 
 class ScoreRequest(BaseModel):
-    """What is asked for of each recording."""
+    """Options of a scoring request; they hold for each of its recordings."""
 
     model_config = ConfigDict(extra="forbid")
 
-    frames: bool = Field(False, description="the score of each frame too")
-    anomalies: bool = Field(False, description="the bad stretches too")
-    spectrogram: bool = Field(False, description="a picture of the spectrogram too")
+    frames: bool = Field(False, description="whether to return the score of each frame")
+    anomalies: bool = Field(False, description="whether to return the anomalies")
+    spectrogram: bool = Field(False, description="whether to return an image of the spectrogram")
     channels: str = Field(
-        MIX, pattern=r"^(mix|first|[0-9]{1,4})$", description="what is heard: mix (the mean of the channels), first, or the "
-        "number of one, from 0", examples=["mix"],
-    )  # fmt: skip
+        MIX,
+        pattern=r"^(mix|first|[0-9]{1,4})$",
+        description="channels to score: mix (the mean of all channels), first, or the number of a channel, from 0",
+        examples=["mix"],
+    )
     utterance_id: str | None = Field(
         None,
-        max_length=NAME_LETTERS,
-        description="what to call a recording that is sent as the body",
+        max_length=MAX_NAME_LETTERS,
+        description="id of a recording that is sent as the body",
         examples=["take1"],
     )
 
 
 class Service:
-    """A model at work for requests.
+    """Scores the recordings of requests with one model.
 
     Args:
         scorer: the model.
-        settings: the limits.
-        when_broken: is called if the queue before the model breaks: nothing will be scored any more.
+        settings: limits of the service.
+        on_failure: called if the batcher fails, after which nothing more is scored.
 
     Attributes:
-        metrics: what is counted.
-        batcher: the queue before the model; set while the service runs.
+        bundle: the model's bundle.
+        settings: limits of the service.
+        metrics: metrics of the service.
+        batcher: queue of the model.
     """
 
-    def __init__(self, scorer: Scorer, settings: Settings, when_broken: Callable[[], None]) -> None:
+    def __init__(self, scorer: Scorer, settings: Settings, on_failure: Callable[[], None]) -> None:
         self.bundle, self.settings = scorer.bundle, settings
-        self._when_broken = when_broken
+        self._model = ModelInfo.of(scorer.bundle)
+        self._on_failure = on_failure
         self.metrics = metrics = Metrics(scorer.bundle.model_id)
         self.batcher = Batcher(scorer, settings, metrics)
-        self._small = ThreadPoolExecutor(settings.decoders, "decode")
-        self._large = ThreadPoolExecutor(1, "decode-large")
+        self._decoders = ThreadPoolExecutor(settings.decoders, "decode")
+        self._large_decoder = ThreadPoolExecutor(1, "decode-large")
         self._requests = CapacityLimit(settings.max_requests)
         self._spool = CapacityLimit(settings.max_spool_bytes)
         self._frames = CapacityLimit(settings.max_frames)
-        self._work: asyncio.Task[None] | None = None
+        self._batching: asyncio.Task[None] | None = None
         metrics.inside.set_function(lambda: self._requests.used)
         metrics.queue.set_function(lambda: self.batcher.waiting[0])
         metrics.queue_frames.set_function(lambda: self.batcher.waiting[1])
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Works for the length of the block."""
-        self._work = asyncio.create_task(self.batcher.run())
-        self._work.add_done_callback(self._look_after)
+        """Scores requests for the length of a block."""
+        self._batching = asyncio.create_task(self.batcher.run())
+        self._batching.add_done_callback(self._report_failure)
         try:
             yield
         finally:
-            self._work.cancel()
-            await asyncio.wait([self._work])
-            for pool in (self._small, self._large):
+            self._batching.cancel()
+            await asyncio.wait([self._batching])
+            for pool in (self._decoders, self._large_decoder):
                 pool.shutdown(wait=False, cancel_futures=True)
 
-    def _look_after(self, work: asyncio.Task[None]) -> None:
-        if not work.cancelled() and (error := work.exception()):
-            _LOG.critical("the queue before the model broke: the service ends", exc_info=error)
-            self._when_broken()
+    def _report_failure(self, batching: asyncio.Task[None]) -> None:
+        if not batching.cancelled() and (error := batching.exception()):
+            _LOG.critical("the batcher failed; the service ends", exc_info=error)
+            self._on_failure()
 
     @property
     def ready(self) -> bool:
-        """Whether a request that comes now would be taken."""
-        return self._work is not None and not self._work.done() and self._requests.used < self._requests.size
+        """Whether the service would accept a request now."""
+        is_batching = self._batching is not None and not self._batching.done()
+        return is_batching and self._requests.used < self._requests.size
 
     @property
     def full(self) -> Problem:
-        """What a request is told for which there is no room."""
-        detail = "there is more to do than there is room for; try again later"
+        """The problem of a request that does not fit."""
+        detail = "the service is at its capacity; try again later"
         return Problem(503, "full", detail, retry_after_s=self.batcher.retry_after_s)
 
-    async def score(self, request: Request, wanted: ScoreRequest) -> bytes:
-        """Scores what is in a request.
+    async def score(self, request: Request, options: ScoreRequest) -> bytes:
+        """Scores the recordings of a request and returns the body of the response.
 
         Raises:
-            Problem: it gets no score.
-            ClientDisconnect: the client left; its place is free.
+            Problem: no recording has a score.
+            ClientDisconnect: the client disconnected; all that its request used is free again.
         """
         try:
-            with self._requests.taken(1), self.metrics.request_seconds.time():
-                async with received(request, self.settings, self._spool, wanted.utterance_id) as uploads:
-                    found = await _unless_gone(request, self._score_all(uploads.files, wanted))
-                if not uploads.form:
-                    return found[0]
-                return b'{"results":[' + b",".join(found) + b"]}"
+            with self._requests.acquired(1), self.metrics.request_seconds.time():
+                async with received(request, self.settings, self._spool, options.utterance_id) as uploads:
+                    bodies = await _unless_disconnected(request, self._score_all(uploads.files, options))
+                if not uploads.is_form:
+                    return bodies[0]
+                return b'{"results":[' + b",".join(bodies) + b"]}"
         except (CapacityError, ScratchError, OSError) as error:
-            if isinstance(error, OSError) and error.errno not in _NO_ROOM:
+            if isinstance(error, OSError) and error.errno not in _DISK_FULL:
                 raise
             if not isinstance(error, CapacityError):
-                _LOG.error("a request was turned away, as the disk is full: %s", error)
+                _LOG.error("a request was refused because the disk is full: %s", error)
             raise self.full from error
 
-    async def _score_all(self, uploads: list[Upload], wanted: ScoreRequest) -> list[bytes]:
-        """An answer for each recording, be it a problem, as long as one of them has a score."""
-        share = Share(self._frames)
-        tasks = [asyncio.create_task(self._score_or_problem(upload, wanted, share)) for upload in uploads]
+    async def _score_all(self, uploads: list[Upload], options: ScoreRequest) -> list[bytes]:
+        """Returns the body of each recording: its score or its problem. If none has a score, raises the problems."""
+        share = RequestShare(self._frames)
+        tasks = [asyncio.create_task(self._score_or_problem(upload, options, share)) for upload in uploads]
         try:
-            found = await asyncio.gather(*tasks)
+            outcomes = await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-        problems = [one for one in found if isinstance(one, Problem)]
-        if len(problems) == len(found):
+        problems = [outcome for outcome in outcomes if isinstance(outcome, Problem)]
+        if len(problems) == len(outcomes):
             problems[0].others = problems[1:]
             raise problems[0]
-        return [as_json(one.as_dict()) if isinstance(one, Problem) else one for one in found]
+        return [as_json(outcome.as_dict()) if isinstance(outcome, Problem) else outcome for outcome in outcomes]
 
-    async def _score_or_problem(self, upload: Upload, wanted: ScoreRequest, share: Share) -> bytes | Problem:
+    async def _score_or_problem(self, upload: Upload, options: ScoreRequest, share: RequestShare) -> bytes | Problem:
         try:
-            scored = await self._score(upload, wanted, share)
+            body = await self._score(upload, options, share)
         except AudioFault as fault:
             self.metrics.recordings.labels(fault.reason).inc()
             return Problem.of(fault, upload.name)
         self.metrics.recordings.labels("scored").inc()
-        return scored
+        return body
 
-    async def _score(self, upload: Upload, wanted: ScoreRequest, share: Share) -> bytes:
-        # The next file of a form is decoded once there was room for this one: what waits for room does not pile up.
+    async def _score(self, upload: Upload, options: ScoreRequest, share: RequestShare) -> bytes:
+        # The next file of a form is decoded only when this one has its capacity: spectrograms must not pile up.
         async with share.turn:
             with self.metrics.decode_seconds.time():
-                heard = await self._decode(upload, wanted)
-            item, picture = heard.item, heard.picture
-            del heard
-            frames = len(item.spectrogram)
-            await share.take(frames)
+                decoded = await self._decode(upload, options)
+            utterance, spectrogram_png = decoded.utterance, decoded.spectrogram_png
+            del decoded
+            frames = len(utterance.spectrogram)
+            await share.acquire(frames)
         try:
-            result = await self.batcher.score(item)
-            del item  # what has its score needs its spectrogram no more
+            result = await self.batcher.score(utterance)
+            del utterance  # frees the spectrogram before its capacity is released
         finally:
-            share.give_back(frames)
-        if isinstance(result, Reject):
-            raise AudioFault(result.stage, result.reason, result.detail)
-        self.metrics.audio_seconds.inc(result.utterance.duration_s)
-
-        def told() -> bytes:
-            return as_json(answer(result, picture, upload.name, self.bundle, wanted.frames, wanted.anomalies))
-
-        return await asyncio.get_running_loop().run_in_executor(self._small, told)
-
-    async def _decode(self, upload: Upload, wanted: ScoreRequest) -> DecodedUpload:
-        stop = threading.Event()
-        pool = self._large if upload.size_bytes > LARGE_BYTES else self._small
-        work = pool.submit(
-            decode_upload, upload, wanted.channels, wanted.spectrogram, self.bundle.features, self.settings, stop
+            share.release(frames)
+        score, body = await asyncio.get_running_loop().run_in_executor(
+            self._decoders, self._respond, result, upload, spectrogram_png, options
         )
-        # Whoever leaves meanwhile: the thread still reads the file until it sees that it may stop.
+        self.metrics.audio_seconds.inc(score.duration_s)
+        return body
+
+    def _respond(
+        self, result: Result, upload: Upload, spectrogram_png: bytes | None, options: ScoreRequest
+    ) -> tuple[Score, bytes]:
+        score = summarise(result, self._model)
+        return score, as_json(response_body(score, spectrogram_png, upload.name, options.frames, options.anomalies))
+
+    async def _decode(self, upload: Upload, options: ScoreRequest) -> DecodedUpload:
+        stop = threading.Event()
+        pool = self._large_decoder if upload.size_bytes > LARGE_BYTES else self._decoders
+        work = pool.submit(
+            decode_upload, upload, options.channels, options.spectrogram, self.bundle.features, self.settings, stop
+        )
+        # Not in `finally` below: after a disconnect the thread reads the file until it sees the stop signal.
         work.add_done_callback(lambda _: upload.file.close())
         try:
             return await asyncio.wrap_future(work)
@@ -195,24 +206,24 @@ class Service:
             stop.set()
 
 
-async def _unless_gone(request: Request, work: Awaitable[list[bytes]]) -> list[bytes]:
-    """Waits for some work as long as the client does.
+async def _unless_disconnected(request: Request, work: Awaitable[list[bytes]]) -> list[bytes]:
+    """Waits for work, and cancels it if the client disconnects.
 
     Raises:
-        ClientDisconnect: it left, and the work was stopped.
+        ClientDisconnect: the client disconnected.
     """
 
-    async def left() -> None:
+    async def disconnected() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
 
-    working, leaving = asyncio.ensure_future(work), asyncio.create_task(left())
+    working, waiting = asyncio.ensure_future(work), asyncio.create_task(disconnected())
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             raise ClientDisconnect
         return working.result()
     finally:
         working.cancel()
-        leaving.cancel()
-        await asyncio.wait({working, leaving})
+        waiting.cancel()
+        await asyncio.wait({working, waiting})

@@ -1,4 +1,4 @@
-"""What a client gets: the columns of `utterances` as JSON, and what it asked for beside them."""
+"""Response bodies: the columns of `utterances` as JSON, with frame scores, anomalies and an image on request."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ from typing import Any, Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from model.anomalies import find_anomalies
-from model.bundle import Bundle
 from model.labels import LabelScale
-from transforms.elements import ScoredUtterance, printable
+from transforms.elements import printable
 from transforms.schemas import ANOMALIES, UTTERANCES
 from transforms.scoring.rows import utterance_row
+from transforms.scoring.utterance_score import Score
 
-# Of a recording that was sent: it is nowhere, all of it is heard, and no version of it is kept.
-_NOT_SENT = ("uri", "start_s", "source_version")
-_KINDS: dict[pa.DataType, Any] = {
-    pa.string(): str, pa.int32(): int, pa.int64(): int, pa.float32(): float, pa.float64(): float,
+# Columns that an upload does not have: it has no location and no version, and is scored as a whole.
+_LEFT_OUT = ("uri", "start_s", "source_version")
+_PYTHON_TYPES: dict[pa.DataType, Any] = {
+    pa.string(): str,
+    pa.int32(): int,
+    pa.int64(): int,
+    pa.float32(): float,
+    pa.float64(): float,
     pa.list_(pa.string()): list[str],
-}  # fmt: skip
-# Digits behind the point: two more than a score is worth.
+}
+# Decimal places of numbers: two more than the precision of a score.
 DIGITS = 5
 
 
@@ -31,7 +34,7 @@ class _Strict(BaseModel):
 
 
 class Scale(_Strict):
-    """What scores mean."""
+    """The scale of the scores."""
 
     name: str = Field(examples=["pesq-wb"])
     low: float = Field(description="worst score", examples=[1.0])
@@ -40,14 +43,14 @@ class Scale(_Strict):
 
     @classmethod
     def of(cls, scale: LabelScale) -> Scale:
-        """The scale of a bundle."""
+        """Returns a label scale as JSON describes it."""
         return cls(name=scale.name, low=scale.low, high=scale.high, title=scale.title)
 
 
 def _columns(schema: pa.Schema, without: tuple[str, ...]) -> dict[str, Any]:
     return {
         field.name: (
-            _KINDS[field.type] | None if field.nullable else _KINDS[field.type],
+            _PYTHON_TYPES[field.type] | None if field.nullable else _PYTHON_TYPES[field.type],
             Field(description=field.metadata[b"description"].decode()),
         )
         for field in schema
@@ -58,28 +61,31 @@ def _columns(schema: pa.Schema, without: tuple[str, ...]) -> dict[str, Any]:
 AnomalyOut: Any = create_model(
     "Anomaly",
     __base__=_Strict,
-    __doc__="A stretch that scores under the level around it.",
+    __doc__="A stretch that scores below the level around it.",
     **_columns(ANOMALIES, ("utterance_id",)),
 )
 Scored: Any = create_model(
     "Scored",
     __base__=_Strict,
-    __doc__="A recording with its score: the columns of `utterances`, and what was asked for.",
+    __doc__="The score of a recording: the columns of `utterances` and the optional fields of the request.",
     **{
-        **_columns(UTTERANCES, (*_NOT_SENT, "utterance_id")),
-        "utterance_id": (str | None, Field(description="what the client calls the recording; null where it does not")),
-        "label_scale": (Scale, Field(description="what the scores mean")),
-        "anomalies": (list[AnomalyOut] | None, Field(None, description="in order of time; with `anomalies=true`")),
+        **_columns(UTTERANCES, (*_LEFT_OUT, "utterance_id")),
+        "utterance_id": (str | None, Field(description="id from the client; null if it sends none")),
+        "label_scale": (Scale, Field(description="scale of the scores")),
+        "anomalies": (
+            list[AnomalyOut] | None,
+            Field(None, description="anomalies in order of time; with `anomalies=true`"),
+        ),
         "frame_score": (
             list[float] | None,
-            Field(None, description="of each frame of 32 ms, every 16 ms; with `frames=true`"),
+            Field(None, description="score of each frame of 32 ms, one frame every 16 ms; with `frames=true`"),
         ),
         "spectrogram": (
             str | None,
             Field(
                 None,
-                description="a grey PNG as a data URL, 0 to 8 kHz from the bottom up, 80 dB from black to white; with "
-                "`spectrogram=true`",
+                description="grey PNG as a data URL: 0 to 8 kHz from bottom to top, 80 dB from black to white; "
+                "with `spectrogram=true`",
             ),
         ),
     },
@@ -87,7 +93,7 @@ Scored: Any = create_model(
 
 
 class ProblemOut(_Strict):
-    """Why there is no score (RFC 9457): `stage`, `reason` and `detail` are those of the table `rejects`."""
+    """The reason why there is no score (RFC 9457). `stage`, `reason` and `detail` are those of the table `rejects`."""
 
     type: Literal["about:blank"]
     title: str = Field(examples=["Unprocessable Content"])
@@ -95,62 +101,64 @@ class ProblemOut(_Strict):
     detail: str = Field(examples=["the header promises 65040 samples a channel, 31000 could be decoded"])
     reason: str = Field(examples=["truncated"])
     stage: str | None = Field(
-        None, description="where the recording was lost; not there if the request itself is wrong"
+        None, description="stage in which the recording failed; absent if the request itself is wrong"
     )
-    utterance_id: str | None = Field(None, description="what the client calls the recording")
-    problems: list[ProblemOut] | None = Field(None, description="of each recording, if there were several")
+    utterance_id: str | None = Field(None, description="id of the recording from the client")
+    problems: list[ProblemOut] | None = Field(None, description="problem of each recording, if there are several")
 
 
 class ScoredFiles(_Strict):
-    """What became of the recordings of a form, in its order."""
+    """The results of the recordings of a form, in its order."""
 
     results: list[Scored | ProblemOut]
 
 
 class ModelOut(_Strict):
-    """The model, and what the service takes."""
+    """The model and the limits of the service."""
 
     model_id: str = Field(description="name@hash")
     hash: str
     label_scale: Scale
-    card: dict[str, Any] = Field(description="bundle.json")
-    limits: dict[str, float] = Field(description="of a request")
-    version: str = Field(description="of audiosieve")
+    card: dict[str, Any] = Field(description="contents of bundle.json")
+    limits: dict[str, float] = Field(description="limits of a request")
+    version: str = Field(description="version of audiosieve")
 
 
-def answer(
-    scored: ScoredUtterance, picture: bytes | None, name: str | None, bundle: Bundle, frames: bool, anomalies: bool
+def response_body(
+    score: Score, spectrogram_png: bytes | None, name: str | None, frames: bool, anomalies: bool
 ) -> dict[str, Any]:
-    """The answer for a recording, as `Scored` describes it.
+    """Returns the response for a recording, as `Scored` describes it.
 
     Args:
-        scored: its scores.
-        picture: of its spectrogram, a PNG; None unless that was asked for.
-        name: what the client calls it.
-        bundle: the model.
-        frames: whether the frame scores were asked for.
-        anomalies: whether the anomalies were.
+        score: its score.
+        spectrogram_png: image of its spectrogram; None unless requested.
+        name: utterance id from the client; None if it sends none.
+        frames: whether the frame scores are requested.
+        anomalies: whether the anomalies are requested.
     """
-    found = find_anomalies(scored.frame_score, bundle.label_scale.span)
-    row = utterance_row(scored, found, bundle.model_id, bundle.pooling)
-    told: dict[str, Any] = {
+    body: dict[str, Any] = {
         column: round(value, DIGITS) if isinstance(value, float) else value
-        for column, value in row.items()
-        if column not in _NOT_SENT
+        for column, value in utterance_row(score).items()
+        if column not in _LEFT_OUT
     }
-    told["utterance_id"] = None if name is None else printable(name)
-    told["label_scale"] = Scale.of(bundle.label_scale).model_dump()
+    body["utterance_id"] = None if name is None else printable(name)
+    body["label_scale"] = Scale.of(score.label_scale).model_dump()
     if anomalies:
-        told["anomalies"] = [
-            {column: round(getattr(bad, column), DIGITS) for column in AnomalyOut.model_fields} for bad in found
+        body["anomalies"] = [
+            {column: round(getattr(anomaly, column), DIGITS) for column in AnomalyOut.model_fields}
+            for anomaly in score.anomalies
         ]
     if frames:
-        told["frame_score"] = [round(value, DIGITS) for value in scored.frame_score.tolist()]
-    if picture is not None:
-        told["spectrogram"] = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
-    return told
+        body["frame_score"] = [round(value, DIGITS) for value in score.frame_score.tolist()]
+    if spectrogram_png is not None:
+        body["spectrogram"] = f"data:image/png;base64,{base64.b64encode(spectrogram_png).decode()}"
+    return body
 
 
-def as_json(told: dict[str, Any]) -> bytes:
-    """An answer as it is sent; a number that JSON does not have is a mistake of ours."""
-    return json.dumps(told, allow_nan=False, separators=(",", ":")).encode()
+def as_json(body: dict[str, Any]) -> bytes:
+    """Encodes a response body.
+
+    Raises:
+        ValueError: a number is NaN or infinite, which would be a bug.
+    """
+    return json.dumps(body, allow_nan=False, separators=(",", ":")).encode()

@@ -1,4 +1,4 @@
-"""What a service takes on, and how much at a time."""
+"""Options of `audiosieve serve`, and the limits of one service process."""
 
 from __future__ import annotations
 
@@ -9,22 +9,61 @@ from transforms.scoring.batching import BatchLimits
 
 
 @dataclasses.dataclass(frozen=True)
+class ServeOptions:
+    """Options of `audiosieve serve`.
+
+    Attributes:
+        host: address to listen on.
+        port: port to listen on, 0 to 65535; 0 for any free port.
+        model: name or folder of a model.
+        workers: number of service processes, at least 1; more than one run behind nginx.
+        rate: requests per second that nginx accepts from one address, at least 0; 0 for no limit.
+        threads: TensorFlow threads in each process, at least 1.
+        decoders: decoding threads in each process, at least 1.
+        max_wait_ms: longest wait for other recordings to batch with, 0 to 10000 milliseconds.
+        batch_size: largest number of recordings in a batch, at least 1.
+        batch_frames: largest number of padded frames in a batch, at least 1.
+        queue: largest number of requests inside a process, at least 1.
+        queue_frames: largest number of frames inside a process, at least 1.
+        max_mb: largest request in MiB, over 0.
+        max_s: longest recording in seconds, over 0.
+        max_silence_s: longest pause of an upload in seconds, over 0.
+    """
+
+    host: str
+    port: int
+    model: str
+    workers: int
+    rate: int
+    threads: int
+    decoders: int
+    max_wait_ms: float
+    batch_size: int
+    batch_frames: int
+    queue: int
+    queue_frames: int
+    max_mb: float
+    max_s: float
+    max_silence_s: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Settings:
     """Limits of a service; none of them changes a score.
 
     Attributes:
-        batch: how large a call of the model may be.
-        max_wait_s: how long a recording waits for others to share its call, if the model is free.
-        decoders: threads that decode short uploads; one more takes the long ones.
-        max_requests: that are inside at a time, from their first byte to their answer.
-        max_frames: that wait for the model at a time; a frame takes about 1 kB.
-        max_upload_bytes: of a request.
-        max_spool_bytes: of all uploads that are inside.
-        max_files: of a request.
-        max_audio_s: of a recording.
-        max_decode_s: that decoding one recording may take.
-        max_silence_s: that a client may keep us waiting for its next bytes.
-        keys: one of them is asked for, unless there are none.
+        batch: largest size of a model call.
+        max_wait_s: longest time that a recording waits for others to batch with while the model is idle, in seconds.
+        decoders: threads that decode small uploads; one more thread decodes large ones.
+        max_requests: most requests between their first byte and their response.
+        max_frames: most frames that wait for the model; a frame takes about 1 kB.
+        max_upload_bytes: largest body of a request, in bytes.
+        max_spool_bytes: most bytes of all uploads together.
+        max_files: most files of a form.
+        max_audio_s: longest recording, in seconds.
+        max_decode_s: longest time to decode a recording, in seconds.
+        max_silence_s: longest time without a byte of an upload, in seconds.
+        keys: API keys, of which a client must send one; empty if the service is open.
     """
 
     batch: BatchLimits = dataclasses.field(default_factory=BatchLimits)
@@ -41,17 +80,42 @@ class Settings:
     keys: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Checks that whatever is within the limits of a request can get in at all.
+        """Checks that a request within its own limits fits into the empty service.
 
         Raises:
-            ValueError: it cannot.
+            ValueError: it does not.
         """
         frames = int(self.max_audio_s * SAMPLE_RATE / FRAME_SHIFT)
         if frames > self.max_frames:
             raise ValueError(
-                f"a recording of {self.max_audio_s:g} s has {frames} frames, and {self.max_frames} may wait at a time"
+                f"a recording of {self.max_audio_s:g} s has {frames} frames; the queue holds only {self.max_frames}"
             )
         if self.max_upload_bytes > self.max_spool_bytes:
             raise ValueError(
-                f"an upload may have {self.max_upload_bytes} bytes, and all that are inside {self.max_spool_bytes}"
+                f"an upload may have {self.max_upload_bytes} bytes; all uploads together only {self.max_spool_bytes}"
             )
+
+    @classmethod
+    def from_options(cls, options: ServeOptions, keys: tuple[str, ...]) -> Settings:
+        """Returns the limits that the options of the command set.
+
+        Args:
+            options: options of the command.
+            keys: accepted keys of clients.
+
+        Raises:
+            ValueError: the longest recording has more frames than may wait at a time.
+        """
+        max_upload_bytes = int(options.max_mb * (1 << 20))
+        return cls(
+            batch=BatchLimits(batch_size=options.batch_size, batch_frames=options.batch_frames),
+            max_wait_s=options.max_wait_ms / 1000,
+            decoders=options.decoders,
+            max_requests=options.queue,
+            max_frames=options.queue_frames,
+            max_upload_bytes=max_upload_bytes,
+            max_spool_bytes=max(cls.max_spool_bytes, max_upload_bytes),
+            max_audio_s=options.max_s,
+            max_silence_s=options.max_silence_s,
+            keys=keys,
+        )

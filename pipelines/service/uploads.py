@@ -1,7 +1,7 @@
-"""The recordings of a request: its body, or the files of a form. They stream in, under limits, and lie in spool files.
+"""Receives the recordings of a request, its body or the files of a form, into spool files, within limits.
 
-A spool file is in memory while it is small. Beyond that it lies without a name in the service's private directory, and is gone
-when it is closed, or with the process. A file's name in a form is data like any other: it is given back, and opens nothing.
+A small spool file is in memory. A larger one is an unnamed file in the service's private directory, which disappears when it is
+closed or the process ends. The file names of a form are never used as paths; they are only returned as ids.
 """
 
 from __future__ import annotations
@@ -21,20 +21,19 @@ from pipelines.service.capacity import CapacityLimit
 from pipelines.service.problems import Problem
 from pipelines.service.settings import Settings
 
-# What is kept in memory of an upload: half a minute of 16 kHz, 16 bits.
+# Largest upload that stays in memory: half a minute of 16 kHz, 16 bits.
 SPOOL_BYTES = 1 << 20
-# Of a name in a form.
-NAME_LETTERS = 255
+MAX_NAME_LETTERS = 255
 
 
 @dataclasses.dataclass(frozen=True)
 class Upload:
-    """A recording as it came.
+    """A recording of a request.
 
     Attributes:
-        name: what the client calls it; None where it does not.
-        file: its bytes, from the start.
-        size_bytes: how many.
+        name: utterance id from the client; None if it sends none.
+        file: spool file, at its start.
+        size_bytes: size of the file, in bytes.
     """
 
     name: str | None
@@ -44,67 +43,67 @@ class Upload:
 
 @dataclasses.dataclass(frozen=True)
 class Uploads:
-    """What came with a request.
+    """The recordings of a request.
 
     Attributes:
-        files: one at least.
-        form: whether they came in a form.
+        files: at least one recording.
+        is_form: whether they are the files of a form.
     """
 
     files: list[Upload]
-    form: bool
+    is_form: bool
 
 
 @contextlib.asynccontextmanager
 async def received(
     request: Request, settings: Settings, spool: CapacityLimit, name: str | None
 ) -> AsyncIterator[Uploads]:
-    """Reads the body of a request.
+    """Receives the recordings of a request.
 
     Args:
-        request: with the body unread.
-        settings: the limits.
-        spool: room for the bytes, which they take until the block ends.
-        name: of what comes as a body.
+        request: the request, whose body is unread.
+        settings: limits of the service.
+        spool: capacity for the bytes of the body, which they use until the block ends.
+        name: utterance id of a recording that is sent as the body.
 
     Raises:
-        Problem: there is no recording in it, or too much, or it comes too slowly.
-        FullError: there is no room for it now.
-        ClientDisconnect: the client left.
+        Problem: the request has no recording, is too large, or arrives too slowly.
+        CapacityError: the spool capacity is used up.
+        ClientDisconnect: the client disconnected.
     """
     coding = request.headers.get("content-encoding", "identity")
     if coding != "identity":
-        raise Problem(415, "content_encoding", f"the body is coded as {coding!r}; send the file as it is")
+        raise Problem(415, "content_encoding", f"the body has the content encoding {coding!r}; send the file unencoded")
     body = _Body(request, settings, spool)
     files: list[Upload] = []
     try:
-        form = request.headers.get("content-type", "").partition(";")[0].strip().lower() == "multipart/form-data"
-        if form:
+        is_form = request.headers.get("content-type", "").partition(";")[0].strip().lower() == "multipart/form-data"
+        if is_form:
             await _read_form(request, body, settings, files)
         else:
             await _read_body(body, name, files)
-        yield Uploads(files, form)
+        yield Uploads(files, is_form)
     finally:
-        spool.give_back(body.size)
+        spool.release(body.size)
 
 
 class _Body:
-    """The bytes of a request's body, counted."""
+    """The body of a request, whose bytes are counted."""
 
     def __init__(self, request: Request, settings: Settings, spool: CapacityLimit) -> None:
         self.size = 0
         self._request, self._settings, self._spool = request, settings, spool
         stated = request.headers.get("content-length", "")
         if stated.isdecimal() and int(stated) > settings.max_upload_bytes:
-            raise self._too_large()  # before a byte of it is read
+            raise self._too_large()  # before reading a byte
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """All of it.
+        """Yields the body in chunks.
 
         Raises:
-            Problem: it is too large, or comes too slowly.
-            FullError: there is no room for it.
-            ClientDisconnect: the client left.
+            Problem: the body is too large, or arrives too slowly.
+            CapacityError: the spool capacity is used up.
+            ClientDisconnect: the client disconnected.
         """
         stream = self._request.stream()
         while True:
@@ -112,12 +111,12 @@ class _Body:
                 async with asyncio.timeout(self._settings.max_silence_s):
                     chunk = await anext(stream, b"")
             except TimeoutError:
-                detail = f"nothing came for {self._settings.max_silence_s:g} s"
+                detail = f"no byte arrived for {self._settings.max_silence_s:g} s"
                 raise Problem(408, "upload_timeout", detail) from None
-            # The stream's last piece is empty; others are not.
+            # Only the last chunk of the stream is empty.
             if not chunk:
                 return
-            self._spool.take(len(chunk))
+            self._spool.acquire(len(chunk))
             self.size += len(chunk)
             if self.size > self._settings.max_upload_bytes:
                 raise self._too_large()
@@ -125,18 +124,19 @@ class _Body:
 
     def _too_large(self) -> Problem:
         limit = self._settings.max_upload_bytes
-        return Problem(413, "upload_too_large", f"a request may have {limit} bytes ({limit / (1 << 20):g} MiB); cut it")
+        detail = f"a request may have at most {limit} bytes ({limit / (1 << 20):g} MiB); cut the recording into parts"
+        return Problem(413, "upload_too_large", detail)
 
 
 async def _read_body(body: _Body, name: str | None, files: list[Upload]) -> None:
-    spooled = SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115 -- it lives until it is decoded
+    file = SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115 -- closed after decoding
     async for chunk in body.chunks():
         if body.size > SPOOL_BYTES:
-            await asyncio.to_thread(spooled.write, chunk)
+            await asyncio.to_thread(file.write, chunk)
         else:
-            spooled.write(chunk)
-    spooled.seek(0)
-    files.append(Upload(name, cast(BinaryIO, spooled), body.size))
+            file.write(chunk)
+    file.seek(0)
+    files.append(Upload(name, cast(BinaryIO, file), body.size))
 
 
 async def _read_form(request: Request, body: _Body, settings: Settings, files: list[Upload]) -> None:
@@ -150,8 +150,8 @@ async def _read_form(request: Request, body: _Body, settings: Settings, files: l
         raise Problem(400, "bad_form", f"the form cannot be read: {error.message}") from error
     for _, value in form.multi_items():
         if not isinstance(value, UploadFile):
-            raise Problem(422, "bad_form", "the form has a field that is no file: send each recording as a file")
-        name = (value.filename or "")[:NAME_LETTERS] or None
+            raise Problem(422, "bad_form", "the form has a field that is not a file; send each recording as a file")
+        name = (value.filename or "")[:MAX_NAME_LETTERS] or None
         files.append(Upload(name, value.file, value.size or 0))
     if not files:
-        raise Problem(422, "bad_form", "the form has no file: send each recording as one")
+        raise Problem(422, "bad_form", "the form has no file; send each recording as a file")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import notebook
+import audiosieve
 from tests.support.cluster import Cluster, assert_same, children, done, listener, opened, score, wait_for
 from transforms.errors import OutputError
 
@@ -49,7 +49,7 @@ def test_killed_in_the_middle_of_scoring_nothing_is_lost_and_nothing_doubled(
     # The file that it was writing still exists, and does not count.
     assert file.exists()
     assert file.name not in {
-        Path(name).name for record in notebook.open_run(output).records for name in record["files"]
+        Path(name).name for record in audiosieve.open_run(output).records for name in record["files"]
     }
 
 
@@ -99,7 +99,7 @@ def test_a_job_whose_command_was_killed_commits_itself(flink, samples, tmp_path)
     run.kill()
     run.communicate()
     wait_for(lambda: True if flink.get(f"/jobs/{job}")["state"] == "FINISHED" else None)
-    assert notebook.open_run(output).dataset("utterances").count_rows() == 8
+    assert audiosieve.open_run(output).dataset("utterances").count_rows() == 8
     assert not list((output / "_runs").glob("*.pending"))
 
 
@@ -111,6 +111,6 @@ def test_a_job_that_fails_commits_nothing_and_the_next_one_all(flink, samples, t
     assert "audiosieve score: the job failed, and nothing of it is committed: " in said
     assert "Traceback" not in said
     with pytest.raises(OutputError):
-        notebook.open_run(output)
+        audiosieve.open_run(output)
     done(score(samples, output, *flink.options))
-    assert notebook.open_run(output).dataset("utterances").count_rows() == 8
+    assert audiosieve.open_run(output).dataset("utterances").count_rows() == 8

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from pipelines import notebook
+import audiosieve
 from tests.support.paths import ROOT
 from transforms.schemas import SCORE_TABLES
 
@@ -104,7 +104,7 @@ def stop(process: subprocess.Popen[str]) -> None:
 
 def table(output: Path, name: str) -> pa.Table:
     """Returns the committed rows of a table, sorted by their keys."""
-    found = notebook.open_run(output).dataset(name).to_table()
+    found = audiosieve.open_run(output).dataset(name).to_table()
     keys = ["utterance_id", "frame", "start_s"]
     return found.sort_by([(key, "ascending") for key in keys if key in found.column_names])
 

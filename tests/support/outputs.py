@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from model.anomalies import find_anomalies
 from model.labels import PESQ_WB
 from transforms import schemas
 from transforms.elements import AudioRef, Reject, ScoredUtterance, SignalFacts, Span, Utterance
 from transforms.errors import AudioFault, Reason, Stage
 from transforms.output.ledger import Ledger
 from transforms.scoring.rows import anomaly_rows, frames_table, reject_row, utterance_row
+from transforms.scoring.utterance_score import ModelInfo, summarise
 
 GOOD = SignalFacts(
     peak_dbfs=-3.0, rms_dbfs=-20.0, clipped_ratio=0.0, silence_ratio=0.2, dc_offset=0.0, bandwidth_hz=7_900.0, snr_db=40.0
@@ -81,16 +81,12 @@ def write_output(
     """Writes a run, committed or not, into an output that may have others; returns the output."""
     ledger = Ledger(str(root), tuple(schemas.SCORE_TABLES))
     run_id = Ledger.new_run_id()
-    anomalies = [find_anomalies(item.frame_score, PESQ_WB.span) for item in utterances]
-    pairs = list(zip(utterances, anomalies, strict=True))
+    scores = [summarise(item, ModelInfo(model_id, PESQ_WB, "mean")) for item in utterances]
     schema = schemas.with_carried(schemas.UTTERANCES, carry)
-    rows = [
-        utterance_row(item, found, model_id, "mean") | {name: item.utterance.ref.columns.get(name) for name in carry}
-        for item, found in pairs
-    ]
+    rows = [utterance_row(score) | {name: score.utterance.ref.columns.get(name) for name in carry} for score in scores]
     tables = {
         "utterances": pa.Table.from_pylist(rows, schema),
-        "anomalies": pa.Table.from_pylist([row for pair in pairs for row in anomaly_rows(*pair)], schemas.ANOMALIES),
+        "anomalies": pa.Table.from_pylist([row for score in scores for row in anomaly_rows(score)], schemas.ANOMALIES),
         "rejects": pa.Table.from_pylist([reject_row(reject) for reject in rejects], schemas.REJECTS),
         "frames": frames_table(utterances) if utterances else schemas.FRAMES.empty_table(),
     }

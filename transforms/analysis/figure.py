@@ -1,4 +1,4 @@
-"""A recording drawn: its spectrogram over the scores of its frames, with the anomalies shaded."""
+"""Draws a recording: its spectrogram above its frame scores, with the anomalies shaded."""
 
 from __future__ import annotations
 
@@ -18,24 +18,26 @@ from PIL import Image
 from model.evaluation.figures import RANGE_DB, STYLE
 from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE, frame_start_s
 from model.labels import LabelScale
-from transforms.analysis.spectrogram_image import COLUMNS, column_edges
+from transforms.analysis.spectrogram_image import COLUMNS, column_edges, reduced_db
+from transforms.audio.waveform import Waveform
+from transforms.scoring.utterance_score import Score
 
-# The edges of more anomalies would hide the spectrogram; they are shaded among the scores however many they are.
-MOST_EDGES = 20
-# An id may be a whole sentence; a title is one line.
-TITLE_LETTERS = 90
+# The edges of more anomalies would hide the spectrogram. Below, among the scores, all anomalies are shaded.
+MAX_MARKED_ANOMALIES = 20
+# An utterance id may be longer than the figure is wide.
+MAX_TITLE_LETTERS = 90
 
 
 @dataclasses.dataclass(frozen=True)
 class Colours:
-    """What a figure is drawn with.
+    """Colours of a figure, as #rrggbb.
 
     Attributes:
-        paper: behind all.
-        ink: of text and axes.
-        line: of the scores.
-        anomaly: of the shade over anomalies.
-        mark: of what is pointed out.
+        paper: background.
+        ink: text and axes.
+        line: frame scores.
+        anomaly: shade over the anomalies.
+        mark: bar above the marked clip.
     """
 
     paper: str
@@ -50,17 +52,17 @@ DARK = Colours(paper="#1a1f27", ink="#e4e8ee", line="#7cc0ff", anomaly="#ff7b72"
 
 
 @dataclasses.dataclass(frozen=True)
-class Subject:
-    """What is drawn.
+class FigureData:
+    """The data that a figure shows.
 
     Attributes:
-        title: over the figure; none where empty.
-        level_db: its spectrogram (`reduced_db`), [C, 257]; None where its audio cannot be had.
-        duration_s: how long it is.
-        frame_score: of its frames [T].
-        anomalies: (start_s, end_s) of each.
-        scale: of the scores.
-        clip: (start_s, end_s) of the part to mark; None to mark none.
+        title: title of the figure; empty for none.
+        level_db: spectrogram [C, 257] in dB (`reduced_db`); None if the audio cannot be read.
+        duration_s: length of the recording, in seconds.
+        frame_score: frame scores [T].
+        anomalies: (start_s, end_s) of each anomaly.
+        scale: scale of the scores.
+        clip: (start_s, end_s) of the part to mark; None to mark no part.
     """
 
     title: str
@@ -71,14 +73,38 @@ class Subject:
     scale: LabelScale
     clip: tuple[float, float] | None = None
 
+    @classmethod
+    def of(cls, score: Score, waveform: Waveform, name: str) -> FigureData:
+        """Returns the data of a recording that was just scored.
 
-def draw(subject: Subject, colours: Colours = LIGHT, size: tuple[float, float] = (10, 4.6)) -> Figure:
+        Args:
+            score: its score.
+            waveform: its samples, at 16 kHz.
+            name: name for the title; may be empty.
+        """
+        return cls(
+            title=title(name, score.score, score.label_scale, score.model_id),
+            level_db=reduced_db(waveform),
+            duration_s=score.duration_s,
+            frame_score=score.frame_score,
+            anomalies=[(anomaly.start_s, anomaly.end_s) for anomaly in score.anomalies],
+            scale=score.label_scale,
+        )
+
+
+def title(name: str, score: float, scale: LabelScale, model_id: str) -> str:
+    """Returns the title of a figure: the name on a line of its own, if there is one, and the score."""
+    text = f"score {score:.2f} on a scale of {scale.low:g} to {scale.high:g}, by {model_id}"
+    return f"{one_line(name)}\n{text}" if name else text
+
+
+def draw(data: FigureData, colours: Colours = LIGHT, size: tuple[float, float] = (10, 4.6)) -> Figure:
     """Draws a recording.
 
     Args:
-        subject: what to draw.
-        colours: what with.
-        size: of the figure, in inches.
+        data: the recording and its scores.
+        colours: colours of the figure.
+        size: width and height of the figure, in inches.
     """
     style = {
         **STYLE,
@@ -86,7 +112,7 @@ def draw(subject: Subject, colours: Colours = LIGHT, size: tuple[float, float] =
         "figure.facecolor": colours.paper,
         "axes.facecolor": colours.paper,
         "savefig.facecolor": colours.paper,
-        # A recording's name is no formula, whatever signs are in it.
+        # A name with $ in it must not be parsed as a formula.
         "text.parse_math": False,
         "svg.hashsalt": "audiosieve",
     }
@@ -94,75 +120,87 @@ def draw(subject: Subject, colours: Colours = LIGHT, size: tuple[float, float] =
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-        _draw_spectrogram(above, subject, colours)
-        _draw_scores(below, subject, colours)
-        below.set_xlim(0, subject.duration_s)
-        if subject.title:
-            figure.suptitle(subject.title)
-        # The style counts when the figure is laid out, which is when it is drawn.
+        _draw_spectrogram(above, data, colours)
+        _draw_scores(below, data, colours)
+        below.set_xlim(0, data.duration_s)
+        if data.title:
+            figure.suptitle(data.title)
+        # Lay the figure out here: matplotlib applies the style only then.
         figure.draw_without_rendering()
     return figure
 
 
 def save(figure: Figure, file: Path | IO[bytes], kind: str, dpi: int = 120) -> None:
-    """Writes a figure as "png" or "svg"; the same figure is always the same bytes."""
+    """Writes a figure as "png" or "svg". Equal figures give equal bytes."""
     with mpl.rc_context({"svg.hashsalt": "audiosieve", "svg.fonttype": "path", "text.parse_math": False}):
         figure.savefig(file, format=kind, dpi=dpi, metadata={"Software": None} if kind == "png" else {"Date": None})
 
 
 def small_png(figure: Figure, dpi: int = 100) -> bytes:
-    """A figure as a PNG of 256 colours, a third of the size of one of all colours."""
-    drawn = io.BytesIO()
-    save(figure, drawn, "png", dpi)
-    packed = io.BytesIO()
-    Image.open(drawn).convert("RGB").quantize(256).save(packed, "png", optimize=True)
-    return packed.getvalue()
+    """Returns a figure as a PNG of 256 colours, a third of the size of a full-colour PNG."""
+    full = io.BytesIO()
+    save(figure, full, "png", dpi)
+    reduced = io.BytesIO()
+    Image.open(full).convert("RGB").quantize(256).save(reduced, "png", optimize=True)
+    return reduced.getvalue()
 
 
 def one_line(text: str) -> str:
-    """A text as one line that is not too long for a title: its beginning and its end."""
-    text = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
-    if len(text) <= TITLE_LETTERS:
+    """Returns a text as one line for a title; cuts out the middle of a long one."""
+    text = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    if len(text) <= MAX_TITLE_LETTERS:
         return text
-    half = TITLE_LETTERS // 2 - 1
+    half = MAX_TITLE_LETTERS // 2 - 1
     return f"{text[:half]} … {text[-half:]}"
 
 
-def _draw_spectrogram(axes: Axes, subject: Subject, colours: Colours) -> None:
+def _draw_spectrogram(axes: Axes, data: FigureData, colours: Colours) -> None:
     axes.grid(visible=False)
     axes.set_ylabel("kHz")
     axes.set_ylim(0, SAMPLE_RATE / 2000)
-    if subject.level_db is None:
+    if data.level_db is None:
         axes.text(0.5, 0.5, "the audio cannot be read", transform=axes.transAxes, ha="center", va="center")
         return
-    # A frame is drawn around its middle, as wide as the step from one to the next.
+    # Each frame is drawn around its middle, one frame shift wide.
     margin = (FRAME_LENGTH - FRAME_SHIFT) / 2 / SAMPLE_RATE
-    end = margin + len(subject.frame_score) * FRAME_SHIFT / SAMPLE_RATE
+    end = margin + len(data.frame_score) * FRAME_SHIFT / SAMPLE_RATE
     axes.imshow(
-        subject.level_db.T, origin="lower", aspect="auto", cmap="magma", vmin=subject.level_db.max() - RANGE_DB,
-        extent=(margin, end, 0, SAMPLE_RATE / 2000), interpolation="nearest",
-    )  # fmt: skip
-    if len(subject.anomalies) <= MOST_EDGES:
-        for span in subject.anomalies:
+        data.level_db.T,
+        origin="lower",
+        aspect="auto",
+        cmap="magma",
+        vmin=data.level_db.max() - RANGE_DB,
+        extent=(margin, end, 0, SAMPLE_RATE / 2000),
+        interpolation="nearest",
+    )
+    if len(data.anomalies) <= MAX_MARKED_ANOMALIES:
+        for span in data.anomalies:
             for edge in span:
                 axes.axvline(edge, color="white", linestyle="--", linewidth=0.9)
-    if subject.clip:
-        axes.plot(subject.clip, (1.02, 1.02), transform=axes.get_xaxis_transform(), color=colours.mark, linewidth=3,
-            clip_on=False, solid_capstyle="butt")  # fmt: skip
+    if data.clip:
+        axes.plot(
+            data.clip,
+            (1.02, 1.02),
+            transform=axes.get_xaxis_transform(),
+            color=colours.mark,
+            linewidth=3,
+            clip_on=False,
+            solid_capstyle="butt",
+        )
 
 
-def _draw_scores(axes: Axes, subject: Subject, colours: Colours) -> None:
-    scale, frame_score = subject.scale, subject.frame_score
+def _draw_scores(axes: Axes, data: FigureData, colours: Colours) -> None:
+    scale, frame_score = data.scale, data.frame_score
     edges = column_edges(len(frame_score), COLUMNS)
     first, sizes = edges[:-1], np.diff(edges)
-    # A frame's score stands at the frame's middle, that of several in the middle of them all.
+    # A score is drawn at the middle of its frame, or of the frames of its column.
     time = frame_start_s((first + edges[1:] - 1) / 2) + FRAME_LENGTH / 2 / SAMPLE_RATE
     mean = np.add.reduceat(frame_score.astype(np.float64), first) / sizes
     if len(first) < len(frame_score):
         low, high = np.minimum.reduceat(frame_score, first), np.maximum.reduceat(frame_score, first)
         axes.fill_between(time, low, high, color=colours.line, alpha=0.25, linewidth=0)
     axes.plot(time, mean, color=colours.line, linewidth=1.1, marker="." if len(time) == 1 else None)
-    bars = [(start, end - start) for start, end in subject.anomalies]
+    bars = [(start, end - start) for start, end in data.anomalies]
     axes.broken_barh(bars, (0, 1), transform=axes.get_xaxis_transform(), color=colours.anomaly, alpha=0.22, linewidth=0)
     lowest, highest = min(scale.low, float(frame_score.min())), max(scale.high, float(frame_score.max()))
     axes.set_ylim(lowest - 0.03 * scale.span, highest + 0.03 * scale.span)

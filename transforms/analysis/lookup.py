@@ -1,4 +1,4 @@
-"""An utterance of an output, found by its id or by where it is."""
+"""Finds an utterance of an output by its id or by the path of its recording."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from transforms.errors import OutputError
 from transforms.output.results import Results
 from transforms.storage.files import absolute
 
-CLOSE_MATCHES = 3
-# A similarity (Jaro and Winkler's, 0 to 1) from which on one name may be meant for another.
-CLOSE = 0.8
+# Most ids that an error suggests.
+MAX_SUGGESTIONS = 3
+# Lowest Jaro-Winkler similarity (0 to 1) of an id that is suggested for a misspelt one.
+MIN_SIMILARITY = 0.8
 
 
 @dataclasses.dataclass(frozen=True)
 class FoundUtterance:
-    """An utterance of an output, with all that was written of it.
+    """An utterance of an output with its rows of all tables.
 
     Attributes:
-        row: of `utterances`.
-        frame_score: of its frames [T].
-        anomalies: (start_s, end_s) of each.
+        row: its row of `utterances`.
+        frame_score: its frame scores [T].
+        anomalies: (start_s, end_s) of each anomaly.
     """
 
     row: dict[str, Any]
@@ -42,56 +43,62 @@ def find_utterance(results: Results, name: str) -> FoundUtterance:
 
     Args:
         results: the output.
-        name: its id, or the path or URI of its recording.
+        name: utterance id, or path or URI of the recording.
 
     Raises:
-        OutputError: there is none, it was rejected, or the recording holds several.
+        OutputError: there is no such utterance, it was rejected, or the recording has several utterances.
     """
     connection = results.connect()
-    places = [name, printable(name), printable(absolute(name))]
+    uris = [name, printable(name), printable(absolute(name))]
     ids = _ids(connection, "SELECT utterance_id FROM utterances WHERE utterance_id = ?", name)
     if not ids:
         ids = _ids(
             connection,
             "SELECT utterance_id FROM utterances WHERE list_contains(?, uri) ORDER BY start_s, channel",
-            places,
+            uris,
         )
     if len(ids) > 1:
         raise OutputError(
-            f"{name}: {len(ids)} utterances of {results.root} are in it; name one of them, {_listed(ids)}"
+            f"{name}: has {len(ids)} utterances in {results.root}; give the id of one, such as {_listed(ids)}"
         )
     if ids:
         return load(results, ids)[ids[0]]
     rejected = connection.execute(
-        "SELECT stage, reason, detail FROM rejects WHERE utterance_id = ? OR list_contains(?, uri)", [name, places]
+        "SELECT stage, reason, detail FROM rejects WHERE utterance_id = ? OR list_contains(?, uri)", [name, uris]
     ).fetchone()
     if rejected:
-        raise OutputError(f"{name}: has no score in {results.root}: {rejected[1]} ({rejected[0]}: {rejected[2]})")
-    close = _ids(
+        raise OutputError(f"{name}: was rejected in {results.root}: {rejected[1]} ({rejected[0]}: {rejected[2]})")
+    suggestions = _ids(
         connection,
         "SELECT utterance_id FROM (SELECT utterance_id, contains(utterance_id, $name) AS within, "
-        "jaro_winkler_similarity(utterance_id, $name) AS close FROM utterances) "
-        f"WHERE within OR close > {CLOSE} ORDER BY within DESC, close DESC, utterance_id LIMIT {CLOSE_MATCHES}",
+        "jaro_winkler_similarity(utterance_id, $name) AS similarity FROM utterances) "
+        f"WHERE within OR similarity > {MIN_SIMILARITY} "
+        f"ORDER BY within DESC, similarity DESC, utterance_id LIMIT {MAX_SUGGESTIONS}",
         {"name": name},
     )
-    meant = f"; is {_listed(close)} meant?" if close else ""
-    raise OutputError(f"{name}: is neither an utterance nor a recording of {results.root}{meant}")
+    hint = f" (did you mean {_listed(suggestions)}?)" if suggestions else ""
+    raise OutputError(f"{name}: no such utterance or recording in {results.root}{hint}")
 
 
 def load(results: Results, ids: Sequence[str]) -> dict[str, FoundUtterance]:
-    """All that was written of some utterances, by id, in the order in which they are asked for.
+    """Loads the rows of some utterances; reads the frames of the output once.
 
-    The frames of an output are read through once, whatever is asked for.
+    Args:
+        results: the output.
+        ids: utterance ids, all in the output.
+
+    Returns:
+        Utterances by id, in the order of `ids`.
     """
-    wanted = ds.field("utterance_id").isin(pa.array(ids, pa.string()))
-    rows = {row["utterance_id"]: row for row in results.dataset("utterances").to_table(filter=wanted).to_pylist()}
-    frames = results.dataset("frames").to_table(columns=["utterance_id", "frame", "score"], filter=wanted)
+    has_id = ds.field("utterance_id").isin(pa.array(ids, pa.string()))
+    rows = {row["utterance_id"]: row for row in results.dataset("utterances").to_table(filter=has_id).to_pylist()}
+    frames = results.dataset("frames").to_table(columns=["utterance_id", "frame", "score"], filter=has_id)
     frames = frames.take(pc.sort_indices(frames, [("utterance_id", "ascending"), ("frame", "ascending")]))
     runs = pc.run_end_encode(frames["utterance_id"].combine_chunks())
     parts = np.split(frames["score"].to_numpy(), runs.run_ends.to_numpy()[:-1]) if len(frames) else []
     scores = dict(zip(runs.values.to_pylist(), parts, strict=True))
     anomalies: dict[str, list[tuple[float, float]]] = {name: [] for name in rows}
-    for row in results.dataset("anomalies").to_table(filter=wanted).to_pylist():
+    for row in results.dataset("anomalies").to_table(filter=has_id).to_pylist():
         anomalies[row["utterance_id"]].append((row["start_s"], row["end_s"]))
     return {name: FoundUtterance(rows[name], scores[name], sorted(anomalies[name])) for name in ids}
 
@@ -101,5 +108,5 @@ def _ids(connection: duckdb.DuckDBPyConnection, query: str, value: Any) -> list[
 
 
 def _listed(ids: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, ids[:CLOSE_MATCHES]))
-    return shown if len(ids) <= CLOSE_MATCHES else f"{shown}, ..."
+    text = ", ".join(map(repr, ids[:MAX_SUGGESTIONS]))
+    return text if len(ids) <= MAX_SUGGESTIONS else f"{text}, ..."

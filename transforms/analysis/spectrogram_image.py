@@ -1,4 +1,4 @@
-"""The spectrogram of a recording of any length in as many columns as a picture has room for."""
+"""Computes the spectrogram of a recording of any length in a fixed number of columns, for a picture."""
 
 from __future__ import annotations
 
@@ -7,27 +7,30 @@ import numpy as np
 from model.features import FRAME_LENGTH, FRAME_SHIFT, NUM_BINS, FeatureConfig, num_frames, spectrogram
 from transforms.audio.waveform import Waveform
 
-# What is told apart along the time of a figure; of a longer recording several frames become one.
+# Columns of a figure. In a longer recording several frames share a column.
 COLUMNS = 1_000
-# Frames whose spectrum is in memory at a time.
+# Frames whose spectra are in memory at the same time.
 BLOCK_FRAMES = 4_096
 _MAGNITUDE = FeatureConfig(compression="magnitude", level="none")
 
 
 def reduced_db(waveform: Waveform, columns: int = COLUMNS) -> np.ndarray:
-    """The spectrogram of a recording in as many columns at most: mean power of the frames of each, in dB [C, 257].
+    """Returns the spectrogram of a recording with at most `columns` columns.
 
-    It is worked through in blocks: memory does not grow with the length of the recording.
+    The recording is processed in blocks, so that memory does not grow with its length.
 
     Args:
-        waveform: one frame long at least.
-        columns: at most.
+        waveform: samples at 16 kHz, at least one frame.
+        columns: largest number of columns.
+
+    Returns:
+        Mean power of the frames of each column, in dB [C, 257].
     """
     edges = column_edges(num_frames(len(waveform)), columns)
     power = np.empty((len(edges) - 1, NUM_BINS))
     first = 0
     while first < len(power):
-        # As many columns as fit into a block, and one at least.
+        # The columns that fit into a block, at least one.
         last = max(first + 1, int(np.searchsorted(edges, edges[first] + BLOCK_FRAMES, side="right")) - 1)
         last = min(last, len(power))
         begin, end = int(edges[first]), int(edges[last])
@@ -40,6 +43,11 @@ def reduced_db(waveform: Waveform, columns: int = COLUMNS) -> np.ndarray:
 
 
 def column_edges(count: int, columns: int) -> np.ndarray:
-    """Where the columns of `count` frames begin, and where the last ends: as many as asked for, or one for each frame."""
+    """Returns the first frame of each column and the end of the last.
+
+    Args:
+        count: number of frames.
+        columns: number of columns; if there are fewer frames, each frame is a column.
+    """
     columns = min(columns, count)
     return np.arange(columns + 1) * count // columns

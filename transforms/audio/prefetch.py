@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import BinaryIO
 
-from transforms.audio.decode import open_audio
+from transforms.audio.sound_file import open_audio
 from transforms.elements import Recording
 from transforms.storage.files import is_local
 
@@ -31,7 +31,7 @@ def opened(recordings: Sequence[Recording]) -> Iterator[tuple[Recording, Opened]
     """Opens recordings one after the other, and fetches the next few of those in buckets meanwhile.
 
     Yields:
-        Each with its file, which is to be entered; as `decode.open_audio`, that raises an `AudioFault` where it cannot be read.
+        Each recording with a context manager of its file, which raises an `AudioFault` if the file cannot be read.
     """
     waiting = iter(recordings)
     asked: deque[tuple[Recording, Future[bytes] | None]] = deque()

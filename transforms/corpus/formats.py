@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.corpus.archives import PARQUET, PARQUET_SUFFIX, TAR, TAR_SUFFIXES, holds_audio
+from transforms.corpus.archives import PARQUET, PARQUET_SUFFIX, TAR, TAR_SUFFIXES
 from transforms.corpus.kaldi import WAV_SCP, is_data_directory
 from transforms.corpus.lhotse import is_lhotse
 from transforms.corpus.manifests import END_COLUMNS, START_COLUMNS
+from transforms.corpus.parquet_archive import holds_audio
 from transforms.corpus.sources import MANIFEST
 from transforms.elements import archives_of
 from transforms.storage.files import glob_root, has_wildcards, is_directory, is_local, match

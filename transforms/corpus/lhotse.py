@@ -9,9 +9,9 @@ from typing import Any
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.corpus.manifests import NumberedRow, seconds, span_of
-from transforms.elements import AudioRef, Span
+from transforms.elements import WHOLE, AudioRef, Span
 from transforms.errors import SourceError
-from transforms.storage.files import WHOLE, File, Finder, is_local
+from transforms.storage.files import File, Finder, is_local
 from transforms.storage.text_files import as_text
 
 _CUTS = ("MonoCut", "MultiCut")

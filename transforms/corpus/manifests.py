@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.elements import AudioRef, Span
+from transforms.elements import WHOLE, AudioRef, Span
 from transforms.errors import SourceError
-from transforms.storage.files import WHOLE, Finder
-from transforms.storage.text_files import as_text, json_lines, lines, open_text
+from transforms.storage.files import Finder
+from transforms.storage.text_files import as_text, lines, open_text
 
 # Of several, the first that is there counts; the others are columns like any other.
 PATH_COLUMNS = ("path", "audio_filepath", "audio", "file", "wav")
@@ -43,11 +43,6 @@ def read_tsv(uri: str) -> list[AudioRef]:
     Quotation marks are text: in Common Voice and its like they stand unpaired, and would swallow the lines that follow.
     """
     return utterances(uri, _table(uri, _Tabs))
-
-
-def read_jsonl(uri: str) -> list[AudioRef]:
-    """The utterances of a file with a JSON object a line, as NeMo's; see `utterances`."""
-    return utterances(uri, json_lines(uri))
 
 
 def read_list(uri: str) -> list[AudioRef]:

@@ -10,10 +10,11 @@ from pathlib import Path
 import pyarrow as pa
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.corpus.archives import PARQUET, archive_kind, holds_audio
+from transforms.corpus.archives import PARQUET, archive_kind
 from transforms.corpus.kaldi import WAV_SCP, is_data_directory, read_data_directory
 from transforms.corpus.lhotse import is_lhotse, read_lhotse
 from transforms.corpus.manifests import read_csv, read_list, read_parquet, read_tsv, utterances
+from transforms.corpus.parquet_archive import holds_audio
 from transforms.elements import AudioRef
 from transforms.errors import SourceError
 from transforms.storage.files import (
@@ -27,7 +28,7 @@ from transforms.storage.files import (
     match,
     walk,
 )
-from transforms.storage.gcs import reason
+from transforms.storage.storage_errors import reason
 from transforms.storage.text_files import json_lines
 
 __all__ = ["INPUT_KINDS", "MANIFEST", "SourceError", "absolute", "list_corpus"]

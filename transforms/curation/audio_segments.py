@@ -12,8 +12,10 @@ from typing import BinaryIO, cast
 
 import soundfile
 
-from transforms.audio.decode import BLOCK_SAMPLES, JUMP_S, is_seekable, open_audio, open_sound
-from transforms.corpus.archives import AUDIO_SUFFIXES, PARQUET, PARQUET_SUFFIX, TAR, members
+from transforms.audio.decode import BLOCK_SAMPLES, MIN_SEEK_S
+from transforms.audio.sound_file import is_seekable, open_audio, open_sound
+from transforms.corpus.archive_member import AUDIO_SUFFIXES
+from transforms.corpus.archives import PARQUET, PARQUET_SUFFIX, TAR, members
 from transforms.curation.export_plan import Row
 from transforms.elements import AudioRef, printable
 from transforms.errors import AudioFault, Reason, Stage
@@ -194,7 +196,7 @@ def _cut(sound: soundfile.SoundFile, at: int, row: Row, container: str, content:
     first, left = row["first_sample"], row["samples"]
     block = max(1, BLOCK_SAMPLES // sound.channels)
     try:
-        if is_seekable(sound) and first > at + JUMP_S * sound.samplerate:
+        if is_seekable(sound) and first > at + MIN_SEEK_S * sound.samplerate:
             at = sound.seek(min(first, sound.frames))
         while at < first and (passed := len(sound.read(min(block, first - at), dtype=kind, always_2d=True))):
             at += passed

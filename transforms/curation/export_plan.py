@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.corpus.archives import AUDIO_SUFFIXES
+from transforms.corpus.archive_member import AUDIO_SUFFIXES
 from transforms.curation.duckdb_rows import batches_of
 from transforms.curation.manifest_writers import quoted
 

@@ -24,7 +24,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.csv
 
-from transforms.audio.decode import open_audio, open_sound
+from transforms.audio.sound_file import open_audio, open_sound
 from transforms.corpus.formats import archive_begins
 from transforms.corpus.manifests import DURATION_COLUMN, END_COLUMNS, ID_COLUMNS, PATH_COLUMNS, START_COLUMNS
 from transforms.curation.duckdb_rows import batches_of, write_parquet

@@ -16,7 +16,7 @@ import pyarrow as pa
 from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE
 from model.pooling import Pooling, pool
 from transforms.curation.duckdb_rows import batches_of
-from transforms.scoring.rows import VERY_SHORT_S
+from transforms.scoring.utterance_score import VERY_SHORT_S
 
 # By which `dropped.parquet` knows what was cut off.
 TRIM = "trim"

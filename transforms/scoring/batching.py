@@ -1,4 +1,4 @@
-"""Batches of utterances of like length, so that little of what the network computes is padding."""
+"""Groups utterances of similar length into batches, so that little of each model call is padding."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from transforms.elements import FeaturizedUtterance
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """How large a batch may be.
+    """Largest size of a batch.
 
     Attributes:
-        batch_size: utterances in a batch at most.
-        batch_frames: padded frames in a batch at most (count x longest); an utterance longer than that is a batch
-            alone.
-        pool_frames: frames held, to sort by length before they are cut into batches. It bounds the memory: a frame
+        batch_size: most utterances of a batch.
+        batch_frames: most padded frames of a batch (count x longest); a longer utterance is a batch of its own.
+        pool_frames: frames to collect and sort by length before they are cut into batches. This bounds the memory: a frame
             takes about 1 kB.
     """
 
@@ -34,8 +33,8 @@ def cut_batches(lengths: Sequence[int], limits: BatchLimits) -> list[list[int]]:
     """Cuts utterances into batches by length.
 
     Args:
-        lengths: frames of each utterance.
-        limits: how large a batch may be.
+        lengths: number of frames of each utterance.
+        limits: largest size of a batch.
 
     Returns:
         Lists of indices into `lengths`, each index once, longest utterances first.
@@ -43,7 +42,7 @@ def cut_batches(lengths: Sequence[int], limits: BatchLimits) -> list[list[int]]:
     batches: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
         batch = batches[-1] if batches else []
-        # Sorted by length: the first of a batch is its longest.
+        # The first utterance of a batch is its longest, since they are sorted by length.
         if batch and len(batch) < limits.batch_size and (len(batch) + 1) * lengths[batch[0]] <= limits.batch_frames:
             batch.append(index)
         else:
@@ -53,25 +52,25 @@ def cut_batches(lengths: Sequence[int], limits: BatchLimits) -> list[list[int]]:
 
 @beam.typehints.with_output_types(list[FeaturizedUtterance])
 class BatchByLength(beam.DoFn):
-    """`FeaturizedUtterance` -> lists of them, of like length; nothing is held beyond the end of a bundle."""
+    """`FeaturizedUtterance` -> lists of them, of similar length; keeps nothing beyond the end of a bundle."""
 
     def __init__(self, limits: BatchLimits) -> None:
         self.limits = limits
 
     def start_bundle(self) -> None:
-        """Begins with nothing, also after a bundle that failed."""
+        """Empties the pool, which may hold utterances of a bundle that failed."""
         self._pool: list[FeaturizedUtterance] = []
         self._frames = 0
 
     def process(self, utterance: FeaturizedUtterance) -> Iterable[list[FeaturizedUtterance]]:
-        """Takes an utterance; gives all the batches of the pool when it is full."""
+        """Adds an utterance to the pool; returns all batches of the pool when it is full."""
         self._pool.append(utterance)
         self._frames += len(utterance.spectrogram)
         if self._frames >= self.limits.pool_frames:
             yield from self._cut()
 
     def finish_bundle(self) -> Iterable[WindowedValue]:
-        """Gives what is left."""
+        """Returns the batches of the rest of the pool."""
         for batch in self._cut():
             yield GlobalWindows.windowed_value_at_end_of_window(batch)
 

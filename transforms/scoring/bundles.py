@@ -1,4 +1,4 @@
-"""Bundles in any filesystem that Beam knows, and how workers on other machines find one."""
+"""Finds bundles in any filesystem that Beam knows, and makes them available to workers on other machines."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from apache_beam.io.filesystems import FileSystems
 from model.bundle import BUNDLED, CARD, WEIGHTS, Bundle, BundleError, open_bundle
 from transforms.storage.atomic_files import new_file
 from transforms.storage.files import absolute, is_local
-from transforms.storage.gcs import reason
+from transforms.storage.storage_errors import reason
 
 # Folder of an output for the bundles of its runs.
 MODELS = "_models"
-# The cache alone lets threads that come at once fetch for themselves, and forgets the folders of all but one.
-_FETCHING = threading.Lock()
+# Without the lock, threads that start together would each download the bundle, and all but one folder would be deleted.
+_DOWNLOAD = threading.Lock()
 
 
 def find_bundle(model: str | Path) -> Bundle:
-    """Reads and checks a bundle, wherever it is.
+    """Reads and checks a bundle, local or remote.
 
     Args:
-        model: a bundled model's name, or the folder of a bundle, local or in any filesystem that Beam knows. A folder
-            elsewhere is copied to this machine first, once in each process, and the copy goes when the process ends.
+        model: name of a bundled model, or folder of a bundle, local or in any filesystem that Beam knows. A remote folder is
+            downloaded once per process and deleted when the process ends.
 
     Raises:
-        BundleError: there is no such bundle, a file of it is missing or broken, or this version cannot use it.
+        BundleError: the bundle does not exist, is incomplete or damaged, or has a format that this version cannot use.
     """
     if is_local(str(model)):
         return open_bundle(model)
-    with _FETCHING:
-        return _fetched(str(model).rstrip("/"))[1]
+    with _DOWNLOAD:
+        return _download(str(model).rstrip("/"))[1]
 
 
 @functools.cache
-def _fetched(uri: str) -> tuple[tempfile.TemporaryDirectory[str], Bundle]:
-    folder = tempfile.TemporaryDirectory(prefix="audiosieve-model-")  # held for as long as the cache holds it
+def _download(uri: str) -> tuple[tempfile.TemporaryDirectory[str], Bundle]:
+    folder = tempfile.TemporaryDirectory(prefix="audiosieve-model-")  # the cache keeps it until the process ends
     for name in (CARD, WEIGHTS):
         try:
             with FileSystems.open(f"{uri}/{name}", compression_type=CompressionTypes.UNCOMPRESSED) as file:
@@ -52,42 +52,44 @@ def _fetched(uri: str) -> tuple[tempfile.TemporaryDirectory[str], Bundle]:
         raise BundleError(str(error).replace(folder.name, uri)) from error
 
 
-def reference(bundle: Bundle, model: str) -> str:
-    """How this machine's processes, and where it is no local folder other machines', find a bundle again.
+def bundle_reference(bundle: Bundle, model: str) -> str:
+    """Returns the name or path by which other processes of this machine find a bundle.
+
+    Other machines find it too, unless it is a local folder.
 
     Args:
-        bundle: as `find_bundle` gave it.
-        model: what that was asked for.
+        bundle: as `find_bundle` returned it.
+        model: the argument of that call.
     """
     if bundle.path.parent == BUNDLED:
-        return bundle.path.name  # each machine has its own, wherever it is installed
+        return bundle.path.name  # each machine has a copy, wherever audiosieve is installed
     return absolute(model)
 
 
-def shared(bundle: Bundle, model: str, output: str) -> str:
-    """`reference`, for workers that have none of this machine's folders: a local bundle is copied to OUT/_models/HASH.
+def share_bundle(bundle: Bundle, model: str, output: str) -> str:
+    """Returns the name or path by which workers on other machines find a bundle; copies a local one to OUT/_models/HASH.
 
     Args:
-        bundle: as `find_bundle` gave it.
-        model: what that was asked for.
-        output: of the run, which the workers reach.
+        bundle: as `find_bundle` returned it.
+        model: the argument of that call.
+        output: output folder of the run, which the workers can reach.
 
     Raises:
-        OutputError: it cannot be written there.
+        OutputError: the copy cannot be written.
     """
-    found = reference(bundle, model)
-    if found == bundle.path.name or not is_local(found):
-        return found
-    place = FileSystems.join(output, MODELS, bundle.hash)
+    place = bundle_reference(bundle, model)
+    if place == bundle.path.name or not is_local(place):
+        return place
+    copy = FileSystems.join(output, MODELS, bundle.hash)
     try:
-        if find_bundle(place).hash == bundle.hash:
-            return place
+        if find_bundle(copy).hash == bundle.hash:
+            return copy
     except BundleError:
-        pass  # not there, or not whole
-    _fetched.cache_clear()
-    if is_local(place):
-        Path(place).mkdir(parents=True, exist_ok=True)
+        pass  # missing or incomplete: written again below
+    _download.cache_clear()
+    if is_local(copy):
+        Path(copy).mkdir(parents=True, exist_ok=True)
     for name in (WEIGHTS, CARD):
-        with new_file(f"{place}/{name}", overwrite=True) as file:
+        with new_file(f"{copy}/{name}", overwrite=True) as file:
             file.write((bundle.path / name).read_bytes())
-    return place
+    return copy

@@ -1,4 +1,4 @@
-"""From an `AudioRef` to a spectrogram, in one step: samples never leave the function that decoded them."""
+"""Decodes utterances and computes their spectrograms in one step, so that samples never cross a shuffle."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ from model.features import (
     spectrogram,
 )
 from transforms import telemetry
-from transforms.audio.decode import Decoded, decode_spans, open_audio
+from transforms.audio.decode import decode_spans
 from transforms.audio.prefetch import opened
+from transforms.audio.sound_file import open_audio
+from transforms.audio.span_reader import Decoded
 from transforms.audio.waveform import Waveform
 from transforms.corpus.archives import members
 from transforms.elements import (
@@ -44,7 +46,13 @@ from transforms.errors import AudioFault, Reason, Stage
 
 
 class LongSpectrogram:
-    """The spectrogram [T, 257] of a long recording, of which parts are computed when they are asked for."""
+    """The spectrogram of a long recording, computed part by part on access.
+
+    Args:
+        waveform: the samples, at 16 kHz.
+        config: feature definition.
+        level: level of the whole recording, by which the features are scaled.
+    """
 
     def __init__(self, waveform: Waveform, config: FeatureConfig, level: float) -> None:
         self._waveform, self._config, self._level = waveform, config, level
@@ -62,10 +70,15 @@ class LongSpectrogram:
 
 
 def featurize(decoded: Decoded, ref: AudioRef, config: FeatureConfig) -> FeaturizedUtterance:
-    """The features of what was heard of an utterance.
+    """Computes the features of an utterance.
+
+    Args:
+        decoded: its audio.
+        ref: its identity.
+        config: feature definition.
 
     Raises:
-        AudioFault: it gives none.
+        AudioFault: the audio is silent.
     """
     waveform = decoded.waveform
     features: Frames
@@ -95,16 +108,16 @@ def featurize_recording(
     channels: str = MIX,
     opened: AbstractContextManager[BinaryIO] | None = None,
 ) -> Iterator[FeaturizedUtterance | Reject]:
-    """Reads, decodes and transforms all utterances of a recording, or of all recordings in an archive.
+    """Decodes the utterances of a recording, or of all recordings of an archive, and computes their features.
 
     Args:
-        recording: where they are.
-        config: of the features.
-        channels: which are heard (`decode.decode_spans`); with "each", ids get `#ch0`, `#ch1` and so on.
-        opened: its file, where it is at hand.
+        recording: the recording or archive.
+        config: feature definition.
+        channels: channels to decode (`decode.decode_spans`); "each" adds `#ch0`, `#ch1` and so on to the ids.
+        opened: the open file of the recording; None to open it here.
 
     Yields:
-        Each utterance, or why there is nothing of it.
+        The features of each utterance, or the reason why it has none.
     """
     if recording.archive is None:
         yield from _featurize_file(recording.refs, opened or open_audio(recording.uri), config, channels)
@@ -122,56 +135,55 @@ def _featurize_file(
     missing = set(range(len(refs)))
     try:
         with opened as file:
-            asked = [channels if ref.channel is None else str(ref.channel) for ref in refs]
+            selected = [channels if ref.channel is None else str(ref.channel) for ref in refs]
             started = time.perf_counter()
-            for place, channel, heard in decode_spans(file, [ref.span for ref in refs], asked):
-                missing.discard(place)
+            for index, channel, decoded in decode_spans(file, [ref.span for ref in refs], selected):
+                missing.discard(index)
                 decode_s = time.perf_counter() - started
-                yield _featurize_or_reject(heard, _heard_of(refs[place], channel, asked[place]), config, decode_s)
+                ref = _channel_ref(refs[index], channel) if selected[index] == EACH else refs[index]
+                yield _featurize_or_reject(decoded, ref, config, decode_s)
                 started = time.perf_counter()
     except AudioFault as fault:
-        for place in sorted(missing):
-            yield Reject.of(refs[place], fault)
+        for index in sorted(missing):
+            yield Reject.of(refs[index], fault)
 
 
-def _heard_of(ref: AudioRef, channel: int | None, channels: str) -> AudioRef:
-    """The utterance that was heard: where each channel is one by itself, with an id of its own."""
-    if channels != EACH:
-        return ref
+def _channel_ref(ref: AudioRef, channel: int | None) -> AudioRef:
+    """Returns the ref of one channel that is an utterance of its own."""
     return dataclasses.replace(ref, utterance_id=channel_id(ref.utterance_id, channel or 0))
 
 
 def _featurize_or_reject(
-    heard: Decoded | AudioFault, ref: AudioRef, config: FeatureConfig, decode_s: float
+    decoded: Decoded | AudioFault, ref: AudioRef, config: FeatureConfig, decode_s: float
 ) -> FeaturizedUtterance | Reject:
-    if isinstance(heard, AudioFault):
-        return Reject.of(ref, heard)
+    if isinstance(decoded, AudioFault):
+        return Reject.of(ref, decoded)
     started = time.perf_counter()
     try:
-        featurized = featurize(heard, ref, config)
+        featurized = featurize(decoded, ref, config)
     except AudioFault as fault:
         return Reject.of(ref, fault)
     return dataclasses.replace(featurized, decode_s=decode_s, features_s=time.perf_counter() - started)
 
 
 class NeverEncoded(beam.coders.Coder):
-    """The coder of what must stay in the process where it was made: spectrograms are far larger than recordings.
+    """Coder that refuses to encode: spectrograms are far larger than recordings and must not leave their process.
 
-    Runners ask coders for the size of some elements, and would otherwise encode these to learn it.
+    Runners ask coders for the size of some elements, so `estimate_size` works without encoding.
     """
 
     def encode(self, value: Any) -> bytes:
-        """Not to be asked for.
+        """Refuses to encode.
 
         Raises:
             TypeError: always.
         """
         raise TypeError(
-            f"a {type(value).__name__} stays in its process: nothing may shuffle between decoding and scores"
+            f"a {type(value).__name__} must stay in its process: no shuffle is allowed between decoding and scoring"
         )
 
     def decode(self, encoded: bytes) -> Any:  # noqa: ARG002 -- Beam's signature
-        """Nothing is ever encoded.
+        """Refuses to decode, since nothing is ever encoded.
 
         Raises:
             TypeError: always.
@@ -179,11 +191,11 @@ class NeverEncoded(beam.coders.Coder):
         raise TypeError("a spectrogram was never encoded")
 
     def estimate_size(self, value: FeaturizedUtterance) -> int:
-        """Bytes of its spectrogram."""
+        """Returns the size of the spectrogram in bytes."""
         return 4 * NUM_BINS * len(value.spectrogram)
 
     def is_deterministic(self) -> bool:
-        """No."""
+        """Returns False."""
         return False
 
 
@@ -195,8 +207,8 @@ class Featurize(beam.DoFn):
     """Chunks of `Recording`s -> `FeaturizedUtterance`s, and `Reject`s on the output `REJECTS`.
 
     Args:
-        config: of the features.
-        channels: which are heard.
+        config: feature definition.
+        channels: channels to decode.
     """
 
     def __init__(self, config: FeatureConfig, channels: str = MIX) -> None:
@@ -204,13 +216,13 @@ class Featurize(beam.DoFn):
         self.channels = channels
 
     def process(self, chunk: Sequence[Recording]) -> Iterable[Any]:
-        """Featurizes what is in some recordings, one after the other."""
+        """Featurizes the recordings of a chunk one after the other."""
         for recording, file in opened(chunk):
             telemetry.count("recordings")
-            for found in featurize_recording(recording, self.config, self.channels, file):
-                if isinstance(found, Reject):
-                    yield beam.pvalue.TaggedOutput(REJECTS, found)
+            for result in featurize_recording(recording, self.config, self.channels, file):
+                if isinstance(result, Reject):
+                    yield beam.pvalue.TaggedOutput(REJECTS, result)
                 else:
-                    telemetry.observe("decode_ms", 1e3 * found.decode_s)
-                    telemetry.observe("features_ms", 1e3 * found.features_s)
-                    yield found
+                    telemetry.observe("decode_ms", 1e3 * result.decode_s)
+                    telemetry.observe("features_ms", 1e3 * result.features_s)
+                    yield result

@@ -1,4 +1,4 @@
-"""Batches of spectrograms become frame scores in Beam's RunInference."""
+"""Turns batches of spectrograms into frame scores, in Beam's RunInference or without it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from transforms.telemetry import Work
 if TYPE_CHECKING:
     from model.inference.scorer import Scorer
 
-# Tag of the output of `SplitResults` on which its `Work` leaves.
+# Tag of the `Work` output of `SplitResults`.
 WORK = "work"
 
 Batch = list[FeaturizedUtterance]
@@ -35,11 +35,11 @@ Result = ScoredUtterance | Reject
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ScoredBatch:
-    """What became of a batch.
+    """The results of a batch, without its spectrograms.
 
     Attributes:
-        results: one for each utterance, in order; the spectrograms are gone.
-        work: that it took.
+        results: score or reject of each utterance, in order.
+        work: time and frames that the batch took.
     """
 
     results: list[Result]
@@ -47,12 +47,12 @@ class ScoredBatch:
 
 
 class ScorerHandler(ModelHandler[Batch, ScoredBatch, "Scorer"]):
-    """Runs a bundle's network on batches that are already made: one element of RunInference is one batch.
+    """Runs a bundle's network on finished batches: one element of RunInference is one batch.
 
     Args:
-        model: a bundled model's name, or the folder of a bundle, local or in any filesystem that Beam knows.
-        threads: of TensorFlow in this process. One, where several processes share the cores; None for its own choice.
-        bundle_hash: what the bundle must be; None for whatever it is.
+        model: name of a bundled model, or folder of a bundle, local or in any filesystem that Beam knows.
+        threads: TensorFlow threads of this process: 1 if several processes share the cores; None for TensorFlow's default.
+        bundle_hash: hash that the bundle must have; None to accept any.
     """
 
     def __init__(self, model: str, threads: int | None = 1, bundle_hash: str | None = None) -> None:
@@ -62,8 +62,8 @@ class ScorerHandler(ModelHandler[Batch, ScoredBatch, "Scorer"]):
         self._bundle_hash = bundle_hash
 
     def load_model(self) -> Scorer:
-        """Loads the bundle; TensorFlow is imported here, on the worker, and not where the job is launched."""
-        return _load(self._model, self._threads, self._bundle_hash)
+        """Loads the model on the worker; the launcher never imports TensorFlow."""
+        return load_scorer(self._model, self._threads, self._bundle_hash)
 
     def run_inference(
         self,
@@ -71,25 +71,36 @@ class ScorerHandler(ModelHandler[Batch, ScoredBatch, "Scorer"]):
         model: Scorer,
         inference_args: Mapping[str, Any] | None = None,  # noqa: ARG002 -- Beam's signature
     ) -> list[ScoredBatch]:
-        """Scores each batch: as many as there are, each with a result for every utterance."""
+        """Scores each batch; returns as many results as there are batches."""
         return [_timed(items, model) for items in batch]
 
     def batch_elements_kwargs(self) -> Mapping[str, Any]:
-        """Keeps Beam from batching batches."""
+        """Stops Beam from batching batches."""
         return {"min_batch_size": 1, "max_batch_size": 1}
 
     def get_num_bytes(self, batch: Sequence[Batch]) -> int:
-        """Bytes of the spectrograms, for Beam's metrics."""
+        """Returns the size of the spectrograms in bytes, for Beam's metrics."""
         return 4 * NUM_BINS * sum(len(item.spectrogram) for items in batch for item in items)
 
 
 @functools.cache
-def _load(model: str, threads: int | None, bundle_hash: str | None) -> Scorer:
-    """A process that works through many waves loads a bundle once."""
+def load_scorer(model: str, threads: int | None = 1, bundle_hash: str | None = None) -> Scorer:
+    """Loads TensorFlow and a model; each model is loaded once per process.
+
+    Args:
+        model: name of a bundled model, or folder of a bundle, local or in any filesystem that Beam knows.
+        threads: TensorFlow threads of this process; None for TensorFlow's default.
+        bundle_hash: hash that the bundle must have; None to accept any.
+
+    Raises:
+        BundleError: the bundle cannot be used, or has another hash.
+    """
     started = time.perf_counter()
     bundle = find_bundle(model)
     if bundle_hash not in (None, bundle.hash):
-        raise BundleError(f"model {model}: it is {bundle.model_id} here, and the job was started with @{bundle_hash}")
+        raise BundleError(
+            f"model {model} is {bundle.model_id} on this machine, but the job was started with @{bundle_hash}"
+        )
     start_tensorflow(threads)
     from model.inference.scorer import Scorer
 
@@ -117,10 +128,10 @@ def _timed(batch: Batch, scorer: Scorer) -> ScoredBatch:
 
 
 def score_batch(batch: Batch, scorer: Scorer) -> list[Result]:
-    """Scores a batch; if TensorFlow fails on it, each utterance alone, so that one costs no other its score.
+    """Scores a batch. If TensorFlow fails, scores each utterance alone, so that one failure rejects one utterance only.
 
     Returns:
-        A result for each utterance, in order; the spectrograms are gone.
+        A result for each utterance, in order, without its spectrogram.
     """
     try:
         scores = scorer.score([item.spectrogram for item in batch])
@@ -132,28 +143,28 @@ def score_batch(batch: Batch, scorer: Scorer) -> list[Result]:
 
 
 def score_in_parts(item: FeaturizedUtterance, scorer: Scorer) -> Iterator[Result | None]:
-    """Scores one long recording in steps, for a caller who has other things to do in between.
+    """Scores a long utterance in steps, so that the caller can do other work between them.
 
     Args:
-        item: with more frames than `scorer.whole_frames`.
-        scorer: what scores.
+        item: utterance with more than `scorer.whole_frames` frames.
+        scorer: the model.
 
     Yields:
-        None after each step, and at last the result.
+        None after each step, then the result.
     """
-    found = []
+    parts = []
     try:
-        for scores in scorer.score_in_parts(item.spectrogram):
-            found.append(scores)
+        for frame_score in scorer.score_in_parts(item.spectrogram):
+            parts.append(frame_score)
             yield None
     except _failures() as error:
         yield _failed(item.utterance, error)
         return
-    yield _result(item.utterance, np.concatenate(found))
+    yield _result(item.utterance, np.concatenate(parts))
 
 
 def _failures() -> tuple[type[Exception], ...]:
-    import tensorflow as tf  # loaded with the scorer; the launcher does without it
+    import tensorflow as tf  # already loaded with the scorer; the launcher must not load it
 
     return (tf.errors.ResourceExhaustedError, tf.errors.InvalidArgumentError, tf.errors.InternalError)
 
@@ -171,14 +182,14 @@ def _result(utterance: Utterance, frame_score: np.ndarray) -> Result:
 
 
 class SplitResults(beam.DoFn):
-    """`ScoredBatch`es -> `ScoredUtterance`s; `Reject`s on the output `REJECTS`; the `Work` of a bundle on `WORK`."""
+    """`ScoredBatch` -> `ScoredUtterance`s, with `Reject`s on the output `REJECTS` and the `Work` of a bundle on `WORK`."""
 
     def start_bundle(self) -> None:
-        """Begins with nothing, also after a bundle that failed."""
+        """Resets the sum, which may hold the work of a bundle that failed."""
         self._work = Work()
 
     def process(self, batch: ScoredBatch) -> Iterable[Any]:
-        """Takes one batch apart."""
+        """Splits one batch into its results."""
         work = batch.work
         self._work += work
         telemetry.observe("batch_size", work.utterances)
@@ -189,6 +200,6 @@ class SplitResults(beam.DoFn):
             yield beam.pvalue.TaggedOutput(REJECTS, result) if isinstance(result, Reject) else result
 
     def finish_bundle(self) -> Iterable[beam.pvalue.TaggedOutput]:
-        """Gives what the bundle took."""
+        """Returns the work of the bundle."""
         if self._work.batches:
             yield beam.pvalue.TaggedOutput(WORK, GlobalWindows.windowed_value_at_end_of_window(self._work.sums()))

@@ -1,4 +1,4 @@
-"""Lossy coding as libsndfile does it: a recording is encoded, decoded again, and stays where it was in time."""
+"""Lossy codecs of libsndfile: a recording is encoded and decoded, and keeps its timing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import soxr
 
 from model.features import SAMPLE_RATE
 
-# Peak of what goes into a coder: some headroom for those that overshoot.
+# Peak before encoding; some codecs overshoot and need the headroom.
 CODING_PEAK = 0.7
 _FORMATS = {
     "mp3": ("MP3", "MPEG_LAYER_III"),
@@ -26,13 +26,12 @@ _FORMATS = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Coding:
-    """A way to code speech.
+    """A codec with its settings.
 
     Attributes:
         codec: mp3, vorbis, opus, mu-law, a-law or gsm.
-        sample_rate: at which it is coded, in Hz.
-        setting: kbit/s for mp3 (of average rate) and opus, the quality of -0.1 to 1.0 for vorbis; None for those without
-            one.
+        sample_rate: sampling rate of the coded signal in Hz.
+        setting: bit rate in kbit/s for mp3 (average) and opus, quality from -0.1 to 1.0 for vorbis; None for the others.
     """
 
     codec: str
@@ -47,11 +46,11 @@ class Coding:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What libsndfile is told, whose compression level is 0 to 1 for all codecs and no bit rate.
+        """Options of libsndfile, which takes a compression level from 0 to 1 instead of a bit rate.
 
-        By its source and by measurement: Opus has 256 to 6 kbit/s a channel, MP3 160 to 8 kbit/s at 16 kHz and 64 to 8
-        kbit/s at 8 kHz, both linear in the level; Vorbis has the quality 0.9 less the level. MP3 is of average bit rate:
-        its header always tells how many samples to drop, which at a low constant rate finds no place.
+        By its source and by measurement, the bit rate is linear in the level: 256 to 6 kbit/s a channel for Opus, 160 to 8
+        kbit/s for MP3 at 16 kHz, and 64 to 8 kbit/s for MP3 at 8 kHz. The quality of Vorbis is 0.9 minus the level. MP3 uses
+        an average bit rate, because frames of a low constant rate are too small for the header with the samples to drop.
         """
         if self.setting is None:
             return {}
@@ -64,7 +63,7 @@ class Coding:
 
 
 WIDE, NARROW = SAMPLE_RATE, 8_000
-# What the net and telephones do to speech; one of each family is as likely as one of another.
+# Codecs of the internet and of telephones. Each family is drawn equally often.
 LOSSY = (
     (
         *(Coding("mp3", WIDE, kbps) for kbps in (12, 16, 24, 32, 48)),
@@ -75,7 +74,7 @@ LOSSY = (
     (Coding("mu-law", NARROW), Coding("a-law", NARROW)),
     (Coding("gsm", NARROW),),
 )
-# What is done to recordings that are still taken for clean. Opus takes longest, and stands here once.
+# Codecs of recordings that still count as clean. Opus is the slowest and occurs once.
 GOOD = (
     *(Coding("vorbis", WIDE, quality) for quality in (0.5, 0.6, 0.7, 0.8)),
     *(Coding("mp3", WIDE, kbps) for kbps in (80, 128)),
@@ -84,30 +83,30 @@ GOOD = (
 
 
 def transcode(samples: np.ndarray, coding: Coding) -> np.ndarray:
-    """Codes and decodes samples.
+    """Encodes and decodes samples.
 
     Args:
-        samples: float [n], 16 kHz; any level, for it is coded at a peak of `CODING_PEAK` and given its own back.
-        coding: how.
+        samples: recording at 16 kHz, of any level: float [n]. It is coded at a peak of `CODING_PEAK`.
+        coding: codec and settings.
 
     Returns:
-        float32 [n], aligned with the samples; silence is returned as it is.
+        Decoded recording at its own level, aligned with `samples`: float32 [n]. Silence is returned unchanged.
     """
     samples = samples.astype(np.float32, copy=False)
     peak = float(np.abs(samples).max(initial=0.0))
     if peak <= 0.0:
         return samples
     gain = np.float32(CODING_PEAK / peak)
-    sent = samples * gain
+    encoded = samples * gain
     if coding.sample_rate != SAMPLE_RATE:
-        sent = soxr.resample(sent, SAMPLE_RATE, coding.sample_rate)
+        encoded = soxr.resample(encoded, SAMPLE_RATE, coding.sample_rate)
     container, subtype = _FORMATS[coding.codec]
     file = io.BytesIO()
-    soundfile.write(file, sent, coding.sample_rate, format=container, subtype=subtype, **coding.options)
+    soundfile.write(file, encoded, coding.sample_rate, format=container, subtype=subtype, **coding.options)
     file.seek(0)
-    heard, _ = soundfile.read(file, dtype="float32")
+    decoded, _ = soundfile.read(file, dtype="float32")
     if coding.sample_rate != SAMPLE_RATE:
-        heard = soxr.resample(heard, coding.sample_rate, SAMPLE_RATE)
-    # Coders that work in blocks fill the last one up; resampling there and back may lose a sample.
-    heard = np.pad(heard[: len(samples)], (0, max(0, len(samples) - len(heard))))
-    return heard / gain
+        decoded = soxr.resample(decoded, coding.sample_rate, SAMPLE_RATE)
+    # Block codecs pad the last block; resampling twice may lose a sample.
+    decoded = np.pad(decoded[: len(samples)], (0, max(0, len(samples) - len(decoded))))
+    return decoded / gain

@@ -1,4 +1,4 @@
-"""Which faults there are to choose from, how strong they may be, and how a clip's are drawn."""
+"""The kinds of degradations, the ranges of their strengths, and how those of a clip are drawn."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ DrawRoom = Callable[[np.random.Generator, Range], Room | RecordedRoom]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DegradationKind:
-    """What can be asked of a kind of fault.
+    """A kind of degradation and the strengths that it may have.
 
     Attributes:
-        draw: makes one, its strength from the range.
-        default: lowest and highest strength; None where it has no strength to choose.
-        limits: within which a range must lie.
-        unit: of the range.
+        draw: function that draws a degradation with a strength from a range.
+        default: default range of the strength; None for kinds without a strength.
+        limits: lowest and highest strength that a range may contain.
+        unit: unit of the strength.
     """
 
     draw: Callable[[np.random.Generator, Range, DrawRoom], Degradation]
@@ -49,14 +49,14 @@ def _draw_reverb(rng: np.random.Generator, rt60_s: Range, draw_room: DrawRoom) -
 def _draw_hum(rng: np.random.Generator, snr_db: Range, _: DrawRoom) -> Degradation:
     mains = float(rng.choice([50.0, 60.0])) + float(rng.uniform(-0.1, 0.1))
     count = int(rng.integers(3, 13))
-    # Harmonics weaken, the even ones more: rectifiers and cores make odd ones.
-    fall = rng.uniform(0.5, 1.5)
-    amplitudes = [rng.uniform(0.3, 1.0) * (0.4 if n % 2 == 0 else 1.0) / n**fall for n in range(1, count + 1)]
+    # Higher harmonics are weaker, even ones more so: rectifiers and transformer cores make odd ones.
+    slope = rng.uniform(0.5, 1.5)
+    amplitudes = [rng.uniform(0.3, 1.0) * (0.4 if n % 2 == 0 else 1.0) / n**slope for n in range(1, count + 1)]
     phases = rng.uniform(0, 2 * np.pi, count)
     return Hum(mains, float(rng.uniform(*snr_db)), tuple(map(float, amplitudes)), tuple(map(float, phases)))
 
 
-# The telephone's band, and what half the sample rate of 8 kHz and of 11.025 kHz leave.
+# The band of the telephone, and those of sampling rates of 8 kHz and 11.025 kHz.
 BANDS = ((300.0, 3400.0), (0.0, 4000.0), (0.0, 5500.0))
 
 
@@ -91,7 +91,7 @@ def _draw_dropouts(rng: np.random.Generator, length_ms: Range, _: DrawRoom) -> D
     return Dropouts(tuple((float(rng.random()), float(rng.uniform(*length_ms) / 1000)) for _ in range(count)))
 
 
-# In the order in which a recording meets them: the room and the mains, the recording chain, the coder, the line.
+# In the order of a recording's life: the room and the mains, the recording chain, the codec, the line.
 DEGRADATIONS: Mapping[str, DegradationKind] = {
     Reverb.KIND: DegradationKind(_draw_reverb, (0.2, 1.2), (0.1, 2.0), "s of RT60"),
     Hum.KIND: DegradationKind(_draw_hum, (5.0, 40.0), (-20.0, 60.0), "dB of SNR"),
@@ -102,31 +102,31 @@ DEGRADATIONS: Mapping[str, DegradationKind] = {
     PacketLoss.KIND: DegradationKind(_draw_packet_loss, (1.0, 20.0), (0.1, 60.0), "% of the packets"),
     Dropouts.KIND: DegradationKind(_draw_dropouts, (10.0, 150.0), (2.0, 2000.0), "ms of a gap"),
 }
-# Noise comes after the room and before all else.
+# Kinds that are applied before the noise is added. All others follow it.
 BEFORE_NOISE = {Reverb.KIND}
 _NO_RANGE = (0.0, 0.0)
 
 
 class DegradationError(ValueError):
-    """Faults that cannot be asked for."""
+    """An invalid choice of degradations."""
 
 
 def parse_degradations(text: str) -> tuple[tuple[str, Range], ...]:
-    """Reads which faults may happen: "clipping=3:20,codec", or "all" with default ranges.
+    """Parses a choice of degradations, as "clipping=3:20,codec", or "all" for all with their default ranges.
 
     Returns:
-        Kinds with their ranges, in the order in which they happen to a recording.
+        Kinds with their ranges, in the order of `DEGRADATIONS`.
 
     Raises:
-        FaultError: there is no such fault, it stands twice, or its range cannot be.
+        DegradationError: a kind is unknown or occurs twice, or its range is invalid.
     """
     chosen: dict[str, Range] = {}
     for part in ",".join(DEGRADATIONS).split(",") if text == "all" else text.split(","):
         name, given, values = part.strip().partition("=")
         if name not in DEGRADATIONS:
-            raise DegradationError(f"there is no fault {name!r}; the faults are {', '.join(DEGRADATIONS)}")
+            raise DegradationError(f"unknown fault {name!r}; choose from {', '.join(DEGRADATIONS)}")
         if name in chosen:
-            raise DegradationError(f"{name!r} stands twice")
+            raise DegradationError(f"{name!r} occurs twice")
         chosen[name] = _read_range(name, values) if given else DEGRADATIONS[name].default or _NO_RANGE
     return tuple((name, chosen[name]) for name in DEGRADATIONS if name in chosen)
 
@@ -134,29 +134,29 @@ def parse_degradations(text: str) -> tuple[tuple[str, Range], ...]:
 def _read_range(name: str, text: str) -> Range:
     kind = DEGRADATIONS[name]
     if kind.default is None:
-        raise DegradationError(f"{name} takes no range, {name}={text} gives one")
+        raise DegradationError(f"{name}={text}: {name} takes no range")
     low, _, high = text.partition(":")
     try:
-        found = float(low), float(high or low)
+        lowest, highest = float(low), float(high or low)
     except ValueError:
         raise DegradationError(f"{name}={text}: {text!r} is neither a number nor LOW:HIGH") from None
-    if not kind.limits[0] <= found[0] <= found[1] <= kind.limits[1]:
-        lowest, highest = kind.limits
-        raise DegradationError(f"{name}={text}: LOW:HIGH must lie within {lowest:g}:{highest:g} ({kind.unit})")
-    return found
+    if not kind.limits[0] <= lowest <= highest <= kind.limits[1]:
+        limits = f"{kind.limits[0]:g}:{kind.limits[1]:g}"
+        raise DegradationError(f"{name}={text}: LOW:HIGH must lie within {limits} ({kind.unit})")
+    return lowest, highest
 
 
 def draw_degradations(
-    rng: np.random.Generator, choice: Sequence[tuple[str, Range]], most: int, draw_room: DrawRoom
+    rng: np.random.Generator, kinds: Sequence[tuple[str, Range]], max_count: int, draw_room: DrawRoom
 ) -> tuple[Degradation, ...]:
-    """One to `most` faults of different kinds, in the order in which they happen to a recording.
+    """Draws one to `max_count` degradations of different kinds, in the order of `kinds`.
 
     Args:
-        rng: draws them.
-        choice: kinds to choose from, with the ranges of their strengths (`parse_degradations`).
-        most: how many at most.
-        draw_room: draws the room for reverberation, given a range of RT60s.
+        rng: random generator.
+        kinds: kinds to draw from, with the ranges of their strengths (`parse_degradations`).
+        max_count: largest number of degradations.
+        draw_room: function that draws a room from a range of RT60 in seconds.
     """
-    count = int(rng.integers(1, min(most, len(choice)) + 1))
-    kinds = sorted(rng.choice(len(choice), size=count, replace=False).tolist())
-    return tuple(DEGRADATIONS[name].draw(rng, values, draw_room) for name, values in (choice[kind] for kind in kinds))
+    count = int(rng.integers(1, min(max_count, len(kinds)) + 1))
+    drawn = sorted(rng.choice(len(kinds), size=count, replace=False).tolist())
+    return tuple(DEGRADATIONS[name].draw(rng, values, draw_room) for name, values in (kinds[index] for index in drawn))

@@ -1,4 +1,4 @@
-"""Faults that real corpora have. Each is a small value that says what is done, and does it: length and timing stay."""
+"""Degradations that real corpora have. Each is a small value with all its parameters; it keeps length and timing."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from transforms.synthesis.spectral_filters import high_pass, low_pass, shape_spe
 
 Span = tuple[int, int]
 
+# Samples of a packet of 20 ms.
 PACKET = round(0.020 * SAMPLE_RATE)
-# A packet that is repeated in the place of others fades by this factor each time.
+# Gain of each repetition of a packet that conceals lost ones.
 REPEAT_FADE = 0.7
-# Ramps at the ends of a dropout: a switch, not a knife.
+# Samples of the ramps at the ends of a dropout.
 DROPOUT_RAMP = 16
-# Clipped runs closer than a frame's half are one.
+# Clipped runs that are at most half a frame apart count as one span.
 CLIPPING_GAP = 256
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Degraded:
-    """What a fault leaves.
+    """The result of a degradation.
 
     Attributes:
-        samples: float32 [n].
-        spans: where it did something, [start, end) in samples, within 0 to n, ascending, apart from each other.
+        samples: degraded samples: float32 [n].
+        spans: degraded parts, [start, end) in samples within 0 to n, ascending and disjoint.
     """
 
     samples: np.ndarray
@@ -38,21 +39,21 @@ class Degraded:
 
 
 class Degradation(Protocol):
-    """A fault with all that was drawn for it."""
+    """A degradation with its parameters."""
 
     KIND: ClassVar[str]
 
     @property
     def detail(self) -> str:
-        """How strong it is, for people."""
+        """Its strength, for people."""
 
     def apply(self, samples: np.ndarray) -> Degraded:
-        """Does it to samples [n] at 16 kHz of any level, which stay as they are; the same every time."""
+        """Degrades samples [n] at 16 kHz, of any level. Always gives the same result, and does not change its argument."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reverb:
-    """Speech in a room, simulated or recorded. It raises AudioFault where the recorded one cannot be read."""
+    """Reverberation of a simulated or recorded room. `apply` raises AudioFault if a recorded one cannot be read."""
 
     KIND: ClassVar[str] = "reverb"
     room: Room | RecordedRoom
@@ -63,19 +64,19 @@ class Reverb:
         return str(self.room)
 
     def apply(self, samples: np.ndarray) -> Degraded:
-        """The level stays, and the direct sound stays in its place."""
+        """Adds the reverberation. The level and the position of the direct sound stay the same."""
         return Degraded(reverberate(samples, impulse_response(self.room)), whole(samples))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Hum:
-    """The mains: a tone and its harmonics, so many dB under the power of the signal that it comes to.
+    """Hum of the mains: a tone and its harmonics.
 
     Attributes:
-        frequency_hz: of the mains, 50 or 60 or nearly so.
-        snr_db: of the signal's mean power to that of all the hum.
-        amplitudes: of the tone and its harmonics, one to another.
-        phases: of each, in radians.
+        frequency_hz: mains frequency in Hz, near 50 or 60.
+        snr_db: ratio of the mean power of the signal to that of the hum, in dB.
+        amplitudes: relative amplitudes of the tone and its harmonics.
+        phases: phases of the tone and its harmonics, in radians.
     """
 
     KIND: ClassVar[str] = "hum"
@@ -91,19 +92,19 @@ class Hum:
 
     def apply(self, samples: np.ndarray) -> Degraded:
         """Adds the tones."""
-        # Harmonic h is the h-th power of e^(i w t): by Horner's scheme one exponential serves for all.
-        turn = np.exp(2j * np.pi * self.frequency_hz / SAMPLE_RATE * np.arange(len(samples))).astype(np.complex64)
+        # Harmonic h is the h-th power of e^(i w t), so Horner's scheme needs only one exponential.
+        rotation = np.exp(2j * np.pi * self.frequency_hz / SAMPLE_RATE * np.arange(len(samples))).astype(np.complex64)
         hum = np.zeros(len(samples), np.complex64)
         for amplitude, phase in zip(reversed(self.amplitudes), reversed(self.phases), strict=True):
             hum += np.complex64(amplitude * np.exp(1j * phase))
-            hum *= turn
+            hum *= rotation
         scale = np.sqrt(power(samples) / (np.sum(np.square(self.amplitudes)) / 2) / 10 ** (self.snr_db / 10))
         return Degraded((samples + np.float32(scale) * hum.imag).astype(np.float32), whole(samples))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BandLimit:
-    """A narrow band: a telephone's, or what a low sample rate leaves."""
+    """A narrow band, as of a telephone or of a low sampling rate."""
 
     KIND: ClassVar[str] = "band_limit"
     low_hz: float
@@ -115,18 +116,18 @@ class BandLimit:
         return f"{self.low_hz:g} to {self.high_hz:g} Hz"
 
     def apply(self, samples: np.ndarray) -> Degraded:
-        """Cuts steeply above and less so below."""
+        """Filters out the rest, with a steeper slope at the upper end."""
 
         def gain(frequency: np.ndarray) -> np.ndarray:
-            found = low_pass(frequency, self.high_hz, 16)
-            return found * high_pass(frequency, self.low_hz, 4) if self.low_hz > 0 else found
+            low_passed = low_pass(frequency, self.high_hz, 16)
+            return low_passed * high_pass(frequency, self.low_hz, 4) if self.low_hz > 0 else low_passed
 
         return Degraded(shape_spectrum(samples, gain), whole(samples))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Clipping:
-    """A recorder that was set too loud: the peak lies so many dB over what it can hold."""
+    """Clipping by a recorder with too much gain: the peak exceeds full scale by `overload_db`."""
 
     KIND: ClassVar[str] = "clipping"
     overload_db: float
@@ -137,7 +138,7 @@ class Clipping:
         return f"{self.overload_db:.1f} dB over"
 
     def apply(self, samples: np.ndarray) -> Degraded:
-        """Cuts off what is over."""
+        """Clips the samples at the level that the overload gives."""
         ceiling = np.abs(samples).max(initial=0.0) * 10 ** (-self.overload_db / 20)
         clipped = np.abs(samples) > ceiling
         return Degraded(np.clip(samples, -ceiling, ceiling).astype(np.float32), spans_where(clipped, CLIPPING_GAP))
@@ -145,7 +146,7 @@ class Clipping:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DcOffset:
-    """A recorder whose zero is off, by a share of the signal's peak."""
+    """A constant offset, as a share of the peak of the signal."""
 
     KIND: ClassVar[str] = "dc_offset"
     share: float
@@ -156,7 +157,7 @@ class DcOffset:
         return f"{100 * self.share:.1f} % of the peak"
 
     def apply(self, samples: np.ndarray) -> Degraded:
-        """Moves the zero."""
+        """Adds the offset."""
         offset = self.share * np.abs(samples).max(initial=0.0)
         return Degraded((samples + offset).astype(np.float32), whole(samples))
 
@@ -174,19 +175,19 @@ class Codec:
         return str(self.coding)
 
     def apply(self, samples: np.ndarray) -> Degraded:
-        """Codes and decodes."""
+        """Encodes and decodes the samples."""
         return Degraded(transcode(samples, self.coding), whole(samples))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PacketLoss:
-    """Packets of 20 ms that did not come, in bursts (Gilbert's model: two states, one of which loses all).
+    """Lost packets of 20 ms, in bursts (Gilbert's model: two states, one of which loses every packet).
 
     Attributes:
-        rate: share of the packets that is lost.
-        burst: mean number of packets lost one after another.
-        repeats: whether the last packet that came is heard in their place, fading; else nothing is.
-        seed: decides which.
+        rate: share of the packets that are lost, 0 to 1.
+        burst: mean number of consecutive lost packets.
+        repeats: whether the last packet received is repeated in their place, fading; otherwise they are silent.
+        seed: seed of the random losses.
     """
 
     KIND: ClassVar[str] = "packet_loss"
@@ -198,32 +199,32 @@ class PacketLoss:
     @property
     def detail(self) -> str:
         """Rate, bursts and concealment."""
-        heard = "repeated" if self.repeats else "silent"
-        return f"{100 * self.rate:.1f} % in bursts of {self.burst:.1f}, {heard}"
+        concealment = "repeated" if self.repeats else "silent"
+        return f"{100 * self.rate:.1f} % in bursts of {self.burst:.1f}, {concealment}"
 
     def apply(self, samples: np.ndarray) -> Degraded:
-        """Loses the packets, one at least."""
+        """Removes the lost packets, at least one."""
         rng = np.random.default_rng(self.seed)
         count = -(-len(samples) // PACKET)
         lost = self._lost(rng, count)
-        heard = np.zeros(count * PACKET, np.float32)
-        heard[: len(samples)] = samples
-        packets = heard.reshape(count, PACKET)
+        padded = np.zeros(count * PACKET, np.float32)
+        padded[: len(samples)] = samples
+        packets = padded.reshape(count, PACKET)
         for number in np.flatnonzero(lost):
-            repeated = self.repeats and number > 0
-            packets[number] = packets[number - 1] * np.float32(REPEAT_FADE) if repeated else 0.0
+            is_repeated = self.repeats and number > 0
+            packets[number] = packets[number - 1] * np.float32(REPEAT_FADE) if is_repeated else 0.0
         spans = spans_where(np.repeat(lost, PACKET)[: len(samples)])
-        return Degraded(heard[: len(samples)], spans)
+        return Degraded(padded[: len(samples)], spans)
 
     def _lost(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """Which of the packets are lost, bool [count]."""
+        """Draws the lost packets: bool [count]."""
         ends = 1 / self.burst
         begins = min(1.0, self.rate * ends / (1 - self.rate))
         lost = np.zeros(count, bool)
-        losing = rng.random() < self.rate
+        is_losing = rng.random() < self.rate
         for number, chance in enumerate(rng.random(count)):
-            lost[number] = losing
-            losing = chance >= ends if losing else chance < begins
+            lost[number] = is_losing
+            is_losing = chance >= ends if is_losing else chance < begins
         if count and not lost.any():
             lost[rng.integers(count)] = True
         return lost
@@ -234,7 +235,7 @@ class Dropouts:
     """Short gaps of digital silence.
 
     Attributes:
-        gaps: each the place of its middle, as a share of the recording, and its length in s.
+        gaps: position of each gap, as a share of the recording, and its length in seconds.
     """
 
     KIND: ClassVar[str] = "dropouts"
@@ -242,29 +243,29 @@ class Dropouts:
 
     @property
     def detail(self) -> str:
-        """How many and how long."""
+        """Number and lengths of the gaps."""
         return f"{len(self.gaps)} of {', '.join(f'{1000 * length:.0f}' for _, length in self.gaps)} ms"
 
     def apply(self, samples: np.ndarray) -> Degraded:
-        """Silences the gaps, over ramps of 1 ms within them."""
+        """Silences the gaps, with ramps of 1 ms within them."""
         silent = np.zeros(len(samples), bool)
-        heard = samples.astype(np.float32)
-        for place, length_s in self.gaps:
+        degraded = samples.astype(np.float32)
+        for position, length_s in self.gaps:
             length = min(round(length_s * SAMPLE_RATE), len(samples))
-            start = round(place * (len(samples) - length))
+            start = round(position * (len(samples) - length))
             silent[start : start + length] = True
             ramp = np.clip(np.abs(np.arange(length) - (length - 1) / 2) - (length - 1) / 2 + DROPOUT_RAMP, 0, None)
-            heard[start : start + length] *= (ramp / (DROPOUT_RAMP + 1)).astype(np.float32)
-        return Degraded(heard, spans_where(silent))
+            degraded[start : start + length] *= (ramp / (DROPOUT_RAMP + 1)).astype(np.float32)
+        return Degraded(degraded, spans_where(silent))
 
 
 def whole(samples: np.ndarray) -> tuple[Span, ...]:
-    """The span of all samples [n]."""
+    """Returns the one span of all samples [n]."""
     return ((0, len(samples)),) if len(samples) else ()
 
 
 def spans_where(mask: np.ndarray, gap: int = 0) -> tuple[Span, ...]:
-    """The runs of True in bool [n] as [start, end); those no more than `gap` apart are one."""
+    """Returns the runs of True in bool [n] as [start, end). Runs at most `gap` apart are joined."""
     edges = np.flatnonzero(np.diff(mask, prepend=False, append=False))
     spans: list[Span] = []
     for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):

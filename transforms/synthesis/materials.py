@@ -1,4 +1,4 @@
-"""Material to make training clips of: speech, noise and rooms, sorted into groups and splits, measured, and read."""
+"""Material for training clips: recordings of speech, noise and rooms, assigned to groups and splits, and cached."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from transforms.errors import AudioFault, Reason, Stage
 TRAIN, VAL = "train", "val"
 SPEECH, NOISE, RIR = "speech", "noise", "rir"
 GROUP_COLUMNS = {SPEECH: ("speaker", "speaker_or_class"), NOISE: ("group",), RIR: ("group",)}
-# Decoded material that each process keeps: two hours and twenty minutes of it.
+# Decoded material that each process keeps in memory: two hours and twenty minutes.
 CACHE_BYTES = 512 << 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Material:
-    """One recording of speech or noise, or one impulse response, to draw clips from.
+    """A recording of speech or noise, or an impulse response, to draw clips from.
 
     Attributes:
-        ref: where it is.
+        ref: reference to the recording.
         kind: "speech", "noise" or "rir".
-        group: what must not be in two splits: the speaker, the noise group, or the kind of room.
+        group: the speaker, the noise group, or the kind of room; no group is in two splits.
         split: "train" or "val".
-        num_samples: at 16 kHz; 0 before it was measured.
+        num_samples: length in samples at 16 kHz; 0 before it is measured.
     """
 
     ref: AudioRef
@@ -44,33 +44,32 @@ class Material:
     num_samples: int = 0
 
 
-def materials(refs: Sequence[AudioRef], kind: str, holdout: float | None) -> list[Material]:
-    """Sorts recordings into groups and splits.
+def assign_splits(refs: Sequence[AudioRef], kind: str, holdout: float | None) -> list[Material]:
+    """Assigns recordings to groups and splits.
 
-    The group is the manifest's column (`GROUP_COLUMNS`), else the first folder in which the recordings differ (as the
-    speaker in speaker/chapter/1.flac), else, where they lie in no folder, the recording itself. The split is the
-    manifest's column `split` where `holdout` is None and there is one; else `held_out` decides by the groups, with a
-    tenth for None.
+    The group is the manifest's column (`GROUP_COLUMNS`). Without it, the group is the first folder in which the recordings
+    differ (as the speaker in speaker/chapter/1.flac), or the recording itself if it is in no folder. The split is the
+    manifest's column `split` if `holdout` is None. Otherwise `held_out` decides by the groups.
 
     Args:
         refs: recordings of one kind.
         kind: "speech", "noise" or "rir".
-        holdout: share of the groups to put into "val".
+        holdout: share of the groups for "val", 0 to 1; None for the column `split`, or a tenth without it.
     """
     groups = _groups(refs, kind)
     val = held_out(set(groups), 0.1 if holdout is None else holdout)
-    found = []
+    items = []
     for ref, group in zip(refs, groups, strict=True):
         named = ref.columns.get("split") if holdout is None else None
-        found.append(Material(ref, kind, group, named or (VAL if group in val else TRAIN)))
-    return found
+        items.append(Material(ref, kind, group, named or (VAL if group in val else TRAIN)))
+    return items
 
 
 def held_out(groups: Set[str], share: float) -> set[str]:
-    """The groups whose SHA-1, as a fraction of its range, is under `share`.
+    """Returns the groups whose SHA-1, as a fraction of its range, is below `share`.
 
-    So a group that is added later moves no other. But one group at least is not held out, and of two groups or
-    more one at least is, unless `share` is 0.
+    A group that is added later does not move the others. At least one group is not held out. Of two or more groups, at
+    least one is, unless `share` is 0.
     """
     position = {group: int.from_bytes(hashlib.sha1(group.encode()).digest()[:4], "big") / 2**32 for group in groups}
     order = sorted(groups, key=lambda group: position[group])
@@ -81,7 +80,7 @@ def held_out(groups: Set[str], share: float) -> set[str]:
 
 
 def _groups(refs: Sequence[AudioRef], kind: str) -> list[str]:
-    """The group of each recording."""
+    """Returns the group of each recording."""
     folders = [ref.utterance_id.split("/")[:-1] for ref in refs]
     levels = list(zip(*folders, strict=False))
     shared = next((depth for depth, names in enumerate(levels) if len(set(names)) > 1), len(levels))
@@ -92,21 +91,27 @@ def _groups(refs: Sequence[AudioRef], kind: str) -> list[str]:
     return groups
 
 
-def measure(item: Material, min_dynamic_range_db: float) -> Material:
-    """Reads a recording once, to learn its length and whether it can serve.
+def measure_length(item: Material, min_dynamic_range_db: float) -> Material:
+    """Reads a recording, and returns the material with its length.
 
     Raises:
-        AudioFault: it cannot be decoded, or it is speech whose dynamic range is under the minimum.
+        AudioFault: the recording cannot be decoded, or is speech whose dynamic range is below the minimum.
     """
     samples = read_samples(item.ref)
-    if item.kind == SPEECH and (found := dynamic_range_db(samples)) < min_dynamic_range_db:
-        detail = f"its dynamic range is {found:.1f} dB; a clean reference needs {min_dynamic_range_db:g} dB"
+    if item.kind == SPEECH and (range_db := dynamic_range_db(samples)) < min_dynamic_range_db:
+        detail = f"its dynamic range is {range_db:.1f} dB; a clean reference needs {min_dynamic_range_db:g} dB"
         raise AudioFault(Stage.REFERENCE, Reason.NOT_CLEAN, detail)
     return dataclasses.replace(item, num_samples=len(samples))
 
 
 class Catalog:
-    """The material that serves, by group: every speaker of every split; noise groups and kinds of room of each split."""
+    """The material by group.
+
+    Attributes:
+        speech: recordings of each speaker of any split.
+        noise: recordings of each noise group, by split.
+        rirs: impulse responses of each kind of room, by split.
+    """
 
     def __init__(self, items: Iterable[Material]) -> None:
         speech: dict[str, list[Material]] = defaultdict(list)
@@ -124,55 +129,60 @@ class Catalog:
 
 
 class SampleCache:
-    """Decoded recordings, the least recently used forgotten first.
+    """A cache of decoded recordings that drops the least recently used ones.
 
     Args:
-        size_bytes: of all that is kept together.
+        size_bytes: largest size of all recordings together.
     """
 
     def __init__(self, size_bytes: int) -> None:
         self._size_bytes = size_bytes
-        self._held_bytes = 0
-        self._held: collections.OrderedDict[tuple[str, str, Span], np.ndarray] = collections.OrderedDict()
+        self._total_bytes = 0
+        self._cached: collections.OrderedDict[tuple[str, str, Span], np.ndarray] = collections.OrderedDict()
         self._lock = threading.Lock()
 
+    @property
+    def cached_bytes(self) -> int:
+        """Size of the recordings in the cache."""
+        return sum(samples.nbytes for samples in self._cached.values())
+
     def read(self, ref: AudioRef) -> np.ndarray:
-        """The samples of a recording: float32 [n], mono, 16 kHz, not to be written to.
+        """Returns the samples of a recording: float32 [n], mono, 16 kHz, read-only.
 
         Raises:
-            AudioFault: it cannot be read or decoded.
+            AudioFault: the recording cannot be read or decoded.
         """
         key = ref.uri, ref.source_version, ref.span
         with self._lock:
-            if key in self._held:
-                self._held.move_to_end(key)
-                return self._held[key]
+            if key in self._cached:
+                self._cached.move_to_end(key)
+                return self._cached[key]
         samples = read_audio(ref.uri, ref.span).samples
         samples.flags.writeable = False
         with self._lock:
-            if key not in self._held:
-                self._held[key] = samples
-                self._held_bytes += samples.nbytes
-            while self._held_bytes > self._size_bytes:
-                self._held_bytes -= self._held.popitem(last=False)[1].nbytes
+            if key not in self._cached:
+                self._cached[key] = samples
+                self._total_bytes += samples.nbytes
+            while self._total_bytes > self._size_bytes:
+                self._total_bytes -= self._cached.popitem(last=False)[1].nbytes
         return samples
 
 
-# One for each process: clips draw the same material again and again.
+# One cache per process, because clips draw the same material repeatedly.
 _CACHE = SampleCache(CACHE_BYTES)
 
 
 def read_samples(ref: AudioRef) -> np.ndarray:
-    """The samples of material, float32 [n], 16 kHz, read-only; kept for the next clip where there is room.
+    """Returns the samples of a recording from the cache of this process: float32 [n], 16 kHz, read-only.
 
     Raises:
-        AudioFault: it cannot be read or decoded.
+        AudioFault: the recording cannot be read or decoded.
     """
     return _CACHE.read(ref)
 
 
 class MeasureMaterial(beam.DoFn):
-    """`Material` -> the same with its length (`measure`), or a `Reject`."""
+    """Turns a `Material` into one with its length, or into a `Reject`."""
 
     def __init__(self, min_dynamic_range_db: float) -> None:
         self.min_dynamic_range_db = min_dynamic_range_db
@@ -180,6 +190,6 @@ class MeasureMaterial(beam.DoFn):
     def process(self, item: Material) -> Iterable[Any]:
         """Measures one recording."""
         try:
-            yield measure(item, self.min_dynamic_range_db)
+            yield measure_length(item, self.min_dynamic_range_db)
         except AudioFault as fault:
             yield beam.pvalue.TaggedOutput(REJECTS, Reject.of(item.ref, fault))

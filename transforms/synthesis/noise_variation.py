@@ -1,7 +1,7 @@
-"""One noise played in many ways: of a hundred sounds it makes thousands.
+"""Variations of noise: speed, direction, spectrum, pulses and ringing make thousands of noises out of a hundred.
 
-A scorer that has heard few noises takes new ones for part of the voice, above all those that come in pulses (clocks, steps,
-crunching) or ring (bells, alarms). So a noise may be bent much further than speech: there is nothing that it must remain.
+A scorer that was trained on few noises takes new ones for part of the voice, above all those that come in pulses (clocks,
+steps) or ring (bells, alarms). Noise may be varied more strongly than speech, because it need not stay natural.
 """
 
 from __future__ import annotations
@@ -13,25 +13,26 @@ import numpy as np
 from scipy.signal import fftconvolve, lfilter
 
 from model.features import SAMPLE_RATE
-from transforms.synthesis.speech_variation import Equalizer, draw_equalizer, play, samples_needed
+from transforms.synthesis.speech_variation import Equalizer, change_speed, draw_equalizer, samples_needed
 
-SPEED = 2.0
+MAX_SPEED = 2.0
 EQUALIZER_DB = 12.0
-BACKWARDS, PULSED, RINGING = 0.3, 0.3, 0.25
-# Pulses differ from one another by up to so much.
+# Shares of noises that are reversed, cut into pulses, and ring.
+BACKWARDS_RATIO, PULSED_RATIO, RINGING_RATIO = 0.3, 0.3, 0.25
+# Largest difference in level between two pulses, in dB.
 PULSE_DB = 12.0
-LONGEST_RING_S = 1.0
+MAX_RING_S = 1.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Pulses:
-    """A noise that is heard in pulses: each begins at once and dies away.
+    """An envelope of pulses with a sudden start and an exponential decay.
 
     Attributes:
         rate_hz: mean number of pulses a second.
-        regular: whether they come like a clock's; else at random (a Poisson process).
-        decay_s: time in which a pulse falls to 1/e.
-        seed: decides when they come and how loud each is.
+        regular: whether the pulses are periodic; otherwise they are random (a Poisson process).
+        decay_s: time in seconds in which a pulse decays to 1/e.
+        seed: seed of the positions and levels of the pulses.
     """
 
     rate_hz: float
@@ -41,61 +42,61 @@ class Pulses:
 
     @property
     def detail(self) -> str:
-        """Rate and length."""
+        """Rate and length of the pulses."""
         order = "regular" if self.regular else "random"
         return f"in {order} pulses, {self.rate_hz:.1f} a second, of {1000 * self.decay_s:.0f} ms"
 
     def apply(self, samples: np.ndarray) -> np.ndarray:
-        """Samples [n] under the pulses: float32 [n]. The first begins within the first period: never is all silent."""
+        """Applies the envelope to samples [n]: float32 [n]. The first pulse starts in the first period."""
         rng = np.random.default_rng(self.seed)
         period = SAMPLE_RATE / self.rate_hz
         count = math.ceil(len(samples) / period) + 1
         gaps = np.full(count, period) if self.regular else rng.exponential(period, count)
         starts = (np.cumsum(gaps) - gaps[0] + rng.uniform(0, min(period, len(samples)))).astype(int)
-        hits = np.zeros(len(samples), np.float32)
+        impulses = np.zeros(len(samples), np.float32)
         inside = starts < len(samples)
-        hits[starts[inside]] = 10 ** (rng.uniform(-PULSE_DB, 0.0, count)[inside] / 20)
-        envelope = lfilter([1.0], [1.0, -math.exp(-1 / (self.decay_s * SAMPLE_RATE))], hits)
+        impulses[starts[inside]] = 10 ** (rng.uniform(-PULSE_DB, 0.0, count)[inside] / 20)
+        envelope = lfilter([1.0], [1.0, -math.exp(-1 / (self.decay_s * SAMPLE_RATE))], impulses)
         return (samples * envelope).astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ring:
-    """A body that a noise makes ring.
+    """Resonances that a noise excites.
 
     Attributes:
-        tones: of each its frequency in Hz, its amplitude, and the time in s in which it falls to 1/e.
+        tones: frequency in Hz, amplitude, and time in seconds of the decay to 1/e, of each resonance.
     """
 
     tones: tuple[tuple[float, float, float], ...]
 
     @property
     def detail(self) -> str:
-        """The frequencies."""
+        """Frequencies of the resonances."""
         return "ringing at " + ", ".join(f"{frequency:.0f}" for frequency, _, _ in self.tones) + " Hz"
 
     def apply(self, samples: np.ndarray) -> np.ndarray:
-        """Samples [n] through the body: float32 [n]."""
-        longest = min(LONGEST_RING_S, 5 * max(decay for _, _, decay in self.tones))
+        """Filters samples [n] with the resonances: float32 [n]."""
+        longest = min(MAX_RING_S, 5 * max(decay for _, _, decay in self.tones))
         seconds = np.arange(max(1, round(longest * SAMPLE_RATE))) / SAMPLE_RATE
         response = sum(
             amplitude * np.exp(-seconds / decay) * np.sin(2 * np.pi * frequency * seconds)
             for frequency, amplitude, decay in self.tones
         )
-        heard: np.ndarray = fftconvolve(samples, np.asarray(response, np.float32))[: len(samples)]
-        return heard.astype(np.float32, copy=False)
+        ringing: np.ndarray = fftconvolve(samples, np.asarray(response, np.float32))[: len(samples)]
+        return ringing.astype(np.float32, copy=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NoiseVariation:
-    """A noise played otherwise.
+    """A variation of a noise.
 
     Attributes:
-        speed: how many times as fast; the pitch goes along.
-        backwards: whether it is played from its end.
-        equalizer: shapes its spectrum.
-        pulses: what it is cut into; None leaves it whole.
-        ring: what it makes ring; None for nothing.
+        speed: factor of speed and pitch.
+        backwards: whether the noise is reversed in time.
+        equalizer: change of the spectrum.
+        pulses: envelope of pulses; None for none.
+        ring: resonances; None for none.
     """
 
     speed: float
@@ -106,31 +107,31 @@ class NoiseVariation:
 
     @property
     def detail(self) -> str:
-        """All that is done."""
+        """All steps of the variation."""
         parts = [f"{self.speed:.2f} times as fast", *(["backwards"] if self.backwards else []), self.equalizer.detail]
         return ", ".join(parts + [step.detail for step in (self.pulses, self.ring) if step is not None])
 
-    def needed(self, length: int) -> int:
-        """Samples of noise from which `length` are made."""
+    def samples_needed(self, length: int) -> int:
+        """Returns the number of samples of noise from which `apply` makes `length`."""
         return samples_needed(length, self.speed)
 
     def apply(self, samples: np.ndarray, length: int) -> np.ndarray:
-        """Plays `needed(length)` samples [m] at 16 kHz: float32 [length]."""
-        played = play(samples, self.speed, length)
-        played = self.equalizer.apply(played[::-1] if self.backwards else played)
+        """Varies `samples_needed(length)` samples at 16 kHz: float32 [length]."""
+        varied = change_speed(samples, self.speed, length)
+        varied = self.equalizer.apply(varied[::-1] if self.backwards else varied)
         for step in (self.pulses, self.ring):
-            played = played if step is None else step.apply(played)
-        return played
+            varied = varied if step is None else step.apply(varied)
+        return varied
 
 
 def draw_noise_variation(rng: np.random.Generator) -> NoiseVariation:
-    """Speeds from half to double, as often slower as faster; some are played backwards, in pulses, or ring."""
+    """Draws a variation: a speed from half to double, as often slower as faster; some noises reversed, pulsed or ringing."""
     return NoiseVariation(
-        speed=float(SPEED ** rng.uniform(-1.0, 1.0)),
-        backwards=bool(rng.random() < BACKWARDS),
+        speed=float(MAX_SPEED ** rng.uniform(-1.0, 1.0)),
+        backwards=bool(rng.random() < BACKWARDS_RATIO),
         equalizer=draw_equalizer(rng, EQUALIZER_DB),
-        pulses=_draw_pulses(rng) if rng.random() < PULSED else None,
-        ring=_draw_ring(rng) if rng.random() < RINGING else None,
+        pulses=_draw_pulses(rng) if rng.random() < PULSED_RATIO else None,
+        ring=_draw_ring(rng) if rng.random() < RINGING_RATIO else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""True labels for degraded speech: PESQ against the clean reference, or the SNR pseudo-score."""
+"""Labels for degraded speech: PESQ against the clean reference, or the pseudo-score of the SNR."""
 
 from __future__ import annotations
 
@@ -11,40 +11,41 @@ from model.features import SAMPLE_RATE
 from model.labels import PESQ_NB, PESQ_WB, PSEUDO, LabelScale, pseudo_score
 from transforms.errors import AudioFault, Reason, Stage
 from transforms.synthesis.mix import Mixture
-from transforms.synthesis.pesq_disturbance import FrameTruth, frame_disturbances
+from transforms.synthesis.pesq_disturbance import FrameDisturbances, frame_disturbances
 
 _PESQ_MODE = {PESQ_WB.name: "wb", PESQ_NB.name: "nb"}
 
 
 def pesq_installed() -> bool:
-    """Whether the extra that PESQ labels need is there."""
+    """Returns whether the optional package `pesq` is installed."""
     return importlib.util.find_spec("pesq") is not None
 
 
-def label(scale: LabelScale, mixture: Mixture, snr_db: float | None, faulty: bool = False) -> float | None:
-    """The true quality of a mixture on a scale.
+def label(scale: LabelScale, mixture: Mixture, snr_db: float | None, is_degraded: bool = False) -> float | None:
+    """Returns the label of a mixture on a scale.
 
     Args:
-        scale: which label.
-        mixture: the degraded recording and its reference.
-        snr_db: mixing SNR in dB; None for clean speech.
-        faulty: whether more than noise was done to it, of which the pseudo-score knows nothing: it has none then.
+        scale: scale of the label.
+        mixture: degraded recording and its reference.
+        snr_db: SNR in dB; None for clean speech.
+        is_degraded: whether the mixture has degradations besides noise. It has no pseudo-score then, because the pseudo-score
+            depends on the SNR alone.
 
     Raises:
-        AudioFault: PESQ finds no label, as where it finds no speech.
+        AudioFault: PESQ fails, for example because it finds no speech.
     """
     if scale == PSEUDO:
-        return None if faulty else pseudo_score(snr_db)
+        return None if is_degraded else pseudo_score(snr_db)
     return pesq(mixture.reference, mixture.degraded, scale)
 
 
 def pesq(reference: np.ndarray, degraded: np.ndarray, scale: LabelScale) -> float:
-    """PESQ MOS-LQO (ITU-T P.862.1 or P.862.2) of 16 kHz samples [n] against their reference [n].
+    """Computes PESQ MOS-LQO (ITU-T P.862.1 or P.862.2) of samples [n] at 16 kHz against their reference [n].
 
     Raises:
-        AudioFault: PESQ refuses the pair.
+        AudioFault: PESQ fails.
     """
-    # An extra that needs a C compiler: not there where nothing is ever labelled.
+    # An optional package, because its installation needs a C compiler.
     import pesq as pesq_package
 
     try:
@@ -56,24 +57,24 @@ def pesq(reference: np.ndarray, degraded: np.ndarray, scale: LabelScale) -> floa
     return value
 
 
-def checked_frame_truth(mixture: Mixture, score: float, max_disagreement: float) -> FrameTruth:
-    """What PESQ finds in each frame of a mixture, checked against PESQ itself.
+def checked_frame_disturbances(mixture: Mixture, score: float, max_disagreement: float) -> FrameDisturbances:
+    """Computes the disturbance of each frame of a mixture, and checks it against PESQ.
 
     Args:
-        mixture: the degraded recording and its reference.
-        score: PESQ of the whole, wide band.
-        max_disagreement: how far the score of the frames may be from it.
+        mixture: degraded recording and its reference.
+        score: wide-band PESQ of the mixture.
+        max_disagreement: largest difference between `score` and the score of the frame disturbances.
 
     Raises:
-        AudioFault: it is farther, so one of the two has not understood the pair (as where PESQ aligns what was aligned).
+        AudioFault: the difference is larger. One of the two scores is wrong, for example because PESQ misaligned the signals.
     """
-    truth = frame_disturbances(mixture.reference, mixture.degraded)
-    if not abs(truth.score - score) <= max_disagreement:
-        detail = f"PESQ is {score:.2f}, its frames make {truth.score:.2f}"
+    frames = frame_disturbances(mixture.reference, mixture.degraded)
+    if not abs(frames.score - score) <= max_disagreement:
+        detail = f"PESQ is {score:.2f}, but the disturbances of its frames give {frames.score:.2f}"
         raise AudioFault(Stage.LABEL, Reason.LABELS_DISAGREE, detail)
-    return truth
+    return frames
 
 
 def _message(error: Exception) -> str:
     text = error.args[0] if error.args else ""
-    return text.decode() if isinstance(text, bytes) else str(text)  # the C extension raises with bytes
+    return text.decode() if isinstance(text, bytes) else str(text)  # the C extension raises errors with bytes

@@ -1,4 +1,4 @@
-"""Zero-phase filters over whole recordings: they shape the spectrum and move nothing in time."""
+"""Zero-phase filters over whole recordings: they shape the spectrum without a delay."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import scipy.fft
 
 from model.features import SAMPLE_RATE
 
-# Longest ring of a filter that is kept from coming round to the other end.
+# Zeros after the recording, so that the ringing of a filter does not wrap around to the start.
 PADDING = 4_096
 
 
@@ -17,11 +17,11 @@ def shape_spectrum(samples: np.ndarray, gain: Callable[[np.ndarray], np.ndarray]
     """Multiplies the spectrum of a recording.
 
     Args:
-        samples: float [n], 16 kHz.
-        gain: from frequencies in Hz, float64 [k], to real factors [k].
+        samples: recording at 16 kHz: float [n].
+        gain: function from frequencies in Hz, float64 [k], to real factors [k].
 
     Returns:
-        float32 [n].
+        Filtered recording: float32 [n].
     """
     size = scipy.fft.next_fast_len(len(samples) + PADDING, real=True)
     spectrum = scipy.fft.rfft(samples.astype(np.float32, copy=False), size)
@@ -29,12 +29,12 @@ def shape_spectrum(samples: np.ndarray, gain: Callable[[np.ndarray], np.ndarray]
     return scipy.fft.irfft(spectrum, size)[: len(samples)]
 
 
-def low_pass(frequency: np.ndarray, cut_hz: float, order: int) -> np.ndarray:
-    """Magnitude of a Butterworth low-pass: -3 dB at the cut, then 6 dB an octave for each order."""
-    return 1 / np.sqrt(1 + (frequency / cut_hz) ** (2 * order))
+def low_pass(frequency: np.ndarray, cutoff_hz: float, order: int) -> np.ndarray:
+    """Returns the magnitude of a Butterworth low-pass: -3 dB at the cut-off, then 6 dB an octave per order."""
+    return 1 / np.sqrt(1 + (frequency / cutoff_hz) ** (2 * order))
 
 
-def high_pass(frequency: np.ndarray, cut_hz: float, order: int) -> np.ndarray:
-    """Magnitude of a Butterworth high-pass."""
-    steep = (frequency / cut_hz) ** order
-    return steep / np.sqrt(1 + steep**2)
+def high_pass(frequency: np.ndarray, cutoff_hz: float, order: int) -> np.ndarray:
+    """Returns the magnitude of a Butterworth high-pass."""
+    ratio = (frequency / cutoff_hz) ** order
+    return ratio / np.sqrt(1 + ratio**2)

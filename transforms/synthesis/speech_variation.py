@@ -1,7 +1,7 @@
-"""How clean recordings differ: voices, microphones, equalisers, good coding, small rooms, digital silence. Never noise.
+"""Variations of clean speech: voices, microphones, equalisers, good codecs, small rooms, digital silence, never noise.
 
-A clip's speech is varied before anything is mixed to it, in the reference and in the degraded signal alike, so that none of
-this costs it a point: a model that learns from such clips does not take a dull microphone for a fault.
+The speech is varied before noise is added, in the reference and in the degraded signal alike, so a variation does not lower
+the label. A model that is trained on such clips does not take a dull microphone for a degradation.
 """
 
 from __future__ import annotations
@@ -19,35 +19,36 @@ from transforms.synthesis.codecs import GOOD, Coding, transcode
 from transforms.synthesis.rooms import CLOSE_M, Room, bank, impulse_response, reverberate
 from transforms.synthesis.spectral_filters import high_pass, low_pass, shape_spectrum
 
-MOST_VARIATIONS = 2
-# Played so many times as fast, or as slow, a voice is still one that somebody could have.
+MAX_VARIATIONS = 2
+# Largest factor of speed, up or down, at which a voice still sounds natural.
 VOICE_SPEED = 1.2
-# Points of an equaliser, in Hz, and how far it goes.
+# Frequencies of the equaliser in Hz, and its largest gain in dB.
 EQUALIZER_HZ = (100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0, 6400.0)
 EQUALIZER_DB = 6.0
 SMALL_ROOM_RT60_S = (0.08, 0.25)
-# What a gate lets through, in dB under the loudest, and how long it takes to close.
+# Samples of a block of 5 ms in which levels are measured.
 GATE_BLOCK = round(0.005 * SAMPLE_RATE)
+# Thresholds in dB relative to the loudest block, hold times in seconds, and gains in dB.
 GATE_DB, GATE_HOLD_S = (-60.0, -35.0), (0.02, 0.2)
 EXPANDER_DB, EXPANDER_HOLD_S, EXPANDER_GAIN_DB = (-50.0, -28.0), (0.002, 0.1), (-60.0, -10.0)
-# Coding takes longer than all the rest, and is the rarest.
+# A codec takes the longest and is the rarest.
 WEIGHTS = {"equalizer": 0.3, "microphone": 0.3, "room": 0.2, "silence": 0.13, "codec": 0.07}
 
 
 class Variation(Protocol):
-    """A way to vary clean speech, with all that was drawn for it."""
+    """A variation of clean speech with its parameters."""
 
     @property
     def detail(self) -> str:
-        """What it is, for people."""
+        """Its kind and strength, for people."""
 
     def apply(self, samples: np.ndarray) -> np.ndarray:
-        """Varies samples [n] at 16 kHz, which stay as they are: float32 [n]."""
+        """Varies samples [n] at 16 kHz: float32 [n]. Does not change its argument."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Equalizer:
-    """Gentle gains in dB at `EQUALIZER_HZ`, a straight line over the octaves between them."""
+    """Gains in dB at `EQUALIZER_HZ`, interpolated linearly over octaves."""
 
     gains_db: tuple[float, ...]
 
@@ -68,7 +69,7 @@ class Equalizer:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Microphone:
-    """A microphone's ends: cuts in Hz and the orders (6 dB an octave each) of the slopes beyond them."""
+    """The band of a microphone: cut-off frequencies in Hz, and orders of the slopes (6 dB an octave each)."""
 
     low_hz: float
     low_order: int
@@ -77,11 +78,11 @@ class Microphone:
 
     @property
     def detail(self) -> str:
-        """Its band."""
+        """The band."""
         return f"microphone {self.low_hz:.0f} to {self.high_hz:.0f} Hz"
 
     def apply(self, samples: np.ndarray) -> np.ndarray:
-        """Rolls both ends off."""
+        """Attenuates frequencies outside the band."""
 
         def gain(frequency: np.ndarray) -> np.ndarray:
             low = high_pass(frequency, self.low_hz, self.low_order)
@@ -92,7 +93,7 @@ class Microphone:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SmallRoom:
-    """A small dry room, its speaker close to the microphone."""
+    """A small dry room with the speaker close to the microphone."""
 
     room: Room
 
@@ -102,13 +103,13 @@ class SmallRoom:
         return f"room {self.room}"
 
     def apply(self, samples: np.ndarray) -> np.ndarray:
-        """Puts the speech in the room."""
+        """Adds the reverberation of the room."""
         return reverberate(samples, impulse_response(self.room))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class GoodCodec:
-    """Coding of a rate at which it is hardly heard."""
+    """A codec at a bit rate that is hardly audible."""
 
     coding: Coding
 
@@ -118,17 +119,17 @@ class GoodCodec:
         return f"codec {self.coding}"
 
     def apply(self, samples: np.ndarray) -> np.ndarray:
-        """Codes and decodes."""
+        """Encodes and decodes the samples."""
         return transcode(samples, self.coding)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DigitalSilence:
-    """Pauses without a sound, as editors, gates and synthesisers leave them: no dropout, and nothing is lost by them.
+    """Digital silence in pauses, as editors, noise gates and speech synthesisers leave it. No speech is lost.
 
     Attributes:
-        threshold_db: what lies further under the loudest block of 5 ms is silenced.
-        hold_s: time for which the gate stays open before and after what it lets through.
+        threshold_db: level relative to the loudest block of 5 ms, in dB, below which blocks are silenced.
+        hold_s: time before and after a louder block that is not silenced, in seconds.
     """
 
     threshold_db: float
@@ -136,22 +137,22 @@ class DigitalSilence:
 
     @property
     def detail(self) -> str:
-        """The gate."""
+        """The threshold and hold time."""
         return f"silence under {self.threshold_db:.0f} dB, held {1000 * self.hold_s:.0f} ms"
 
     def apply(self, samples: np.ndarray) -> np.ndarray:
-        """Silences the pauses, over ramps of 5 ms."""
-        return _gated(samples, self.threshold_db, self.hold_s, 0.0)
+        """Silences the pauses, with ramps of 5 ms."""
+        return _gate(samples, self.threshold_db, self.hold_s, 0.0)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Expander:
-    """What is soft made softer, as recorders, conferences and broadcasters do, down into the gaps within words.
+    """A downward expander, as in recorders, conference systems and broadcasting. It also acts in the gaps within words.
 
     Attributes:
-        threshold_db: what lies further under the loudest block of 5 ms is lowered.
-        hold_s: time for which it is left alone before and after what is louder.
-        gain_db: by how much it is lowered.
+        threshold_db: level relative to the loudest block of 5 ms, in dB, below which blocks are attenuated.
+        hold_s: time before and after a louder block that is not attenuated, in seconds.
+        gain_db: gain of the attenuated blocks in dB.
     """
 
     threshold_db: float
@@ -160,87 +161,87 @@ class Expander:
 
     @property
     def detail(self) -> str:
-        """What it does."""
+        """Gain, threshold and hold time."""
         return f"expander {self.gain_db:.0f} dB under {self.threshold_db:.0f} dB, held {1000 * self.hold_s:.0f} ms"
 
     def apply(self, samples: np.ndarray) -> np.ndarray:
-        """Lowers what is soft, over ramps of 5 ms."""
-        return _gated(samples, self.threshold_db, self.hold_s, 10 ** (self.gain_db / 20))
+        """Attenuates soft blocks, with ramps of 5 ms."""
+        return _gate(samples, self.threshold_db, self.hold_s, 10 ** (self.gain_db / 20))
 
 
-def _gated(samples: np.ndarray, threshold_db: float, hold_s: float, closed: float) -> np.ndarray:
-    """Samples [n] with the gain `closed` where they are so far under their loudest block, and 1 elsewhere."""
+def _gate(samples: np.ndarray, threshold_db: float, hold_s: float, closed_gain: float) -> np.ndarray:
+    """Applies `closed_gain` to the blocks of samples [n] below the threshold, and 1 to the others."""
     count = -(-len(samples) // GATE_BLOCK)
     blocks = np.zeros(count * GATE_BLOCK, np.float32)
     blocks[: len(samples)] = samples
     levels = np.square(blocks.reshape(count, GATE_BLOCK)).mean(axis=1)
     hold = 2 * round(hold_s * SAMPLE_RATE / GATE_BLOCK) + 1
-    heard = maximum_filter1d((levels > levels.max(initial=0.0) * 10 ** (threshold_db / 10)).astype(int), hold)
-    edges = np.arange(count) * GATE_BLOCK + GATE_BLOCK / 2
-    gain = np.interp(np.arange(len(samples)), edges, np.where(heard, 1.0, closed)) if count else np.empty(0)
+    is_open = maximum_filter1d((levels > levels.max(initial=0.0) * 10 ** (threshold_db / 10)).astype(int), hold)
+    middles = np.arange(count) * GATE_BLOCK + GATE_BLOCK / 2
+    gain = np.interp(np.arange(len(samples)), middles, np.where(is_open, 1.0, closed_gain)) if count else np.empty(0)
     return (samples * gain).astype(np.float32)
 
 
 def samples_needed(length: int, speed: float) -> int:
-    """Samples from which `play` makes `length`."""
+    """Returns the number of samples from which `change_speed` makes `length`."""
     return length if speed == 1.0 else math.ceil(length * speed) + 1
 
 
-def play(samples: np.ndarray, speed: float, length: int) -> np.ndarray:
-    """Plays samples so many times as fast; the pitch goes along.
+def change_speed(samples: np.ndarray, speed: float, length: int) -> np.ndarray:
+    """Changes speed and pitch by resampling.
 
     Args:
-        samples: at 16 kHz, [m], `samples_needed` of them; fewer leave zeros at the end.
-        speed: how many times as fast.
-        length: samples of the result.
+        samples: `samples_needed` samples at 16 kHz: float [m]. The result of fewer ends in zeros.
+        speed: factor of speed and pitch.
+        length: number of samples of the result.
 
     Returns:
-        float32 [length]
+        Samples at the new speed: float32 [length].
     """
-    played = samples.astype(np.float32, copy=False)
+    resampled = samples.astype(np.float32, copy=False)
     if speed != 1.0:
-        played = soxr.resample(played, SAMPLE_RATE * speed, SAMPLE_RATE, quality="LQ")
-    return np.pad(played, (0, max(0, length - len(played))))[:length]
+        resampled = soxr.resample(resampled, SAMPLE_RATE * speed, SAMPLE_RATE, quality="LQ")
+    return np.pad(resampled, (0, max(0, length - len(resampled))))[:length]
 
 
 def draw_speed(rng: np.random.Generator) -> float:
-    """How many times as fast a voice is played: as often slower as faster, which makes another speaker of it."""
+    """Draws the speed of a voice, as often slower as faster. The voice then resembles another speaker's."""
     return float(VOICE_SPEED ** rng.uniform(-1.0, 1.0))
 
 
 def draw_expander(rng: np.random.Generator) -> Expander:
-    """From a gentle one that lets go slowly to a gate that closes within words."""
+    """Draws an expander, from a gentle one with a long hold to a gate that closes within words."""
     hold_s = float(np.exp(rng.uniform(np.log(EXPANDER_HOLD_S[0]), np.log(EXPANDER_HOLD_S[1]))))
     return Expander(float(rng.uniform(*EXPANDER_DB)), hold_s, float(rng.uniform(*EXPANDER_GAIN_DB)))
 
 
 def draw_variations(rng: np.random.Generator, seed: int, split: str) -> tuple[Variation, ...]:
-    """One or two different variations, in the order in which a recording meets them.
+    """Draws one or two different variations, in the order of a recording's life.
 
     Args:
-        rng: draws them.
-        seed: of the set: decides its bank of rooms.
-        split: of the clip: no room is in two splits.
+        rng: random generator.
+        seed: seed of the set, which decides its rooms.
+        split: split of the clip; no room is in two splits.
     """
-    count = int(rng.integers(1, MOST_VARIATIONS + 1))
+    count = int(rng.integers(1, MAX_VARIATIONS + 1))
     names = set(rng.choice(list(WEIGHTS), size=count, replace=False, p=list(WEIGHTS.values())).tolist())
-    found: list[Variation] = []
+    variations: list[Variation] = []
     if "room" in names:
         rooms = bank(seed, split, SMALL_ROOM_RT60_S, CLOSE_M)
-        found.append(SmallRoom(rooms[rng.integers(len(rooms))]))
+        variations.append(SmallRoom(rooms[rng.integers(len(rooms))]))
     if "microphone" in names:
         low_hz, high_hz = np.exp(rng.uniform(np.log((60.0, 5000.0)), np.log((250.0, 7800.0))))
         orders = rng.integers((1, 2), (4, 7))
-        found.append(Microphone(float(low_hz), int(orders[0]), float(high_hz), int(orders[1])))
+        variations.append(Microphone(float(low_hz), int(orders[0]), float(high_hz), int(orders[1])))
     if "equalizer" in names:
-        found.append(draw_equalizer(rng, EQUALIZER_DB))
+        variations.append(draw_equalizer(rng, EQUALIZER_DB))
     if "silence" in names:
-        found.append(DigitalSilence(float(rng.uniform(*GATE_DB)), float(rng.uniform(*GATE_HOLD_S))))
+        variations.append(DigitalSilence(float(rng.uniform(*GATE_DB)), float(rng.uniform(*GATE_HOLD_S))))
     if "codec" in names:
-        found.append(GoodCodec(GOOD[rng.integers(len(GOOD))]))
-    return tuple(found)
+        variations.append(GoodCodec(GOOD[rng.integers(len(GOOD))]))
+    return tuple(variations)
 
 
-def draw_equalizer(rng: np.random.Generator, most_db: float) -> Equalizer:
-    """Gains within so many dB either way."""
-    return Equalizer(tuple(map(float, rng.uniform(-most_db, most_db, len(EQUALIZER_HZ)))))
+def draw_equalizer(rng: np.random.Generator, max_gain_db: float) -> Equalizer:
+    """Draws an equaliser whose gains are within ±`max_gain_db`."""
+    return Equalizer(tuple(map(float, rng.uniform(-max_gain_db, max_gain_db, len(EQUALIZER_HZ)))))

@@ -23,7 +23,7 @@ from model.bundle import BUNDLED, DEFAULT
 from tests.support.command import Output, audiosieve, audiosieve_process
 from tests.support.gcs_emulator import Bucket
 from tests.support.gcs_proxy import CUT, RESET, Call, Fault, Inside, Proxy, first
-from transforms.output.ledger import Ledger, names_that_count
+from transforms.output.ledger import Job, Ledger, names_that_count
 from transforms.schemas import SCORE_TABLES
 from transforms.storage.gcs import EMULATOR
 
@@ -34,7 +34,7 @@ FEW = ("clean.flac", "corrupt.flac", "noise_20db.flac")
 
 def tables(output: Path) -> dict[str, list[dict]]:
     """All committed rows, sorted, without what is of the place; numbers as far as they are told."""
-    records = Ledger(str(output), tuple(SCORE_TABLES)).records("score")
+    records = Ledger(str(output), tuple(SCORE_TABLES)).runs(Job.SCORE)
     found = {}
     for table in SCORE_TABLES:
         rows = [
@@ -110,7 +110,7 @@ def test_what_fails_for_a_moment_costs_no_recording(
     bucket: Bucket, proxy: Proxy, samples: Path, sample_run: Output, tmp_path: Path, fault: Fault
 ) -> None:
     again = first(1, fault)
-    # The emulator, other than the real one, does not know an upload any more whose last answer was lost.
+    # Unlike the real storage, the emulator forgets an upload whose last answer was lost.
     proxy.fail = lambda call: None if fault == CUT and call.kind == "part" else again(call)
     upload_few(bucket, samples)
     done = audiosieve("score", "--input", bucket / "in", "--output", bucket / "out")
@@ -310,7 +310,7 @@ def test_a_second_run_scores_what_is_new_or_changed_and_another_all_again(
     bucket.delete("in/noise_20db.flac")
     done = audiosieve(*words)
     assert "2 scored, 0 rejected, 1 skipped" in done.stdout
-    assert "1 rows of earlier runs" in done.stderr
+    assert "kept 1 rows of recordings" in done.stderr
     scores, expected = Output(bucket.download("out", tmp_path / "a")).scores, sample_run.scores
     assert scores == pytest.approx(
         {

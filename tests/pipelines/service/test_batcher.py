@@ -15,7 +15,7 @@ import pytest
 from model.bundle import DEFAULT
 from model.features import NUM_BINS
 from pipelines.service.batcher import Batcher
-from pipelines.service.capacity import CapacityError, CapacityLimit, Share
+from pipelines.service.capacity import CapacityError, CapacityLimit, RequestShare
 from pipelines.service.metrics import Metrics
 from pipelines.service.settings import Settings
 from tests.support.outputs import scored
@@ -279,41 +279,41 @@ def test_it_says_when_to_come_again(scorer):
 
 class TestRoom:
     def test_what_does_not_fit_takes_nothing(self):
-        room = CapacityLimit(10)
-        with room.taken(6):
+        capacity = CapacityLimit(10)
+        with capacity.acquired(6):
             with pytest.raises(CapacityError):
-                room.take(5)
-            assert room.used == 6
-        assert room.used == 0
+                capacity.acquire(5)
+            assert capacity.used == 6
+        assert capacity.used == 0
 
     def test_it_is_given_back_however_the_block_ends(self):
-        room = CapacityLimit(10)
-        with pytest.raises(ZeroDivisionError), room.taken(10):
+        capacity = CapacityLimit(10)
+        with pytest.raises(ZeroDivisionError), capacity.acquired(10):
             _ = 1 // 0
-        assert room.used == 0
+        assert capacity.used == 0
 
     def test_those_of_a_request_wait_for_each_other_and_for_nobody_else(self):
         async def scene():
-            room = CapacityLimit(10)
-            mine, others = Share(room), Share(room)
-            await mine.take(4)
-            await others.take(4)
-            waiting = asyncio.create_task(mine.take(6))
+            capacity = CapacityLimit(10)
+            mine, others = RequestShare(capacity), RequestShare(capacity)
+            await mine.acquire(4)
+            await others.acquire(4)
+            waiting = asyncio.create_task(mine.acquire(6))
             await asyncio.sleep(0)
             assert not waiting.done()
-            mine.give_back(4)
+            mine.release(4)
             await waiting
-            assert room.used == 10
+            assert capacity.used == 10
             with pytest.raises(CapacityError):
-                await Share(room).take(1)
+                await RequestShare(capacity).acquire(1)
             # Once nothing of it is left inside, it waits no more.
-            last = asyncio.create_task(others.take(5))
+            last = asyncio.create_task(others.acquire(5))
             await asyncio.sleep(0)
-            others.give_back(4)
+            others.release(4)
             with pytest.raises(CapacityError):
                 await last
-            mine.give_back(6)
-            assert room.used == 0
+            mine.release(6)
+            assert capacity.used == 0
 
         asyncio.run(scene())
 

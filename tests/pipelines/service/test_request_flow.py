@@ -89,7 +89,7 @@ async def until(holds: Callable[[], bool]) -> None:
 
 def at_work(scorer, scene: Callable[[Service], Any], **settings: Any) -> None:
     async def work() -> None:
-        service = Service(scorer, dataclasses.replace(Settings(), **settings), when_broken=lambda: None)
+        service = Service(scorer, dataclasses.replace(Settings(), **settings), on_failure=lambda: None)
         async with asyncio.timeout(90), service.running():
             await scene(service)
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipelines.service.openapi_examples import ANSWERS
+from pipelines.service.openapi_examples import RESPONSES
 from pipelines.service.responses import ProblemOut, Scored, ScoredFiles
 from tests.support.command import Output, audiosieve
 from tests.support.paths import ROOT
@@ -181,8 +181,8 @@ class TestTheRest:
 
     def test_the_examples_of_the_description_are_true(self, server, samples):
         found = server.score(samples / "burst.flac", anomalies=True, utterance_id="burst.flac").json()
-        assert set(found) == set(ANSWERS["body"]["value"])
-        for column, value in ANSWERS["body"]["value"].items():
+        assert set(found) == set(RESPONSES["body"]["value"])
+        for column, value in RESPONSES["body"]["value"].items():
             if isinstance(value, float):
                 assert found[column] == pytest.approx(value, abs=1e-3)
             elif column != "anomalies":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.service.openapi_examples import ANSWERS, PROBLEMS
+from pipelines.service.openapi_examples import PROBLEMS, RESPONSES
 from tests.support.service import Server, serving
 
 pytestmark = pytest.mark.slow
@@ -51,7 +51,7 @@ def test_every_operation_has_examples(server: Server):
     described = server.client.get("/openapi.json").json()
     scoring = described["paths"]["/v1/score"]["post"]
     assert set(scoring["requestBody"]["content"]) == {"application/octet-stream", "multipart/form-data"}
-    assert scoring["responses"]["200"]["content"]["application/json"]["examples"] == ANSWERS
+    assert scoring["responses"]["200"]["content"]["application/json"]["examples"] == RESPONSES
     for status in ("400", "401", "408", "413", "415", "422", "500", "503"):
         content = scoring["responses"][status]["content"]
         assert list(content) == ["application/problem+json"]

@@ -17,7 +17,7 @@ from model.evaluation.figures import spectrum_db
 from model.features import SAMPLE_RATE, num_frames
 from model.labels import PESQ_WB
 from transforms.analysis import figure, spectrogram_image
-from transforms.analysis.figure import DARK, LIGHT, Subject, draw, one_line, save, small_png
+from transforms.analysis.figure import DARK, LIGHT, FigureData, draw, one_line, save, small_png
 from transforms.analysis.spectrogram_image import column_edges, reduced_db
 from transforms.audio.waveform import Waveform
 
@@ -37,9 +37,9 @@ def noise() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def subject(noise: np.ndarray) -> Subject:
+def data(noise: np.ndarray) -> FigureData:
     frame_score = np.full(num_frames(len(noise)), 4.0, np.float32)
-    return Subject("a", reduced_db(waveform_of(noise)), 3.0, frame_score, [(1.0, 2.0)], PESQ_WB)
+    return FigureData("a", reduced_db(waveform_of(noise)), 3.0, frame_score, [(1.0, 2.0)], PESQ_WB)
 
 
 @given(st.integers(1, 100_000), st.integers(1, 2_000))
@@ -71,8 +71,8 @@ def test_digital_silence_can_be_drawn():
     assert np.isfinite(reduced_db(waveform_of(np.zeros(SAMPLE_RATE)))).all()
 
 
-def test_the_axes_are_seconds_kilohertz_and_the_scale(subject):
-    figure = draw(subject)
+def test_the_axes_are_seconds_kilohertz_and_the_scale(data):
+    figure = draw(data)
     above, below = figure.axes
     assert below.get_xlim() == (0.0, 3.0)
     assert above.get_ylim() == (0.0, 8.0)
@@ -81,45 +81,45 @@ def test_the_axes_are_seconds_kilohertz_and_the_scale(subject):
     time, score = below.lines[0].get_data()
     assert time[0] == pytest.approx(0.016)
     assert time[1] - time[0] == pytest.approx(0.016)
-    assert score == pytest.approx(np.full(len(subject.frame_score), 4.0))
+    assert score == pytest.approx(np.full(len(data.frame_score), 4.0))
     (shade,) = [c.get_paths()[0].get_extents() for c in below.collections]
     assert (shade.x0, shade.x1) == (1.0, 2.0)
 
 
-def test_of_a_long_recording_the_range_of_each_column_is_drawn(subject):
+def test_of_a_long_recording_the_range_of_each_column_is_drawn(data):
     frame_score = np.tile([1.0, 4.0], 100_000).astype(np.float32)
-    figure = draw(dataclasses.replace(subject, frame_score=frame_score, duration_s=3200.0, anomalies=[]))
+    figure = draw(dataclasses.replace(data, frame_score=frame_score, duration_s=3200.0, anomalies=[]))
     below = figure.axes[1]
     assert below.lines[0].get_ydata() == pytest.approx(np.full(spectrogram_image.COLUMNS, 2.5))
     band = below.collections[0].get_paths()[0].get_extents()
     assert (band.y0, band.y1) == (1.0, 4.0)
 
 
-def test_a_recording_without_audio_is_drawn_with_its_scores(subject):
-    figure = draw(dataclasses.replace(subject, level_db=None))
+def test_a_recording_without_audio_is_drawn_with_its_scores(data):
+    figure = draw(dataclasses.replace(data, level_db=None))
     assert [text.get_text() for text in figure.axes[0].texts] == ["the audio cannot be read"]
     assert len(figure.axes[1].lines) == 1
 
 
 def test_one_frame_is_enough():
-    one = Subject("", reduced_db(waveform_of(np.ones(512))), 0.032, np.array([3.0], np.float32), [], PESQ_WB)
+    one = FigureData("", reduced_db(waveform_of(np.ones(512))), 0.032, np.array([3.0], np.float32), [], PESQ_WB)
     assert small_png(draw(one))
 
 
-def test_a_name_is_no_formula_and_the_same_figure_is_the_same_bytes(subject):
+def test_a_name_is_no_formula_and_the_same_figure_is_the_same_bytes(data):
     for kind in ("png", "svg"):
         files = []
         for _ in range(2):
             file = io.BytesIO()
-            save(draw(dataclasses.replace(subject, title=r"a $\frac{ <b> & \x")), file, kind)
+            save(draw(dataclasses.replace(data, title=r"a $\frac{ <b> & \x")), file, kind)
             files.append(file.getvalue())
         assert files[0] == files[1]
     assert ET.fromstring(files[0]).tag.endswith("svg")
 
 
 @pytest.mark.parametrize("colours", [LIGHT, DARK])
-def test_a_small_png_has_the_paper_it_is_for(subject, colours):
-    image = Image.open(io.BytesIO(small_png(draw(subject, colours, (9, 3.3)))))
+def test_a_small_png_has_the_paper_it_is_for(data, colours):
+    image = Image.open(io.BytesIO(small_png(draw(data, colours, (9, 3.3)))))
     assert image.size == (900, 330)
     paper = image.convert("RGB").getpixel((2, 2))
     assert np.abs(np.array(paper) - [int(colours.paper[i : i + 2], 16) for i in (1, 3, 5)]).max() <= 8
@@ -129,4 +129,4 @@ def test_a_small_png_has_the_paper_it_is_for(subject, colours):
 def test_a_title_is_one_line(name):
     line = one_line(name)
     assert line.isprintable()
-    assert len(line) <= figure.TITLE_LETTERS + 1
+    assert len(line) <= figure.MAX_TITLE_LETTERS + 1

@@ -1,4 +1,4 @@
-"""An utterance is found by its id and by its recording; who asks for what is not there learns what may be meant."""
+"""An utterance is found by its id or its recording; an unknown name gets suggestions."""
 
 from __future__ import annotations
 
@@ -44,13 +44,16 @@ def test_several_are_loaded_at_once_in_the_order_asked_for(results):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("burst.flac", "is 'speaker/burst.flac' meant"),
-        ("speaker/brst.flac", "is 'speaker/burst.flac' meant"),
-        ("rissing", "is 'rising' meant"),
-        ("0000", "is neither an utterance nor a recording of .*out$"),
-        ("lost.flac", r"has no score in .*: corrupt \(decode: for people\)"),
-        ("/corpus/lost.flac", r"has no score in .*: corrupt \(decode: for people\)"),
-        ("/corpus/long.flac", r"5 utterances of .* are in it; name one of them, 'long#0', 'long#1', 'long#2', \.\.\."),
+        ("burst.flac", r"\(did you mean 'speaker/burst.flac'\?\)"),
+        ("speaker/brst.flac", r"\(did you mean 'speaker/burst.flac'\?\)"),
+        ("rissing", r"\(did you mean 'rising'\?\)"),
+        ("0000", "no such utterance or recording in .*out$"),
+        ("lost.flac", r"was rejected in .*: corrupt \(decode: for people\)"),
+        ("/corpus/lost.flac", r"was rejected in .*: corrupt \(decode: for people\)"),
+        (
+            "/corpus/long.flac",
+            r"has 5 utterances in .*; give the id of one, such as 'long#0', 'long#1', 'long#2', \.\.\.",
+        ),
     ],
 )
 def test_what_cannot_be_found_is_said_in_a_sentence(results, name, message):

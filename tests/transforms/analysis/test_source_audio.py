@@ -69,7 +69,7 @@ def test_members_of_archives_are_heard_each_archive_read_once(tmp_path, wave, st
         found[heard_row["uri"]] = heard
     for name in (names[0], names[1], names[4], names[5]):
         assert found[name].samples == pytest.approx(stereo[:, 0], abs=1e-6)
-    assert "not in the archive" in str(found[names[3]])
+    assert "no longer has this member" in str(found[names[3]])
     assert isinstance(found[names[2]], AudioFault)
 
 

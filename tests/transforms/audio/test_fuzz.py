@@ -1,6 +1,6 @@
-"""Damaged files of every format: the process lives, ends in time and in bounds, and each file is heard or refused.
+"""Damaged files of every format are decoded or rejected, within limits of time and memory.
 
-What a library of C does to damaged input may end a whole process, so the files are decoded in processes of their own.
+A C library may crash on damaged input, so other processes decode the files.
 """
 
 from __future__ import annotations
@@ -17,18 +17,32 @@ import pytest
 import soundfile
 
 FORMATS = [
-    "WAV/PCM_16", "WAV/FLOAT", "WAV/ULAW", "WAV/GSM610", "WAV/MS_ADPCM", "WAV/IMA_ADPCM", "WAVEX/PCM_24", "FLAC/PCM_16",
-    "OGG/VORBIS", "OGG/OPUS", "MP3/MPEG_LAYER_III", "AIFF/PCM_16", "AU/PCM_16", "RF64/PCM_16", "W64/PCM_16", "NIST/PCM_16",
+    "WAV/PCM_16",
+    "WAV/FLOAT",
+    "WAV/ULAW",
+    "WAV/GSM610",
+    "WAV/MS_ADPCM",
+    "WAV/IMA_ADPCM",
+    "WAVEX/PCM_24",
+    "FLAC/PCM_16",
+    "OGG/VORBIS",
+    "OGG/OPUS",
+    "MP3/MPEG_LAYER_III",
+    "AIFF/PCM_16",
+    "AU/PCM_16",
+    "RF64/PCM_16",
+    "W64/PCM_16",
+    "NIST/PCM_16",
     "CAF/ALAC_16",
-]  # fmt: skip
+]
 MUTATIONS = 1_000
-# Of one file; the tests' own machine may be busy.
-LONGEST_S = 20
-MEMORY = 6 << 30
+# Limit for one file; generous because the machine may be busy.
+MAX_SECONDS = 20
+MAX_MEMORY_BYTES = 6 << 30
 
 
 def damaged(whole: bytes, rng: np.random.Generator) -> bytes:
-    """Bytes changed (mostly in the header), a piece cut out, doubled or set to one value, or the end cut off."""
+    """Changes bytes (mostly of the header), removes, repeats or overwrites a range, or cuts off the end."""
     data = bytearray(whole)
     for _ in range(int(rng.integers(1, 4))):
         at = int(rng.integers(min(len(data), 200)) if rng.random() < 0.6 else rng.integers(len(data)))
@@ -52,47 +66,48 @@ def damaged(whole: bytes, rng: np.random.Generator) -> bytes:
 
 
 def main(coding: str, first: int, last: int) -> None:
-    """Decodes damaged files of one format, and prints what became of each."""
-    from transforms.audio.decode import Decoded, decode_spans
+    """Decodes damaged files of one format and prints the outcome of each."""
+    from transforms.audio.decode import decode_spans
+    from transforms.audio.span_reader import Decoded
     from transforms.errors import AudioFault
 
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     container, subtype = coding.split("/")
     buffer = io.BytesIO()
     rate = 8_000 if "GSM" in subtype else 16_000
     soundfile.write(buffer, np.random.default_rng(0).normal(0, 0.1, 6_000), rate, format=container, subtype=subtype)
     for seed in range(first, last):
         data = damaged(buffer.getvalue(), np.random.default_rng(seed))
-        # libsndfile prints now and then, too.
+        # libsndfile may print on the same line.
         print(f"\n= {seed}", end=" ", flush=True)
-        signal.alarm(LONGEST_S)
+        signal.alarm(MAX_SECONDS)
         try:
-            ((_, _, found),) = decode_spans(io.BytesIO(data))
+            ((_, _, result),) = decode_spans(io.BytesIO(data))
         except AudioFault as fault:
-            found = fault
+            result = fault
         signal.alarm(0)
-        if isinstance(found, Decoded):
-            assert np.isfinite(found.samples).all()
-            print("heard", flush=True)
+        if isinstance(result, Decoded):
+            assert np.isfinite(result.samples).all()
+            print("decoded", flush=True)
         else:
-            print(found.reason, flush=True)
+            print(result.reason, flush=True)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1_200)
 @pytest.mark.parametrize("coding", FORMATS)
-def test_a_thousand_damaged_files_end_as_sound_or_as_rejects(coding):
+def test_a_thousand_damaged_files_are_decoded_or_rejected(coding):
     if not soundfile.check_format(*coding.split("/")):
-        pytest.skip("this libsndfile does not write it")
+        pytest.skip("this libsndfile does not write the format")
     command = [sys.executable, "-m", "tests.transforms.audio.test_fuzz", coding, "0", str(MUTATIONS)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     ends = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("= ")]
     assert done.returncode == 0, (
-        f"{coding}: file {ends[-1][0]} ended the process ({done.returncode})\n{done.stderr[-2000:]}"
+        f"{coding}: file {ends[-1][0]} crashed the process (exit status {done.returncode})\n{done.stderr[-2000:]}"
     )
     assert [int(end[0]) for end in ends] == list(range(MUTATIONS))
     kinds = {end[1] for end in ends}
-    assert "heard" in kinds or coding.startswith("MP3")
+    assert "decoded" in kinds or coding.startswith("MP3")
     assert len(kinds) > 1, json.dumps(sorted(kinds))
 
 

@@ -11,7 +11,7 @@ import pytest
 from model.bundle import BUNDLED, CARD, DEFAULT, WEIGHTS, BundleError, open_bundle
 from tests.support.gcs_emulator import Bucket
 from tests.support.gcs_proxy import Proxy, first
-from transforms.scoring.bundles import MODELS, find_bundle, reference, shared
+from transforms.scoring.bundles import MODELS, bundle_reference, find_bundle, share_bundle
 from transforms.scoring.inference import ScorerHandler
 
 
@@ -40,29 +40,29 @@ def test_names_and_local_folders_are_opened_where_they_are(bundle: Path) -> None
 
 
 def test_workers_find_a_bundled_model_by_name_and_others_by_place(bucket: Bucket, bundle: Path) -> None:
-    assert reference(open_bundle(DEFAULT), DEFAULT) == DEFAULT
-    assert reference(open_bundle(BUNDLED / DEFAULT), str(BUNDLED / DEFAULT)) == DEFAULT
-    assert reference(open_bundle(bundle), str(bundle)) == str(bundle)
+    assert bundle_reference(open_bundle(DEFAULT), DEFAULT) == DEFAULT
+    assert bundle_reference(open_bundle(BUNDLED / DEFAULT), str(BUNDLED / DEFAULT)) == DEFAULT
+    assert bundle_reference(open_bundle(bundle), str(bundle)) == str(bundle)
     uri = bucket.upload(bundle, "models/mine")
-    assert reference(find_bundle(uri), uri) == shared(find_bundle(uri), uri, bucket / "out") == uri
+    assert bundle_reference(find_bundle(uri), uri) == share_bundle(find_bundle(uri), uri, bucket / "out") == uri
 
 
 def test_a_local_bundle_is_copied_to_where_workers_reach_it(bucket: Bucket, bundle: Path, tmp_path: Path) -> None:
     expected = open_bundle(bundle)
     for output in (bucket / "out", str(tmp_path / "out")):
-        place = shared(expected, str(bundle), output)
+        place = share_bundle(expected, str(bundle), output)
         assert place == f"{output}/{MODELS}/{expected.hash}"
         assert find_bundle(place).model_id == expected.model_id
-        assert shared(expected, str(bundle), output) == place
+        assert share_bundle(expected, str(bundle), output) == place
     names = [f"out/{MODELS}/{expected.hash}/{name}" for name in (CARD, WEIGHTS)]
     assert bucket.names("out/") == sorted(names)
-    assert shared(open_bundle(DEFAULT), DEFAULT, bucket / "out") == DEFAULT
+    assert share_bundle(open_bundle(DEFAULT), DEFAULT, bucket / "out") == DEFAULT
 
 
 def test_a_copy_that_was_cut_short_is_made_again(bucket: Bucket, bundle: Path) -> None:
     expected = open_bundle(bundle)
     bucket.write(f"out/{MODELS}/{expected.hash}/{WEIGHTS}", "half of")
-    place = shared(expected, str(bundle), bucket / "out")
+    place = share_bundle(expected, str(bundle), bucket / "out")
     assert find_bundle(place).hash == expected.hash
     assert ScorerHandler(place, 1, expected.hash).load_model().bundle.hash == expected.hash
 

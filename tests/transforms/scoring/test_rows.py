@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from model.anomalies import Anomaly, find_anomalies
+from model.labels import PESQ_WB
 from transforms import schemas
 from transforms.elements import Reject, ScoredUtterance
 from transforms.errors import Reason, Stage
@@ -17,13 +18,22 @@ from transforms.scoring.rows import (
     UTTERANCE_ROWS,
     ToRows,
     anomaly_rows,
-    flags,
     frames_table,
     reject_row,
     utterance_row,
 )
+from transforms.scoring.utterance_score import ModelInfo, Score, summarise
 
 SCORES = np.array([4.0, 3.0, 2.0, 1.0, 3.5], np.float32)
+MODEL = ModelInfo("m@1", PESQ_WB, "mean")
+
+
+def row_of(scored: ScoredUtterance, *anomalies: Anomaly) -> dict:
+    return utterance_row(with_anomalies(scored, *anomalies))
+
+
+def with_anomalies(scored: ScoredUtterance, *anomalies: Anomaly) -> Score:
+    return dataclasses.replace(summarise(scored, MODEL), anomalies=anomalies)
 
 
 @pytest.fixture
@@ -34,39 +44,12 @@ def scored(make_utterance):
     return make
 
 
-class TestFlags:
-    @pytest.mark.parametrize(
-        ("flag", "doubtful", "good"),
-        [
-            ("near_silent", {"rms_dbfs": -55.1}, {"rms_dbfs": -54.9}),
-            ("mostly_silence", {"silence_ratio": 0.81}, {"silence_ratio": 0.79}),
-            ("clipped", {"clipped_ratio": 0.0011}, {"clipped_ratio": 0.0009}),
-            ("dc_offset", {"dc_offset": 0.011}, {"dc_offset": 0.009}),
-            ("dc_offset", {"dc_offset": -0.011}, {"dc_offset": -0.009}),
-            ("narrow_band", {"bandwidth_hz": 4_999.0}, {"bandwidth_hz": 5_000.0}),
-            ("very_short", {"duration_s": 0.99}, {"duration_s": 1.0}),
-        ],
-    )
-    def test_each_stands_on_one_side_of_its_limit_only(self, make_utterance, flag, doubtful, good):
-        assert flags(make_utterance(**doubtful)) == [flag]
-        assert flags(make_utterance(**good)) == []
-
-    def test_all_can_stand_together(self, make_utterance):
-        bad = make_utterance(
-            duration_s=0.5, rms_dbfs=-70, silence_ratio=0.9, clipped_ratio=0.1, dc_offset=0.2, bandwidth_hz=3_400
-        )
-        assert flags(bad) == ["near_silent", "mostly_silence", "clipped", "dc_offset", "narrow_band", "very_short"]
-
-    def test_an_unknown_snr_is_no_doubt(self, make_utterance):
-        assert flags(make_utterance(snr_db=None)) == []
-
-
 class TestUtteranceRow:
     def test_it_has_the_columns_of_the_schema_in_their_order(self, scored):
-        assert list(utterance_row(scored(), [], "m@1", "mean")) == schemas.UTTERANCES.names
+        assert list(row_of(scored())) == schemas.UTTERANCES.names
 
     def test_what_is_known_of_the_utterance(self, scored, make_ref):
-        row = utterance_row(scored("x/a.wav", duration_s=0.5, snr_db=12.5), [], "m@1", "mean")
+        row = row_of(scored("x/a.wav", duration_s=0.5, snr_db=12.5))
         ref = make_ref("x/a.wav")
         assert (row["utterance_id"], row["uri"]) == ("x/a.wav", ref.uri)
         assert (row["size_bytes"], row["source_version"]) == (ref.size_bytes, ref.source_version)
@@ -75,11 +58,11 @@ class TestUtteranceRow:
 
     def test_the_facts_are_under_their_own_names(self, scored):
         item = scored(peak_dbfs=-1.5, snr_db=12.5)
-        row = utterance_row(item, [], "m@1", "mean")
+        row = row_of(item)
         assert {name: row[name] for name in item.utterance.facts.__slots__} == dataclasses.asdict(item.utterance.facts)
 
     def test_the_statistics_of_the_frames(self, scored):
-        row = utterance_row(scored(), [], "m@1", "mean")
+        row = row_of(scored())
         assert row["num_frames"] == 5
         assert row["score"] == pytest.approx(2.7)
         assert row["frame_score_min"] == 1.0
@@ -88,17 +71,17 @@ class TestUtteranceRow:
 
     def test_the_anomalies_are_counted_and_summed(self, scored):
         anomalies = [Anomaly(1.0, 1.5, 2.0, 1.0), Anomaly(3.0, 3.25, 2.0, 1.5)]
-        row = utterance_row(scored(), anomalies, "m@1", "mean")
+        row = row_of(scored(), *anomalies)
         assert (row["num_anomalies"], row["anomaly_s"]) == (2, 0.75)
 
     def test_without_anomalies_there_are_zeros(self, scored):
-        row = utterance_row(scored(), [], "m@1", "mean")
+        row = row_of(scored())
         assert (row["num_anomalies"], row["anomaly_s"]) == (0, 0)
 
     def test_rows_become_a_table_of_the_schema_without_a_null_where_none_belongs(self, scored):
         rows = [
-            utterance_row(scored("a.wav", snr_db=None), [], "m@1", "mean"),
-            utterance_row(scored("b.wav", [2.0], bandwidth_hz=3_000), [Anomaly(0.0, 0.5, 1.0, 1.0)], "m@1", "mean"),
+            row_of(scored("a.wav", snr_db=None)),
+            row_of(scored("b.wav", [2.0], bandwidth_hz=3_000), Anomaly(0.0, 0.5, 1.0, 1.0)),
         ]
         table = pa.Table.from_pylist(rows, schemas.UTTERANCES)
         table.validate(full=True)
@@ -108,7 +91,7 @@ class TestUtteranceRow:
 
 class TestOtherRows:
     def test_anomalies_have_a_row_each_under_the_schemas_columns(self, scored):
-        rows = anomaly_rows(scored("x"), [Anomaly(1.0, 1.5, 2.0, 1.0), Anomaly(3.0, 3.25, 2.5, 1.5)])
+        rows = anomaly_rows(with_anomalies(scored("x"), Anomaly(1.0, 1.5, 2.0, 1.0), Anomaly(3.0, 3.25, 2.5, 1.5)))
         assert pa.Table.from_pylist(rows, schemas.ANOMALIES).to_pylist() == [
             {"utterance_id": "x", "start_s": 1.0, "end_s": 1.5, "mean_score": 2.0, "min_score": 1.0},
             {"utterance_id": "x", "start_s": 3.0, "end_s": 3.25, "mean_score": 2.5, "min_score": 1.5},
@@ -152,7 +135,7 @@ class TestFramesTable:
 class TestToRows:
     def outputs(self, scored):
         main, tagged = [], {UTTERANCE_ROWS: [], ANOMALY_ROWS: []}
-        for output in ToRows("m@1", 3.64, "mean").process(scored):
+        for output in ToRows(MODEL).process(scored):
             if isinstance(output, ScoredUtterance):
                 main.append(output)
             else:
@@ -174,5 +157,5 @@ class TestToRows:
         assert row["num_anomalies"] == len(tagged[ANOMALY_ROWS]) == 2
         lengths = [anomaly["end_s"] - anomaly["start_s"] for anomaly in tagged[ANOMALY_ROWS]]
         assert row["anomaly_s"] == pytest.approx(sum(lengths))
-        found = find_anomalies(frame_score, 3.64)
+        found = find_anomalies(frame_score, PESQ_WB.span)
         assert [anomaly["start_s"] for anomaly in tagged[ANOMALY_ROWS]] == [anomaly.start_s for anomaly in found]

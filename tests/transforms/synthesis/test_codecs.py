@@ -1,4 +1,4 @@
-"""Coding there and back keeps length, timing and level at every setting that is used."""
+"""Encoding and decoding keeps length, timing and level with every codec and setting in use."""
 
 from __future__ import annotations
 
@@ -6,18 +6,11 @@ import numpy as np
 import pytest
 
 from model.features import SAMPLE_RATE
+from tests.support.alignment import delay
 from transforms.synthesis.codecs import GOOD, LOSSY, Coding, transcode
 
 CODINGS = [*(coding for family in LOSSY for coding in family), *GOOD]
 EACH = pytest.mark.parametrize("coding", CODINGS, ids=str)
-
-
-def delay(sent: np.ndarray, heard: np.ndarray, most: int = 4_000) -> int:
-    """By how many samples `heard` lags, from the peak of the cross-correlation."""
-    size = 2 * len(sent)
-    spectrum = np.fft.rfft(heard, size) * np.conj(np.fft.rfft(sent, size))
-    correlation = np.roll(np.fft.irfft(spectrum, size), most)[: 2 * most + 1]
-    return int(np.argmax(correlation)) - most
 
 
 @pytest.fixture(scope="module")
@@ -26,37 +19,37 @@ def speech(make_speech) -> np.ndarray:
 
 
 @EACH
-def test_it_stays_where_it_was_and_as_long_and_as_loud_as_it_was(coding, speech):
-    heard = transcode(speech, coding)
-    assert heard.dtype == np.float32
-    assert heard.shape == speech.shape
-    # At 6 to 8 kbit/s Opus makes up much of the waveform: half a sample is what can be told.
-    assert abs(delay(speech, heard)) <= 1
-    assert 10 * np.log10(np.mean(heard**2) / np.mean(speech**2)) == pytest.approx(0.0, abs=2.0)
-    assert not np.array_equal(heard, speech)
+def test_length_timing_and_level_are_kept(coding, speech):
+    decoded = transcode(speech, coding)
+    assert decoded.dtype == np.float32
+    assert decoded.shape == speech.shape
+    # At 6 to 8 kbit/s Opus synthesises much of the waveform, so the delay can be measured to about half a sample.
+    assert abs(delay(speech, decoded)) <= 1
+    assert 10 * np.log10(np.mean(decoded**2) / np.mean(speech**2)) == pytest.approx(0.0, abs=2.0)
+    assert not np.array_equal(decoded, speech)
 
 
 @EACH
 @pytest.mark.parametrize("length", [0, 1, 700, 16_001])
 def test_any_length_is_kept_and_silence_stays_silent(coding, length, speech):
-    assert np.isfinite(heard := transcode(speech[:length], coding)).all()
-    assert len(heard) == length
+    assert np.isfinite(decoded := transcode(speech[:length], coding)).all()
+    assert len(decoded) == length
     assert not transcode(np.zeros(length, np.float32), coding).any()
 
 
 @pytest.mark.parametrize("coding", [family[0] for family in LOSSY], ids=str)
 @pytest.mark.parametrize("gain", [1e-4, 30.0])
-def test_the_level_changes_nothing(coding, gain, speech):
-    heard = transcode(speech * np.float32(gain), coding) / gain
-    assert np.abs(heard - transcode(speech, coding)).max() < 0.05  # rounding makes other choices
+def test_the_result_does_not_depend_on_the_level(coding, gain, speech):
+    decoded = transcode(speech * np.float32(gain), coding) / gain
+    assert np.abs(decoded - transcode(speech, coding)).max() < 0.05  # rounding changes decisions of the encoder
 
 
 @EACH
-def test_it_is_the_same_every_time_and_leaves_its_input_alone(coding, speech):
-    piece = speech[:8_000].copy()
-    first = transcode(piece, coding)
-    assert np.array_equal(first, transcode(piece, coding))
-    assert np.array_equal(piece, speech[:8_000])
+def test_the_result_is_reproducible_and_the_input_unchanged(coding, speech):
+    segment = speech[:8_000].copy()
+    first = transcode(segment, coding)
+    assert np.array_equal(first, transcode(segment, coding))
+    assert np.array_equal(segment, speech[:8_000])
 
 
 def test_a_higher_rate_is_closer_to_the_original(speech):
@@ -65,7 +58,7 @@ def test_a_higher_rate_is_closer_to_the_original(speech):
         assert errors == sorted(errors, reverse=True), codec
 
 
-def test_a_coding_at_8_khz_leaves_nothing_above_4(speech):
+def test_a_codec_at_8_khz_removes_everything_above_4_khz(speech):
     def share_above(coding: Coding) -> float:
         spectrum = np.abs(np.fft.rfft(transcode(speech, coding))) ** 2
         return spectrum[len(spectrum) * 9 // 16 :].sum() / spectrum.sum()
@@ -75,7 +68,7 @@ def test_a_coding_at_8_khz_leaves_nothing_above_4(speech):
     assert share_above(Coding("vorbis", 16_000, -0.1)) > 1e-4
 
 
-def test_codings_have_names_for_people():
+def test_codecs_have_readable_names():
     assert str(Coding("opus", 16_000, 12)) == "opus 12 kbit/s at 16 kHz"
     assert str(Coding("vorbis", 8_000, -0.1)) == "vorbis quality -0.1 at 8 kHz"
     assert str(Coding("gsm", 8_000)) == "gsm at 8 kHz"

@@ -1,4 +1,4 @@
-"""Every fault keeps length and timing, is the same every time, says where it is, and does what it is named for."""
+"""Degradations keep length and timing, are reproducible, and report the spans that they change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.features import SAMPLE_RATE
-from tests.transforms.synthesis.test_codecs import delay
+from tests.support.alignment import delay
 from transforms.synthesis.codecs import Coding
 from transforms.synthesis.degradation_kinds import DEGRADATIONS, DegradationError, draw_degradations, parse_degradations
 from transforms.synthesis.degradations import (
@@ -39,9 +39,9 @@ def draw_room(rng: np.random.Generator, rt60_s: tuple[float, float]) -> Room:
     return rooms[rng.integers(len(rooms))]
 
 
-def drawn(name: str, seed: int) -> Degradation:
-    (fault,) = draw_degradations(np.random.default_rng(seed), [(name, dict(ALL)[name])], 1, draw_room)
-    return fault
+def draw_one(name: str, seed: int) -> Degradation:
+    (degradation,) = draw_degradations(np.random.default_rng(seed), [(name, dict(ALL)[name])], 1, draw_room)
+    return degradation
 
 
 EACH = pytest.mark.parametrize("name", [name for name, _ in ALL])
@@ -55,62 +55,62 @@ def speech(make_speech) -> np.ndarray:
 @EACH
 @pytest.mark.parametrize("seed", range(4))
 class TestEvery:
-    def test_length_is_kept_spans_lie_within_and_all_is_finite(self, name, seed, speech):
-        fault = drawn(name, seed)
+    def test_length_is_kept_spans_lie_within_and_samples_are_finite(self, name, seed, speech):
+        degradation = draw_one(name, seed)
         for length in (512, 4_001, len(speech)):
             samples = speech[-length:]
             before = samples.copy()
-            found = fault.apply(samples)
-            assert found.samples.shape == (length,)
-            assert found.samples.dtype == np.float32
-            assert np.isfinite(found.samples).all()
+            degraded = degradation.apply(samples)
+            assert degraded.samples.shape == (length,)
+            assert degraded.samples.dtype == np.float32
+            assert np.isfinite(degraded.samples).all()
             assert np.array_equal(samples, before)
-            edges = [edge for span in found.spans for edge in span]
+            edges = [edge for span in degraded.spans for edge in span]
             assert edges == sorted(set(edges))
             assert all(0 <= edge <= length for edge in edges)
 
-    def test_it_is_the_same_every_time(self, name, seed, speech):
-        fault = drawn(name, seed)
-        assert fault == drawn(name, seed)
-        first, second = fault.apply(speech), fault.apply(speech)
+    def test_the_result_is_reproducible(self, name, seed, speech):
+        degradation = draw_one(name, seed)
+        assert degradation == draw_one(name, seed)
+        first, second = degradation.apply(speech), degradation.apply(speech)
         assert np.array_equal(first.samples, second.samples)
         assert first.spans == second.spans
 
     def test_nothing_changes_outside_its_spans(self, name, seed, speech):
-        found = drawn(name, seed).apply(speech)
+        degraded = draw_one(name, seed).apply(speech)
         outside = np.ones(len(speech), bool)
-        for start, end in found.spans:
+        for start, end in degraded.spans:
             outside[start:end] = False
-        assert np.array_equal(found.samples[outside], speech[outside])
-        assert found.spans
+        assert np.array_equal(degraded.samples[outside], speech[outside])
+        assert degraded.spans
 
-    def test_silence_is_survived(self, name, seed):
-        assert not drawn(name, seed).apply(np.zeros(5_000, np.float32)).samples.any()
+    def test_silence_stays_silent(self, name, seed):
+        assert not draw_one(name, seed).apply(np.zeros(5_000, np.float32)).samples.any()
 
-    def test_the_level_changes_nothing_but_the_level(self, name, seed, speech):
-        fault = drawn(name, seed)
-        soft = fault.apply(speech * np.float32(2**-7)).samples * 2**7
-        assert np.abs(soft - fault.apply(speech).samples).max() < 2e-2
+    def test_the_result_scales_with_the_level(self, name, seed, speech):
+        degradation = draw_one(name, seed)
+        soft = degradation.apply(speech * np.float32(2**-7)).samples * 2**7
+        assert np.abs(soft - degradation.apply(speech).samples).max() < 2e-2
 
-    def test_it_says_how_strong_it_is(self, name, seed):
-        fault = drawn(name, seed)
-        assert fault.detail.isprintable()
-        assert name == fault.KIND
+    def test_the_detail_is_printable(self, name, seed):
+        degradation = draw_one(name, seed)
+        assert degradation.detail.isprintable()
+        assert name == degradation.KIND
 
 
-# In a room a reflection may match voiced speech better than the direct sound, which test_rooms looks at.
+# A reflection may match voiced speech better than the direct sound; test_rooms checks rooms.
 @pytest.mark.parametrize("name", [name for name, _ in ALL if name != Reverb.KIND])
 @pytest.mark.parametrize("seed", range(4))
-def test_what_is_heard_stays_where_it_was(name, seed, speech):
-    assert abs(delay(speech, drawn(name, seed).apply(speech).samples)) <= 1
+def test_the_timing_is_kept(name, seed, speech):
+    assert abs(delay(speech, draw_one(name, seed).apply(speech).samples)) <= 1
 
 
 class TestHum:
     @given(snr_db=st.floats(-10, 50), frequency=st.sampled_from([50.0, 60.0]))
-    def test_it_has_its_snr_and_lies_on_the_harmonics(self, snr_db, frequency):
+    def test_hum_has_its_snr_and_lies_on_the_harmonics(self, snr_db, frequency):
         samples = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE).astype(np.float32)
-        found = Hum(frequency, snr_db, (1.0, 0.2, 0.5), (0.3, 2.0, 4.0)).apply(samples)
-        hum = found.samples.astype(np.float64) - samples
+        degraded = Hum(frequency, snr_db, (1.0, 0.2, 0.5), (0.3, 2.0, 4.0)).apply(samples)
+        hum = degraded.samples.astype(np.float64) - samples
         assert 10 * np.log10(np.mean(samples.astype(np.float64) ** 2) / np.mean(hum**2)) == pytest.approx(
             snr_db, abs=0.1
         )
@@ -121,11 +121,11 @@ class TestHum:
 
 class TestBandLimit:
     @pytest.mark.parametrize(("low_hz", "high_hz"), [(300.0, 3_400.0), (0.0, 4_000.0), (0.0, 5_500.0)])
-    def test_the_band_passes_and_the_rest_does_not(self, low_hz, high_hz):
+    def test_only_the_band_passes(self, low_hz, high_hz):
         samples = np.random.default_rng(0).normal(size=4 * SAMPLE_RATE).astype(np.float32)
-        found = BandLimit(low_hz, high_hz).apply(samples).samples
+        degraded = BandLimit(low_hz, high_hz).apply(samples).samples
         frequency = np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE)
-        gain = np.abs(np.fft.rfft(found)) / np.abs(np.fft.rfft(samples))
+        gain = np.abs(np.fft.rfft(degraded)) / np.abs(np.fft.rfft(samples))
         inside = (frequency > low_hz * 1.5 + 10) & (frequency < high_hz * 0.9)
         assert 20 * np.log10(np.median(gain[inside])) == pytest.approx(0.0, abs=0.3)
         assert 20 * np.log10(np.median(gain[frequency > high_hz * 1.4])) < -40
@@ -135,16 +135,16 @@ class TestBandLimit:
 
 class TestClipping:
     @given(overload_db=st.floats(0.5, 40))
-    def test_the_peak_is_so_far_down_and_what_was_under_it_is_untouched(self, overload_db):
+    def test_the_peak_is_lowered_and_samples_below_it_are_unchanged(self, overload_db):
         samples = np.random.default_rng(0).normal(0, 0.2, 3_000).astype(np.float32)
-        found = Clipping(overload_db).apply(samples).samples
-        peak = np.abs(found).max()
+        degraded = Clipping(overload_db).apply(samples).samples
+        peak = np.abs(degraded).max()
         assert 20 * np.log10(np.abs(samples).max() / peak) == pytest.approx(overload_db, abs=0.01)
         under = np.abs(samples) < peak
-        assert np.array_equal(found[under], samples[under])
-        assert np.abs(found[~under]).min() == pytest.approx(peak, rel=1e-6)
+        assert np.array_equal(degraded[under], samples[under])
+        assert np.abs(degraded[~under]).min() == pytest.approx(peak, rel=1e-6)
 
-    def test_runs_that_lie_close_are_one_span(self):
+    def test_close_runs_are_one_span(self):
         samples = np.zeros(4_000, np.float32)
         samples[[100, 101, 300, 2_000]] = 1.0
         assert Clipping(6.0).apply(samples).spans == ((100, 301), (2_000, 2_001))
@@ -152,8 +152,8 @@ class TestClipping:
 
 @pytest.mark.parametrize("share", [-0.3, 0.02])
 def test_a_dc_offset_is_a_share_of_the_peak(share, speech):
-    found = DcOffset(share).apply(speech).samples
-    assert np.mean(found - speech) == pytest.approx(share * np.abs(speech).max(), rel=1e-3)
+    degraded = DcOffset(share).apply(speech).samples
+    assert np.mean(degraded - speech) == pytest.approx(share * np.abs(speech).max(), rel=1e-3)
 
 
 class TestPacketLoss:
@@ -162,25 +162,25 @@ class TestPacketLoss:
     @given(
         rate=st.floats(0.01, 0.4), burst=st.floats(1, 5), seed=st.integers(0, 2**32 - 1), length=st.integers(1, 5_000)
     )
-    def test_whole_packets_of_the_grid_are_lost_and_one_at_least(self, rate, burst, seed, length):
-        found = PacketLoss(rate, burst, False, seed).apply(self.noise[:length])
-        assert found.spans
-        for start, end in found.spans:
+    def test_whole_packets_of_the_grid_are_lost_and_at_least_one(self, rate, burst, seed, length):
+        degraded = PacketLoss(rate, burst, False, seed).apply(self.noise[:length])
+        assert degraded.spans
+        for start, end in degraded.spans:
             assert start % PACKET == 0
             assert end % PACKET == 0 or end == length
-            assert not found.samples[start:end].any()
+            assert not degraded.samples[start:end].any()
 
     @pytest.mark.parametrize(("rate", "burst"), [(0.02, 1.0), (0.1, 1.0), (0.1, 4.0), (0.3, 2.0)])
-    def test_as_many_are_lost_in_bursts_as_long_as_asked(self, rate, burst):
+    def test_the_share_of_lost_packets_and_the_length_of_bursts_follow_the_parameters(self, rate, burst):
         spans = [
             np.array(PacketLoss(rate, burst, False, seed).apply(self.noise).spans) // PACKET for seed in range(300)
         ]
-        lengths = np.concatenate([np.diff(found, axis=1)[:, 0] for found in spans])
+        lengths = np.concatenate([np.diff(runs, axis=1)[:, 0] for runs in spans])
         assert lengths.sum() / (300 * 200) == pytest.approx(rate, rel=0.15)
-        # Bursts that happen to follow one another look like one.
+        # Consecutive bursts count as one.
         assert lengths.mean() == pytest.approx(burst, rel=0.15 + rate)
 
-    def test_a_lost_packet_is_silent_or_the_one_before_it_fading(self):
+    def test_a_lost_packet_is_silent_or_repeats_the_one_before_with_a_fade(self):
         silent, repeated = (PacketLoss(0.2, 2.0, repeats, 5).apply(self.noise) for repeats in (False, True))
         assert silent.spans == repeated.spans
         start = next(start for start, end in silent.spans if start and end - start >= 2 * PACKET)
@@ -188,25 +188,25 @@ class TestPacketLoss:
         np.testing.assert_allclose(repeated.samples[start : start + PACKET], 0.7 * before, rtol=1e-5)
         np.testing.assert_allclose(repeated.samples[start + PACKET : start + 2 * PACKET], 0.49 * before, rtol=1e-5)
 
-    def test_before_the_first_packet_there_is_nothing_to_repeat(self):
+    def test_the_first_packet_has_none_to_repeat(self):
         first = next(
-            found
+            degraded
             for seed in range(100)
-            if (found := PacketLoss(0.4, 1.0, True, seed).apply(self.noise[: 2 * PACKET])).spans[0][0] == 0
+            if (degraded := PacketLoss(0.4, 1.0, True, seed).apply(self.noise[: 2 * PACKET])).spans[0][0] == 0
         )
         assert not first.samples[:PACKET].any()
 
 
 class TestDropouts:
-    def test_gaps_are_where_and_as_long_as_asked_and_silent_within(self):
+    def test_gaps_have_their_position_and_length_and_are_silent(self):
         samples = np.ones(SAMPLE_RATE, np.float32)
-        found = Dropouts(((0.0, 0.01), (0.5, 0.1), (1.0, 0.05))).apply(samples)
-        assert found.spans == ((0, 160), (7_200, 8_800), (15_200, 16_000))
-        for start, end in found.spans:
-            assert not found.samples[start + 16 : end - 16].any()
-            assert np.abs(np.diff(found.samples[start - (start > 0) : end])).max() < 0.1
+        degraded = Dropouts(((0.0, 0.01), (0.5, 0.1), (1.0, 0.05))).apply(samples)
+        assert degraded.spans == ((0, 160), (7_200, 8_800), (15_200, 16_000))
+        for start, end in degraded.spans:
+            assert not degraded.samples[start + 16 : end - 16].any()
+            assert np.abs(np.diff(degraded.samples[start - (start > 0) : end])).max() < 0.1
 
-    def test_gaps_that_meet_are_one_and_one_longer_than_the_recording_is_all_of_it(self):
+    def test_overlapping_gaps_are_one_and_a_long_gap_is_cut_to_the_recording(self):
         samples = np.ones(1_000, np.float32)
         assert Dropouts(((0.4, 0.02), (0.5, 0.02))).apply(samples).spans == ((272, 660),)
         assert Dropouts(((0.5, 2.0),)).apply(samples).spans == ((0, 1_000),)
@@ -214,7 +214,7 @@ class TestDropouts:
 
 @pytest.mark.parametrize("gap", [0, 1, 3])
 @given(mask=st.lists(st.booleans(), max_size=30))
-def test_spans_cover_exactly_what_is_true_and_gaps_no_longer_than_allowed(gap, mask):
+def test_spans_cover_the_true_values_and_join_short_gaps(gap, mask):
     spans = spans_where(np.array(mask, bool), gap)
     covered = np.zeros(len(mask), bool)
     for start, end in spans:
@@ -228,10 +228,10 @@ def test_spans_cover_exactly_what_is_true_and_gaps_no_longer_than_allowed(gap, m
 
 
 class TestParse:
-    def test_all_are_all_with_their_default_ranges_in_the_order_of_a_recordings_life(self):
-        found = parse_degradations("all")
-        assert tuple(name for name, _ in found) == tuple(DEGRADATIONS)
-        assert dict(found)["clipping"] == (3.0, 20.0)
+    def test_all_selects_every_kind_with_its_default_range(self):
+        parsed = parse_degradations("all")
+        assert tuple(name for name, _ in parsed) == tuple(DEGRADATIONS)
+        assert dict(parsed)["clipping"] == (3.0, 20.0)
 
     def test_the_order_of_the_list_does_not_matter(self):
         expected = (
@@ -243,11 +243,11 @@ class TestParse:
         assert parse_degradations("codec, packet_loss=5,clipping=3:9,reverb") == expected
 
     @pytest.mark.parametrize(
-        ("text", "sentence"),
+        ("text", "message"),
         [
-            ("echo", "there is no fault 'echo'; the faults are reverb, hum, band_limit,"),
-            ("", "there is no fault ''"),
-            ("clipping,clipping=3", "stands twice"),
+            ("echo", "unknown fault 'echo'; choose from reverb, hum, band_limit,"),
+            ("", "unknown fault ''"),
+            ("clipping,clipping=3", "occurs twice"),
             ("codec=3", "codec takes no range"),
             ("clipping=loud", "neither a number nor LOW:HIGH"),
             ("clipping=20:3", "must lie within 0.1:60 (dB of overload)"),
@@ -255,42 +255,45 @@ class TestParse:
             ("reverb=0.2:nan", "must lie within"),
         ],
     )
-    def test_mistakes_are_named(self, text, sentence):
+    def test_invalid_choices_are_explained(self, text, message):
         with pytest.raises(DegradationError) as caught:
             parse_degradations(text)
-        assert sentence in str(caught.value)
+        assert message in str(caught.value)
 
 
 class TestDraw:
-    @pytest.mark.parametrize("most", [1, 2, 5, 99])
-    def test_one_to_as_many_as_allowed_of_different_kinds_in_their_order(self, most):
+    @pytest.mark.parametrize("max_count", [1, 2, 5, 99])
+    def test_one_to_the_maximum_of_different_kinds_are_drawn_in_order(self, max_count):
         order = list(DEGRADATIONS)
         counts = set()
         for seed in range(200):
-            kinds = [fault.KIND for fault in draw_degradations(np.random.default_rng(seed), ALL, most, draw_room)]
+            kinds = [
+                degradation.KIND
+                for degradation in draw_degradations(np.random.default_rng(seed), ALL, max_count, draw_room)
+            ]
             assert kinds == sorted(set(kinds), key=order.index)
             counts.add(len(kinds))
-        assert counts == set(range(1, min(most, len(ALL)) + 1))
+        assert counts == set(range(1, min(max_count, len(ALL)) + 1))
 
-    def test_only_what_was_chosen_in_its_range(self):
+    def test_only_chosen_kinds_are_drawn_within_their_ranges(self):
         choice = parse_degradations("clipping=5:6,packet_loss=10:12,dropouts=20:30,dc_offset=3:4,hum=7:8")
         for seed in range(100):
-            for fault in draw_degradations(np.random.default_rng(seed), choice, 5, draw_room):
-                match fault:
+            for degradation in draw_degradations(np.random.default_rng(seed), choice, 5, draw_room):
+                match degradation:
                     case Clipping():
-                        assert 5 <= fault.overload_db <= 6
+                        assert 5 <= degradation.overload_db <= 6
                     case PacketLoss():
-                        assert 0.10 <= fault.rate <= 0.12
+                        assert 0.10 <= degradation.rate <= 0.12
                     case Dropouts():
-                        assert all(0.02 <= length <= 0.03 for _, length in fault.gaps)
+                        assert all(0.02 <= length <= 0.03 for _, length in degradation.gaps)
                     case DcOffset():
-                        assert 0.03 <= abs(fault.share) <= 0.04
+                        assert 0.03 <= abs(degradation.share) <= 0.04
                     case Hum():
-                        assert 7 <= fault.snr_db <= 8
+                        assert 7 <= degradation.snr_db <= 8
                     case _:
-                        pytest.fail(f"{fault} was not asked for")
+                        pytest.fail(f"{degradation} was not chosen")
 
-    def test_a_plan_is_a_value_that_can_be_looked_at(self):
-        fault = Codec(Coding("gsm", 8_000))
-        assert dataclasses.asdict(fault) == {"coding": {"codec": "gsm", "sample_rate": 8_000, "setting": None}}
-        assert fault == Codec(Coding("gsm", 8_000))
+    def test_a_degradation_is_a_plain_value(self):
+        codec = Codec(Coding("gsm", 8_000))
+        assert dataclasses.asdict(codec) == {"coding": {"codec": "gsm", "sample_rate": 8_000, "setting": None}}
+        assert codec == Codec(Coding("gsm", 8_000))

@@ -1,4 +1,4 @@
-"""Mixtures have the SNR and the peak that were asked for, and are what a 16-bit file can hold."""
+"""Mixtures have the given SNR and peak, and fit into 16 bits."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def speech_and_noise(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return speech.astype(np.float32), noise.astype(np.float32)
 
 
-def decibels(one: np.ndarray, other: np.ndarray) -> float:
-    return 10 * float(np.log10(power(one) / power(other)))
+def decibels(signal: np.ndarray, reference: np.ndarray) -> float:
+    return 10 * float(np.log10(power(signal) / power(reference)))
 
 
 class TestAddNoise:
     @given(seed=seeds, snr_db=snrs, span=st.tuples(st.integers(0, 7_000), st.integers(100, 8_000)))
-    def test_the_snr_within_the_span_is_the_one_asked_for_and_the_rest_is_untouched(self, seed, snr_db, span):
+    def test_the_span_has_the_given_snr_and_the_rest_is_unchanged(self, seed, snr_db, span):
         speech, noise = speech_and_noise(seed)
         start, end = span[0], min(8_000, span[0] + span[1])
         total = add_noise(speech, noise[: end - start], snr_db, start)
@@ -39,7 +39,7 @@ class TestAddNoise:
         assert not added[end:].any()
         assert np.corrcoef(added[start:end], noise[: end - start])[0, 1] > 0.999
 
-    def test_the_inputs_stay_as_they_were(self):
+    def test_the_inputs_are_unchanged(self):
         speech, noise = speech_and_noise(0)
         before = speech.copy(), noise.copy()
         add_noise(speech, noise, 5.0)
@@ -55,7 +55,7 @@ class TestAddNoise:
 
 class TestBlend:
     @given(seed=seeds, levels=st.lists(st.floats(-6, 6), min_size=1, max_size=3))
-    def test_noises_have_the_levels_asked_for_however_loud_they_were(self, seed, levels):
+    def test_noises_have_the_given_levels_whatever_their_own(self, seed, levels):
         rng = np.random.default_rng(seed)
         noises = [rng.normal(0, rng.uniform(1e-3, 1.0), 500).astype(np.float32) for _ in levels]
         total = blend(noises, levels)
@@ -63,26 +63,26 @@ class TestBlend:
         for noise, share, level in zip(noises, shares, levels, strict=True):
             assert 10 * np.log10(power(noise * share)) == pytest.approx(level, abs=0.01)
 
-    def test_a_silent_one_is_a_fault(self):
+    def test_a_silent_noise_is_an_error(self):
         with pytest.raises(MixError, match="silent"):
             blend([np.ones(10, np.float32), np.zeros(10, np.float32)], [0.0, 0.0])
 
 
 class TestMix:
     @given(seed=seeds, snr_db=snrs, peak_dbfs=st.floats(-18, 0))
-    def test_the_measured_snr_is_the_one_asked_for(self, seed, snr_db, peak_dbfs):
+    def test_the_mixture_has_the_given_snr(self, seed, snr_db, peak_dbfs):
         mixture = mix(*speech_and_noise(seed), snr_db, peak_dbfs)
         noise = mixture.degraded.astype(np.float64) - mixture.reference
         assert decibels(mixture.reference, noise) == pytest.approx(snr_db, abs=0.1)
 
     @given(seed=seeds, snr_db=st.none() | snrs, peak_dbfs=peaks)
-    def test_the_largest_sample_is_at_the_peak_asked_for(self, seed, snr_db, peak_dbfs):
+    def test_the_mixture_has_the_given_peak(self, seed, snr_db, peak_dbfs):
         speech, noise = speech_and_noise(seed)
         mixture = mix(speech, None if snr_db is None else noise, snr_db, peak_dbfs)
         assert np.abs(mixture.degraded).max() == pytest.approx(10 ** (peak_dbfs / 20), abs=1.01 * STEP)
 
     @given(seed=seeds, snr_db=st.none() | snrs, peak_dbfs=peaks)
-    def test_every_sample_is_one_that_16_bits_hold(self, seed, snr_db, peak_dbfs):
+    def test_every_sample_fits_into_16_bits(self, seed, snr_db, peak_dbfs):
         degraded = mix(*speech_and_noise(seed), snr_db, peak_dbfs).degraded
         steps = degraded.astype(np.float64) / STEP
         assert degraded.dtype == np.float32
@@ -91,7 +91,7 @@ class TestMix:
         assert steps.max() <= 32_767
 
     @given(seed=seeds, snr_db=snrs)
-    def test_the_noise_is_the_given_noise_and_the_reference_the_given_speech(self, seed, snr_db):
+    def test_the_mixture_consists_of_the_given_speech_and_noise(self, seed, snr_db):
         speech, noise = speech_and_noise(seed)
         mixture = mix(speech, noise, snr_db, -1.0)
         added = mixture.degraded.astype(np.float64) - mixture.reference
@@ -99,32 +99,32 @@ class TestMix:
         assert np.corrcoef(added, noise)[0, 1] > 0.99
 
     @given(seed=seeds, peak_dbfs=peaks)
-    def test_a_clean_clip_is_its_own_reference_but_for_the_rounding(self, seed, peak_dbfs):
+    def test_a_clean_clip_equals_its_reference_up_to_rounding(self, seed, peak_dbfs):
         mixture = mix(speech_and_noise(seed)[0], None, None, peak_dbfs)
         assert np.abs(mixture.degraded - mixture.reference).max() <= 1.01 * STEP
 
     @pytest.mark.parametrize("gain", [1e-4, 1.0, 100.0])
-    def test_the_level_of_the_material_changes_nothing(self, gain):
+    def test_the_level_of_the_speech_does_not_matter(self, gain):
         speech, noise = speech_and_noise(3)
         expected = mix(speech, noise, 5.0, -3.0)
-        found = mix(speech * np.float32(gain), noise, 5.0, -3.0)
-        assert np.abs(found.degraded - expected.degraded).max() <= 1.01 * STEP
+        mixture = mix(speech * np.float32(gain), noise, 5.0, -3.0)
+        assert np.abs(mixture.degraded - expected.degraded).max() <= 1.01 * STEP
 
     @pytest.mark.parametrize("samples", [1_000, 0])
-    def test_silent_speech_has_no_peak(self, samples):
+    def test_silent_speech_is_an_error(self, samples):
         with pytest.raises(MixError, match="silent"):
             mix(np.zeros(samples, np.float32), None, None, -3.0)
 
 
 class TestSetPeak:
     @given(seed=seeds, peak_dbfs=peaks)
-    def test_reference_and_degraded_signal_keep_their_levels_one_to_another(self, seed, peak_dbfs):
+    def test_reference_and_degraded_signal_get_the_same_gain(self, seed, peak_dbfs):
         speech, noise = speech_and_noise(seed)
         mixture = set_peak(speech, noise, peak_dbfs)
         gain = np.abs(mixture.reference).max() / np.abs(speech).max()
-        np.testing.assert_allclose(mixture.degraded, noise * gain, atol=1.01 * STEP)  # 1.0 itself does not fit
+        np.testing.assert_allclose(mixture.degraded, noise * gain, atol=1.01 * STEP)  # 1.0 exceeds 16 bits
 
-    def test_speech_of_which_nothing_is_left_is_a_fault(self):
+    def test_a_silent_signal_is_an_error(self):
         speech, _ = speech_and_noise(0)
         with pytest.raises(MixError, match="silent"):
             set_peak(speech, np.zeros_like(speech), -3.0)
@@ -143,11 +143,11 @@ def test_a_stored_reference_is_the_speech_at_minus_1_dbfs_in_16_bits(seed, snr_d
 
 class TestFitLength:
     @given(size=st.integers(1, 50), length=st.integers(0, 200), offset=st.integers(0, 49))
-    def test_a_noise_that_ends_is_begun_again(self, size, length, offset):
+    def test_a_short_noise_is_repeated(self, size, length, offset):
         noise = np.arange(size, dtype=np.float32)
         assert fit_length(noise, length, offset).tolist() == [(offset + i) % size for i in range(length)]
 
-    def test_a_noise_that_is_long_enough_is_cut(self):
+    def test_a_long_noise_is_cut(self):
         assert fit_length(np.arange(10), 3, 4).tolist() == [4, 5, 6]
 
 

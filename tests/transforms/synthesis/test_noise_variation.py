@@ -1,4 +1,4 @@
-"""Noises played otherwise: of the length asked for, the same every time, and each in its own way."""
+"""Varied noises have the requested length, are reproducible, and change as their parameters say."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def tone(frequency_hz: float, length: int) -> np.ndarray:
 
 @pytest.mark.parametrize("length", [1, 600, 16_000, 50_001])
 @pytest.mark.parametrize("seed", range(12))
-def test_a_varied_noise_has_the_length_asked_for_and_is_the_same_every_time(length, seed):
+def test_a_varied_noise_has_the_requested_length_and_is_reproducible(length, seed):
     variation = NOISES[seed]
-    noise = np.random.default_rng(0).normal(0, 0.1, variation.needed(length)).astype(np.float32)
+    noise = np.random.default_rng(0).normal(0, 0.1, variation.samples_needed(length)).astype(np.float32)
     varied = variation.apply(noise, length)
     assert varied.shape == (length,)
     assert varied.dtype == np.float32
@@ -32,14 +32,14 @@ def test_a_varied_noise_has_the_length_asked_for_and_is_the_same_every_time(leng
 @pytest.mark.parametrize("speed", [0.5, 0.8, 1.25, 2.0])
 def test_a_noise_at_another_speed_has_another_pitch(speed):
     variation = NoiseVariation(speed, backwards=False, equalizer=FLAT)
-    varied = variation.apply(tone(1_000, variation.needed(16_000)), 16_000)
+    varied = variation.apply(tone(1_000, variation.samples_needed(16_000)), 16_000)
     peak = np.argmax(np.abs(np.fft.rfft(varied * np.hanning(len(varied)))))  # 1 Hz a bin
     assert peak == pytest.approx(1_000 * speed, abs=3)
 
 
-def test_a_noise_backwards_ends_with_its_beginning():
+def test_a_reversed_noise_ends_with_its_beginning():
     noise = np.linspace(1.0, 0.0, 16_001, dtype=np.float32) * tone(1_000, 16_001)
-    forwards, backwards = (NoiseVariation(1.0, turned, FLAT).apply(noise, 16_000) for turned in (False, True))
+    forwards, backwards = (NoiseVariation(1.0, is_reversed, FLAT).apply(noise, 16_000) for is_reversed in (False, True))
     assert np.abs(forwards[:4_000]).max() > 2 * np.abs(forwards[-4_000:]).max()
     assert backwards == pytest.approx(forwards[::-1], abs=1e-2)
 
@@ -55,33 +55,33 @@ def test_noise_variations_are_drawn_within_their_bounds():
     assert 0.1 < np.mean([variation.ring is not None for variation in NOISES]) < 0.4
 
 
-def test_regular_pulses_come_at_their_rate_and_die_away():
+def test_regular_pulses_have_their_rate_and_decay():
     pulses = Pulses(rate_hz=4.0, regular=True, decay_s=0.01, seed=1)
-    heard = pulses.apply(np.ones(64_000, np.float32))
-    starts = np.flatnonzero(np.diff(heard, prepend=0) > 0.1)
+    envelope = pulses.apply(np.ones(64_000, np.float32))
+    starts = np.flatnonzero(np.diff(envelope, prepend=0) > 0.1)
     assert np.diff(starts) == pytest.approx(4_000, abs=1)
     assert len(starts) in (15, 16)
     first = starts[0]
-    assert heard[first + 160] / heard[first] == pytest.approx(np.exp(-1), rel=1e-3)  # 10 ms later
-    assert np.median(heard) < 1e-3
+    assert envelope[first + 160] / envelope[first] == pytest.approx(np.exp(-1), rel=1e-3)  # 10 ms later
+    assert np.median(envelope) < 1e-3
 
 
-def test_random_pulses_come_as_often_and_at_other_times():
+def test_random_pulses_have_the_same_rate_and_irregular_gaps():
     regular, random = (
-        Pulses(10.0, order, 0.002, seed=3).apply(np.ones(320_000, np.float32)) for order in (True, False)
+        Pulses(10.0, is_regular, 0.002, seed=3).apply(np.ones(320_000, np.float32)) for is_regular in (True, False)
     )
-    starts = [np.flatnonzero(np.diff(heard, prepend=0) > 0.1) for heard in (regular, random)]
+    starts = [np.flatnonzero(np.diff(envelope, prepend=0) > 0.1) for envelope in (regular, random)]
     assert len(starts[1]) == pytest.approx(len(starts[0]), rel=0.3)
     assert np.diff(starts[1]).std() > 50 * np.diff(starts[0]).std()
 
 
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("length", [10, 4_000])
-def test_pulses_never_leave_silence_alone(seed, length):
+def test_at_least_one_pulse_is_audible(seed, length):
     assert Pulses(0.7, bool(seed % 2), 0.01, seed).apply(np.ones(length, np.float32)).any()
 
 
-def test_a_ring_sounds_at_its_frequencies_whatever_strikes_it():
+def test_a_ring_has_its_energy_at_its_frequencies():
     noise = np.random.default_rng(0).normal(size=32_000).astype(np.float32)
     spectrum = np.abs(np.fft.rfft(Ring(((1_000.0, 1.0, 0.5), (3_000.0, 1.0, 0.5))).apply(noise)))
     energy = np.square(spectrum)
@@ -89,7 +89,7 @@ def test_a_ring_sounds_at_its_frequencies_whatever_strikes_it():
     assert near > 0.9 * energy.sum()
 
 
-def test_a_variation_says_all_that_it_does():
+def test_the_detail_names_every_step():
     variation = NoiseVariation(0.5, True, FLAT, Pulses(2.0, False, 0.05, 0), Ring(((440.0, 1.0, 0.1),)))
     for words in ("0.50 times as fast", "backwards", "equalizer", "random pulses, 2.0 a second", "ringing at 440 Hz"):
         assert words in variation.detail

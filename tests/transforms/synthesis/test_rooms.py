@@ -1,4 +1,4 @@
-"""Rooms reverberate as long as asked, and leave the direct sound and the level where they were."""
+"""Rooms have the requested reverberation, and keep the level and the position of the direct sound."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from transforms.synthesis.rooms import (
     BANK_ROOMS,
     CLOSE_M,
     FAR_M,
-    LONGEST_RT60_S,
-    SHORTEST_RT60_S,
+    MAX_RT60_S,
+    MIN_RT60_S,
     RecordedRoom,
     bank,
     direct_sound,
     draw_room,
     impulse_response,
     reverberate,
+    simulate,
     simulation_installed,
 )
 
@@ -32,7 +33,7 @@ needs_simulation = pytest.mark.skipif(not simulation_installed(), reason="needs 
 
 
 def decay_s(response: np.ndarray) -> float:
-    """RT60 from the line through -5 to -25 dB of the energy that is still to come (Schroeder's integral)."""
+    """Measures RT60 by a line through -5 to -25 dB of the remaining energy (Schroeder's integral)."""
     rest = np.cumsum(np.square(response[::-1].astype(np.float64)))[::-1]
     level = 10 * np.log10(rest / rest[0])
     part = np.flatnonzero((level <= -5) & (level >= -25))
@@ -41,13 +42,13 @@ def decay_s(response: np.ndarray) -> float:
 
 @given(
     seed=st.integers(0, 10_000),
-    rt60_s=st.floats(SHORTEST_RT60_S, LONGEST_RT60_S),
+    rt60_s=st.floats(MIN_RT60_S, MAX_RT60_S),
     distance_m=st.sampled_from([CLOSE_M, FAR_M]),
 )
-def test_source_and_microphone_are_apart_within_walls_that_sabine_allows(seed, rt60_s, distance_m):
+def test_source_and_microphone_are_apart_in_a_possible_room(seed, rt60_s, distance_m):
     room = draw_room(np.random.default_rng(seed), rt60_s, distance_m)
-    for place in (room.source_m, room.microphone_m):
-        assert all(0.05 * size < at < 0.95 * size for at, size in zip(place, room.size_m, strict=True))
+    for position in (room.source_m, room.microphone_m):
+        assert all(0.05 * size < at < 0.95 * size for at, size in zip(position, room.size_m, strict=True))
     assert 0.1 < math.dist(room.source_m, room.microphone_m) <= distance_m[1] + 1e-9
     length, width, height = room.size_m
     area = 2 * (length * width + length * height + width * height)
@@ -56,52 +57,50 @@ def test_source_and_microphone_are_apart_within_walls_that_sabine_allows(seed, r
 
 
 class TestBank:
-    def test_its_rooms_cover_the_range_evenly(self):
+    def test_the_rooms_cover_the_range_evenly(self):
         times = [room.rt60_s for room in bank(1, "train", (0.2, 1.2), FAR_M)]
         assert len(times) == BANK_ROOMS
         assert times == sorted(times)
         assert np.histogram(times, bins=10, range=(0.2, 1.2))[0].tolist() == [BANK_ROOMS // 10] * 10
 
-    def test_it_is_decided_by_seed_split_and_kind(self):
+    def test_seed_split_and_range_decide_the_rooms(self):
         rooms = bank(1, "train", (0.2, 1.2), FAR_M)
         bank.cache_clear()
         assert bank(1, "train", (0.2, 1.2), FAR_M) == rooms
         for other in (bank(2, "train", (0.2, 1.2), FAR_M), bank(1, "val", (0.2, 1.2), FAR_M)):
             assert not set(rooms) & set(other)
 
-    def test_a_single_rt60_is_a_range_too(self):
+    def test_the_range_may_be_a_single_rt60(self):
         assert {room.rt60_s for room in bank(1, "train", (0.5, 0.5), FAR_M)} == {0.5}
 
 
 @needs_simulation
 class TestSimulation:
     @pytest.mark.parametrize("rt60_s", [0.15, 0.4, 0.8, 1.2])
-    def test_a_room_reverberates_as_long_as_asked(self, rt60_s):
-        found = [decay_s(impulse_response(draw_room(np.random.default_rng(seed), rt60_s, FAR_M))) for seed in range(5)]
-        assert np.median(found) == pytest.approx(rt60_s, rel=0.25)
+    def test_a_room_has_the_requested_rt60(self, rt60_s):
+        times = [decay_s(impulse_response(draw_room(np.random.default_rng(seed), rt60_s, FAR_M))) for seed in range(5)]
+        assert np.median(times) == pytest.approx(rt60_s, rel=0.25)
 
-    def test_the_direct_sound_comes_when_sound_has_come_so_far(self):
+    def test_the_direct_sound_arrives_after_its_travel_time(self):
         for room in bank(3, "train", (0.1, 1.2), FAR_M)[::10]:
-            # Fractional delays are made with filters whose middle is at 40 samples.
+            # The filters of fractional delays add 40 samples.
             expected = math.dist(room.source_m, room.microphone_m) / 343 * SAMPLE_RATE + 40
             assert direct_sound(impulse_response(room)) == pytest.approx(expected, abs=1.0)
 
-    def test_there_is_no_step_where_noise_takes_over(self):
+    def test_the_level_is_continuous_at_the_start_of_the_noise(self):
         for room in bank(3, "val", (0.4, 1.2), FAR_M)[::10]:
             response = impulse_response(room)
             seam = direct_sound(response) + round(0.07 * SAMPLE_RATE)
             before, after = (
                 np.mean(np.square(response[s])) for s in (slice(seam - 400, seam), slice(seam, seam + 400))
             )
-            dies_away = 60 * 400 / SAMPLE_RATE / room.rt60_s
-            assert 10 * np.log10(before / after) == pytest.approx(dies_away, abs=4.0)
+            decay_db = 60 * 400 / SAMPLE_RATE / room.rt60_s
+            assert 10 * np.log10(before / after) == pytest.approx(decay_db, abs=4.0)
 
-    def test_it_is_the_same_every_time(self):
-        from transforms.synthesis import rooms
-
+    def test_the_response_is_reproducible(self):
         room = bank(1, "train", (0.2, 1.2), FAR_M)[50]
         first = impulse_response(room).copy()
-        rooms._simulate.cache_clear()
+        simulate.cache_clear()
         assert np.array_equal(impulse_response(room), first)
         assert np.isfinite(first).all()
 
@@ -113,7 +112,7 @@ class TestSimulation:
 
 
 class TestRecorded:
-    def test_a_file_is_a_response(self, tmp_path):
+    def test_the_response_is_read_from_the_file(self, tmp_path):
         samples = np.zeros(1_000)
         samples[30] = 0.5
         soundfile.write(tmp_path / "hall.wav", samples, SAMPLE_RATE)
@@ -121,25 +120,25 @@ class TestRecorded:
         assert str(room) == "hall.wav"
         assert direct_sound(impulse_response(room)) == 30
 
-    def test_a_file_that_is_gone_is_a_fault(self, tmp_path):
+    def test_a_missing_file_is_a_fault(self, tmp_path):
         with pytest.raises(AudioFault, match="unreadable"):
-            impulse_response(RecordedRoom(AudioRef("gone.wav", str(tmp_path / "gone.wav"), 1, "1")))
+            impulse_response(RecordedRoom(AudioRef("missing.wav", str(tmp_path / "missing.wav"), 1, "1")))
 
 
 class TestReverberate:
     @given(seed=st.integers(0, 99), direct=st.integers(0, 300), length=st.integers(600, 4_000))
-    def test_length_level_and_place_are_kept(self, seed, direct, length):
+    def test_length_level_and_timing_are_kept(self, seed, direct, length):
         rng = np.random.default_rng(seed)
         samples = rng.normal(size=length).astype(np.float32)
         response = np.zeros(1_500)
         response[direct:] = 0.02 * rng.normal(size=1_500 - direct)
         response[direct] = 0.7
-        heard = reverberate(samples, response)
-        assert heard.shape == samples.shape
-        assert np.mean(heard**2) == pytest.approx(np.mean(samples**2), rel=1e-3)
-        assert np.argmax(np.correlate(heard, samples, "full")) == length - 1
+        reverberant = reverberate(samples, response)
+        assert reverberant.shape == samples.shape
+        assert np.mean(reverberant**2) == pytest.approx(np.mean(samples**2), rel=1e-3)
+        assert np.argmax(np.correlate(reverberant, samples, "full")) == length - 1
 
-    def test_the_direct_sound_alone_changes_nothing(self):
+    def test_the_direct_sound_alone_leaves_the_signal_unchanged(self):
         samples = np.random.default_rng(0).normal(size=2_000).astype(np.float32)
         response = np.zeros(700)
         response[123] = -0.3
@@ -148,7 +147,7 @@ class TestReverberate:
     def test_silence_stays_silent(self):
         assert not reverberate(np.zeros(1_000, np.float32), np.ones(10)).any()
 
-    def test_the_direct_sound_is_the_first_strong_arrival_even_if_a_later_one_is_stronger(self):
+    def test_the_direct_sound_is_the_first_strong_arrival(self):
         response = np.zeros(2_000)
         response[[100, 104, 900]] = 0.6, 0.8, 1.0
         assert direct_sound(response) == 104

@@ -1,11 +1,11 @@
-"""Variations change the sound of clean speech, and never its length, its timing, or how clean it is."""
+"""Variations change the sound of clean speech, but not its length, its timing or its cleanness."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from tests.transforms.synthesis.test_codecs import delay
+from tests.support.alignment import delay
 from transforms.audio.signal_facts import dynamic_range_db
 from transforms.synthesis.rooms import simulation_installed
 from transforms.synthesis.speech_variation import (
@@ -16,9 +16,9 @@ from transforms.synthesis.speech_variation import (
     Expander,
     Microphone,
     SmallRoom,
+    change_speed,
     draw_expander,
     draw_variations,
-    play,
     samples_needed,
 )
 
@@ -46,10 +46,10 @@ class TestEvery:
         assert abs(delay(speech, varied)) <= 1
         assert np.array_equal(speech, before)
 
-    def test_it_is_the_same_every_time(self, name, speech):
+    def test_the_result_is_reproducible(self, name, speech):
         assert np.array_equal(ONE_OF_EACH[name].apply(speech), ONE_OF_EACH[name].apply(speech))
 
-    def test_pauses_stay_far_under_the_speech(self, name, speech):
+    def test_pauses_stay_far_below_the_speech(self, name, speech):
         assert dynamic_range_db(ONE_OF_EACH[name].apply(speech)) > dynamic_range_db(speech) - 12
 
     def test_silence_stays_silent(self, name):
@@ -63,7 +63,7 @@ def gain_db(variation, frequency: float) -> float:
     return 10 * np.log10(np.mean(variation.apply(tone)[middle] ** 2) / np.mean(tone[middle] ** 2))
 
 
-def test_an_equalizer_has_its_gains_at_its_points_and_no_more_between():
+def test_an_equalizer_has_its_gains_and_interpolates_between_them():
     gains = (6.0, -6.0, 3.0, 0.0, -2.0, 5.0, -5.0)
     equalizer = Equalizer(gains)
     for frequency, expected in zip(EQUALIZER_HZ, gains, strict=True):
@@ -72,38 +72,38 @@ def test_an_equalizer_has_its_gains_at_its_points_and_no_more_between():
     assert gain_db(equalizer, 7_900.0) == pytest.approx(-5.0, abs=0.3)
 
 
-def test_a_microphone_rolls_off_at_both_ends():
+def test_a_microphone_attenuates_both_ends():
     microphone = Microphone(100.0, 2, 6_000.0, 4)
     levels = {frequency: gain_db(microphone, frequency) for frequency in (50.0, 100.0, 1_000.0, 6_000.0, 7_500.0)}
     assert levels == pytest.approx({50.0: -12.3, 100.0: -3.0, 1_000.0: 0.0, 6_000.0: -3.0, 7_500.0: -8.4}, abs=0.4)
 
 
-def test_a_gate_leaves_speech_as_it_is_and_silences_the_pauses():
+def test_a_gate_keeps_the_speech_and_silences_the_pauses():
     loud, pause = np.full(8_000, 0.3, np.float32), np.full(8_000, 1e-4, np.float32)  # 70 dB apart
     gated = DigitalSilence(threshold_db=-50.0, hold_s=0.1).apply(np.concatenate([pause, loud, pause]))
-    held = round(0.1 * 16_000)
+    hold = round(0.1 * 16_000)
     assert np.array_equal(gated[8_000:16_000], loud)
-    assert gated[8_000 - held + 160 : 8_000].any()  # open a little before the speech, and after it
-    assert gated[16_000 : 16_000 + held - 160].all()
-    assert not gated[: 8_000 - held - 160].any()
-    assert not gated[16_000 + held + 160 :].any()
+    assert gated[8_000 - hold + 160 : 8_000].any()  # held open before and after the speech
+    assert gated[16_000 : 16_000 + hold - 160].all()
+    assert not gated[: 8_000 - hold - 160].any()
+    assert not gated[16_000 + hold + 160 :].any()
 
 
-def test_a_gate_that_lets_all_through_changes_nothing():
+def test_a_gate_without_pauses_leaves_the_signal_unchanged():
     loud = np.random.default_rng(0).normal(0, 0.1, 16_001).astype(np.float32)
     assert np.array_equal(DigitalSilence(-50.0, 0.05).apply(loud), loud)
 
 
 @pytest.mark.parametrize("length", [0, 1, 79, 80, 81, 1_000])
-def test_a_gate_takes_any_length(length):
+def test_a_gate_accepts_any_length(length):
     assert DigitalSilence(-50.0, 0.05).apply(np.ones(length, np.float32)).shape == (length,)
 
 
 class TestDraw:
-    def test_it_is_decided_by_the_generator_the_seed_and_the_split(self):
+    def test_the_draw_is_reproducible(self):
         assert draw_variations(np.random.default_rng(5), 7, "train") == SOME[5]
 
-    def test_one_or_two_different_ones(self):
+    def test_one_or_two_different_variations_are_drawn(self):
         counts = [len(drawn) for drawn in SOME]
         assert set(counts) == {1, 2}
         assert all(len({type(variation) for variation in drawn}) == len(drawn) for drawn in SOME)
@@ -115,7 +115,7 @@ class TestDraw:
             "GoodCodec",
         }
 
-    def test_all_that_is_drawn_is_gentle(self):
+    def test_variations_are_drawn_within_their_ranges(self):
         for variation in (variation for drawn in SOME for variation in drawn):
             match variation:
                 case Equalizer():
@@ -144,13 +144,13 @@ class TestDraw:
         assert len(rooms["train"]) > 30
         assert not rooms["train"] & rooms["val"]
 
-    def test_each_has_words_for_people(self):
+    def test_the_detail_names_the_variation(self):
         for drawn in SOME:
             for variation in drawn:
                 assert variation.detail.split()[0] in ("equalizer", "microphone", "room", "silence", "codec")
 
 
-def test_clean_speech_that_was_varied_is_still_its_own_perfect_reference(speech):
+def test_varied_clean_speech_has_the_best_score_against_itself(speech):
     pytest.importorskip("pesq")
     from model.labels import PESQ_WB
     from transforms.synthesis.pesq_labels import pesq
@@ -160,38 +160,38 @@ def test_clean_speech_that_was_varied_is_still_its_own_perfect_reference(speech)
         assert pesq(varied, varied, PESQ_WB) == pytest.approx(4.64, abs=0.01)
 
 
-class TestPlay:
+class TestChangeSpeed:
     @pytest.mark.parametrize("speed", [1 / 1.2, 0.95, 1.0, 1.07, 1.2])
-    def test_the_pitch_goes_along_and_the_length_is_as_asked(self, speed):
+    def test_the_pitch_follows_the_speed_and_the_length_is_as_requested(self, speed):
         tone = np.sin(2 * np.pi * 500 / 16_000 * np.arange(samples_needed(16_000, speed))).astype(np.float32)
-        played = play(tone, speed, 16_000)
-        assert played.shape == (16_000,)
-        assert played.dtype == np.float32
-        assert np.abs(np.fft.rfft(played)).argmax() == pytest.approx(500 * speed, abs=1)
-        assert np.abs(played[-20:]).max() > 0.5, "it ends before its end"
+        changed = change_speed(tone, speed, 16_000)
+        assert changed.shape == (16_000,)
+        assert changed.dtype == np.float32
+        assert np.abs(np.fft.rfft(changed)).argmax() == pytest.approx(500 * speed, abs=1)
+        assert np.abs(changed[-20:]).max() > 0.5, "the end is silent"
 
-    def test_at_its_own_speed_nothing_is_touched(self, speech):
-        assert np.array_equal(play(speech, 1.0, len(speech)), speech)
+    def test_a_speed_of_one_leaves_the_signal_unchanged(self, speech):
+        assert np.array_equal(change_speed(speech, 1.0, len(speech)), speech)
 
-    def test_too_few_samples_leave_zeros(self):
-        assert not play(np.ones(100, np.float32), 1.2, 1_000)[200:].any()
+    def test_too_few_samples_are_followed_by_zeros(self):
+        assert not change_speed(np.ones(100, np.float32), 1.2, 1_000)[200:].any()
 
 
 class TestExpander:
-    def test_only_what_is_soft_is_lowered_by_its_gain(self):
+    def test_only_soft_parts_are_attenuated(self):
         loud, soft = np.full(8_000, 0.5, np.float32), np.full(8_000, 0.001, np.float32)
-        found = Expander(-40.0, 0.0, -20.0).apply(np.concatenate([loud, soft, loud]))
-        np.testing.assert_allclose(found[:7_900], 0.5)
-        np.testing.assert_allclose(found[8_200:15_800], 0.0001, rtol=1e-4)
-        np.testing.assert_allclose(found[16_200:], 0.5)
+        expanded = Expander(-40.0, 0.0, -20.0).apply(np.concatenate([loud, soft, loud]))
+        np.testing.assert_allclose(expanded[:7_900], 0.5)
+        np.testing.assert_allclose(expanded[8_200:15_800], 0.0001, rtol=1e-4)
+        np.testing.assert_allclose(expanded[16_200:], 0.5)
 
-    def test_it_holds_off_as_long_as_it_is_told(self):
+    def test_the_hold_time_delays_the_attenuation(self):
         loud, soft = np.full(8_000, 0.5, np.float32), np.full(8_000, 0.001, np.float32)
-        found = Expander(-40.0, 0.1, -60.0).apply(np.concatenate([loud, soft]))
-        np.testing.assert_allclose(found[8_000:9_500], 0.001)
-        assert found[10_000:].max() < 2e-6
+        expanded = Expander(-40.0, 0.1, -60.0).apply(np.concatenate([loud, soft]))
+        np.testing.assert_allclose(expanded[8_000:9_500], 0.001)
+        assert expanded[10_000:].max() < 2e-6
 
-    def test_they_differ_widely(self):
+    def test_drawn_expanders_differ_widely(self):
         drawn = [draw_expander(np.random.default_rng(seed)) for seed in range(300)]
         for name, low, high in (("threshold_db", -48, -30), ("hold_s", 0.004, 0.06), ("gain_db", -55, -15)):
             values = [getattr(item, name) for item in drawn]

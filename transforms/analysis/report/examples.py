@@ -1,4 +1,4 @@
-"""The recordings that a report shows: which they are, how they look, and what they sound like."""
+"""Chooses the recordings that a report shows, draws them, and cuts clips to play."""
 
 from __future__ import annotations
 
@@ -13,61 +13,61 @@ import soundfile
 
 from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE, frame_start_s
 from model.labels import LabelScale
-from transforms.analysis.figure import DARK, LIGHT, Subject, draw, small_png
+from transforms.analysis.figure import DARK, LIGHT, FigureData, draw, small_png
 from transforms.analysis.lookup import FoundUtterance, load
 from transforms.analysis.source_audio import source_audio_of_many
 from transforms.analysis.spectrogram_image import reduced_db
-from transforms.audio.decode import Decoded
+from transforms.audio.span_reader import Decoded
 from transforms.errors import AudioFault
 from transforms.output.results import Results
 
-# Kinds of examples and what they are, in the order of the page.
+# Kinds of examples with their descriptions, in the order of the page.
 KINDS = {
-    "suspicious": "the deepest bad stretches in recordings that are otherwise good",
+    "suspicious": "the deepest drops of the frame score in recordings that are otherwise good",
     "worst": "the lowest scores",
     "median": "the scores nearest to the median",
     "best": "the highest scores",
 }
-# Utterances whose frames are looked at, for each suspicious one that is wanted.
+# Utterances whose frames are read for each suspicious example.
 CANDIDATES = 8
-# A recording that is bad for more of its length is not otherwise good.
+# Largest share of anomalies in a recording that is otherwise good.
 MAX_BAD_SHARE = 0.5
-# What is heard as one: the lowest part of a recording is where the mean over so many frames (1 s) is lowest.
+# The lowest part of a recording is where the mean of the frame scores over 1 s is lowest.
 LOWEST_FRAMES = 63
 FIGURE_INCHES = (9.0, 3.3)
 
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """A recording to show.
+    """An utterance with its pictures and a clip to play.
 
     Attributes:
-        found: all that was written of it.
-        light: its picture for a light page, PNG.
-        dark: its picture for a dark page, PNG.
-        clip: the part of it that can be played, FLAC; None where there is none.
+        utterance: row, frame scores and anomalies of the utterance.
+        light: picture for a light page, PNG.
+        dark: picture for a dark page, PNG.
+        clip: the lowest part of the utterance, FLAC; None if it cannot be played.
         span: (start_s, end_s) of that part.
-        silent: why nothing can be played, where it is so.
+        no_clip_reason: reason why nothing can be played; empty if there is a clip.
     """
 
-    found: FoundUtterance
+    utterance: FoundUtterance
     light: bytes
     dark: bytes
     clip: bytes | None
     span: tuple[float, float]
-    silent: str
+    no_clip_reason: str
 
     @property
     def utterance_id(self) -> str:
-        """Its id."""
-        return str(self.found.row["utterance_id"])
+        """Id of the utterance."""
+        return str(self.utterance.row["utterance_id"])
 
 
-def choose(results: Results, number: int) -> tuple[dict[str, list[str]], dict[str, FoundUtterance]]:
-    """Chooses so many utterances of each kind of `KINDS`, fewer where there are not as many.
+def choose_examples(results: Results, number: int) -> tuple[dict[str, list[str]], dict[str, FoundUtterance]]:
+    """Chooses up to `number` utterances of each kind of `KINDS`.
 
     Returns:
-        Ids by kind, the most typical of its kind first, and what was written of each. One may be of several kinds.
+        Utterance ids by kind, the most typical first, and the utterances by id. An utterance may be of several kinds.
     """
     connection = results.connect()
     chosen = {
@@ -75,33 +75,42 @@ def choose(results: Results, number: int) -> tuple[dict[str, list[str]], dict[st
         "median": _ids(connection, "abs(score - (SELECT median(score) FROM utterances)), score, utterance_id", number),
         "best": _ids(connection, "score DESC, utterance_id", number),
     }
-    candidates = _with_bad_parts(connection, number * CANDIDATES)
-    found = load(results, list(dict.fromkeys(name for names in (*chosen.values(), candidates) for name in names)))
-    drops = {name: bad_drop(found[name].frame_score, found[name].anomalies) for name in candidates}
+    candidates = _deepest_anomalies(connection, number * CANDIDATES)
+    utterances = load(results, list(dict.fromkeys(name for names in (*chosen.values(), candidates) for name in names)))
+    drops = {name: anomaly_drop(utterances[name].frame_score, utterances[name].anomalies) for name in candidates}
     chosen["suspicious"] = sorted(drops, key=lambda name: (-drops[name], name))[:number]
-    return {kind: chosen[kind] for kind in KINDS}, found
+    return {kind: chosen[kind] for kind in KINDS}, utterances
 
 
-def bad_drop(frame_score: np.ndarray, anomalies: Sequence[tuple[float, float]]) -> float:
-    """How far the anomalies of an utterance lie under the rest of it: median of the rest less the mean within.
+def anomaly_drop(frame_score: np.ndarray, anomalies: Sequence[tuple[float, float]]) -> float:
+    """Returns the median score outside the anomalies of an utterance minus the mean score within them.
 
     Args:
-        frame_score: scores of the frames [T].
-        anomalies: (start_s, end_s) of each, at least one.
+        frame_score: scores of the frames: float [T].
+        anomalies: (start_s, end_s) of each anomaly, at least one.
     """
     bad = np.zeros(len(frame_score), bool)
     starts = frame_start_s(np.arange(len(frame_score)))
     for start, end in anomalies:
-        # Half a step to either side, since times were rounded to float32.
-        half = FRAME_SHIFT / SAMPLE_RATE / 2
-        bad |= (starts > start - half) & (starts + FRAME_LENGTH / SAMPLE_RATE < end + half)
+        # A tolerance of half a frame shift, because the times were rounded to float32.
+        tolerance = FRAME_SHIFT / SAMPLE_RATE / 2
+        bad |= (starts > start - tolerance) & (starts + FRAME_LENGTH / SAMPLE_RATE < end + tolerance)
     if bad.all() or not bad.any():
         return 0.0
     return float(np.median(frame_score[~bad]) - frame_score[bad].mean(dtype=np.float64))
 
 
 def lowest_part(frame_score: np.ndarray, duration_s: float, length_s: float) -> tuple[float, float]:
-    """The part of an utterance, so long at most, that has its lowest scores in the middle: (start_s, end_s)."""
+    """Returns the part of an utterance around its lowest scores.
+
+    Args:
+        frame_score: scores of the frames: float [T].
+        duration_s: length of the utterance in seconds.
+        length_s: longest part in seconds.
+
+    Returns:
+        (start_s, end_s).
+    """
     if duration_s <= length_s:
         return 0.0, duration_s
     smooth = scipy.ndimage.uniform_filter1d(frame_score.astype(np.float64), LOWEST_FRAMES, mode="nearest")
@@ -110,8 +119,8 @@ def lowest_part(frame_score: np.ndarray, duration_s: float, length_s: float) -> 
     return start, start + length_s
 
 
-def cut(decoded: Decoded, span: tuple[float, float]) -> bytes:
-    """A part (start_s, end_s) of a recording as FLAC, which all browsers play and which adds nothing of its own."""
+def encode_clip(decoded: Decoded, span: tuple[float, float]) -> bytes:
+    """Returns the part (start_s, end_s) of a recording as FLAC, which is lossless and which all browsers play."""
     start, end = (round(edge * SAMPLE_RATE) for edge in span)
     samples = np.clip(decoded.waveform.read(start, end), -1.0, 1.0)
     file = io.BytesIO()
@@ -119,46 +128,46 @@ def cut(decoded: Decoded, span: tuple[float, float]) -> bytes:
     return file.getvalue()
 
 
-def show(
-    found: Mapping[str, FoundUtterance], ids: Sequence[str], scale: LabelScale, clip_s: float, room: int
+def make_examples(
+    utterances: Mapping[str, FoundUtterance], ids: Sequence[str], scale: LabelScale, clip_s: float, max_bytes: int
 ) -> dict[str, Example]:
-    """Draws some utterances, and cuts what can be played of them.
+    """Draws utterances, and cuts the clip of each that can be played.
 
     Args:
-        found: what was written of each.
-        ids: which to show; those that come first have their clips first.
-        scale: of the scores.
-        clip_s: seconds of a clip at most.
-        room: bytes of all clips together at most.
+        utterances: utterances by id.
+        ids: ids of the utterances to draw. Earlier ones get their clips first.
+        scale: scale of the scores.
+        clip_s: longest clip in seconds.
+        max_bytes: largest size of all clips together.
 
     Returns:
-        By id.
+        Examples by utterance id.
     """
-    shown = {}
-    for row, heard in source_audio_of_many([found[name].row for name in ids]):
-        this = found[row["utterance_id"]]
-        span = lowest_part(this.frame_score, row["duration_s"], clip_s)
-        clip, silent = None, ""
-        if isinstance(heard, AudioFault):
-            silent = f"the audio cannot be read ({heard.detail})"
+    examples = {}
+    for row, audio in source_audio_of_many([utterances[name].row for name in ids]):
+        utterance = utterances[row["utterance_id"]]
+        span = lowest_part(utterance.frame_score, row["duration_s"], clip_s)
+        clip, no_clip_reason = None, ""
+        if isinstance(audio, AudioFault):
+            no_clip_reason = f"the audio cannot be read ({audio.detail})"
         else:
-            clip = cut(heard, span)
-            if len(clip) > room:
-                clip, silent = None, "the page holds as much audio as it may (--max_mb)"
+            clip = encode_clip(audio, span)
+            if len(clip) > max_bytes:
+                clip, no_clip_reason = None, "the clips of the page have reached the size limit (--max_mb)"
             else:
-                room -= len(clip)
-        subject = Subject(
+                max_bytes -= len(clip)
+        data = FigureData(
             title="",
-            level_db=reduced_db(heard.waveform) if isinstance(heard, Decoded) else None,
+            level_db=reduced_db(audio.waveform) if isinstance(audio, Decoded) else None,
             duration_s=row["duration_s"],
-            frame_score=this.frame_score,
-            anomalies=this.anomalies,
+            frame_score=utterance.frame_score,
+            anomalies=utterance.anomalies,
             scale=scale,
             clip=span if clip and span[1] - span[0] < row["duration_s"] else None,
         )
-        light, dark = (small_png(draw(subject, colours, FIGURE_INCHES)) for colours in (LIGHT, DARK))
-        shown[row["utterance_id"]] = Example(this, light, dark, clip, span, silent)
-    return shown
+        light, dark = (small_png(draw(data, colours, FIGURE_INCHES)) for colours in (LIGHT, DARK))
+        examples[row["utterance_id"]] = Example(utterance, light, dark, clip, span, no_clip_reason)
+    return examples
 
 
 def _ids(connection: duckdb.DuckDBPyConnection, order: str, number: int) -> list[str]:
@@ -166,10 +175,10 @@ def _ids(connection: duckdb.DuckDBPyConnection, order: str, number: int) -> list
     return [row[0] for row in connection.execute(query).fetchall()]
 
 
-def _with_bad_parts(connection: duckdb.DuckDBPyConnection, number: int) -> list[str]:
-    """Utterances whose frame scores are likely to have two levels that lie far apart.
+def _deepest_anomalies(connection: duckdb.DuckDBPyConnection, number: int) -> list[str]:
+    """Returns the utterances in which the anomalies are likely to lie far below the rest.
 
-    Of scores of which a share p lies d under the others, the standard deviation is d sqrt(p (1 - p)).
+    If a share p of the scores lies d below the others, their standard deviation is d sqrt(p (1 - p)).
     """
     query = f"""
         SELECT utterance_id FROM (

@@ -1,4 +1,4 @@
-"""What a report says of an output, in numbers: small aggregates, whose size does not depend on that of the corpus."""
+"""The numbers of a report: aggregates of an output, whose size does not depend on the size of the corpus."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy as np
 
 from model.labels import LabelScale
 
-# Thresholds in one point of the scale: what is kept is counted at every 0.01.
+# Thresholds in one point of the scale: utterances are counted in steps of 0.01.
 STEPS = 100
-# Groups of a column that stand by themselves; all further ones are counted together.
-LARGEST_GROUPS = 30
+# Groups of a column that are shown; the smaller ones are merged into one.
+MAX_GROUPS = 30
 FACT_BINS = 60
-# Steps of 0.01 in a row of the density of a fact over the score.
+# Steps of 0.01 in a row of a fact's density.
 SCORE_BIN = 10
 REJECT_EXAMPLES = 3
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-# Beyond these quantiles a fact's values are counted in the bins at the ends.
-_ENDS = (0.001, 0.999)
-# The columns of `utterances` that are measured, with their titles and units.
+# The bins of a fact range between these quantiles; values beyond them are counted in the first and last bin.
+_BIN_RANGE = (0.001, 0.999)
+# Columns of `utterances` in the section on the signal, with title and unit.
 FACTS = {
     "duration_s": ("Duration", "s"),
     "peak_dbfs": ("Peak level", "dBFS"),
@@ -34,74 +34,81 @@ FACTS = {
     "snr_db": ("Signal-to-noise ratio", "dB"),
 }
 FIRST_FOLDER = "first folder"
-# The highest step whose threshold a score reaches. The threshold is a float32 as the score is, which is how DuckDB reads
-# `score >= 3.07`; the product is put right where it was rounded to the other side of a step.
-_GUESS = f"floor(score::DOUBLE * {STEPS})::INTEGER"
-_STEP = f"""CASE WHEN score >= (({_GUESS} + 1)::DOUBLE / {STEPS})::FLOAT THEN {_GUESS} + 1
-    WHEN score < ({_GUESS}::DOUBLE / {STEPS})::FLOAT THEN {_GUESS} - 1 ELSE {_GUESS} END"""
+# SQL of the highest step whose threshold a score reaches. DuckDB compares `score >= 3.07` in float32, so the thresholds are
+# float32 too. The product may round to the wrong side of a step, which the CASE corrects.
+_ROUNDED_STEP = f"floor(score::DOUBLE * {STEPS})::INTEGER"
+_STEP = f"""CASE WHEN score >= (({_ROUNDED_STEP} + 1)::DOUBLE / {STEPS})::FLOAT THEN {_ROUNDED_STEP} + 1
+    WHEN score < ({_ROUNDED_STEP}::DOUBLE / {STEPS})::FLOAT THEN {_ROUNDED_STEP} - 1 ELSE {_ROUNDED_STEP} END"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """Utterances and seconds by score, in steps of 0.01.
+    """Numbers and durations of utterances by score, in steps of 0.01.
 
     Attributes:
-        first: number of the first step, the threshold of which is `first / 100`.
-        count: utterances that reach the threshold of a step and not the next [S].
-        seconds: of those [S].
+        first: number of the first step; its threshold is `first / 100`.
+        count: number of utterances whose score reaches the threshold of a step but not the next: int64 [S].
+        seconds: duration of those utterances in seconds: float64 [S].
     """
 
     first: int
     count: np.ndarray
     seconds: np.ndarray
 
-    def threshold(self, place: int) -> float:
-        """The threshold of a step, which has two decimals."""
-        return (self.first + place) / STEPS
+    def threshold(self, index: int) -> float:
+        """Returns the threshold of a step, which has two decimals."""
+        return (self.first + index) / STEPS
 
     def kept(self, threshold: float) -> tuple[int, float]:
-        """Utterances and seconds with a score of at least the threshold, which is rounded to two decimals."""
-        place = max(0, round(threshold * STEPS) - self.first)
-        return int(self.count[place:].sum()), float(self.seconds[place:].sum())
+        """Returns number and seconds of the utterances whose score reaches the threshold, rounded to two decimals."""
+        index = max(0, round(threshold * STEPS) - self.first)
+        return int(self.count[index:].sum()), float(self.seconds[index:].sum())
 
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Some utterances that have a value in common.
+    """The utterances with one value of a column, or those of all small groups together.
 
     Attributes:
-        name: the value; None where there is none, and for the rest.
-        values: how many values are counted together here; 0 where it is one that stands by itself.
-        quantiles: of the scores, at `QUANTILES`.
-        steps: utterances and seconds by score.
+        name: the value; None for utterances without a value, and for the merged groups.
+        merged_values: number of values that are merged here; 0 for a group of one value.
+        quantiles: quantiles of the scores, at `QUANTILES`.
+        steps: utterances by score.
     """
 
     name: str | None
-    values: int
+    merged_values: int
     quantiles: list[float]
     steps: Steps
 
     @property
+    def title(self) -> str:
+        """The name for the page."""
+        if self.merged_values:
+            return f"all others ({self.merged_values:,} values)"
+        return "(none)" if self.name is None else self.name
+
+    @property
     def count(self) -> int:
-        """Utterances."""
+        """Number of utterances."""
         return int(self.steps.count.sum())
 
     @property
     def seconds(self) -> float:
-        """Of all of them."""
+        """Duration of the utterances in seconds."""
         return float(self.steps.seconds.sum())
 
 
 @dataclasses.dataclass(frozen=True)
 class Fact:
-    """A fact of all utterances, and its bearing on the score.
+    """The distribution of a signal fact over the utterances, alone and with the score.
 
     Attributes:
-        name: its column.
-        missing: utterances that have none, or one that is not finite.
-        quantiles: at 0, `QUANTILES` and 1; empty where no utterance has any.
-        edges: of its bins [`FACT_BINS` + 1]; what lies beyond is counted in the first or last.
-        density: utterances by score and fact [R, `FACT_BINS`]; row r has the steps from `10 r` on.
+        name: column in `utterances`.
+        missing: number of utterances whose value is missing or not finite.
+        quantiles: quantiles of the values, at 0, `QUANTILES` and 1; empty if no utterance has a value.
+        edges: edges of the bins: float64 [`FACT_BINS` + 1].
+        density: number of utterances by score and value: int64 [R, `FACT_BINS`]; row r starts at step `10 r`.
     """
 
     name: str
@@ -113,7 +120,7 @@ class Fact:
 
 @dataclasses.dataclass(frozen=True)
 class Rejected:
-    """Rejects of one reason, with the utterance_id and detail of a few."""
+    """The rejects of one stage and reason, with utterance_id and detail of a few."""
 
     stage: str
     reason: str
@@ -127,10 +134,10 @@ class ReportData:
 
     Attributes:
         steps: all utterances by score.
-        groups: by column, the largest group first and the rest, if any, last.
-        facts: in the order of `FACTS`.
-        flags: (flag, utterances, seconds), the most frequent first; None for those without any.
-        rejects: the most frequent first.
+        groups: groups by column, the largest first and the merged ones last.
+        facts: facts in the order of `FACTS`.
+        flags: (flag, utterances, seconds), the most frequent first; the flag is None for utterances without flags.
+        rejects: rejects by stage and reason, the most frequent first.
     """
 
     steps: Steps
@@ -141,31 +148,31 @@ class ReportData:
 
     @property
     def count(self) -> int:
-        """Utterances."""
+        """Number of utterances."""
         return int(self.steps.count.sum())
 
     @property
     def seconds(self) -> float:
-        """Of all utterances."""
+        """Duration of all utterances in seconds."""
         return float(self.steps.seconds.sum())
 
     @property
     def rejected(self) -> int:
-        """How many have no score."""
+        """Number of inputs without a score."""
         return sum(reject.count for reject in self.rejects)
 
 
-def measure(connection: duckdb.DuckDBPyConnection, carried: Sequence[str], scale: LabelScale) -> ReportData:
-    """Counts all that a report says of an output.
+def report_data(connection: duckdb.DuckDBPyConnection, carried: Sequence[str], scale: LabelScale) -> ReportData:
+    """Computes the numbers of a report.
 
     Args:
-        connection: with its tables, as `Results.connect` gives it.
-        carried: columns of the corpus in `utterances`, which are groupings too.
-        scale: of the scores.
+        connection: connection with the tables of an output, from `Results.connect`.
+        carried: columns of the corpus in `utterances`. Each also groups the utterances.
+        scale: scale of the scores.
     """
     binning = _Binning(connection, scale)
     return ReportData(
-        steps=binning.all(),
+        steps=binning.all_utterances(),
         groups={column: binning.groups(sql) for column, sql in group_columns(carried).items()},
         facts=[binning.fact(name) for name in FACTS],
         flags=_flags(connection),
@@ -174,7 +181,7 @@ def measure(connection: duckdb.DuckDBPyConnection, carried: Sequence[str], scale
 
 
 def group_columns(carried: Sequence[str]) -> dict[str, str]:
-    """The columns that utterances are grouped by, and the SQL of each."""
+    """Returns the columns that group the utterances, with the SQL of each."""
     folder = "CASE WHEN contains(ltrim(utterance_id, '/'), '/') THEN split_part(ltrim(utterance_id, '/'), '/', 1) END"
     named = {
         name: f'CAST("{name.replace(chr(34), chr(34) * 2)}" AS VARCHAR)' for name in ("format", "sample_rate", *carried)
@@ -183,7 +190,7 @@ def group_columns(carried: Sequence[str]) -> dict[str, str]:
 
 
 class _Binning:
-    """Counts by score, in the same steps for all that is counted."""
+    """Counts utterances by score, always in the same steps."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, scale: LabelScale) -> None:
         self._connection = connection
@@ -192,64 +199,64 @@ class _Binning:
         self._first: int = first if low is None else min(first, low)
         self._last: int = last if high is None else max(last, high)
 
-    def all(self) -> Steps:
-        """All utterances."""
+    def all_utterances(self) -> Steps:
+        """Counts all utterances."""
         return self._steps(
             self._rows(f"SELECT {_STEP} AS step, count(*), sum(duration_s) FROM utterances GROUP BY step")
         )
 
     def groups(self, sql: str) -> list[Group]:
-        """The utterances by what an expression says of them."""
+        """Groups the utterances by an SQL expression."""
         grouped = f"""
             WITH sizes AS (SELECT {sql} AS name, sum(duration_s) AS seconds FROM utterances GROUP BY name),
-            places AS (
-                SELECT name, least(row_number() OVER (ORDER BY seconds DESC, name), {LARGEST_GROUPS + 1}) AS place FROM sizes
+            ranks AS (
+                SELECT name, least(row_number() OVER (ORDER BY seconds DESC, name), {MAX_GROUPS + 1}) AS rank FROM sizes
             ),
-            placed AS (
-                SELECT place, score, duration_s FROM (SELECT {sql} AS name, score, duration_s FROM utterances) AS u
-                JOIN places ON u.name IS NOT DISTINCT FROM places.name
+            ranked AS (
+                SELECT rank, score, duration_s FROM (SELECT {sql} AS name, score, duration_s FROM utterances) AS u
+                JOIN ranks ON u.name IS NOT DISTINCT FROM ranks.name
             )"""
         names = {
-            place: (name, 0) if place <= LARGEST_GROUPS else (None, values)
-            for place, name, values in self._rows(
-                f"{grouped} SELECT place, any_value(name), count(*) FROM places GROUP BY place ORDER BY place"
+            rank: (name, 0) if rank <= MAX_GROUPS else (None, values)
+            for rank, name, values in self._rows(
+                f"{grouped} SELECT rank, any_value(name), count(*) FROM ranks GROUP BY rank ORDER BY rank"
             )
         }
         quantiles = dict(
-            self._rows(f"{grouped} SELECT place, quantile_cont(score, {list(QUANTILES)}) FROM placed GROUP BY place")
+            self._rows(f"{grouped} SELECT rank, quantile_cont(score, {list(QUANTILES)}) FROM ranked GROUP BY rank")
         )
         rows = self._rows(
-            f"{grouped} SELECT place, {_STEP} AS step, count(*), sum(duration_s) FROM placed GROUP BY place, step"
+            f"{grouped} SELECT rank, {_STEP} AS step, count(*), sum(duration_s) FROM ranked GROUP BY rank, step"
         )
-        found = []
-        for place, (name, values) in names.items():
-            steps = self._steps([row[1:] for row in rows if row[0] == place])
-            found.append(Group(name, values, list(quantiles[place]), steps))
-        return found
+        groups = []
+        for rank, (name, values) in names.items():
+            steps = self._steps([row[1:] for row in rows if row[0] == rank])
+            groups.append(Group(name, values, list(quantiles[rank]), steps))
+        return groups
 
     def fact(self, name: str) -> Fact:
-        """The utterances by a fact and their score."""
+        """Counts the utterances by a fact and their score."""
         value = f"CASE WHEN isfinite({name}) THEN {name}::DOUBLE END"
-        at = [0.0, *QUANTILES, 1.0, *_ENDS]
-        ((quantiles, there, count),) = self._rows(
-            f"SELECT quantile_cont(v, {at}), count(v), count(*) FROM (SELECT {value} AS v FROM utterances)"
+        levels = [0.0, *QUANTILES, 1.0, *_BIN_RANGE]
+        ((quantiles, present, count),) = self._rows(
+            f"SELECT quantile_cont(v, {levels}), count(v), count(*) FROM (SELECT {value} AS v FROM utterances)"
         )
         rows = (self._last - self._first) // SCORE_BIN + 1
         density = np.zeros((rows, FACT_BINS), np.int64)
-        low, high = (0.0, 1.0) if not there else quantiles[-2:]
+        low, high = (0.0, 1.0) if not present else quantiles[-2:]
         if high <= low:
             low, high = low - 0.5, high + 0.5
         edges = np.linspace(low, high, FACT_BINS + 1)
-        if there:
-            place = (
+        if present:
+            bin_sql = (
                 f"least(greatest(floor((v - {low!r}) / {(high - low)!r} * {FACT_BINS}), 0), {FACT_BINS - 1})::INTEGER"
             )
             for row, column, number in self._rows(
-                f"SELECT ({_STEP} - {self._first}) // {SCORE_BIN} AS r, {place} AS c, count(*) "
+                f"SELECT ({_STEP} - {self._first}) // {SCORE_BIN} AS r, {bin_sql} AS c, count(*) "
                 f"FROM (SELECT score, {value} AS v FROM utterances) WHERE v IS NOT NULL GROUP BY r, c"
             ):
                 density[row, column] = number
-        return Fact(name, count - there, list(quantiles[:-2]) if there else [], edges, density)
+        return Fact(name, count - present, list(quantiles[:-2]) if present else [], edges, density)
 
     def _steps(self, rows: Sequence[tuple[int, int, float]]) -> Steps:
         count = np.zeros(self._last - self._first + 1, np.int64)

@@ -1,4 +1,4 @@
-"""What a report counts is what SQL and plain Python count."""
+"""The numbers of a report equal those of SQL and plain Python."""
 
 from __future__ import annotations
 
@@ -14,29 +14,42 @@ from hypothesis import strategies as st
 from model.labels import PESQ_WB, PSEUDO
 from tests.support.outputs import rejected, scored, write_output
 from transforms import schemas
-from transforms.analysis.report.numbers import FACTS, LARGEST_GROUPS, ReportData, measure
+from transforms.analysis.report.numbers import FACTS, MAX_GROUPS, ReportData, report_data
 from transforms.errors import Reason, Stage
 from transforms.output.results import open_results
 
 
-def counted(
+def data_of(
     rows: list[dict], carried: tuple[str, ...] = (), scale=PESQ_WB
 ) -> tuple[ReportData, duckdb.DuckDBPyConnection]:
-    """What is counted of rows of `utterances`, of which what is left out is harmless; and the connection."""
-    harmless = {
-        "utterance_id": "", "uri": "", "start_s": 0.0, "sample_rate": 16_000, "channels": 1, "format": "WAV/PCM_16",
-        "size_bytes": 1, "source_version": "", "num_frames": 1, "frame_score_p10": 1.0, "frame_score_min": 1.0,
-        "frame_score_std": 0.0, "anomaly_s": 0.0, "num_anomalies": 0, "flags": [], "model_id": "",
+    """Returns the numbers of rows of `utterances`, whose missing columns get defaults, and the connection."""
+    defaults = {
+        "utterance_id": "",
+        "uri": "",
+        "start_s": 0.0,
+        "sample_rate": 16_000,
+        "channels": 1,
+        "format": "WAV/PCM_16",
+        "size_bytes": 1,
+        "source_version": "",
+        "num_frames": 1,
+        "frame_score_p10": 1.0,
+        "frame_score_min": 1.0,
+        "frame_score_std": 0.0,
+        "anomaly_s": 0.0,
+        "num_anomalies": 0,
+        "flags": [],
+        "model_id": "",
         **dict.fromkeys(FACTS, 1.0),
-    }  # fmt: skip
+    }
     schema = schemas.with_carried(schemas.UTTERANCES, carried)
     connection = duckdb.connect()
-    connection.register("utterances", pa.Table.from_pylist([harmless | row for row in rows], schema))
+    connection.register("utterances", pa.Table.from_pylist([defaults | row for row in rows], schema))
     connection.register("rejects", schemas.REJECTS.empty_table())
-    return measure(connection, carried, scale), connection
+    return report_data(connection, carried, scale), connection
 
 
-# Scores anywhere, and the float32 next to each two-decimal threshold, below it, at it and above.
+# Any scores, and for each threshold of two decimals its float32, the next lower and the next higher one.
 THRESHOLDS = st.integers(100, 464).map(lambda step: np.float32(step / 100))
 SCORES = st.one_of(
     st.floats(1.0, 4.625, width=32),
@@ -49,14 +62,14 @@ SCORES = st.one_of(
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.tuples(SCORES, st.floats(0.032, 1000)), min_size=1, max_size=30))
-def test_what_is_kept_is_what_sql_keeps_at_every_threshold(pairs):
-    data, connection = counted([{"score": score, "duration_s": seconds} for score, seconds in pairs])
+def test_every_threshold_keeps_the_utterances_that_sql_keeps(pairs):
+    data, connection = data_of([{"score": score, "duration_s": seconds} for score, seconds in pairs])
     steps = data.steps
     scores, lengths = np.array([score for score, _ in pairs], np.float32), np.array([seconds for _, seconds in pairs])
-    for place in range(len(steps.count)):
-        reached = scores >= np.float32(steps.threshold(place))
-        assert steps.kept(steps.threshold(place)) == (reached.sum(), pytest.approx(lengths[reached].sum()))
-    # Around the first score, where it could go wrong, what a user would ask.
+    for index in range(len(steps.count)):
+        reached = scores >= np.float32(steps.threshold(index))
+        assert steps.kept(steps.threshold(index)) == (reached.sum(), pytest.approx(lengths[reached].sum()))
+    # The thresholds around the first score, compared by SQL.
     near = sorted({min(max(round(pairs[0][0] * 100) + off, steps.first), steps.first + 364) for off in (-1, 0, 1)})
     for step in near:
         (count,) = connection.execute(f"SELECT count(*) FROM utterances WHERE score >= {step / 100:.2f}").fetchone()
@@ -70,34 +83,34 @@ NAMES = st.one_of(st.none(), st.sampled_from(["a", "b", '"', "'; DROP TABLE x; -
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.tuples(NAMES, SCORES, st.integers(1, 5)), min_size=1, max_size=60))
 def test_groups_hold_every_utterance_once(rows):
-    data, _ = counted([{"speaker": n, "score": s, "duration_s": float(d)} for n, s, d in rows], ("speaker",))
+    data, _ = data_of([{"speaker": n, "score": s, "duration_s": float(d)} for n, s, d in rows], ("speaker",))
     groups = data.groups["speaker"]
     assert np.array_equal(sum(group.steps.count for group in groups), data.steps.count)
     assert sum(group.steps.seconds for group in groups) == pytest.approx(data.steps.seconds)
     for group in groups:
-        if not group.values:
+        if not group.merged_values:
             scores = np.array([score for name, score, _ in rows if name == group.name], np.float32)
             assert group.count == len(scores)
             assert group.quantiles == pytest.approx(list(np.quantile(scores, [0.05, 0.25, 0.5, 0.75, 0.95])), abs=1e-5)
-    single = [group.seconds for group in groups if not group.values]
+    single = [group.seconds for group in groups if not group.merged_values]
     assert single == sorted(single, reverse=True)
 
 
-def test_the_smallest_groups_are_counted_together():
-    names = [f"{n:03d}" for n in range(LARGEST_GROUPS + 7)]
+def test_the_smallest_groups_are_merged():
+    names = [f"{n:03d}" for n in range(MAX_GROUPS + 7)]
     rows = [{"speaker": name, "score": 2.0, "duration_s": 100.0 - n} for n, name in enumerate(names)]
-    groups = counted(rows, ("speaker",))[0].groups["speaker"]
-    assert [group.name for group in groups[:-1]] == names[:LARGEST_GROUPS]
+    groups = data_of(rows, ("speaker",))[0].groups["speaker"]
+    assert [group.name for group in groups[:-1]] == names[:MAX_GROUPS]
     rest = groups[-1]
-    assert (rest.name, rest.values, rest.count) == (None, 7, 7)
-    assert rest.seconds == sum(100.0 - n for n in range(LARGEST_GROUPS, LARGEST_GROUPS + 7))
+    assert (rest.name, rest.merged_values, rest.count) == (None, 7, 7)
+    assert rest.seconds == sum(100.0 - n for n in range(MAX_GROUPS, MAX_GROUPS + 7))
 
 
-def test_a_column_may_have_any_name_and_the_first_folder_is_of_the_id():
+def test_columns_may_have_any_name_and_the_first_folder_comes_from_the_id():
     name = "a \"b\" 'c'"
     ids = ["x/1/a.wav", "x/2.wav", "y/3.wav", "loose.wav", "/x/4.wav"]
     rows = [{"utterance_id": i, "score": 2.0, "duration_s": 1.0, name: i[:1]} for i in ids]
-    groups = counted(rows, (name,))[0].groups
+    groups = data_of(rows, (name,))[0].groups
     assert {group.name: group.count for group in groups["first folder"]} == {"x": 3, "y": 1, None: 1}
     assert {group.name: group.count for group in groups[name]} == {"x": 2, "y": 1, "l": 1, "/": 1}
 
@@ -110,24 +123,26 @@ def test_a_column_may_have_any_name_and_the_first_folder_is_of_the_id():
         max_size=50,
     )
 )
-def test_facts_are_counted_by_their_bins(pairs):
-    data, _ = counted([{"score": score, "snr_db": snr, "duration_s": 1.0} for score, snr in pairs])
+def test_facts_are_counted_in_bins(pairs):
+    data, _ = data_of([{"score": score, "snr_db": snr, "duration_s": 1.0} for score, snr in pairs])
     fact = data.facts[list(FACTS).index("snr_db")]
-    there = np.array([snr for _, snr in pairs if snr is not None and np.isfinite(snr)])
-    assert fact.missing == len(pairs) - len(there)
-    assert fact.density.sum() == len(there)
+    present = np.array([snr for _, snr in pairs if snr is not None and np.isfinite(snr)])
+    assert fact.missing == len(pairs) - len(present)
+    assert fact.density.sum() == len(present)
     assert len(fact.density) * 10 >= len(data.steps.count)
     rows = np.array([fact.density[r].sum() for r in range(len(fact.density))])
     scores = np.add.reduceat(data.steps.count, np.arange(0, len(data.steps.count), 10))
     assert (rows <= scores).all()
-    if len(there):
-        assert fact.quantiles == pytest.approx(list(np.quantile(there, [0, 0.05, 0.25, 0.5, 0.75, 0.95, 1])), abs=1e-3)
+    if len(present):
+        assert fact.quantiles == pytest.approx(
+            list(np.quantile(present, [0, 0.05, 0.25, 0.5, 0.75, 0.95, 1])), abs=1e-3
+        )
         inner = fact.edges[1:-1]
-        # A value on an edge may fall to either side of it.
+        # A value on an edge may fall into either bin.
         width = fact.edges[1] - fact.edges[0]
-        clear = np.abs(there[:, None] - inner).min(axis=1) > 1e-6 * width
+        clear = np.abs(present[:, None] - inner).min(axis=1) > 1e-6 * width
         if clear.all():
-            expected = np.bincount(np.searchsorted(inner, there, side="right"), minlength=len(inner) + 1)
+            expected = np.bincount(np.searchsorted(inner, present, side="right"), minlength=len(inner) + 1)
             assert np.array_equal(fact.density.sum(axis=0), expected)
 
 
@@ -144,18 +159,19 @@ def output(tmp_path_factory) -> Path:
 
 def test_flags_and_rejects_are_counted(output):
     results = open_results(str(output))
-    data = measure(results.connect(), results.carried, results.label_scale)
+    data = report_data(results.connect(), results.carried, results.label_scale)
     assert data.flags == [("clipped", 2, 8.0), ("dc_offset", 1, 4.0), (None, 1, 4.0)]
     assert [(reject.reason, reject.stage, reject.count) for reject in data.rejects] == [
-        ("corrupt", "decode", 5), ("silent", "featurize", 1),
-    ]  # fmt: skip
+        ("corrupt", "decode", 5),
+        ("silent", "featurize", 1),
+    ]
     assert data.rejects[0].examples == [("r0", "for people"), ("r1", "for people"), ("r2", "for people")]
     assert data.rejected == 6
 
 
-def test_an_output_may_have_no_utterance(tmp_path):
+def test_an_output_without_utterances_has_numbers(tmp_path):
     results = open_results(str(write_output(tmp_path / "out", [], [rejected("a")])))
-    data = measure(results.connect(), results.carried, PSEUDO)
+    data = report_data(results.connect(), results.carried, PSEUDO)
     assert (data.count, data.seconds, data.rejected, data.flags) == (0, 0.0, 1, [])
     assert len(data.steps.count) == 701
     assert all(fact.quantiles == [] and fact.missing == 0 for fact in data.facts)

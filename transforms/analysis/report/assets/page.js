@@ -1,28 +1,28 @@
 "use strict";
-// The page works without this, as tables; this draws the charts and follows the threshold.
+// The page shows its tables without this script. The script draws the charts and applies the threshold.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const byId = (id) => document.getElementById(id);
   const STEPS = data.steps_per_point;
 
-  // Little-endian numbers, as every machine with a browser has them.
+  // The numbers are little-endian, as on every machine that runs a browser.
   const array = (Kind, text) => new Kind(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
   const steps = (packed) => ({ count: array(Uint32Array, packed.count), seconds: array(Float64Array, packed.seconds) });
   const all = steps(data.steps);
-  const thresholds = Array.from(all.count, (_, place) => (data.first_step + place) / STEPS);
+  const thresholds = Array.from(all.count, (_, index) => (data.first_step + index) / STEPS);
   const sum = (values, from = 0) => { let total = 0; for (let i = from; i < values.length; i++) total += values[i]; return total; };
   const total = { count: sum(all.count), seconds: sum(all.seconds) };
 
-  // Plotly reads some HTML in texts: names are to be shown as they are.
+  // Plotly interprets some HTML in texts, so names are escaped.
   const asText = (name) => name.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
   const short = (name) => (name.length > 32 ? name.slice(0, 20) + "…" + name.slice(-10) : name);
-  // As `hours` in report_html.py.
+  // Formats like `hours` in page.py.
   const hours = (seconds) => {
     const value = seconds / 3600;
     const digits = value >= 100 ? 1 : value >= 1 ? 2 : 4;
     return value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
   };
-  const whole = (value) => value.toLocaleString("en-US");
+  const integer = (value) => value.toLocaleString("en-US");
   const percent = (part, of) => (of ? (100 * part / of).toFixed(1) : "0.0") + " %";
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
@@ -39,9 +39,9 @@
   });
   const chart = (id, traces, more) => Plotly.react(id, traces, layout(more), CONFIG);
 
-  let place = Math.round(data.threshold * STEPS) - data.first_step;
-  const mark = () => [{
-    type: "line", xref: "x", yref: "paper", x0: thresholds[place], x1: thresholds[place], y0: 0, y1: 1,
+  let thresholdIndex = Math.round(data.threshold * STEPS) - data.first_step;
+  const thresholdLine = () => [{
+    type: "line", xref: "x", yref: "paper", x0: thresholds[thresholdIndex], x1: thresholds[thresholdIndex], y0: 0, y1: 1,
     line: { color: colour("mark"), width: 2 },
   }];
 
@@ -60,7 +60,7 @@
     chart("histogram", [{
       type: "bar", x: middle, y: height, width: BIN / STEPS, marker: { color: colour("accent") },
       hovertemplate: "%{x:.2f}: %{y:,.4~g} " + unit() + "<extra></extra>",
-    }], { xaxis: axis("score", { range: scoreRange }), yaxis: axis(unit(), { rangemode: "tozero" }), shapes: mark() });
+    }], { xaxis: axis("score", { range: scoreRange }), yaxis: axis(unit(), { rangemode: "tozero" }), shapes: thresholdLine() });
   };
   const drawKept = () => {
     const kept = new Array(thresholds.length);
@@ -69,26 +69,26 @@
       type: "scatter", mode: "lines", x: thresholds, y: kept, line: { color: colour("accent"), width: 2, shape: "hv" },
       fill: "tozeroy", fillcolor: colour("accent-soft") + "66",
       hovertemplate: "%{y:,.4~g} h at %{x:.2f} and over<extra></extra>",
-    }], { xaxis: axis("threshold", { range: scoreRange }), yaxis: axis("hours kept", { rangemode: "tozero" }), shapes: mark() });
+    }], { xaxis: axis("threshold", { range: scoreRange }), yaxis: axis("hours kept", { rangemode: "tozero" }), shapes: thresholdLine() });
   };
 
-  const keptOf = (what) => ({ count: sum(what.count, place), seconds: sum(what.seconds, place) });
-  const sayKept = () => {
+  const keptOf = (group) => ({ count: sum(group.count, thresholdIndex), seconds: sum(group.seconds, thresholdIndex) });
+  const showKept = () => {
     const kept = keptOf(all);
-    const text = thresholds[place].toFixed(2);
+    const text = thresholds[thresholdIndex].toFixed(2);
     byId("threshold").value = text;
     byId("threshold").setAttribute("aria-valuetext", text);
     if (document.activeElement !== byId("threshold-number")) byId("threshold-number").value = text;
     byId("kept-hours").textContent = hours(kept.seconds);
     byId("kept-hours").value = kept.seconds;
     byId("kept-share").textContent = percent(kept.seconds, total.seconds);
-    byId("kept-count").textContent = whole(kept.count);
+    byId("kept-count").textContent = integer(kept.count);
     byId("dropped").textContent = hours(total.seconds - kept.seconds);
     document.querySelectorAll("[data-threshold]").forEach((node) => { node.textContent = text; });
-    sayKeptOfGroups();
+    showKeptOfGroups();
   };
   const groupSteps = new Map();
-  const sayKeptOfGroups = () => {
+  const showKeptOfGroups = () => {
     const column = Number(byId("column").value);
     if (!groupSteps.has(column)) groupSteps.set(column, data.groups[column].map((group) => steps(group.steps)));
     const cells = document.querySelectorAll(`#group-table-${column} td[data-kept]`);
@@ -104,18 +104,18 @@
     document.querySelectorAll("#groups-tables > div").forEach((node) => { node.hidden = node.id !== "group-table-" + column; });
     const groups = data.groups[column];
     const names = groups.map((group) => asText(short(group.name)));
-    const at = (i) => groups.map((group) => group.quantiles[i]);
-    const places = groups.map((_, i) => i);
+    const quantile = (i) => groups.map((group) => group.quantiles[i]);
+    const rows = groups.map((_, i) => i);
     byId("groups-chart").style.minHeight = Math.max(12, 4.5 + 1.7 * groups.length) + "rem";
     chart("groups-chart", [{
-      type: "box", orientation: "h", y: places, lowerfence: at(0), q1: at(1), median: at(2), q3: at(3), upperfence: at(4),
+      type: "box", orientation: "h", y: rows, lowerfence: quantile(0), q1: quantile(1), median: quantile(2), q3: quantile(3), upperfence: quantile(4),
       marker: { color: colour("accent") }, line: { width: 1.5 }, fillcolor: colour("accent-soft") + "88", hoverinfo: "x", width: 0.6,
     }], {
-      height: 16 * Math.max(12, 4.5 + 1.7 * groups.length), shapes: mark(),
+      height: 16 * Math.max(12, 4.5 + 1.7 * groups.length), shapes: thresholdLine(),
       xaxis: axis("score", { range: scoreRange, side: "bottom" }),
-      yaxis: axis("", { tickvals: places, ticktext: names, range: [groups.length - 0.5, -0.5], showgrid: false, zeroline: false }),
+      yaxis: axis("", { tickvals: rows, ticktext: names, range: [groups.length - 0.5, -0.5], showgrid: false, zeroline: false }),
     });
-    sayKeptOfGroups();
+    showKeptOfGroups();
   };
 
   const drawFact = () => {
@@ -134,51 +134,51 @@
     const score = Array.from({ length: rows }, (_, r) => thresholds[0] + (r + 0.5) * data.score_bin / STEPS);
     const title = fact.unit ? `${fact.title} (${fact.unit})` : fact.title;
     byId("fact-title").textContent = `Utterances by ${fact.title}`;
-    byId("density-title").textContent = `Score against ${fact.title}: utterances in each field`;
+    byId("density-title").textContent = `Score and ${fact.title}: utterances in each cell`;
     document.querySelectorAll("#fact-table tbody tr").forEach((row, i) => row.classList.toggle("chosen", i === Number(byId("fact").value)));
     const ends = [fact.low, fact.high];
     chart("fact-chart", [{
       type: "bar", x: middle, y: number, width, marker: { color: colour("accent") },
       hovertemplate: "%{x:.4~g}: %{y:,} utterances<extra></extra>",
     }], { xaxis: axis(title, { range: ends }), yaxis: axis("utterances", { rangemode: "tozero" }) });
-    const most = Math.max(1, ...counts.map((row) => Math.max(...row)));
-    const ticks = Array.from({ length: Math.floor(Math.log10(most)) + 1 }, (_, i) => i);
+    const highest = Math.max(1, ...counts.map((row) => Math.max(...row)));
+    const ticks = Array.from({ length: Math.floor(Math.log10(highest)) + 1 }, (_, i) => i);
     chart("density-chart", [{
-      type: "heatmap", x: middle, y: score, z: log, customdata: counts, zmin: -0.3, zmax: Math.max(0.3, Math.log10(most)),
+      type: "heatmap", x: middle, y: score, z: log, customdata: counts, zmin: -0.3, zmax: Math.max(0.3, Math.log10(highest)),
       colorscale: [[0, colour("accent-soft")], [0.5, colour("accent")], [1, colour("ink")]], hoverongaps: false,
-      colorbar: { tickvals: ticks, ticktext: ticks.map((i) => whole(10 ** i)), thickness: 12, outlinewidth: 0 },
+      colorbar: { tickvals: ticks, ticktext: ticks.map((i) => integer(10 ** i)), thickness: 12, outlinewidth: 0 },
       hovertemplate: "%{x:.4~g}, score %{y:.2f}: %{customdata:,} utterances<extra></extra>",
     }], { xaxis: axis(title, { range: ends }), yaxis: axis("score", { range: scoreRange }) });
   };
 
   const drawAll = () => { drawHistogram(); drawKept(); drawGroups(); drawFact(); };
-  let waiting = false;
-  const moveTo = (value) => {
+  let redrawPending = false;
+  const setThreshold = (value) => {
     if (!Number.isFinite(value)) return;
-    place = Math.min(thresholds.length - 1, Math.max(0, Math.round(value * STEPS) - data.first_step));
-    sayKept();
-    if (waiting) return;
-    waiting = true;
+    thresholdIndex = Math.min(thresholds.length - 1, Math.max(0, Math.round(value * STEPS) - data.first_step));
+    showKept();
+    if (redrawPending) return;
+    redrawPending = true;
     requestAnimationFrame(() => {
-      waiting = false;
-      for (const id of ["histogram", "kept", "groups-chart"]) Plotly.relayout(id, { shapes: mark() });
+      redrawPending = false;
+      for (const id of ["histogram", "kept", "groups-chart"]) Plotly.relayout(id, { shapes: thresholdLine() });
     });
   };
-  byId("threshold").addEventListener("input", (event) => moveTo(Number(event.target.value)));
-  byId("threshold-number").addEventListener("input", (event) => moveTo(event.target.value === "" ? NaN : Number(event.target.value)));
-  byId("threshold-number").addEventListener("blur", sayKept);
+  byId("threshold").addEventListener("input", (event) => setThreshold(Number(event.target.value)));
+  byId("threshold-number").addEventListener("input", (event) => setThreshold(event.target.value === "" ? NaN : Number(event.target.value)));
+  byId("threshold-number").addEventListener("blur", showKept);
   document.querySelectorAll("input[name=unit]").forEach((node) => node.addEventListener("change", drawHistogram));
   byId("column").addEventListener("change", drawGroups);
   byId("fact").addEventListener("change", drawFact);
-  // Charts take the colours of the page when they are drawn; paper is white whatever the screen is.
+  // Charts keep the colours with which they were drawn. A printed page is always light.
   matchMedia("screen and (prefers-color-scheme: dark)").addEventListener("change", drawAll);
   addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((node) => { node.open = true; }));
-  // One player at a time.
+  // Only one player plays at a time.
   addEventListener("play", (event) => {
     document.querySelectorAll("audio").forEach((node) => { if (node !== event.target) node.pause(); });
   }, true);
 
   drawAll();
-  sayKept();
+  showKept();
   document.documentElement.dataset.ready = "yes";
 })();

@@ -1,0 +1,260 @@
+"""The Python API of audiosieve: score and plot recordings, open the output of a run, select the utterances to keep.
+
+    import audiosieve
+
+    score = audiosieve.score("take1.flac")
+    figure = audiosieve.plot("take1.flac")
+    run = audiosieve.open_run("scores")
+    kept = audiosieve.filter(run)
+
+A recording gets the same score here as from the command `audiosieve score`, by the same functions.
+
+Importing this module loads neither TensorFlow nor Beam. Each function loads what it needs, and so does the first use of a
+type such as `audiosieve.Score`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model.bundle import DEFAULT
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from matplotlib.figure import Figure
+
+    from model.anomalies import Anomaly
+    from model.bundle import BundleError
+    from model.labels import LabelScale
+    from transforms.audio.span_reader import Decoded
+    from transforms.curation.rules import RuleError
+    from transforms.elements import SignalFacts
+    from transforms.errors import AudioFault, OutputError, Reason, Stage
+    from transforms.output.results import Results
+    from transforms.scoring.utterance_score import Score
+
+__all__ = [
+    "Anomaly",
+    "AudioFault",
+    "BundleError",
+    "LabelScale",
+    "OutputError",
+    "Reason",
+    "Results",
+    "RuleError",
+    "Score",
+    "SignalFacts",
+    "Stage",
+    "__version__",
+    "filter",
+    "open_run",
+    "plot",
+    "score",
+]
+__version__ = version("audiosieve")
+
+# Modules of the types above, which are imported on first use.
+_MODULES = {
+    "Anomaly": "model.anomalies",
+    "AudioFault": "transforms.errors",
+    "BundleError": "model.bundle",
+    "LabelScale": "model.labels",
+    "OutputError": "transforms.errors",
+    "Reason": "transforms.errors",
+    "Results": "transforms.output.results",
+    "RuleError": "transforms.curation.rules",
+    "Score": "transforms.scoring.utterance_score",
+    "SignalFacts": "transforms.elements",
+    "Stage": "transforms.errors",
+}
+
+
+# A type checker that sees this function would accept any name.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def score(
+    recording: str | os.PathLike[str] | np.ndarray, sample_rate: float | None = None, model: str | Path = DEFAULT
+) -> Score:
+    """Scores a recording.
+
+    >>> import audiosieve
+    >>> clean = audiosieve.score(samples / "clean.flac")
+    >>> noisy = audiosieve.score(samples / "noise_10db.flac")
+    >>> clean.score > 4 > 2 > noisy.score
+    True
+    >>> len(clean.frame_score) == len(clean.start_s)
+    True
+    >>> burst = audiosieve.score(samples / "burst.flac")
+    >>> [(round(anomaly.start_s), round(anomaly.end_s)) for anomaly in burst.anomalies]
+    [(2, 3)]
+
+    An array gets the same score as the file with the same samples:
+
+    >>> import soundfile
+    >>> audio, rate = soundfile.read(samples / "stereo_48k.flac")
+    >>> audio.shape[1], rate
+    (2, 48000)
+    >>> from_file = audiosieve.score(samples / "stereo_48k.flac")
+    >>> abs(audiosieve.score(audio, sample_rate=rate).score - from_file.score) < 1e-3
+    True
+
+    A recording that cannot be scored raises a fault with the reason that the table `rejects` would have:
+
+    >>> try:
+    ...     audiosieve.score(samples / "corrupt.flac")
+    ... except audiosieve.AudioFault as fault:
+    ...     print(fault.reason)
+    corrupt
+
+    Args:
+        recording: path of a file in any format that libsndfile reads, local or in a bucket; or samples, [n] or
+            [n, channels]: floats with full scale 1.0, or int16 or int32. The mean of the channels is scored.
+        sample_rate: sample rate of an array, in Hz; None for a file.
+        model: name of a bundled model, or folder of a bundle. Each model is loaded once.
+
+    Raises:
+        AudioFault: the recording cannot be read or decoded.
+        BundleError: the model does not exist or cannot be used.
+        TypeError: `sample_rate` is missing for an array or given for a file, or the samples are of another type.
+        ValueError: the sample rate or the shape of the samples is impossible.
+    """
+    from transforms.scoring.inference import load_scorer
+    from transforms.scoring.recording import score_decoded
+    from transforms.storage.gcs import patch_beam
+
+    patch_beam()
+    decoded = _decode(recording, sample_rate)
+    return score_decoded(decoded, load_scorer(str(model), threads=None))
+
+
+def plot(
+    recording: str | os.PathLike[str] | np.ndarray, sample_rate: float | None = None, model: str | Path = DEFAULT
+) -> Figure:
+    """Draws the spectrogram of a recording above its frame scores, with the anomalies shaded.
+
+    >>> import audiosieve
+    >>> figure = audiosieve.plot(samples / "burst.flac")
+    >>> len(figure.axes)
+    2
+    >>> figure.savefig(folder / "burst.png")
+
+    Args:
+        recording: path or samples, as for `score`.
+        sample_rate: sample rate of an array, in Hz; None for a file.
+        model: model, as for `score`.
+
+    Returns:
+        A matplotlib figure, which a notebook displays.
+
+    Raises:
+        AudioFault, BundleError, TypeError, ValueError: as for `score`.
+    """
+    from transforms.analysis.figure import FigureData, draw
+    from transforms.scoring.inference import load_scorer
+    from transforms.scoring.recording import score_decoded
+    from transforms.storage.gcs import patch_beam
+
+    patch_beam()
+    decoded = _decode(recording, sample_rate)
+    name = Path(recording).name if isinstance(recording, (str, os.PathLike)) else ""
+    return draw(FigureData.of(score_decoded(decoded, load_scorer(str(model), threads=None)), decoded.waveform, name))
+
+
+def filter(run: Results, rules: str | os.PathLike[str] | None = None, where: str | None = None) -> pa.Table:
+    """Returns the utterances of a run that `audiosieve filter` would keep, best score first.
+
+    >>> import audiosieve
+    >>> run = audiosieve.open_run(output)
+    >>> kept = audiosieve.filter(run, where="score >= 4 AND len(flags) = 0")
+    >>> sorted(kept["utterance_id"].to_pylist())
+    ['clean.flac', 'compressed.mp3', 'stereo_48k.flac']
+    >>> try:
+    ...     audiosieve.filter(run, where="scoer >= 4")
+    ... except audiosieve.RuleError as error:
+    ...     "no column 'scoer'" in str(error)
+    True
+
+    Args:
+        run: an output, from `open_run`.
+        rules: path of a file of rules; by default the suggested rules.
+        where: SQL condition that is true for the utterances to keep, instead of `rules`.
+
+    Returns:
+        Rows of the table `utterances`, with all its columns.
+
+    Raises:
+        RuleError: a rule is invalid, or the rules are for another scale of scores.
+        TypeError: both `rules` and `where` are given.
+    """
+    from transforms.curation.kept_utterances import kept_utterances
+
+    return kept_utterances(run, rules, where)
+
+
+def open_run(output: str | os.PathLike[str]) -> Results:
+    """Opens an output of `audiosieve score`; only the files that its runs committed are visible.
+
+    >>> import audiosieve
+    >>> run = audiosieve.open_run(output)
+    >>> run.dataset("utterances").count_rows(), run.dataset("rejects").count_rows()
+    (8, 1)
+    >>> run.dataset("rejects").to_table()["utterance_id"].to_pylist()
+    ['corrupt.flac']
+    >>> duckdb = run.connect()
+    >>> duckdb.execute("SELECT utterance_id FROM utterances ORDER BY score LIMIT 1").fetchone()
+    ('noise_00db.flac',)
+
+    Args:
+        output: folder of the output, local or in a bucket.
+
+    Returns:
+        The output. `dataset(table)` returns `utterances`, `frames`, `anomalies` or `rejects` as an Arrow dataset, for
+        `.to_table().to_pandas()` or `polars.scan_pyarrow_dataset`. `connect()` returns a DuckDB connection with a view of
+        each table. `model_id`, `label_scale` and `records` describe the runs.
+
+    Raises:
+        OutputError: the folder holds no finished run.
+    """
+    from transforms.output.results import open_results
+    from transforms.storage.gcs import patch_beam
+
+    patch_beam()
+    return open_results(os.fspath(output))
+
+
+def _decode(recording: str | os.PathLike[str] | np.ndarray, sample_rate: float | None) -> Decoded:
+    if not isinstance(recording, (str, os.PathLike)):
+        import numpy as np
+
+        from transforms.audio.arrays import decode_array
+
+        return decode_array(np.asarray(recording), sample_rate)
+    from transforms.audio.decode import read_audio
+    from transforms.storage.files import absolute
+
+    if sample_rate is not None:
+        raise TypeError("sample_rate is only for arrays; a file states its own")
+    return read_audio(absolute(os.fspath(recording)))
+
+
+if __name__ == "__main__":
+    import sys
+
+    from pipelines.cli import main
+
+    sys.exit(main())

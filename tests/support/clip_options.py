@@ -1,0 +1,31 @@
+"""Options of training clips."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from model.labels import PSEUDO
+from transforms.synthesis.clip_plan import ClipOptions
+from transforms.synthesis.degradation_kinds import parse_degradations
+
+OPTIONS = ClipOptions(
+    seed=7,
+    snr_db=((-5.0, 5.0), (20.0, 20.0)),
+    clean_ratio=0.25,
+    duration_s=(1.0, 2.0),
+    peak_dbfs=(-12.0, -3.0),
+    labels=(PSEUDO,),
+)
+# Options with everything that can happen to a clip.
+ALL_OPTIONS = dataclasses.replace(
+    OPTIONS,
+    noises=(1, 3),
+    partial_ratio=0.5,
+    partial_s=(0.3, 0.6),
+    variation_ratio=0.5,
+    speed_ratio=0.5,
+    expander_ratio=0.3,
+    degradation_ratio=0.5,
+    max_degradations=3,
+    degradations=parse_degradations("all"),
+)

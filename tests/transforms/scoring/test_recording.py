@@ -1,0 +1,65 @@
+"""One recording scored in this process: its scores are those of its frames in any batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from transforms.audio.decode import read_audio
+from transforms.elements import EACH, AudioRef, Recording, Reject, ScoredUtterance
+from transforms.errors import AudioFault, Reason, Stage
+from transforms.scoring.featurize import featurize_recording
+from transforms.scoring.inference import load_scorer, score_batch
+from transforms.scoring.recording import score_decoded, score_recording
+
+RATE = 16_000
+
+
+@pytest.fixture(scope="module")
+def scorer(bundle: Path):
+    return load_scorer(str(bundle))
+
+
+@pytest.fixture
+def ref(tmp_path: Path, make_ref) -> AudioRef:
+    noise = np.random.default_rng(0).normal(0, 0.1, (3 * RATE, 2))
+    noise[:, 1] /= 30
+    soundfile.write(tmp_path / "a.wav", noise, RATE)
+    return make_ref("a.wav", tmp_path / "a.wav")
+
+
+def test_decoded_audio_scores_as_in_the_pipeline(ref, scorer):
+    score = score_decoded(read_audio(ref.uri), scorer, ref)
+    (expected,) = score_batch(list(featurize_recording(Recording((ref,)), scorer.bundle.features)), scorer)
+    assert isinstance(expected, ScoredUtterance)
+    assert score.utterance == expected.utterance
+    np.testing.assert_allclose(score.frame_score, expected.frame_score, atol=1e-4)
+    assert score.score == scorer.pool(score.frame_score)
+
+
+def test_each_channel_of_a_recording_has_a_score(ref, scorer):
+    first, second = score_recording(Recording((ref,)), scorer, EACH)
+    assert [score.utterance.ref.utterance_id for score in (first, second)] == ["a.wav#ch0", "a.wav#ch1"]
+    assert second.facts.rms_dbfs < first.facts.rms_dbfs - 20
+
+
+def test_a_recording_that_cannot_be_decoded_is_a_reject(tmp_path, make_ref, scorer):
+    (tmp_path / "b.wav").write_text("no sound")
+    (reject,) = score_recording(Recording((make_ref("b.wav", tmp_path / "b.wav"),)), scorer)
+    assert isinstance(reject, Reject)
+    assert (reject.stage, reject.reason) == (Stage.DECODE, Reason.UNSUPPORTED_FORMAT)
+
+
+def test_a_model_that_gives_no_finite_score_makes_a_reject_or_a_fault(ref, scorer, monkeypatch):
+    monkeypatch.setattr(scorer, "score", lambda spectrograms: [np.full(len(one), np.nan) for one in spectrograms])
+    (reject,) = score_recording(Recording((ref,)), scorer)
+    assert (reject.utterance_id, reject.stage, reject.reason) == ("a.wav", Stage.SCORE, Reason.MODEL_FAILED)
+    with pytest.raises(AudioFault, match="not finite"):
+        score_decoded(read_audio(ref.uri), scorer, ref)
+
+
+def test_a_model_is_loaded_once(bundle, scorer):
+    assert load_scorer(str(bundle)) is scorer

@@ -1,0 +1,187 @@
+"""Tars of recordings, as WebDataset writes them, read as a stream."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import shutil
+import tarfile
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO, cast
+
+from transforms.corpus.archive_member import (
+    SIGNATURE_BYTES,
+    Member,
+    has_audio_suffix,
+    size_fault,
+    starts_like_audio,
+)
+from transforms.elements import printable
+from transforms.errors import AudioFault, Reason, Stage
+from transforms.storage.text_files import GZIP_MAGIC, as_text
+
+# A larger JSON member is not metadata of a recording.
+MAX_METADATA_BYTES = 16 << 20
+_BLOCK_BYTES = 1 << 16
+# Exceptions that `tarfile` raises at invalid headers, besides its own.
+_INVALID_HEADER = (ValueError, IndexError, KeyError, OverflowError, RecursionError)
+_BROKEN_TAR = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile)
+
+
+def read_tar(file: BinaryIO) -> Iterator[Member]:
+    """Reads the recordings in a tar.
+
+    As in WebDataset, consecutive members whose names are equal up to the first dot of the last part form a sample. The plain
+    values of its JSON member become columns of its recordings. That member may come after the recording, so a recording is
+    yielded only at the next recording or the next sample.
+
+    Raises:
+        AudioFault: the file is empty; or, after the recordings before the damage, the archive is damaged.
+        OSError: the file cannot be read.
+    """
+    pending: Member | None = None
+    columns: dict[str, str] = {}
+    sample = None
+    broken: Exception | None = None
+    try:
+        for entry in _entries(file):
+            if entry.sample != sample:
+                sample, columns = entry.sample, {}
+            elif not entry.is_recording:
+                columns.update(entry.metadata())
+                if pending is not None:
+                    pending.columns.update(columns)
+                continue
+            if pending is not None:
+                yield pending
+                pending = None
+            if entry.is_recording:
+                pending = Member(entry.name, entry.size_bytes, dict(columns), entry.content())
+            else:
+                columns.update(entry.metadata())
+    except (*_BROKEN_TAR, OSError) as error:
+        broken = error
+    if pending is not None:
+        yield pending
+    if isinstance(broken, _BROKEN_TAR):
+        raise AudioFault(Stage.READ, Reason.CORRUPT, f"the archive is damaged or truncated: {broken}") from broken
+    if broken is not None:
+        raise broken
+
+
+class _Header(tarfile.TarInfo):
+    """A member's header. `tarfile` ends silently at a damaged header; this class records the reason in the tar."""
+
+    @classmethod
+    def fromtarfile(cls, tar: tarfile.TarFile) -> _Header:
+        try:
+            return super().fromtarfile(tar)
+        except tarfile.HeaderError as error:
+            cast(_Tar, tar).ending = error
+            raise
+
+
+class _Tar(tarfile.TarFile):
+    tarinfo = _Header
+    ending: tarfile.HeaderError | None = None
+
+
+class _Entry:
+    """A member of a tar. It can be read once, before the next member is requested.
+
+    Attributes:
+        name: name of the member.
+        sample: the part of the name that all members of a sample share.
+        size_bytes: size of the content in bytes.
+        is_recording: whether the member is a recording, by its suffix or its first bytes.
+    """
+
+    def __init__(self, tar: _Tar, header: tarfile.TarInfo) -> None:
+        self.name = printable(header.name.removeprefix("./"))
+        folder, slash, last = self.name.rpartition("/")
+        self.sample = folder + slash + last.partition(".")[0]
+        self.size_bytes = header.size
+        self._file = cast(io.BufferedReader, tar.extractfile(header)) if header.isreg() else None
+        if has_audio_suffix(last):
+            self.is_recording = not header.isdir()
+        else:
+            self.is_recording = self._file is not None and starts_like_audio(self._file.peek(SIGNATURE_BYTES))
+
+    def metadata(self) -> dict[str, str]:
+        """Returns the plain values of a JSON object; empty for any other content."""
+        if self._file is None or not self.name.lower().endswith(".json") or self.size_bytes > MAX_METADATA_BYTES:
+            return {}
+        try:
+            values = json.loads(self._file.read())
+        except (ValueError, RecursionError):
+            return {}
+        if not isinstance(values, dict):
+            return {}
+        return {as_text(key): as_text(value) for key, value in values.items() if not isinstance(value, (dict, list))}
+
+    def content(self) -> BinaryIO | AudioFault:
+        """Reads the content into memory."""
+        if self._file is None:
+            return AudioFault(Stage.READ, Reason.NOT_A_FILE, "the member is a link or a device, not a file")
+        if fault := size_fault(self.size_bytes):
+            return fault
+        content = io.BytesIO()
+        shutil.copyfileobj(self._file, content, _BLOCK_BYTES)
+        content.seek(0)
+        return content
+
+
+def _entries(file: BinaryIO) -> Iterator[_Entry]:
+    """Reads the members of a tar. The content decides whether it is gzipped, not the name.
+
+    Raises:
+        AudioFault: the file is empty.
+        tarfile.TarError, EOFError, zlib.error or gzip.BadGzipFile: the archive is damaged.
+    """
+    head = file.read(len(GZIP_MAGIC))
+    if not head:
+        raise AudioFault(Stage.READ, Reason.EMPTY_ARCHIVE, "the file has no bytes")
+    file.seek(0)
+    # The gunzip of `tarfile` does not compare the checksum.
+    plain = cast(BinaryIO, _GunzippedFile(file)) if head == GZIP_MAGIC else file
+    with _open_tar(plain) as tar:
+        while (header := _next_header(tar)) is not None:
+            yield _Entry(tar, header)
+            tar.members = []  # type: ignore[attr-defined] # otherwise tarfile keeps every header in memory
+        if not isinstance(tar.ending, tarfile.EOFHeaderError):  # type: ignore[attr-defined] # unknown to typeshed
+            raise tarfile.ReadError(f"the end mark is missing: {tar.ending or 'the file ends before it'}")
+        _check_end(tar)
+
+
+class _GunzippedFile:
+    """A gzipped file that returns all data before a truncation. `GzipFile.read` would drop the last block."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = gzip.GzipFile(fileobj=file)
+
+    def read(self, size: int) -> bytes:
+        return self._file.read1(size)
+
+
+def _open_tar(file: BinaryIO) -> _Tar:
+    try:
+        return _Tar.open(mode="r|", fileobj=file, bufsize=_BLOCK_BYTES)
+    except _INVALID_HEADER as error:
+        raise tarfile.ReadError(f"a header is invalid ({error})") from error
+
+
+def _next_header(tar: _Tar) -> tarfile.TarInfo | None:
+    try:
+        return tar.next()
+    except _INVALID_HEADER as error:
+        raise tarfile.ReadError(f"a header is invalid ({error})") from error
+
+
+def _check_end(tar: _Tar) -> None:
+    """Reads to the end of the file, which compares gzip's checksum. Only zeros may follow the end mark."""
+    rest = cast(BinaryIO, tar.fileobj)
+    while block := rest.read(_BLOCK_BYTES):
+        if block.strip(b"\0"):
+            raise tarfile.ReadError("more data follows the end mark, as in joined tars; it was not read")
