@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.outputs import written
-from transforms.elements import AudioRef
+from transforms.elements import ArchiveKind, AudioRef
 from transforms.errors import OutputError
 from transforms.output import reconcile as reconcile_module
 from transforms.output.ledger import Ledger
@@ -91,7 +91,12 @@ class TestOutstanding:
         rows = [row(f"{name}/{i}", uri=f"/corpus/{name}#{i}#{i}") for name in ("x.tar", "y.tar") for i in range(3)]
         committed(ledger, rows, [row("y.tar/9", uri="/corpus/y.tar#9", reason="unreadable")])
         left = outstanding(
-            [ref("x.tar", archive="tar"), ref("y.tar", archive="tar"), ref("z.tar", archive="tar")], ledger
+            [
+                ref("x.tar", archive=ArchiveKind.TAR),
+                ref("y.tar", archive=ArchiveKind.TAR),
+                ref("z.tar", archive=ArchiveKind.TAR),
+            ],
+            ledger,
         )
         assert names(left.refs) == ["y.tar", "z.tar"]
         assert left.stale == {"y.tar": ["y.tar/0", "y.tar/1", "y.tar/2", "y.tar/9"]}
@@ -101,7 +106,7 @@ class TestSettle:
     def test_all_are_accounted_for(self, ledger):
         write(ledger, [row("a"), row("x.tar/1", uri="/corpus/x.tar#1"), row("c#ch0", uri="/corpus/c")],
               [row("b"), row("c#ch1", uri="/corpus/c"), row("d", reason="corrupt")])  # fmt: skip
-        refs = [ref("a"), ref("b"), ref("c"), ref("d"), ref("x.tar", archive="tar")]
+        refs = [ref("a"), ref("b"), ref("c"), ref("d"), ref("x.tar", archive=ArchiveKind.TAR)]
         account = reconcile(ledger, written(ledger, RUN), listed_batches(refs))
         assert (account.scored, account.rejected, account.audio_s) == (3, {"silent": 2, "corrupt": 1}, 6.0)
         assert (account.frames, account.scores) == (9, {"3.2": 3})
@@ -124,12 +129,12 @@ class TestSettle:
         monkeypatch.setattr(reconcile_module, "_BATCH", 2)
         members = [row(f"x#1.tar/{i}", uri=f"/corpus/x#1.tar#{i}") for i in range(5)]
         write(ledger, [row(name) for name in "abcde"] + members)
-        refs = [*(ref(name) for name in "abcde"), ref("x#1.tar", archive="tar")]
+        refs = [*(ref(name) for name in "abcde"), ref("x#1.tar", archive=ArchiveKind.TAR)]
         assert reconcile(ledger, written(ledger, RUN), listed_batches(refs)).scored == 10
         with pytest.raises(LostRowsError, match="of 7 inputs there are 1 inputs without a row"):
             reconcile(ledger, written(ledger, RUN), listed_batches([*refs, ref("f")]))
         with pytest.raises(LostRowsError, match="5 rows without an input"):
-            reconcile(ledger, written(ledger, RUN), listed_batches([*refs[:-1], ref("y.tar", archive="tar")]))
+            reconcile(ledger, written(ledger, RUN), listed_batches([*refs[:-1], ref("y.tar", archive=ArchiveKind.TAR)]))
 
     def test_rows_of_other_runs_do_not_count(self, ledger):
         committed(ledger, [row("a")])

@@ -11,7 +11,7 @@ from apache_beam.testing.util import assert_that
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from transforms.elements import AudioRef, Recording, Span
+from transforms.elements import ArchiveKind, AudioRef, Recording, Span
 from transforms.output.ledger import Ledger
 from transforms.runs.plan import ReadPlan, WritePlan, count_planned, plan_paths, planned, read_plan, write_plan
 
@@ -27,7 +27,7 @@ refs = st.builds(
     source_version=st.text(max_size=5),
     columns=st.dictionaries(st.text(max_size=3), st.text(max_size=3), max_size=2),
     span=spans,
-    archive=st.sampled_from([None, "tar", "parquet"]),
+    archive=st.none() | st.sampled_from(ArchiveKind),
     channel=st.none() | st.integers(0, 7),
 )
 chunks_of_one = st.lists(refs.map(lambda ref: (Recording((ref,)),)), max_size=8)
