@@ -13,7 +13,7 @@ from model.features import FeatureConfig
 from tests.support.buckets import Shelf, bucket
 from transforms.audio import prefetch
 from transforms.audio.prefetch import AHEAD, MOST_BYTES, opened
-from transforms.elements import AudioRef, FeaturizedUtterance, Recording
+from transforms.elements import ArchiveKind, AudioRef, FeaturizedUtterance, Recording
 from transforms.errors import AudioFault, Reason
 from transforms.scoring.featurize import Featurize
 from transforms.storage.files import look_at
@@ -70,7 +70,7 @@ def test_what_is_not_fetched_is_opened_when_its_turn_comes(
     path.write_bytes(b"RIFF")
     size = {"large": MOST_BYTES + 1, "empty": 0}.get(kind, 4)
     uri = str(path) if kind == "local" else bucket(path)
-    recording = Recording((AudioRef("a", uri, size, "1-1", archive="tar" if kind == "archive" else None),))
+    recording = Recording((AudioRef("a", uri, size, "1-1", archive=ArchiveKind.TAR if kind == "archive" else None),))
 
     def never(_: str) -> bytes:
         raise AssertionError("fetched")
