@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from model.bundle import DEFAULT, Bundle, bundled_names
-from model.runtime import native_stderr_held, start_tensorflow
+from model.runtime import hold_native_stderr, start_tensorflow
 from pipelines.common.arguments import Parser, UsageError, command
 from transforms.errors import OutputError
 from transforms.scoring.bundles import find_bundle
@@ -47,7 +47,7 @@ def run(argv: Sequence[str]) -> int:
 def _write(bundle: Bundle, kind: str, target: Path) -> None:
     """Holds back what TensorFlow and the converter have to say, as long as all goes well."""
     start_tensorflow()
-    with native_stderr_held():
+    with hold_native_stderr():
         from model.inference.export import save_onnx, save_saved_model
 
         {"saved_model": save_saved_model, "onnx": save_onnx}[kind](bundle, target)

@@ -39,6 +39,10 @@ class Span:
         return f"{self.start_s:g} to {'the end' if self.end_s is None else f'{self.end_s:g} s'}"
 
 
+# The span of a whole recording.
+WHOLE = Span()
+
+
 def printable(name: str) -> str:
     r"""A file's name as valid Unicode: bytes of it that are no UTF-8 become `\xNN`."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -8,8 +8,8 @@ from typing import BinaryIO, NamedTuple
 import soundfile
 
 from transforms.audio.sound_file import UNKNOWN_LENGTH, Sound, is_seekable, message_of, open_audio, open_sound
-from transforms.audio.span_reader import WHOLE, Decoded, SpanReader
-from transforms.elements import EACH, FIRST, MIX, Span
+from transforms.audio.span_reader import Decoded, SpanReader
+from transforms.elements import EACH, FIRST, MIX, WHOLE, Span
 from transforms.errors import AudioFault, Reason, Stage
 
 # Limits of a block in memory at the recording's own rate: seconds, and samples of all channels together.

@@ -11,10 +11,9 @@ import soxr
 from model.features import FRAME_LENGTH, SAMPLE_RATE
 from transforms.audio.signal_facts import FactsMeter
 from transforms.audio.waveform import Waveform
-from transforms.elements import SignalFacts, Span
+from transforms.elements import WHOLE, SignalFacts, Span
 from transforms.errors import AudioFault, Reason, Stage
 
-WHOLE = Span()
 # Manifests round: the end of a span may lie this far beyond the end of the recording.
 SPAN_SLACK_S = 0.25
 

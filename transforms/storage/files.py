@@ -12,11 +12,10 @@ from typing import NamedTuple
 
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.elements import AudioRef, Span, printable
+from transforms.elements import WHOLE, AudioRef, Span, printable
 from transforms.errors import SourceError
 from transforms.storage.gcs_listing import folders_in, is_object_storage, objects
 
-WHOLE = Span()
 # Names of the files of `probe`, which one that could not delete its own leaves.
 PROBE = r"\.probe-[0-9a-f]{6}"
 _WILDCARDS = re.compile(r"[*?\[]")
