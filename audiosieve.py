@@ -135,7 +135,9 @@ def score(
     """
     from transforms.scoring.inference import load_scorer
     from transforms.scoring.recording import score_decoded
+    from transforms.storage.gcs import patch_beam
 
+    patch_beam()
     decoded = _decode(recording, sample_rate)
     return score_decoded(decoded, load_scorer(str(model), threads=None))
 
@@ -165,7 +167,9 @@ def plot(
     from transforms.analysis.figure import FigureData, draw
     from transforms.scoring.inference import load_scorer
     from transforms.scoring.recording import score_decoded
+    from transforms.storage.gcs import patch_beam
 
+    patch_beam()
     decoded = _decode(recording, sample_rate)
     name = Path(recording).name if isinstance(recording, (str, os.PathLike)) else ""
     return draw(FigureData.of(score_decoded(decoded, load_scorer(str(model), threads=None)), decoded.waveform, name))
@@ -227,7 +231,9 @@ def open_run(output: str | os.PathLike[str]) -> Results:
         OutputError: the folder holds no finished run.
     """
     from transforms.output.results import open_results
+    from transforms.storage.gcs import patch_beam
 
+    patch_beam()
     return open_results(os.fspath(output))
 
 

@@ -12,10 +12,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from apache_beam.options.pipeline_options import PipelineOptions
-
-from pipelines.common.arguments import Parser
-from pipelines.score import _parser
+from pipelines.common.arguments import new_beam_parser
+from pipelines.score import build_parser
 
 TARGET = Path(__file__).with_name("template_metadata.json")
 GS = r"^gs://[^\n\r]+$"
@@ -51,12 +49,9 @@ REQUIRED = {"input", "output"}
 
 def metadata() -> dict[str, Any]:
     """Returns the content of the file, a TemplateMetadata of Dataflow."""
-    beam = Parser("", "")
-    for group in PipelineOptions.__subclasses__():
-        group._add_argparse_args(beam)
     parameters = [
         _parameter(actions[name], label, regex)
-        for actions, selected in ((_actions(_parser()), SCORE), (_actions(beam), BEAM))
+        for actions, selected in ((_actions(build_parser()), SCORE), (_actions(new_beam_parser()), BEAM))
         for name, (label, regex) in selected.items()
     ]
     return {

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from model.atomic_files import write_text
 from model.features import FeatureConfig
 from model.labels import LABEL_SCALES, LabelScale
 from model.pooling import Pooling
@@ -154,7 +155,7 @@ def write_card(
         "training": training,
         "weights_sha256": bundle.weights_sha256,
     }
-    (path / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    write_text(path / CARD, json.dumps(card, indent=2) + "\n")
     return bundle
 
 

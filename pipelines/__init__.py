@@ -1,1 +1,1 @@
-"""One module a job: `build` reads like the sentence that describes it, `run` parses the command line and runs it."""
+"""Commands: one module for each job of `audiosieve`, with its options, `run` and `build_parser`. Folders hold their parts."""

@@ -1,7 +1,8 @@
-"""The command `audiosieve`: finds the job's module, which loads what that job needs and nothing else."""
+"""The command `audiosieve`: runs a job, and loads only the modules that this job needs."""
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import logging
 import os
@@ -9,25 +10,29 @@ import sys
 from collections.abc import Sequence
 
 JOBS = {
-    "score": "score a corpus: per-utterance and per-frame quality in Parquet",
-    "query": "ask an output in SQL, or for a summary",
-    "report": "make a page of an output, to look at, listen and choose a threshold",
+    "score": "score a corpus: quality of each utterance and frame, in Parquet",
+    "query": "run SQL over an output, or print a summary of it",
+    "report": "write a web page about an output: figures, examples, effect of a threshold",
     "plot": "draw a recording with its frame scores and anomalies",
-    "filter": "keep what is worth training on, listed in the format that a trainer reads",
-    "compact": "make few large files of the many small ones of an output",
-    "compare": "two outputs of one corpus, side by side",
-    "serve": "take recordings over HTTP and give their scores",
-    "submit": "send recordings to such a service",
-    "export": "write a model that needs no audiosieve: for TensorFlow Serving, or as ONNX",
-    "synthesize": "make a labelled training set of clean speech and noise",
-    "train": "train a scorer on such a set",
-    "evaluate": "measure scorers against such a set",
-    "reproduce": "repeat the published experiment, with four networks",
+    "filter": "select what is worth training on, and list it in the format of a trainer",
+    "compact": "merge the many small files of an output into few large ones",
+    "compare": "compare two outputs of one corpus",
+    "serve": "serve scores over HTTP",
+    "submit": "send recordings to such a service and print their scores",
+    "export": "export a model for TensorFlow Serving, or as ONNX",
+    "synthesize": "make a labelled training set from clean speech and noise",
+    "train": "train a scorer on labelled sets",
+    "evaluate": "measure scorers on labelled sets",
+    "reproduce": "repeat the published experiment with four networks",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one job; returns the exit status: 0 done, 1 failed, 2 asked for wrongly."""
+    """Runs one job.
+
+    Returns:
+        The exit status: 0 for success, 1 for failure, 2 for a usage error, 130 if interrupted.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_usage())
@@ -39,15 +44,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     job = arguments[0]
     if job not in JOBS:
-        print(f"audiosieve: there is no job {job!r}; the jobs are {', '.join(JOBS)}", file=sys.stderr)
+        close = difflib.get_close_matches(job, JOBS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"jobs: {', '.join(JOBS)}"
+        print(f"audiosieve: unknown job {job!r} ({hint})", file=sys.stderr)
         return 2
-    # Beam reports, while it is imported, what it lacks and a local run never needs.
+    # While it is imported, Beam warns about packages that a local run does not need.
     logging.getLogger().setLevel(logging.ERROR)
     try:
         status: int = importlib.import_module(f"pipelines.{job}").run(arguments[1:])
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read our output has enough of it, as `head` has; nothing more can be said there.
+        # The reader of our output, such as `head`, has ended. Python would fail again when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
@@ -58,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _usage() -> str:
     jobs = "\n".join(f"  {name:<12}{text}" for name, text in JOBS.items())
-    return f"usage: audiosieve JOB [options]\n\njobs:\n{jobs}\n\n`audiosieve JOB --help` lists a job's options."
+    return f"usage: audiosieve JOB [options]\n\njobs:\n{jobs}\n\n`audiosieve JOB --help` lists the options of a job."
 
 
 if __name__ == "__main__":

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
-from pipelines.common.arguments import Parser, UsageError, command
+from pipelines.common.argument_types import whole_number
+from pipelines.common.arguments import Parser, parse_options
+from pipelines.common.errors import command
 from pipelines.common.output_lock import output_lock
 from transforms import schemas
 from transforms.errors import OutputError
@@ -18,12 +21,25 @@ MB = 1 << 20
 MOST_MB = 1_024
 
 
+@dataclasses.dataclass(frozen=True)
+class CompactOptions:
+    """Options of `audiosieve compact`.
+
+    Attributes:
+        output: output folder of `audiosieve score`.
+        file_mb: size of the merged files in MiB, 1 to 1024.
+        dry_run: whether to print the plan and write nothing.
+    """
+
+    output: str
+    file_mb: int
+    dry_run: bool
+
+
 @command("compact")
 def run(argv: Sequence[str]) -> int:
     """Parses the command line, merges what is small, and says what was done."""
-    options = _parser().parse_args(argv)
-    if not 1 <= options.file_mb <= MOST_MB:
-        raise UsageError(f"--file_mb is {options.file_mb}; it must be from 1 to {MOST_MB}")
+    options = parse(argv)
     file_bytes = options.file_mb * MB
     ledger = Ledger(open_results(options.output).root, tuple(schemas.SCORE_TABLES))
     if options.dry_run:
@@ -40,7 +56,9 @@ def run(argv: Sequence[str]) -> int:
         if not groups:
             print(_plan(groups, file_bytes, ""))
             return 0
-        record = compact(ledger, groups, file_bytes, {"options": {**vars(options), "output": ledger.root}})
+        record = compact(
+            ledger, groups, file_bytes, {"options": {**dataclasses.asdict(options), "output": ledger.root}}
+        )
     for table, counts in record["counts"].items():
         if counts["files"]:
             files, merged, rows = counts["files"], counts["merged_files"], counts["rows"]
@@ -62,19 +80,25 @@ def _plan(groups: Sequence[SmallFiles], file_bytes: int, become: str) -> str:
     return "\n".join(lines)
 
 
-def _parser() -> Parser:
+def parse(argv: Sequence[str]) -> CompactOptions:
+    """Returns the options of the command."""
+    return parse_options(build_parser(), argv, CompactOptions)
+
+
+def build_parser() -> Parser:
+    """Returns the parser of the command line."""
     parser = Parser(
         "compact",
-        "Make few large files of the many small ones that a run on a cluster, or many runs, leave in an output. Rows stay as "
-        "they are; what reads the output at that moment has to begin anew.",
+        "Merge the many small files that a run on a cluster, or many runs, leave in an output. The rows stay the same; "
+        "a process that reads the output meanwhile must start again.",
     )
     add = parser.add_argument
-    add("output", metavar="OUT", help="output of `audiosieve score`, here or in a bucket")
+    add("output", metavar="OUT", help="output folder of `audiosieve score`, local or in a bucket")
     add(
         "--file_mb",
-        type=int,
+        type=whole_number(at_least=1, at_most=MOST_MB),
         default=FILE_BYTES // MB,
-        help="size that files shall have; those of less than half are merged",
+        help="size of the merged files in MiB; files smaller than half of it are merged",
     )
-    add("--dry_run", action="store_true", help="say what would be merged; write nothing")
+    add("--dry_run", action="store_true", help="print what would be merged and write nothing")
     return parser

@@ -2,39 +2,53 @@
 
 from __future__ import annotations
 
-import argparse
-import tempfile
+import dataclasses
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
-from model.bundle import DEFAULT, Bundle, bundled_names
+from model.atomic_files import atomic_path
+from model.bundle import DEFAULT, Bundle
 from model.runtime import hold_native_stderr, start_tensorflow
-from pipelines.common.arguments import Parser, UsageError, command
+from pipelines.common.arguments import MODEL_HELP, Parser, parse_options
+from pipelines.common.errors import UsageError, command
 from transforms.errors import OutputError
 from transforms.scoring.bundles import find_bundle
 from transforms.storage.files import is_local
 
 
+@dataclasses.dataclass(frozen=True)
+class ExportOptions:
+    """Options of `audiosieve export`.
+
+    Attributes:
+        model: name or folder of a model.
+        format: format of the exported model.
+        output: folder of the SavedModel, or path of the ONNX file, on this machine.
+        overwrite: whether to replace an existing model.
+    """
+
+    model: str
+    format: Literal["saved_model", "onnx"]
+    output: str
+    overwrite: bool
+
+
 @command("export")
 def run(argv: Sequence[str]) -> int:
-    """Parses the command line and writes the model; it appears as a whole or not at all."""
-    options = _parser().parse_args(argv)
+    """Writes the model; it appears as a whole or not at all."""
+    options = parse(argv)
     bundle = find_bundle(options.model)
     if options.format == "onnx" and (missing := [name for name in ("tf2onnx", "onnx") if find_spec(name) is None]):
         raise UsageError(f"{', '.join(missing)} is not installed: pip install 'audiosieve[onnx]'")
     if not is_local(options.output):
-        raise UsageError(f"--output {options.output}: must be a place on this machine; copy the model from there")
+        raise UsageError(f"--output {options.output}: must be on this machine; copy the model to the bucket afterwards")
     target = Path(options.output).expanduser()
-    _check_new(target, options)
+    _check_replaceable(target, options)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", suffix=".draft", dir=target.parent) as drafts:
-            draft = Path(drafts) / target.name
+        with atomic_path(target, replace_folder=True) as draft:
             _write(bundle, options.format, draft)
-            if target.is_dir():
-                target.rename(Path(drafts) / "replaced")
-            draft.rename(target)
     except OSError as error:
         raise OutputError(f"--output {options.output}: cannot be written ({error})") from error
     print(
@@ -44,8 +58,8 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _write(bundle: Bundle, kind: str, target: Path) -> None:
-    """Holds back what TensorFlow and the converter have to say, as long as all goes well."""
+def _write(bundle: Bundle, kind: Literal["saved_model", "onnx"], target: Path) -> None:
+    """Writes a model, and hides the messages of TensorFlow and of the converter unless it fails."""
     start_tensorflow()
     with hold_native_stderr():
         from model.inference.export import save_onnx, save_saved_model
@@ -53,28 +67,35 @@ def _write(bundle: Bundle, kind: str, target: Path) -> None:
         {"saved_model": save_saved_model, "onnx": save_onnx}[kind](bundle, target)
 
 
-def _check_new(target: Path, options: argparse.Namespace) -> None:
-    there = target.is_file() or (target.is_dir() and any(target.iterdir()))
-    if there and not options.overwrite:
-        raise OutputError(f"--output {options.output}: it is there already; choose another name, or --overwrite it")
+def _check_replaceable(target: Path, options: ExportOptions) -> None:
+    """Checks that the target is free, or is a model that may be replaced."""
+    exists = target.is_file() or (target.is_dir() and any(target.iterdir()))
+    if exists and not options.overwrite:
+        raise OutputError(f"--output {options.output}: it already exists; choose another name, or add --overwrite")
     is_model = target.is_file() or (target / "saved_model.pb").is_file()
-    if there and not is_model:
-        raise OutputError(f"--output {options.output}: it is a folder, and no model; name another")
+    if exists and not is_model:
+        raise OutputError(f"--output {options.output}: is a folder without a model; choose another name")
 
 
-def _parser() -> Parser:
+def parse(argv: Sequence[str]) -> ExportOptions:
+    """Returns the options of the command."""
+    return parse_options(build_parser(), argv, ExportOptions)
+
+
+def build_parser() -> Parser:
+    """Returns the parser of the command line."""
     parser = Parser(
         "export",
-        "Write a model as a SavedModel, which TensorFlow Serving serves, or as an ONNX file. It takes waveforms, has levels "
-        "and FFT in it, and needs no audiosieve. Recordings are decoded and resampled to 16 kHz by whoever calls it.",
+        "Write a model as a SavedModel, for TensorFlow Serving, or as an ONNX file. The exported model takes decoded "
+        "waveforms at 16 kHz; level normalisation and FFT are part of it. It runs without audiosieve.",
     )
     add = parser.add_argument
+    add("--model", default=DEFAULT, help=MODEL_HELP)
+    add("--format", choices=("saved_model", "onnx"), default="saved_model", help="format of the exported model")
     add(
-        "--model",
-        default=DEFAULT,
-        help=f"a bundled model ({', '.join(bundled_names())}) or a bundle's folder, also in a bucket",
+        "--output",
+        required=True,
+        help="folder of the SavedModel (for TensorFlow Serving: MODEL/1) or name of the ONNX file, on this machine",
     )
-    add("--format", choices=("saved_model", "onnx"), default="saved_model", help="what is written")
-    add("--output", required=True, help="folder of the SavedModel (for TensorFlow Serving MODEL/1), or the ONNX file")
-    add("--overwrite", action="store_true", help="replace a model that is there")
+    add("--overwrite", action="store_true", help="replace an existing model")
     return parser

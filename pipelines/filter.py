@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import tempfile
+from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
-from pipelines.common.arguments import Parser, UsageError, command, local_processes, parse
+from pipelines.common.argument_types import number, positive_int
+from pipelines.common.arguments import Parser, parse_with_beam
+from pipelines.common.errors import UsageError, command
+from pipelines.common.runners import is_local
 from pipelines.filtering.decision import NO_MANIFEST, FilterConfig, connect, select
 from pipelines.filtering.export import RECORD as EXPORT_RECORD
 from pipelines.filtering.export import ExportConfig, export_kept
@@ -21,14 +25,56 @@ from transforms.curation.selection import parse_length
 from transforms.curation.trimming import LEAST_S, TrimError
 from transforms.output.results import Results, open_results
 
-# As which `--rules` is asked to drop nothing.
-NO_RULES = "none"
+# Values of `--rules` that are no files.
+SUGGESTED_RULES, NO_RULES = "suggested", "none"
+LONGEST_PAD_S = 60.0
+
+
+@dataclasses.dataclass(frozen=True)
+class FilterOptions:
+    """Options of `audiosieve filter`.
+
+    Attributes:
+        scores: output folder of `audiosieve score`; empty if not given.
+        output: folder for the selection; empty if not given.
+        rules: path of a YAML file, "suggested" or "none"; None if not given.
+        where: SQL condition that kept utterances meet; None to use rules.
+        print_rules: whether to print the suggested rules and do nothing else.
+        trim: "anomalies" to cut anomalies out; None to keep utterances whole.
+        min_s: shortest part that trimming keeps, in seconds.
+        pad_s: margin that trimming cuts off on both sides of an anomaly, 0 to 60 seconds.
+        quantile: share of the hours to keep after the rules, over 0 and at most 1; None for all.
+        budget: seconds to keep after the rules and the quantile, over 0; None for all.
+        balance: SQL of the group over which quantile and budget are spread; None for no groups.
+        format: format of the manifest, or "none"; None for the format of the corpus.
+        export: folder for the audio of the kept utterances; None for no export.
+        export_format: format of exported audio.
+        shard_size: utterances in a tar file, at least 1.
+        overwrite: whether to replace what an earlier filter wrote.
+    """
+
+    scores: str
+    output: str
+    rules: str | None
+    where: str | None
+    print_rules: bool
+    trim: str | None
+    min_s: float
+    pad_s: float
+    quantile: float | None
+    budget: float | None
+    balance: str | None
+    format: str | None
+    export: str | None
+    export_format: Literal["flac", "wav", "webdataset"]
+    shard_size: int
+    overwrite: bool
 
 
 @command("filter")
 def run(argv: Sequence[str]) -> int:
-    """Parses the command line, decides, writes what is kept and dropped, and exports the audio if asked for."""
-    options, beam_arguments = parse(_parser(), argv)
+    """Selects utterances, writes the kept and the dropped ones, and exports the audio if requested."""
+    options, beam_arguments = parse(argv)
     if options.print_rules:
         print(SUGGESTED.read_text(encoding="utf-8"), end="")
         return 0
@@ -39,7 +85,7 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _run(options: argparse.Namespace, beam_arguments: list[str]) -> None:
+def _run(options: FilterOptions, beam_arguments: tuple[str, ...]) -> None:
     config = _config(options)
     keep = folder_of("output", options.output, config.results)
     export = _export_config(options, beam_arguments, config, keep)
@@ -64,20 +110,20 @@ def _run(options: argparse.Namespace, beam_arguments: list[str]) -> None:
 
 
 def _export_config(
-    options: argparse.Namespace, beam_arguments: list[str], config: FilterConfig, keep: Folder
+    options: FilterOptions, beam_arguments: tuple[str, ...], config: FilterConfig, keep: Folder
 ) -> ExportConfig | None:
-    """The export that is asked for; None for none."""
+    """Returns the requested export; None if there is none."""
     if not options.export:
         return None
     folder = folder_of("export", options.export, config.results)
     if overlap(folder.uri, keep.uri):
         raise UsageError(f"--export {options.export} and --output {options.output} must lie beside each other")
-    if local_processes(beam_arguments) is None:
+    if not is_local(beam_arguments):
         raise UsageError("--export is written from this machine, be it to a bucket; do without --runner")
-    return ExportConfig(folder, options.export_format, options.shard_size, tuple(beam_arguments))
+    return ExportConfig(folder, options.export_format, options.shard_size, beam_arguments)
 
 
-def _check_output(keep: Folder, options: argparse.Namespace) -> None:
+def _check_output(keep: Folder, options: FilterOptions) -> None:
     """Refuses to overwrite unasked, or what is not ours."""
     if keep.is_empty():
         return
@@ -91,7 +137,7 @@ def _check_output(keep: Folder, options: argparse.Namespace) -> None:
         )
 
 
-def _check_export(keep: Folder, export: ExportConfig, options: argparse.Namespace, goes_on: bool) -> bool:
+def _check_export(keep: Folder, export: ExportConfig, options: FilterOptions, goes_on: bool) -> bool:
     """Refuses to write to what an earlier export of the same did not; returns whether that is to be removed first."""
     if export.folder.is_empty():
         return False
@@ -105,35 +151,39 @@ def _check_export(keep: Folder, export: ExportConfig, options: argparse.Namespac
     return False
 
 
-def _config(options: argparse.Namespace) -> FilterConfig:
+def _check_options(options: FilterOptions) -> None:
+    """Checks the options against each other.
+
+    Raises:
+        UsageError: an option is missing, or two options exclude each other.
+    """
     if not options.scores:
         raise UsageError("the folder of the scores is missing: audiosieve filter OUT --output KEEP")
     if not options.output:
         raise UsageError("--output is missing")
     if options.where is not None and options.rules is not None:
         raise UsageError("--where and --rules cannot both be given; write the condition into the rules")
-    if options.quantile is not None and not 0 < options.quantile <= 1:
-        raise UsageError(f"--quantile is {options.quantile:g}; it must be over 0 and at most 1")
-    if options.min_s < LEAST_S:
-        raise UsageError(f"--min_s is {options.min_s:g}; it must be at least {LEAST_S:g}")
-    if not 0 <= options.pad_s <= 60:
-        raise UsageError(f"--pad_s is {options.pad_s:g}; it must be from 0 to 60")
-    if options.shard_size < 1:
-        raise UsageError(f"--shard_size is {options.shard_size}; it must be at least 1")
     if options.balance is not None and options.budget is None and options.quantile is None:
-        raise UsageError("--balance spreads a --budget or a --quantile, and neither is given")
-    try:
-        budget_s = None if options.budget is None else parse_length(options.budget)
-    except ValueError as error:
-        raise UsageError(f"--budget: {error}") from error
+        raise UsageError("--balance needs a --budget or a --quantile to spread")
+
+
+def _config(options: FilterOptions) -> FilterConfig:
+    _check_options(options)
     rules = _rules(options)
     results = open_results(options.scores)
     check_scale(rules, results.label_scale.name)
     _check_columns(results)
     return FilterConfig(
-        results, rules, options.trim is not None, options.min_s, options.pad_s, options.quantile, budget_s, options.balance,
-        options.format,
-    )  # fmt: skip
+        results=results,
+        rules=rules,
+        trims=options.trim is not None,
+        min_s=options.min_s,
+        pad_s=options.pad_s,
+        quantile=options.quantile,
+        budget_s=options.budget,
+        balance=options.balance,
+        format=options.format,
+    )
 
 
 def _check_columns(results: Results) -> None:
@@ -147,57 +197,95 @@ def _check_columns(results: Results) -> None:
         )
 
 
-def _rules(options: argparse.Namespace) -> RuleSet:
+def _rules(options: FilterOptions) -> RuleSet:
     if options.where is not None:
         return where(options.where)
     if options.rules == NO_RULES:
         return RuleSet("no rules", ())
-    if options.rules in (None, "suggested"):
-        found = read_rules(SUGGESTED)
-        return dataclasses.replace(found, origin="the suggested rules")
+    if options.rules in (None, SUGGESTED_RULES):
+        return dataclasses.replace(read_rules(SUGGESTED), origin="the suggested rules")
     return read_rules(Path(options.rules))
 
 
-def _parser() -> Parser:
-    parser = Parser("filter", "Keep the part of a scored corpus that is worth training on, and list it for a trainer.")
+def parse(argv: Sequence[str]) -> tuple[FilterOptions, tuple[str, ...]]:
+    """Returns the options of the command and those for Beam."""
+    return parse_with_beam(build_parser(), argv, FilterOptions)
+
+
+def build_parser() -> Parser:
+    """Returns the parser of the command line."""
+    parser = Parser(
+        "filter", "Select the part of a scored corpus that is worth training on, and list it for a trainer."
+    )
     add = parser.add_argument
-    add("scores", nargs="?", metavar="OUT", help="the output of `audiosieve score`")
+    add("scores", nargs="?", default="", metavar="OUT", help="output folder of `audiosieve score`")
     add(
         "--output",
+        default="",
         metavar="KEEP",
-        help="folder, here or in a bucket, for what is kept, what is dropped, and why; empty or new",
+        help="empty or new folder, local or in a bucket, for the kept utterances, the dropped ones and the reasons",
     )
-    add("--rules", metavar="FILE", help="YAML with a name and an SQL condition for each reason to drop an utterance; "
-        "`suggested` for the rules that --print_rules prints, as by default; `none` for none")  # fmt: skip
+    add(
+        "--rules",
+        metavar="FILE",
+        help="YAML file with a name and an SQL condition for each reason to drop an utterance; `suggested`, the "
+        "default: the rules that --print_rules prints; `none`: no rules",
+    )
     add(
         "--where",
         metavar="SQL",
-        help="one condition for what is kept, over the columns of `utterances`, instead of --rules",
+        help="condition on the columns of `utterances` that kept utterances meet, instead of --rules",
     )
-    add("--print_rules", action="store_true", help="print the suggested rules, to begin a file of your own with")
-    add("--trim", choices=["anomalies"], help="cut anomalies out; what is left around them are utterances of their own")
-    add("--min_s", type=float, default=1.0, help="with --trim: seconds that must be left for that")
-    add("--pad_s", type=float, default=0.1, help="with --trim: seconds that are cut off on either side of an anomaly")
+    add("--print_rules", action="store_true", help="print the suggested rules, a start for your own file, and exit")
+    add(
+        "--trim", choices=["anomalies"], help="cut anomalies out of utterances; the parts around them become utterances"
+    )
+    add("--min_s", type=number(at_least=LEAST_S), default=1.0, help="shortest part that --trim keeps, in seconds")
+    add(
+        "--pad_s",
+        type=number(at_least=0, at_most=LONGEST_PAD_S),
+        default=0.1,
+        help="margin that --trim cuts off on both sides of an anomaly, in seconds",
+    )
     add(
         "--quantile",
-        type=float,
+        type=number(over=0, at_most=1),
         metavar="SHARE",
-        help="after the rules, keep the best-scored part of the hours, as 0.8",
+        help="share of the hours to keep after the rules, best scores first, such as 0.8",
     )
     add(
         "--budget",
+        type=_length_of_time,
         metavar="LENGTH",
-        help="after that, keep the best-scored utterances within a length, as 500h, 90m or 30s",
+        help="length to keep after the rules and --quantile, best scores first, such as 500h, 90m or 30s",
     )
     add(
         "--balance",
         metavar="COLUMN",
-        help="spread both evenly over the values of a column, as speaker, or of an SQL expression",
+        help="column, such as speaker, or SQL expression; --quantile and --budget are spread evenly over its values",
     )
-    add("--format", choices=[*FORMATS, NO_MANIFEST], help="of the manifest; by default as the corpus itself came")
-    add("--export", metavar="DIR", help="write the kept audio there as well, here or in a bucket")
-    add("--export_format", choices=["flac", "wav", "webdataset"], default="flac", help="of what is cut out of a recording, "
-        "where that changes no sample; what is kept whole stays as it is; webdataset: both, in tars")  # fmt: skip
-    add("--shard_size", type=int, default=1_000, help="with --export_format webdataset: utterances in a tar")
+    add("--format", choices=[*FORMATS, NO_MANIFEST], help="format of the manifest; by default the format of the corpus")
+    add("--export", metavar="DIR", help="folder, local or in a bucket, for the audio of the kept utterances")
+    add(
+        "--export_format",
+        choices=["flac", "wav", "webdataset"],
+        default="flac",
+        help="format of parts cut out of a recording, if it stores their samples exactly; whole recordings are copied "
+        "unchanged; webdataset: both in tar files",
+    )
+    add(
+        "--shard_size",
+        type=positive_int,
+        default=1_000,
+        help="utterances in a tar file, with --export_format webdataset",
+    )
     add("--overwrite", action="store_true", help="replace what an earlier filter wrote to --output and --export")
     return parser
+
+
+def _length_of_time(text: str) -> float:
+    """Reads a length of time, such as 500h, 90m or 30s, in seconds."""
+    try:
+        return parse_length(text)
+    except ValueError:
+        raise ArgumentTypeError(f"is {text!r}; must be a number over 0 followed by h, m or s, such as 500h") from None

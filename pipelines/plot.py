@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from model.bundle import DEFAULT, bundled_names
-from pipelines.common.arguments import Parser, UsageError, command
+from model.bundle import DEFAULT
+from pipelines.common.argument_types import channels, path_ending_in
+from pipelines.common.arguments import MODEL_HELP, Parser, parse_options
+from pipelines.common.errors import UsageError, command
 from transforms.analysis.figure import FigureData, draw, save, title
 from transforms.analysis.lookup import find_utterance
 from transforms.analysis.source_audio import source_audio
@@ -16,7 +18,7 @@ from transforms.analysis.spectrogram_image import reduced_db
 from transforms.audio.decode import decode
 from transforms.audio.sound_file import open_audio
 from transforms.corpus.archives import archive_kind_at
-from transforms.elements import EACH, FIRST, MIX
+from transforms.elements import FIRST, MIX
 from transforms.errors import AudioFault
 from transforms.output.results import open_results
 from transforms.scoring.bundles import find_bundle
@@ -25,26 +27,46 @@ from transforms.scoring.recording import score_decoded
 from transforms.storage.atomic_files import check_new, new_file
 from transforms.storage.files import absolute
 
-KINDS = (".png", ".svg")
+
+@dataclasses.dataclass(frozen=True)
+class PlotOptions:
+    """Options of `audiosieve plot`.
+
+    Attributes:
+        file: path of a recording, or utterance id.
+        output: path of the figure, ending in .png or .svg.
+        run: output folder of `audiosieve score`; None to score the recording now.
+        model: name or folder of a model; None for the default model.
+        channels: channels to score, "mix", "first" or a number; None for "mix".
+        overwrite: whether to replace an existing figure.
+    """
+
+    file: str
+    output: str
+    run: str | None
+    model: str | None
+    channels: str | None
+    overwrite: bool
 
 
 @command("plot")
 def run(argv: Sequence[str]) -> int:
     """Draws a recording with its scores, which are read from a run or made now."""
-    options = _parser().parse_args(argv)
-    kind = _check(options)
+    options = parse(argv)
+    if options.run and (options.model is not None or options.channels is not None):
+        raise UsageError("--run draws the scores of a run; --model and --channels are for scoring now, without --run")
     check_new(options.output, options.overwrite)
-    data = _stored(options) if options.run else _score_now(options)
+    data = _stored(options, options.run) if options.run else _score_now(options)
     with new_file(options.output, options.overwrite) as file:
-        save(draw(data), file, kind)
+        save(draw(data), file, PurePosixPath(options.output).suffix.lower()[1:])
     count, summary = len(data.anomalies), data.title.replace("\n", ": ")
     print(f"{summary}, {count} anomal{'y' if count == 1 else 'ies'}; drawn in {options.output}")
     return 0
 
 
-def _stored(options: argparse.Namespace) -> FigureData:
+def _stored(options: PlotOptions, output: str) -> FigureData:
     """Returns the data of an utterance of an output, with the scores of its run."""
-    results = open_results(options.run)
+    results = open_results(output)
     utterance = find_utterance(results, options.file)
     row, level_db = utterance.row, None
     try:
@@ -64,7 +86,7 @@ def _stored(options: argparse.Namespace) -> FigureData:
     )
 
 
-def _score_now(options: argparse.Namespace) -> FigureData:
+def _score_now(options: PlotOptions) -> FigureData:
     """Scores a recording and returns its data.
 
     Raises:
@@ -75,47 +97,44 @@ def _score_now(options: argparse.Namespace) -> FigureData:
         raise UsageError(
             f"{uri} is an archive ({kind}) of recordings; score it, then draw one of its utterances with --run"
         )
-    find_bundle(options.model)  # before the audio is decoded: an unknown model is reported at once
+    model = options.model or DEFAULT
+    find_bundle(model)  # before the audio is decoded: an unknown model is reported at once
     try:
         with open_audio(uri) as file:
-            decoded = decode(file, channels=options.channels)
-        score = score_decoded(decoded, load_scorer(options.model))
+            decoded = decode(file, channels=options.channels or MIX)
+        score = score_decoded(decoded, load_scorer(model))
     except AudioFault as fault:
         raise UsageError(f"{options.file}: {fault.reason}: {fault.detail}") from fault
     return FigureData.of(score, decoded.waveform, name)
 
 
-def _check(options: argparse.Namespace) -> str:
-    """Checks what argparse cannot, and returns the kind of the figure."""
-    kind = PurePosixPath(options.output).suffix.lower()
-    if kind not in KINDS:
-        raise UsageError(f"--output {options.output}: a figure is a {' or a '.join(KINDS)} file")
-    if options.run and (options.model is not None or options.channels is not None):
-        raise UsageError("--run takes the scores as they are; --model and --channels are for scoring now, without it")
-    options.model = options.model or DEFAULT
-    options.channels = options.channels or MIX
-    if options.channels not in (MIX, FIRST) and not options.channels.isdecimal():
-        each = "; draw them one by one" if options.channels == EACH else ""
-        raise UsageError(f"--channels is {options.channels!r}; it must be {MIX}, {FIRST} or a number from 0{each}")
-    return kind[1:]
+def parse(argv: Sequence[str]) -> PlotOptions:
+    """Returns the options of the command."""
+    return parse_options(build_parser(), argv, PlotOptions)
 
 
-def _parser() -> Parser:
-    parser = Parser(
-        "plot",
-        "Draw a recording: spectrogram, frame scores, anomalies. It is scored now, or was in a run (--run).",
-    )
+def build_parser() -> Parser:
+    """Returns the parser of the command line."""
+    parser = Parser("plot", "Draw the spectrogram of a recording, its frame scores and its anomalies.")
     add = parser.add_argument
-    add("file", metavar="FILE", help="a recording; with --run an utterance id, or the path of a recording")
-    add("-o", "--output", required=True, metavar="FILE", help="the figure: .png or .svg")
-    add("--run", metavar="OUT", help="folder that `audiosieve score` wrote: its scores are drawn, nothing is scored")
+    add("file", metavar="FILE", help="recording to score and draw; with --run an utterance id or a path of a recording")
+    add(
+        "-o",
+        "--output",
+        required=True,
+        type=path_ending_in(".png", ".svg"),
+        metavar="FILE",
+        help="figure, in the format that its name says: .png or .svg",
+    )
+    add("--run", metavar="OUT", help="output folder of `audiosieve score`, whose scores are drawn")
     add(
         "--model",
-        help=f"a bundled model ({', '.join(bundled_names())}) or a bundle's folder, also in a bucket; {DEFAULT} where left out",
+        help=f"{MODEL_HELP}; by default {DEFAULT}",
     )
     add(
         "--channels",
-        help=f"what is heard: {MIX} (the mean of the channels; where left out), {FIRST}, or the number of one",
+        type=channels(advice="draw the channels one by one"),
+        help=f"channels to score: {MIX} (mean of all channels), {FIRST}, or the number of a channel from 0; by default {MIX}",
     )
-    add("--overwrite", action="store_true", help="replace the figure if it is there")
+    add("--overwrite", action="store_true", help="replace an existing figure")
     return parser

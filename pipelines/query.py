@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import json
@@ -11,51 +10,91 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from pipelines.common.arguments import Parser, UsageError, command
+from pipelines.common.arguments import Parser, parse_options
+from pipelines.common.errors import UsageError, command
 from transforms.analysis.queries import QueryError, select
 from transforms.analysis.row_formats import write_csv, write_json, write_parquet
-from transforms.analysis.summary import summarise
+from transforms.analysis.summary import Summary, summarise
 from transforms.analysis.summary_text import summary_text
 from transforms.analysis.text_tables import table_text
-from transforms.output.results import open_results
+from transforms.output.results import Results, open_results
 from transforms.storage.atomic_files import check_new, new_file, new_text
 
 FORMATS = ("table", "csv", "json", "parquet")
-_OF_SUMMARY = ("table", "json")
+SUMMARY_FORMATS = ("table", "json")
+
+
+@dataclasses.dataclass(frozen=True)
+class QueryOptions:
+    """Options of `audiosieve query`.
+
+    Attributes:
+        scores: output folder of `audiosieve score`.
+        sql: one SELECT, or "-" to read it from stdin; None if not given.
+        file: path of a file with the SQL; None if not given.
+        format: "table", "csv", "json" or "parquet"; None to choose by the name of the output.
+        output: path of the file for the rows; None for stdout.
+        overwrite: whether to replace an existing file.
+        by: SQL of the groups of the summary; None for the first folder in which the ids differ.
+    """
+
+    scores: str
+    sql: str | None
+    file: str | None
+    format: str | None
+    output: str | None
+    overwrite: bool
+    by: str | None
+
+    @property
+    def row_format(self) -> str:
+        """Format of the rows: the requested one, or that of the name of the output, or "table"."""
+        suffix = Path(self.output or "").suffix[1:]
+        return self.format or (suffix if suffix in FORMATS else FORMATS[0])
 
 
 @command("query")
 def run(argv: Sequence[str]) -> int:
-    """Parses the command line, asks, and prints or writes the answer."""
-    options = _parser().parse_args(argv)
+    """Prints or writes the rows of a query, or a summary if there is none."""
+    options = parse(argv)
     sql = _sql(options)
     _check_options(options, sql)
     results = open_results(options.scores)
     try:
         if sql is None:
-            summary = summarise(results, options.by)
-            with _out(options) as out:
-                out.write(_as_json(summary) if options.format == "json" else f"{summary_text(summary)}\n")
-            return 0
-        answer = select(results.connect(), sql)
-        if options.format == "parquet":
-            with new_file(options.output, options.overwrite) as file:
-                write_parquet(answer, file)
-            return 0
-        with _out(options) as out:
-            if options.format == "csv":
-                write_csv(answer, out)
-            elif options.format == "json":
-                write_json(answer, out)
-            else:
-                out.write(f"{table_text(answer.table())}\n")
+            _write_summary(summarise(results, options.by), options)
+        else:
+            _write_rows(results, sql, options)
     except QueryError as error:
         raise UsageError(str(error) if options.by is None else f"--by {options.by}: {error}") from error
     return 0
 
 
+def _write_summary(summary: Summary, options: QueryOptions) -> None:
+    with _text_output(options) as out:
+        if options.row_format == "json":
+            out.write(json.dumps(dataclasses.asdict(summary), indent=2) + "\n")
+        else:
+            out.write(f"{summary_text(summary)}\n")
+
+
+def _write_rows(results: Results, sql: str, options: QueryOptions) -> None:
+    answer = select(results.connect(), sql)
+    if options.row_format == "parquet" and options.output:
+        with new_file(options.output, options.overwrite) as file:
+            write_parquet(answer, file)
+        return
+    with _text_output(options) as out:
+        if options.row_format == "csv":
+            write_csv(answer, out)
+        elif options.row_format == "json":
+            write_json(answer, out)
+        else:
+            out.write(f"{table_text(answer.table())}\n")
+
+
 @contextlib.contextmanager
-def _out(options: argparse.Namespace) -> Iterator[TextIO]:
+def _text_output(options: QueryOptions) -> Iterator[TextIO]:
     if options.output:
         with new_text(options.output, options.overwrite) as out:
             yield out
@@ -63,12 +102,8 @@ def _out(options: argparse.Namespace) -> Iterator[TextIO]:
         yield sys.stdout
 
 
-def _as_json(summary: object) -> str:
-    return json.dumps(dataclasses.asdict(summary), indent=2) + "\n"  # type: ignore[call-overload]
-
-
-def _sql(options: argparse.Namespace) -> str | None:
-    """What is asked: on the command line, in a file, or on stdin; None for a summary."""
+def _sql(options: QueryOptions) -> str | None:
+    """Returns the SQL from the command line, a file or stdin; None for a summary."""
     if options.sql and options.file:
         raise UsageError("SQL is given twice: on the command line and in --file; choose one")
     try:
@@ -81,33 +116,47 @@ def _sql(options: argparse.Namespace) -> str | None:
         raise UsageError(f"the SQL is not in UTF-8 ({error})") from error
 
 
-def _check_options(options: argparse.Namespace, sql: str | None) -> None:
+def _check_options(options: QueryOptions, sql: str | None) -> None:
+    """Checks the options against each other and the output against the storage."""
     if options.by is not None and sql is not None:
-        raise UsageError("--by is for the summary, without SQL; in SQL there is GROUP BY")
-    if options.format is None:
-        suffix = Path(options.output or "").suffix[1:]
-        options.format = suffix if suffix in FORMATS else FORMATS[0]
-    if sql is None and options.format not in _OF_SUMMARY:
-        raise UsageError(f"--format {options.format} is for SQL; the summary can be had as {' or '.join(_OF_SUMMARY)}")
+        raise UsageError("--by groups the summary, which has no SQL; in SQL use GROUP BY")
+    if sql is None and options.row_format not in SUMMARY_FORMATS:
+        raise UsageError(
+            f"--format {options.row_format} needs SQL; formats of the summary: {', '.join(SUMMARY_FORMATS)}"
+        )
     if options.output:
         check_new(options.output, options.overwrite)
-    elif options.format == "parquet":
+    elif options.row_format == "parquet":
         raise UsageError("--format parquet needs an --output to write to")
 
 
-def _parser() -> Parser:
+def parse(argv: Sequence[str]) -> QueryOptions:
+    """Returns the options of the command."""
+    return parse_options(build_parser(), argv, QueryOptions)
+
+
+def build_parser() -> Parser:
+    """Returns the parser of the command line."""
     parser = Parser(
         "query",
-        "Ask the output of `audiosieve score` in SQL (DuckDB's). Its tables are utterances, frames, anomalies, rejects and "
-        "runs. Without SQL: a summary.",
+        "Run SQL (DuckDB) over the output of `audiosieve score`. The tables are utterances, frames, anomalies, rejects and "
+        "runs. Without SQL, print a summary.",
     )
     add = parser.add_argument
-    add("scores", metavar="OUT", help="output of `audiosieve score`, here or in a bucket")
+    add("scores", metavar="OUT", help="output folder of `audiosieve score`, local or in a bucket")
     add("sql", nargs="?", metavar="SQL", help="one SELECT; - reads it from stdin")
-    add("--file", metavar="FILE", help="reads the SQL from a file")
-    add("--format", choices=FORMATS, help="of the rows; by default what the name of --output says, or table")
-    add("--output", metavar="FILE", help="writes the rows there, and not to stdout")
-    add("--overwrite", action="store_true", help="lets --output replace a file")
-    add("--by", metavar="SQL", help="groups of the summary: a column of utterances, or an expression over them; by default the "
-        "first folder in which the ids differ")  # fmt: skip
+    add("--file", metavar="FILE", help="file with the SQL")
+    add(
+        "--format",
+        choices=FORMATS,
+        help="format of the rows; by default the one that the name of --output says, or table",
+    )
+    add("--output", metavar="FILE", help="file for the rows; by default they are printed")
+    add("--overwrite", action="store_true", help="replace an existing --output")
+    add(
+        "--by",
+        metavar="SQL",
+        help="column of utterances, or SQL expression, that groups the summary; by default the first folder in which the "
+        "ids differ",
+    )
     return parser

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-import math
+import dataclasses
 import sys
 import time
 from collections.abc import Sequence
@@ -11,7 +10,9 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from model.labels import LabelScale
-from pipelines.common.arguments import Parser, UsageError, command
+from pipelines.common.argument_types import number, whole_number
+from pipelines.common.arguments import Parser, parse_options
+from pipelines.common.errors import UsageError, command
 from transforms.analysis.report.examples import choose_examples, make_examples
 from transforms.analysis.report.numbers import report_data
 from transforms.analysis.report.page import Heading, default_threshold, render_page
@@ -20,12 +21,36 @@ from transforms.output.results import Results, open_results
 from transforms.storage.atomic_files import check_new, new_file
 
 
+@dataclasses.dataclass(frozen=True)
+class ReportOptions:
+    """Options of `audiosieve report`.
+
+    Attributes:
+        scores: output folder of `audiosieve score`.
+        output: path of the HTML page.
+        title: title of the page; None for the name of the corpus.
+        threshold: threshold that the page shows first, on the label scale; None for the middle of the scale.
+        examples: number of examples of each kind, at least 0.
+        clip_s: length of the playable part of an example in seconds, over 0.
+        max_mb: largest size of all sound in the page in MB, at least 0.
+        overwrite: whether to replace an existing page.
+    """
+
+    scores: str
+    output: str
+    title: str | None
+    threshold: float | None
+    examples: int
+    clip_s: float
+    max_mb: float
+    overwrite: bool
+
+
 @command("report")
 def run(argv: Sequence[str]) -> int:
-    """Parses the command line, counts, draws, and writes the page."""
+    """Writes the page and prints its size."""
     started = time.monotonic()
-    options = _parser().parse_args(argv)
-    _check(options)
+    options = parse(argv)
     results = open_results(options.scores)
     threshold = _threshold(options.threshold, results.label_scale)
     check_new(options.output, options.overwrite)
@@ -33,17 +58,16 @@ def run(argv: Sequence[str]) -> int:
     chosen, found = choose_examples(results, options.examples)
     ids = list(dict.fromkeys(name for names in chosen.values() for name in names))
     examples = make_examples(found, ids, results.label_scale, options.clip_s, int(options.max_mb * 1e6))
-    written = render_page(_heading(options.title, results), data, chosen, examples, threshold).encode()
+    html = render_page(_heading(options.title, results), data, chosen, examples, threshold).encode()
     with new_file(options.output, options.overwrite) as file:
-        file.write(written)
-    silent = sum(example.clip is None for example in examples.values())
+        file.write(html)
+    silent = [example for example in examples.values() if example.clip is None]
     print(
-        f"{data.count:,} utterances and {data.rejected:,} rejects in {len(written) / 1e6:.1f} MB, "
-        f"{len(examples)} examples ({silent} without sound), in {time.monotonic() - started:.1f} s: {options.output}"
+        f"{data.count:,} utterances and {data.rejected:,} rejects in {len(html) / 1e6:.1f} MB, "
+        f"{len(examples)} examples ({len(silent)} without sound), in {time.monotonic() - started:.1f} s: {options.output}"
     )
-    for example in examples.values():
-        if example.clip is None:
-            print(f"{example.utterance_id}: {example.no_clip_reason}", file=sys.stderr)
+    for example in silent:
+        print(f"{example.utterance_id}: {example.no_clip_reason}", file=sys.stderr)
     return 0
 
 
@@ -62,34 +86,53 @@ def _heading(title: str | None, results: Results) -> Heading:
     )
 
 
-def _threshold(asked: float | None, scale: LabelScale) -> float:
-    if asked is None:
+def _threshold(requested: float | None, scale: LabelScale) -> float:
+    if requested is None:
         return default_threshold(scale)
-    if not scale.low <= asked <= scale.high:
-        raise UsageError(f"--threshold is {asked:g}; scores of {scale.name} go from {scale.low:g} to {scale.high:g}")
-    return round(asked, 2)
+    if not scale.low <= requested <= scale.high:
+        raise UsageError(
+            f"--threshold is {requested:g}; scores of {scale.name} go from {scale.low:g} to {scale.high:g}"
+        )
+    return round(requested, 2)
 
 
-def _check(options: argparse.Namespace) -> None:
-    if options.examples < 0:
-        raise UsageError(f"--examples is {options.examples}; it must be at least 0")
-    if not (options.clip_s > 0 and math.isfinite(options.clip_s)):
-        raise UsageError(f"--clip_s is {options.clip_s:g}; it must be over 0")
-    if not 0 <= options.max_mb < math.inf:
-        raise UsageError(f"--max_mb is {options.max_mb:g}; it must be at least 0")
+def parse(argv: Sequence[str]) -> ReportOptions:
+    """Returns the options of the command."""
+    return parse_options(build_parser(), argv, ReportOptions)
 
 
-def _parser() -> Parser:
+def build_parser() -> Parser:
+    """Returns the parser of the command line."""
     parser = Parser(
-        "report", "Make a page of an output: what is in it, what a threshold keeps, and recordings to look at and hear."
+        "report",
+        "Write a web page about an output: its figures, the effect of a threshold, and recordings to look at and listen to.",
     )
     add = parser.add_argument
-    add("scores", metavar="OUT", help="folder that `audiosieve score` wrote")
-    add("-o", "--output", required=True, metavar="FILE", help="the page, one HTML file that needs no network")
-    add("--title", help="of the page; names the corpus where left out")
-    add("--threshold", type=float, help="score at which the page begins; the middle of the scale where left out")
-    add("--examples", type=int, default=5, help="recordings of each kind to show: suspicious, worst, median, best")
-    add("--clip_s", type=float, default=15.0, help="seconds of an example that can be played, around its lowest part")
-    add("--max_mb", type=float, default=20.0, help="megabytes of sound in the page at most; 0 for none")
-    add("--overwrite", action="store_true", help="replace the page if it is there")
+    add("scores", metavar="OUT", help="output folder of `audiosieve score`, local or in a bucket")
+    add("-o", "--output", required=True, metavar="FILE", help="page: one HTML file that needs no network")
+    add("--title", help="title of the page; by default it names the corpus")
+    add(
+        "--threshold",
+        type=number(),
+        help="threshold that the page shows first; by default the middle of the label scale",
+    )
+    add(
+        "--examples",
+        type=whole_number(at_least=0),
+        default=5,
+        help="number of examples of each kind: suspicious, worst, median, best",
+    )
+    add(
+        "--clip_s",
+        type=number(over=0),
+        default=15.0,
+        help="length of the playable part of an example, around its lowest frame scores, in seconds",
+    )
+    add(
+        "--max_mb",
+        type=number(at_least=0),
+        default=20.0,
+        help="largest size of all sound in the page in MB; 0 for no sound",
+    )
+    add("--overwrite", action="store_true", help="replace an existing page")
     return parser

@@ -1,9 +1,7 @@
-"""`audiosieve serve`: recordings come in over HTTP, their scores go back."""
+"""`audiosieve serve`: an HTTP service that takes recordings and returns their scores."""
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
 import ipaddress
 import signal
 import socket
@@ -12,30 +10,32 @@ import tempfile
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-from model.bundle import DEFAULT, bundled_names
-from pipelines.common.arguments import Parser, UsageError, command
+from model.bundle import DEFAULT
+from pipelines.common.argument_types import number, positive_int, whole_number
+from pipelines.common.arguments import MODEL_HELP, Parser, parse_options
+from pipelines.common.errors import UsageError, command
+from pipelines.service.settings import ServeOptions, Settings
 from transforms.scoring.batching import BatchLimits
 from transforms.scoring.bundles import find_bundle
 from transforms.scoring.inference import ScorerHandler
 
-# What the extra `serve` brings.
+# Packages of the extra `serve`.
 _NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
-# Requests that are inside when SIGTERM comes get their answers, for so long.
+# Longest time after SIGTERM for the requests that are inside.
 DRAIN_S = 300
-# Longer than a server in front keeps an idle connection, which must be the one to close it.
+# Longer than nginx and other proxies keep an idle connection: the proxy must close it first.
 KEEP_ALIVE_S = 75
 
 
 @command("serve")
 def run(argv: Sequence[str]) -> int:
-    """Parses the command line and serves until SIGTERM or SIGINT."""
-    options = _parser().parse_args(argv)
+    """Serves until SIGTERM or SIGINT."""
+    options = parse(argv)
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         raise UsageError(f"{', '.join(missing)} is not installed: pip install 'audiosieve[serve]'")
     from pipelines.service.api_keys import VARIABLE, keys_of_environment
 
-    _check_options(options)
     find_bundle(options.model)
     try:
         keys = keys_of_environment()
@@ -43,20 +43,20 @@ def run(argv: Sequence[str]) -> int:
         raise UsageError(str(error)) from error
     if not keys and not _is_loopback(options.host):
         print(
-            f"audiosieve serve: WARNING: others can reach {options.host}, and no key is asked for; {VARIABLE} sets keys",
+            f"audiosieve serve: WARNING: other machines can reach {options.host} without a key; {VARIABLE} sets keys",
             file=sys.stderr,
         )
     if options.workers > 1:
         from pipelines.service.nginx import serve_behind_nginx
 
-        # nginx would find out only once the workers are up, and whoever asks whether it listens would hear another.
+        # nginx starts after the workers: check its port before their models are loaded.
         _bind(options.host, options.port).close()
         return serve_behind_nginx(options)
-    # Whenever it comes, what was begun is tidied up; uvicorn raises the signal that ended it once more when all is done.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0))
+    # An exit at any time removes the temporary folder; uvicorn raises the signal again after its shutdown.
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, lambda *_: sys.exit(0))
     with tempfile.TemporaryDirectory(prefix="audiosieve-serve-") as private:
-        # Spool files and the samples of long recordings: all temporary files of this process, and they have no names.
+        # Uploads and decoded samples are unnamed temporary files; put all of them into this folder.
         tempfile.tempdir = private
         try:
             return _serve(options, keys)
@@ -64,27 +64,13 @@ def run(argv: Sequence[str]) -> int:
             tempfile.tempdir = None
 
 
-def _serve(options: argparse.Namespace, keys: tuple[str, ...]) -> int:
+def _serve(options: ServeOptions, keys: tuple[str, ...]) -> int:
     import uvicorn
 
     from pipelines.service.app import build
-    from pipelines.service.settings import Settings
 
-    defaults = Settings()
     try:
-        settings = dataclasses.replace(
-            defaults,
-            batch=BatchLimits(batch_size=options.batch_size, batch_frames=options.batch_frames),
-            max_wait_s=options.max_wait_ms / 1000,
-            decoders=options.decoders,
-            max_requests=options.queue,
-            max_frames=options.queue_frames,
-            max_upload_bytes=int(options.max_mb * (1 << 20)),
-            max_spool_bytes=max(defaults.max_spool_bytes, int(options.max_mb * (1 << 20))),
-            max_audio_s=options.max_s,
-            max_silence_s=options.max_silence_s,
-            keys=keys,
-        )
+        settings = Settings.from_options(options, keys)
     except ValueError as error:
         raise UsageError(f"--queue_frames is {options.queue_frames}: {error}") from error
     bound = _bind(options.host, options.port)
@@ -99,18 +85,18 @@ def _serve(options: argparse.Namespace, keys: tuple[str, ...]) -> int:
         ws="none",
     )
     host, port = bound.getsockname()[:2]
-    said = f"{scorer.bundle.model_id} listens on http://{f'[{host}]' if ':' in host else host}:{port}"
+    ready = f"{scorer.bundle.model_id} listens on http://{f'[{host}]' if ':' in host else host}:{port}"
 
     class Server(uvicorn.Server):
         broken = False
 
         def abandon(self) -> None:
-            # Whoever looks after this process starts another: that helps, and to stay would not.
+            # The process manager starts a new process; this one cannot recover.
             self.broken = self.should_exit = True
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            print(said, flush=True)
+            print(ready, flush=True)
 
     server = Server(config)
     server.run(sockets=[bound])
@@ -118,7 +104,7 @@ def _serve(options: argparse.Namespace, keys: tuple[str, ...]) -> int:
 
 
 def _bind(host: str, port: int) -> socket.socket:
-    """A socket that has its address, and refuses connections until the model is loaded."""
+    """Returns a bound socket, which refuses connections until the service listens."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)
@@ -136,55 +122,68 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _check_options(options: argparse.Namespace) -> None:
-    for name in ("threads", "decoders", "workers", "queue", "queue_frames", "batch_size", "batch_frames"):
-        if getattr(options, name) < 1:
-            raise UsageError(f"--{name} is {getattr(options, name)}; it must be at least 1")
-    for name in ("max_mb", "max_s", "max_silence_s"):
-        if not 0 < getattr(options, name) < float("inf"):
-            raise UsageError(f"--{name} is {getattr(options, name):g}; it must be a number over 0")
-    if not 0 <= options.max_wait_ms <= 10_000:
-        raise UsageError(f"--max_wait_ms is {options.max_wait_ms:g}; it must be 0 to 10000")
-    if options.rate < 0:
-        raise UsageError(f"--rate is {options.rate}; it must be at least 0 (0: no limit)")
-    if not 0 <= options.port < 1 << 16:
-        raise UsageError(f"--port is {options.port}; it must be 0 (any that is free) to 65535")
+def parse(argv: Sequence[str]) -> ServeOptions:
+    """Returns the options of the command."""
+    return parse_options(build_parser(), argv, ServeOptions)
 
 
-def _parser() -> Parser:
+def build_parser() -> Parser:
+    """Returns the parser of the command line."""
     parser = Parser(
         "serve",
-        "Serve a model over HTTP: POST /v1/score takes recordings and gives their scores, and / is a page to try it. Keys that "
-        "clients must have are set by AUDIOSIEVE_API_KEYS.",
+        "Serve a model over HTTP: POST /v1/score returns the scores of recordings, and / is a page to try it. Set the keys of "
+        "clients in AUDIOSIEVE_API_KEYS.",
     )
+    limits = BatchLimits()
     add = parser.add_argument
-    add("--host", default="127.0.0.1", help="address to listen on; with any but this machine's own, set keys")
-    add("--port", type=int, default=8000, help="port to listen on; 0 for any that is free")
+    add("--host", default="127.0.0.1", help="address to listen on; set keys if other machines can reach it")
     add(
-        "--model",
-        default=DEFAULT,
-        help=f"a bundled model ({', '.join(bundled_names())}) or a bundle's folder, also in a bucket",
+        "--port",
+        type=whole_number(at_least=0, at_most=65_535),
+        default=8000,
+        help="port to listen on; 0 for any free port",
     )
-    add("--workers", type=int, default=1, help="processes; more than one work behind nginx, which must be installed")
+    add("--model", default=DEFAULT, help=MODEL_HELP)
+    add(
+        "--workers",
+        type=positive_int,
+        default=1,
+        help="service processes; more than one need nginx, which must be installed",
+    )
     add(
         "--rate",
-        type=int,
+        type=whole_number(at_least=0),
         default=100,
-        help="requests a second that nginx takes from one address; more gets 429; 0: any",
+        help="requests per second that nginx accepts from one address; further ones get 429; 0 for no limit",
     )
-    add("--threads", type=int, default=1, help="threads of TensorFlow in each process")
-    add("--decoders", type=int, default=2, help="threads that decode in each process")
+    add("--threads", type=positive_int, default=1, help="TensorFlow threads in each process")
+    add("--decoders", type=positive_int, default=2, help="decoding threads in each process")
     add(
         "--max_wait_ms",
-        type=float,
+        type=number(at_least=0, at_most=10_000),
         default=5.0,
-        help="how long a recording waits for others to share a call of the model",
+        help="longest wait of a recording for others to batch with, in milliseconds",
     )
-    add("--batch_size", type=int, default=BatchLimits().batch_size, help="recordings in a batch at most")
-    add("--batch_frames", type=int, default=BatchLimits().batch_frames, help="padded frames in a batch at most")
-    add("--queue", type=int, default=256, help="requests inside a process at a time; further ones get 503")
-    add("--queue_frames", type=int, default=524_288, help="frames inside a process at a time, 1 kB each; the same")
-    add("--max_mb", type=float, default=256.0, help="MiB of a request; more gets 413")
-    add("--max_s", type=float, default=3600.0, help="seconds of a recording; more gets 413")
-    add("--max_silence_s", type=float, default=30.0, help="seconds without a byte of an upload; then it is given up")
+    add("--batch_size", type=positive_int, default=limits.batch_size, help="largest number of recordings in a batch")
+    add(
+        "--batch_frames",
+        type=positive_int,
+        default=limits.batch_frames,
+        help="largest number of padded frames in a batch",
+    )
+    add("--queue", type=positive_int, default=256, help="requests inside a process at a time; further ones get 503")
+    add(
+        "--queue_frames",
+        type=positive_int,
+        default=524_288,
+        help="frames inside a process at a time, 1 kB each; further requests get 503",
+    )
+    add("--max_mb", type=number(over=0), default=256.0, help="largest request in MiB; larger ones get 413")
+    add("--max_s", type=number(over=0), default=3600.0, help="longest recording in seconds; longer ones get 413")
+    add(
+        "--max_silence_s",
+        type=number(over=0),
+        default=30.0,
+        help="longest pause of an upload in seconds; a longer one ends the request",
+    )
     return parser

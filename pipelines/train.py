@@ -2,25 +2,83 @@
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from model.bundle import NETWORK_NAMES, Bundle, open_bundle
+from model.bundle import NETWORK_NAMES, open_bundle
 from model.features import CHOICES, FeatureConfig
 from model.labels import LABEL_SCALES, PESQ_WB
 from model.runtime import start_tensorflow
-from pipelines.common.arguments import Parser, UsageError, command
+from pipelines.common.argument_types import number, positive_int, seed
+from pipelines.common.arguments import Parser, parse_options
+from pipelines.common.errors import UsageError, command
 from transforms.corpus.sources import SourceError, absolute
 from transforms.output.ledger import Ledger
 from transforms.schemas import SYNTHESIS_TABLES
 
+if TYPE_CHECKING:
+    from model.networks.losses import LossName
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainCommandOptions:
+    """Options of `audiosieve train`.
+
+    Attributes:
+        data: folders of training sets, at least one.
+        output: folder for the bundle, on this machine.
+        network: name of the network.
+        label: name of the label to learn.
+        loss: name of the loss.
+        epochs: number of epochs in all, at least 1.
+        batch_size: clips in a batch, at least 1.
+        learning_rate: learning rate of RMSprop in the first epoch, between 0 and 1.
+        decay: factor on the learning rate after each epoch, over 0 and at most 1.
+        clip_norm: largest norm of the gradient, over 0; None for no limit.
+        average: share of the past in the running mean of the weights, 0 to under 1; 0 for no mean.
+        patience: epochs without improvement after which training ends, at least 1; None for no end.
+        seed: seed of the weights and of the order of the clips, at least 0.
+        start: name or folder of the model whose weights come first; None for random weights.
+        name: name of the model; None for the name of its folder.
+        resume: whether to continue from the last checkpoint in the output.
+        threads: TensorFlow threads, at least 1; None for TensorFlow's choice.
+        window: analysis window of the spectrogram.
+        compression: compression of the spectrogram.
+        level: level normalisation before the spectrogram.
+    """
+
+    data: tuple[str, ...]
+    output: str
+    network: str
+    label: str
+    loss: LossName
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    decay: float
+    clip_norm: float | None
+    average: float
+    patience: int | None
+    seed: int
+    start: str | None
+    name: str | None
+    resume: bool
+    threads: int | None
+    window: Literal["hann", "hamming"]
+    compression: Literal["magnitude", "log"]
+    level: Literal["gated", "none"]
+
 
 @command("train")
 def run(argv: Sequence[str]) -> int:
-    """Parses the command line and trains."""
-    options = _parser().parse_args(argv)
-    files, output, features, start = _check(options)
+    """Trains a network and writes the bundle of its best epoch."""
+    options = parse(argv)
+    _check_loss(options)
+    files = _clip_files(options.data)
+    start = open_bundle(options.start) if options.start else None
+    output = _make_output(options)
     start_tensorflow(options.threads)
     from model.training.dataset import DatasetError, open_set
     from model.training.trainer import TrainingError, TrainOptions, train
@@ -39,6 +97,7 @@ def run(argv: Sequence[str]) -> int:
         seed=options.seed,
         start=start.model_id if start else None,
     )
+    features = FeatureConfig(window=options.window, compression=options.compression, level=options.level)
     try:
         data = open_set(files, LABEL_SCALES[options.label], features, frames=options.loss == "frames")
         bundle = train(data, output, train_options, resume=options.resume, start=start)
@@ -50,74 +109,104 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _check(options: argparse.Namespace) -> tuple[list[Path], Path, FeatureConfig, Bundle | None]:
-    """Checks what can be checked before TensorFlow is loaded.
+def _check_loss(options: TrainCommandOptions) -> None:
+    if options.loss == "frames" and options.label != PESQ_WB.name:
+        raise UsageError(f"--loss frames needs --label {PESQ_WB.name}: only this label has true values of frames")
+
+
+def _clip_files(folders: Sequence[str]) -> list[Path]:
+    """Returns the files of clips of all training sets.
 
     Raises:
-        UsageError, SourceError, BundleError: something cannot be; the message says what.
+        SourceError: a folder holds no finished set.
     """
-    for name in ("epochs", "batch_size"):
-        if getattr(options, name) < 1:
-            raise UsageError(f"--{name} is {getattr(options, name)}; it must be at least 1")
-    if not 0 < options.learning_rate < 1:
-        raise UsageError(f"--learning_rate is {options.learning_rate}; it must be within 0 and 1")
-    if not 0 < options.decay <= 1:
-        raise UsageError(f"--decay is {options.decay}; it must be over 0 and at most 1")
-    if not 0 <= options.average < 1:
-        raise UsageError(f"--average is {options.average}; it must be at least 0 and under 1")
-    if options.clip_norm is not None and options.clip_norm <= 0:
-        raise UsageError(f"--clip_norm is {options.clip_norm}; it must be over 0")
-    if options.patience is not None and options.patience < 1:
-        raise UsageError(f"--patience is {options.patience}; it must be at least 1")
-    if options.loss == "frames" and options.label != PESQ_WB.name:
-        raise UsageError(f"--loss frames: frames have their own truth for the label {PESQ_WB.name} alone")
     files: list[Path] = []
-    for data in options.data:
-        found = Ledger(absolute(data), tuple(SYNTHESIS_TABLES)).committed("clips")
-        if not found:
-            raise SourceError(f"{data}: no finished training set is there; make one with `audiosieve synthesize`")
-        files += map(Path, found)
-    start = open_bundle(options.start) if options.start else None
+    for folder in folders:
+        committed = Ledger(absolute(folder), tuple(SYNTHESIS_TABLES)).committed("clips")
+        if not committed:
+            raise SourceError(f"{folder}: no finished training set is there; make one with `audiosieve synthesize`")
+        files += map(Path, committed)
+    return files
+
+
+def _make_output(options: TrainCommandOptions) -> Path:
+    """Returns the output folder, which is made if it does not exist.
+
+    Raises:
+        UsageError: it holds something and `--resume` is not given, or holds nothing and it is given, or cannot be made.
+    """
     output = Path(options.output).expanduser()
     if output.exists() and not output.is_dir():
         raise UsageError(f"--output {output} is a file")
     if output.exists() and any(output.iterdir()) and not options.resume:
-        raise UsageError(f"--output {output} is not empty; go on with --resume, or choose another folder")
+        raise UsageError(f"--output {output} is not empty; continue with --resume, or choose another folder")
     if options.resume and not output.exists():
-        raise UsageError(f"--resume: there is nothing to go on from in {output}")
+        raise UsageError(f"--resume: there is nothing to continue in {output}")
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--output {output}: cannot write there ({error.strerror})") from error
-    features = FeatureConfig(window=options.window, compression=options.compression, level=options.level)
-    return files, output, features, start
+    return output
 
 
-def _parser() -> Parser:
-    parser = Parser("train", "Train a scorer. After every epoch the bundle is that of the best epoch so far.")
+def parse(argv: Sequence[str]) -> TrainCommandOptions:
+    """Returns the options of the command."""
+    return parse_options(build_parser(), argv, TrainCommandOptions)
+
+
+def build_parser() -> Parser:
+    """Returns the parser of the command line."""
+    parser = Parser("train", "Train a scorer. After each epoch the output holds the bundle of the best epoch so far.")
     add = parser.add_argument
-    add("--data", required=True, action="append", metavar="SET",
-        help="a training set made by `audiosieve synthesize`; may be repeated")  # fmt: skip
+    add(
+        "--data",
+        required=True,
+        action="append",
+        metavar="SET",
+        help="training set made by `audiosieve synthesize`; may be repeated",
+    )
     add("--output", required=True, help="folder for the bundle")
-    add("--network", default="quality_net", choices=NETWORK_NAMES, help="which network")
-    add("--label", default=PESQ_WB.name, choices=list(LABEL_SCALES), help="which label of the set to learn")
-    add("--loss", default="weighted", choices=["weighted", "unweighted", "frames"], help="published: the frames are held "
-        "to the label, with weight 10^(label - best label) or 1; frames: each is held to its own truth")  # fmt: skip
-    add("--epochs", type=int, default=30, help="how many epochs in all")
-    add("--batch_size", type=int, default=32, help="clips in a batch")
-    add("--learning_rate", type=float, default=1e-3, help="of RMSprop in the first epoch")
-    add("--decay", type=float, default=0.95, help="factor on the learning rate from one epoch to the next")
-    add("--clip_norm", type=float, help="largest norm of the gradient; by default there is no limit")
-    add("--average", type=float, default=0.0, help="share of the past in a running mean of the weights over steps, "
-        "which is what is kept, as 0.999; 0 keeps the weights themselves")  # fmt: skip
-    add("--patience", type=int, help="end after so many epochs without a better one; by default never")
-    add("--seed", type=int, default=0, help="of the weights and the order of the clips")
-    add("--start", metavar="NAME_OR_PATH", help="begin with the weights of this model in the place of random ones, as to fit "
-        "it to noise of your own")  # fmt: skip
+    add("--network", default="quality_net", choices=NETWORK_NAMES, help="network to train")
+    add("--label", default=PESQ_WB.name, choices=list(LABEL_SCALES), help="label to learn")
+    add(
+        "--loss",
+        default="weighted",
+        choices=["weighted", "unweighted", "frames"],
+        help="loss of the frame scores: weighted, the published one: distance to the label of the clip, with the weight "
+        "10^(label - best label); unweighted: the same with weight 1; frames: distance to the true value of each frame",
+    )
+    add("--epochs", type=positive_int, default=30, help="number of epochs in all")
+    add("--batch_size", type=positive_int, default=32, help="clips in a batch")
+    add(
+        "--learning_rate",
+        type=number(over=0, under=1),
+        default=1e-3,
+        help="learning rate of RMSprop in the first epoch",
+    )
+    add("--decay", type=number(over=0, at_most=1), default=0.95, help="factor on the learning rate after each epoch")
+    add("--clip_norm", type=number(over=0), help="largest norm of the gradient; by default there is no limit")
+    add(
+        "--average",
+        type=number(at_least=0, under=1),
+        default=0.0,
+        help="share of the past in a running mean of the weights over steps, such as 0.999; the bundle holds the mean; 0 for "
+        "the weights themselves",
+    )
+    add(
+        "--patience",
+        type=positive_int,
+        help="epochs without improvement after which training ends; by default it runs all epochs",
+    )
+    add("--seed", type=seed, default=0, help="seed of the weights and of the order of the clips")
+    add(
+        "--start",
+        metavar="NAME_OR_PATH",
+        help="model whose weights come first, for instance to adapt it to your own noise; by default they are random",
+    )
     add("--name", help="name of the model; by default that of its folder")
-    add("--resume", action="store_true", help="go on from the last checkpoint in --output")
-    add("--threads", type=int, help="threads of TensorFlow; by default its own choice")
-    add("--window", default="hann", choices=CHOICES["window"], help="of the spectrogram")
-    add("--compression", default="log", choices=CHOICES["compression"], help="of the spectrogram")
+    add("--resume", action="store_true", help="continue from the last checkpoint in --output")
+    add("--threads", type=positive_int, help="TensorFlow threads; by default TensorFlow chooses")
+    add("--window", default="hann", choices=CHOICES["window"], help="analysis window of the spectrogram")
+    add("--compression", default="log", choices=CHOICES["compression"], help="compression of the spectrogram")
     add("--level", default="gated", choices=CHOICES["level"], help="level normalisation before the spectrogram")
     return parser

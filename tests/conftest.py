@@ -12,7 +12,7 @@ from tests.support.command import Output, audiosieve_process
 from tests.support.gcs_emulator import Bucket, running_emulator
 from tests.support.gcs_proxy import Proxy
 from tests.support.paths import SAMPLES
-from transforms.storage.gcs import EMULATOR
+from transforms.storage.gcs import EMULATOR, patch_beam
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +41,7 @@ def sample_run(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Outpu
 @pytest.fixture(scope="session")
 def emulator() -> Iterator[str]:
     """The address of a Cloud Storage on this machine. Nothing uses it until `STORAGE_EMULATOR_HOST` names it."""
+    patch_beam()
     with running_emulator() as address:
         yield address
 

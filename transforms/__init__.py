@@ -1,8 +1,6 @@
-"""Beam transforms, each thin around a plain function that holds its logic and runs without Beam.
+"""Beam transforms. Each is a thin wrapper of a plain function that contains the logic and runs without Beam.
 
-What flows through the scoring pipeline is, in this order: an `AudioRef` (an utterance to score, nothing of it read
-yet), a `FeaturizedUtterance` (its facts and spectrogram), a list of those (a batch), a `ScoredUtterance` (its facts
-and frame scores), and rows of the output tables. At every step a `Reject` may leave instead.
+The elements of the scoring pipeline are, in this order: a `Recording` with its utterances (`AudioRef`), a
+`FeaturizedUtterance` (measurements and spectrogram), a batch of those (a list), a `ScoredUtterance` (measurements and
+frame scores), and rows of the output tables. Every step may output a `Reject` instead.
 """
-
-from transforms.storage import gcs as gcs

@@ -1,4 +1,4 @@
-"""What flows between the transforms."""
+"""Elements of the scoring pipeline: utterances before and after each step, and rejects."""
 
 from __future__ import annotations
 
@@ -12,21 +12,19 @@ import numpy as np
 from model.features import Frames
 from transforms.errors import AudioFault, Reason, Stage
 
-# Tag of the output on which the rejects of a step leave it.
+# Tag of a step's output for rejects.
 REJECTS = "rejects"
-
-
-# What is heard of a recording: the mean of its channels, its first, or each by itself; or the number of one.
+# Channels of a recording to score: their mean, the first, or each as an utterance. A number selects one channel.
 MIX, FIRST, EACH = "mix", "first", "each"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Span:
-    """A part of a recording, in seconds from its start; all of it by default.
+    """A part of a recording, by default all of it.
 
     Attributes:
-        start_s: where it begins.
-        end_s: where it ends; None for the recording's end.
+        start_s: start in seconds.
+        end_s: end in seconds; None for the recording's end.
     """
 
     start_s: float = 0.0
@@ -44,40 +42,40 @@ WHOLE = Span()
 
 
 def printable(name: str) -> str:
-    r"""A file's name as valid Unicode: bytes of it that are no UTF-8 become `\xNN`."""
+    r"""Returns a file name as valid Unicode: bytes that are not UTF-8 become `\xNN`."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def channel_id(utterance_id: str, channel: int) -> str:
-    """The id of a channel that is an utterance by itself."""
+    """Returns the id of one channel of an utterance."""
     return f"{utterance_id}#ch{channel}"
 
 
 def without_channel(utterance_id: str) -> str:
-    """The id without its channel: that of the utterance in the corpus."""
+    """Returns the id of an utterance in the corpus: the id without `#ch0`, `#ch1` and so on."""
     return re.sub(r"#ch\d+$", "", utterance_id)
 
 
 def archives_of(uri: str) -> Iterator[str]:
-    """Where the archive of a member may be, whose uri is `ARCHIVE#MEMBER`: names may have that sign in them, too."""
-    for found in re.finditer("#", uri):
-        yield uri[: found.start()]
+    """Yields the URIs that the archive of a member `ARCHIVE#MEMBER` may have: names may contain `#`, too."""
+    for separator in re.finditer("#", uri):
+        yield uri[: separator.start()]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AudioRef:
-    """An utterance of the corpus, before anything of it was read.
+    """An utterance of the corpus whose recording has not been opened yet.
 
     Attributes:
-        utterance_id: unique in the corpus and the same on every machine: path relative to the corpus root, or the
+        utterance_id: id, unique in the corpus and the same on every machine: the path relative to the corpus root, or the
             manifest's id.
-        uri: where the recording is, in any filesystem that Beam knows.
-        size_bytes: of the recording; 0 where it could not be found.
-        source_version: changes when the recording does (size and time of modification).
+        uri: path or URI of the recording, in any filesystem that Beam knows.
+        size_bytes: size of the file in bytes; 0 if there is no file.
+        source_version: size and time of modification; changes when the recording does.
         columns: further columns of the manifest.
-        span: of the recording.
-        channel: that is to be heard of it, from 0, where the corpus says so for this utterance; None leaves it to the run.
-        archive: "tar" or "parquet" where this stands for all recordings in an archive, which are found when it is read.
+        span: part of the recording.
+        archive: "tar" or "parquet" if this stands for all recordings in an archive; they are found when it is read.
+        channel: channel to score, from 0, if the manifest names one; else None, and the options of the run decide.
     """
 
     utterance_id: str
@@ -90,19 +88,17 @@ class AudioRef:
     channel: int | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # All refs of a corpus are pickled: so it takes half the time that a frozen dataclass takes by itself.
-        return AudioRef, (
-            self.utterance_id, self.uri, self.size_bytes, self.source_version,
-            self.columns, self.span, self.archive, self.channel,
-        )  # fmt: skip
+        # All refs of a corpus are pickled, and a frozen dataclass without this method takes twice as long.
+        file = (self.utterance_id, self.uri, self.size_bytes, self.source_version)
+        return AudioRef, (*file, self.columns, self.span, self.archive, self.channel)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Recording:
-    """A file of the corpus, and what of it is to be scored.
+    """A file of the corpus with the utterances in it.
 
     Attributes:
-        refs: the utterances in it, all with the same uri; for an archive one, which stands for all of them.
+        refs: utterances with the same URI; for an archive, the one ref that stands for all of them.
     """
 
     refs: tuple[AudioRef, ...]
@@ -112,12 +108,12 @@ class Recording:
 
     @property
     def uri(self) -> str:
-        """Where it is."""
+        """Path or URI of the file."""
         return self.refs[0].uri
 
     @property
     def archive(self) -> str | None:
-        """Which kind of archive it is; None for a recording by itself."""
+        """Kind of the archive; None if the file is one recording."""
         return self.refs[0].archive
 
 
@@ -134,22 +130,22 @@ class Reject:
 
     @classmethod
     def of(cls, ref: AudioRef, fault: AudioFault) -> Reject:
-        """The reject that an utterance's fault makes of it."""
+        """Returns the reject for an utterance with a fault."""
         return cls(ref.uri, ref.utterance_id, ref.source_version, fault.stage, fault.reason, fault.detail)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SignalFacts:
-    """What the samples say without a model. `facts.py` defines each.
+    """Measurements of the samples that need no model; `audio.signal_facts` defines each.
 
     Attributes:
-        peak_dbfs: largest sample of any channel.
-        rms_dbfs: over all samples of all channels.
-        clipped_ratio: share of samples that sit on a clipping plateau.
-        silence_ratio: share of frames more than 40 dB under the recording's gated level.
+        peak_dbfs: largest sample of any channel, in dBFS.
+        rms_dbfs: level over all samples of all channels, in dBFS.
+        clipped_ratio: share of samples on a clipping plateau, 0 to 1.
+        silence_ratio: share of frames more than 40 dB under the recording's gated level, 0 to 1.
         dc_offset: mean sample, full scale 1.0.
-        bandwidth_hz: highest frequency that carries anything, at the recording's own rate.
-        snr_db: estimate; None where the recording has no floor to compare with.
+        bandwidth_hz: highest frequency that carries signal, in Hz, at the recording's own rate.
+        snr_db: estimated signal-to-noise ratio in dB; None for a recording without a noise floor.
     """
 
     peak_dbfs: float
@@ -163,16 +159,16 @@ class SignalFacts:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Utterance:
-    """An utterance that was decoded: all that is known of it but its scores.
+    """A decoded utterance, without its scores.
 
     Attributes:
-        ref: what it is; its id tells the channel where each of a recording is an utterance.
-        duration_s: of the recording at its own rate.
-        sample_rate: of the recording, in Hz.
-        channels: of the recording.
-        channel: which is heard, from 0; None for the mean of all.
+        ref: the utterance in the corpus; if each channel is an utterance, its id contains the channel.
+        duration_s: length in seconds, at the recording's own rate.
+        sample_rate: sample rate of the recording in Hz.
+        channels: number of channels of the recording.
+        channel: scored channel, from 0; None for the mean of all.
         format: container and coding, as "FLAC/PCM_16".
-        facts: of the recording's samples.
+        facts: measurements of the samples.
     """
 
     ref: AudioRef
@@ -186,16 +182,16 @@ class Utterance:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FeaturizedUtterance:
-    """An utterance on its way to the network, with its spectrogram, float32 [T, 257].
+    """An utterance with its features, ready for the network.
 
-    That of a long recording is computed in parts, when they are read (`featurize.LongSpectrogram`), and its `features_s`
-    counts as the network's.
+    The spectrogram of a long recording is computed in parts, when the network reads them (`featurize.LongSpectrogram`).
+    Their time counts as the network's, not as `features_s`.
 
     Attributes:
-        utterance: which.
-        spectrogram: its features.
-        decode_s: seconds that reading, decoding, resampling and measuring took.
-        features_s: seconds that the FFTs took.
+        utterance: the decoded utterance.
+        spectrogram: features, float32 [T, 257].
+        decode_s: seconds spent on reading, decoding, resampling and measuring.
+        features_s: seconds spent on the FFTs.
     """
 
     utterance: Utterance
@@ -206,7 +202,12 @@ class FeaturizedUtterance:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ScoredUtterance:
-    """An utterance with its frames' scores, float32 [T]."""
+    """An utterance with its scores.
+
+    Attributes:
+        utterance: the decoded utterance.
+        frame_score: predicted quality of each frame on the scale of the model, float32 [T].
+    """
 
     utterance: Utterance
     frame_score: np.ndarray

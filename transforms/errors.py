@@ -1,4 +1,4 @@
-"""Errors that several folders raise or handle, and the words for why an input was lost."""
+"""Errors that several folders raise or handle, and the stages and reasons of rejects."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Stage(enum.StrEnum):
-    """Where an input was lost."""
+    """Step that rejected an input."""
 
     READ = "read"
     DECODE = "decode"
@@ -20,7 +20,7 @@ class Stage(enum.StrEnum):
 
 
 class Reason(enum.StrEnum):
-    """Why an input was lost."""
+    """Why an input was rejected."""
 
     UNREADABLE = "unreadable"
     NOT_A_FILE = "not_a_file"
@@ -46,7 +46,13 @@ class Reason(enum.StrEnum):
 
 
 class AudioFault(Exception):
-    """An expected fault of an input. Becomes a `Reject`; any other exception is a bug and ends the job."""
+    """Expected fault of an input, which becomes a `Reject`. Any other exception is a bug and ends the job.
+
+    Args:
+        stage: step that found the fault.
+        reason: kind of the fault.
+        detail: sentence for people.
+    """
 
     def __init__(self, stage: Stage, reason: Reason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -59,8 +65,8 @@ class AudioFault(Exception):
 
 
 class SourceError(ValueError):
-    """A corpus that cannot be listed."""
+    """The corpus cannot be listed."""
 
 
 class OutputError(ValueError):
-    """An output folder that cannot be written, or that holds something else."""
+    """The output cannot be written, or contains something else."""

@@ -1,4 +1,4 @@
-"""A line on stderr now and then, so that long work is seen to go on."""
+"""Progress lines on stderr for long work."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ EVERY_S = 30.0
 
 
 class Progress:
-    """Counts what is done, and says so every 30 s.
+    """Counts finished items and prints the count every 30 s.
 
     Args:
-        done: what is said after the number, as "clips are scored".
-        total: how many there are in all; None where that is not known here.
+        done: text behind the count, such as "clips are scored".
+        total: number of all items; None if it is unknown.
     """
 
     def __init__(self, done: str, total: int | None = None) -> None:
         self._done = done
         self._total = total
         self._count = 0
-        self._spoke = time.monotonic()
+        self._last_line = time.monotonic()
 
     def add(self, count: int = 1) -> None:
-        """So many more are done."""
+        """Adds finished items."""
         self._count += count
-        if time.monotonic() - self._spoke >= EVERY_S:
-            self._spoke = time.monotonic()
+        if time.monotonic() - self._last_line >= EVERY_S:
+            self._last_line = time.monotonic()
             of = "" if self._total is None else f" of {self._total}"
             print(f"{self._count}{of} {self._done}", file=sys.stderr, flush=True)

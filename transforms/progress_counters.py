@@ -1,4 +1,4 @@
-"""How far a local run is: what its processes have done so far, read while they work."""
+"""Progress of a local run: each process counts its work in a small file, and the launcher adds them up."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _EVERY_S = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class ProgressCounts:
-    """What is done.
+    """Amount of work that is done.
 
     Attributes:
-        scored: utterances.
-        rejected: utterances.
-        audio_s: seconds of audio scored.
+        scored: number of scored utterances.
+        rejected: number of rejected utterances.
+        audio_s: seconds of scored audio.
     """
 
     scored: int = 0
@@ -33,36 +33,36 @@ class ProgressCounts:
 
 
 class ProgressCounter:
-    """Counts the work of this process in a small file that others read; `progress_counter` returns it.
+    """Counts the work of this process in a file; `progress_counter` returns the one of this process.
 
     Args:
-        folder: of the run, on this machine; None where nobody looks, as on a cluster.
+        folder: local folder of the run's counters; None on a cluster, where no one reads them.
     """
 
     def __init__(self, folder: str | None) -> None:
         self._path = Path(folder, str(os.getpid())) if folder else None
         self._done = ProgressCounts()
-        self._wrote = time.monotonic()
+        self._last_write = time.monotonic()
 
     def add(self, scored: int = 0, rejected: int = 0, audio_s: float = 0.0) -> None:
-        """So much more is done."""
+        """Adds to the counts, and writes them every half second."""
         if self._path is None:
             return
         self._done += ProgressCounts(scored, rejected, audio_s)
-        if time.monotonic() - self._wrote >= _EVERY_S:
-            self._wrote = time.monotonic()
-            with contextlib.suppress(OSError):  # a counter that cannot be shown ends no run
+        if time.monotonic() - self._last_write >= _EVERY_S:
+            self._last_write = time.monotonic()
+            with contextlib.suppress(OSError):  # a run goes on without its progress
                 self._path.write_bytes(_FORMAT.pack(*dataclasses.astuple(self._done)))
 
 
 @functools.cache
 def progress_counter(folder: str | None) -> ProgressCounter:
-    """The tally of this process."""
+    """Returns the counter of this process."""
     return ProgressCounter(folder)
 
 
 def read_counters(folder: str) -> ProgressCounts:
-    """What all processes of a run have done, half a second ago or so."""
+    """Returns the sum of the counters of all processes, up to half a second old."""
     total = ProgressCounts()
     for path in Path(folder).iterdir():
         data = path.read_bytes()

@@ -1,4 +1,4 @@
-"""What a run does, in numbers: Beam metrics for whoever watches a job, and sums that end in the run's record."""
+"""Numbers and events of a run: Beam metrics, structured log lines, and sums of work for the run's record."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from apache_beam.metrics import Metrics
 from apache_beam.metrics.metricbase import Counter as BeamCounter
 from apache_beam.metrics.metricbase import Distribution
 
-# Of all metrics, in whatever shows Beam's.
+# Namespace of the metrics.
 NAMESPACE = "audiosieve"
-# Of the structured log. Workers of a cluster pass it on; a local run shows it where `--log_level` says so.
+# Structured log. Workers of a cluster forward it; a local run prints it according to `--log_level`.
 LOGGER = logging.getLogger(NAMESPACE)
-# So many rejects of a reason are logged by a process; the tables have all.
+# Rejects of each reason that a process logs. The table `rejects` has all.
 LOGGED_REJECTS = 100
 
 
 def count(name: str, by: int = 1) -> None:
-    """Adds to a counter."""
+    """Increments a counter."""
     _counter(name).inc(by)
 
 
@@ -44,52 +44,55 @@ def _distribution(name: str) -> Distribution:
 
 
 def show_log(level: str) -> None:
-    """Has this process print its log on stderr, a JSON object a line; a worker of a cluster leaves that to Beam."""
+    """Makes this process print its log on stderr as JSON lines. On a cluster Beam does that for a worker."""
     LOGGER.setLevel(level.upper())
     if not LOGGER.handlers:
         handler = logging.StreamHandler()
-        handler.setFormatter(_Line())
+        handler.setFormatter(JsonLines())
         LOGGER.addHandler(handler)
         LOGGER.propagate = False
 
 
-class _Line(logging.Formatter):
+class JsonLines(logging.Formatter):
+    """Formats the messages of `log` as JSON lines."""
+
     def format(self, record: logging.LogRecord) -> str:
+        """Puts the time and the level in front of the facts of an event."""
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         return json.dumps({"time": when, "level": record.levelname.lower()})[:-1] + ", " + record.getMessage()[1:]
 
 
 def log(level: int, event: str, **facts: Any) -> None:
-    """A line of JSON in the log: what happened, and to what."""
+    """Logs an event as a line of JSON."""
     if LOGGER.isEnabledFor(level):
         LOGGER.log(level, "%s", json.dumps({"event": event, **facts}, ensure_ascii=False, default=str))
 
 
-_logged: Counter[str] = Counter()
+logged_rejects: Counter[str] = Counter()
 
 
 def log_reject(reason: str, **facts: Any) -> None:
-    """A reject in the log, as long as this process has not logged too many for the same reason."""
-    _logged[reason] += 1
-    if _logged[reason] <= LOGGED_REJECTS:
+    """Logs a reject, unless this process has logged `LOGGED_REJECTS` for the same reason."""
+    logged_rejects[reason] += 1
+    if logged_rejects[reason] <= LOGGED_REJECTS:
         log(logging.WARNING, "reject", reason=reason, **facts)
-        if _logged[reason] == LOGGED_REJECTS:
+        if logged_rejects[reason] == LOGGED_REJECTS:
             log(logging.WARNING, "further rejects are not logged", reason=reason, process_logged=LOGGED_REJECTS)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Work:
-    """What was done in a part of a run; sums.
+    """Sums of the work in a part of a run.
 
     Attributes:
-        batches: of the network.
-        utterances: in them.
-        frames: of the utterances.
-        padded_frames: that the network computed, padding included.
-        decode_s: seconds of reading, decoding, resampling and measuring the utterances that got to the network.
-        features_s: seconds of the FFTs.
-        model_s: seconds of the network.
-        skipped: utterances that were found done already, where the run itself lists the corpus.
+        batches: number of batches of the network.
+        utterances: number of utterances in the batches.
+        frames: number of frames of these utterances.
+        padded_frames: number of frames that the network computed, including padding.
+        decode_s: seconds spent on reading, decoding, resampling and measuring these utterances.
+        features_s: seconds spent on the FFTs.
+        model_s: seconds spent in the network.
+        skipped: number of utterances that earlier runs scored, if the pipeline lists the corpus.
     """
 
     batches: int = 0
@@ -103,28 +106,28 @@ class Work:
 
     @classmethod
     def of_sums(cls, sums: Mapping[str, Any]) -> Work:
-        """From what `sums` gave, or what a run's record keeps as `work`."""
+        """Returns the work for the sums of `sums`, or of `work` in a run's record."""
         return cls(**{field.name: sums.get(field.name, 0) for field in dataclasses.fields(cls)})
 
     def __add__(self, other: Work) -> Work:
         pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
-        return Work(*(mine + theirs for mine, theirs in pairs))
+        return Work(*(one + another for one, another in pairs))
 
     def sums(self) -> dict[str, float]:
-        """As it travels: Beam would make a row of a class."""
+        """Returns plain values, which can cross a shuffle: Beam would turn a dataclass into a row."""
         return dataclasses.asdict(self)
 
     @property
     def batch_size(self) -> float:
-        """Utterances in a batch, on average."""
+        """Mean number of utterances in a batch."""
         return self.utterances / self.batches if self.batches else 0.0
 
     @property
     def padding(self) -> float:
-        """Share of what the network computed that was padding."""
+        """Share of the computed frames that were padding, 0 to 1."""
         return 1 - self.frames / self.padded_frames if self.padded_frames else 0.0
 
     def as_dict(self) -> dict[str, float]:
-        """For the run's record."""
+        """Returns the entry `work` of a run's record."""
         sums = {name: round(value, 3) for name, value in self.sums().items() if name != "skipped"}
         return {**sums, "batch_size": round(self.batch_size, 2), "padding": round(self.padding, 4)}

@@ -1,4 +1,4 @@
-"""How far a measure can be trusted: 95 % intervals from resampling the speakers of a set."""
+"""95 % intervals of measures, from resampling the speakers of a set."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 LEVEL = 0.95
-# Weights that are held at a time: 32 MB, and a few times that within a measure.
+# Weights held at a time: 32 MB, and a few times that inside a measure.
 _WEIGHTS_AT_A_TIME = 4_000_000
 
-# Weights [R, N] of N items in R resamples -> measures by name, [R] each (see `metrics`).
+# Weights [R, N] of N items in R resamples -> measures by name, [R] each (as in `metrics`).
 Statistic = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
@@ -21,8 +21,8 @@ class Estimate:
     """A measure and its 95 % interval.
 
     Attributes:
-        value: on the set itself; NaN where it is not defined.
-        resampled: on each resample of the set [R], NaN where it is not defined.
+        value: measure on the set itself; NaN if it is undefined.
+        resampled: measure on each resample of the set [R]; NaN where it is undefined.
     """
 
     value: float
@@ -30,7 +30,7 @@ class Estimate:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The middle 95 % of the resamples; None if there are none, or the measure is not defined in most of them."""
+        """Middle 95 % of the resamples; None if there are none, or if the measure is undefined in most of them."""
         defined = self.resampled[np.isfinite(self.resampled)]
         if not math.isfinite(self.value) or not len(defined) or len(defined) < len(self.resampled) / 2:
             return None
@@ -38,48 +38,47 @@ class Estimate:
         return float(low), float(high)
 
     def __sub__(self, other: Estimate) -> Estimate:
-        """The difference of two measures of the same resamples, which is surer than each of them."""
+        """Returns the difference of two measures on the same resamples; its interval is narrower than theirs."""
         return Estimate(self.value - other.value, self.resampled - other.resampled)
 
     def as_dict(self) -> dict[str, float | None]:
-        """{"value", "low", "high"} for JSON, which has no NaN: null."""
+        """Returns {"value", "low", "high"} for JSON; NaN becomes None."""
         low, high = self.interval or (None, None)
         return {"value": self.value if math.isfinite(self.value) else None, "low": low, "high": high}
 
 
 class Resamples:
-    """Resamples of a set of clips: of G speakers, G are drawn with replacement, each with all of its clips.
+    """Resamples of a set of clips: G of its G speakers, drawn with replacement, each with all of their clips.
 
-    Clips of one speaker are alike: resampling them one by one would take each for a witness of its own and give
-    intervals that are too narrow. Every measure of a set is taken on the same resamples, so that measures can be
-    compared.
+    Clips of one speaker are alike. Resampling single clips would treat them as independent and give intervals that are
+    too narrow. All measures of a set use the same resamples, so that their differences have intervals too.
 
     Args:
-        speakers: who speaks in each clip [N].
-        resamples: how many; 0 for no intervals.
-        seed: of the draws.
+        speakers: speaker of each clip [N].
+        resamples: number of resamples; 0 for no intervals.
+        seed: seed of the draws.
     """
 
     def __init__(self, speakers: Sequence[str], resamples: int, seed: int) -> None:
         names, self._speaker = np.unique(np.asarray(speakers, dtype=str), return_inverse=True)
         rng = np.random.default_rng(seed)
         drawn = rng.multinomial(len(names), np.full(len(names), 1 / max(len(names), 1)), size=resamples)
-        # The first row is the set itself.
+        # Row 0 is the set itself.
         self._counts = np.concatenate([np.ones((1, len(names)), np.int64), drawn])
 
     def speakers(self, items: np.ndarray) -> int:
-        """How many speakers are heard in the clips with the numbers `items`."""
+        """Returns the number of speakers of the clips with the indices `items`."""
         return len(np.unique(self._speaker[items]))
 
     def estimate(self, statistic: Statistic, items: np.ndarray) -> dict[str, Estimate]:
-        """Measures some clips of the set.
+        """Returns measures of some clips of the set.
 
         Args:
-            statistic: what to measure; weight column i is that of `items[i]`.
-            items: numbers of the clips [n]; a number may stand more than once, as for every frame of its clip.
+            statistic: function of the weights [R, n]; column i is the weight of `items[i]`.
+            items: indices of the clips [n]; an index may be repeated, for instance for each frame of a clip.
 
         Returns:
-            The measures by name. Those of a single speaker have no interval.
+            Measures by name. Measures of a single speaker have no interval.
         """
         speaker = self._speaker[items]
         counts = self._counts if len(np.unique(speaker)) > 1 else self._counts[:1]

@@ -1,4 +1,4 @@
-"""Figures of an evaluation, with matplotlib."""
+"""Figures of an evaluation, drawn with matplotlib."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from model.features import FRAME_LENGTH, FRAME_SHIFT, NUM_BINS, SAMPLE_RATE, Fea
 from model.labels import LabelScale
 
 DPI = 120
-# What lies further under the loudest point of a spectrogram is not told apart.
+# Range of the colours below the loudest point of a spectrogram.
 RANGE_DB = 80.0
 STYLE: Any = {
     "axes.spines.top": False,
@@ -36,15 +36,15 @@ def draw_predicted_against_target(
     scales: tuple[LabelScale, LabelScale],
     title: str,
 ) -> None:
-    """Scores [N] over labels [N], clean clips (bool [N]) apart from the others.
+    """Draws scores over labels, with clean clips in a colour of their own.
 
     Args:
-        path: the PNG file.
-        label: NaN where a clip has none.
-        score: predicted.
-        clean: which clips have neither noise nor fault.
-        scales: of the labels and of the scores.
-        title: over the figure.
+        path: path of the PNG file.
+        label: label of each clip [N]; NaN for a missing label.
+        score: predicted score of each clip [N].
+        clean: whether each clip is clean, bool [N].
+        scales: scale of the labels and scale of the scores.
+        title: title of the figure.
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(5, 5), layout="constrained")
@@ -65,15 +65,15 @@ def draw_conditions(
     scale: LabelScale,
     title: str,
 ) -> None:
-    """Mean and variance of scores and labels under each condition, one column of panels a dimension.
+    """Draws mean and variance of scores and labels under each condition, one column of panels for each dimension.
 
     Args:
-        path: the PNG file.
-        conditions: dimension -> condition -> at least score_mean, score_variance, label_mean and label_variance, which
-            may be None.
-        label_scale: of the labels; None where there are none.
-        scale: of the scores.
-        title: over the figure.
+        path: path of the PNG file.
+        conditions: measures by dimension and condition: at least clips, score_mean, score_variance, label_mean and
+            label_variance; means and variances may be None.
+        label_scale: scale of the labels; None if there are no labels.
+        scale: scale of the scores.
+        title: title of the figure.
     """
     with mpl.rc_context(STYLE):
         widths = [max(4, len(rows)) for rows in conditions.values()]
@@ -87,8 +87,8 @@ def draw_conditions(
                 for kind, name, colour, shift in series:
                     heights = [_number(row[f"{kind}_{measure}"]) for row in rows.values()]
                     axes.bar(places + shift, heights, width=0.36, color=colour, label=name)
-                axes.set_xticks(places, [f"{name} ({row['clips']})" for name, row in rows.items()] if measure == "variance"
-                    else [""] * len(rows), rotation=45, ha="right")  # fmt: skip
+                names = [f"{name} ({row['clips']})" if measure == "variance" else "" for name, row in rows.items()]
+                axes.set_xticks(places, names, rotation=45, ha="right")
                 axes.grid(visible=False, axis="x")
             panels[0, column].set_title(dimension.replace("_", " "))
         panels[0, 0].set_ylabel("mean")
@@ -103,12 +103,12 @@ class Example:
     """A clip to draw.
 
     Attributes:
-        title: over the figure.
-        samples: of the clip [n].
-        reference: the same without noise and faults [n]; None where the set does not hold it.
-        spans: (start_s, end_s) of what is truly bad.
-        frame_scores: by model [T].
-        scales: of the models.
+        title: title of the figure.
+        samples: samples of the clip [n].
+        reference: samples without noise and faults [n]; None if the set does not hold them.
+        spans: start and end of each truly bad span, in seconds.
+        frame_scores: frame scores by model id [T].
+        scales: label scale by model id.
     """
 
     title: str
@@ -120,9 +120,9 @@ class Example:
 
 
 def draw_example(path: Path, example: Example) -> None:
-    """Spectrograms of a clip's reference and of the clip, over the frame scores of each model; bad spans are marked.
+    """Draws the spectrograms of a clip and of its reference over the frame scores of each model, with bad spans marked.
 
-    Models on different scales have panels of their own.
+    Each label scale has a panel of its own.
     """
     pictures = [("corrupted", example.samples)]
     if example.reference is not None:
@@ -135,9 +135,13 @@ def draw_example(path: Path, example: Example) -> None:
         for axes, (name, samples) in zip(panels[: len(pictures)], pictures, strict=True):
             level_db = spectrum_db(samples)
             axes.imshow(
-                level_db.T, origin="lower", aspect="auto", cmap="magma", vmin=level_db.max() - RANGE_DB,
+                level_db.T,
+                origin="lower",
+                aspect="auto",
+                cmap="magma",
+                vmin=level_db.max() - RANGE_DB,
                 extent=(0, len(level_db) * FRAME_SHIFT / SAMPLE_RATE, 0, SAMPLE_RATE / 2000),
-            )  # fmt: skip
+            )
             axes.set_ylabel(f"{name}\nkHz")
             axes.grid(visible=False)
             for span in spans:
@@ -146,7 +150,7 @@ def draw_example(path: Path, example: Example) -> None:
         for axes, scale in zip(panels[len(pictures) :], scales, strict=True):
             for name, frame_score in example.frame_scores.items():
                 if example.scales[name] == scale:
-                    # A frame's score stands at the frame's middle.
+                    # Each score is drawn at the middle of its frame.
                     time = (np.arange(len(frame_score)) * FRAME_SHIFT + FRAME_LENGTH / 2) / SAMPLE_RATE
                     axes.plot(time, frame_score, linewidth=1, label=name)
             for number, span in enumerate(spans):
@@ -161,18 +165,18 @@ def draw_example(path: Path, example: Example) -> None:
 
 
 def merged(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The same stretches of time as spans that neither touch nor overlap."""
-    found: list[tuple[float, float]] = []
+    """Returns the same times as spans that neither touch nor overlap."""
+    apart: list[tuple[float, float]] = []
     for start, end in sorted(spans):
-        if found and start <= found[-1][1]:
-            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        if apart and start <= apart[-1][1]:
+            apart[-1] = (apart[-1][0], max(end, apart[-1][1]))
         else:
-            found.append((start, end))
-    return found
+            apart.append((start, end))
+    return apart
 
 
 def spectrum_db(samples: np.ndarray) -> np.ndarray:
-    """Level of each bin of each frame in dB, [T, 257]; digital silence lies far under all else."""
+    """Returns the level of each bin of each frame in dB, [T, 257]; -200 dB for digital silence."""
     if not samples.any():
         return np.full((len(frames(samples)), NUM_BINS), -200.0)
     magnitude = spectrogram(samples, FeatureConfig(compression="magnitude", level="none"))

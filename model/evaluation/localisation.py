@@ -1,7 +1,7 @@
-"""Whether a model finds where a clip is bad: its anomalies and frame scores against spans that are known.
+"""Localisation: anomalies and frame scores of a model against the known spans of noises and faults.
 
-A frame is truly bad where at least half of its 32 ms lies within one noise or fault that does not cover the whole clip. What
-covers the whole clip has no place in it: the clip's score says it.
+A frame is truly bad if at least half of its 32 ms lies within one noise or fault that covers only a part of the clip. A noise
+or fault that covers the whole clip marks no frame: it shows in the score of the clip.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE
 
 @dataclasses.dataclass(frozen=True)
 class Distortion:
-    """A noise or a fault, and where in a clip it is.
+    """A noise or a fault, and its span in a clip.
 
     Attributes:
-        kind: "noise", or which fault.
-        detail: for people.
-        start_s: from the start of the clip.
-        end_s: from the start of the clip.
+        kind: "noise", or the kind of the fault.
+        detail: description for people.
+        start_s: start in seconds from the start of the clip.
+        end_s: end in seconds from the start of the clip.
     """
 
     kind: str
@@ -35,20 +35,20 @@ class Distortion:
 
 
 def covered_frames(start_s: float, end_s: float, num_frames: int) -> np.ndarray:
-    """Which frames [T] lie at least by half (256 of their 512 samples) within a span: bool."""
+    """Returns the frames that lie at least half (256 of 512 samples) within a span, bool [T]."""
     start = np.arange(num_frames) * FRAME_SHIFT
     inside = np.minimum(start + FRAME_LENGTH, end_s * SAMPLE_RATE) - np.maximum(start, start_s * SAMPLE_RATE)
-    # Spans are whole samples, kept as seconds.
+    # Spans are whole numbers of samples, stored in seconds.
     return np.round(inside) >= FRAME_LENGTH // 2
 
 
 def partial(distortions: Sequence[Distortion], num_frames: int) -> list[Distortion]:
-    """Those that leave some of a clip's frames alone."""
+    """Returns the distortions that leave at least one frame of the clip uncovered."""
     return [d for d in distortions if not covered_frames(d.start_s, d.end_s, num_frames).all()]
 
 
 def bad_frames(distortions: Sequence[Distortion], num_frames: int) -> np.ndarray:
-    """Which frames [T] of a clip are truly bad, by the rule above: bool."""
+    """Returns the truly bad frames of a clip, bool [T]."""
     bad = np.zeros(num_frames, bool)
     for distortion in partial(distortions, num_frames):
         bad |= covered_frames(distortion.start_s, distortion.end_s, num_frames)
@@ -56,12 +56,12 @@ def bad_frames(distortions: Sequence[Distortion], num_frames: int) -> np.ndarray
 
 
 def has_known_span(bad: np.ndarray) -> bool:
-    """Whether a clip with these truly bad frames [T] is good and bad in turn: only such a one can test localisation."""
+    """Whether truly bad frames, bool [T], are some but not all frames: only such a clip can test localisation."""
     return bool(bad.any() and not bad.all())
 
 
 def anomaly_frames(anomalies: Sequence[Anomaly], num_frames: int) -> np.ndarray:
-    """Which frames [T] lie in an anomaly: bool. An anomaly ends where its last frame does."""
+    """Returns the frames that lie in an anomaly, bool [T]. An anomaly ends with its last frame."""
     found = np.zeros(num_frames, bool)
     for anomaly in anomalies:
         first = round(anomaly.start_s * SAMPLE_RATE / FRAME_SHIFT)
@@ -71,20 +71,20 @@ def anomaly_frames(anomalies: Sequence[Anomaly], num_frames: int) -> np.ndarray:
 
 
 def intersection_over_union(a: np.ndarray, b: np.ndarray) -> float:
-    """Share of the frames in either set of frames, bool [T], that are in both; NaN where both are empty."""
+    """Returns the share of the frames in a or b, bool [T] each, that are in both; NaN if a and b are empty."""
     union = np.count_nonzero(a | b)
     return np.count_nonzero(a & b) / union if union else float("nan")
 
 
 @dataclasses.dataclass(frozen=True)
 class Localised:
-    """What a model found in a clip, and what is there.
+    """Anomalies that a model found in a clip, beside the truly bad frames.
 
     Attributes:
-        frame_score: [T].
+        frame_score: frame scores [T].
         bad: truly bad frames, bool [T].
         found: frames in anomalies, bool [T].
-        num_anomalies: how many anomalies.
+        num_anomalies: number of anomalies.
     """
 
     frame_score: np.ndarray
@@ -94,12 +94,12 @@ class Localised:
 
 
 def localise(frame_score: np.ndarray, distortions: Sequence[Distortion], scale_span: float) -> Localised:
-    """Finds the anomalies of a clip, as `audiosieve score` does, and sets them against its distortions.
+    """Finds the anomalies of a clip, as `audiosieve score` does, and its truly bad frames.
 
     Args:
-        frame_score: scores of the frames [T].
-        distortions: all of the clip.
-        scale_span: distance between the ends of the model's scale.
+        frame_score: frame scores [T].
+        distortions: all distortions of the clip.
+        scale_span: distance between the ends of the label scale.
     """
     anomalies = find_anomalies(frame_score, scale_span)
     return Localised(
@@ -111,28 +111,28 @@ def localise(frame_score: np.ndarray, distortions: Sequence[Distortion], scale_s
 
 
 def measure_localisation(clips: Sequence[Localised], items: np.ndarray, resamples: Resamples) -> dict[str, Estimate]:
-    """How well bad frames are found in clips that are good and bad in turn.
+    """Measures how well a model finds the bad frames of clips with a known span.
 
     Args:
-        clips: those with a known span.
-        items: their numbers in the set.
-        resamples: of the set.
+        clips: clips with a known span [N].
+        items: indices of these clips in the set [N].
+        resamples: resamples of the set.
 
     Returns:
-        precision, recall and f1 of the frames in anomalies, over the frames of all clips together; auc of the frame
-        scores over those frames (a bad frame should have the lower score); auc_within_clip, the mean over the clips
-        of each clip's own auc, which does not care for the level of one clip against another; iou, the mean over the
-        clips of `intersection_over_union`.
+        "precision", "recall" and "f1": frames in anomalies, over the frames of all clips.
+        "auc": frame scores over the frames of all clips; bad frames should have lower scores.
+        "auc_within_clip": mean of the AUC of each clip, which ignores differences of level between clips.
+        "iou": mean of `intersection_over_union` of each clip.
     """
     found = np.array([np.count_nonzero(clip.bad & clip.found) for clip in clips])
-    wrongly = np.array([np.count_nonzero(~clip.bad & clip.found) for clip in clips])
+    false = np.array([np.count_nonzero(~clip.bad & clip.found) for clip in clips])
     missed = np.array([np.count_nonzero(clip.bad & ~clip.found) for clip in clips])
     iou = np.array([intersection_over_union(clip.bad, clip.found) for clip in clips])
     within = np.array([weighted_auc(clip.bad, -clip.frame_score, np.ones((1, len(clip.bad))))[0] for clip in clips])
 
     def of_clips(weight: np.ndarray) -> dict[str, np.ndarray]:
         return {
-            **precision_recall_f1(weight @ found, weight @ wrongly, weight @ missed),
+            **precision_recall_f1(weight @ found, weight @ false, weight @ missed),
             "iou": weighted_mean(iou, weight),
             "auc_within_clip": weighted_mean(within, weight),
         }

@@ -1,7 +1,4 @@
-"""The arithmetic and the text of `audiosieve reproduce`.
-
-What a network reached, what several repeats of the experiment say together, the table of it, and how far a run is.
-"""
+"""Results of `audiosieve reproduce`: measures of one network, their spread over repeats, the table, and progress."""
 
 from __future__ import annotations
 
@@ -15,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from model.evaluation.bootstrap import Resamples
-from model.evaluation.measures import Scored, measure, measure_conditions
-from model.evaluation.measures import plain as plain_estimates
+from model.evaluation.measures import as_json, measure, measure_conditions
+from model.evaluation.scored_clips import ScoredClips
 
 MEASURES = {"lcc": "LCC", "srcc": "SRCC", "precision": "precision", "recall": "recall", "f1": "F1"}
-# In the order of the table. The first is what the others are set against.
+# Networks in the order of the table; the others are compared to the first.
 TITLES = {
     "quality_net": "Quality-Net (baseline)",
     "l_1dcnn": "L_1DCNN",
@@ -27,27 +24,27 @@ TITLES = {
     "lc_att": "LC_ATT",
 }
 BASELINE = next(iter(TITLES))
-# As published; of the networks and measures that are not here the published numbers are not known to us.
+# Published results; those of the other networks and measures are unknown.
 PUBLISHED: dict[str, dict[str, float]] = {
     "quality_net": {"lcc": 0.876, "srcc": 0.876, "f1": 0.752},
     "lc_att": {"lcc": 0.919, "srcc": 0.914, "f1": 0.848},
 }
-NONE = "-"
-# A kind of work beside the networks: making the set of a repeat.
+MISSING = "-"
+# Kind of work besides the networks: making the set of a repeat.
 SET = "set"
 
-# What one network reached in one repeat, by measure; None where a measure is not defined.
+# Measures of one network in one repeat, by name; None if a measure is undefined.
 Values = Mapping[str, float | None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-    """A measure over the repeats.
+    """Mean and standard deviation of a measure over repeats.
 
     Attributes:
-        mean: over the repeats in which the measure is defined; None where there are none.
-        std: standard deviation over them (n - 1 in the denominator); None for fewer than two.
-        repeats: how many they are.
+        mean: mean over the repeats in which the measure is defined; None if there are none.
+        std: standard deviation over these repeats, with n - 1 in the denominator; None for fewer than two.
+        repeats: number of these repeats.
     """
 
     mean: float | None
@@ -56,7 +53,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float | None]) -> Spread:
-        """Mean and standard deviation of the values; those that are None or not finite are left out."""
+        """Returns mean and standard deviation of the values that are finite and not None."""
         defined = np.array([value for value in values if value is not None and math.isfinite(value)])
         return cls(
             mean=float(defined.mean()) if len(defined) else None,
@@ -65,28 +62,28 @@ class Spread:
         )
 
     def text(self, sign: str = "") -> str:
-        """For people: "0.912 ± 0.004"; with `sign` "+" also the sign of what is not negative."""
+        """Returns text for people: "0.912 ± 0.004"; with `sign` "+" positive numbers have a sign too."""
         if self.mean is None:
-            return NONE
+            return MISSING
         return f"{self.mean:{sign}.3f}" + (f" ± {self.std:.3f}" if self.std is not None else "")
 
 
-def reached(scored: Scored) -> dict[str, Any]:
-    """What a network reached in one repeat, for JSON.
+def network_result(scored: ScoredClips) -> dict[str, Any]:
+    """Returns the result of a network in one repeat, as JSON values.
 
     Args:
-        scored: the test clips, with the threshold that was chosen on others.
+        scored: scored test clips, with a threshold that was chosen on other clips.
 
     Returns:
-        The "values" of all clips by measure, the "threshold", and "by_snr" how label and score lie.
+        "values" by measure, the "threshold", and "by_snr" the means of labels and scores.
     """
     everything = np.arange(len(scored.clips))
-    # No intervals: the repeats say how sure the numbers are.
+    # Without intervals: the spread over the repeats takes their place.
     no_resamples = Resamples([clip.speaker for clip in scored.clips], 0, 0)
-    found = plain_estimates(measure(scored, everything, everything[:0], no_resamples))
+    measured = as_json(measure(scored, everything, everything[:0], no_resamples))
     bands = measure_conditions(scored, "snr", no_resamples)
     return {
-        "values": {name: found[name]["value"] for name in (*MEASURES, "rmse", "auc")},
+        "values": {name: measured[name]["value"] for name in (*MEASURES, "rmse", "auc")},
         "threshold": dataclasses.asdict(scored.threshold) if scored.threshold else None,
         "by_snr": {
             band: {key: part[key] for key in ("clips", "label_mean", "score_mean", "score_variance")}
@@ -96,11 +93,11 @@ def reached(scored: Scored) -> dict[str, Any]:
 
 
 def summarise(repeats: Sequence[Mapping[str, Values]], networks: Sequence[str]) -> dict[str, dict[str, Spread]]:
-    """Mean and standard deviation of every measure of every network.
+    """Returns the spread of each measure of each network.
 
     Args:
-        repeats: for each repeat, what each network reached. A network that could not be trained in one has no values.
-        networks: which.
+        repeats: for each repeat, the measures of each network; none for a network that could not be trained.
+        networks: names of the networks.
     """
     return {
         name: {measure: Spread.of([repeat[name].get(measure) for repeat in repeats]) for measure in MEASURES}
@@ -109,9 +106,16 @@ def summarise(repeats: Sequence[Mapping[str, Values]], networks: Sequence[str]) 
 
 
 def differences(repeats: Sequence[Mapping[str, Values]], networks: Sequence[str]) -> dict[str, dict[str, Spread]]:
-    """By how much each network differs from the baseline in one and the same repeat, which is surer than two means.
+    """Returns the spread of the differences from the baseline within each repeat.
 
-    Empty without the baseline among the networks.
+    A difference within one repeat varies less than the difference of two means.
+
+    Args:
+        repeats: for each repeat, the measures of each network.
+        networks: names of the networks.
+
+    Returns:
+        The spreads by network and measure; empty if the baseline is not among the networks.
     """
     if BASELINE not in networks:
         return {}
@@ -127,37 +131,39 @@ def differences(repeats: Sequence[Mapping[str, Values]], networks: Sequence[str]
     }
 
 
-def plain(spreads: Mapping[str, Mapping[str, Spread]]) -> dict[str, Any]:
-    """The same for JSON."""
+def spreads_as_json(spreads: Mapping[str, Mapping[str, Spread]]) -> dict[str, Any]:
+    """Returns spreads as JSON values."""
     return {name: {key: dataclasses.asdict(value) for key, value in row.items()} for name, row in spreads.items()}
 
 
 def results(repeats: Sequence[Mapping[str, Values]], networks: Sequence[str]) -> dict[str, Any]:
-    """What all repeats say together, for JSON.
+    """Returns the results of all repeats as JSON values.
 
     Args:
-        repeats: for each finished repeat, what each network reached.
-        networks: which.
+        repeats: for each finished repeat, the measures of each network.
+        networks: names of the networks.
     """
     return {
         "repeats_finished": len(repeats),
-        "summary": plain(summarise(repeats, networks)),
-        "differences_from_baseline": plain(differences(repeats, networks)),
+        "summary": spreads_as_json(summarise(repeats, networks)),
+        "differences_from_baseline": spreads_as_json(differences(repeats, networks)),
         "published": PUBLISHED,
     }
 
 
 def markdown(repeats: Sequence[Mapping[str, Values]], networks: Sequence[str], notes: Sequence[str]) -> str:
-    """The table beside the published numbers, as Markdown: the same for the same results, whenever they were reached.
+    """Returns the table of results beside the published ones, as Markdown.
+
+    The text has no dates or times: equal results give equal tables.
 
     Args:
-        repeats: for each finished repeat, what each network reached.
-        networks: which.
-        notes: what the reader must know, a sentence each.
+        repeats: for each finished repeat, the measures of each network.
+        networks: names of the networks.
+        notes: notes for the reader, one sentence each.
     """
-    rests = f"{len(repeats)} repeat" + ("" if len(repeats) == 1 else "s")
+    number = f"{len(repeats)} repeat" + ("" if len(repeats) == 1 else "s")
     lines = ["# Quality assessment by BLSTM and attention, reproduced", ""]
-    lines += [f"Mean ± standard deviation over {rests}.", ""]
+    lines += [f"Mean ± standard deviation over {number}.", ""]
     published = [measure for measure in MEASURES if any(measure in row for row in PUBLISHED.values())]
     rows = [
         [
@@ -168,10 +174,10 @@ def markdown(repeats: Sequence[Mapping[str, Values]], networks: Sequence[str], n
         for name, row in summarise(repeats, networks).items()
     ]
     lines += _table(["network", *MEASURES.values(), *(f"published {MEASURES[measure]}" for measure in published)], rows)
-    apart = differences(repeats, networks)
-    if apart:
+    from_baseline = differences(repeats, networks)
+    if from_baseline:
         lines += ["", f"Difference from {TITLES[BASELINE]} in the same repeat, mean ± standard deviation:", ""]
-        rows = [[TITLES[name], *(spread.text("+") for spread in row.values())] for name, row in apart.items()]
+        rows = [[TITLES[name], *(spread.text("+") for spread in row.values())] for name, row in from_baseline.items()]
         lines += _table(["network", *MEASURES.values()], rows)
     lines += ["", *(f"- {note}" for note in notes)]
     return "\n".join(lines) + "\n"
@@ -185,40 +191,40 @@ def notes(
     failed: Mapping[str, int],
     quick: bool,
 ) -> list[str]:
-    """What the reader of the table must know, a sentence each.
+    """Returns notes for the reader of the table, one sentence each.
 
     Args:
-        utterances: how many, by split: "train", "val" and "test".
-        test_speakers: how many.
-        snrs_db: at which each utterance is there, in dB.
-        epochs: of each training.
-        failed: in how many repeats a network could not be trained, where there are any.
-        quick: whether the run was only to see that all works.
+        utterances: number of utterances by split: "train", "val" and "test".
+        test_speakers: number of test speakers.
+        snrs_db: SNRs of each utterance in dB.
+        epochs: epochs of each training.
+        failed: by network, the number of repeats in which it could not be trained, if over 0.
+        quick: whether the run only tested that everything works.
     """
-    found = ["**A quick run, to see that all works: its numbers mean little.**"] if quick else []
-    found += [
-        f"{utterances['train'] + utterances['val']} training utterances ({utterances['val']} of them, of speakers of their "
-        f"own, choose the epoch and the threshold), {utterances['test']} test utterances of {test_speakers} other speakers "
-        f"with other noise; each clean and at {', '.join(f'{snr_db:g}' for snr_db in snrs_db)} dB.",
-        "Precision, recall and F1 are those of clean clips, told from noisy ones by a threshold that was fixed "
-        "without the test clips.",
-        f"Every repeat draws other noise for the same speech; {epochs} epochs, the best by LCC is kept.",
-        "The published numbers were reached on other speech and noise: what can be compared is the order of the "
-        "networks and the distances between them.",
+    sentences = ["**This was a quick run, to test that everything works: its numbers mean little.**"] if quick else []
+    sentences += [
+        f"There are {utterances['train'] + utterances['val']} training utterances and {utterances['test']} test utterances "
+        f"of {test_speakers} other speakers with other noise, each clean and at "
+        f"{', '.join(f'{snr_db:g}' for snr_db in snrs_db)} dB.",
+        f"{utterances['val']} of the training utterances, from speakers of their own, choose the epoch and the threshold.",
+        "Precision, recall and F1 are those of clean clips; the threshold was chosen without the test clips.",
+        f"Each repeat draws new noise for the same speech, trains {epochs} epochs and keeps the best one by LCC.",
+        "The published numbers come from other speech and noise: compare the order of the networks and the differences "
+        "between them.",
     ]
-    return found + [
-        f"{TITLES[name]} could not be trained in {count} of the repeats, which its numbers leave out."
+    return sentences + [
+        f"{TITLES[name]} could not be trained in {count} of the repeats; its numbers leave them out."
         for name, count in failed.items()
     ]
 
 
 def _published(name: str, measure: str) -> str:
     value = PUBLISHED.get(name, {}).get(measure)
-    return NONE if value is None else f"{value:.3f}"
+    return MISSING if value is None else f"{value:.3f}"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table whose columns also line up in a terminal."""
+    """Returns the lines of a Markdown table whose columns also align in a terminal."""
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     cells = [[row[0].ljust(widths[0]), *(map(str.rjust, row[1:], widths[1:]))] for row in (header, *rows)]
@@ -226,15 +232,16 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def seconds_left(finished: Sequence[tuple[str, float]], unfinished: Sequence[str]) -> float | None:
-    """How long the rest of the work will take, in s, if it goes as it went.
+    """Estimates the time of the remaining work in seconds.
+
+    A kind of network that has not finished once is estimated by the mean of the others; a set by 0, as it takes little time.
 
     Args:
-        finished: kind and seconds of each finished piece of work: `SET`, or a network.
-        unfinished: kind of each other piece. A network of which nothing is finished yet is taken for the mean of those
-            that are; a set for nothing, as it takes little.
+        finished: kind (`SET`, or the name of a network) and seconds of each finished piece of work.
+        unfinished: kind of each remaining piece of work.
 
     Returns:
-        None where no network is finished yet.
+        The seconds; None if no network is finished.
     """
     of_kind: dict[str, list[float]] = defaultdict(list)
     for kind, seconds in finished:
@@ -245,31 +252,31 @@ def seconds_left(finished: Sequence[tuple[str, float]], unfinished: Sequence[str
     return float(sum(np.mean(of_kind[kind] or ([0.0] if kind == SET else networks)) for kind in unfinished))
 
 
-def say_time(seconds: float) -> str:
-    """For people: "40 s", "12 min", "3 h 05 min"."""
+def time_text(seconds: float) -> str:
+    """Returns a time for people: "40 s", "12 min", "3 h 05 min"."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def say_progress(finished: Sequence[tuple[str, float]], unfinished: Sequence[str]) -> str:
-    """For people: "2 min so far, about 3 h 05 min left"; without the second part where nobody can know it yet.
+def progress_text(finished: Sequence[tuple[str, float]], unfinished: Sequence[str]) -> str:
+    """Returns progress for people: "2 min so far, about 3 h 05 min left"; no estimate if no network is finished.
 
     Args:
-        finished: as `seconds_left` takes it.
-        unfinished: likewise.
+        finished: kind and seconds of each finished piece of work, as for `seconds_left`.
+        unfinished: kind of each remaining piece of work.
     """
-    took, left = sum(seconds for _, seconds in finished), seconds_left(finished, unfinished)
-    return f"{say_time(took)} so far" + ("" if left is None else f", about {say_time(left)} left")
+    spent, left = sum(seconds for _, seconds in finished), seconds_left(finished, unfinished)
+    return f"{time_text(spent)} so far" + ("" if left is None else f", about {time_text(left)} left")
 
 
-def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """For people: "epochs was 2, now 5" for each option that is not what it was.
+def option_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Returns text for each changed option: "epochs was 2, now 5".
 
     Args:
-        before: options, as read from JSON.
-        now: options, which are compared as JSON would have them.
+        before: earlier options, as read from JSON.
+        now: options of this run, compared in their JSON form.
     """
     now = json.loads(json.dumps(now))
     return [

@@ -1,4 +1,4 @@
-"""An evaluation as tables for the terminal."""
+"""Evaluations as tables for the terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from model.evaluation.bootstrap import Estimate
 from model.evaluation.measures import DIMENSIONS
 
-NOTHING = "-"
+MISSING = "-"
 # Title, part of the evaluation, measure.
 OVERALL = (
     ("LCC", "overall", "lcc"),
@@ -32,7 +32,7 @@ OVERALL = (
 )
 CONDITION_COLUMNS = ("clips", "label", "score", "LCC", "SRCC", "RMSE", "precision", "recall", "F1")
 
-PLACE_COLUMNS = {
+LOCALISATION_COLUMNS = {
     "precision": "precision",
     "recall": "recall",
     "f1": "F1",
@@ -44,7 +44,7 @@ WITH_INTERVAL = ("f1", "auc_within_clip", "iou")
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as text: columns aligned, the first to the left and the others to the right, a line under the head."""
+    """Returns rows of cells as text: a line under the first row, the first column aligned left, the others right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(cell.ljust(width) if n == 0 else cell.rjust(width) for n, (cell, width) in enumerate(cells)).rstrip()
@@ -54,58 +54,60 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A number, or a dash where there is none."""
-    return NOTHING if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+    """Returns a number as text; a dash if it is None or not finite."""
+    return MISSING if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
 
 
 def estimate(value: Estimate | None, digits: int = 3) -> str:
-    """A measure and its interval: 0.812 [0.790, 0.831]."""
+    """Returns a measure and its interval as text: 0.812 [0.790, 0.831]."""
     if value is None:
-        return NOTHING
+        return MISSING
     text = number(value.value, digits)
     return text if value.interval is None else f"{text} [{', '.join(number(end, digits) for end in value.interval)}]"
 
 
 def overall_table(models: dict[str, dict[str, Any]]) -> str:
-    """All models side by side, a measure a row; measures that no model has are left out.
+    """Returns one row for each measure that a model has, and one column for each model.
 
     Args:
-        models: what was found, by model id.
+        models: measures by model id.
     """
     rows = [["", *models]]
     for title, part, name in OVERALL:
-        cells = [found.get(part, {}).get(name) for found in models.values()]
+        cells = [measured.get(part, {}).get(name) for measured in models.values()]
         if any(cell is not None for cell in cells):
             rows.append([title, *map(estimate, cells)])
     return table(rows)
 
 
 def condition_table(dimension: str, conditions: dict[str, dict[str, Any]]) -> str:
-    """One model under all conditions of a dimension, a condition a row."""
+    """Returns the measures of one model, one row for each condition of a dimension."""
     rows = [[f"by {dimension.replace('_', ' ')}", *CONDITION_COLUMNS]]
-    for name, found in conditions.items():
-        means = [number(found["label_mean"]), number(found["score_mean"])]
-        agreement = [estimate(found.get(measure), 2) for measure in ("lcc", "srcc", "rmse")]
+    for name, measured in conditions.items():
+        means = [number(measured["label_mean"]), number(measured["score_mean"])]
+        agreement = [estimate(measured.get(measure), 2) for measure in ("lcc", "srcc", "rmse")]
         detection = [
-            number(found[measure].value) if measure in found else NOTHING for measure in ("precision", "recall", "f1")
+            number(measured[measure].value) if measure in measured else MISSING
+            for measure in ("precision", "recall", "f1")
         ]
-        rows.append([name, str(found["clips"]), *means, *agreement, *detection])
+        rows.append([name, str(measured["clips"]), *means, *agreement, *detection])
     return table(rows)
 
 
-def places_table(kinds: dict[str, dict[str, Any]]) -> str:
-    """How well one model finds where a clip is bad, by what it is that is bad there."""
-    rows = [["bad in part by", "clips", *PLACE_COLUMNS.values()]]
-    for kind, found in kinds.items():
+def localisation_table(kinds: dict[str, dict[str, Any]]) -> str:
+    """Returns the localisation of one model, one row for each kind of distortion."""
+    rows = [["bad span by kind", "clips", *LOCALISATION_COLUMNS.values()]]
+    for kind, measured in kinds.items():
         cells = [
-            estimate(found[name], 2) if name in WITH_INTERVAL else number(found[name].value) for name in PLACE_COLUMNS
+            estimate(measured[name], 2) if name in WITH_INTERVAL else number(measured[name].value)
+            for name in LOCALISATION_COLUMNS
         ]
-        rows.append([kind, str(found["clips"]), *cells])
+        rows.append([kind, str(measured["clips"]), *cells])
     return table(rows)
 
 
 def ladder_table(ladder: dict[str, Any]) -> str:
-    """Mean score at each rung of a ladder, and the share of clips whose score is higher there than one rung below."""
+    """Returns the mean score at each rung of a ladder, and the share of clips that score higher than one rung below."""
     rose = {step["to"]: step["rose"] for step in ladder["steps"]}
     rows = [["ladder", "clips", "score", "rose"]]
     for rung in ladder["rungs"]:
@@ -114,22 +116,22 @@ def ladder_table(ladder: dict[str, Any]) -> str:
 
 
 def report(models: dict[str, dict[str, Any]], notes: Sequence[str]) -> str:
-    """The whole evaluation: the models side by side, then each under its conditions.
+    """Returns a whole evaluation: the models side by side, then each model under its conditions.
 
     Args:
-        models: what was found, by model id: that of `evaluation.evaluate`, and "ladder" and "level" where measured.
-        notes: what the reader must know.
+        models: measures by model id: those of `measures.evaluate`, and "ladder" and "level" if measured.
+        notes: notes for the reader, one sentence each.
     """
     parts = [overall_table(models), "In brackets: 95 % interval, from resampling the speakers."]
-    for model_id, found in models.items():
+    for model_id, measured in models.items():
         tables = [
-            condition_table(dimension, found[f"by_{dimension}"])
+            condition_table(dimension, measured[f"by_{dimension}"])
             for dimension in DIMENSIONS
-            if len(found[f"by_{dimension}"]) > 1
+            if len(measured[f"by_{dimension}"]) > 1
         ]
-        if found["localisation_by_kind"]:
-            tables.append(places_table(found["localisation_by_kind"]))
-        if "ladder" in found:
-            tables.append(ladder_table(found["ladder"]))
+        if measured["localisation_by_kind"]:
+            tables.append(localisation_table(measured["localisation_by_kind"]))
+        if "ladder" in measured:
+            tables.append(ladder_table(measured["ladder"]))
         parts.append("\n\n".join([model_id, *tables]))
     return "\n\n".join([*parts, *(f"note: {note}" for note in notes)])

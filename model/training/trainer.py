@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import shutil
 import sys
 import time
 import warnings
@@ -16,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from model.atomic_files import atomic_path, write_text
 from model.bundle import WEIGHTS, Bundle, write_card
 from model.evaluation.metrics import agreement
 from model.networks.architectures import NETWORKS
@@ -166,16 +166,11 @@ def train(
             best = max((_rank(earlier) for earlier in history), default=-math.inf)
             history.append(facts)
             if _rank(facts) > best:
-                draft = output / f"draft.{WEIGHTS}"
-                network.save_weights(draft)
-                shutil.move(draft, output / WEIGHTS)
+                with atomic_path(output / WEIGHTS) as draft:
+                    network.save_weights(draft)
                 _write_card(output, data, options, history, clips)
         manager.save(checkpoint_number=epoch + 1)
-        draft = work / f"draft.{HISTORY}"
-        draft.write_text(
-            json.dumps({"options": _comparable(data, options), "epochs": history}, indent=2), encoding="utf-8"
-        )
-        shutil.move(draft, work / HISTORY)
+        write_text(work / HISTORY, json.dumps({"options": _comparable(data, options), "epochs": history}, indent=2))
         write_curves(work / CURVES, history)
         numbers = ", ".join(f"{key} {value:.4f}" for key, value in (("loss", loss), *metrics.items()))
         print(f"  {numbers}, {facts['seconds']:.0f} s", file=sys.stderr)

@@ -1,1 +1,1 @@
-"""Shared parts of the commands: arguments, runners, locks and errors."""
+"""Shared parts of the commands: arguments and their types, errors, runners, and the lock of an output."""

@@ -1,129 +1,137 @@
-"""What all jobs' command lines share: our options checked, Beam's options checked, a local run kept local."""
+"""Command lines: `--help`, and parsing into a frozen dataclass of options, with Beam's own options passed on."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import difflib
-import functools
-import logging
-import os
 import re
-import socket
-import sys
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import Any, NoReturn, TypeVar
 
-import grpc
-from apache_beam.options.pipeline_options import (
-    DirectOptions,
-    PipelineOptions,
-    PortableOptions,
-    SetupOptions,
-    StandardOptions,
-)
-from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from apache_beam.runners.runner import PipelineRunner, create_runner
-from apache_beam.transforms.environments import SubprocessSDKEnvironment
+from apache_beam.options.pipeline_options import PipelineOptions
 
-from model.bundle import BundleError
-from pipelines.common.beam_worker import WORKER_COMMAND
-from transforms.corpus.sources import SourceError
-from transforms.errors import OutputError
-from transforms.storage.gcs import unanswered
+from model.bundle import bundled_names
+from pipelines.common.argument_types import Range
+from pipelines.common.errors import UsageError
+from pipelines.common.runners import job_server_options
 
-# For a job server to answer.
-CONNECT_S = 10
-LOCAL_RUNNERS = {None, "DirectRunner", "SwitchingDirectRunner", "FnApiRunner"}
+Options = TypeVar("Options")
 
-
-class UsageError(ValueError):
-    """The command line asks for what cannot be."""
+MODEL_HELP = f"bundled model ({', '.join(bundled_names())}) or folder of a bundle, local or in a bucket"
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows a default where there is one."""
+    """Adds the default to the help of each option that has one."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return super()._get_help_string(action) if action.default not in (None, [], False) else action.help
+        without = action.default is False or action.default in (None, "", [], ())
+        return action.help if without else super()._get_help_string(action)
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that takes no abbreviations and says what is wrong in one sentence."""
+    """An argument parser that accepts no abbreviations and raises `UsageError` for a wrong command line."""
 
     def __init__(self, job: str, description: str) -> None:
         super().__init__(
             prog=f"audiosieve {job}",
             description=description,
             allow_abbrev=False,
+            exit_on_error=False,
             formatter_class=_Help,
         )
 
     def error(self, message: str) -> NoReturn:
-        """Hands the message to `main`, which prints it."""
+        """Raises instead of ending the process: `errors.command` reports the error."""
         raise UsageError(message)
 
 
-def command(job: str) -> Callable[[Callable[[Sequence[str]], int]], Callable[[Sequence[str]], int]]:
-    """Turns what is expected of a job's `run` into one sentence: a mistake, exit status 2; a storage that is down, 1."""
+def parse_options(parser: Parser, argv: Sequence[str], options: type[Options]) -> Options:
+    """Parses the command line of a command that takes no options of Beam.
 
-    def decorate(run: Callable[[Sequence[str]], int]) -> Callable[[Sequence[str]], int]:
-        @functools.wraps(run)
-        def checked(argv: Sequence[str]) -> int:
-            # Beam warns of what it lacks and a local run never needs.
-            logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s", force=True)
-            logging.getLogger().handlers[0].addFilter(_is_news)
-            try:
-                return run(argv)
-            except (UsageError, SourceError, OutputError, BundleError) as error:
-                print(f"audiosieve {job}: {error}", file=sys.stderr)
-                return 2
-            except Exception as error:
-                said = unanswered(error)
-                if said is None:
-                    raise
-                print(f"audiosieve {job}: {said}; run the same command again when it does", file=sys.stderr)
-                return 1
-
-        return checked
-
-    return decorate
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a record tells more than what `command` says in a sentence; Beam logs what it then raises."""
-    return not (record.exc_info and record.exc_info[1] and unanswered(record.exc_info[1]))
-
-
-def parse(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Splits a command line into the job's own options and Beam's.
+    Args:
+        parser: parser of the command.
+        argv: words behind the name of the command.
+        options: dataclass with one attribute for each option of the parser.
 
     Raises:
-        UsageError: an option is unknown to both and to the job server, is missing, or has an impossible value.
+        UsageError: an option is unknown or missing, or has an impossible value.
     """
-    options, rest = parser.parse_known_args(join_negative_values(argv))
-    beam_parser = Parser("", "")
-    for group in PipelineOptions.__subclasses__():
-        group._add_argparse_args(beam_parser)
-    _, unknown = beam_parser.parse_known_args(rest)
+    namespace, unknown = _parse_known(parser, argv)
     if unknown:
-        for name in _job_server_options(PipelineOptions(rest)):
-            with contextlib.suppress(argparse.ArgumentError):  # Beam has it too
+        raise _unknown(unknown, parser)
+    return _filled(options, namespace)
+
+
+def parse_with_beam(parser: Parser, argv: Sequence[str], options: type[Options]) -> tuple[Options, tuple[str, ...]]:
+    """Splits a command line into the options of the command and those of Beam.
+
+    Args:
+        parser: parser of the command.
+        argv: words behind the name of the command.
+        options: dataclass with one attribute for each option of the parser.
+
+    Returns:
+        The options, and the words that are for Beam.
+
+    Raises:
+        UsageError: an option is missing, has an impossible value, or is unknown to the command, Beam and the job server.
+    """
+    namespace, for_beam = _parse_known(parser, argv)
+    beam_parser = new_beam_parser()
+    _, unknown = _parse_known(beam_parser, for_beam)
+    if unknown:
+        for name in job_server_options(for_beam):
+            # Beam may have the option too.
+            with contextlib.suppress(argparse.ArgumentError):
                 beam_parser.add_argument(f"--{name}", nargs="?")
-        _, unknown = beam_parser.parse_known_args(rest)
+        _, unknown = _parse_known(beam_parser, for_beam)
     if unknown:
-        name = unknown[0].partition("=")[0]
-        known = [option for p in (parser, beam_parser) for action in p._actions for option in action.option_strings]
-        close = difflib.get_close_matches(name, known, n=1)
-        raise UsageError(f"there is no option {name}" + (f"; is {close[0]} meant?" if close else "; see --help"))
-    return options, rest
+        raise _unknown(unknown, parser, beam_parser)
+    return _filled(options, namespace), tuple(for_beam)
 
 
-def join_negative_values(argv: Sequence[str]) -> list[str]:
-    """Lets `--snr -10:30` be written with a space, which argparse reads as two options."""
+def new_beam_parser() -> Parser:
+    """Returns a parser that knows Beam's options and those of its runners."""
+    parser = Parser("", "")
+    for group in PipelineOptions.__subclasses__():
+        group._add_argparse_args(parser)
+    return parser
+
+
+def recorded(options: Any) -> dict[str, Any]:
+    """Returns options for the record of a run: ranges and lists of ranges as a command line spells them."""
+    return {field.name: _spelled(getattr(options, field.name)) for field in dataclasses.fields(options)}
+
+
+def _spelled(value: Any) -> Any:
+    if isinstance(value, Range):
+        return str(value)
+    if isinstance(value, tuple) and value and all(isinstance(item, Range) for item in value):
+        return ",".join(map(str, value))
+    return value
+
+
+def _filled(options: type[Options], namespace: argparse.Namespace) -> Options:
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in vars(namespace).items()}
+    return options(**values)
+
+
+def _parse_known(parser: Parser, words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    try:
+        return parser.parse_known_args(_join_negative_values(words))
+    except argparse.ArgumentError as error:
+        # Only the messages of `argument_types` continue the name of the option.
+        separator = " " if isinstance(error.__context__, argparse.ArgumentTypeError) else ": "
+        name = f"{error.argument_name.rpartition('/')[2]}{separator}" if error.argument_name else ""
+        raise UsageError(f"{name}{error.message}") from error
+
+
+def _join_negative_values(words: Sequence[str]) -> list[str]:
+    """Joins `--snr -10:30` to `--snr=-10:30`, because argparse would read two options."""
     joined: list[str] = []
-    for word in argv:
+    for word in words:
         if re.match(r"-\d", word) and joined and re.fullmatch(r"--\w+", joined[-1]):
             joined[-1] += f"={word}"
         else:
@@ -131,93 +139,12 @@ def join_negative_values(argv: Sequence[str]) -> list[str]:
     return joined
 
 
-def usable_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def local_processes(arguments: Sequence[str]) -> int | None:
-    """How many processes of this machine are asked for.
-
-    Returns:
-        Their number; 0 where it is left to us; None for a runner that works elsewhere.
-
-    Raises:
-        UsageError: the number cannot be.
-    """
-    options = PipelineOptions(list(arguments))
-    if options.view_as(StandardOptions).runner not in LOCAL_RUNNERS:
-        return None
-    if not any(argument.startswith("--direct_num_workers") for argument in arguments):
-        return 0
-    asked = options.view_as(DirectOptions).direct_num_workers
-    if asked < 0:
-        raise UsageError(f"--direct_num_workers is {asked}; it must be at least 0 (0: all cores)")
-    return asked or usable_cores()
-
-
-def beam_options(arguments: Sequence[str]) -> tuple[PipelineRunner, PipelineOptions]:
-    """The runner and the options of a pipeline.
-
-    A local run uses Beam's FnApiRunner by name: what "DirectRunner" stands for first looks for another runner on the
-    network. More than one `--direct_num_workers` means processes: threads would share one interpreter lock.
-
-    Raises:
-        UsageError: there is no such runner, or it cannot be used here, or its job server does not answer.
-    """
-    options = PipelineOptions(list(arguments))
-    # An entry point holds no state for workers to load.
-    options.view_as(SetupOptions).save_main_session = False
-    standard = options.view_as(StandardOptions)
-    if standard.runner not in LOCAL_RUNNERS:
-        _check_job_server(options)
-        try:
-            return create_runner(standard.runner), options
-        except (ValueError, ImportError) as error:
-            raise UsageError(f"--runner {standard.runner} cannot be used: {error}") from error
-    standard.runner = None
-    direct = options.view_as(DirectOptions)
-    if direct.direct_num_workers < 0:
-        raise UsageError(f"--direct_num_workers is {direct.direct_num_workers}; it must be at least 0 (0: all cores)")
-    environment = None
-    if direct.direct_num_workers != 1 and direct.direct_running_mode in ("in_memory", "multi_processing"):
-        direct.direct_running_mode = None  # which would put Beam's own environment in the place of ours
-        environment = SubprocessSDKEnvironment.from_command_string(WORKER_COMMAND)
-    return FnApiRunner(environment), options
-
-
-def _check_job_server(options: PipelineOptions) -> str | None:
-    """Returns the address of the job server, where one is named; Beam would wait five minutes for one that is not there.
-
-    Raises:
-        UsageError: nobody answers, or the runner needs one.
-    """
-    endpoint = options.view_as(PortableOptions).job_endpoint
-    if not endpoint:
-        if options.view_as(StandardOptions).runner == "PortableRunner":
-            raise UsageError("--runner PortableRunner needs the address of a job server: --job_endpoint=HOST:PORT")
-        return None
-    host, _, port = endpoint.rpartition(":")
-    if not host or not port.isdecimal():
-        return None  # "embed", or an address of another kind
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
-    except (OSError, OverflowError) as error:
-        raise UsageError(f"--job_endpoint {endpoint}: no job server answers there ({error})") from error
-    return str(endpoint)
-
-
-def _job_server_options(options: PipelineOptions) -> list[str]:
-    """Names of the options that only the job server knows, as Flink's `execution_mode_for_batch`."""
-    endpoint = _check_job_server(options)
-    if endpoint is None:
-        return []
-    with grpc.insecure_channel(endpoint) as channel:
-        service = beam_job_api_pb2_grpc.JobServiceStub(channel)
-        try:
-            said = service.DescribePipelineOptions(beam_job_api_pb2.DescribePipelineOptionsRequest(), timeout=CONNECT_S)
-        except grpc.RpcError as error:
-            raise UsageError(
-                f"--job_endpoint {endpoint}: what answers there is no job server ({error.code().name})"
-            ) from error
-    return [option.name for option in said.options]
+def _unknown(words: Sequence[str], *parsers: Parser) -> UsageError:
+    option = next((word.partition("=")[0] for word in words if word.startswith("-")), None)
+    if option is None:
+        return UsageError(f"unexpected argument {words[0]!r}; see --help")
+    known = [name for parser in parsers for action in parser._actions for name in action.option_strings]
+    close = difflib.get_close_matches(option, known, n=1)
+    return UsageError(
+        f"unknown option {option} (did you mean {close[0]}?)" if close else f"unknown option {option}; see --help"
+    )

@@ -1,4 +1,4 @@
-"""A worker process of a local run: Beam's own, without its log of every start and stop. Errors are still printed."""
+"""Worker process of a local run: Beam's own worker, but its log shows only errors."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ WORKER_COMMAND = f"{shlex.quote(sys.executable)} -m pipelines.common.beam_worker
 
 
 def main() -> None:
-    """Serves the runner that started this process until it is told to stop."""
+    """Serves the runner that started this process until the runner ends it."""
     logging.disable(logging.WARNING)
     from apache_beam.runners.worker import sdk_worker_main
 
+    from transforms.storage.gcs import patch_beam
+
+    patch_beam()
     sdk_worker_main.main(sys.argv)
 
 

@@ -1,4 +1,4 @@
-"""Keeps two runs from working in one folder at the same time."""
+"""Lock that keeps two runs from writing to one folder at the same time."""
 
 from __future__ import annotations
 
@@ -8,36 +8,38 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from apache_beam.io.filesystems import FileSystems
-
 from transforms.errors import OutputError
+from transforms.storage.files import is_local
 
 LOCK = ".lock"
 
 
 @contextlib.contextmanager
 def output_lock(output: str | Path) -> Iterator[None]:
-    """Keeps a second process out of a folder on this machine until this one ends, however it ends.
+    """Keeps other processes out of a local folder until the block ends, or this process.
 
-    Elsewhere, as on Cloud Storage, nothing is locked.
+    A folder elsewhere, such as on Cloud Storage, is not locked.
+
+    Args:
+        output: path of the folder, which is created.
 
     Raises:
-        OutputError: one is at work there, or the folder cannot be written.
+        OutputError: another process holds the lock, or the folder cannot be written.
     """
-    if FileSystems.get_scheme(str(output)) is not None:
+    if not is_local(str(output)):
         yield
         return
-    place = Path(output) / LOCK
+    lock = Path(output) / LOCK
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        file = place.open("w", encoding="utf-8")
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("w", encoding="utf-8")
     except OSError as error:
         raise OutputError(f"--output {output}: cannot write there ({error.strerror})") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise OutputError(f"--output {output}: another audiosieve is at work there") from None
+            raise OutputError(f"--output {output}: another audiosieve process is writing there") from None
         except OSError as error:
-            print(f"--output {output} cannot be locked ({error.strerror}): start no other run there", file=sys.stderr)
+            print(f"--output {output}: cannot be locked ({error.strerror}); start no other run there", file=sys.stderr)
         yield

@@ -11,7 +11,8 @@ from typing import Any
 
 import duckdb
 
-from pipelines.common.arguments import UsageError, usable_cores
+from pipelines.common.errors import UsageError
+from pipelines.common.runners import usable_cores
 from transforms.corpus.formats import find_archives, is_listing, source_kind
 from transforms.corpus.sources import MANIFEST
 from transforms.curation.manifest_writers import carried_in_manifests, list_kept, measure_recordings, refusal

@@ -12,7 +12,7 @@ import apache_beam as beam
 import duckdb
 import pyarrow.dataset as ds
 
-from pipelines.common.arguments import beam_options
+from pipelines.common.runners import beam_options
 from pipelines.filtering.folders import Folder
 from transforms import schemas
 from transforms.curation.audio_export import OUTCOMES, Export

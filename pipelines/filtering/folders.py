@@ -1,4 +1,4 @@
-"""Folders that commands write to, on this machine or in a bucket: files and records in them are whole, or not there."""
+"""Folders that commands write to, on this machine or in a bucket. Their files and records are complete, or not there."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from typing import Any
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from pipelines.common.arguments import UsageError
-from transforms.storage.atomic_files import whole_file
+from model.atomic_files import atomic_path
+from pipelines.common.errors import UsageError
+from transforms.storage.atomic_files import atomic_file
 from transforms.storage.files import literally, match, probe
-from transforms.storage.gcs import reason
+from transforms.storage.storage_errors import reason
 
 
 class Folder(ABC):
-    """A place for files.
+    """A folder that a command writes to.
 
     Attributes:
-        uri: of it, without a slash at its end.
-        option: of the command line, that names it.
+        uri: path or URI of the folder, without a slash at its end.
+        option: name of the command-line option that names the folder.
     """
 
     def __init__(self, uri: str, option: str = "output") -> None:
@@ -33,145 +34,136 @@ class Folder(ABC):
 
     @abstractmethod
     def is_empty(self) -> bool:
-        """Whether there is nothing in it, or no folder."""
+        """Whether it contains nothing, or does not exist."""
 
     @abstractmethod
     def drafted(self, record: str) -> contextlib.AbstractContextManager[Path]:
-        """A folder of this machine, whose files become all that is in this one, if the block ends well.
+        """Yields a local draft folder. If the block succeeds, its files become the content of this folder.
 
         Args:
-            record: name of the file without which what is there is not complete.
+            record: name of the file that marks the content as complete.
 
         Raises:
-            UsageError: nothing can be written there.
+            UsageError: the folder cannot be written.
         """
 
     @abstractmethod
     def clear(self) -> None:
-        """Removes all that is in it.
+        """Deletes its content.
 
         Raises:
-            UsageError: that cannot be.
+            UsageError: it cannot be deleted.
         """
 
     def load(self, name: str) -> dict[str, Any]:
-        """A record of ours; empty where there is none."""
+        """Returns a JSON record; an empty one if there is no such file."""
         with contextlib.suppress(OSError, ValueError):
             with FileSystems.open(f"{self.uri}/{name}", compression_type=CompressionTypes.UNCOMPRESSED) as file:
-                found = json.loads(file.read())
-            return found if isinstance(found, dict) else {}
+                record = json.loads(file.read())
+            return record if isinstance(record, dict) else {}
         return {}
 
     def put(self, path: Path, name: str) -> None:
-        """Copies a file of this machine into it.
+        """Copies a local file into it.
+
+        Args:
+            path: the local file.
+            name: name of the copy.
 
         Raises:
             UsageError: it cannot be written.
         """
-        with self._writing():
+        with self._usage_errors():
             self._put(path, name)
 
     def check_writable(self) -> None:
-        """Makes it, and tries a file in it.
+        """Creates it, and creates and deletes a file in it.
 
         Raises:
-            UsageError: that does not work.
+            UsageError: one of these steps fails.
         """
-        with self._writing():
+        with self._usage_errors():
             probe(self.uri)
 
     def _put(self, path: Path, name: str) -> None:
-        with path.open("rb") as source, whole_file(f"{self.uri}/{name}") as file:
+        with path.open("rb") as source, atomic_file(f"{self.uri}/{name}") as file:
             shutil.copyfileobj(source, file, 1 << 20)
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _usage_errors(self, what: str = "cannot write there") -> Iterator[None]:
+        """Turns storage errors of the block into usage errors."""
         try:
             yield
-        except OSError as error:
-            raise UsageError(f"--{self.option} {self.uri}: cannot write there ({reason(error)})") from error
+        except (OSError, ValueError) as error:
+            raise UsageError(f"--{self.option} {self.uri}: {what} ({reason(error)})") from error
 
 
 class LocalFolder(Folder):
-    """A folder of this machine."""
+    """A folder on this machine."""
 
     def is_empty(self) -> bool:
-        """Whether there is nothing in it, or no folder."""
-        place = Path(self.uri)
-        return not place.exists() or not any(place.iterdir())
+        """Whether it contains nothing, or does not exist."""
+        folder = Path(self.uri)
+        return not folder.exists() or not any(folder.iterdir())
 
     @contextlib.contextmanager
-    def drafted(self, record: str) -> Iterator[Path]:  # noqa: ARG002 -- all of it appears at once
-        """A folder beside it, which takes its place."""
-        place = Path(self.uri)
-        with self._writing():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            draft = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
-        try:
+    def drafted(self, record: str) -> Iterator[Path]:  # noqa: ARG002 -- all files appear at once
+        """Yields a folder that replaces this one."""
+        with contextlib.ExitStack() as stack:
+            with self._usage_errors():
+                draft = stack.enter_context(atomic_path(Path(self.uri), replace_folder=True))
+                draft.mkdir()
             yield draft
-            draft.chmod(0o755)
-            if place.exists():
-                old = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent)) / "old"
-                place.rename(old)
-                draft.rename(place)
-                shutil.rmtree(old.parent)
-            else:
-                draft.rename(place)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
 
     def clear(self) -> None:
-        """Removes it."""
-        with self._writing():
+        """Deletes the folder."""
+        with self._usage_errors():
             shutil.rmtree(self.uri)
 
 
 class BucketFolder(Folder):
-    """A place in a filesystem without folders, as buckets are. What is in it is complete while its record is there."""
+    """A prefix in a bucket, which has no folders. Its content is complete while its record exists."""
 
     def is_empty(self) -> bool:
-        """Whether there is nothing in it."""
-        with self._listing():
+        """Whether it contains nothing."""
+        with self._listing_errors():
             return next(match(f"{literally(self.uri)}/**"), None) is None
 
     def names(self) -> list[str]:
-        """Names of all files in it, sorted.
+        """Returns the names of all files in it, sorted.
 
         Raises:
             UsageError: it cannot be listed.
         """
-        with self._listing():
+        with self._listing_errors():
             return sorted(file.uri.removeprefix(f"{self.uri}/") for file in match(f"{literally(self.uri)}/**"))
 
     @contextlib.contextmanager
     def drafted(self, record: str) -> Iterator[Path]:
-        """A folder whose files are put there; the old record is removed first, and the new one put last."""
-        with tempfile.TemporaryDirectory(prefix="audiosieve-") as scratch:
-            draft = Path(scratch)
+        """Yields a folder, and uploads its files: deletes the old record first, and uploads the new one last."""
+        with tempfile.TemporaryDirectory(prefix="audiosieve-") as folder:
+            draft = Path(folder)
             yield draft
             files = {str(path.relative_to(draft)): path for path in draft.rglob("*") if path.is_file()}
-            before = self.names()
-            last = files.pop(record)
-            with self._writing():
-                if record in before:
+            old_names = self.names()
+            new_record = files.pop(record)
+            with self._usage_errors():
+                if record in old_names:
                     FileSystems.delete([f"{self.uri}/{record}"])
                 for name, path in sorted(files.items()):
                     self._put(path, name)
-                self._delete([name for name in before if name not in files and name != record])
-                self._put(last, record)
+                self._delete([name for name in old_names if name not in files and name != record])
+                self._put(new_record, record)
 
     def clear(self) -> None:
-        """Removes all that is in it."""
-        with self._writing():
-            self._delete(self.names())
+        """Deletes all files in it."""
+        names = self.names()
+        with self._usage_errors():
+            self._delete(names)
 
     def _delete(self, names: list[str]) -> None:
         if names:
             FileSystems.delete([f"{self.uri}/{name}" for name in names])
 
-    @contextlib.contextmanager
-    def _listing(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, ValueError) as error:
-            raise UsageError(f"--{self.option} {self.uri}: cannot be listed ({reason(error)})") from error
+    def _listing_errors(self) -> contextlib.AbstractContextManager[None]:
+        return self._usage_errors("cannot be listed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.common.arguments import UsageError
+from pipelines.common.errors import UsageError
 from pipelines.filtering.folders import BucketFolder, Folder, LocalFolder
 from transforms.output.results import Results
 from transforms.storage.files import absolute, glob_root, has_wildcards, is_local

@@ -1,1 +1,1 @@
-"""The parts of `audiosieve score`: graph, runs, processes and progress."""
+"""Parts of `audiosieve score`: the pipeline's graph, local and remote runs, processes and progress."""

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from model.bundle import Bundle
-from pipelines.common.arguments import usable_cores
 from transforms import schemas
 from transforms.elements import MIX, AudioRef, Recording, Reject
 from transforms.runs.chunking import Lengths, suffix
@@ -30,7 +29,7 @@ def preview(refs: Sequence[AudioRef], bundle: Bundle, threads: int, processes: i
         refs: utterances of the corpus.
         bundle: the model.
         threads: TensorFlow threads.
-        processes: processes of the run on this machine, 0 for one per core; None if it would run elsewhere.
+        processes: processes of a run on this machine, for the estimate of its time; None for another runner.
         channels: channels to score.
 
     Returns:
@@ -73,9 +72,9 @@ def preview(refs: Sequence[AudioRef], bundle: Bundle, threads: int, processes: i
         print(f"  {name:<16} {value}")
     # Without further scores there is no speed to extrapolate.
     if audio_s and processes is not None:
-        cores, speed = processes or usable_cores(), audio_s / elapsed_s
+        speed = audio_s / elapsed_s
         print(
             f"{speed:,.0f} x real time for single utterances; the whole corpus would take at most "
-            f"{corpus_s / speed / cores / 60:,.1f} min with {cores} processes, since batches are faster"
+            f"{corpus_s / speed / processes / 60:,.1f} min with {processes} processes, since batches are faster"
         )
     return 0

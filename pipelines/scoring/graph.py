@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import json
 from typing import Any
 
@@ -19,8 +20,6 @@ from transforms.output.ledger import Ledger
 from transforms.output.parquet_sink import WriteTable
 from transforms.output.receipts import GatherReceipt, Receipt
 from transforms.runs.commit import Commit
-from transforms.runs.plan import WritePlan
-from transforms.runs.worker_listing import ListCorpus
 from transforms.scoring.batching import BatchByLength, BatchLimits
 from transforms.scoring.featurize import Featurize
 from transforms.scoring.inference import WORK, ScorerHandler, SplitResults
@@ -28,23 +27,30 @@ from transforms.scoring.rows import ANOMALY_ROWS, UTTERANCE_ROWS, ToRejectRow, T
 from transforms.scoring.utterance_score import ModelInfo
 
 
+class Committer(enum.Enum):
+    """Commits the output of a pipeline: the process that started it, or its own last step."""
+
+    LAUNCHER = enum.auto()
+    PIPELINE = enum.auto()
+
+
 @dataclasses.dataclass(frozen=True)
 class ScoreConfig:
-    """A scoring job, or a wave of one.
+    """A scoring pipeline: a job on another runner, or a wave of a local run.
 
     Attributes:
-        corpus: gives the chunks of recordings to score, each for one worker at a time.
+        corpus: transform that reads the corpus: root -> `CorpusChunks`.
         bundle: the model.
-        model: how workers find it.
-        limits: of the batches.
-        threads: of TensorFlow in each process.
-        channels: of the recordings, which are heard.
-        carry: columns of the corpus that go into `utterances`.
-        ledger: where the tables go.
-        run_id: of this run.
-        counted_in: folder in which each process of a local run counts what it did. Such a run leaves a receipt for whoever
-            started it; elsewhere, where this is None, the pipeline itself commits what it did.
-        log_level: of the log of a local run.
+        model: name or folder of the model, by which workers find it.
+        limits: limits of a batch.
+        threads: threads of TensorFlow in each process.
+        channels: channels to score.
+        carry: columns of the corpus to copy into `utterances`.
+        ledger: ledger of the output.
+        run_id: id of the run.
+        committer: commits the run. For the launcher the pipeline leaves a receipt.
+        counters: local folder in which each process counts its progress; None if no one shows it.
+        log_level: level of the log of a local run.
     """
 
     corpus: beam.PTransform
@@ -56,12 +62,13 @@ class ScoreConfig:
     carry: tuple[str, ...]
     ledger: Ledger
     run_id: str
-    counted_in: str | None = None
+    committer: Committer
+    counters: str | None = None
     log_level: str = "error"
 
     @property
     def schemas(self) -> dict[str, pa.Schema]:
-        """Of the tables, with what is to be known of them in their metadata."""
+        """Schemas of the tables, with the run and the model in their metadata."""
         metadata = {
             "audiosieve.run_id": self.run_id,
             "audiosieve.model_id": self.bundle.model_id,
@@ -72,19 +79,12 @@ class ScoreConfig:
         tables["utterances"] = schemas.with_carried(tables["utterances"], self.carry)
         return {name: schema.with_metadata(metadata) for name, schema in tables.items()}
 
-    @property
-    def receipt(self) -> str:
-        """Path of the receipt of a local run."""
-        return self.ledger.beside_record(self.run_id, ".receipt")
-
 
 def build(root: beam.Pipeline, config: ScoreConfig) -> None:
-    """Spread the chunks; then, without another shuffle: featurize, batch by length, score, write. At last, commit."""
+    """Reads the chunks; then, without another shuffle, featurizes, batches by length, scores and writes; then commits."""
     bundle = config.bundle
     corpus = root | "Corpus" >> config.corpus
-    chunks = corpus.chunks if isinstance(config.corpus, ListCorpus) else corpus
-    spread = chunks | "Spread" >> beam.Reshuffle()
-    featurized = spread | "Featurize" >> beam.ParDo(Featurize(bundle.features, config.channels)).with_outputs(
+    featurized = corpus.chunks | "Featurize" >> beam.ParDo(Featurize(bundle.features, config.channels)).with_outputs(
         REJECTS, main="featurized"
     )
     results = (
@@ -94,12 +94,12 @@ def build(root: beam.Pipeline, config: ScoreConfig) -> None:
         | "SplitResults" >> beam.ParDo(SplitResults()).with_outputs(REJECTS, WORK, main="scored")
     )
     rows = results.scored | "ToRows" >> beam.ParDo(
-        ToRows(ModelInfo.of(bundle), config.carry, config.counted_in)
+        ToRows(ModelInfo.of(bundle), config.carry, config.counters)
     ).with_outputs(UTTERANCE_ROWS, ANOMALY_ROWS, main="frames")
     rejects = (
         (featurized[REJECTS], results[REJECTS])
         | "Rejects" >> beam.Flatten()
-        | "RejectRow" >> beam.ParDo(ToRejectRow(config.counted_in))
+        | "RejectRow" >> beam.ParDo(ToRejectRow(config.counters))
     )
     written = [
         rows[UTTERANCE_ROWS]
@@ -108,14 +108,13 @@ def build(root: beam.Pipeline, config: ScoreConfig) -> None:
         rejects | "WriteRejects" >> _write("rejects", config),
         rows.frames | "WriteFrames" >> _write("frames", config, to_table=frames_table, count_rows=_num_frames),
         results[WORK],
+        *corpus.receipts,
     ]
-    if isinstance(config.corpus, ListCorpus):
-        written += [corpus.work, spread | "WritePlan" >> WritePlan(config.ledger, config.run_id)]
     receipt = written | "Written" >> beam.Flatten() | "Receipt" >> GatherReceipt()
-    if config.counted_in:
-        receipt | "LeaveReceipt" >> beam.Map(Receipt.write, config.receipt)
-    else:
+    if config.committer is Committer.PIPELINE:
         receipt | "Commit" >> beam.ParDo(Commit(config.ledger, config.run_id, config.schemas))
+    else:
+        receipt | "LeaveReceipt" >> beam.Map(Receipt.write, config.ledger.receipt(config.run_id))
 
 
 def _num_frames(scored: Any) -> int:
@@ -127,7 +126,7 @@ def _write(table: str, config: ScoreConfig, **how: Any) -> WriteTable:
 
 
 def score_wave(config: ScoreConfig) -> None:
-    """Runs a wave of a local run to its end in this process; nothing of it is committed."""
+    """Runs the pipeline of a wave in this process. The launcher commits the wave afterwards."""
     telemetry.show_log(config.log_level)
     with beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([])) as root:
         build(root, config)

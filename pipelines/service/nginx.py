@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import ctypes
 import dataclasses
@@ -20,14 +19,24 @@ from importlib.resources import files
 from pathlib import Path
 from types import FrameType
 
-from pipelines.common.arguments import UsageError
+from pipelines.common.errors import UsageError
 from pipelines.service.problems import MEDIA_TYPE, Problem
+from pipelines.service.settings import ServeOptions
 
 # Options that each worker gets as they are.
 PASSED_ON = (
-    "model", "threads", "decoders", "max_wait_ms", "batch_size", "batch_frames", "queue", "queue_frames", "max_mb", "max_s",
+    "model",
+    "threads",
+    "decoders",
+    "max_wait_ms",
+    "batch_size",
+    "batch_frames",
+    "queue",
+    "queue_frames",
+    "max_mb",
+    "max_s",
     "max_silence_s",
-)  # fmt: skip
+)
 # Between two starts of a worker: what dies at once would die again.
 PAUSE_S = 10.0
 # nginx's own answers.
@@ -41,7 +50,7 @@ _PROBLEMS = (
 _PR_SET_PDEATHSIG = 1
 
 
-def serve_behind_nginx(options: argparse.Namespace) -> int:
+def serve_behind_nginx(options: ServeOptions) -> int:
     """Serves until SIGTERM or SIGINT.
 
     Args:
@@ -90,7 +99,7 @@ def serve_behind_nginx(options: argparse.Namespace) -> int:
     return 0
 
 
-def configuration(options: argparse.Namespace, port: int, workers: Sequence[int], folder: Path) -> str:
+def configuration(options: ServeOptions, port: int, workers: Sequence[int], folder: Path) -> str:
     """`nginx.conf`, filled in.
 
     Args:
@@ -152,7 +161,7 @@ class _Worker:
         said: the model, as it said itself.
     """
 
-    options: argparse.Namespace
+    options: ServeOptions
     port: int
     folder: Path
     said: str = ""
@@ -220,7 +229,7 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _ports(options: argparse.Namespace) -> list[int]:
+def _ports(options: ServeOptions) -> list[int]:
     """Nginx's and the workers', one after the other; any that are free for 0."""
     if options.port:
         return list(range(options.port, options.port + options.workers + 1))

@@ -1,4 +1,4 @@
-"""Limits of the service."""
+"""Options of `audiosieve serve`, and the limits of one service process."""
 
 from __future__ import annotations
 
@@ -6,6 +6,45 @@ import dataclasses
 
 from model.features import FRAME_SHIFT, SAMPLE_RATE
 from transforms.scoring.batching import BatchLimits
+
+
+@dataclasses.dataclass(frozen=True)
+class ServeOptions:
+    """Options of `audiosieve serve`.
+
+    Attributes:
+        host: address to listen on.
+        port: port to listen on, 0 to 65535; 0 for any free port.
+        model: name or folder of a model.
+        workers: number of service processes, at least 1; more than one run behind nginx.
+        rate: requests per second that nginx accepts from one address, at least 0; 0 for no limit.
+        threads: TensorFlow threads in each process, at least 1.
+        decoders: decoding threads in each process, at least 1.
+        max_wait_ms: longest wait for other recordings to batch with, 0 to 10000 milliseconds.
+        batch_size: largest number of recordings in a batch, at least 1.
+        batch_frames: largest number of padded frames in a batch, at least 1.
+        queue: largest number of requests inside a process, at least 1.
+        queue_frames: largest number of frames inside a process, at least 1.
+        max_mb: largest request in MiB, over 0.
+        max_s: longest recording in seconds, over 0.
+        max_silence_s: longest pause of an upload in seconds, over 0.
+    """
+
+    host: str
+    port: int
+    model: str
+    workers: int
+    rate: int
+    threads: int
+    decoders: int
+    max_wait_ms: float
+    batch_size: int
+    batch_frames: int
+    queue: int
+    queue_frames: int
+    max_mb: float
+    max_s: float
+    max_silence_s: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,3 +94,28 @@ class Settings:
             raise ValueError(
                 f"an upload may have {self.max_upload_bytes} bytes; all uploads together only {self.max_spool_bytes}"
             )
+
+    @classmethod
+    def from_options(cls, options: ServeOptions, keys: tuple[str, ...]) -> Settings:
+        """Returns the limits that the options of the command set.
+
+        Args:
+            options: options of the command.
+            keys: accepted keys of clients.
+
+        Raises:
+            ValueError: the longest recording has more frames than may wait at a time.
+        """
+        max_upload_bytes = int(options.max_mb * (1 << 20))
+        return cls(
+            batch=BatchLimits(batch_size=options.batch_size, batch_frames=options.batch_frames),
+            max_wait_s=options.max_wait_ms / 1000,
+            decoders=options.decoders,
+            max_requests=options.queue,
+            max_frames=options.queue_frames,
+            max_upload_bytes=max_upload_bytes,
+            max_spool_bytes=max(cls.max_spool_bytes, max_upload_bytes),
+            max_audio_s=options.max_s,
+            max_silence_s=options.max_silence_s,
+            keys=keys,
+        )

@@ -31,7 +31,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from tests.support.generated_bucket import GeneratedBucket, generated
 from transforms.output.ledger import Ledger
-from transforms.runs.plan import WritePlan, count_planned
+from transforms.runs.plan import count_planned
 from transforms.runs.worker_listing import ListCorpus
 from transforms.schemas import SCORE_TABLES
 from transforms.storage.files import Place
@@ -101,8 +101,7 @@ def list_and_plan(bucket: GeneratedBucket, output: Path) -> dict[str, float]:
     ledger.begin(RUN, {})
     before, started, cpu = memory_mb(), time.perf_counter(), time.process_time()
     with generated(bucket) as source, patch.object(beam, "Reshuffle", Crossing), beam.Pipeline(FnApiRunner()) as root:
-        corpus = root | "Corpus" >> ListCorpus(source, ledger)
-        corpus.chunks | "Spread" >> beam.Reshuffle() | "WritePlan" >> WritePlan(ledger, RUN)
+        root | "Corpus" >> ListCorpus(source, ledger, RUN)
     paths = sorted(map(str, (output / "_runs" / f"{RUN}.pending").glob("plan-*")))
     return {
         **Cross.counts,

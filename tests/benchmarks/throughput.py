@@ -17,19 +17,19 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import apache_beam as beam
 import soundfile
 import soxr
 
 from model.bundle import DEFAULT, Bundle, open_bundle
 from model.features import SAMPLE_RATE, spectrogram
 from model.runtime import start_tensorflow
-from pipelines.scoring.graph import ScoreConfig, score_wave
+from pipelines.scoring.graph import Committer, ScoreConfig, score_wave
 from tests.support.paths import SAMPLES
 from transforms.corpus.sources import list_corpus
-from transforms.elements import AudioRef
+from transforms.elements import MIX, AudioRef
 from transforms.output.ledger import Ledger
 from transforms.runs.chunking import Lengths, Wave, cut_waves
+from transforms.runs.corpus_chunks import GivenChunks
 from transforms.schemas import SCORE_TABLES
 from transforms.scoring.batching import BatchLimits, cut_batches
 from transforms.scoring.inference import ScorerHandler
@@ -79,11 +79,19 @@ def pipeline(wave: Wave, bundle: Bundle, limits: BatchLimits, output: Path) -> f
     """Seconds that the pipeline takes in one process, its start and its output included."""
     started = time.perf_counter()
     ledger = Ledger(str(output), tuple(SCORE_TABLES))
-    # Counted, as a local run is: it leaves a receipt, where a job elsewhere would commit itself.
-    counted_in = str(output.parent)
     score_wave(
         ScoreConfig(
-            beam.Create(wave.chunks), bundle, DEFAULT, limits, 1, "mix", (), ledger, Ledger.new_run_id(), counted_in
+            corpus=GivenChunks(wave.chunks),
+            bundle=bundle,
+            model=DEFAULT,
+            limits=limits,
+            threads=1,
+            channels=MIX,
+            carry=(),
+            ledger=ledger,
+            run_id=Ledger.new_run_id(),
+            committer=Committer.LAUNCHER,
+            counters=str(output.parent),
         )
     )
     return time.perf_counter() - started

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 from apache_beam.options.pipeline_options import DebugOptions, GoogleCloudOptions, PipelineOptions, WorkerOptions
 
-from pipelines.common.arguments import parse
-from pipelines.score import _parser
+from pipelines.score import parse
 from tests.support.gcloud_flags import TARGET, table
 from tests.support.staged_job import CLOUD, ROOT, SETTINGS, printed_by
 
@@ -80,11 +79,11 @@ def test_beam_and_audiosieve_know_the_options(profile: str) -> None:
     for settings in ({}, FULL):
         (words,) = printed_by("run", "gs://b/in", "gs://b/out", *OPTIONS, PROFILE=profile, **settings)
         assert words[:2] == ["audiosieve", "score"]
-        options, beam = parse(_parser(), words[2:])
+        options, beam = parse(words[2:])
         assert (options.input, options.output, options.carry, options.overwrite) == (
             "gs://b/in",
             "gs://b/out",
-            "speaker,text",
+            ("speaker", "text"),
             True,
         )
         assert options.batch_size == 8
@@ -142,7 +141,7 @@ def test_the_template_gets_the_options_of_the_direct_run(profile: str) -> None:
 @pytest.mark.parametrize("profile", PROFILES)
 def test_one_process_per_core_with_one_thread_and_disk_for_long_recordings(profile: str) -> None:
     (words,) = printed_by("run", "gs://b/in", "gs://b/out", PROFILE=profile)
-    _, beam = parse(_parser(), words[2:])
+    _, beam = parse(words[2:])
     debug, workers = (PipelineOptions(beam).view_as(group) for group in (DebugOptions, WorkerOptions))
     assert debug.number_of_worker_harness_threads == 1
     assert not debug.experiments, "an experiment may keep Dataflow from starting one SDK process per core"
@@ -181,7 +180,7 @@ def test_the_last_value_of_a_repeated_option_wins_and_lists_are_joined() -> None
     twice = ["--disk_size_gb", "99", "--max_num_workers=3", "--experiments=a", "--experiments=b",
              "--dataflow_service_options=enable_prime"]  # fmt: skip
     (run,) = printed_by("run", "gs://b/in", "gs://b/out", *twice, PROFILE="gpu-l4")
-    options = PipelineOptions(parse(_parser(), run[2:])[1])
+    options = PipelineOptions(parse(run[2:])[1])
     (words,) = printed_by("run-template", "gs://b/in", "gs://b/out", *twice, PROFILE="gpu-l4")
     given = [word.removeprefix("--parameters=^;;^").removeprefix("--").split("=", 1) for word in words if "=" in word]
     found = dict(given)

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from tensorflow.python.platform import build_info
 
-from pipelines.score import _parser
+from pipelines.score import build_parser
 from tests.support.dockerfile import ROOT, Emulation, context, copied, environment, lineage, stages
 
 
@@ -88,7 +88,7 @@ def test_the_image_is_both_the_beam_container_and_the_template_launcher() -> Non
 
 
 def test_the_thread_limits_equal_the_default_of_the_command() -> None:
-    threads = str(_parser().get_default("threads"))
+    threads = str(build_parser().get_default("threads"))
     for target in ("cpu", "gpu"):
         found = environment(target)
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):

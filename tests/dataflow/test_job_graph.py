@@ -18,7 +18,7 @@ from tests.support.command import Output, audiosieve
 from tests.support.gcs_emulator import Bucket
 from tests.support.staged_job import ROOT, Job, printed_by, run_elsewhere, stage
 from transforms.schemas import SCORE_TABLES
-from transforms.storage.gcs import EMULATOR
+from transforms.storage.gcs import EMULATOR, PLUGIN
 
 pytestmark = pytest.mark.slow
 TOLERANCE = 1e-3
@@ -125,8 +125,8 @@ def test_workers_run_the_image_only(job: Job) -> None:
     assert [package["name"] for package in job.workers["packages"]] == ["submission_environment_dependencies.txt"]
     assert job.options["save_main_session"] is False
     assert job.options["sdk_location"] == "container"
-    # Workers import it before they unpickle any step.
-    assert "transforms.storage.gcs.CloudStoragePlugin" in job.options["beam_plugins"]
+    # Workers import it before they run any step.
+    assert PLUGIN in job.options["beam_plugins"]
 
 
 def test_a_job_whose_workers_list_the_corpus_holds_none_of_it(bucket: Bucket, corpus: str) -> None:

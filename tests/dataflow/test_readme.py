@@ -8,8 +8,7 @@ import shlex
 import pytest
 
 from dataflow import cost
-from pipelines.common.arguments import parse
-from pipelines.score import _parser
+from pipelines.score import parse
 from tests.support.staged_job import ROOT, printed_by
 
 README = (ROOT / "dataflow" / "README.md").read_text(encoding="utf-8")
@@ -42,7 +41,7 @@ def test_the_commands_are_those_of_the_script() -> None:
     for command in found:
         for words in printed_by(*shlex.split(command)):
             if words[0] == "audiosieve":
-                parse(_parser(), words[2:])
+                parse(words[2:])
 
 
 def test_a_gpu_costs_more_than_cores_for_the_bundled_models(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,8 +14,7 @@ import pytest
 
 from dataflow import template_metadata
 from dataflow.launch import with_flags
-from pipelines.common.arguments import parse
-from pipelines.score import _parser
+from pipelines.score import build_parser, parse
 from tests.support.staged_job import ROOT, printed_by
 
 METADATA: dict[str, Any] = json.loads(template_metadata.TARGET.read_text())
@@ -76,7 +75,7 @@ def test_the_file_is_up_to_date() -> None:
 
 
 def test_every_option_of_the_command_is_a_parameter_or_left_out_on_purpose() -> None:
-    options = {action.option_strings[-1].removeprefix("--"): action for action in _parser()._actions}
+    options = {action.option_strings[-1].removeprefix("--"): action for action in build_parser()._actions}
     assert set(options) == set(template_metadata.SCORE) | template_metadata.LEFT_OUT
     for name in template_metadata.SCORE:
         parameter, action = PARAMETERS[name], options[name]
@@ -92,7 +91,7 @@ def test_the_command_knows_every_parameter() -> None:
     for name, values in GOOD.items():
         for value in values:
             given = {"input": "gs://b/in", "output": "gs://b/out"} | {name: value}
-            options, beam = parse(_parser(), with_flags([f"--{key}={word}" for key, word in given.items()]))
+            options, beam = parse(with_flags([f"--{key}={word}" for key, word in given.items()]))
             assert hasattr(options, name) or any(word.startswith(f"--{name}=") for word in beam)
 
 
@@ -144,4 +143,4 @@ def test_the_launcher_starts_the_command(tmp_path: Path) -> None:
     ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == "audiosieve score: --batch_size is 0; it must be at least 1\n"
+    assert done.stderr == "audiosieve score: --batch_size is 0; must be at least 1\n"

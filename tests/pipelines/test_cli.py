@@ -18,7 +18,8 @@ def test_help_lists_the_jobs() -> None:
 
 def test_no_job_is_a_mistake() -> None:
     audiosieve(status=2)
-    assert "there is no job 'scroe'" in audiosieve("scroe", status=2).stderr
+    assert audiosieve("scroe", status=2).stderr == "audiosieve: unknown job 'scroe' (did you mean score?)\n"
+    assert "unknown job 'x' (jobs: score, query," in audiosieve("x", status=2).stderr
 
 
 def test_version_is_the_packages() -> None:

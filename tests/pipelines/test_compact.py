@@ -37,8 +37,13 @@ def test_all_that_reads_and_scores_goes_on_as_before(samples: Path, tmp_path: Pa
     audiosieve("score", "--input", corpus, "--output", out, "--wave_hours", 0.001)
 
     def answers() -> list[str]:
-        asked = [["utterances", "utterance_id"], ["frames", "utterance_id, frame"], ["anomalies", "utterance_id, start_s"],
-                 ["rejects", "utterance_id"], ["runs", "run_id"]]  # fmt: skip
+        asked = [
+            ["utterances", "utterance_id"],
+            ["frames", "utterance_id, frame"],
+            ["anomalies", "utterance_id, start_s"],
+            ["rejects", "utterance_id"],
+            ["runs", "run_id"],
+        ]
         found = [audiosieve("query", out, f"FROM {table} ORDER BY {keys}", "--format", "json") for table, keys in asked]
         kept = tmp_path / "kept"
         audiosieve("filter", out, "--output", kept, "--where", "score >= 2")
@@ -109,7 +114,7 @@ def test_impossible_sizes_are_refused(output: Path, options: list, said: str) ->
 
 
 def test_what_is_no_output_is_refused_and_not_made_one(tmp_path: Path) -> None:
-    assert "holds no run" in audiosieve("compact", tmp_path / "nowhere", status=2).stderr
+    assert "contains no completed run" in audiosieve("compact", tmp_path / "nowhere", status=2).stderr
     assert not (tmp_path / "nowhere").exists()
     Ledger(str(tmp_path / "set"), ("clips",)).commit("1", {"job": "synthesize"}, [])
     assert "written by `audiosieve synthesize`" in audiosieve("compact", tmp_path / "set", status=2).stderr

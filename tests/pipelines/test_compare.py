@@ -47,20 +47,18 @@ def test_facts_become_json_and_rows_parquet(outputs: tuple[Path, Path], tmp_path
     assert (alone["score_b"], alone["in_b"], alone["difference"], alone["kept_a"]) == (None, False, None, None)
     described = json.loads(table.schema.metadata[b"audiosieve.comparison"])
     assert described["thresholds"] == {"a": 2.5, "b": 2.8}
-    assert "is there already" in audiosieve(
-        "compare", *outputs, "--output", tmp_path / "rows.parquet", status=2
-    ).stderr  # fmt: skip
+    assert "already exists" in audiosieve("compare", *outputs, "--output", tmp_path / "rows.parquet", status=2).stderr
     audiosieve("compare", *outputs, "--output", tmp_path / "rows.parquet", "--overwrite")
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--threshold", "1,2,3"], "--threshold is '1,2,3'; it takes a number, or two with a comma"),
+        (["--threshold", "1,2,3"], "--threshold is '1,2,3'; must be one number, or two numbers with a comma"),
         (["--threshold", "nan"], "--threshold is 'nan'"),
         (["--threshold", "much"], "--threshold is 'much'"),
         (["--threshold", ""], "--threshold is ''"),
-        (["--worst", "-1"], "--worst is -1"),
+        (["--worst", "-1"], "--worst is -1; must be at least 0"),
         (["--output", "rows.txt"], "must end in .json or .parquet"),
     ],
 )
@@ -72,7 +70,7 @@ def test_mistakes_are_said_in_one_sentence(outputs: tuple[Path, Path], options: 
 
 
 def test_what_cannot_be_compared_is_said(outputs: tuple[Path, Path], tmp_path: Path) -> None:
-    assert "holds no run" in audiosieve("compare", outputs[0], tmp_path / "nothing", status=2).stderr
+    assert "contains no completed run" in audiosieve("compare", outputs[0], tmp_path / "nothing", status=2).stderr
     broken = write_output(tmp_path / "broken", [scored("u1", 3.0)])
     (file,) = (broken / "utterances").iterdir()
     file.write_bytes(b"PAR1 and nothing more PAR1")

@@ -19,6 +19,7 @@ import soundfile
 from model.bundle import BUNDLED, DEFAULT, open_bundle, write_card
 from model.labels import PESQ_WB, PSEUDO
 from tests.support.command import Output, audiosieve
+from tests.support.training_material import synthesize
 from transforms.evaluation.labelled_clips import Gain
 from transforms.evaluation.tables import CLIP_SCORES, FRAME_SCORES
 from transforms.schemas import CLIPS
@@ -59,14 +60,27 @@ def make_clip(
         samples[start:end] += noise
         distortions.append({"kind": "noise", "detail": "white", "start_s": start / 16_000, "end_s": end / 16_000})
     return {
-        "clip_id": f"7-{number:08d}", "audio": flac(np.clip(samples, -1, 1)), "reference": flac(reference),
-        "duration_s": duration_s, "pesq_wb": 4.6 if snr_db is None else float(np.clip(1 + snr_db / 10, 1, 4.6)),
-        "pesq_nb": None, "pseudo": None, "snr_db": snr_db, "disturbance": None, "asymmetric_disturbance": None,
-        "distortions": distortions, "variation": [], "speech_id": f"speech{number}", "speaker": f"speaker{number % 6}",
-        "corpus": "samples", "noise_ids": [] if snr_db is None else ["white"],
-        "noise_groups": [] if snr_db is None else ["white"], "peak_dbfs": -6.0,
-        "split": "train" if number % 3 == 0 else "val", "seed": 7,
-    }  # fmt: skip
+        "clip_id": f"7-{number:08d}",
+        "audio": flac(np.clip(samples, -1, 1)),
+        "reference": flac(reference),
+        "duration_s": duration_s,
+        "pesq_wb": 4.6 if snr_db is None else float(np.clip(1 + snr_db / 10, 1, 4.6)),
+        "pesq_nb": None,
+        "pseudo": None,
+        "snr_db": snr_db,
+        "disturbance": None,
+        "asymmetric_disturbance": None,
+        "distortions": distortions,
+        "variation": [],
+        "speech_id": f"speech{number}",
+        "speaker": f"speaker{number % 6}",
+        "corpus": "samples",
+        "noise_ids": [] if snr_db is None else ["white"],
+        "noise_groups": [] if snr_db is None else ["white"],
+        "peak_dbfs": -6.0,
+        "split": "train" if number % 3 == 0 else "val",
+        "seed": 7,
+    }
 
 
 def conditions(number: int) -> tuple[float | None, tuple[float, float] | None]:
@@ -95,10 +109,8 @@ def pseudo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "pseudo_model"
     shutil.copytree(BUNDLED / "quality_net_v1", path)
     bundle = open_bundle("quality_net_v1")
-    write_card(
-        path, name="pseudo_model", network=bundle.network, features=bundle.features, label_scale=PSEUDO, metrics={},
-        training={},
-    )  # fmt: skip
+    facts = {"network": bundle.network, "features": bundle.features, "metrics": {}, "training": {}}
+    write_card(path, name="pseudo_model", label_scale=PSEUDO, **facts)
     return path
 
 
@@ -106,10 +118,8 @@ def pseudo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def evaluated(labelled: Path, pseudo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Two models on the set, with all that can be measured: the output's folder, and what was printed."""
     output = tmp_path_factory.mktemp("evaluated") / "out"
-    done = audiosieve(
-        "evaluate", labelled, "--model", DEFAULT, "--model", pseudo_model, "--gains", "-20:6", "--resamples", 100,
-        "--output", output,
-    )  # fmt: skip
+    models = ["--model", DEFAULT, "--model", pseudo_model]
+    done = audiosieve("evaluate", labelled, *models, "--gains", "-20:6", "--resamples", 100, "--output", output)
     return output, done.stdout
 
 
@@ -204,10 +214,7 @@ def test_figures_are_drawn(evaluated: tuple[Path, str], tmp_path: Path, labelled
     names = {path.name for path in evaluated[0].glob("*.png")}
     ids = [model_id.replace("@", "-") for model_id in models_of(evaluated[0])]
     assert names == {f"{kind}-{name}.png" for kind in ("target", "conditions") for name in ids} | {"example.png"}
-    audiosieve(
-        "evaluate", "--set", labelled, "--clip", "7-00000001", "--resamples", 0, "--output",
-        tmp_path / "out",
-    )  # fmt: skip
+    audiosieve("evaluate", labelled, "--clip", "7-00000001", "--resamples", 0, "--output", tmp_path / "out")
     assert (tmp_path / "out" / "example.png").stat().st_size > 10_000
 
 
@@ -248,28 +255,28 @@ def test_a_ladder_of_sets_with_the_same_clips(speech: np.ndarray, tmp_path: Path
 
 
 MISTAKES = [
-    ([], "which SET?"),
+    ([], "the following arguments are required: SET"),
     (["nowhere"], "no finished labelled set"),
-    (["SET", "--set", "SET"], "is named twice"),
-    (["SET", "--split", "test"], "theirs are: train, val"),
+    (["SET", "SET"], "is given twice"),
+    (["SET", "--split", "test"], "their splits: train, val"),
     (["SET", "--split", "train"], "on the clips that it is judged on"),
     (["SET", "--threshold_split", "val"], "on the clips that it is judged on"),
     (["SET", "--threshold_split", "val", "--threshold_set", "SET"], "on the clips that it is judged on"),
     (["SET", "--threshold_split", "test", "--threshold_set", "SET"], "a threshold needs both"),
-    (["SET", "--label", "pesq-nb"], "no clip has it; there is pesq-wb"),
+    (["SET", "--label", "pesq-nb"], "no clip has it; labels of the clips: pesq-wb"),
     (["SET", "--label", "mos"], "invalid choice"),
     (["SET", "--model", "resnet"], "no model 'resnet'"),
-    (["SET", "--model", DEFAULT, "--model", DEFAULT], "is asked for twice"),
+    (["SET", "--model", DEFAULT, "--model", DEFAULT], "is given twice"),
     (["SET", "--ladder"], "same --seed"),
-    (["SET", "--gains", "6"], "is not LOW:HIGH"),
-    (["SET", "--gains", "6:-20"], "must rise"),
-    (["SET", "--gains", "-200:6"], "within 60 dB"),
+    (["SET", "--gains", "6"], "--gains is '6'; must be LOW:HIGH"),
+    (["SET", "--gains", "6:-20"], "the lower end must come first"),
+    (["SET", "--gains", "-200:6"], "must be from -60 to 60"),
     (["SET", "--clip", "7-1"], "there is no such clip"),
     (["SET", "--clip", "7-00000000"], "there is no such clip"),
-    (["SET", "--resamples", "-1"], "at least 0"),
-    (["SET", "--batch_size", "0"], "at least 1"),
-    (["SET", "--threads", "0"], "at least 1"),
-    (["SET", "--modle", "x"], "--modle"),
+    (["SET", "--resamples", "-1"], "--resamples is -1; must be at least 0"),
+    (["SET", "--batch_size", "0"], "--batch_size is 0; must be at least 1"),
+    (["SET", "--threads", "0"], "--threads is 0; must be at least 1"),
+    (["SET", "--modle", "x"], "unknown option --modle (did you mean --model?)"),
 ]
 
 
@@ -322,10 +329,9 @@ def test_a_set_made_by_synthesize_is_evaluated(samples: Path, tmp_path: Path) ->
         soundfile.write(noise / f"group{number}" / "noise.wav", 0.1 * rng.standard_normal(24_000), 16_000)
     sets = []
     for name, snr in (("low", "0"), ("high", "5")):
-        audiosieve(
-            "synthesize", "--speech", speech, "--noise", noise, "--output", tmp_path / name, "--clips", 12, "--labels",
-            "pseudo", "--holdout", 0.5, "--seed", 4, "--duration", "1:2", "--snr", snr, "--clean_ratio", 0.3,
-        )  # fmt: skip
+        synthesize(
+            (speech, noise), tmp_path / name, "--clips", 12, "--holdout", 0.5, "--snr", snr, "--clean_ratio", 0.3
+        )
         sets.append(tmp_path / name)
     audiosieve("evaluate", *sets, "--ladder", "--resamples", 50, "--output", tmp_path / "out")
     found = models_of(tmp_path / "out")[open_bundle(DEFAULT).model_id]
@@ -337,9 +343,8 @@ def test_a_set_made_by_synthesize_is_evaluated(samples: Path, tmp_path: Path) ->
 def corpus_set(corpus: Path, output: Path, *options: object) -> Path:
     """Clips of the corpus's val split: speakers and noise that the bundled model never heard."""
     manifest = corpus / "manifest.csv"
-    audiosieve(
-        "synthesize", "--speech", manifest, "--noise", manifest, "--where", "split=val", "--output", output, *options
-    )  # fmt: skip
+    words = ["--speech", manifest, "--noise", manifest, "--where", "split=val", "--output", output]
+    audiosieve("synthesize", *words, *options)
     return output
 
 
@@ -360,10 +365,8 @@ def test_the_score_of_real_speech_rises_with_the_snr(corpus: Path, tmp_path: Pat
 
 def test_scores_of_real_speech_agree_with_pesq(corpus: Path, tmp_path: Path) -> None:
     pytest.importorskip("pesq")
-    made = corpus_set(
-        corpus, tmp_path / "set", "--clips", 150, "--seed", 2, "--clean_ratio", 0.15, "--partial_ratio", 0,
-        "--direct_num_workers=2",
-    )  # fmt: skip
+    options = ["--clips", 150, "--seed", 2, "--clean_ratio", 0.15, "--partial_ratio", 0, "--direct_num_workers=2"]
+    made = corpus_set(corpus, tmp_path / "set", *options)
     audiosieve("evaluate", made, "--resamples", 0, "--output", tmp_path / "out")
     found = models_of(tmp_path / "out")[open_bundle(DEFAULT).model_id]["overall"]["lcc"]["value"]
     # What training measured on other speakers of the train split, less what 150 clips leave to chance.

@@ -65,21 +65,21 @@ def test_a_model_is_replaced_only_if_asked_and_nothing_else_is(tmp_path):
     target = tmp_path / "model"
     audiosieve("export", "--output", target, "--model", "quality_net_v1")
     before = (target / "assets.extra" / "bundle.json").read_text()
-    assert "is there already" in audiosieve("export", "--output", target, status=2).stderr
+    assert "already exists" in audiosieve("export", "--output", target, status=2).stderr
     assert (target / "assets.extra" / "bundle.json").read_text() == before
     audiosieve("export", "--output", target, "--overwrite")
     assert (target / "assets.extra" / "bundle.json").read_text() != before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     done = audiosieve("export", "--output", tmp_path / "mine", "--overwrite", status=2)
-    assert "it is a folder, and no model" in done.stderr
+    assert "is a folder without a model" in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "model"]
 
 
 def test_what_cannot_be_written_is_said(tmp_path):
     (tmp_path / "file").write_text("x")
     done = audiosieve("export", "--output", "gs://bucket/model", status=2)
-    assert "must be a place on this machine" in done.stderr
+    assert "must be on this machine" in done.stderr
     assert "cannot be written" in audiosieve("export", "--output", tmp_path / "file" / "model", status=2).stderr
     assert (
         "no model 'nothing'" in audiosieve("export", "--output", tmp_path / "a", "--model", "nothing", status=2).stderr

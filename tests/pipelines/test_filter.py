@@ -343,17 +343,17 @@ def test_a_format_that_is_asked_for_or_none(small, tmp_path):
         (["--where", "score"], "is a FLOAT, not true or false"),
         (["--where", "true", "--rules", "none"], "--where and --rules cannot both be given"),
         (["--rules", "/gone.yaml"], "/gone.yaml: the rules cannot be read"),
-        (["--budget", "much"], "--budget: 'much' is no length of time"),
-        (["--quantile", "1.5"], "--quantile is 1.5"),
-        (["--balance", "speaker"], "--balance spreads a --budget or a --quantile"),
+        (["--budget", "much"], "--budget is 'much'; must be a number over 0 followed by h, m or s"),
+        (["--quantile", "1.5"], "--quantile is 1.5; must be over 0 and at most 1"),
+        (["--balance", "speaker"], "--balance needs a --budget or a --quantile"),
         (["--budget", "1h", "--balance", "speakr"], "--balance: there is no column 'speakr', is speaker meant?"),
         (["--trim", "all"], "invalid choice"),
-        (["--trim", "anomalies", "--min_s", "0.01"], "--min_s is 0.01"),
-        (["--pad_s", "-1"], "--pad_s is -1"),
+        (["--trim", "anomalies", "--min_s", "0.01"], "--min_s is 0.01; must be at least"),
+        (["--pad_s", "-1"], "--pad_s is -1; must be from 0 to 60"),
         (["--format", "paths"], "--format paths cannot say where in a recording an utterance lies"),
         (["--format", "lhotse"], "Lhotse's cuts of it need its length"),
-        (["--shard_size", "0"], "--shard_size is 0"),
-        (["--exprot", "x"], "is --export meant?"),
+        (["--shard_size", "0"], "--shard_size is 0; must be at least 1"),
+        (["--exprot", "x"], "unknown option --exprot (did you mean --export?)"),
     ],
 )
 def test_a_bad_wish_is_refused_in_a_sentence_and_nothing_is_written(small, tmp_path, options, message):
@@ -384,7 +384,7 @@ def test_places_that_are_refused(audio, tmp_path):
         ),
         ([output], "--output is missing"),
         ([], "the folder of the scores is missing"),
-        ([tmp_path / "nothing", "--output", tmp_path / "k"], "holds no run"),
+        ([tmp_path / "nothing", "--output", tmp_path / "k"], "contains no completed run"),
     ]:
         assert message in audiosieve("filter", *words, status=2).stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "out"]

@@ -66,13 +66,16 @@ def test_mistakes_are_said_in_a_sentence_and_nothing_is_written(
         ([samples / "corrupt.flac", "-o", figure], "corrupt: after 0 of 65040 samples"),
         ([tmp_path / "none.wav", "-o", figure], "No such file"),
         ([archive, "-o", figure], "is an archive (parquet) of recordings"),
-        ([clean, "-o", tmp_path / "a.jpg"], "a figure is a .png or a .svg file"),
-        ([clean, "-o", there], "is there already"),
+        ([clean, "-o", tmp_path / "a.jpg"], "its name must end in .png or .svg"),
+        ([clean, "-o", there], "already exists"),
         ([clean, "-o", figure, "--model", "no_such"], "no_such"),
-        ([clean, "-o", figure, "--channels", "each"], "draw them one by one"),
-        ([clean, "-o", figure, "--channels", 1], "channel 1 is asked for"),
-        (["clean.flac", "--run", sample_run.root, "--model", "quality_net_v1", "-o", figure], "--run takes the scores"),
-        (["clean.flac", "--run", tmp_path, "-o", figure], "holds no run"),
+        ([clean, "-o", figure, "--channels", "each"], "draw the channels one by one"),
+        ([clean, "-o", figure, "--channels", 1], "channel 1 (counted from 0) does not exist"),
+        (
+            ["clean.flac", "--run", sample_run.root, "--model", "quality_net_v1", "-o", figure],
+            "--run draws the scores of a run",
+        ),
+        (["clean.flac", "--run", tmp_path, "-o", figure], "contains no completed run"),
     ):
         assert message in audiosieve("plot", *arguments, status=2).stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set.parquet", "there.png"]

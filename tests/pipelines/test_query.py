@@ -75,7 +75,7 @@ def test_a_file_is_of_the_kind_that_its_name_says_and_replaced_only_if_told(
     else:
         assert "odd/clipped.flac\nbad/00.flac\n" in path.read_text()
     before = path.read_bytes()
-    assert "is there already" in audiosieve("query", output, "SELECT 1", "--output", path, status=2).stderr
+    assert "already exists" in audiosieve("query", output, "SELECT 1", "--output", path, status=2).stderr
     assert path.read_bytes() == before
     audiosieve("query", output, "SELECT 1", "--output", path, "--overwrite")
     assert path.read_bytes() != before
@@ -99,7 +99,10 @@ def test_sql_comes_from_a_file_or_stdin(output: str, tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["SELECT foo FROM rejects"], 'Referenced column "foo" not found.*; rejects has uri, utterance_id, source_version'),
+        (
+            ["SELECT foo FROM rejects"],
+            'Referenced column "foo" not found.*; rejects has uri, utterance_id, source_version',
+        ),
         (["SELECT foo"], "anomalies has .*; frames has .*; rejects has .*; runs has .*; utterances has .*, speaker$"),
         (["SELECT * FROM nowhere"], "Table with name nowhere does not exist"),
         (["SELECT * FROM connection"], "Table with name connection does not exist"),
@@ -110,15 +113,15 @@ def test_sql_comes_from_a_file_or_stdin(output: str, tmp_path: Path, monkeypatch
         (["CREATE TABLE x AS FROM utterances"], "here is CREATE"),
         ([""], "here is nothing"),
         (["SELECT 1", "--format", "parquet"], "needs an --output"),
-        (["--format", "csv"], "--format csv is for SQL"),
-        (["SELECT 1", "--by", "speaker"], "--by is for the summary"),
+        (["--format", "csv"], "--format csv needs SQL"),
+        (["SELECT 1", "--by", "speaker"], "--by groups the summary"),
         (["--by", "spaeker"], '--by spaeker: .*"spaeker" not found'),
         (["--by", "len(flags"], "--by len.flags: Parser Error"),
         (["SELECT 1", "--file", "q.sql"], "given twice"),
         (["--file", "nowhere.sql"], "nowhere.sql: cannot be read .No such file"),
-        (["SELECT 1", "--formt", "csv"], "unrecognized arguments: --formt"),
+        (["SELECT 1", "--formt", "csv"], r"unknown option --formt \(did you mean --format\?\)"),
     ],
-)  # fmt: skip
+)
 def test_mistakes_are_said_in_one_sentence(
     output: str, arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,7 +134,7 @@ def test_mistakes_are_said_in_one_sentence(
 
 
 def test_what_is_no_output_is_said(tmp_path: Path) -> None:
-    assert "holds no run" in audiosieve("query", tmp_path, status=2).stderr
+    assert "contains no completed run" in audiosieve("query", tmp_path, status=2).stderr
 
 
 def test_pivot_and_describe_read_too(output: str) -> None:
@@ -196,7 +199,11 @@ def documented_queries() -> Iterator[tuple[str, str]]:
 # Answers to the documented queries in the output above.
 ANSWERS = {
     "How much is left at each threshold?": [
-        (2.0, 52, None), (2.5, 27, None), (3.0, 27, None), (3.5, 26, None), (4.0, 25, 25 * 4.0 / HOUR),
+        (2.0, 52, None),
+        (2.5, 27, None),
+        (3.0, 27, None),
+        (3.5, 26, None),
+        (4.0, 25, 25 * 4.0 / HOUR),
     ],
     "Which are the worst utterances without a flag?": [(f"bad/{i:02d}.flac", 2.0 + i / 100, 4.0, 0) for i in range(10)],
     "Which folder (speaker, source, session) is bad?": [("bad", 25, 2.12, 1.0), ("good", 25, 4.0, 0.0)],
@@ -204,12 +211,14 @@ ANSWERS = {
         ("odd/inside.flac", 3.66667, 16.4, 18.0, 1.0),
     ],
     "Why were files rejected?": [
-        ("corrupt", 2, "/corpus/b", "for people"), ("empty_file", 1, "/corpus/a", "for people"),
+        ("corrupt", 2, "/corpus/b", "for people"),
+        ("empty_file", 1, "/corpus/a", "for people"),
     ],
     "How do narrow-band MP3s score, compared with the rest?": [
-        (False, False, 52, 2.953, 7_900.0), (True, True, 1, 3.0, 3_400.0),
+        (False, False, 52, 2.953, 7_900.0),
+        (True, True, 1, 3.0, 3_400.0),
     ],
-}  # fmt: skip
+}
 
 
 def test_there_is_an_answer_for_each_documented_query() -> None:

@@ -67,7 +67,7 @@ def test_the_command_says_what_it_made_and_what_has_no_sound(large, tmp_path):
 def test_a_page_is_overwritten_only_if_asked(large, tmp_path):
     page = tmp_path / "page.html"
     page.write_text("mine")
-    assert "is there already" in audiosieve("report", large, "-o", page, status=2).stderr
+    assert "already exists" in audiosieve("report", large, "-o", page, status=2).stderr
     assert page.read_text() == "mine"
     audiosieve("report", large, "-o", page, "--overwrite", "--examples", 0)
     assert "The report was made without examples" in page.read_text()
@@ -76,10 +76,10 @@ def test_a_page_is_overwritten_only_if_asked(large, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--examples", -1], "--examples is -1"),
-        (["--clip_s", 0], "--clip_s is 0"),
-        (["--clip_s", "nan"], "--clip_s is nan"),
-        (["--max_mb", -1], "--max_mb is -1"),
+        (["--examples", -1], "--examples is -1; must be at least 0"),
+        (["--clip_s", 0], "--clip_s is 0; must be over 0"),
+        (["--clip_s", "nan"], "--clip_s is nan; must be a finite number"),
+        (["--max_mb", -1], "--max_mb is -1; must be at least 0"),
         (["--threshold", 7], "scores of pesq-wb go from 1 to 4.64"),
     ],
 )
@@ -89,7 +89,7 @@ def test_impossible_options_are_refused(large, tmp_path, options, message):
 
 
 def test_what_is_no_output_is_refused(tmp_path):
-    assert "holds no run" in audiosieve("report", tmp_path, "-o", tmp_path / "page.html", status=2).stderr
+    assert "contains no completed run" in audiosieve("report", tmp_path, "-o", tmp_path / "page.html", status=2).stderr
 
 
 def test_an_output_of_rejects_alone_has_a_page(tmp_path, browser_page):

@@ -13,12 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-import pipelines.reproduce as job
+import pipelines.experiments.reproduction as job
 import transforms.evaluation.experiment as experiment
 from model.bundle import open_bundle
 from model.evaluation.reproduction import MEASURES
 from model.labels import pseudo_score
 from pipelines.common.output_lock import output_lock
+from pipelines.reproduce import parse
 from tests.support.command import Done, audiosieve
 from transforms.schemas import CLIPS
 
@@ -54,11 +55,10 @@ def manifest(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def reproduce(manifest: Path, output: Path, *options: object, status: int = 0) -> Done:
     """A run of two networks on some of the utterances; later options override."""
-    return audiosieve(
-        "reproduce", "--speech", manifest, "--noise", manifest, "--output", output, "--utterances", 9,
-        "--test_utterances", 3, "--networks", ",".join(NETWORKS), "--epochs", 2, "--repeats", 2, "--threads", 1,
-        "--min_dynamic_range_db", 0, "--max_duration_s", 1.2, *options, status=status,
-    )  # fmt: skip
+    words = ["--speech", manifest, "--noise", manifest, "--output", output, "--networks", ",".join(NETWORKS)]
+    words += ["--utterances", 9, "--test_utterances", 3, "--epochs", 2, "--repeats", 2, "--threads", 1]
+    words += ["--min_dynamic_range_db", 0, "--max_duration_s", 1.2]
+    return audiosieve("reproduce", *words, *options, status=status)
 
 
 def results(output: Path) -> dict[str, Any]:
@@ -199,8 +199,8 @@ def test_a_run_that_was_killed_again_and_again_ends_as_one_that_was_not(
         (experiment, "make_clip", 20),
         (model.training.trainer, "validate", 3),
         (experiment, "make_clip", 40),
-        (job, "_run_network", 1),
-        (job, "_measure", 0),
+        (job, "run_network", 1),
+        (job, "measure_network", 0),
     ):
         with monkeypatch.context() as patch:
             kill_after(patch, module, function, calls)
@@ -220,7 +220,7 @@ def test_a_run_that_was_killed_again_and_again_ends_as_one_that_was_not(
         for network in repeat["networks"].values()
     ]
     assert not list(output.glob("*/set"))
-    assert not list(output.rglob("*.draft"))
+    assert not list(output.rglob(".draft-*"))
     assert not list(output.glob("*/*/training/checkpoints"))
 
 
@@ -255,7 +255,7 @@ def test_other_options_are_refused(finished: Path, manifest: Path) -> None:
 
 def test_other_material_is_refused(finished: Path, manifest: Path, tmp_path: Path) -> None:
     done = reproduce(manifest, finished, "--noise", manifest.parent / "noise*.flac", status=2)
-    assert "not what the run there began with" in done.stderr
+    assert "the run there began with other speech or noise" in done.stderr
     # Where it lies does not matter.
     moved = shutil.copytree(manifest.parent, tmp_path / "moved")
     reproduce(moved / "manifest.csv", finished)
@@ -264,7 +264,7 @@ def test_other_material_is_refused(finished: Path, manifest: Path, tmp_path: Pat
 def test_a_second_run_in_the_same_folder_is_refused(finished: Path, manifest: Path) -> None:
     with output_lock(finished):
         done = reproduce(manifest, finished, status=2)
-    assert "another audiosieve is at work there" in done.stderr
+    assert "another audiosieve process is writing there" in done.stderr
 
 
 def test_a_training_that_fails_is_left_out_and_named(
@@ -288,22 +288,22 @@ def test_a_training_that_fails_is_left_out_and_named(
 
 
 def test_quick_sets_what_was_not_asked_for_and_says_what_it_is() -> None:
-    options = job._options(["--speech", "s", "--noise", "n", "--output", "o", "--quick", "--epochs", "3"])
+    options = parse(["--speech", "s", "--noise", "n", "--output", "o", "--quick", "--epochs", "3"])
     assert (options.utterances, options.repeats, options.epochs) == (60, 1, 3)
-    options = job._options(["--speech", "s", "--noise", "n", "--output", "o"])
+    options = parse(["--speech", "s", "--noise", "n", "--output", "o"])
     assert (options.utterances, options.test_utterances, options.repeats, options.epochs) == (700, 143, 8, 10)
 
 
 MISTAKES = [
-    (["--networks", "resnet"], "there is no network 'resnet'"),
-    (["--repeats", 0], "--repeats is 0"),
-    (["--holdout", 1.5], "--holdout is 1.5"),
-    (["--max_duration_s", 0.1], "--max_duration_s is 0.1"),
+    (["--networks", "resnet"], "--networks is 'resnet'; 'resnet' is unknown, choose from quality_net,"),
+    (["--repeats", 0], "--repeats is 0; must be at least 1"),
+    (["--holdout", 1.5], "--holdout is 1.5; must be over 0 and under 1"),
+    (["--max_duration_s", 0.1], "--max_duration_s is 0.1; must be at least 0.25"),
     (["--where", "speaker"], "is not COLUMN=VALUE"),
-    (["--min_dynamic_range_db", 200], "none of the recordings serves"),
+    (["--min_dynamic_range_db", 200], "none of the recordings is usable"),
     (["--where", "split=train"], "leave none for 'test'"),
     (["--speech", "nowhere"], "there is no such file or directory"),
-    (["--epoch", 3], "--epoch"),
+    (["--epoch", 3], "unknown option --epoch (did you mean --epochs?)"),
 ]
 
 
@@ -319,4 +319,4 @@ def test_a_mistake_ends_with_one_sentence(options: list[Any], sentence: str, man
 def test_a_folder_with_something_else_is_left_alone(manifest: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("keep me")
     done = reproduce(manifest, tmp_path, status=2)
-    assert "holds no reproduction to go on with" in done.stderr
+    assert "holds no reproduction to continue" in done.stderr

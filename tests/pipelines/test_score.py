@@ -19,6 +19,7 @@ import soundfile
 from model.bundle import DEFAULT, open_bundle
 from model.pooling import pool
 from tests.support.command import Output, audiosieve, audiosieve_process
+from tests.support.training_material import synthesize
 from transforms.elements import ScoredUtterance
 from transforms.scoring.rows import ToRows
 
@@ -286,15 +287,13 @@ def test_rows_of_recordings_that_are_gone_stay_and_are_spoken_of(hostile: Path, 
     audiosieve("score", "--input", hostile, "--output", tmp_path / "out")
     (hostile / "good.flac").unlink()
     done = audiosieve("score", "--input", hostile, "--output", tmp_path / "out")
-    assert "1 rows of earlier runs are of recordings that are not in" in done.stderr
+    assert "kept 1 rows of recordings that earlier runs scored and" in done.stderr
     assert "good.flac" in Output(tmp_path / "out").scores
 
 
 def test_scores_do_not_go_into_a_training_set(samples: Path, tmp_path: Path) -> None:
-    audiosieve(
-        "synthesize", "--speech", samples / "clean.flac", "--noise", samples / "noise_00db.flac", "--holdout", 0,
-        "--clips", 1, "--labels", "pseudo", "--output", tmp_path / "set",
-    )  # fmt: skip
+    material = samples / "clean.flac", samples / "noise_00db.flac"
+    synthesize(material, tmp_path / "set", "--clips", 1, "--holdout", 0)
     done = audiosieve("score", "--input", samples, "--output", tmp_path / "set", status=2)
     assert "was written by `audiosieve synthesize`" in done.stderr
 
@@ -314,55 +313,6 @@ def test_dry_run_prints_one_row_and_writes_nothing(hostile: Path, tmp_path: Path
     assert "rejected empty.wav" in done.stdout
     assert "utterance_id     good too.mp3" in done.stdout
     assert not (tmp_path / "out").exists()
-
-
-MISTAKES = {
-    "an empty directory": (["--input", "EMPTY", "--output", "OUT"], "the directory holds no file"),
-    "no name": (["--input", "", "--output", "OUT"], "empty name"),
-    "a glob that takes in the output": (["--input", "SAMPLES/**", "--output", "SAMPLES/../audio"], "lies in --input"),
-    "a missing path": (["--input", "EMPTY/nowhere", "--output", "OUT"], "there is no such file or directory"),
-    "a missing manifest": (["--input", "EMPTY/none.csv", "--output", "OUT"], "there is no such manifest"),
-    "an unwritable output": (["--input", "SAMPLES", "--output", "/dev/null/out"], "cannot write there"),
-    "an output within the input": (["--input", "SAMPLES", "--output", "SAMPLES/out"], "lies in --input"),
-    "an unknown model": (["--input", "SAMPLES", "--output", "OUT", "--model", "qualty_net"], "no model 'qualty_net'"),
-    "a misspelt option": (["--input", "SAMPLES", "--outptu", "OUT"], "is --output meant?"),
-    "a misspelt Beam option": (
-        ["--input", "SAMPLES", "--output", "OUT", "--direct_num_worker=2"],
-        "is --direct_num_workers meant?",
-    ),
-    "an unknown runner": (["--input", "SAMPLES", "--output", "OUT", "--runner", "SparkleRunner"], "SparkleRunner"),
-    "no workers": (["--input", "SAMPLES", "--output", "OUT", "--direct_num_workers=-1"], "at least 0"),
-    "no output": (["--input", "SAMPLES"], "--output is missing"),
-    "no input": (["--output", "OUT"], "--input"),
-    "an impossible batch size": (["--input", "SAMPLES", "--output", "OUT", "--batch_size", "0"], "at least 1"),
-    "a word for a number": (["--input", "SAMPLES", "--output", "OUT", "--batch_size", "many"], "invalid int value"),
-}
-PROBE = """
-import sys
-from pipelines.cli import main
-status = main(sys.argv[1:])
-assert "tensorflow" not in sys.modules, "TensorFlow was loaded"
-sys.exit(status)
-"""
-
-
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_ends_with_one_sentence_before_tensorflow_is_loaded(
-    mistake: str, samples: Path, tmp_path: Path
-) -> None:
-    arguments, sentence = MISTAKES[mistake]
-    (tmp_path / "empty").mkdir()
-    places = {"EMPTY": str(tmp_path / "empty"), "SAMPLES": str(samples), "OUT": str(tmp_path / "out")}
-    for word, place in places.items():
-        arguments = [argument.replace(word, place) for argument in arguments]
-    done = subprocess.run(
-        [sys.executable, "-c", PROBE, "score", *arguments], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2, done.stderr
-    assert done.stdout == ""
-    assert sentence in done.stderr
-    assert done.stderr.startswith("audiosieve score: ")
-    assert done.stderr.count("\n") == 1
 
 
 def test_a_local_run_needs_no_network(samples: Path, tmp_path: Path) -> None:

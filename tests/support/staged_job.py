@@ -191,7 +191,7 @@ def run_elsewhere(job: Job, folder: Path) -> None:
     (folder / "pipeline.pb").write_bytes(pipeline.SerializeToString())
     (folder / "run.py").write_text(_RUN, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "run.py"],
+        [sys.executable, "run.py", *(name for name in job.options["beam_plugins"] if name.startswith("transforms."))],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(folder)},
         capture_output=True,
@@ -202,15 +202,16 @@ def run_elsewhere(job: Job, folder: Path) -> None:
 
 
 _RUN = """
+import importlib
+import sys
 from pathlib import Path
 
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-import transforms  # Beam's workers import plugins first
-
-assert Path(transforms.__file__).is_relative_to(Path.cwd())
+for plugin in sys.argv[1:]:
+    assert Path(importlib.import_module(plugin).__file__).is_relative_to(Path.cwd())
 pipeline = beam_runner_api_pb2.Pipeline.FromString(Path("pipeline.pb").read_bytes())
 FnApiRunner().run_via_runner_api(pipeline, PipelineOptions([])).wait_until_finish()
 """

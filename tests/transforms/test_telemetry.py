@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 
 import apache_beam as beam
 import pytest
@@ -59,13 +60,13 @@ def logged(monkeypatch):
 
     class Keep(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            lines.append(telemetry._Line().format(record))
+            lines.append(telemetry.JsonLines().format(record))
 
     handler = Keep()
     before = LOGGER.level
     LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.INFO)
-    monkeypatch.setattr(telemetry, "_logged", type(telemetry._logged)())
+    monkeypatch.setattr(telemetry, "logged_rejects", Counter())
     yield lines
     LOGGER.removeHandler(handler)
     LOGGER.setLevel(before)

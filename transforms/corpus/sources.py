@@ -28,7 +28,7 @@ from transforms.storage.files import (
     match,
     walk,
 )
-from transforms.storage.gcs import reason
+from transforms.storage.storage_errors import reason
 from transforms.storage.text_files import json_lines
 
 __all__ = ["INPUT_KINDS", "MANIFEST", "SourceError", "absolute", "list_corpus"]

@@ -20,7 +20,7 @@ from transforms.curation.audio_segments import segments, suffix_of
 from transforms.curation.export_plan import ExportFormat, Row
 from transforms.elements import printable
 from transforms.errors import AudioFault, Stage
-from transforms.storage.atomic_files import whole_file
+from transforms.storage.atomic_files import atomic_file
 
 # What became of each: the file's name in the folder of the export, or why there is none.
 OUTCOMES = pa.schema([*(pa.field(field.name, field.type) for field in schemas.REJECTS), pa.field("path", pa.string())])
@@ -51,7 +51,7 @@ def export_files(rows: Sequence[Row], folder: str, container: str, goes_on: bool
             yield _failed(row, found)
             continue
         name = f"{row['stem']}.{found.suffix}"
-        with whole_file(f"{folder}/{name}") as out:
+        with atomic_file(f"{folder}/{name}") as out:
             shutil.copyfileobj(found.content, out, _BLOCK_BYTES)
         yield _done(row, name)
 
@@ -86,7 +86,7 @@ def export_shard(rows: Sequence[Row], folder: str, number: int, goes_on: bool = 
         if all(row["stem"] in keys for row in rows):
             yield from (_done(row, name) for row in rows)
             return
-    with whole_file(uri) as out, tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+    with atomic_file(uri) as out, tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for row, found in segments(rows, "flac"):
             if isinstance(found, AudioFault):
                 yield _failed(row, found)

@@ -1,1 +1,1 @@
-"""Labelled clips, scored and measured."""
+"""Labelled clips: reading, scoring, tables of an evaluation, and the published experiment."""

@@ -1,4 +1,4 @@
-"""The clips of labelled sets (made by `audiosieve synthesize`), read and scored by several models at once."""
+"""Clips of labelled sets, made by `audiosieve synthesize`: reading them, and scoring them with several models at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import soundfile
 from apache_beam.io.filesystems import FileSystems
 
 from model.evaluation.localisation import Distortion
-from model.evaluation.measures import Clip
+from model.evaluation.scored_clips import Clip
 from model.features import num_frames, spectrogram
 from model.labels import LABEL_SCALES
 from transforms.corpus.sources import SourceError, absolute
@@ -28,9 +28,18 @@ if TYPE_CHECKING:
 
 LABEL_COLUMNS = [scale.column for scale in LABEL_SCALES.values()]
 FACT_COLUMNS = [
-    "clip_id", "split", "duration_s", "snr_db", "distortions", "variation", "speech_id", "speaker", "corpus",
-    "noise_groups", *LABEL_COLUMNS,
-]  # fmt: skip
+    "clip_id",
+    "split",
+    "duration_s",
+    "snr_db",
+    "distortions",
+    "variation",
+    "speech_id",
+    "speaker",
+    "corpus",
+    "noise_groups",
+    *LABEL_COLUMNS,
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,15 +47,15 @@ class Gain:
     """A change of level.
 
     Attributes:
-        db: the gain; where it would clip, as much of it as does not.
-        sixteen_bits: whether to round to 16 bits, as a file would: what a low level costs then is real damage.
+        db: gain in dB; reduced if the samples would clip.
+        sixteen_bits: whether to round to 16 bits, as a file would, which damages quiet samples.
     """
 
     db: float
     sixteen_bits: bool = False
 
     def apply(self, samples: np.ndarray) -> np.ndarray:
-        """The samples [n] after the gain, float32."""
+        """Returns the samples after the gain, float32 [n]."""
         largest = 1 - 2**-15
         factor = min(10 ** (self.db / 20), largest / max(float(np.abs(samples).max(initial=0.0)), 2**-15))
         louder = samples * np.float32(factor)
@@ -54,57 +63,60 @@ class Gain:
 
 
 def read_clips(set_name: str) -> list[Clip]:
-    """What is known of all clips of a set, without their audio.
+    """Returns the facts about all clips of a set, without their audio.
 
     Args:
-        set_name: the set's folder.
+        set_name: folder of the set.
 
     Raises:
-        SourceError: no finished set is there, or it lacks a column.
+        SourceError: the folder holds no finished set, or a column is missing.
     """
     return [_clip(set_name, row) for rows in _row_groups(set_name, FACT_COLUMNS) for row in rows]
 
 
 def read_audio(clip: Clip) -> tuple[np.ndarray, np.ndarray | None]:
-    """Samples of a clip and of its reference, float32 [n] each; None where the set does not hold the reference."""
+    """Returns the samples of a clip and of its reference, float32 [n] each; None if the set has no references."""
     for rows in _row_groups(clip.set_name, ["clip_id", "audio", "reference"]):
         for row in rows:
             if row["clip_id"] == clip.clip_id:
                 reference = row["reference"]
                 return decode(row["audio"]), None if reference is None else decode(reference)
-    raise SourceError(f"{clip.set_name}: the clip {clip.clip_id} is not there any more")
+    raise SourceError(f"{clip.set_name}: the clip {clip.clip_id} no longer exists")
 
 
 def score_clips(
     clips: Sequence[Clip], scorers: Sequence[Scorer], limits: BatchLimits, gains: Sequence[Gain] = ()
 ) -> tuple[list[list[np.ndarray]], np.ndarray]:
-    """Scores clips with all models, a row group of their sets at a time.
+    """Scores clips with several models. One row group of a set is in memory at a time.
 
     Args:
-        clips: N of them, of any sets.
-        scorers: M loaded bundles.
-        limits: of the batches.
-        gains: G gains to score every clip with besides.
+        clips: clips of any sets [N].
+        scorers: loaded models [M].
+        limits: limits of a batch.
+        gains: gains after which each clip is scored again [G].
 
     Returns:
         Frame scores [T] by model and clip; and the scores of the clips after each gain, float64 [M, N, G].
     """
-    number = {(clip.set_name, clip.clip_id): n for n, clip in enumerate(clips)}
+    index_of = {(clip.set_name, clip.clip_id): n for n, clip in enumerate(clips)}
     frame_scores = [[np.empty(0, np.float32)] * len(clips) for _ in scorers]
     at_gains = np.empty((len(scorers), len(clips), len(gains)))
     progress = Progress("clips are scored", len(clips))
     for set_name in dict.fromkeys(clip.set_name for clip in clips):
         for rows in _row_groups(set_name, ["clip_id", "audio"]):
-            wanted = {number[key]: row["audio"] for row in rows if (key := (set_name, row["clip_id"])) in number}
-            samples = {n: decode(audio) for n, audio in wanted.items()}
-            # The clip as it is, and after each gain.
-            takes = [(n, g) for n in samples for g in (None, *range(len(gains)))]
-            for batch in cut_batches([num_frames(len(samples[n])) for n, _ in takes], limits):
-                played = [samples[n] if g is None else gains[g].apply(samples[n]) for n, g in (takes[t] for t in batch)]
+            samples = {
+                index_of[key]: decode(row["audio"]) for row in rows if (key := (set_name, row["clip_id"])) in index_of
+            }
+            # Each clip as it is, and after each gain.
+            versions = [(n, g) for n in samples for g in (None, *range(len(gains)))]
+            for batch in cut_batches([num_frames(len(samples[n])) for n, _ in versions], limits):
+                waveforms = [
+                    samples[n] if g is None else gains[g].apply(samples[n]) for n, g in (versions[v] for v in batch)
+                ]
                 for m, scorer in enumerate(scorers):
-                    found = scorer.score([spectrogram(take, scorer.bundle.features) for take in played])
-                    for t, scores in zip(batch, found, strict=True):
-                        n, g = takes[t]
+                    results = scorer.score([spectrogram(waveform, scorer.bundle.features) for waveform in waveforms])
+                    for v, scores in zip(batch, results, strict=True):
+                        n, g = versions[v]
                         if g is None:
                             frame_scores[m][n] = scores
                         else:
@@ -114,7 +126,7 @@ def score_clips(
 
 
 def decode(audio: bytes) -> np.ndarray:
-    """Samples of a clip's FLAC file: float32 [n]."""
+    """Returns the samples of a FLAC file, float32 [n]."""
     samples: np.ndarray = soundfile.read(io.BytesIO(audio), dtype="float32")[0]
     return samples
 
@@ -137,7 +149,7 @@ def _clip(set_name: str, row: dict[str, Any]) -> Clip:
 
 
 def _row_groups(set_name: str, columns: list[str]) -> Iterator[list[dict[str, Any]]]:
-    """Some columns of a set, a row group at a time: its audio is never all in memory."""
+    """Yields some columns of a set, one row group at a time, so that not all audio is in memory."""
     files = Ledger(absolute(set_name), tuple(SYNTHESIS_TABLES)).committed("clips")
     if not files:
         raise SourceError(f"{set_name}: no finished labelled set is there; make one with `audiosieve synthesize`")

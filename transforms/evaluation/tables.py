@@ -1,4 +1,4 @@
-"""The tables of an evaluation: what every model said of every clip and of every frame, beside what is true."""
+"""Tables of an evaluation: scores of each model for each clip and frame, beside the labels and the truly bad frames."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from model.evaluation.localisation import has_known_span, intersection_over_union
-from model.evaluation.measures import Scored
+from model.evaluation.scored_clips import ScoredClips
 from model.features import frame_start_s
 from transforms.schemas import CLIP_SCORES, FRAME_SCORES
 
 
-def write_tables(folder: Path, scored_by: Mapping[str, Scored]) -> None:
-    """Writes `clips.parquet`, a row for each clip and model, and `frames.parquet`, a row for each of their frames.
+def write_tables(folder: Path, scored_by: Mapping[str, ScoredClips]) -> None:
+    """Writes `clips.parquet`, one row per clip and model, and `frames.parquet`, one row per frame and model.
 
     Args:
-        folder: where to.
-        scored_by: what each model made of the set, by model id.
+        folder: folder of the tables.
+        scored_by: scored clips by model id.
     """
     rows = [clip_row(model_id, scored, n) for model_id, scored in scored_by.items() for n in range(len(scored.clips))]
     pq.write_table(pa.Table.from_pylist(rows, CLIP_SCORES), folder / "clips.parquet", compression="zstd")
@@ -30,9 +30,9 @@ def write_tables(folder: Path, scored_by: Mapping[str, Scored]) -> None:
             file.write_table(frames_table(model_id, scored))
 
 
-def clip_row(model_id: str, scored: Scored, n: int) -> dict[str, Any]:
-    """The row of clip number `n` in `clips.parquet`."""
-    clip, found = scored.clips[n], scored.localised[n]
+def clip_row(model_id: str, scored: ScoredClips, n: int) -> dict[str, Any]:
+    """Returns the row of the clip with index `n` in `clips.parquet`."""
+    clip, localised = scored.clips[n], scored.localised[n]
     label, score = float(scored.label[n]), float(scored.score[n])
     return {
         "set": clip.set_name,
@@ -49,14 +49,14 @@ def clip_row(model_id: str, scored: Scored, n: int) -> dict[str, Any]:
         "corpus": clip.corpus,
         "speaker": clip.speaker,
         "duration_s": clip.duration_s,
-        "num_anomalies": found.num_anomalies,
-        "iou": intersection_over_union(found.bad, found.found) if has_known_span(found.bad) else None,
+        "num_anomalies": localised.num_anomalies,
+        "iou": intersection_over_union(localised.bad, localised.found) if has_known_span(localised.bad) else None,
     }
 
 
-def frames_table(model_id: str, scored: Scored) -> pa.Table:
-    """The rows of one model in `frames.parquet`."""
-    lengths = [len(found.bad) for found in scored.localised]
+def frames_table(model_id: str, scored: ScoredClips) -> pa.Table:
+    """Returns the rows of one model in `frames.parquet`."""
+    lengths = [len(localised.bad) for localised in scored.localised]
     frame = np.concatenate([np.arange(length, dtype=np.int32) for length in lengths])
 
     def repeated(names: list[str]) -> pa.Array:
@@ -70,8 +70,8 @@ def frames_table(model_id: str, scored: Scored) -> pa.Table:
         repeated([model_id] * len(scored.clips)),
         frame,
         frame_start_s(frame).astype(np.float32),
-        np.concatenate([found.frame_score for found in scored.localised]).astype(np.float32),
-        np.concatenate([found.bad for found in scored.localised]),
-        np.concatenate([found.found for found in scored.localised]),
+        np.concatenate([localised.frame_score for localised in scored.localised]).astype(np.float32),
+        np.concatenate([localised.bad for localised in scored.localised]),
+        np.concatenate([localised.found for localised in scored.localised]),
     ]
     return pa.Table.from_arrays([pa.array(column) for column in columns], schema=FRAME_SCORES)

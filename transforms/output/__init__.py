@@ -1,1 +1,1 @@
-"""What a run writes: Parquet files, records of runs, and the checks that nothing was lost."""
+"""The output folder: its ledger of runs, its Parquet tables, and the checks before a commit."""

@@ -1,4 +1,4 @@
-"""The small files of an output become few large ones: the same rows, schemas and order, in bounded memory."""
+"""Merges the small files of an output into few large ones, with the same rows, schemas and order, in bounded memory."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.errors import OutputError
-from transforms.output.ledger import COMPACT, Ledger, count_rows, names_that_count
+from transforms.output.ledger import Job, Ledger, count_rows, names_that_count
 from transforms.output.parquet_sink import ROW_GROUP_ROWS, SORTED_GROUP_ROWS, FileSeries
 from transforms.output.reconcile import LostRowsError
 from transforms.schemas import SORTED_BY
 from transforms.storage.files import File, match
 
-# A file is small up to this share of what is aimed at. As files are ended only when they are large enough, each that a
-# compaction writes is too large for the next one, but for the last.
+# A file is small below this share of the wanted size. Files are closed only at the wanted size, so that of the files that a
+# compaction writes only the last one can be small for the next compaction.
 SMALL = 0.5
-# Small files that are fetched at the same time, since each takes a while to answer in a bucket; and bytes of them at most.
+# Small files that are fetched at the same time, as each request to a bucket takes a while; and their bytes at most.
 READERS = 16
 READ_AHEAD = 128 << 20
-# DuckDB sorts on disk (in TMPDIR) what does not fit. Each of its threads holds some of the memory: with as many as a large
-# machine has cores nothing is left to sort in, and it fails.
+# DuckDB spills to disk (in TMPDIR) beyond this. Each thread takes a part of it: with the threads of a large machine too little
+# would remain for the sort, which then fails.
 MEMORY = "1GB"
 THREADS = 2
 _RUN_ID = b"audiosieve.run_id"
@@ -39,14 +39,14 @@ _RUN_ID = b"audiosieve.run_id"
 
 @dataclasses.dataclass(frozen=True)
 class SmallFiles:
-    """Small files of one table, all with the same schema and metadata, that can become one series of files.
+    """Small files of one table, with the same schema and metadata, that can be merged.
 
     Attributes:
         table: name of the table.
-        schema: of the files, but for the run that wrote each.
-        names: of the files, relative to the root of the output, sorted, which is by time.
-        sizes: in bytes.
-        rows: in all of them.
+        schema: schema of the files, without the id of the run in its metadata.
+        names: names of the files, relative to the root of the output, sorted, and so by time.
+        sizes: sizes of the files in bytes.
+        rows: number of rows in all files.
     """
 
     table: str
@@ -57,79 +57,83 @@ class SmallFiles:
 
 
 def small_files(ledger: Ledger, file_bytes: int) -> list[SmallFiles]:
-    """What a compaction would merge: small files that are two or more of a kind. Their footers are read, nothing else.
+    """Returns the files that a compaction would merge: two or more small files with the same schema. Reads only footers.
 
     Args:
-        ledger: of the output.
-        file_bytes: size that files shall have.
+        ledger: ledger of the output.
+        file_bytes: wanted size of a file in bytes.
 
     Raises:
-        OutputError: a file that counts is not there, or is no Parquet.
+        OutputError: a file that counts is missing, or is not Parquet.
     """
-    found = []
+    groups = []
     records = ledger.records()
     for table in ledger.tables:
-        counting = _sized(ledger, table, names_that_count(records, table))
-        small = [file for file in counting if file.size_bytes < SMALL * file_bytes]
-        kinds: dict[bytes, pa.Schema] = {}
-        files: dict[bytes, list[tuple[str, int, int]]] = {}
+        files = _files(ledger, table, names_that_count(records, table))
+        small = [file for file in files if file.size_bytes < SMALL * file_bytes]
+        schemas: dict[bytes, pa.Schema] = {}
+        by_schema: dict[bytes, list[tuple[str, int, int]]] = {}
         with ThreadPoolExecutor(READERS) as pool:
             for file, (schema, rows) in zip(small, pool.map(_footer, (file.uri for file in small)), strict=True):
-                kind = schema.serialize().to_pybytes()
-                kinds.setdefault(kind, schema)
-                files.setdefault(kind, []).append((ledger.name_of(file.uri), file.size_bytes, rows))
-        for kind, members in files.items():
+                key = schema.serialize().to_pybytes()
+                schemas.setdefault(key, schema)
+                by_schema.setdefault(key, []).append((ledger.name_of(file.uri), file.size_bytes, rows))
+        for key, members in by_schema.items():
             if len(members) > 1:
                 names, sizes, counts = zip(*members, strict=True)
-                found.append(SmallFiles(table, kinds[kind], names, sizes, sum(counts)))
-    return found
+                groups.append(SmallFiles(table, schemas[key], names, sizes, sum(counts)))
+    return groups
 
 
-def _sized(ledger: Ledger, table: str, names: Iterable[str]) -> list[File]:
-    """Files of a table by their names; asked for all at once, where each would be a request."""
-    there = {file.uri: file for file in match(FileSystems.join(ledger.root, table, "*"))}
+def _files(ledger: Ledger, table: str, names: Iterable[str]) -> list[File]:
+    """Returns files of a table with their sizes, from one listing of the table instead of a request for each."""
+    existing = {file.uri: file for file in match(FileSystems.join(ledger.root, table, "*"))}
     paths = [FileSystems.join(ledger.root, name) for name in names]
-    missing = next((path for path in paths if path not in there), None)
+    missing = next((path for path in paths if path not in existing), None)
     if missing:
-        raise OutputError(f"{missing}: is not there, though a run committed it")
-    return [there[path] for path in paths]
+        raise OutputError(f"{missing}: the file is missing, although a run committed it")
+    return [existing[path] for path in paths]
 
 
 def _footer(path: str) -> tuple[pa.Schema, int]:
-    """Schema of a file, without the run that wrote it, and its number of rows."""
-    with _reading(path), FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+    """Returns the schema of a file, without the id of its run, and the number of rows."""
+    with _naming(path), FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
         parquet = pq.ParquetFile(file)
         schema = parquet.schema_arrow
         metadata = {name: value for name, value in (schema.metadata or {}).items() if name != _RUN_ID}
         return schema.with_metadata(metadata or None), parquet.metadata.num_rows
 
 
-def compact(ledger: Ledger, groups: Sequence[SmallFiles], file_bytes: int, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Merges small files; the new ones count and the old ones do not from one moment on, which is when the record is there.
+def compact(
+    ledger: Ledger, groups: Sequence[SmallFiles], file_bytes: int, request: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Merges small files. The record that it commits switches from the old files to the new ones in one step.
 
     Args:
-        ledger: of the output, in which no run is under way.
-        groups: what is to be merged (`small_files`).
-        file_bytes: size that files shall have.
-        asked: what the record shall say besides.
+        ledger: ledger of the output, which has no pending run.
+        groups: files to merge (`small_files`).
+        file_bytes: wanted size of a file in bytes.
+        request: further content of the record.
 
     Returns:
         The record.
 
     Raises:
-        OutputError: it does not work, or a run came in between; all is as it was.
+        OutputError: the files cannot be merged, or another run wrote meanwhile; the output has not changed.
     """
     run_id, started_s = Ledger.new_run_id(), time.time()
     names = [name for group in groups for name in group.names]
     try:
         merged = [name for group in groups for name in merge(ledger, run_id, group, file_bytes)]
         records = ledger.records()
-        counting = {name for table in ledger.tables for name in names_that_count(records, table)}
-        if ledger.pending() or not counting.issuperset(names):
-            raise OutputError(f"{ledger.root}: a run was at work there meanwhile; nothing has changed, do it again")
+        names_now = {name for table in ledger.tables for name in names_that_count(records, table)}
+        if ledger.pending() or not names_now.issuperset(names):
+            raise OutputError(
+                f"{ledger.root}: another run wrote there meanwhile; nothing was changed, run compact again"
+            )
         record = {
-            **asked,
-            "job": COMPACT,
+            **request,
+            "job": Job.COMPACT,
             "counts": {
                 table: {
                     "files": sum(len(group.names) for group in groups if group.table == table),
@@ -142,30 +146,33 @@ def compact(ledger: Ledger, groups: Sequence[SmallFiles], file_bytes: int, asked
         }
         return ledger.commit(run_id, record, merged, names)
     except BaseException as error:
-        with contextlib.suppress(Exception):  # what stays is removed by the next run
+        with contextlib.suppress(Exception):  # the next run removes the files that stay
             ledger.discard(run_id)
         if isinstance(error, OSError | duckdb.Error):
-            sentence = str(error).partition("\n")[0]
+            message = str(error).partition("\n")[0]
             raise OutputError(
-                f"{ledger.root}: cannot be compacted ({sentence}); no row is lost, do it again"
+                f"{ledger.root}: cannot be compacted ({message}); no row is lost, run compact again"
             ) from error
         raise
 
 
 def merge(ledger: Ledger, run_id: str, group: SmallFiles, file_bytes: int) -> list[str]:
-    """Writes the rows of small files into large ones, which do not count yet; returns their names.
+    """Writes the rows of small files into large files, which do not count yet.
 
-    Rows of a sorted table are sorted over all the files, so that each file holds a range of its own.
+    A sorted table is sorted over all its files, so that their ranges do not overlap.
 
     Args:
-        ledger: of the output.
-        run_id: whose files they become.
+        ledger: ledger of the output.
+        run_id: id of the run to which the large files belong.
         group: the small files.
-        file_bytes: from which size on a further file is begun.
+        file_bytes: size in bytes at which a file is closed.
+
+    Returns:
+        Names of the large files.
 
     Raises:
-        OutputError: a file is no Parquet.
-        LostRowsError: not all rows came out that went in, or more.
+        OutputError: a file is not Parquet.
+        LostRowsError: the large files have fewer or more rows.
     """
     schema = group.schema.with_metadata({**(group.schema.metadata or {}), _RUN_ID: run_id.encode()})
     series = FileSeries(ledger.prefix(group.table, run_id), schema, file_bytes)
@@ -178,30 +185,32 @@ def merge(ledger: Ledger, run_id: str, group: SmallFiles, file_bytes: int) -> li
     names = [ledger.name_of(path) for path in (*written, series.close()) if path]
     if (rows := count_rows(ledger, group.table, names)) != group.rows:
         raise LostRowsError(
-            f"of {group.rows} rows of {group.table} {rows} were merged; nothing has changed. Report this"
+            f"{rows} of {group.rows} rows of {group.table} were merged; nothing was changed. Report this"
         )
     return names
 
 
 def _read(ledger: Ledger, group: SmallFiles) -> Iterator[pa.Table]:
-    """The row groups of small files, one by one; the next files are fetched meanwhile."""
-    left = deque(zip(group.names, group.sizes, strict=True))
-    fetched: deque[tuple[str, int, Future[bytes]]] = deque()
-    ahead = 0
+    """Yields the row groups of small files, and fetches the next files meanwhile."""
+    waiting = deque(zip(group.names, group.sizes, strict=True))
+    fetching: deque[tuple[str, int, Future[bytes]]] = deque()
+    fetching_bytes = 0
     pool = ThreadPoolExecutor(READERS)
     try:
-        while left or fetched:
-            while left and len(fetched) < READERS and (not fetched or ahead + left[0][1] <= READ_AHEAD):
-                name, size = left.popleft()
+        while waiting or fetching:
+            while (
+                waiting and len(fetching) < READERS and (not fetching or fetching_bytes + waiting[0][1] <= READ_AHEAD)
+            ):
+                name, size = waiting.popleft()
                 path = FileSystems.join(ledger.root, name)
-                fetched.append((path, size, pool.submit(_content, path)))
-                ahead += size
-            path, size, content = fetched.popleft()
-            with _reading(path):
+                fetching.append((path, size, pool.submit(_content, path)))
+                fetching_bytes += size
+            path, size, content = fetching.popleft()
+            with _naming(path):
                 parquet = pq.ParquetFile(pa.BufferReader(content.result()))
                 for number in range(parquet.num_row_groups):
                     yield parquet.read_row_group(number).replace_schema_metadata(group.schema.metadata)
-            ahead -= size
+            fetching_bytes -= size
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -213,43 +222,43 @@ def _content(path: str) -> bytes:
 
 
 @contextlib.contextmanager
-def _reading(path: str) -> Iterator[None]:
-    """Says which file it is that cannot be read."""
+def _naming(path: str) -> Iterator[None]:
+    """Names the file in errors of the block."""
     try:
         yield
     except (OSError, pa.ArrowException) as error:
         raise OutputError(f"{path}: cannot be read as Parquet ({str(error).partition(chr(10))[0]})") from error
 
 
-def _row_groups(tables: Iterable[pa.Table], rows: int = ROW_GROUP_ROWS) -> Iterator[pa.Table]:
-    """Joins tables until they make a row group, as the sinks do: what is one table stays together."""
-    held: list[pa.Table] = []
-    held_rows = 0
+def _row_groups(tables: Iterable[pa.Table], min_rows: int = ROW_GROUP_ROWS) -> Iterator[pa.Table]:
+    """Concatenates tables into row groups, as the sinks do: a table is never split."""
+    pending: list[pa.Table] = []
+    num_rows = 0
     for table in tables:
-        held.append(table)
-        held_rows += len(table)
-        if held_rows >= rows:
-            yield pa.concat_tables(held)
-            held, held_rows = [], 0
-    if held_rows:
-        yield pa.concat_tables(held)
+        pending.append(table)
+        num_rows += len(table)
+        if num_rows >= min_rows:
+            yield pa.concat_tables(pending)
+            pending, num_rows = [], 0
+    if num_rows:
+        yield pa.concat_tables(pending)
 
 
 def _sorted(
     tables: Iterable[pa.Table], schema: pa.Schema, keys: tuple[str, ...], rows: int = SORTED_GROUP_ROWS
 ) -> Iterator[pa.Table]:
-    """Sorts all rows of tables, the smallest values first, and cuts them into row groups."""
+    """Sorts the rows of all tables in ascending order, and cuts them into row groups."""
     batches = (batch for table in tables for batch in table.to_batches())
     with tempfile.TemporaryDirectory(prefix="audiosieve-") as folder, duckdb.connect() as db:
         db.execute(f"SET memory_limit = '{MEMORY}'; SET threads = {THREADS}")
         db.execute("SET temp_directory = ?", [folder])
         db.register("unsorted", pa.RecordBatchReader.from_batches(schema, batches))
-        found = db.sql(f"SELECT * FROM unsorted ORDER BY {', '.join(keys)}").to_arrow_reader(rows)
-        held = found.schema.empty_table()
-        for batch in found:
-            held = pa.concat_tables([held, pa.Table.from_batches([batch])])
-            while len(held) >= rows:
-                yield held.slice(0, rows).cast(schema)
-                held = held.slice(rows)
-        if len(held):
-            yield held.cast(schema)
+        reader = db.sql(f"SELECT * FROM unsorted ORDER BY {', '.join(keys)}").to_arrow_reader(rows)
+        pending = reader.schema.empty_table()
+        for batch in reader:
+            pending = pa.concat_tables([pending, pa.Table.from_batches([batch])])
+            while len(pending) >= rows:
+                yield pending.slice(0, rows).cast(schema)
+                pending = pending.slice(rows)
+        if len(pending):
+            yield pending.cast(schema)

@@ -1,4 +1,4 @@
-"""Rows become Parquet: coalesced into tables first, and sorted where asked, since every table becomes a row group."""
+"""Sinks for Parquet. Rows are first coalesced into tables, and sorted on request, since each table becomes a row group."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
+# Rows of a row group.
 ROW_GROUP_ROWS = 65_536
-# Of a sorted table: as few rows as a query with a threshold may have to read in vain.
+# Rows of a row group of a sorted table. A query with a threshold reads at most one group in vain, so they are small.
 SORTED_GROUP_ROWS = 4_096
-# Of a file, roughly: what a reader takes at a time with ease, and few files however large the corpus is.
+# Approximate size of a file in bytes: easy to read at a time, and few files even for a large corpus.
 FILE_BYTES = 256 << 20
 
 
 def sorted_groups(table: pa.Table, keys: tuple[str, ...], rows: int = SORTED_GROUP_ROWS) -> Iterator[pa.Table]:
-    """Sorts a table, the smallest values first, and cuts it into row groups.
+    """Sorts a table in ascending order and cuts it into row groups.
 
-    Each is a table by itself: a slice would take the memory of the whole wherever it is encoded.
+    Each row group is a copy: a slice would be encoded with the buffers of the whole table.
 
     Args:
-        table: with all rows.
+        table: table with all rows.
         keys: columns to sort by.
-        rows: of each row group but the last.
+        rows: rows of each row group but the last.
     """
     order = pc.sort_indices(table, sort_keys=[(key, "ascending") for key in keys])
     for start in range(0, len(order), rows):
@@ -39,13 +40,13 @@ def sorted_groups(table: pa.Table, keys: tuple[str, ...], rows: int = SORTED_GRO
 
 
 class Coalesce(beam.DoFn):
-    """Gathers elements until their rows make a row group, and at the end of the bundle.
+    """Elements -> tables of the size of a row group. The last table of a bundle may be smaller.
 
     Args:
-        to_table: makes one table of many elements.
-        count_rows: rows that an element will give.
-        rows: rows that make a row group; where they are sorted, that are sorted together.
-        sort_by: columns by which the rows are sorted, and then cut into smaller groups (`sorted_groups`).
+        to_table: function that makes one table of many elements.
+        count_rows: function that returns the number of rows of an element.
+        rows: rows of a row group; with `sort_by`, rows that are sorted together.
+        sort_by: columns to sort by; the sorted rows are cut into smaller row groups (`sorted_groups`).
     """
 
     def __init__(
@@ -61,37 +62,37 @@ class Coalesce(beam.DoFn):
         self._sort_by = sort_by
 
     def start_bundle(self) -> None:
-        """Begins with nothing, also after a bundle that failed."""
-        self._held: list[Any] = []
-        self._held_rows = 0
+        """Resets the state, also after a failed bundle."""
+        self._elements: list[Any] = []
+        self._num_rows = 0
 
     def process(self, element: Any) -> Iterable[pa.Table]:
-        """Takes an element; gives a table, or several sorted ones, when there is enough."""
-        self._held.append(element)
-        self._held_rows += self._count_rows(element)
-        if self._held_rows >= self._rows:
-            yield from self._take()
+        """Takes an element, and outputs a table, or several sorted ones, when there are enough rows."""
+        self._elements.append(element)
+        self._num_rows += self._count_rows(element)
+        if self._num_rows >= self._rows:
+            yield from self._flush()
 
     def finish_bundle(self) -> Iterable[WindowedValue]:
-        """Gives what is left."""
-        if self._held_rows:
-            for table in self._take():
+        """Outputs the remaining rows."""
+        if self._num_rows:
+            for table in self._flush():
                 yield GlobalWindows.windowed_value_at_end_of_window(table)
 
-    def _take(self) -> Iterable[pa.Table]:
-        held = self._held
+    def _flush(self) -> Iterable[pa.Table]:
+        elements = self._elements
         self.start_bundle()
-        table = self._to_table(held)
+        table = self._to_table(elements)
         return sorted_groups(table, self._sort_by) if self._sort_by else [table]
 
 
 class FileSeries:
-    """Tables -> zstd Parquet files, one after the other, each table a row group.
+    """Writes tables to a series of zstd Parquet files; each table becomes a row group.
 
     Args:
-        prefix: of the files' paths.
-        schema: of the tables.
-        file_bytes: from which size on a further file is begun.
+        prefix: prefix of the files' paths.
+        schema: schema of the tables.
+        file_bytes: size in bytes at which a file is closed.
     """
 
     def __init__(self, prefix: str, schema: pa.Schema, file_bytes: int = FILE_BYTES) -> None:
@@ -101,11 +102,11 @@ class FileSeries:
         self._writer: pq.ParquetWriter | None = None
 
     def write(self, table: pa.Table) -> str | None:
-        """Writes a table; returns the path of the file where it is whole now."""
+        """Writes a table; returns the path of the file if that is complete now."""
         if self._writer is None:
             self._path = f"{self._prefix}-{secrets.token_hex(6)}.parquet"
             self._file = FileSystems.create(self._path, compression_type=CompressionTypes.UNCOMPRESSED)
-            # Lists as the format's standard lays them out, which not every reader does without.
+            # Lists in the standard layout of Parquet, which some readers require.
             self._writer = pq.ParquetWriter(
                 self._file, self._schema, compression="zstd", use_compliant_nested_type=True
             )
@@ -113,7 +114,7 @@ class FileSeries:
         return self.close() if self._file.tell() >= self._file_bytes else None
 
     def close(self) -> str | None:
-        """Ends the file that was begun, if one was; returns its path."""
+        """Closes the open file, if there is one, and returns its path."""
         if self._writer is None:
             return None
         self._writer.close()
@@ -123,15 +124,15 @@ class FileSeries:
 
 
 class WriteFiles(beam.DoFn):
-    """Tables -> zstd Parquet files of a bundle; the path of each goes on when the file is whole.
+    """Tables -> paths of zstd Parquet files, each when the file is complete.
 
-    A runner may do a bundle again, or twice at the same time: each attempt writes files of its own, and only the paths that
-    an attempt which counts has given are known downstream. What others wrote is debris (`ledger.Ledger.remove_debris`).
+    A runner may repeat a bundle, or run it twice at the same time. Each attempt writes its own files, and only the paths of the
+    attempt that counts go on. The files of the others are debris (`ledger.Ledger.remove_debris`).
 
     Args:
-        prefix: of the files' paths.
-        schema: of the tables.
-        file_bytes: from which size on a further file is begun.
+        prefix: prefix of the files' paths.
+        schema: schema of the tables.
+        file_bytes: size in bytes at which a file is closed.
     """
 
     def __init__(self, prefix: str, schema: pa.Schema, file_bytes: int = FILE_BYTES) -> None:
@@ -140,33 +141,32 @@ class WriteFiles(beam.DoFn):
         self._file_bytes = file_bytes
 
     def start_bundle(self) -> None:
-        """Begins with nothing, also after a bundle that failed."""
+        """Resets the state, also after a failed bundle."""
         self._files = FileSeries(self._prefix, self._schema, self._file_bytes)
 
     def process(self, table: pa.Table) -> Iterable[str]:
-        """Writes a table as one row group; gives a path when its file is large enough."""
+        """Writes a table as one row group, and outputs the path of the file if it is large enough."""
         if path := self._files.write(table):
             yield path
 
     def finish_bundle(self) -> Iterable[WindowedValue]:
-        """Closes the last file and gives its path."""
+        """Closes the last file and outputs its path."""
         if path := self._files.close():
             yield GlobalWindows.windowed_value_at_end_of_window(path)
 
 
 class WriteTable(beam.PTransform):
-    """Elements -> zstd Parquet files `PREFIX-<random>.parquet`, one or more for each bundle, without a shuffle.
+    """Elements -> paths of zstd Parquet files `PREFIX-<random>.parquet`, without a shuffle.
 
-    Nothing is written where there are no elements.
+    Each bundle writes one or more files; without elements there is no file.
 
     Args:
-        prefix: of the files' paths.
-        schema: of the table.
-        to_table: makes one table of many elements; where left out, the elements are rows (dictionaries).
-        count_rows: rows that an element gives; one for each where left out.
-        rows: rows that make a row group; where they are sorted, that are sorted together.
-        sort_by: columns by which the rows of a file are sorted, in row groups so small that a query for a range of the
-            first reads few of them.
+        prefix: prefix of the files' paths.
+        schema: schema of the table.
+        to_table: function that makes one table of many elements; by default the elements are rows (dictionaries).
+        count_rows: function that returns the number of rows of an element; by default 1.
+        rows: rows of a row group; with `sort_by`, rows that are sorted together.
+        sort_by: columns to sort by, in row groups so small that a query for a range of the first column reads few rows.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ class WriteTable(beam.PTransform):
         )
 
     def expand(self, elements: beam.PCollection) -> beam.PCollection:
-        """Returns the paths of the files."""
+        """Writes on the workers that hold the elements."""
         return (
             elements
             | "Coalesce" >> beam.ParDo(self._coalesce)

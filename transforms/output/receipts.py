@@ -1,4 +1,4 @@
-"""What a pipeline wrote, by its own account: the files of the bundles that count, and what it took to make them."""
+"""Receipt of a pipeline: the files that it wrote and the work that it did, from the bundles that count."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 
+from transforms.storage.atomic_files import write_bytes
 from transforms.telemetry import Work
 
 
 @dataclasses.dataclass(frozen=True)
 class Receipt:
-    """What a pipeline wrote.
+    """Result of a pipeline.
 
     Attributes:
-        paths: of its files, sorted.
-        work: what it took.
+        paths: paths of the files that it wrote, sorted.
+        work: work that it did.
     """
 
     paths: tuple[str, ...]
@@ -27,7 +28,11 @@ class Receipt:
 
     @classmethod
     def of(cls, items: Iterable[str | Mapping[str, float]]) -> Receipt:
-        """Of the paths that sinks gave, and the sums of the work of all bundles, in any order."""
+        """Returns the receipt for the outputs of all bundles.
+
+        Args:
+            items: paths of files and sums of work (`Work.sums`), in any order.
+        """
         paths, work = [], Work()
         for item in items:
             if isinstance(item, str):
@@ -37,29 +42,27 @@ class Receipt:
         return cls(tuple(sorted(paths)), work)
 
     def write(self, path: str) -> None:
-        """Puts it into a file, for whoever started the pipeline."""
-        content = {"paths": self.paths, "work": self.work.sums()}
-        with FileSystems.create(path) as file:
-            file.write(json.dumps(content).encode())
+        """Writes the receipt to a file, for the process that started the pipeline."""
+        write_bytes(path, json.dumps({"paths": self.paths, "work": self.work.sums()}).encode())
 
     @classmethod
     def read(cls, path: str) -> Receipt:
-        """Reads what `write` wrote."""
+        """Reads a receipt that `write` wrote."""
         with FileSystems.open(path) as file:
             content: dict[str, Any] = json.loads(file.read())
         return cls(tuple(content["paths"]), Work.of_sums(content["work"]))
 
 
 class GatherReceipt(beam.PTransform):
-    """What sinks gave, and the sums of bundles' work -> one `Receipt`, be there anything or nothing."""
+    """Paths of files and sums of work -> one `Receipt`, even if there are none."""
 
     def expand(self, items: beam.PCollection) -> beam.PCollection:
-        """A shuffle of a hundred bytes a file."""
-        nothing = items.pipeline | "Nothing" >> beam.Create([Work().sums()])
+        """Shuffles some hundred bytes for each file."""
+        no_work = items.pipeline | "NoWork" >> beam.Create([Work().sums()])
         return (
-            (items, nothing)
+            (items, no_work)
             | "All" >> beam.Flatten()
             | "ToOne" >> beam.Map(lambda item: (0, item))
             | "Group" >> beam.GroupByKey()
-            | "Receipt" >> beam.MapTuple(lambda _, found: Receipt.of(found)).with_output_types(Receipt)
+            | "Receipt" >> beam.MapTuple(lambda _, group: Receipt.of(group)).with_output_types(Receipt)
         )

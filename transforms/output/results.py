@@ -1,4 +1,4 @@
-"""The output of `audiosieve score`, opened to be read: the files that count, and no others."""
+"""Opens an output of `audiosieve score` for reading: only the files that count."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import pyarrow.dataset as ds
 from model.labels import LABEL_SCALES, LabelScale
 from transforms import schemas
 from transforms.errors import OutputError
-from transforms.output.ledger import Ledger, names_that_count
+from transforms.output.ledger import Job, Ledger, names_that_count
 from transforms.storage.arrow_filesystem import arrow_filesystem
 from transforms.storage.files import absolute, is_local, match
-from transforms.storage.gcs import reason
+from transforms.storage.storage_errors import reason
 
 RUNS = pa.schema(
     [
@@ -35,11 +35,11 @@ RUNS = pa.schema(
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """What stands in one output folder, as of when it was opened.
+    """Content of an output folder at the time when it was opened.
 
     Attributes:
-        root: the folder.
-        records: of its runs, oldest first; at least one.
+        root: path or URI of the folder.
+        records: records of its runs, oldest first; at least one.
         files: names, relative to the root, of the files that count, by table.
     """
 
@@ -49,27 +49,27 @@ class Results:
 
     @property
     def model_id(self) -> str:
-        """Of the model, name@hash; an output has one."""
+        """Id of the model, name@hash. An output contains scores of one model."""
         return str(self.records[-1]["model_id"])
 
     @property
     def label_scale(self) -> LabelScale:
-        """What the scores mean."""
+        """Label scale of the scores."""
         return LABEL_SCALES[self.records[-1]["label_scale"]]
 
     @property
     def source(self) -> str:
-        """The corpus, as `--input` named it the last time, from the root of this machine on."""
+        """`--input` of the latest run; a local path is absolute."""
         return absolute(self.records[-1]["options"]["input"])
 
     @property
     def carried(self) -> list[str]:
-        """Columns of the corpus that stand in `utterances`."""
+        """Columns of the corpus that `utterances` contains."""
         return list(self.records[-1]["options"]["carry"])
 
     @functools.cached_property
     def runs(self) -> pa.Table:
-        """One row for each wave or job."""
+        """Table with one row for each wave of a local run, and for each job on another runner."""
         rows = [
             {
                 **{name: record[name] for name in ("run_id", "model_id", "audio_s")},
@@ -83,10 +83,13 @@ class Results:
         return pa.Table.from_pylist(rows, RUNS)
 
     def dataset(self, table: str) -> ds.Dataset:
-        """A table (`utterances`, `frames`, `anomalies`, `rejects`) as an Arrow dataset, read when it is asked for rows.
+        """Returns a table as an Arrow dataset, which reads rows on demand.
+
+        Args:
+            table: `utterances`, `frames`, `anomalies` or `rejects`.
 
         Raises:
-            OutputError: a file of it is not there.
+            OutputError: a file of the table is missing.
         """
         schema = schemas.SCORE_TABLES[table]
         if table == "utterances":
@@ -97,19 +100,19 @@ class Results:
         filesystem, prefix = arrow_filesystem(self.root)
         try:
             if not is_local(self.root):
-                self._check_there(table, names)  # Arrow does so for local files alone
+                self._check_files(table, names)  # Arrow checks only local files
             return ds.dataset([f"{prefix}{name}" for name in names], schema, "parquet", filesystem)
         except (OSError, pa.ArrowException) as error:
             raise OutputError(f"{self.root}: {table} cannot be read ({reason(error)})") from error
 
-    def _check_there(self, table: str, names: list[str]) -> None:
-        there = {file.uri for file in match(f"{self.root}/{table}/*")}
-        missing = [name for name in names if f"{self.root}/{name}" not in there]
+    def _check_files(self, table: str, names: list[str]) -> None:
+        existing = {file.uri for file in match(f"{self.root}/{table}/*")}
+        missing = [name for name in names if f"{self.root}/{name}" not in existing]
         if missing:
             raise FileNotFoundError(missing[0])
 
     def connect(self) -> duckdb.DuckDBPyConnection:
-        """DuckDB in memory with a view of each table, and of `runs`."""
+        """Returns an in-memory DuckDB with a view of each table, and of `runs`."""
         connection = duckdb.connect()
         for table in schemas.SCORE_TABLES:
             connection.register(table, self.dataset(table))
@@ -121,17 +124,17 @@ def open_results(output: str) -> Results:
     """Opens an output folder, local or in any filesystem that Beam knows.
 
     Raises:
-        OutputError: there is nothing that counts, or something else.
+        OutputError: the folder contains no committed run, or something else.
     """
     root = absolute(str(output)).rstrip("/")
     ledger = Ledger(root, tuple(schemas.SCORE_TABLES))
     try:
         records = ledger.records()
-        runs = ledger.runs("score", records)
+        runs = ledger.runs(Job.SCORE, records)
     except (OSError, ValueError) as error:
         if isinstance(error, OutputError):
             raise
         raise OutputError(f"{root}: cannot be read ({reason(error)})") from error
     if not runs:
-        raise OutputError(f"{root}: holds no run of `audiosieve score` that came to its end")
+        raise OutputError(f"{root}: contains no completed run of `audiosieve score`")
     return Results(root, tuple(runs), {table: names_that_count(records, table) for table in ledger.tables})

@@ -1,1 +1,1 @@
-"""How a corpus is divided into work, and how finished work is committed."""
+"""Runs: dividing a corpus into work, finding what earlier runs did, and committing finished work."""

@@ -1,4 +1,4 @@
-"""A corpus is cut into waves, and waves into chunks: bounded work, committed as a whole, of utterances of like length."""
+"""Cuts a corpus into waves, which are committed as a whole, and waves into chunks of utterances of similar length."""
 
 from __future__ import annotations
 
@@ -12,24 +12,27 @@ from transforms.audio.sound_file import open_audio, open_sound
 from transforms.elements import AudioRef, Recording
 from transforms.errors import AudioFault
 
-# Of a wave: what is lost at most when the process is killed. On two cores two minutes' work or so.
+# Length of a wave: the work that is lost at most when the process is killed, some two minutes on two cores.
 WAVE_HOURS = 20.0
-# Of a chunk, which one worker takes at a time: some utterances of like length, or one long one.
+# Length of a chunk, the work of one worker at a time: some utterances of similar length, or one long recording.
 CHUNK_S = 600.0
-# Recordings whose headers are looked at, of each kind, to guess how long the others are.
+# Recordings of each suffix whose headers are read, to estimate the length of the others.
 SAMPLE = 5
-# Bytes a second where no header of the kind could be read, as those of 16 kHz and 16 bits; of other kinds, no coding.
+# Bytes per second where no header of the suffix can be read, as at 16 kHz and 16 bits. USUAL_RATE is that of PCM.
 USUAL_RATES = {".flac": 17_000.0, ".mp3": 8_000.0, ".ogg": 6_000.0, ".opus": 4_000.0}
 USUAL_RATE = 32_000.0
-# No speech is coded in fewer bytes a second; a header that says so is wrong.
+# No speech is coded in fewer bytes per second; a header that implies fewer is wrong.
 LOWEST_RATE = 50.0
+
+# Recordings that one worker takes at a time.
+Chunk = tuple[Recording, ...]
 
 
 class Lengths:
-    """Guesses how long recordings are from their sizes; spans that have an end are known.
+    """Estimates the lengths of utterances from the sizes of their files; the length of a span with an end is known.
 
     Args:
-        bytes_per_s: of recordings by the suffix of their names.
+        bytes_per_s: bytes per second of recordings, by suffix.
     """
 
     def __init__(self, bytes_per_s: dict[str, float]) -> None:
@@ -37,63 +40,68 @@ class Lengths:
 
     @classmethod
     def sampled(cls, refs: Sequence[AudioRef]) -> Lengths:
-        """Looks at the headers of a few recordings of each suffix; always of the same ones."""
+        """Reads the headers of a few recordings of each suffix, always of the same ones."""
         by_suffix: dict[str, list[AudioRef]] = defaultdict(list)
         for ref in refs:
             if ref.archive is None and ref.size_bytes:
                 by_suffix[suffix(ref.uri)].append(ref)
-        rates = {}
-        for name, there in by_suffix.items():
-            found = [rate for ref in random.Random(0).sample(there, min(SAMPLE, len(there))) if (rate := _rate(ref))]
-            if found:
-                rates[name] = sum(found) / len(found)
-        return cls(rates)
+        bytes_per_s = {}
+        for name, candidates in by_suffix.items():
+            sample = random.Random(0).sample(candidates, min(SAMPLE, len(candidates)))
+            rates = [rate for ref in sample if (rate := _bytes_per_s(ref))]
+            if rates:
+                bytes_per_s[name] = sum(rates) / len(rates)
+        return cls(bytes_per_s)
 
     def seconds(self, ref: AudioRef) -> float:
-        """How long an utterance is likely to be."""
+        """Returns the estimated length of an utterance in seconds."""
         if ref.span.end_s is not None:
             return ref.span.end_s - ref.span.start_s
-        kind = suffix(ref.uri)
-        whole = ref.size_bytes / (self._bytes_per_s.get(kind) or USUAL_RATES.get(kind, USUAL_RATE))
-        return max(0.0, whole - ref.span.start_s)
+        name = suffix(ref.uri)
+        recording_s = ref.size_bytes / (self._bytes_per_s.get(name) or USUAL_RATES.get(name, USUAL_RATE))
+        return max(0.0, recording_s - ref.span.start_s)
+
+    def total_s(self, refs: Iterable[AudioRef]) -> float:
+        """Returns the estimated length of some utterances together, in seconds."""
+        return sum(map(self.seconds, refs))
 
 
 def suffix(uri: str) -> str:
-    """The last suffix of a file's name, in small letters: ".flac"."""
+    """Returns the last suffix of a file name in lower case, such as ".flac"."""
     return posixpath.splitext(uri)[1].lower()
 
 
-def _rate(ref: AudioRef) -> float | None:
-    """Bytes a second of a recording, by its header."""
+def _bytes_per_s(ref: AudioRef) -> float | None:
+    """Returns the bytes per second of a recording from its header; None if the header cannot be used."""
     try:
         with open_audio(ref.uri) as file, open_sound(file) as sound:
             duration_s = sound.frames / sound.samplerate
     except AudioFault:
         return None
     rate = ref.size_bytes / duration_s if duration_s > 0 else 0.0
-    return rate if rate > LOWEST_RATE else None  # a FLAC from a pipe says that it goes on for ever
+    return rate if rate > LOWEST_RATE else None  # the header of a FLAC from a pipe states no end
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Wave:
-    """A part of a run, committed as a whole.
+    """A part of a run that is committed as a whole.
 
     Attributes:
-        chunks: of recordings, each for one worker at a time.
-        seconds: of audio, as guessed.
+        chunks: its chunks.
+        seconds: estimated length of its audio in seconds.
     """
 
-    chunks: tuple[tuple[Recording, ...], ...]
+    chunks: tuple[Chunk, ...]
     seconds: float
 
     @property
     def refs(self) -> list[AudioRef]:
-        """All utterances in it; archives by the ref that stands for them."""
+        """All utterances; an archive is represented by its one ref."""
         return [ref for chunk in self.chunks for recording in chunk for ref in recording.refs]
 
 
 def recordings(refs: Iterable[AudioRef]) -> list[Recording]:
-    """Utterances of the same recording together, so that it is read once."""
+    """Groups utterances by recording, so that each recording is read once."""
     by_uri: dict[str, list[AudioRef]] = defaultdict(list)
     for ref in refs:
         by_uri[ref.uri].append(ref)
@@ -101,44 +109,41 @@ def recordings(refs: Iterable[AudioRef]) -> list[Recording]:
 
 
 def cut_waves(refs: Sequence[AudioRef], lengths: Lengths, hours: float = WAVE_HOURS) -> list[Wave]:
-    """Cuts a corpus into waves of about so many hours of audio; of a recording that is longer, one is a wave by itself.
+    """Cuts a corpus into waves. A recording that is longer than a wave is a wave by itself.
 
     Args:
-        refs: the utterances, in the order in which they shall be done.
-        lengths: how long they are.
-        hours: of a wave at most, if it holds more than one recording.
+        refs: utterances in the order in which to score them.
+        lengths: estimated lengths.
+        hours: length of a wave in hours at most.
 
     Returns:
-        Waves that hold each ref once. In each the recordings are sorted by length, the longest first.
+        Waves that contain each ref once. Within a wave the recordings are sorted by length, the longest first.
     """
     waves = []
-    held: list[tuple[float, Recording]] = []
-    total = 0.0
+    wave: list[Recording] = []
+    wave_s = 0.0
     for recording in recordings(refs):
-        seconds = sum(map(lengths.seconds, recording.refs))
-        if held and total + seconds > hours * 3600:
-            waves.append(_wave(held))
-            held, total = [], 0.0
-        held.append((seconds, recording))
-        total += seconds
-    if held:
-        waves.append(_wave(held))
+        seconds = lengths.total_s(recording.refs)
+        if wave and wave_s + seconds > hours * 3600:
+            waves.append(Wave(tuple(cut_chunks(wave, lengths)), wave_s))
+            wave, wave_s = [], 0.0
+        wave.append(recording)
+        wave_s += seconds
+    if wave:
+        waves.append(Wave(tuple(cut_chunks(wave, lengths)), wave_s))
     return waves
 
 
-def _wave(held: list[tuple[float, Recording]]) -> Wave:
-    return Wave(tuple(cut_chunks(held)), sum(seconds for seconds, _ in held))
-
-
-def cut_chunks(held: Iterable[tuple[float, Recording]]) -> Iterator[tuple[Recording, ...]]:
-    """Sorts recordings by their seconds, the longest first, and cuts them into chunks."""
+def cut_chunks(wave: Iterable[Recording], lengths: Lengths) -> Iterator[Chunk]:
+    """Sorts recordings by length, the longest first, and cuts them into chunks."""
+    timed = [(lengths.total_s(recording.refs), recording) for recording in wave]
     chunk: list[Recording] = []
-    filled = 0.0
-    for seconds, recording in sorted(held, key=lambda item: -item[0]):
-        if chunk and filled + seconds > CHUNK_S:
+    chunk_s = 0.0
+    for seconds, recording in sorted(timed, key=lambda item: -item[0]):
+        if chunk and chunk_s + seconds > CHUNK_S:
             yield tuple(chunk)
-            chunk, filled = [], 0.0
+            chunk, chunk_s = [], 0.0
         chunk.append(recording)
-        filled += seconds
+        chunk_s += seconds
     if chunk:
         yield tuple(chunk)

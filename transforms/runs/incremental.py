@@ -1,8 +1,9 @@
-"""What earlier runs into the same output did, and what is left to do."""
+"""Compares a corpus with the earlier runs into the same output, to find what remains to be scored."""
 
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -10,17 +11,21 @@ from transforms.elements import AudioRef, archives_of, printable, without_channe
 from transforms.errors import OutputError, Reason
 from transforms.output.ledger import Ledger
 
-_NEW, _DONE, _STALE = range(3)
+
+class _State(enum.IntEnum):
+    NEW = 0
+    DONE = 1
+    STALE = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Outstanding:
-    """What is left of a corpus.
+    """Part of a corpus that remains to be scored.
 
     Attributes:
-        refs: the new and the changed utterances, in the corpus's order.
-        stale: ids of the committed rows that are out of date, by the id of the ref that is done again.
-        gone: rows of earlier runs whose utterances are not in the corpus any more.
+        refs: new and changed utterances, in the corpus's order.
+        stale: ids of committed rows that are out of date, by the id of the ref that is scored again.
+        gone: number of committed rows whose utterances are no longer in the corpus.
     """
 
     refs: list[AudioRef]
@@ -29,69 +34,73 @@ class Outstanding:
 
 
 def outstanding(refs: Sequence[AudioRef], ledger: Ledger) -> Outstanding:
-    """Compares a corpus with what is committed.
+    """Compares a corpus with the committed rows.
 
-    A recording is done that has scores or a lasting reject of its present version. What could not be read may be readable
-    the next time: such a reject does not count. Of an archive all is done, or nothing. Nothing is kept of a row but what
-    became of its ref, so that a million of them take little memory.
+    A recording is done if its present version has scores or a lasting reject. An unreadable recording may be readable the next
+    time: its reject does not last. An archive is done as a whole, or not at all. Of the rows only one byte per ref is kept, so
+    that a million rows take little memory.
+
+    Args:
+        refs: the corpus.
+        ledger: ledger of the output.
 
     Raises:
-        OutputError: an id stood for a recording elsewhere: the output holds another corpus.
+        OutputError: an id belongs to a recording elsewhere: the output contains another corpus.
     """
     states = bytearray(len(refs))
-    places = {ref.utterance_id: place for place, ref in enumerate(refs)}
-    archives = {printable(ref.uri): place for place, ref in enumerate(refs) if ref.archive}
+    indices = {ref.utterance_id: index for index, ref in enumerate(refs)}
+    archives = {printable(ref.uri): index for index, ref in enumerate(refs) if ref.archive}
 
-    def place_of(utterance_id: str, uri: str) -> int | None:
-        place = places.get(utterance_id)
-        if place is None:
-            place = places.get(without_channel(utterance_id))
-        if place is None and archives:
-            place = next((archives[archive] for archive in archives_of(uri) if archive in archives), None)
-        return place
+    def index_of(utterance_id: str, uri: str) -> int | None:
+        index = indices.get(utterance_id)
+        if index is None:
+            index = indices.get(without_channel(utterance_id))
+        if index is None and archives:
+            index = next((archives[archive] for archive in archives_of(uri) if archive in archives), None)
+        return index
 
     gone = 0
     for utterance_id, uri, version in _committed(ledger):
-        place = place_of(utterance_id, uri)
-        if place is None:
+        index = index_of(utterance_id, uri)
+        if index is None:
             gone += 1
             continue
-        ref = refs[place]
-        here = printable(ref.uri)
-        if uri != here and not (ref.archive and uri.startswith(f"{here}#")):
-            raise OutputError(another_corpus(utterance_id, here, uri))
+        ref = refs[index]
+        ref_uri = printable(ref.uri)
+        if uri != ref_uri and not (ref.archive and uri.startswith(f"{ref_uri}#")):
+            raise OutputError(other_corpus(utterance_id, ref_uri, uri))
         if version != ref.source_version:
-            states[place] = _STALE
-        elif states[place] == _NEW:
-            states[place] = _DONE
+            states[index] = _State.STALE
+        elif states[index] == _State.NEW:
+            states[index] = _State.DONE
     stale: dict[str, list[str]] = defaultdict(list)
-    if _STALE in states:
+    if _State.STALE in states:
         for utterance_id, uri, _ in _committed(ledger):
-            place = place_of(utterance_id, uri)
-            if place is not None and states[place] == _STALE:
-                stale[refs[place].utterance_id].append(utterance_id)
-    todo = [ref for ref, state in zip(refs, states, strict=True) if state != _DONE]
-    return Outstanding(todo, dict(stale), gone)
+            index = index_of(utterance_id, uri)
+            if index is not None and states[index] == _State.STALE:
+                stale[refs[index].utterance_id].append(utterance_id)
+    remaining = [ref for ref, state in zip(refs, states, strict=True) if state != _State.DONE]
+    return Outstanding(remaining, dict(stale), gone)
 
 
-def another_corpus(utterance_id: str, here: str, before: str) -> str:
-    """What to say where an id stands for another recording than in an earlier run."""
+def other_corpus(utterance_id: str, uri: str, earlier_uri: str) -> str:
+    """Returns the message for an id that belonged to another recording in an earlier run."""
     return (
-        f"{utterance_id} is {here} here, and was {before} in an earlier run into the same output; two corpora do not "
-        "mix, choose another --output"
+        f"{utterance_id} is {uri}, but was {earlier_uri} in an earlier run into the same output; two corpora do not mix, "
+        "choose another --output"
     )
 
 
 def _committed(ledger: Ledger) -> Iterator[tuple[str, str, str]]:
-    """Id, uri and version of each committed row; of a reject that may not last, a version that no recording has."""
+    """Yields the id, uri and `lasting_version` of each committed row."""
     columns = ["utterance_id", "uri", "source_version"]
     for batch in ledger.rows("utterances", columns):
         yield from zip(*(batch[name].to_pylist() for name in columns), strict=True)
     for batch in ledger.rows("rejects", [*columns, "reason"]):
         for row in batch.to_pylist():
-            yield row["utterance_id"], row["uri"], version_that_lasts(row["source_version"], row["reason"])
+            yield row["utterance_id"], row["uri"], lasting_version(row["source_version"], row["reason"])
 
 
-def version_that_lasts(source_version: str, reason: str | None) -> str:
-    """The version of a committed row; of a reject that may not last, one that no recording has."""
+def lasting_version(source_version: str, reason: str | None) -> str:
+    """Returns the version of a committed row; for a reject that does not last, a version that no recording has."""
     return "" if reason == Reason.UNREADABLE else source_version

@@ -1,4 +1,4 @@
-"""The plan of a run that another machine does: its chunks in Parquet beside the output, so that the job itself stays small."""
+"""Plan of a run on another machine: its chunks as Parquet files beside the output, so that the job itself stays small."""
 
 from __future__ import annotations
 
@@ -12,62 +12,65 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.elements import AudioRef, Recording, Span, printable
+from transforms.elements import AudioRef, Span, printable
 from transforms.output.ledger import PENDING, Ledger
 from transforms.output.parquet_sink import WriteTable
 from transforms.output.reconcile import LISTED
-from transforms.runs.chunking import recordings
+from transforms.runs.chunking import Chunk, recordings
+from transforms.runs.corpus_chunks import CorpusChunks
 from transforms.schemas import PLAN
 
-# Utterances in a file of the plan: what a worker reads in a second or so.
+# Utterances in a file of the plan. A worker reads such a file in about a second.
 FILE_ROWS = 100_000
-
-Chunk = tuple[Recording, ...]
 
 
 def plan_prefix(ledger: Ledger, run_id: str) -> str:
-    """Prefix of the paths of a run's plan."""
+    """Returns the prefix of the paths of a run's plan."""
     return ledger.beside_record(run_id, f"{PENDING}/plan")
 
 
 def write_plan(ledger: Ledger, run_id: str, chunks: Iterable[Chunk], file_rows: int = FILE_ROWS) -> list[str]:
-    """Writes a plan; returns the paths of its files.
+    """Writes a plan.
 
     Args:
-        ledger: where the run writes.
-        run_id: of the run, which is to be begun when the plan is there.
-        chunks: what is to be done.
-        file_rows: utterances in a file, roughly.
+        ledger: ledger of the output.
+        run_id: id of the run, which begins when the plan is complete.
+        chunks: chunks to score.
+        file_rows: number of utterances in a file; the last chunk may exceed it.
+
+    Returns:
+        Paths of the files.
     """
     paths: list[str] = []
-    held: list[Chunk] = []
+    waiting: list[Chunk] = []
 
     def flush() -> None:
         path = f"{plan_prefix(ledger, run_id)}-{len(paths):06d}.parquet"
         with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-            pq.write_table(plan_table(held), file, compression="zstd")
+            pq.write_table(plan_table(waiting), file, compression="zstd")
         paths.append(path)
-        held.clear()
+        waiting.clear()
 
     rows = 0
     for chunk in chunks:
-        held.append(chunk)
+        waiting.append(chunk)
         rows += _num_refs(chunk)
         if rows >= file_rows:
             flush()
             rows = 0
-    if held:
+    if waiting:
         flush()
     return paths
 
 
 def plan_paths(ledger: Ledger, run_id: str) -> list[str]:
-    """Paths of the files of a run's plan."""
-    return sorted(found.path for found in FileSystems.match([f"{plan_prefix(ledger, run_id)}-*"])[0].metadata_list)
+    """Returns the paths of the files of a run's plan."""
+    pattern = f"{plan_prefix(ledger, run_id)}-*"
+    return sorted(metadata.path for metadata in FileSystems.match([pattern])[0].metadata_list)
 
 
 def count_planned(paths: Iterable[str]) -> int:
-    """Utterances in the files of a plan, an archive counted as one, from their footers."""
+    """Returns the number of utterances in the files of a plan, from their footers; an archive counts as one."""
     total = 0
     for path in paths:
         with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
@@ -76,7 +79,7 @@ def count_planned(paths: Iterable[str]) -> int:
 
 
 def plan_table(chunks: Sequence[Chunk]) -> pa.Table:
-    """Chunks as rows of `PLAN`, numbered from 0; the file's name tells those of several files apart."""
+    """Returns chunks as rows of `PLAN`, numbered from 0 within a file."""
     rows = [(number, ref) for number, chunk in enumerate(chunks) for recording in chunk for ref in recording.refs]
     refs = [ref for _, ref in rows]
     return pa.table(
@@ -97,7 +100,7 @@ def plan_table(chunks: Sequence[Chunk]) -> pa.Table:
 
 
 def read_plan(path: str) -> Iterator[Chunk]:
-    """The chunks in a file of a plan."""
+    """Yields the chunks in a file of a plan."""
     for _, rows in itertools.groupby(_rows(path), key=lambda row: row["chunk"]):
         yield tuple(recordings(map(_ref, rows)))
 
@@ -126,23 +129,23 @@ def _text(uri: bytes) -> str:
 
 
 def planned(paths: Iterable[str]) -> Iterator[pa.RecordBatch]:
-    """What a plan lists, as `accounts.settle` takes it."""
+    """Yields the utterances of a plan as batches of `reconcile.LISTED`."""
     for path in paths:
         with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
             for batch in pq.ParquetFile(file).iter_batches(columns=["utterance_id", "uri", "archive"]):
                 uris = zip(batch["uri"].to_pylist(), batch["archive"].to_pylist(), strict=True)
-                archives = [printable(_text(uri)) if archive else None for uri, archive in uris]
+                archive_uris = [printable(_text(uri)) if archive else None for uri, archive in uris]
                 yield pa.RecordBatch.from_arrays(
-                    [batch["utterance_id"], pa.array(archives, pa.string())], schema=LISTED
+                    [batch["utterance_id"], pa.array(archive_uris, pa.string())], schema=LISTED
                 )
 
 
 class WritePlan(beam.PTransform):
-    """Chunks -> the paths of the files of a plan of them, for a run that lists its corpus itself.
+    """Chunks -> paths of the files of their plan, for a run that lists its corpus itself.
 
     Args:
-        ledger: where the run writes.
-        run_id: of the run.
+        ledger: ledger of the output.
+        run_id: id of the run.
     """
 
     def __init__(self, ledger: Ledger, run_id: str) -> None:
@@ -150,7 +153,7 @@ class WritePlan(beam.PTransform):
         self._prefix = plan_prefix(ledger, run_id)
 
     def expand(self, chunks: beam.PCollection) -> beam.PCollection:
-        """Writes where the chunks are."""
+        """Writes the chunks on the workers that hold them."""
         return chunks | WriteTable(self._prefix, PLAN, to_table=plan_table, count_rows=_num_refs, rows=FILE_ROWS)
 
 
@@ -159,20 +162,21 @@ def _num_refs(chunk: Chunk) -> int:
 
 
 class ReadPlan(beam.PTransform):
-    """Root -> the chunks in the files of a plan.
+    """Root -> chunks in the files of a plan.
 
     Args:
-        paths: of the files.
+        paths: paths of the files.
     """
 
     def __init__(self, paths: Sequence[str]) -> None:
         super().__init__()
         self._paths = tuple(paths)
 
-    def expand(self, root: beam.Pipeline) -> beam.PCollection:
-        """Reads each file where a worker takes it."""
-        return (
+    def expand(self, root: beam.Pipeline) -> CorpusChunks:
+        """Reads each file on one worker, and spreads the chunks."""
+        return CorpusChunks(
             root
             | "PlanFiles" >> beam.Create(self._paths)
             | "ReadPlan" >> beam.FlatMap(read_plan).with_output_types(Any)
+            | "Spread" >> beam.Reshuffle()
         )

@@ -1,9 +1,9 @@
-"""A corpus of very many files is listed by the workers: folder by folder, in bounded memory, what is done already left out."""
+"""Listing of a very large corpus by the workers: folder by folder, in bounded memory, without what is already scored."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import apache_beam as beam
 import pyarrow.parquet as pq
@@ -17,56 +17,48 @@ from transforms.corpus.sources import MANIFEST, relative_ref
 from transforms.elements import AudioRef, archives_of, printable, without_channel
 from transforms.errors import OutputError
 from transforms.output.ledger import Ledger
-from transforms.runs.chunking import Lengths, cut_chunks, recordings
-from transforms.runs.incremental import another_corpus, version_that_lasts
+from transforms.runs.chunking import Chunk, Lengths, cut_chunks, recordings
+from transforms.runs.corpus_chunks import CorpusChunks
+from transforms.runs.incremental import lasting_version, other_corpus
+from transforms.runs.plan import WritePlan
 from transforms.storage.files import Place, has_wildcards, is_directory, places_in, stream
 from transforms.telemetry import Work
 
-# Folders that are looked for, level by level, so that as many workers have something to list.
+# Folders into which the corpus is cut, so that as many workers can list at a time.
 PLACES = 2_000
-# Files that are sorted by length together, and so many at most in a chunk.
+# Files that are sorted by length together; also the largest number of files in a chunk.
 SORTED_FILES = 20_000
 _SKIPPED = "skipped"
-# Tables that say what is done.
-_WITH_VERSIONS = ("utterances", "rejects")
+# Tables whose rows tell which recordings are done.
+_TABLES_WITH_VERSIONS = ("utterances", "rejects")
 
 
 def is_listable(source: str) -> bool:
-    """Whether workers can list a corpus: a folder, and no file, glob, manifest or data directory."""
+    """Whether workers can list a corpus: a folder, but no file, glob, manifest or data directory."""
     if has_wildcards(source) or MANIFEST.search(source) or not is_directory(source):
         return False
     return not is_data_directory(source.rstrip("/") or "/")
 
 
-class CorpusListing(NamedTuple):
-    """What `ListCorpus` gives.
-
-    Attributes:
-        chunks: of recordings that are to be scored.
-        work: how many were found done.
-    """
-
-    chunks: beam.PCollection
-    work: beam.PCollection
-
-
 class ListCorpus(beam.PTransform):
-    """Root -> the chunks of a folder's recordings, but for those that earlier runs have done.
+    """Root -> chunks of the recordings in a folder, without those that earlier runs scored; and their plan.
 
-    Shuffles folders; and, only where there are earlier runs, what is known of each recording, some 200 bytes.
+    Shuffles the folders, the chunks and, if there are earlier runs, some 200 bytes for each recording.
 
     Args:
         source: the folder.
-        ledger: of the output.
+        ledger: ledger of the output.
+        run_id: id of the run.
     """
 
-    def __init__(self, source: str, ledger: Ledger) -> None:
+    def __init__(self, source: str, ledger: Ledger, run_id: str) -> None:
         super().__init__()
         self._source = source.rstrip("/") or "/"
         self._ledger = ledger
+        self._run_id = run_id
 
-    def expand(self, root: beam.Pipeline) -> CorpusListing:
-        """Lists where the workers are."""
+    def expand(self, root: beam.Pipeline) -> CorpusChunks:
+        """Lists on the workers; the receipts are the paths of the plan and the number of skipped recordings."""
         refs = (
             root
             | "Source" >> beam.Create([self._source])
@@ -74,34 +66,39 @@ class ListCorpus(beam.PTransform):
             | "SpreadPlaces" >> beam.Reshuffle()
             | "List" >> beam.FlatMap(list_place, self._source).with_output_types(Any)
         )
-        if not any(map(self._ledger.committed, _WITH_VERSIONS)):
-            return CorpusListing(
-                refs | "Chunks" >> beam.ParDo(CutChunks()), root | "NoneDone" >> beam.Create([Work().sums()])
-            )
+        if any(map(self._ledger.committed, _TABLES_WITH_VERSIONS)):
+            refs, skipped = self._drop_scored(root, refs)
+        else:
+            skipped = root | "NoneSkipped" >> beam.Create([Work().sums()])
+        chunks = refs | "Chunks" >> beam.ParDo(CutChunks()) | "Spread" >> beam.Reshuffle()
+        return CorpusChunks(chunks, (chunks | "WritePlan" >> WritePlan(self._ledger, self._run_id), skipped))
+
+    def _drop_scored(self, root: beam.Pipeline, refs: beam.PCollection) -> tuple[beam.PCollection, beam.PCollection]:
+        """Returns the refs that are new or changed, and the number of the others as `Work`."""
         rows = (
             root
-            | "Tables" >> beam.Create(_WITH_VERSIONS)
-            # Where the job runs: the names of ten thousands of files would make the job itself too large for some runners.
+            | "Tables" >> beam.Create(_TABLES_WITH_VERSIONS)
+            # On a worker: the names of tens of thousands of files would make the job too large for some runners.
             | "Committed" >> beam.FlatMap(self._ledger.committed)
             | "SpreadCommitted" >> beam.Reshuffle()
             | "Rows" >> beam.FlatMap(committed_rows).with_output_types(tuple[str, Any])
         )
-        left = (
+        outputs = (
             {"refs": refs | "KeyRefs" >> beam.Map(_keyed), "rows": rows}
             | "Compare" >> beam.CoGroupByKey()
-            | "Undone" >> beam.ParDo(DropScored()).with_outputs(_SKIPPED, main="refs")
+            | "DropScored" >> beam.ParDo(DropScored()).with_outputs(_SKIPPED, main="refs")
         )
-        return CorpusListing(left.refs | "Chunks" >> beam.ParDo(CutChunks()), left[_SKIPPED])
+        return outputs.refs, outputs[_SKIPPED]
 
 
 def list_place(place: Place, root: str) -> Iterator[AudioRef]:
-    """The recordings in a place, ids relative to the corpus."""
+    """Yields the recordings in a place, with ids relative to the root of the corpus."""
     for file in stream(place):
         yield relative_ref(root, file, archive_kind(file))
 
 
 def key_of(ref: AudioRef) -> str:
-    """By what a recording is found among the rows: its id; of an archive, where it is."""
+    """Returns the key that joins a recording with its rows: its id, or the URI of an archive."""
     return f"archive {printable(ref.uri)}" if ref.archive else ref.utterance_id
 
 
@@ -111,77 +108,77 @@ def _keyed(ref: AudioRef) -> tuple[str, AudioRef]:
 
 
 def keys_of(utterance_id: str, uri: str) -> set[str]:
-    """Keys of all the recordings that a row may be of."""
+    """Returns the keys of all recordings that a row may belong to."""
     return {utterance_id, without_channel(utterance_id), *(f"archive {archive}" for archive in archives_of(uri))}
 
 
 def committed_rows(path: str) -> Iterator[tuple[str, tuple[str, str, str]]]:
-    """Id, place of the recording and version of each row of a table, by each key that the row may have."""
+    """Yields, for each row of a file and each key of the row, the key with the id, the URI and the `lasting_version`."""
     with FileSystems.open(path) as file:
         table = pq.ParquetFile(file)
         columns = ["utterance_id", "uri", "source_version", "reason"]
         for batch in table.iter_batches(columns=[name for name in columns if name in table.schema_arrow.names]):
             for row in batch.to_pylist():
-                version = version_that_lasts(row["source_version"], row.get("reason"))
+                version = lasting_version(row["source_version"], row.get("reason"))
                 for key in keys_of(row["utterance_id"], row["uri"]):
                     yield key, (row["utterance_id"], row["uri"], version)
 
 
 class DropScored(beam.DoFn):
-    """Refs and rows of a key -> the refs that are new or changed; how many are done, as `Work`, on the output "skipped"."""
+    """Refs and rows of a key -> refs that are new or changed; the number of the others as `Work` on output "skipped"."""
 
     def start_bundle(self) -> None:
-        """Begins with nothing, also after a bundle that failed."""
+        """Resets the state, also after a failed bundle."""
         self._skipped = 0
 
-    def process(self, found: tuple[str, dict[str, Iterable[Any]]]) -> Iterable[AudioRef]:
-        """Compares by version; rows of other recordings, whose key is the same by chance, say nothing.
+    def process(self, group: tuple[str, dict[str, Iterable[Any]]]) -> Iterable[AudioRef]:
+        """Compares versions. Rows of other recordings, which have the same key by chance, do not count.
 
         Raises:
-            OutputError: an id stood for a recording elsewhere: the output holds another corpus.
+            OutputError: an id belonged to a recording elsewhere: the output contains another corpus.
         """
-        _, groups = found
-        rows = list(groups["rows"])
-        for ref in groups["refs"]:
-            here = printable(ref.uri)
+        _, members = group
+        rows = list(members["rows"])
+        for ref in members["refs"]:
+            ref_uri = printable(ref.uri)
             versions = set()
             for utterance_id, uri, version in rows:
-                if uri == here or (ref.archive and uri.startswith(f"{here}#")):
+                if uri == ref_uri or (ref.archive and uri.startswith(f"{ref_uri}#")):
                     versions.add(version)
                 elif utterance_id == ref.utterance_id:
-                    raise OutputError(another_corpus(utterance_id, here, uri))
+                    raise OutputError(other_corpus(utterance_id, ref_uri, uri))
             if versions == {ref.source_version}:
                 self._skipped += 1
             else:
                 yield ref
 
     def finish_bundle(self) -> Iterable[beam.pvalue.TaggedOutput]:
-        """Gives the number."""
+        """Outputs the number of skipped recordings."""
         yield beam.pvalue.TaggedOutput(
             _SKIPPED, GlobalWindows.windowed_value_at_end_of_window(Work(skipped=self._skipped).sums())
         )
 
 
 class CutChunks(beam.DoFn):
-    """Refs -> chunks of recordings of like length."""
+    """Refs -> chunks of recordings of similar length."""
 
     def start_bundle(self) -> None:
-        """Begins with nothing, also after a bundle that failed."""
-        self._held: list[AudioRef] = []
+        """Resets the state, also after a failed bundle."""
+        self._refs: list[AudioRef] = []
 
     def process(self, ref: AudioRef) -> Iterable[Any]:
-        """Takes a ref; gives chunks when many are there."""
-        self._held.append(ref)
-        if len(self._held) >= SORTED_FILES:
+        """Takes a ref, and outputs chunks when there are enough refs."""
+        self._refs.append(ref)
+        if len(self._refs) >= SORTED_FILES:
             yield from self._cut()
 
     def finish_bundle(self) -> Iterable[WindowedValue]:
-        """Gives what is left."""
+        """Outputs chunks of the remaining refs."""
         for chunk in self._cut():
             yield GlobalWindows.windowed_value_at_end_of_window(chunk)
 
-    def _cut(self) -> Iterator[Any]:
-        held = self._held
+    def _cut(self) -> Iterator[Chunk]:
+        refs = self._refs
         self.start_bundle()
-        lengths = Lengths({})
-        yield from cut_chunks([(lengths.seconds(recording.refs[0]), recording) for recording in recordings(held)])
+        # No headers are read here: the lengths are estimated by suffix.
+        yield from cut_chunks(recordings(refs), Lengths({}))

@@ -13,7 +13,7 @@ from apache_beam.io.filesystems import FileSystems
 from model.bundle import BUNDLED, CARD, WEIGHTS, Bundle, BundleError, open_bundle
 from transforms.storage.atomic_files import new_file
 from transforms.storage.files import absolute, is_local
-from transforms.storage.gcs import reason
+from transforms.storage.storage_errors import reason
 
 # Folder of an output for the bundles of its runs.
 MODELS = "_models"

@@ -81,13 +81,13 @@ class ToRows(beam.DoFn):
     Args:
         model: the model that scored.
         carry: columns of the corpus to copy into `utterances`.
-        counted_in: folder of the run's progress counters; None to count nothing.
+        counters: folder of the run's progress counters; None to count nothing.
     """
 
-    def __init__(self, model: ModelInfo, carry: Sequence[str] = (), counted_in: str | None = None) -> None:
+    def __init__(self, model: ModelInfo, carry: Sequence[str] = (), counters: str | None = None) -> None:
         self.model = model
         self.carry = carry
-        self.counted_in = counted_in
+        self.counters = counters
 
     def process(self, scored: ScoredUtterance) -> Iterable[Any]:
         """Makes the rows of one utterance."""
@@ -95,7 +95,7 @@ class ToRows(beam.DoFn):
         row = utterance_row(score)
         columns = scored.utterance.ref.columns
         row |= {name: columns.get(name) for name in self.carry}
-        progress_counter(self.counted_in).add(scored=1, audio_s=score.duration_s)
+        progress_counter(self.counters).add(scored=1, audio_s=score.duration_s)
         telemetry.count("utterances")
         telemetry.count("audio_ms", round(1e3 * score.duration_s))
         telemetry.observe("score_milli", 1e3 * score.score)
@@ -109,15 +109,15 @@ class ToRejectRow(beam.DoFn):
     """`Reject` -> the row of `rejects`.
 
     Args:
-        counted_in: folder of the run's progress counters; None to count nothing.
+        counters: folder of the run's progress counters; None to count nothing.
     """
 
-    def __init__(self, counted_in: str | None = None) -> None:
-        self.counted_in = counted_in
+    def __init__(self, counters: str | None = None) -> None:
+        self.counters = counters
 
     def process(self, reject: Reject) -> Iterable[dict[str, Any]]:
         """Makes the row of one reject."""
-        progress_counter(self.counted_in).add(rejected=1)
+        progress_counter(self.counters).add(rejected=1)
         telemetry.count(f"rejects_{reject.reason}")
         row = reject_row(reject)
         telemetry.log_reject(**row)

@@ -1,1 +1,1 @@
-"""Files in any filesystem that Beam knows: listing, reading, writing whole or not at all, Cloud Storage."""
+"""Files in any filesystem that Beam knows: listing, reading, atomic writes, Cloud Storage."""

@@ -1,4 +1,4 @@
-"""Files of any filesystem that Beam knows, read by Arrow: one way to them, with one set of credentials and retries."""
+"""Arrow's access to files through Beam's filesystems, so that both use the same credentials and retries."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from transforms.storage.gcs import open_in_parts
 
 
 def arrow_filesystem(root: str) -> tuple[fs.FileSystem, str]:
-    """Arrow's view of a folder: a filesystem, and what to put before the name of a file in the folder.
+    """Returns Arrow's filesystem for a folder, and the prefix of the names of files in the folder.
 
-    Local files are read by Arrow itself. Others can be opened, and not listed.
+    Arrow reads local files by itself. Other files can be opened, but not listed.
     """
     return (fs.LocalFileSystem(), f"{root}/") if is_local(root) else (fs.PyFileSystem(_Handler(root)), "")
 
@@ -43,16 +43,16 @@ class _Handler(fs.FileSystemHandler):
     open_input_stream = open_input_file
 
     def get_file_info(self, paths: list[str]) -> list[fs.FileInfo]:
-        found = []
+        infos = []
         for path in paths:
             uri = FileSystems.join(self._root, path)
-            matched = FileSystems.match([uri])[0].metadata_list
-            kind = fs.FileType.File if matched else fs.FileType.NotFound
-            found.append(fs.FileInfo(path, kind, size=matched[0].size_in_bytes if matched else None))
-        return found
+            matches = FileSystems.match([uri])[0].metadata_list
+            kind = fs.FileType.File if matches else fs.FileType.NotFound
+            infos.append(fs.FileInfo(path, kind, size=matches[0].size_in_bytes if matches else None))
+        return infos
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
-        raise io.UnsupportedOperation("it is only read here")
+        raise io.UnsupportedOperation("this filesystem only opens files for reading")
 
     get_file_info_selector = create_dir = delete_dir = delete_dir_contents = delete_root_dir_contents = _refuse
     delete_file = move = copy_file = open_output_stream = open_append_stream = _refuse

@@ -1,4 +1,4 @@
-"""Files in any filesystem that Beam knows: what is there, how large and how new it is."""
+"""Files in any filesystem that Beam knows: which there are, their sizes and versions."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from transforms.elements import WHOLE, AudioRef, Span, printable
 from transforms.errors import SourceError
 from transforms.storage.gcs_listing import folders_in, is_object_storage, objects
 
-# Names of the files of `probe`, which one that could not delete its own leaves.
+# Name of a file that `probe` could create, but not delete.
 PROBE = r"\.probe-[0-9a-f]{6}"
 _WILDCARDS = re.compile(r"[*?\[]")
 
 
 class File(NamedTuple):
-    """A file that is there, or that could not be looked at: size 0 and version "0-0.000000", and reading it will tell.
+    """A file; where its size could not be read, of size 0 and version "0-0.000000", so that reading it gives the error.
 
     Attributes:
-        uri: where it is.
-        size_bytes: how large.
-        source_version: changes when the file does.
+        uri: path or URI of the file.
+        size_bytes: size of the file in bytes.
+        source_version: size and time of modification; changes when the file does.
     """
 
     uri: str
@@ -36,7 +36,7 @@ class File(NamedTuple):
 
     @property
     def is_there(self) -> bool:
-        """Whether it could be looked at."""
+        """Whether its size could be read."""
         return self.source_version != _NO_VERSION
 
     def ref(
@@ -47,7 +47,10 @@ class File(NamedTuple):
         archive: str | None = None,
         channel: int | None = None,
     ) -> AudioRef:
-        """The utterance that is this file, or a span or channel of it, which its version tells too: manifests are mended."""
+        """Returns the utterance that is this file, or a span or a channel of it.
+
+        The version contains the span and the channel, so that an utterance is scored again when its manifest is corrected.
+        """
         name = utterance_id if utterance_id.isascii() else printable(utterance_id)
         version = self.source_version
         if span != WHOLE:
@@ -58,7 +61,7 @@ class File(NamedTuple):
 
 
 def version_of_file(source_version: str) -> str:
-    """Of the version of an utterance, what tells that of its file: without the span and the channel."""
+    """Returns the version of the file of an utterance: the utterance's version without the span and the channel."""
     return re.split("[@#]", source_version, maxsplit=1)[0]
 
 
@@ -70,8 +73,8 @@ _NO_VERSION = _file("", 0, 0.0).source_version
 
 
 def absolute(path: str) -> str:
-    """A local path from the root of this machine on, `~` expanded; a path with a scheme as it is."""
-    return os.path.abspath(os.path.expanduser(path)) if is_local(path) else path  # noqa: PTH100, PTH111 -- no Path: `*`
+    """Returns a local path as an absolute path with `~` expanded, and a path with a scheme as it is."""
+    return os.path.abspath(os.path.expanduser(path)) if is_local(path) else path  # noqa: PTH100, PTH111 -- it may be a pattern
 
 
 def is_local(path: str) -> bool:
@@ -80,32 +83,32 @@ def is_local(path: str) -> bool:
 
 
 def is_directory(path: str) -> bool:
-    """Whether a path is a directory; a remote one is taken for it if it is no file, since buckets have none."""
+    """Whether a path is a directory. A remote path counts as one if it is no file: buckets have no directories."""
     if is_local(path):
         return Path(path).is_dir()
     return path.endswith("/") or not (has_wildcards(path) or FileSystems.exists(path))
 
 
 def has_wildcards(path: str) -> bool:
-    """Whether there is a `*`, `?` or `[` in it, which for a file that is there are mere letters."""
+    """Whether a path contains `*`, `?` or `[`. The name of an existing file may contain them, too."""
     return bool(_WILDCARDS.search(path))
 
 
 def glob_root(pattern: str) -> str:
-    """The last directory before the first wildcard."""
+    """Returns the last directory before the first wildcard."""
     return _WILDCARDS.split(pattern, maxsplit=1)[0].rpartition("/")[0]
 
 
 def literally(path: str) -> str:
-    """The pattern that matches a path and nothing else."""
-    return _WILDCARDS.sub(lambda found: f"[{found[0]}]", path)
+    """Returns the pattern that matches a path and nothing else."""
+    return _WILDCARDS.sub(lambda wildcard: f"[{wildcard[0]}]", path)
 
 
 def probe(folder: str) -> None:
-    """Makes a folder, writes a file into it, and removes the file.
+    """Creates a folder, and creates and deletes a file in it, to find out whether a run can write there.
 
     Raises:
-        OSError: one of these does not work.
+        OSError: one of these steps fails.
         ValueError: there is no such filesystem.
     """
     path = FileSystems.join(folder, f".probe-{secrets.token_hex(3)}")
@@ -114,30 +117,29 @@ def probe(folder: str) -> None:
 
 
 def match(pattern: str) -> Iterator[File]:
-    """The files whose names match a pattern as Beam understands it: `**` reaches any depth."""
+    """Yields the files whose paths match a pattern of Beam's: `**` matches any depth."""
     if is_object_storage(pattern):
-        # Not by Beam, which keeps all names in memory, and whose times depend on the machine's time zone.
-        wanted = re.compile(FileSystems.get_filesystem(pattern).translate_pattern(pattern))
-        known = _WILDCARDS.split(pattern, maxsplit=1)[0]
-        # What a single `*` stands for ends at a slash: then nothing behind one needs to be listed.
-        deep = bool(re.search(r"\*\*|[?\[/]", pattern.removeprefix(known)))
-        yield from (file for file in _objects(known, deep) if wanted.match(file.uri))
+        # Beam's own listing keeps all names in memory, and its times depend on the machine's time zone.
+        matches = re.compile(FileSystems.get_filesystem(pattern).translate_pattern(pattern)).match
+        prefix = _WILDCARDS.split(pattern, maxsplit=1)[0]
+        # A single `*` matches no slash: then no folders below the prefix need to be listed.
+        deep = bool(re.search(r"\*\*|[?\[/]", pattern.removeprefix(prefix)))
+        yield from (file for file in _objects(prefix, deep) if matches(file.uri))
         return
-    for found in FileSystems.match([pattern])[0].metadata_list:
-        if found.path.endswith("/"):
-            continue  # what consoles make to show a folder in a bucket
-        yield _file(found.path, found.size_in_bytes, found.last_updated_in_seconds)
+    for metadata in FileSystems.match([pattern])[0].metadata_list:
+        if not _is_folder_marker(metadata.path):
+            yield _file(metadata.path, metadata.size_in_bytes, metadata.last_updated_in_seconds)
 
 
 def would_match(pattern: str, path: str) -> bool:
-    """Whether a file at that path would be among those that a pattern stands for."""
+    """Whether a pattern with wildcards would match a file at a path."""
     if not has_wildcards(pattern):
         return False
     return bool(re.match(FileSystems.get_filesystem(pattern).translate_pattern(pattern), path))
 
 
 def look_at(path: str) -> File:
-    """A local file."""
+    """Returns a local file with its size and version."""
     try:
         status = os.stat(path)  # noqa: PTH116 -- a hot loop over all files
     except OSError:
@@ -146,18 +148,20 @@ def look_at(path: str) -> File:
 
 
 def walk(root: str) -> Iterator[File]:
-    """Every file below a directory, links to other directories followed. One that cannot be opened is itself a file."""
+    """Yields every file below a directory and follows links. A directory that cannot be opened is yielded as a file."""
     if is_object_storage(root):
         yield from stream(Place(root, deep=True))
         return
     if not is_local(root):
         yield from match(root + "/**")
         return
-    closed: list[str] = []
+    unreadable: list[str] = []
     real_root = os.path.realpath(root)
     visited = set()
-    for folder, folders, names in os.walk(root, followlinks=True, onerror=lambda error: closed.append(error.filename)):
-        # A link may lead to what was visited, and so round in a circle, or to all that the corpus lies in.
+    for folder, folders, names in os.walk(
+        root, followlinks=True, onerror=lambda error: unreadable.append(error.filename)
+    ):
+        # A link may lead to a visited folder, which would be a cycle, or to a folder that contains the corpus.
         real = os.path.realpath(folder)
         if real in visited or (real != real_root and f"{real_root}/".startswith(f"{real}/")):
             folders.clear()
@@ -166,7 +170,7 @@ def walk(root: str) -> Iterator[File]:
         folders.sort()
         for name in names:
             yield look_at(os.path.join(folder, name))  # noqa: PTH118 -- a hot loop over all files
-    for path in closed:
+    for path in unreadable:
         yield File(path, 0, _NO_VERSION)
 
 
@@ -174,8 +178,8 @@ class Place(NamedTuple):
     """A part of a corpus that one worker lists.
 
     Attributes:
-        folder: where.
-        deep: whether what is in folders below it counts too.
+        folder: folder to list.
+        deep: whether to list the folders below it, too.
     """
 
     folder: str
@@ -183,70 +187,77 @@ class Place(NamedTuple):
 
 
 def places_in(folder: str, most: int) -> Iterator[Place]:
-    """Cuts a folder into places that hold each of its files once, by its folders, level by level.
+    """Cuts a folder into places that contain each of its files once, level by level.
 
     Args:
-        folder: on object storage; anything else is one place.
-        most: places that are wanted; a level that has more gives more.
+        folder: folder to cut; unless it is on object storage, it becomes one place.
+        most: number of places at which to stop; the last level may exceed it.
     """
     if not is_object_storage(folder):
         yield Place(folder, deep=True)
         return
     waiting = deque([folder])
-    found = 0
-    while waiting and found + len(waiting) < most:
-        place = waiting.popleft()
-        inside = folders_in(place)
-        yield Place(place, deep=not inside)
-        found += 1
-        waiting.extend(inside)
-    for place in waiting:
-        yield Place(place, deep=True)
+    num_places = 0
+    while waiting and num_places + len(waiting) < most:
+        parent = waiting.popleft()
+        children = folders_in(parent)
+        yield Place(parent, deep=not children)
+        num_places += 1
+        waiting.extend(children)
+    for leaf in waiting:
+        yield Place(leaf, deep=True)
 
 
 def stream(place: Place) -> Iterator[File]:
-    """The files in a place, one by one."""
+    """Yields the files in a place."""
     if is_object_storage(place.folder):
         yield from _objects(f"{place.folder.rstrip('/')}/", place.deep)
     else:
         yield from walk(place.folder)
 
 
-def _objects(beginning: str, deep: bool) -> Iterator[File]:
-    for uri, size_bytes, modified_s in objects(beginning, deep):
-        if not uri.endswith("/"):  # what consoles make to show a folder
+def _objects(uri_prefix: str, deep: bool) -> Iterator[File]:
+    for uri, size_bytes, modified_s in objects(uri_prefix, deep):
+        if not _is_folder_marker(uri):
             yield _file(uri, size_bytes, modified_s)
 
 
-class Finder:
-    """Finds the files that a manifest names, and looks at each once, however many of its spans are named.
+def _is_folder_marker(uri: str) -> bool:
+    """Whether an object is empty and only makes consoles show a folder."""
+    return uri.endswith("/")
 
-    Files in buckets are looked at a directory at a time: a request for each of a million would take hours.
+
+class Finder:
+    """Finds the files that a manifest names. Reads the size of each file once, however many of its spans are named.
+
+    Files in buckets are looked up a directory at a time: a request for each of a million files would take hours.
+
+    Args:
+        roots: directories that relative paths may refer to. The first one that has the file counts, or else the first.
     """
 
     def __init__(self, *roots: str) -> None:
-        """Takes the directories to which paths may be relative; the first that has the file counts, or else the first."""
         self._roots = roots
-        self._found: dict[str, File] = {}
-        self._listed: dict[str, dict[str, File]] = {}
+        self._files: dict[str, File] = {}
+        self._listings: dict[str, dict[str, File]] = {}
 
     def find(self, path: str) -> File:
-        """The file that a path leads to, be it there or not.
+        """Returns the file at a path, whether or not it exists.
 
         Raises:
-            SourceError: no file can have such a name, or no filesystem is known for it. The message lacks the manifest
-                and the line, which the caller knows.
+            SourceError: no file can have such a path, or no filesystem has its scheme. The caller adds the manifest and the
+                line to the message.
         """
-        file = self._found.get(path)
+        file = self._files.get(path)
         if file is None:
             try:
-                file = self._found[path] = self._search(path)
+                file = self._files[path] = self._search(path)
             except (OSError, ValueError) as error:
                 raise SourceError(f"the path {path!r} cannot be looked up ({error})") from error
         return file
 
     def _search(self, path: str) -> File:
-        path.encode("utf-8", "surrogateescape")  # raises for what json makes of half a character
+        path.encode("utf-8", "surrogateescape")  # raises for half of a surrogate pair, which JSON can contain
         if path.startswith("/") or not is_local(path):
             return self._look_at(path)
         candidates = [self._look_at(FileSystems.join(root, path)) for root in self._roots]
@@ -256,6 +267,6 @@ class Finder:
         if is_local(path):
             return look_at(path)
         folder = path.rpartition("/")[0]
-        if folder not in self._listed:
-            self._listed[folder] = {file.uri: file for file in match(literally(folder) + "/*")}
-        return self._listed[folder].get(path) or File(path, 0, _NO_VERSION)
+        if folder not in self._listings:
+            self._listings[folder] = {file.uri: file for file in match(literally(folder) + "/*")}
+        return self._listings[folder].get(path) or File(path, 0, _NO_VERSION)

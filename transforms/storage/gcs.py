@@ -1,10 +1,9 @@
-"""Cloud Storage as Beam reaches it, made fit for a command line.
+"""Access to Cloud Storage: Beam's `GcsIO` with one client per process, and with errors that are OSErrors.
 
-Beam makes a client, and so a connection, for every file that it opens, looks for credentials for half a minute where there
-are none and even where `STORAGE_EMULATOR_HOST` names an emulator that takes none, and raises Google's errors, which are no
-OSErrors. What stands here takes the place of its `GcsIO`, in every process that imports `transforms`, and as one of Beam's
-plugins in every worker. What fails for a moment (429, 5xx, a lost connection) is tried again for two minutes by the client
-library itself.
+Beam's own class makes a client, and so a connection, for every file that it opens. Without credentials it looks for some for
+half a minute, even where `STORAGE_EMULATOR_HOST` names an emulator that needs none. It raises Google's errors, which are no
+OSErrors. `patch_beam` replaces it in a process. The client library itself retries transient failures (429, 5xx, a lost
+connection) for two minutes.
 """
 
 from __future__ import annotations
@@ -18,10 +17,11 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
-from apache_beam.utils.plugin import BeamPlugin
+
+from transforms.storage.storage_errors import StorageError
 
 try:
     import google.auth
@@ -38,69 +38,50 @@ except ImportError:  # the extra `gcp` is not installed
 IS_INSTALLED = gcsio is not None
 EMULATOR = "STORAGE_EMULATOR_HOST"
 SCHEME = "gs"
-_LOGIN = (
-    "no credentials were found: log in with `gcloud auth application-default login`, or name a key's file in "
+PLUGIN = "transforms.storage.gcs_plugin"
+_LOG_IN = (
+    "no credentials were found: log in with `gcloud auth application-default login`, or name a key file in "
     "GOOGLE_APPLICATION_CREDENTIALS"
 )
 
 
-class StorageError(RuntimeError):
-    """The storage did not answer for so long that trying again was given up. It says nothing of what is stored."""
+def patch_beam() -> None:
+    """Replaces Beam's access to Cloud Storage in this process; further calls change nothing.
 
-
-class CloudStoragePlugin(BeamPlugin):
-    """Has runners import this module in their workers."""
-
-
-def reason(error: BaseException) -> str:
-    """What went wrong, for people: of what Beam wraps, once or twice, the inmost of the first."""
-    while isinstance(error, BeamIOError) and error.exception_details:
-        inner = next(iter(error.exception_details.values()))
-        if not isinstance(inner, BaseException):
-            break
-        error = inner
-    if isinstance(error, ValueError) and str(error).startswith("Unable to get filesystem"):
-        place = str(error).rpartition(": ")[2]
-        scheme = FileSystems.get_scheme(place)
-        extra = (
-            'the extra gcp is not installed: pip install "audiosieve[gcp]"' if scheme == SCHEME and not gcsio else ""
-        )
-        return extra or f"no filesystem is known for {scheme}://"
-    return str(error)
-
-
-def unanswered(error: BaseException) -> str | None:
-    """What a `StorageError` says, also of one that a runner put into words; None for any other error."""
-    text = f"StorageError: {error}" if isinstance(error, StorageError) else str(error)
-    found = re.search(r"StorageError: ([^\n]*?)(?: \[while running|\n|$)", text)
-    return found[1] if found else None
+    Every process that opens `gs://` calls it first. Beam's workers do so by importing `PLUGIN`.
+    """
+    if gcsio is None or gcsio.GcsIO is CloudStorage:
+        return
+    auth._Credentials._get_credentials_with_retrys = staticmethod(find_credentials)
+    gcsio.create_storage_client = client
+    gcsio.BeamBlobReader, gcsio.BeamBlobWriter, gcsio.GcsIO = _Reader, _Writer, CloudStorage
 
 
 def open_in_parts(uri: str) -> BinaryIO:
-    """Opens a file of which only parts will be read: of an object in a bucket no more is fetched than is asked for."""
+    """Opens a file of which only parts will be read; of an object in a bucket only those parts are fetched."""
     if FileSystems.get_scheme(uri) != SCHEME or gcsio is None:
         return FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED)
     return gcsio.GcsIO(pipeline_options=FileSystems._pipeline_options).open(uri, read_buffer_size=1)
 
 
 def _to_os_error(place: str, error: Exception, client: Any = None, needs_bucket: bool = False) -> Exception:
-    """The OSError, or `StorageError`, that an error of Google's libraries amounts to.
+    """Returns the OSError, or `StorageError`, that stands for an error of Google's libraries.
 
     Args:
-        place: path of what was asked for.
-        error: of the library.
-        client: that asked.
-        needs_bucket: whether what may be missing is the bucket alone.
+        place: path of the object or bucket.
+        error: error of the library.
+        client: client that raised it.
+        needs_bucket: whether only the bucket can be missing, as in a listing.
     """
     anonymous = client is not None and isinstance(client._credentials, AnonymousCredentials)
-    login = _LOGIN if anonymous and not os.environ.get(EMULATOR) else None
+    log_in = _LOG_IN if anonymous and not os.environ.get(EMULATOR) else None
     if isinstance(error, (RetryError, RequestException, TransportError)):
         cause = getattr(error, "cause", None) or error
-        return StorageError(f"{place}: the storage does not answer ({_said(cause)})")
+        return StorageError(f"{place}: the storage does not answer ({_message(cause)})")
     if isinstance(error, GoogleAuthError):
-        # Also where there are none, and the storage asks for some.
+        # Also raised without credentials, by a storage that requires some.
         return _os_error(
-            PermissionError, errno.EACCES, f"{place}: {login or f'the credentials are of no use ({error})'}"
+            PermissionError, errno.EACCES, f"{place}: {log_in or f'the credentials were refused ({error})'}"
         )
     if isinstance(error, InvalidResponse):
         return _to_os_error(place, from_http_response(error.response), client, needs_bucket)
@@ -111,14 +92,14 @@ def _to_os_error(place: str, error: Exception, client: Any = None, needs_bucket:
     if status == 404:
         return _os_error(FileNotFoundError, errno.ENOENT, f"{place}: there is no such object")
     if status in (401, 403):
-        return _os_error(PermissionError, errno.EACCES, f"{place}: permission is denied ({login or _said(error)})")
+        return _os_error(PermissionError, errno.EACCES, f"{place}: permission is denied ({log_in or _message(error)})")
     if status == 429 or status >= 500:
-        return StorageError(f"{place}: the storage does not answer ({_said(error)})")
-    return _os_error(OSError, errno.EIO, f"{place}: {_said(error)}")
+        return StorageError(f"{place}: the storage does not answer ({_message(error)})")
+    return _os_error(OSError, errno.EIO, f"{place}: {_message(error)}")
 
 
-def _said(error: Exception) -> str:
-    """An error's message, without the address of what was asked for."""
+def _message(error: Exception) -> str:
+    """Returns an error's message without the method and address of the request."""
     if isinstance(error, InvalidResponse):
         error = from_http_response(error.response)
     message = str(getattr(error, "message", "") or error)
@@ -131,54 +112,56 @@ def _os_error(kind: type[OSError], number: int, message: str) -> OSError:
     return error
 
 
-class _Buffered(io.BufferedIOBase):
-    """A file that keeps what was fetched last, wherever it is read from next; Beam's own, and Python's, forget it at a jump.
+class BufferedFile(io.BufferedIOBase):
+    """File with a buffer that outlives seeks; the buffers of Beam and Python are dropped by a seek.
 
     Args:
-        raw: whose every read is a request.
-        size: of it, in bytes.
-        buffer_size: bytes that are fetched, and kept, at least.
+        raw: file of which every read is a request.
+        size: size of the file in bytes.
+        buffer_size: bytes to fetch, and keep, at least.
     """
 
     def __init__(self, raw: Any, size: int, buffer_size: int) -> None:
         self._raw, self._size, self._buffer_size = raw, size, buffer_size
-        self._place = self._start = 0
-        self._held = b""
+        self._position = self._buffer_start = 0
+        self._buffer = b""
 
     def read(self, size: int | None = -1) -> bytes:
-        """As any file's; at the end there is no request to learn that it is the end."""
-        end = self._size if size is None or size < 0 else min(self._place + size, self._size)
-        if self._place >= end:
+        """Reads like any file; at the end of the file it makes no request."""
+        end = self._size if size is None or size < 0 else min(self._position + size, self._size)
+        if self._position >= end:
             return b""
-        if not self._start <= self._place <= end <= self._start + len(self._held):
-            self._raw.seek(self._place)
-            self._start, self._held = self._place, b""
-            found: bytes = self._raw.read(max(end - self._place, min(self._buffer_size, self._size - self._place)))
-            if len(found) <= self._buffer_size:
-                self._held = found
+        if self._buffer_start <= self._position <= end <= self._buffer_start + len(self._buffer):
+            content = self._buffer[self._position - self._buffer_start :]
         else:
-            found = self._held[self._place - self._start :]
-        found = found[: end - self._place]
-        self._place += len(found)
-        return found
+            self._raw.seek(self._position)
+            self._buffer_start, self._buffer = self._position, b""
+            fetched = max(end - self._position, min(self._buffer_size, self._size - self._position))
+            content = self._raw.read(fetched)
+            if len(content) <= self._buffer_size:
+                self._buffer = content
+        content = content[: end - self._position]
+        self._position += len(content)
+        return content
 
     read1 = read
 
     def seek(self, target: int, whence: int = io.SEEK_SET) -> int:
-        """Moves, and asks nothing."""
-        self._place = max(0, target + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence])
-        return self._place
+        """Moves without a request."""
+        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = max(0, origin + target)
+        return self._position
 
     def tell(self) -> int:
-        """Where the next read begins."""
-        return self._place
+        """Returns where the next read begins."""
+        return self._position
 
     def readable(self) -> bool:
-        """It is."""
+        """Returns True."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
+        """Returns True."""
         return True
 
 
@@ -191,39 +174,39 @@ if gcsio is not None:
         return _make_client(_known_options(), use_credentials)
 
     def _known_options() -> PipelineOptions:
-        """Beam's options, as whom to impersonate: a worker is told them, and has none on its own command line."""
-        return FileSystems._pipeline_options or _own_command_line()
+        """Returns Beam's options, which may name an account to impersonate. A worker gets them from its runner."""
+        return FileSystems._pipeline_options or _command_line_options()
 
     @functools.cache
-    def _own_command_line() -> PipelineOptions:
+    def _command_line_options() -> PipelineOptions:
         return PipelineOptions()
 
     def client(pipeline_options: Any = None, use_credentials: bool = True) -> Any:  # noqa: ARG001 -- Beam's signature
-        """The client of this process, whose connections stay open; threads may share it, forks not."""
+        """Returns the client of this process, whose connections stay open. Threads may share it, forks may not."""
         return _client(os.getpid(), os.environ.get(EMULATOR), use_credentials)
 
     def find_credentials(pipeline_options: PipelineOptions) -> Any:
-        """Looks once: where there are none, Beam goes on without, as public buckets allow."""
+        """Looks for credentials once. Where there are none, Beam goes on without, which public buckets allow."""
         if os.environ.get(EMULATOR):
             return AnonymousCredentials()
         return google.auth.default(scopes=pipeline_options.view_as(GoogleCloudOptions).gcp_oauth_scopes)[0]
 
-    def _guarded(method: Callable[..., Any]) -> Callable[..., Any]:
-        """A method of `GcsIO` with errors as the rest of the world knows them."""
+    def _with_os_errors(method: Callable[..., Any]) -> Callable[..., Any]:
+        """Wraps a method of `GcsIO` so that it raises OSErrors."""
 
         @functools.wraps(method)
-        def guarded(self: Any, path: Any, *arguments: Any, **keywords: Any) -> Any:
+        def wrapped(self: Any, path: Any, *arguments: Any, **keywords: Any) -> Any:
             try:
                 return method(self, path, *arguments, **keywords)
             except _GOOGLE_ERRORS as error:
-                # Several are paths, or pairs of them.
+                # Some methods take a list of paths, or of pairs of paths.
                 raise _to_os_error(path if isinstance(path, str) else str(path[0]), error, self.client) from error
 
-        return guarded
+        return wrapped
 
     @contextlib.contextmanager
-    def retelling(place: str) -> Iterator[None]:
-        """Errors of Google's libraries in the block become those of the rest of the world; what may be missing is a bucket."""
+    def os_errors_of_listing(place: str) -> Iterator[None]:
+        """Turns errors of Google's libraries in the block into OSErrors; a missing place means a missing bucket."""
         try:
             yield
         except _GOOGLE_ERRORS as error:
@@ -250,7 +233,8 @@ if gcsio is not None:
                 raise _to_os_error(_uri(self._blob), error, self._blob.client, needs_bucket=True) from error
 
         def terminate(self) -> None:
-            # What cannot be given up now the storage forgets later. It must not stay open: then it would be there after all.
+            # An upload that cannot be cancelled now expires in the storage. The buffer must be closed: an open one would
+            # complete the upload when it is garbage-collected.
             try:
                 with contextlib.suppress(*_GOOGLE_ERRORS):
                     super().terminate()
@@ -261,13 +245,13 @@ if gcsio is not None:
         return f"{SCHEME}://{blob.bucket.name}/{blob.name}"
 
     class CloudStorage(gcsio.GcsIO):
-        """Beam's access to Cloud Storage, with one client a process and errors that are OSErrors."""
+        """Beam's access to Cloud Storage, with one client per process and errors that are OSErrors."""
 
         def __init__(self, storage_client: Any = None, pipeline_options: Any = None) -> None:
-            # Beam would parse the command line anew for each file.
+            # Without options Beam would parse the command line for each file.
             super().__init__(storage_client or client(), pipeline_options or _known_options())
 
-        @_guarded
+        @_with_os_errors
         def open(
             self,
             filename: str,
@@ -275,33 +259,31 @@ if gcsio is not None:
             read_buffer_size: int = gcsio.DEFAULT_READ_BUFFER_SIZE,
             mime_type: str = "application/octet-stream",
         ) -> Any:
-            """As Beam's; of what is read, the last so many bytes are kept."""
+            """Opens an object like Beam's method; a reader keeps the last `read_buffer_size` bytes that it fetched."""
             file = super().open(filename, mode, read_buffer_size, mime_type)
-            return _Buffered(file, file._blob.size, read_buffer_size) if isinstance(file, _Reader) else file
+            return BufferedFile(file, file._blob.size, read_buffer_size) if isinstance(file, _Reader) else file
 
-        exists = _guarded(gcsio.GcsIO.exists)
-        delete = _guarded(gcsio.GcsIO.delete)
-        copy = _guarded(gcsio.GcsIO.copy)
-        delete_batch = _guarded(gcsio.GcsIO.delete_batch)
-        copy_batch = _guarded(gcsio.GcsIO.copy_batch)
-        _gcs_object = _guarded(gcsio.GcsIO._gcs_object)
+        exists = _with_os_errors(gcsio.GcsIO.exists)
+        delete = _with_os_errors(gcsio.GcsIO.delete)
+        copy = _with_os_errors(gcsio.GcsIO.copy)
+        delete_batch = _with_os_errors(gcsio.GcsIO.delete_batch)
+        copy_batch = _with_os_errors(gcsio.GcsIO.copy_batch)
+        _gcs_object = _with_os_errors(gcsio.GcsIO._gcs_object)
 
         def _batch_with_retry(self, requests: Any, fn: Callable[[Any], None]) -> list[Any]:
-            """As Beam's, which keeps no more than the status of an error, and of one of the whole batch not even that."""
+            """Raises what Beam's method reports as a mere status, or not at all when the whole batch failed."""
             responses: list[Any] = super()._batch_with_retry(requests, fn)
             for request, response in zip(requests, responses, strict=True):
                 path = request if isinstance(request, str) else request[0]
                 if response is None:
                     raise StorageError(f"{path}: the storage does not answer")
-                if response.status_code >= 400 and response.status_code != 404:  # gone is as good as deleted
+                if (
+                    response.status_code >= 400 and response.status_code != 404
+                ):  # a missing object is as good as deleted
                     raise _to_os_error(path, from_http_response(response), self.client)
             return responses
 
         def list_files(self, path: str, with_metadata: bool = False) -> Iterator[Any]:
-            """As Beam's."""
-            with retelling(path):
+            """Lists objects like Beam's method."""
+            with os_errors_of_listing(path):
                 yield from super().list_files(path, with_metadata)
-
-    auth._Credentials._get_credentials_with_retrys = staticmethod(find_credentials)
-    gcsio.create_storage_client = client
-    gcsio.BeamBlobReader, gcsio.BeamBlobWriter, gcsio.GcsIO = _Reader, _Writer, CloudStorage

@@ -1,4 +1,4 @@
-"""Objects on Cloud Storage, page by page: Beam's own listing keeps all names in memory."""
+"""Listing of objects on Cloud Storage, page by page: Beam's own listing keeps all names in memory."""
 
 from __future__ import annotations
 
@@ -7,40 +7,40 @@ from typing import Any
 
 from transforms.storage import gcs
 
-# What is asked for of an object; all else would be most of what is sent.
+# Requested fields of an object. All its other fields would make up most of the answer.
 _FIELDS = "items(name,size,updated),prefixes,nextPageToken"
-_SCHEME = "gs://"
+_SCHEME = f"{gcs.SCHEME}://"
 
 
 def is_object_storage(uri: str) -> bool:
-    """Whether this module can list a place; without the extra `gcp` Beam says that it is missing."""
+    """Whether this module can list a place: one on Cloud Storage, with the extra `gcp` installed."""
     return uri.startswith(_SCHEME) and gcs.IS_INSTALLED
 
 
-def objects(beginning: str, deep: bool) -> Iterator[tuple[str, int, float]]:
-    """URI, size in bytes and time of change (seconds since 1970) of each object whose URI begins so.
+def objects(uri_prefix: str, deep: bool) -> Iterator[tuple[str, int, float]]:
+    """Yields the URI, size in bytes and time of change (seconds since 1970) of each object whose URI has a prefix.
 
     Args:
-        beginning: `gs://bucket/some/folder/`, or `gs://bucket/some/pre`.
-        deep: whether a slash may come behind it.
+        uri_prefix: `gs://bucket/some/folder/`, or `gs://bucket/some/pre`.
+        deep: whether objects count whose URI has a slash behind the prefix.
     """
-    bucket, prefix = _parts(beginning)
-    with gcs.retelling(beginning):
+    bucket, prefix = _parts(uri_prefix)
+    with gcs.os_errors_of_listing(uri_prefix):
         for blob in _blobs(bucket, prefix, delimiter=None if deep else "/"):
             yield f"{_SCHEME}{bucket}/{blob.name}", blob.size, blob.updated.timestamp()
 
 
 def folders_in(folder: str) -> list[str]:
-    """The folders in a folder; none where its first page of names shows none, since it may have millions of objects."""
+    """Returns the folders in a folder; none if the first page of its listing has none, as it may have millions of objects."""
     bucket, prefix = _parts(f"{folder.rstrip('/')}/")
-    found: list[str] = []
-    with gcs.retelling(folder):
+    names: list[str] = []
+    with gcs.os_errors_of_listing(folder):
         for page in _blobs(bucket, prefix, delimiter="/").pages:
             list(page)
-            found += page.prefixes
-            if not found:
+            names += page.prefixes
+            if not names:
                 break
-    return [f"{_SCHEME}{bucket}/{name.rstrip('/')}" for name in found]
+    return [f"{_SCHEME}{bucket}/{name.rstrip('/')}" for name in names]
 
 
 def _parts(uri: str) -> tuple[str, str]:

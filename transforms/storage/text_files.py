@@ -1,4 +1,4 @@
-"""Text that lists things: opened in any filesystem, unpacked, decoded, line by line."""
+"""Text files such as manifests: opened in any filesystem, decompressed, decoded and read line by line."""
 
 from __future__ import annotations
 
@@ -20,31 +20,33 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 @contextlib.contextmanager
 def open_text(uri: str) -> Iterator[TextIO]:
-    """Opens text in UTF-8, with or without a byte order mark, gzipped or not whatever its name, its line ends as they are.
+    """Opens a UTF-8 text file, with or without a byte order mark and gzip, whatever its name. Line ends are kept.
 
     Raises:
-        SourceError: it is not there; or, where it is read within the block, it cannot be read or is not in UTF-8.
+        SourceError: the file does not exist; or, while it is read, it cannot be read or is not UTF-8.
     """
     if not FileSystems.exists(uri):
         raise SourceError(f"{uri}: there is no such manifest")
     try:
         with FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-            packed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+            is_gzip = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
             file.seek(0)
-            plain = gzip.GzipFile(fileobj=file) if packed else file
-            with io.TextIOWrapper(plain, encoding="utf-8-sig", newline="") as text:
+            content = gzip.GzipFile(fileobj=file) if is_gzip else file
+            with io.TextIOWrapper(content, encoding="utf-8-sig", newline="") as text:
                 yield text
     except UnicodeDecodeError as error:
-        raise SourceError(f"{uri}: the manifest is not in UTF-8 ({error}); convert it, as with iconv") from error
+        raise SourceError(
+            f"{uri}: the manifest is not in UTF-8 ({error}); convert it, for example with iconv"
+        ) from error
     except (OSError, EOFError, zlib.error) as error:
         raise SourceError(f"{uri}: the manifest cannot be read ({error})") from error
 
 
 def lines(uri: str) -> Iterator[tuple[int, str]]:
-    """The lines of a text that hold anything, with their numbers from 1 on, without blanks around them.
+    """Yields the number (from 1) and the stripped text of each line that is not blank.
 
     Raises:
-        SourceError: as `open_text`.
+        SourceError: see `open_text`.
     """
     with open_text(uri) as text:
         for number, line in enumerate(text, start=1):
@@ -53,26 +55,26 @@ def lines(uri: str) -> Iterator[tuple[int, str]]:
 
 
 def json_lines(uri: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects of a JSONL file with the numbers of their lines.
+    """Yields the line number and the object of each line of a JSONL file.
 
     Raises:
-        SourceError: as `open_text`, or a line holds no JSON object.
+        SourceError: see `open_text`; or a line is not a JSON object.
     """
     for number, line in lines(uri):
         try:
-            found = json.loads(line)
+            value = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise SourceError(f"{uri}, line {number}: it is no JSON ({error}); {_ONE_A_LINE}") from error
-        if not isinstance(found, dict):
-            raise SourceError(f"{uri}, line {number}: it is JSON, but no object; {_ONE_A_LINE}")
-        yield number, found
+            raise SourceError(f"{uri}, line {number}: it is not JSON ({error}); {_ONE_PER_LINE}") from error
+        if not isinstance(value, dict):
+            raise SourceError(f"{uri}, line {number}: it is JSON, but not an object; {_ONE_PER_LINE}")
+        yield number, value
 
 
-_ONE_A_LINE = "each line must be one JSON object"
+_ONE_PER_LINE = "each line must be one JSON object"
 
 
 def as_text(value: Any) -> str:
-    """What a cell says, as valid Unicode: nothing for None, JSON for numbers, lists and objects."""
+    """Returns a table cell as valid Unicode: empty for None, JSON for numbers, lists and objects."""
     if isinstance(value, str):
         text = value
     elif value is None:

@@ -10,27 +10,27 @@ import pytest
 
 from model.bundle import NETWORK_NAMES
 from model.evaluation.localisation import Distortion
-from model.evaluation.measures import Clip, Scored, Threshold
 from model.evaluation.reproduction import (
     BASELINE,
     MEASURES,
-    NONE,
+    MISSING,
     PUBLISHED,
     SET,
     TITLES,
     Spread,
-    changes,
     differences,
     markdown,
+    network_result,
     notes,
-    plain,
-    reached,
+    option_changes,
+    progress_text,
     results,
-    say_progress,
-    say_time,
     seconds_left,
+    spreads_as_json,
     summarise,
+    time_text,
 )
+from model.evaluation.scored_clips import Clip, ScoredClips, Threshold
 from model.labels import PSEUDO, pseudo_score
 
 
@@ -68,43 +68,54 @@ def test_a_spread_is_mean_and_sample_standard_deviation() -> None:
 def test_one_repeat_has_no_deviation_and_none_has_no_mean() -> None:
     assert Spread.of([0.25]).text() == "0.250"
     assert Spread.of([]) == Spread(None, None, 0)
-    assert Spread.of([]).text() == NONE
+    assert Spread.of([]).text() == MISSING
 
 
 def test_what_is_not_defined_is_left_out() -> None:
     assert Spread.of([0.5, None, math.nan, 1.5]) == Spread(1.0, pytest.approx(math.sqrt(0.5)), 2)
 
 
-def scored(score: list[float], threshold: float) -> Scored:
+def scored(score: list[float], threshold: float) -> ScoredClips:
     """Six clips of two speakers, clean and at two SNRs, as a network scored them."""
     conditions = [(snr_db, speaker) for speaker in "ab" for snr_db in (None, 5.0, -10.0)]
     clips = [
         Clip(
-            set_name="set", clip_id=f"{speaker}{snr_db}", split="test", duration_s=1.0, labels={}, snr_db=snr_db,
-            distortions=() if snr_db is None else (Distortion("noise", "", 0.0, 1.0),), variation=(), speech_id=speaker,
-            speaker=speaker, corpus=None, noise_groups=() if snr_db is None else ("rain",),
+            set_name="set",
+            clip_id=f"{speaker}{snr_db}",
+            split="test",
+            duration_s=1.0,
+            labels={},
+            snr_db=snr_db,
+            distortions=() if snr_db is None else (Distortion("noise", "", 0.0, 1.0),),
+            variation=(),
+            speech_id=speaker,
+            speaker=speaker,
+            corpus=None,
+            noise_groups=() if snr_db is None else ("rain",),
         )
         for snr_db, speaker in conditions
-    ]  # fmt: skip
+    ]
     label = np.array([pseudo_score(snr_db) for snr_db, _ in conditions])
-    return Scored(clips, np.array(score), [], label, PSEUDO, PSEUDO, Threshold(threshold, 0.9))
+    return ScoredClips(clips, np.array(score), [], label, PSEUDO, PSEUDO, Threshold(threshold, 0.9))
 
 
 def test_what_a_perfect_network_reaches() -> None:
     labels = [pseudo_score(snr_db) for snr_db in (None, 5.0, -10.0)] * 2
-    found = reached(scored(labels, (labels[0] + labels[1]) / 2))
+    found = network_result(scored(labels, (labels[0] + labels[1]) / 2))
     assert found["values"] == {**dict.fromkeys((*MEASURES, "auc"), pytest.approx(1.0)), "rmse": pytest.approx(0.0)}
     assert found["threshold"]["f1"] == 0.9
     assert set(found["by_snr"]) == {"clean", "5 dB", "-10 dB"}
     assert found["by_snr"]["5 dB"] == {
-        "clips": 2, "label_mean": pytest.approx(labels[1]), "score_mean": pytest.approx(labels[1]),
+        "clips": 2,
+        "label_mean": pytest.approx(labels[1]),
+        "score_mean": pytest.approx(labels[1]),
         "score_variance": pytest.approx(0.0),
-    }  # fmt: skip
+    }
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
 def test_a_network_that_says_the_same_of_all_has_no_correlation() -> None:
-    found = reached(scored([0.5] * 6, 0.4))
+    found = network_result(scored([0.5] * 6, 0.4))
     assert found["values"]["lcc"] is None
     # It takes all for clean, of which two are.
     assert found["values"]["precision"] == pytest.approx(1 / 3)
@@ -140,9 +151,16 @@ def test_the_table_stands_beside_the_published_numbers() -> None:
     table = markdown(REPEATS, BOTH, ["first note", "second note"])
     assert "over 3 repeats." in table
     assert row(table, "LC_ATT") == [
-        "LC_ATT", "0.800 ± 0.100", "0.810 ± 0.100", "0.820 ± 0.100", "0.830 ± 0.100", "0.840 ± 0.100",
-        "0.919", "0.914", "0.848",
-    ]  # fmt: skip
+        "LC_ATT",
+        "0.800 ± 0.100",
+        "0.810 ± 0.100",
+        "0.820 ± 0.100",
+        "0.830 ± 0.100",
+        "0.840 ± 0.100",
+        "0.919",
+        "0.914",
+        "0.848",
+    ]
     assert row(table, "Quality-Net")[-3:] == ["0.876", "0.876", "0.752"]
     assert "+0.200 ± 0.000" in table
     assert table.endswith("- first note\n- second note\n")
@@ -150,7 +168,7 @@ def test_the_table_stands_beside_the_published_numbers() -> None:
 
 def test_a_number_that_is_not_known_is_a_dash() -> None:
     table = markdown([{"l_att": values(0.5)}], ["l_att"], [])
-    assert row(table, "L_ATT") == ["L_ATT", "0.500", "0.510", "0.520", "0.530", "0.540", NONE, NONE, NONE]
+    assert row(table, "L_ATT") == ["L_ATT", "0.500", "0.510", "0.520", "0.530", "0.540", MISSING, MISSING, MISSING]
     assert "over 1 repeat." in table
     assert "Difference" not in table
 
@@ -158,7 +176,7 @@ def test_a_number_that_is_not_known_is_a_dash() -> None:
 def test_the_table_of_no_repeat_can_be_asked_for() -> None:
     table = markdown([], BOTH, [])
     assert "over 0 repeats" in table
-    assert row(table, "LC_ATT")[1] == NONE
+    assert row(table, "LC_ATT")[1] == MISSING
 
 
 def test_the_columns_of_the_table_line_up() -> None:
@@ -167,7 +185,7 @@ def test_the_columns_of_the_table_line_up() -> None:
 
 
 def test_plain_is_for_json() -> None:
-    found = plain(summarise(REPEATS[:1], ["lc_att"]))
+    found = spreads_as_json(summarise(REPEATS[:1], ["lc_att"]))
     assert found["lc_att"]["lcc"] == {"mean": 0.7, "std": None, "repeats": 1}
 
 
@@ -184,17 +202,17 @@ def test_results_are_what_the_repeats_say_together() -> None:
 def test_the_notes_name_what_the_numbers_rest_on() -> None:
     counts = {"train": 630, "val": 70, "test": 143}
     found = notes(counts, 12, [-10.0, 2.5], 7, {}, quick=False)
-    assert found[0].startswith("700 training utterances (70 of them, of speakers of their own, ")
-    assert "143 test utterances of 12 other speakers" in found[0]
+    assert found[0].startswith("There are 700 training utterances and 143 test utterances of 12 other speakers ")
     assert found[0].endswith("each clean and at -10, 2.5 dB.")
-    assert "7 epochs" in found[2]
-    assert len(found) == 4
+    assert found[1].startswith("70 of the training utterances, from speakers of their own, ")
+    assert "7 epochs" in found[3]
+    assert len(found) == 5
 
 
 def test_the_notes_warn_of_a_quick_run_first_and_of_failures_last() -> None:
     found = notes({"train": 1, "val": 1, "test": 1}, 1, [0.0], 1, {"l_att": 2, "lc_att": 1}, quick=True)
-    assert "A quick run" in found[0]
-    assert [note.split(",")[0] for note in found[-2:]] == [
+    assert "This was a quick run" in found[0]
+    assert [note.split(";")[0] for note in found[-2:]] == [
         "L_ATT could not be trained in 2 of the repeats",
         "LC_ATT could not be trained in 1 of the repeats",
     ]
@@ -202,11 +220,11 @@ def test_the_notes_warn_of_a_quick_run_first_and_of_failures_last() -> None:
 
 def test_changes_are_told_as_json_has_the_options() -> None:
     before = {"epochs": 2, "networks": ["l_att"], "gone": 1}
-    assert changes(before, {"epochs": 5, "networks": ("l_att",), "new": None}) == [
+    assert option_changes(before, {"epochs": 5, "networks": ("l_att",), "new": None}) == [
         "epochs was 2, now 5",
         "gone was 1, now None",
     ]
-    assert changes(before, before) == []
+    assert option_changes(before, before) == []
 
 
 def test_the_rest_takes_as_long_as_what_is_done_took() -> None:
@@ -232,9 +250,9 @@ def test_the_rest_takes_as_long_as_what_is_done_took() -> None:
     ],
 )
 def test_times_are_said_for_people(seconds: float, text: str) -> None:
-    assert say_time(seconds) == text
+    assert time_text(seconds) == text
 
 
 def test_progress_is_said_with_what_is_left_once_that_is_known() -> None:
-    assert say_progress([], [SET, "l_att"]) == "0 s so far"
-    assert say_progress([(SET, 20.0), ("l_att", 100.0)], ["l_att"]) == "2 min so far, about 2 min left"
+    assert progress_text([], [SET, "l_att"]) == "0 s so far"
+    assert progress_text([(SET, 20.0), ("l_att", 100.0)], ["l_att"]) == "2 min so far, about 2 min left"

@@ -1,66 +1,150 @@
-"""Options of runners that work elsewhere: what is wrong is said before any work starts."""
+"""Command lines become frozen dataclasses of options, and wrong ones one sentence."""
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Iterator
-from concurrent import futures
+import dataclasses
+import importlib
+from collections.abc import Sequence
+from typing import Any
 
-import grpc
 import pytest
-from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 
+from pipelines.cli import JOBS
+from pipelines.common.argument_types import Range, number_range, positive_int, ranges
+from pipelines.common.arguments import Parser, parse_options, parse_with_beam, recorded
+from pipelines.common.errors import UsageError
 from tests.support.command import audiosieve
 
-
-class DescribedOptions(beam_job_api_pb2_grpc.JobServiceServicer):
-    """The one call of a job server that says which options it has."""
-
-    def DescribePipelineOptions(self, request, context):  # noqa: ARG002, N802
-        names = ("execution_mode_for_batch", "parallelism")
-        return beam_job_api_pb2.DescribePipelineOptionsResponse(
-            options=[beam_job_api_pb2.PipelineOptionDescriptor(name=name) for name in names]
-        )
-
-
-@pytest.fixture
-def job_server() -> Iterator[str]:
-    server = grpc.server(futures.ThreadPoolExecutor(1))
-    beam_job_api_pb2_grpc.add_JobServiceServicer_to_server(DescribedOptions(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield f"localhost:{port}"
-    server.stop(None)
+# The shortest command line of each job.
+SHORTEST = {
+    "score": ["--input", "speech"],
+    "query": ["out"],
+    "report": ["out", "-o", "page.html"],
+    "plot": ["a.wav", "-o", "a.png"],
+    "filter": [],
+    "compact": ["out"],
+    "compare": ["a", "b"],
+    "serve": [],
+    "submit": [__file__],
+    "export": ["--output", "model"],
+    "synthesize": ["--speech", "speech", "--noise", "noise", "--output", "set", "--clips", "1"],
+    "train": ["--data", "set", "--output", "bundle"],
+    "evaluate": ["set", "--output", "out"],
+    "reproduce": ["--speech", "speech", "--noise", "noise", "--output", "out"],
+}
 
 
-def refused(samples, tmp_path, *options: str) -> str:
-    said = audiosieve("score", "--input", samples, "--output", tmp_path / "out", *options, status=2).stderr
-    assert not (tmp_path / "out").exists()
-    assert len(said.splitlines()) == 1
-    return said
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Options of a command of this test.
+
+    Attributes:
+        files: paths.
+        threads: number of threads, at least 1.
+        gain: range of gains.
+        snr: ranges of SNRs.
+        tag: tags.
+        kind: "a" or "b".
+        quiet: whether to print nothing.
+    """
+
+    files: tuple[str, ...]
+    threads: int
+    gain: Range | None
+    snr: tuple[Range, ...]
+    tag: tuple[str, ...]
+    kind: str
+    quiet: bool
 
 
-def test_a_job_server_that_is_not_there_is_one_sentence_at_once(samples, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        endpoint = f"localhost:{free.getsockname()[1]}"
-    said = refused(samples, tmp_path, "--runner=PortableRunner", f"--job_endpoint={endpoint}")
-    assert f"--job_endpoint {endpoint}: no job server answers there" in said
-    assert "--job_endpoint=HOST:PORT" in refused(samples, tmp_path, "--runner=PortableRunner")
+def new_parser() -> Parser:
+    parser = Parser("test", "Test.")
+    add = parser.add_argument
+    add("files", nargs="*")
+    add("--threads", type=positive_int, default=1)
+    add("--gain", type=number_range())
+    add("--snr", type=ranges, default="-10:40")
+    add("--tag", action="append", default=[])
+    add("-k", "--kind", choices=["a", "b"], default="a")
+    add("--quiet", action="store_true")
+    return parser
 
 
-def test_options_that_only_the_job_server_knows_are_taken_and_others_are_not(samples, tmp_path, job_server):
-    elsewhere = ["--runner=PortableRunner", f"--job_endpoint={job_server}", "--execution_mode_for_batch=BATCH"]
-    said = refused(samples, tmp_path, *elsewhere, "--exection_mode_for_batch=BATCH")
-    assert "no option --exection_mode_for_batch; is --execution_mode_for_batch meant?" in said
-    said = refused(samples, tmp_path, *elsewhere, "--threads=0")
-    assert "--threads is 0" in said
+def parse(*words: str) -> Options:
+    return parse_options(new_parser(), words, Options)
 
 
-def test_who_answers_may_be_no_job_server(samples, tmp_path):
-    server = grpc.server(futures.ThreadPoolExecutor(1))
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    said = refused(samples, tmp_path, "--runner=PortableRunner", f"--job_endpoint=localhost:{port}", "--some_option")
-    server.stop(None)
-    assert "what answers there is no job server (UNIMPLEMENTED)" in said
+def test_each_option_has_its_attribute_and_lists_are_tuples() -> None:
+    assert parse() == Options((), 1, None, (Range(-10, 40),), (), "a", False)
+    found = parse(
+        "x", "y", "--threads=2", "--gain", "-20:6", "--snr", "-5,0:3", "--tag", "m", "--tag=n", "-k", "b", "--quiet"
+    )
+    assert found == Options(("x", "y"), 2, Range(-20, 6), (Range(-5, -5), Range(0, 3)), ("m", "n"), "b", True)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        found.threads = 3  # type: ignore[misc]
+
+
+def test_a_record_has_ranges_as_a_command_line_spells_them() -> None:
+    found = recorded(parse("x", "--gain", "-20:6.5", "--snr", "-5,0:3"))
+    assert found == {
+        "files": ("x",),
+        "threads": 1,
+        "gain": "-20:6.5",
+        "snr": "-5,0:3",
+        "tag": (),
+        "kind": "a",
+        "quiet": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--threads", "0"], "--threads is 0; must be at least 1"),
+        (["--threads"], "--threads: expected one argument"),
+        (["-k", "c"], "--kind: invalid choice: 'c' (choose from "),
+        (["--thread", "2"], "unknown option --thread (did you mean --threads?)"),
+        (["x", "--colour=red"], "unknown option --colour; see --help"),
+        (["x", "--quiet", "y"], "unexpected argument 'y'; see --help"),
+    ],
+)
+def test_a_wrong_command_line_is_one_sentence(words: Sequence[str], sentence: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(*words)
+    assert str(caught.value).startswith(sentence)
+
+
+def test_options_of_beam_are_passed_on() -> None:
+    words = ["--threads", "2", "--direct_num_workers=2", "--tag=a", "--runner=DirectRunner"]
+    options, for_beam = parse_with_beam(new_parser(), words, Options)
+    assert (options.threads, options.tag) == (2, ("a",))
+    assert for_beam == ("--direct_num_workers=2", "--runner=DirectRunner")
+    with pytest.raises(UsageError, match=r"unknown option --num_worker \(did you mean --num_workers\?\)"):
+        parse_with_beam(new_parser(), ["--num_worker=2"], Options)
+    with pytest.raises(UsageError, match="--num_workers: invalid int value: 'many'"):
+        parse_with_beam(new_parser(), ["--num_workers=many"], Options)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_the_shortest_command_line_of_each_job_is_parsed(job: str) -> None:
+    module = importlib.import_module(f"pipelines.{job}")
+    found: Any = module.parse(SHORTEST[job])
+    options = found[0] if isinstance(found, tuple) else found
+    parser = module.build_parser()
+    names = {action.dest for action in parser._actions} - {"help"}
+    assert {field.name for field in dataclasses.fields(options)} == names
+    attributes = type(options).__doc__.partition("Attributes:")[2]
+    assert all(f"\n        {name}: " in attributes for name in names)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_help_describes_the_job_and_each_option(job: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        audiosieve(job, "--help")
+    assert ended.value.code == 0
+    parser = importlib.import_module(f"pipelines.{job}").build_parser()
+    assert parser.description[0].isupper()
+    assert parser.description.endswith(".")
+    for action in parser._actions:
+        assert action.help, action.option_strings
+        assert not action.help.endswith("."), action.help

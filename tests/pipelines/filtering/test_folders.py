@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.common.arguments import UsageError
+from pipelines.common.errors import UsageError
 from pipelines.filtering.folders import BucketFolder, Folder, LocalFolder
 from tests.support.gcs_emulator import Bucket
 from tests.support.gcs_proxy import Call, Proxy

@@ -124,7 +124,7 @@ def test_ctrl_c_ends_it_and_says_what_is_there_and_how_to_go_on(corpus_of_many, 
     _, said = run.communicate(timeout=60)
     assert run.returncode == 130
     assert "interrupted" in said
-    assert "run the same command again to go on" in said
+    assert "run the same command again to continue" in said
     assert "Traceback" not in said
     audiosieve_process("score", "--input", corpus_of_many, "--output", output, *WAVE)
     same(output, undisturbed)
@@ -140,7 +140,7 @@ def test_two_runs_at_once_into_one_output_are_refused(corpus_of_many, tmp_path):
     first.kill()
     first.communicate()
     assert second.returncode == 2
-    assert "another audiosieve is at work there" in said
+    assert "another audiosieve process is writing there" in said
 
 
 def test_a_full_disk_is_one_sentence_and_costs_nothing_that_is_committed(corpus_of_many, undisturbed, tmp_path):

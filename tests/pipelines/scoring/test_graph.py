@@ -10,12 +10,14 @@ from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from model.bundle import DEFAULT, open_bundle
-from pipelines.scoring.graph import ScoreConfig, build
+from pipelines.scoring.graph import Committer, ScoreConfig, build
 from tests.support.paths import ROOT
 from transforms.corpus.sources import list_corpus
+from transforms.elements import MIX
 from transforms.output.ledger import Ledger
 from transforms.output.receipts import Receipt
 from transforms.runs.chunking import recordings
+from transforms.runs.corpus_chunks import GivenChunks
 from transforms.schemas import SCORE_TABLES
 from transforms.scoring.batching import BatchLimits
 from transforms.telemetry import NAMESPACE
@@ -30,14 +32,23 @@ def test_metrics_tell_what_the_receipt_and_the_tables_tell(samples, sample_run, 
     chunks = [tuple(recordings(list_corpus(str(samples))))]
     ledger = Ledger(str(tmp_path / "out"), tuple(SCORE_TABLES))
     config = ScoreConfig(
-        beam.Create(chunks), open_bundle(DEFAULT), DEFAULT, BatchLimits(batch_size=3), 1, "mix", (), ledger,
-        ledger.new_run_id(), str(tmp_path),
-    )  # fmt: skip
+        corpus=GivenChunks(chunks),
+        bundle=open_bundle(DEFAULT),
+        model=DEFAULT,
+        limits=BatchLimits(batch_size=3),
+        threads=1,
+        channels=MIX,
+        carry=(),
+        ledger=ledger,
+        run_id=ledger.new_run_id(),
+        committer=Committer.LAUNCHER,
+        counters=str(tmp_path),
+    )
     with beam.Pipeline(runner=FnApiRunner()) as root:
         build(root, config)
     found = root.result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))
     counters = {metric.key.metric.name: metric.committed for metric in found["counters"]}
-    work = Receipt.read(config.receipt).work
+    work = Receipt.read(ledger.receipt(config.run_id)).work
     utterances = sample_run.utterances
     assert counters == {
         "recordings": 9,
@@ -57,4 +68,6 @@ def test_metrics_tell_what_the_receipt_and_the_tables_tell(samples, sample_run, 
     documented = README.read_text()
     for name in (*counters, *distributions):
         assert f"`{re.sub('^rejects_.*', 'rejects_REASON', name)}`" in documented
-    assert sorted(path.rsplit("/", 2)[-2] for path in Receipt.read(config.receipt).paths) == sorted(SCORE_TABLES)
+    assert sorted(path.rsplit("/", 2)[-2] for path in Receipt.read(ledger.receipt(config.run_id)).paths) == sorted(
+        SCORE_TABLES
+    )

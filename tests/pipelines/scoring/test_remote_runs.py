@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
 import apache_beam as beam
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from model.bundle import DEFAULT, open_bundle
+from pipelines.score import parse
 from pipelines.scoring.runs import RemoteRun
 from tests.support.command import Output, audiosieve, audiosieve_process
 from transforms.output.ledger import Ledger
@@ -72,7 +74,7 @@ def test_a_run_that_is_under_way_elsewhere_is_not_disturbed_and_can_be_forgotten
     assert run_id in refused.stderr
     assert "is not committed yet" in refused.stderr
     wrong = audiosieve("score", "--input", samples, "--output", output, "--forget", "x", status=2)
-    assert f"no such run is under way; there is {run_id}" in wrong.stderr
+    assert f"--forget x: this run is not pending; pending runs: {run_id}" in wrong.stderr
     audiosieve("score", "--input", samples, "--output", output, "--forget", run_id)
     assert [record["run_id"] for record in records(output)] != [run_id]
     assert not list((output / "_runs").glob("*.pending"))
@@ -102,7 +104,12 @@ class Result:
 @pytest.mark.parametrize(
     ("result", "status", "said", "pending"),
     [
-        (Result("RUNNING", OSError("the network is gone")), 1, "no more is known of the job", True),
+        (
+            Result("RUNNING", OSError("the network is gone")),
+            1,
+            "the state of the job is unknown (the network is gone)",
+            True,
+        ),
         (Result("RUNNING", KeyboardInterrupt()), 130, "interrupted; the job may go on", True),
         (Result("FAILED", RuntimeError("a worker\nTraceback")), 1, "nothing of it is committed: a worker\n", False),
         (Result("CANCELLED", RuntimeError("cancelled")), 1, "nothing of it is committed: cancelled", False),
@@ -110,10 +117,10 @@ class Result:
 )
 def test_only_a_job_that_is_known_to_have_failed_is_given_up(tmp_path, capsys, result, status, said, pending):
     ledger = Ledger(str(tmp_path / "out"), ("utterances",))
-    ledger.begin("20260101T000000Z-aaaaaa", {})
-    options = argparse.Namespace(model=DEFAULT, output=str(tmp_path / "out"))
-    job = RemoteRun(options, [], open_bundle(DEFAULT), ledger)
-    assert job._wait("20260101T000000Z-aaaaaa", result) == status
+    options, _ = parse(["--input", "corpus", "--output", str(tmp_path / "out")])
+    run = RemoteRun(options, [], open_bundle(DEFAULT), ledger, FnApiRunner(), PipelineOptions([]))
+    ledger.begin(run.run_id, {})
+    assert run.wait(result) == status
     assert said in capsys.readouterr().err
     assert bool(ledger.pending()) == pending
 
@@ -137,4 +144,4 @@ def test_a_wrong_option_ends_before_the_work_starts(samples, tmp_path, arguments
 def test_a_file_cannot_be_listed_by_workers(samples, tmp_path):
     file = samples / "clean.flac"
     options = ("--output", tmp_path / "out", *ELSEWHERE, "--listing", "workers")
-    assert "is for a folder" in audiosieve("score", "--input", file, *options, status=2).stderr
+    assert "needs a folder" in audiosieve("score", "--input", file, *options, status=2).stderr

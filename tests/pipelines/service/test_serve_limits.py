@@ -341,9 +341,9 @@ def test_a_service_whose_queue_breaks_ends_and_is_no_success(samples):
     sabotage = "import pipelines.service.batcher as batcher\nbatcher.cut_batches = lambda *_: 1 / 0"
     with serving(sabotage=sabotage) as server:
         answer = server.score(samples / "clean.flac")
-        assert (answer.status_code, answer.json()["reason"]) == (500, "mistake")
+        assert (answer.status_code, answer.json()["reason"]) == (500, "internal_error")
         assert server.process.wait(60) == 1
-        assert "the queue before the model broke: the service ends" in server.stderr
+        assert "the batcher failed; the service ends" in server.stderr
         assert "ZeroDivisionError" in server.stderr
         assert list(server.folder.iterdir()) == []
 
@@ -351,14 +351,14 @@ def test_a_service_whose_queue_breaks_ends_and_is_no_success(samples):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--port", 99_999], "--port is 99999"),
-        (["--threads", 0], "--threads is 0"),
-        (["--max_mb", "nan"], "--max_mb is nan"),
-        (["--max_wait_ms", -1], "--max_wait_ms is -1"),
+        (["--port", 99_999], "--port is 99999; must be from 0 to 65535"),
+        (["--threads", 0], "--threads is 0; must be at least 1"),
+        (["--max_mb", "nan"], "--max_mb is nan; must be a finite number, over 0"),
+        (["--max_wait_ms", -1], "--max_wait_ms is -1; must be from 0 to 10000"),
         (["--queue_frames", 10], "--queue_frames is 10: a recording of 3600 s has 225000 frames"),
         (["--model", "nothing"], "no model 'nothing'"),
         (["--host", "192.0.2.1"], "cannot listen there"),
-        (["--prot", 1], "unrecognized arguments"),
+        (["--prot", 1], "unknown option --prot (did you mean --port?)"),
     ],
 )
 def test_what_cannot_be_is_refused_before_it_starts(options, message):
@@ -367,7 +367,7 @@ def test_what_cannot_be_is_refused_before_it_starts(options, message):
 
 def test_keys_that_are_none_are_refused(monkeypatch):
     monkeypatch.setenv("AUDIOSIEVE_API_KEYS", "a-long-enough-key-of-it,of-15-letters..")
-    assert "key 2 must have 16" in audiosieve("serve", status=2).stderr
+    assert "key 2 must have at least 16" in audiosieve("serve", status=2).stderr
 
 
 def test_a_port_that_is_taken_is_refused():
@@ -378,7 +378,7 @@ def test_a_port_that_is_taken_is_refused():
 
 def test_a_service_that_others_can_reach_without_a_key_says_so(monkeypatch):
     # An address that is nobody's: it comes no further than to the warning.
-    warning = "WARNING: others can reach 192.0.2.1, and no key is asked for; AUDIOSIEVE_API_KEYS sets keys"
+    warning = "WARNING: other machines can reach 192.0.2.1 without a key; AUDIOSIEVE_API_KEYS sets keys"
     assert warning in audiosieve("serve", "--host", "192.0.2.1", status=2).stderr
     monkeypatch.setenv("AUDIOSIEVE_API_KEYS", "a-long-enough-key-of-it")
     assert "WARNING" not in audiosieve("serve", "--host", "192.0.2.1", status=2).stderr

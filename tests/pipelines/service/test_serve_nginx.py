@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import re
@@ -17,8 +18,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pipelines import serve
 from pipelines.service.nginx import PASSED_ON
+from pipelines.service.settings import ServeOptions
 from tests.pipelines.service.test_serve_limits import open_request, until
 from tests.support.command import Output, audiosieve
 from tests.support.service import Server, serving
@@ -82,7 +83,12 @@ def test_all_else_is_the_services_too_but_for_the_counters_of_each_worker(server
 
 
 def test_all_options_but_those_of_nginx_are_the_workers_too():
-    assert set(vars(serve._parser().parse_args([]))) - set(PASSED_ON) == {"host", "port", "workers", "rate"}
+    assert {field.name for field in dataclasses.fields(ServeOptions)} - set(PASSED_ON) == {
+        "host",
+        "port",
+        "workers",
+        "rate",
+    }
 
 
 def test_what_nginx_refuses_is_a_problem_too(server: Server):
@@ -199,7 +205,8 @@ def test_without_nginx_several_workers_are_refused(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [(["--workers", 0], "--workers is 0"), (["--rate", -1], "--rate is -1")]
+    ("options", "message"),
+    [(["--workers", 0], "--workers is 0; must be at least 1"), (["--rate", -1], "--rate is -1; must be at least 0")],
 )
 def test_what_cannot_be_is_refused(options, message):
     assert message in audiosieve("serve", *options, status=2).stderr

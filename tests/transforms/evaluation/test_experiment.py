@@ -1,4 +1,4 @@
-"""The experiment's material is divided by whole groups, and each utterance is there once at each condition."""
+"""Each utterance of the experiment is there once at each condition."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from hypothesis import given
-from hypothesis import strategies as st
 
 import transforms.evaluation.experiment as experiment
 from model.features import SAMPLE_RATE, FeatureConfig
 from model.labels import PSEUDO, pseudo_score
+from tests.support.materials import speech_and_noise
 from transforms.corpus.sources import SourceError
 from transforms.elements import AudioRef
 from transforms.errors import AudioFault, OutputError, Reason, Stage
@@ -23,20 +22,12 @@ from transforms.evaluation.experiment import (
     DRAWS,
     PEAK_DBFS,
     SNRS_DB,
-    SplitError,
     UnmixableError,
-    check_splits,
-    choose,
     clip_conditions,
-    divide,
     make_clips,
-    material_facts,
     plan_utterance,
     score_test_clips,
-    serving,
     set_ledger,
-    train_and_test,
-    with_dev,
     write_set,
 )
 from transforms.schemas import CLIPS
@@ -46,38 +37,6 @@ from transforms.synthesis.materials import Catalog, Material
 CONDITIONS = (None, *SNRS_DB)
 
 
-def material(sizes: dict[str, int], split: str = "train", kind: str = "speech") -> list[Material]:
-    """Measured material with nothing behind it: so many recordings of each group."""
-    return [
-        Material(
-            AudioRef(f"{kind}-{group}/{n}", f"/corpus/{kind}/{group}/{n}", 1, "1-1"),
-            kind,
-            group,
-            split,
-            SAMPLE_RATE + 4_000 * n,
-        )
-        for group, size in sizes.items()
-        for n in range(size)
-    ]
-
-
-def speech_and_noise() -> tuple[list[Material], list[Material]]:
-    """Of all three splits."""
-    speech, noise = [], []
-    for number, split in enumerate(("train", "val", "test")):
-        speech += material({f"speaker{number}": 3, f"other{number}": 2}, split)
-        noise += material({f"rain{number}": 2, f"wind{number}": 4}, split, "noise")
-    return speech, noise
-
-
-def sizes_by_split(items: list[Material]) -> Counter[str]:
-    return Counter(item.split for item in items)
-
-
-def groups_of(items: list[Material], split: str) -> set[str]:
-    return {item.group for item in items if item.split == split}
-
-
 def noise_of(plan: ClipPlan) -> tuple[str, int]:
     """Which noise a noisy clip has, and from where on."""
     assert plan.noise is not None
@@ -85,154 +44,11 @@ def noise_of(plan: ClipPlan) -> tuple[str, int]:
     return segment.material.ref.utterance_id, segment.offset
 
 
-class TestTrainAndTest:
-    def test_what_a_manifest_keeps_apart_is_for_the_test(self, make_ref):
-        refs = [make_ref(f"{n}.flac", speaker=str(n), split=("train", "val", "test")[n % 3]) for n in range(9)]
-        assert [item.split for item in train_and_test(refs, "speech", None)] == ["train", "test", "test"] * 3
-
-    @pytest.mark.parametrize("holdout", [None, 0.4])
-    def test_without_a_manifest_a_share_of_the_groups_is(self, make_ref, holdout):
-        found = train_and_test([make_ref(f"speaker{n % 20}/{n}.flac") for n in range(60)], "speech", holdout)
-        assert set(sizes_by_split(found)) == {"train", "test"}
-        assert not groups_of(found, "train") & groups_of(found, "test")
-
-
-class TestServing:
-    def test_what_does_not_serve_is_counted_by_reason(self, monkeypatch):
-        def measured(item: Material, min_dynamic_range_db: float) -> Material:
-            if item.ref.utterance_id.endswith("/0"):
-                raise AudioFault(Stage.DECODE, Reason.CORRUPT, "")
-            if item.group == "b" and min_dynamic_range_db > 30:
-                raise AudioFault(Stage.REFERENCE, Reason.NOT_CLEAN, "")
-            return dataclasses.replace(item, num_samples=7)
-
-        monkeypatch.setattr(experiment, "measure_length", measured)
-        found, refused = serving(material({"a": 3, "b": 2}), 31.0)
-        assert [item.ref.utterance_id for item in found] == ["speech-a/1", "speech-a/2"]
-        assert {item.num_samples for item in found} == {7}
-        assert refused == {"corrupt": 2, "not_clean": 1}
-        assert len(serving(material({"a": 3, "b": 2}), 30.0)[0]) == 3
-        assert serving(material({"a": 1}), 0.0) == ([], {"corrupt": 1})
-
-
-class TestChoose:
-    speech = material({"a": 20, "b": 20}) + material({"c": 20}, "test")
-
-    def test_the_seed_decides_and_not_the_order(self):
-        found = choose(self.speech, "train", 12, 3)
-        assert found == choose(self.speech[::-1], "train", 12, 3)
-        assert found != choose(self.speech, "train", 12, 4)
-
-    def test_it_is_so_many_of_the_split_each_once(self):
-        found = choose(self.speech, "train", 12, 0)
-        names = [item.ref.utterance_id for item in found]
-        assert len(found) == len(set(names)) == 12
-        assert names == sorted(names)
-        assert {item.split for item in found} == {"train"}
-
-    def test_where_there_are_fewer_it_is_all_of_them(self):
-        assert len(choose(self.speech, "test", 21, 0)) == 20
-        assert choose(self.speech, "val", 1, 0) == []
-
-
-MANY = {f"s{n}": 1 + n % 3 for n in range(50)}
-
-
-class TestWithDev:
-    def test_the_seed_decides_and_not_the_order(self):
-        items = material(MANY)
-        chosen = [groups_of(with_dev(items, seed), "val") for seed in range(5)]
-        assert chosen == [groups_of(with_dev(items[::-1], seed), "val") for seed in range(5)]
-        assert len({frozenset(groups) for groups in chosen}) == 5
-
-    def test_it_is_nearly_a_tenth_and_a_group_too_large_is_passed_over(self):
-        found = with_dev(material({**MANY, "large": 40}), 0)
-        assert 0.07 * 139 <= sizes_by_split(found)["val"] <= 0.1 * 139
-        assert groups_of(found, "train") >= {"large"}
-
-    def test_where_each_holds_more_than_a_tenth_it_is_the_smallest(self):
-        assert groups_of(with_dev(material({"a": 3, "b": 2, "c": 4}), 0), "val") == {"b"}
-
-    def test_the_only_group_stays_for_training(self):
-        assert groups_of(with_dev(material({"a": 30}), 0), "val") == set()
-        assert with_dev([], 0) == []
-
-    @given(
-        st.dictionaries(st.text("abcdef", min_size=1, max_size=2), st.integers(1, 12), max_size=15), st.integers(0, 9)
-    )
-    def test_whole_groups_move_at_most_a_tenth_or_one(self, sizes, seed):
-        test = material({"t": 5}, "test")
-        before = material(sizes) + test
-        found = with_dev(before, seed)
-        # Nothing but the split of training material is another.
-        assert [item.ref for item in found] == [item.ref for item in before]
-        assert found[len(found) - 5 :] == test
-        assert not groups_of(found, "train") & groups_of(found, "val")
-        dev = groups_of(found, "val")
-        assert sizes_by_split(found)["val"] <= 0.1 * sum(sizes.values()) or len(dev) == 1
-        assert bool(dev) == (len(sizes) > 1)
-        assert bool(groups_of(found, "train")) == bool(sizes)
-
-
-class TestDivide:
-    def test_it_chooses_then_takes_the_dev_groups_of_what_was_chosen(self):
-        speech = material({f"s{n}": 4 for n in range(20)}) + material({"t": 9, "u": 9}, "test")
-        noise = material({f"n{n}": 2 for n in range(12)}, kind="noise") + material({"o": 3}, "test", "noise")
-        divided_speech, divided_noise = divide(speech, noise, {"train": 50, "test": 6}, 1)
-        assert divided_speech == with_dev(choose(speech, "train", 50, 1) + choose(speech, "test", 6, 1), 1)
-        assert divided_noise == with_dev(noise, 1)
-        sizes = sizes_by_split(divided_speech)
-        assert (sizes["train"] + sizes["val"], sizes["test"]) == (50, 6)
-        assert 1 <= sizes["val"] <= 5
-
-    def test_what_cannot_be_divided_is_refused(self):
-        with pytest.raises(SplitError):
-            divide(material({"a": 9}), [], {"train": 5, "test": 5}, 0)
-
-
-class TestCheckSplits:
-    def test_all_three_may_be_small(self):
-        check_splits(*speech_and_noise())
-
-    @pytest.mark.parametrize("split", ["train", "val", "test"])
-    @pytest.mark.parametrize(("kind", "groups"), [("speech", "speakers"), ("noise", "groups")])
-    def test_none_may_be_missing(self, kind, groups, split):
-        speech, noise = ([i for i in items if (i.kind, i.split) != (kind, split)] for items in speech_and_noise())
-        with pytest.raises(SplitError, match=f"the {groups} at hand leave none for '{split}'") as caught:
-            check_splits(speech, noise)
-        assert caught.value.kind == kind
-
-
-class TestMaterialFacts:
-    def test_it_counts_by_split(self):
-        facts = material_facts(*speech_and_noise())
-        assert facts["utterances"] == {"train": 5, "val": 5, "test": 5}
-        assert facts["speakers"] == {"train": 2, "val": 2, "test": 2}
-        assert facts["noises"] == {"train": 6, "val": 6, "test": 6}
-        assert facts["noise_groups"] == {"train": 2, "val": 2, "test": 2}
-
-    def test_order_and_place_do_not_matter(self):
-        speech, noise = speech_and_noise()
-        moved = [
-            dataclasses.replace(item, ref=dataclasses.replace(item.ref, uri="/elsewhere", source_version="2"))
-            for item in speech[::-1]
-        ]
-        assert material_facts(moved, noise[::-1]) == material_facts(speech, noise)
-
-    @pytest.mark.parametrize("change", [{"split": "val"}, {"group": "other"}, {"num_samples": 1}])
-    def test_everything_else_does(self, change):
-        speech, noise = speech_and_noise()
-        whole = material_facts(speech, noise)["sha256"]
-        assert material_facts([dataclasses.replace(speech[0], **change), *speech[1:]], noise)["sha256"] != whole
-        assert material_facts(speech[1:], noise)["sha256"] != whole
-        assert material_facts(speech, noise[1:])["sha256"] != whole
-
-
 class TestPlanUtterance:
-    def planned(self, number: int = 4, draw: int = 4, seed: int = 9, longest_s: float = 1.1):
+    def planned(self, number: int = 4, draw: int = 4, seed: int = 9, max_duration_s: float = 1.1):
         speech, noise = speech_and_noise()
         catalog = Catalog([speech[2], *(item for item in noise if item.split == "train")])
-        return plan_utterance(number, draw, catalog, clip_conditions(seed, longest_s))
+        return plan_utterance(number, draw, catalog, clip_conditions(seed, max_duration_s))
 
     def test_the_clips_differ_in_nothing_but_the_snr(self):
         for draw in range(50):
@@ -256,8 +72,8 @@ class TestPlanUtterance:
                     assert (plan.noise.start, plan.noise.length) == (0, plan.length)
 
     def test_of_a_long_utterance_so_much_is_taken_as_asked_for(self):
-        assert {plan.length for plan in self.planned(longest_s=0.5)} == {SAMPLE_RATE // 2}
-        assert {plan.length for plan in self.planned(longest_s=60.0)} == {SAMPLE_RATE + 8_000}
+        assert {plan.length for plan in self.planned(max_duration_s=0.5)} == {SAMPLE_RATE // 2}
+        assert {plan.length for plan in self.planned(max_duration_s=60.0)} == {SAMPLE_RATE + 8_000}
 
     def test_the_id_tells_seed_utterance_and_condition(self):
         assert [plan.clip_id for plan in self.planned(draw=77)] == [
@@ -345,7 +161,10 @@ class TestMakeClips:
         monkeypatch.setattr(
             experiment, "plan_utterance", lambda *arguments: draws.append(arguments[:2]) or original(*arguments)
         )
-        with pytest.raises(UnmixableError, match=r"^/corpus/speech/speaker1/0: .* of the last one: .*nothing is heard"):
+        with pytest.raises(
+            UnmixableError,
+            match=r"^/corpus/speech/speaker1/0: cannot be mixed with 20 drawn noises; the last one: .*nothing is heard",
+        ):
             self.plans()
         # The draws of one utterance are never those of another.
         assert draws[5:] == [(5, 5 + 15 * attempt) for attempt in range(DRAWS)]

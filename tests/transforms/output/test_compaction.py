@@ -19,9 +19,10 @@ from transforms import schemas
 from transforms.errors import OutputError
 from transforms.output import compaction
 from transforms.output.compaction import compact, merge, small_files
-from transforms.output.ledger import COMPACT, Ledger
+from transforms.output.ledger import Job, Ledger
 from transforms.output.reconcile import LostRowsError
 from transforms.output.results import open_results
+from transforms.output.rewrite import rewrite_without
 
 MB = 1 << 20
 TABLES = tuple(schemas.SCORE_TABLES)
@@ -233,7 +234,7 @@ def test_a_run_that_came_in_between_is_not_lost(output):
     ledger = ledger_of(output)
     groups = small_files(ledger, 256 * MB)
     run_id = Ledger.new_run_id()
-    ledger.commit(run_id, ledger.records()[-1], *ledger.rewrite_without(run_id, {"0/bad.flac"}))
+    ledger.commit(run_id, ledger.records()[-1], *rewrite_without(ledger, run_id, {"0/bad.flac"}))
     before = {table: rows(output, table) for table in TABLES}
     with pytest.raises(OutputError, match=r"cannot be read|meanwhile"):
         compact(ledger, groups, 256 * MB, {})
@@ -250,12 +251,12 @@ def test_nor_is_one_that_came_when_all_was_merged(output, monkeypatch):
         names = merge(*args)
         if args[2] == groups[-1]:
             run_id = Ledger.new_run_id()
-            ledger.commit(run_id, ledger.records()[-1], *ledger.rewrite_without(run_id, {"0/bad.flac"}))
+            ledger.commit(run_id, ledger.records()[-1], *rewrite_without(ledger, run_id, {"0/bad.flac"}))
             states.append({table: rows(output, table) for table in TABLES})
         return names
 
     monkeypatch.setattr(compaction, "merge", merge_and_then)
-    with pytest.raises(OutputError, match="a run was at work there meanwhile; nothing has changed"):
+    with pytest.raises(OutputError, match="another run wrote there meanwhile; nothing was changed"):
         compact(ledger, groups, 256 * MB, {})
     assert [{table: rows(output, table) for table in TABLES}] == states
     assert ledger.remove_debris() == []
@@ -265,7 +266,7 @@ def test_a_job_that_began_in_between_is_not_disturbed(output):
     ledger = ledger_of(output)
     groups = small_files(ledger, 256 * MB)
     ledger.begin("20260101T000000Z-abcdef", {})
-    with pytest.raises(OutputError, match="a run was at work there meanwhile; nothing has changed"):
+    with pytest.raises(OutputError, match="another run wrote there meanwhile; nothing was changed"):
         compact(ledger, groups, 256 * MB, {})
     assert {record["job"] for record in ledger.records()} == {"score"}
     assert [len(files(output, table)) for table in TABLES] == [5, 5, 5, 5]
@@ -275,7 +276,7 @@ def test_lost_rows_are_not_committed(output, monkeypatch):
     read = compaction._read
     monkeypatch.setattr(compaction, "_read", lambda *args: list(read(*args))[1:])
     before = rows(output, "utterances")
-    with pytest.raises(LostRowsError, match="of 15 rows of utterances 12 were merged"):
+    with pytest.raises(LostRowsError, match="12 of 15 rows of utterances were merged"):
         do(output)
     assert rows(output, "utterances") == before
     assert [len(files(output, table)) for table in TABLES] == [5, 5, 5, 5]
@@ -297,7 +298,7 @@ def test_a_damaged_file_is_named_and_nothing_changes(output):
 def test_a_missing_file_is_named(output):
     path = files(output, "frames")[2]
     path.unlink()
-    with pytest.raises(OutputError, match=f"{path}: is not there"):
+    with pytest.raises(OutputError, match=f"{path}: the file is missing"):
         do(output)
 
 
@@ -306,7 +307,7 @@ def test_where_there_are_no_directories(output):
     do(bucket(output))
     assert {table: rows(output, table) for table in TABLES} == before
     assert [len(files(output, table)) for table in TABLES] == [1, 1, 1, 1]
-    assert COMPACT in {record["job"] for record in ledger_of(output).records()}
+    assert Job.COMPACT in {record["job"] for record in ledger_of(output).records()}
 
 
 def test_the_records_are_not_read_for_each_table_anew(output, monkeypatch):

@@ -1,4 +1,4 @@
-"""What an output folder holds is what its records say: runs become visible in one step, and nothing else counts."""
+"""The records of an output folder decide which files count, and a run becomes visible in one step."""
 
 from __future__ import annotations
 
@@ -6,17 +6,11 @@ import json
 import re
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from tests.support.outputs import written
+from tests.support.ledgers import RUN1, RUN2, RUN3, TABLES, commit, held, on_disk, write
 from transforms.errors import OutputError
 from transforms.output.ledger import Ledger, count_rows
-
-TABLES = ("utterances", "frames", "rejects")
-RUN1, RUN2, RUN3 = "20260101T000000Z-aaaaaa", "20260102T000000Z-bbbbbb", "20260103T000000Z-cccccc"
-SCHEMA = pa.schema([("utterance_id", pa.string()), ("value", pa.int64())], metadata={"model": "m@1"})
 
 
 @pytest.fixture
@@ -24,50 +18,16 @@ def ledger(tmp_path) -> Ledger:
     return Ledger(str(tmp_path / "out"), TABLES)
 
 
-def write(ledger: Ledger, table: str, run_id: str, *groups: dict[str, int] | str, shard: int = 0) -> str:
-    """Writes a file of one row group for each mapping of ids to values, as a pipeline does; returns its name."""
-    path = Path(f"{ledger.prefix(table, run_id)}-{shard:05d}-of-00002.parquet")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with pq.ParquetWriter(path, SCHEMA) as writer:
-        for group in groups:
-            rows = [{"utterance_id": name, "value": value} for name, value in group.items()]
-            writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
-    return f"{table}/{path.name}"
-
-
-def commit(ledger: Ledger, run_id: str, record: dict | None = None, without: set[str] | None = None) -> dict:
-    """Commits what is there of a run, and what it replaces."""
-    copies, replaced = ledger.rewrite_without(run_id, without or set())
-    files = written(ledger, run_id)
-    assert set(copies) <= set(files)
-    return ledger.commit(run_id, record or {}, files, replaced)
-
-
-def held(ledger: Ledger, table: str) -> dict[str, int]:
-    """The committed rows of a table."""
-    found: dict[str, int] = {}
-    for batch in ledger.rows(table, ["utterance_id", "value"]):
-        for row in batch.to_pylist():
-            assert row["utterance_id"] not in found
-            found[row["utterance_id"]] = row["value"]
-    return found
-
-
-def on_disk(ledger: Ledger) -> set[str]:
-    root = Path(ledger.root)
-    return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
-
-
 class TestCommit:
     def test_nothing_is_visible_before_and_all_of_it_after(self, ledger):
-        written = {write(ledger, "utterances", RUN1, {"a": 1}), write(ledger, "frames", RUN1, {"a": 1}, {"b": 2})}
+        names = {write(ledger, "utterances", RUN1, {"a": 1}), write(ledger, "frames", RUN1, {"a": 1}, {"b": 2})}
         assert ledger.records() == []
         assert [ledger.committed(table) for table in TABLES] == [[], [], []]
         assert held(ledger, "frames") == {}
         commit(ledger, RUN1)
         assert held(ledger, "utterances") == {"a": 1}
         assert held(ledger, "frames") == {"a": 1, "b": 2}
-        assert on_disk(ledger) == written | {f"_runs/{RUN1}.json"}
+        assert on_disk(ledger) == names | {f"_runs/{RUN1}.json"}
 
     def test_the_record_says_what_it_was_told_and_names_its_files(self, ledger):
         names = [write(ledger, "utterances", RUN1, {"a": 1}), write(ledger, "frames", RUN1, {"a": 1})]
@@ -161,100 +121,16 @@ class TestDebris:
         assert ledger.remove_debris() == []
         assert ledger.records() == []
 
-    def test_a_record_that_was_never_finished_commits_nothing(self, ledger):
-        name = write(ledger, "utterances", RUN1, {"a": 1})
-        Path(ledger.root, "_runs").mkdir()
-        Path(ledger.root, "_runs", f"{RUN1}.draft").write_text('{"run_id": "' + RUN1, encoding="utf-8")
+    @pytest.mark.parametrize("draft", [f".draft-0a1b2c/{RUN1}.json", ".draft-0a1b2c", f"{RUN1}.draft"])
+    def test_the_draft_of_a_record_commits_nothing(self, ledger, draft):
+        write(ledger, "utterances", RUN1, {"a": 1})
+        path = Path(ledger.root, "_runs", draft)
+        path.parent.mkdir(parents=True)
+        path.write_text('{"run_id": "' + RUN1, encoding="utf-8")
         assert ledger.records() == []
         ledger.remove_debris()
-        assert name not in on_disk(ledger)
-
-
-class TestRewriteWithout:
-    def fill(self, ledger: Ledger) -> dict[str, str]:
-        """Run 1 with utterances a to d; frames in two row groups and two files."""
-        names = {
-            "u0": write(ledger, "utterances", RUN1, {"a": 1, "b": 1}),
-            "u1": write(ledger, "utterances", RUN1, {"c": 1, "d": 1}, shard=1),
-            "f0": write(ledger, "frames", RUN1, {"a": 1, "b": 1}, {"c": 1}),
-            "r0": write(ledger, "rejects", RUN1, {"x": 1}),
-        }
-        commit(ledger, RUN1)
-        return names
-
-    def test_it_drops_just_the_rows_of_the_ids_from_all_tables(self, ledger):
-        names = self.fill(ledger)
-        write(ledger, "utterances", RUN2, {"b": 2, "c": 2})
-        write(ledger, "frames", RUN2, {"b": 2, "c": 2})
-        copies, replaced = ledger.rewrite_without(RUN2, {"b", "c"})
-        assert set(replaced) == {names["u0"], names["u1"], names["f0"]}
-        assert set(copies) < set(written(ledger, RUN2))
-        ledger.commit(RUN2, {}, written(ledger, RUN2), replaced)
-        assert held(ledger, "utterances") == {"a": 1, "b": 2, "c": 2, "d": 1}
-        assert held(ledger, "frames") == {"a": 1, "b": 2, "c": 2}
-        assert held(ledger, "rejects") == {"x": 1}
-
-    def test_before_the_commit_the_old_rows_still_count(self, ledger):
-        self.fill(ledger)
-        before = on_disk(ledger)
-        ledger.rewrite_without(RUN2, {"b"})
-        assert held(ledger, "utterances") == {"a": 1, "b": 1, "c": 1, "d": 1}
-        assert before <= on_disk(ledger)
-        ledger.remove_debris()
-        assert on_disk(ledger) == before
-
-    def test_the_commit_removes_the_replaced_files_and_no_other(self, ledger):
-        names = self.fill(ledger)
-        commit(ledger, RUN2, without={"b"})
-        left = on_disk(ledger)
-        assert {names["u0"], names["f0"]}.isdisjoint(left)
-        assert {names["u1"], names["r0"]} <= left
-
-    def test_files_that_hold_none_of_the_ids_are_not_copied(self, ledger):
-        names = self.fill(ledger)
-        assert ledger.rewrite_without(RUN2, {"x"})[1] == [names["r0"]]
-
-    @pytest.mark.parametrize("ids", [set(), {"unknown"}])
-    def test_ids_without_rows_change_nothing(self, ledger, ids):
-        self.fill(ledger)
-        before = on_disk(ledger)
-        assert ledger.rewrite_without(RUN2, ids) == ([], [])
-        assert on_disk(ledger) == before
-
-    def test_a_copy_is_zstd_with_the_schema_and_row_groups_of_the_original(self, ledger):
-        self.fill(ledger)
-        ledger.rewrite_without(RUN2, {"a"})
-        (copy,) = Path(ledger.root, "frames").glob(f"{RUN2}*")
-        file = pq.ParquetFile(copy)
-        assert file.schema_arrow.equals(SCHEMA, check_metadata=True)
-        assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [1, 1]
-        assert file.metadata.row_group(0).column(0).compression == "ZSTD"
-
-    def test_a_file_that_loses_all_its_rows_is_gone(self, ledger):
-        self.fill(ledger)
-        commit(ledger, RUN2, without={"x"})
-        assert held(ledger, "rejects") == {}
-        ledger.rewrite_without(RUN3, {"x"})
-        assert written(ledger, RUN3) == []
-
-    def test_it_can_be_done_again_and_again(self, ledger):
-        self.fill(ledger)
-        for run_id, value in ((RUN2, 2), (RUN3, 3)):
-            write(ledger, "utterances", run_id, {"a": value})
-            commit(ledger, run_id, without={"a"})
-        assert held(ledger, "utterances") == {"a": 3, "b": 1, "c": 1, "d": 1}
-
-    def test_a_crash_between_the_commit_and_the_removal_is_cleaned_the_next_time(self, ledger):
-        names = self.fill(ledger)
-        old = Path(ledger.root, names["u0"])
-        content = old.read_bytes()
-        write(ledger, "utterances", RUN2, {"b": 2})
-        commit(ledger, RUN2, without={"b"})
-        old.write_bytes(content)
-        assert held(ledger, "utterances") == {"a": 1, "b": 2, "c": 1, "d": 1}
-        ledger.remove_debris()
-        assert not old.exists()
-        assert held(ledger, "utterances") == {"a": 1, "b": 2, "c": 1, "d": 1}
+        assert on_disk(ledger) == set()
+        assert list(Path(ledger.root, "_runs").iterdir()) == []
 
 
 @pytest.mark.parametrize("root", ["out", "out/", "./out", "out//", "sub/../out", "two words/ü", "{}/out", "{}/out/"])

@@ -12,6 +12,7 @@ from transforms import schemas
 from transforms.errors import OutputError
 from transforms.output.ledger import Ledger
 from transforms.output.results import open_results
+from transforms.output.rewrite import rewrite_without
 
 BAD_MIDDLE = [4.0] * 400 + [1.0] * 100 + [4.0] * 400
 
@@ -50,7 +51,7 @@ def test_what_a_later_run_replaced_does_not_count(tmp_path):
     root = write_output(tmp_path / "out", [scored("a", 4.0), scored("b", 3.0)])
     ledger = Ledger(str(root), tuple(schemas.SCORE_TABLES))
     run_id = Ledger.new_run_id()
-    ledger.commit(run_id, ledger.records()[0], *ledger.rewrite_without(run_id, {"a"}))
+    ledger.commit(run_id, ledger.records()[0], *rewrite_without(ledger, run_id, {"a"}))
     assert open_results(str(root)).dataset("utterances").to_table()["utterance_id"].to_pylist() == ["b"]
 
 
@@ -66,8 +67,8 @@ def test_a_table_without_rows_has_its_columns(tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda _: None, "holds no run"),
-        (lambda root: write_output(root, [scored("a", 4.0)], commit=False), "holds no run"),
+        (lambda _: None, "contains no completed run"),
+        (lambda root: write_output(root, [scored("a", 4.0)], commit=False), "contains no completed run"),
         (
             lambda root: Ledger(str(root), ("clips",)).commit("1", {"job": "synthesize"}, []),
             "written by `audiosieve synthesize`",

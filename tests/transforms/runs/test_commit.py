@@ -12,7 +12,7 @@ import pytest
 from tests.support.outputs import written
 from transforms.elements import AudioRef, Recording
 from transforms.errors import OutputError
-from transforms.output.ledger import Ledger
+from transforms.output.ledger import Job, Ledger
 from transforms.output.receipts import Receipt
 from transforms.output.reconcile import LostRowsError
 from transforms.runs.commit import Commit
@@ -74,7 +74,7 @@ def test_only_files_of_bundles_that_count_are_committed(ledger):
     scored(ledger, RUN1, "ab", "of_an_attempt_that_failed")
     commit(ledger, RUN1, scored(ledger, RUN1, "ab", "good"), Work(batches=1, utterances=2))
     assert ids(ledger) == ["a", "b"]
-    (record,) = ledger.records("score")
+    (record,) = ledger.runs(Job.SCORE)
     assert record["counts"] == {"listed": 2, "skipped": 0, "scored": 2, "rejected": 0}
     assert (record["audio_s"], record["scores"], record["work"]["batch_size"]) == (2.0, {"3.0": 2}, 2.0)
     ledger.remove_debris()
@@ -114,7 +114,7 @@ def test_what_does_not_add_up_is_not_committed_and_stays_pending(ledger, names):
 def test_a_run_that_was_given_up_is_not_committed(ledger):
     begin(ledger, RUN1, "a")
     ledger.abandon(RUN1)
-    with pytest.raises(OutputError, match="given up"):
+    with pytest.raises(OutputError, match="was abandoned"):
         commit(ledger, RUN1, scored(ledger, RUN1, "a"))
     assert ledger.records() == []
 
@@ -161,10 +161,10 @@ class TestPending:
 
     def test_what_a_crash_between_commit_and_clearing_leaves_is_no_pending_run(self, ledger):
         begin(ledger, RUN1, "a")
-        asked = ledger.asked(RUN1)
+        request = ledger.request(RUN1)
         paths = scored(ledger, RUN1, "a")
         commit(ledger, RUN1, paths)
-        ledger.begin(RUN1, asked)
+        ledger.begin(RUN1, request)
         assert ledger.pending() == []
         ledger.remove_debris()
         assert not any(".pending" in name for name in files(ledger))
@@ -173,7 +173,7 @@ class TestPending:
     def test_to_clear_forgets_it_too(self, ledger):
         begin(ledger, RUN1, "a")
         scored(ledger, RUN1, "a")
-        ledger.clear("score")
+        ledger.clear(Job.SCORE)
         assert files(ledger) == set()
 
 

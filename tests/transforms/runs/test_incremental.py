@@ -109,9 +109,9 @@ class TestSettle:
     @pytest.mark.parametrize(
         ("scored", "rejected", "frames", "said"),
         [
-            ([row("a")], [], None, "1 have no row"),
-            ([row("a"), row("b")], [row("b")], None, "1 ids stand twice"),
-            ([row("a"), row("b"), row("z")], [], None, "1 rows have no input"),
+            ([row("a")], [], None, "1 inputs without a row"),
+            ([row("a"), row("b")], [row("b")], None, "1 duplicate ids"),
+            ([row("a"), row("b"), row("z")], [], None, "1 rows without an input"),
             ([row("a"), row("b")], [], 5, "5 of 6 frames"),
         ],
     )
@@ -126,9 +126,9 @@ class TestSettle:
         write(ledger, [row(name) for name in "abcde"] + members)
         refs = [*(ref(name) for name in "abcde"), ref("x#1.tar", archive="tar")]
         assert reconcile(ledger, written(ledger, RUN), listed_batches(refs)).scored == 10
-        with pytest.raises(LostRowsError, match="of 7 inputs 1 have no row"):
+        with pytest.raises(LostRowsError, match="of 7 inputs there are 1 inputs without a row"):
             reconcile(ledger, written(ledger, RUN), listed_batches([*refs, ref("f")]))
-        with pytest.raises(LostRowsError, match="5 rows have no input"):
+        with pytest.raises(LostRowsError, match="5 rows without an input"):
             reconcile(ledger, written(ledger, RUN), listed_batches([*refs[:-1], ref("y.tar", archive="tar")]))
 
     def test_rows_of_other_runs_do_not_count(self, ledger):

@@ -75,6 +75,6 @@ def test_in_a_pipeline(tmp_path, count):
         assert sorted((again for path in found for again in read_plan(path)), key=str) == chunks
 
     with beam.Pipeline(runner=FnApiRunner()) as root:
-        found = root | ReadPlan(paths) | beam.Reshuffle()
-        assert_that(found, same)
-        assert_that(found | WritePlan(ledger, RUN), one_file, label="written")
+        corpus = root | ReadPlan(paths)
+        assert_that(corpus.chunks, same)
+        assert_that(corpus.chunks | WritePlan(ledger, RUN), one_file, label="written")

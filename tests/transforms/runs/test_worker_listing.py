@@ -18,14 +18,15 @@ from tests.support.outputs import written
 from transforms.corpus.sources import list_corpus
 from transforms.elements import AudioRef, channel_id
 from transforms.output.ledger import Ledger
+from transforms.output.receipts import GatherReceipt, Receipt
 from transforms.runs.chunking import CHUNK_S
 from transforms.runs.incremental import outstanding
+from transforms.runs.plan import read_plan
 from transforms.runs.worker_listing import CutChunks, ListCorpus, is_listable, keys_of
 from transforms.storage import gcs_listing
 from transforms.storage.files import Place, match, places_in, stream
-from transforms.telemetry import Work
 
-RUN = "20260101T000000Z-aaaaaa"
+RUN, RUN2 = "20260101T000000Z-aaaaaa", "20260102T000000Z-bbbbbb"
 
 
 def fill(root: Path, *names: str) -> Path:
@@ -38,12 +39,18 @@ def fill(root: Path, *names: str) -> Path:
 def listed(source: Path, ledger: Ledger, tmp_path: Path) -> tuple[list[AudioRef], int]:
     """What the pipeline lists, and how many it skips."""
     with beam.Pipeline(runner=FnApiRunner()) as root:
-        found = root | ListCorpus(str(source), ledger)
-        found.chunks | "Chunks" >> beam.combiners.ToList() | "KeepChunks" >> beam.Map(keep, tmp_path / "chunks")
-        found.work | "Work" >> beam.combiners.ToList() | "KeepWork" >> beam.Map(keep, tmp_path / "work")
-    chunks, works = (pickle.loads((tmp_path / name).read_bytes()) for name in ("chunks", "work"))
-    refs = [ref for chunk in chunks for recording in chunk for ref in recording.refs]
-    return sorted(refs, key=lambda ref: ref.utterance_id), sum(map(Work.of_sums, works), Work()).skipped
+        corpus = root | ListCorpus(str(source), ledger, RUN2)
+        corpus.chunks | "Chunks" >> beam.combiners.ToList() | "KeepChunks" >> beam.Map(keep, tmp_path / "chunks")
+        corpus.receipts | beam.Flatten() | GatherReceipt() | beam.Map(Receipt.write, str(tmp_path / "receipt"))
+    chunks, receipt = pickle.loads((tmp_path / "chunks").read_bytes()), Receipt.read(str(tmp_path / "receipt"))
+    refs, planned = (
+        sorted(
+            (ref for chunk in part for recording in chunk for ref in recording.refs), key=lambda ref: ref.utterance_id
+        )
+        for part in (chunks, [chunk for path in receipt.paths for chunk in read_plan(path)])
+    )
+    assert refs == planned
+    return refs, receipt.work.skipped
 
 
 def keep(items: list, path: Path) -> None:
@@ -223,7 +230,7 @@ def test_files_of_earlier_runs_are_named_where_the_job_runs_and_not_in_it(source
             path.rename(path.with_name(f"{run_id}-0.parquet"))
             ledger.commit(run_id, {"job": "score"}, written(ledger, run_id))
         root = beam.Pipeline(FnApiRunner())
-        root | ListCorpus(str(source), ledger)
+        root | ListCorpus(str(source), ledger, RUN2)
         return len(root.to_runner_api().SerializeToString())
 
     assert size(range(1, 2)) == pytest.approx(size(range(2, 60)), abs=100)

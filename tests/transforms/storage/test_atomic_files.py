@@ -1,4 +1,4 @@
-"""A file appears whole at the end, or not at all."""
+"""A file appears complete, or not at all, in any filesystem."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tests.support import buckets
 from tests.support.gcs_emulator import Bucket
 from tests.support.gcs_proxy import RESET, Call, Fault, Proxy
 from transforms.errors import OutputError
-from transforms.storage.atomic_files import check_new, new_file, new_text, whole_file
+from transforms.storage.atomic_files import atomic_file, check_new, new_file, new_text
 
-# More than goes to the storage at once.
+# More than one part of an upload.
 LARGE = bytes(range(256)) * (70_000)
 
 
@@ -32,12 +32,12 @@ def test_it_works_in_any_filesystem(tmp_path: Path) -> None:
     for text in ("before", "after"):
         with new_text(target, overwrite=True) as file:
             file.write(text)
-    with pytest.raises(OutputError, match="there already"), new_text(target):
+    with pytest.raises(OutputError, match="already exists"), new_text(target):
         pass
     assert [path.read_text() for path in (tmp_path / "a").iterdir()] == ["after"]
 
 
-def test_its_name_does_not_pack_it(tmp_path: Path) -> None:
+def test_a_name_like_gz_does_not_compress_it(tmp_path: Path) -> None:
     with new_file(str(tmp_path / "rows.gz")) as file:
         file.write(b"plain")
     assert (tmp_path / "rows.gz").read_bytes() == b"plain"
@@ -53,10 +53,10 @@ def test_a_block_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_what_is_there_is_replaced_only_if_told(tmp_path: Path) -> None:
+def test_an_existing_file_is_replaced_only_with_overwrite(tmp_path: Path) -> None:
     target = tmp_path / "rows.txt"
     target.write_text("before")
-    with pytest.raises(OutputError, match="there already"), new_file(str(target)):
+    with pytest.raises(OutputError, match="already exists"), new_file(str(target)):
         pass
     assert target.read_text() == "before"
     with new_text(str(target), overwrite=True) as file:
@@ -64,7 +64,7 @@ def test_what_is_there_is_replaced_only_if_told(tmp_path: Path) -> None:
     assert target.read_text() == "after"
 
 
-def test_where_nothing_can_be_written_it_says_so(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be written"), new_file(str(tmp_path / "file" / "rows.txt")):
         pass
@@ -72,12 +72,19 @@ def test_where_nothing_can_be_written_it_says_so(tmp_path: Path) -> None:
         check_new(str(tmp_path), overwrite=True)
 
 
+def test_a_file_never_replaces_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError), atomic_file(str(tmp_path / "folder")):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
 class Stop(Exception):
-    """What ends a block."""
+    """Ends a block."""
 
 
 def write(uri: str, *blocks: bytes, fails: bool = False) -> None:
-    with whole_file(uri) as file:
+    with atomic_file(uri) as file:
         for block in blocks:
             file.write(block)
         if fails:
@@ -94,15 +101,15 @@ def test_on_cloud_storage_it_is_uploaded_once_and_not_copied(bucket: Bucket, pro
     assert bucket.names() == ["a/file"]
 
 
-@pytest.mark.parametrize("given_up", [None, 403, RESET])
-def test_an_upload_that_is_cut_short_leaves_nothing(bucket: Bucket, proxy: Proxy, given_up: Fault) -> None:
-    """Also where the storage does not let it be given up, and takes more again before the file is forgotten."""
+@pytest.mark.parametrize("answer_to_cancel", [None, 403, RESET])
+def test_an_upload_that_is_cut_short_leaves_nothing(bucket: Bucket, proxy: Proxy, answer_to_cancel: Fault) -> None:
+    """Also if the upload cannot be cancelled, and the storage accepts parts again before the file is garbage-collected."""
     calls = []
 
     def fail(call: Call) -> Fault:
         calls.append(call.kind)
         if call.kind == "delete":
-            return given_up
+            return answer_to_cancel
         return 403 if calls.count("part") == 2 else None
 
     proxy.fail = fail

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 
 import pytest
 from apache_beam.io.filesystems import FileSystems
@@ -12,7 +14,8 @@ from hypothesis import strategies as st
 
 from tests.support.gcs_emulator import Bucket
 from tests.support.gcs_proxy import CUT, RESET, Fault, Proxy, first
-from transforms.storage.gcs import _Buffered, client
+from tests.support.paths import ROOT
+from transforms.storage.gcs import BufferedFile, client
 
 
 @given(
@@ -20,16 +23,34 @@ from transforms.storage.gcs import _Buffered, client
     st.integers(1, 20),
     st.lists(st.tuples(st.sampled_from([None, 0, 1, 2]), st.integers(-10, 50), st.integers(-1, 50))),
 )
-def test_what_is_kept_of_a_file_is_read_as_from_the_file(size: int, buffer_size: int, moves: list) -> None:
+def test_a_buffered_file_reads_like_the_file(size: int, buffer_size: int, moves: list) -> None:
     content = bytes(range(size))
-    expected, found = io.BytesIO(content), _Buffered(io.BytesIO(content), size, buffer_size)
+    expected, found = io.BytesIO(content), BufferedFile(io.BytesIO(content), size, buffer_size)
     for whence, place, amount in moves:
         if whence is not None and (whence or place >= 0):
-            # BytesIO cannot be moved before its start either, but says so where we stay there.
+            # BytesIO raises where BufferedFile stays at the start.
             target = {0: 0, 1: expected.tell(), 2: size}[whence] + place
             assert found.seek(place, whence) == expected.seek(max(0, target))
         assert found.read(amount) == expected.read(amount)
         assert found.tell() == expected.tell()
+
+
+def in_a_new_process(code: str) -> None:
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_the_elements_of_the_pipeline_load_no_beam() -> None:
+    in_a_new_process("import sys, transforms.elements; assert 'apache_beam' not in sys.modules")
+
+
+def test_only_an_explicit_call_patches_beam() -> None:
+    in_a_new_process(
+        "from apache_beam.io.gcp import gcsio\n"
+        "from transforms.storage.gcs import CloudStorage, patch_beam\n"
+        "assert gcsio.GcsIO is not CloudStorage\n"
+        "patch_beam(); patched = vars(gcsio).copy(); patch_beam()\n"
+        "assert gcsio.GcsIO is CloudStorage and vars(gcsio) == patched\n"
+    )
 
 
 def test_beam_writes_lists_reads_renames_and_deletes(bucket: Bucket) -> None:
@@ -49,7 +70,7 @@ def test_beam_writes_lists_reads_renames_and_deletes(bucket: Bucket) -> None:
 
 @pytest.mark.usefixtures("proxy")
 def test_a_worker_is_told_beams_options_and_goes_by_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On its own command line it has none. The proxy is an address that no client was made for yet."""
+    """A worker has none on its command line. The proxy has an address for which no client exists yet."""
     monkeypatch.setattr(FileSystems, "_pipeline_options", PipelineOptions(["--project=told"]))
     assert client().project == "told"
 
@@ -57,7 +78,7 @@ def test_a_worker_is_told_beams_options_and_goes_by_them(monkeypatch: pytest.Mon
 @pytest.mark.parametrize("fault", [429, 503, RESET, CUT])
 def test_what_fails_for_a_moment_is_tried_again(bucket: Bucket, proxy: Proxy, fault: Fault) -> None:
     again = first(1, fault)
-    # The emulator, other than the real one, does not know an upload any more whose last answer was lost.
+    # Unlike the real storage, the emulator forgets an upload whose last answer was lost.
     proxy.fail = lambda call: None if fault == CUT and call.kind == "part" else again(call)
     place, content = bucket / "a.bin", bytes(range(256)) * 4096 * 20
     with FileSystems.create(place) as file:

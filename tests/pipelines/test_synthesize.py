@@ -1,10 +1,9 @@
-"""`audiosieve synthesize` and `audiosieve train`, end to end: two folders become a set, and the set a bundle that scores."""
+"""`audiosieve synthesize`, end to end: two folders become a labelled set."""
 
 from __future__ import annotations
 
 import io
 import json
-import shutil
 import tarfile
 from pathlib import Path
 
@@ -13,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from model.bundle import open_bundle
 from model.features import num_frames
 from model.labels import pseudo_score
-from tests.support.command import Output, audiosieve
+from tests.support.command import Done, audiosieve
+from tests.support.training_material import synthesize, write_folders
 from transforms.corpus.sources import list_corpus
 from transforms.schemas import CLIPS
 from transforms.synthesis.degradation_kinds import DEGRADATIONS
@@ -25,31 +24,15 @@ from transforms.synthesis.materials import assign_splits
 pytestmark = pytest.mark.slow
 
 
+def run(folders: tuple[Path, Path], output: Path, *options: object, status: int = 0) -> Done:
+    """Makes a set of one clip with pseudo-scores, unless the options say otherwise."""
+    words = ["--speech", folders[0], "--noise", folders[1], "--output", output, "--clips", 1, "--labels", "pseudo"]
+    return audiosieve("synthesize", *words, *options, status=status)
+
+
 @pytest.fixture(scope="module")
 def folders(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Clean speech of six speakers and four groups of noise; one file of each kind is garbage."""
-    root = tmp_path_factory.mktemp("material")
-    speech, noise = root / "speech", root / "noise"
-    for speaker in range(6):
-        (speech / f"speaker{speaker}").mkdir(parents=True)
-        name = ("clean.flac", "stereo_48k.flac", "compressed.mp3")[speaker % 3]
-        shutil.copy(samples / name, speech / f"speaker{speaker}" / name)
-    (speech / "speaker0" / "broken.wav").write_text("no audio")
-    rng = np.random.default_rng(3)
-    for group in range(4):
-        (noise / f"group{group}").mkdir(parents=True)
-        hum = np.sin(np.arange(24_000) * 2 * np.pi * 100 * (group + 1) / 16_000)
-        soundfile.write(noise / f"group{group}" / "noise.wav", 0.1 * hum + 0.1 * rng.standard_normal(24_000), 16_000)
-    soundfile.write(noise / "group0" / "silence.wav", np.zeros(16_000), 16_000)
-    return speech, noise
-
-
-def synthesize(folders: tuple[Path, Path], output: Path, *options: object) -> list[dict]:
-    """Makes a set and returns its clips, sorted."""
-    speech, noise = folders
-    defaults = ["--clips", 40, "--labels", "pseudo", "--holdout", 0.4, "--seed", 11, "--duration", "1:2"]
-    audiosieve("synthesize", "--speech", speech, "--noise", noise, "--output", output, *defaults, *options)
-    return sorted(pq.read_table(output / "clips").to_pylist(), key=lambda row: row["clip_id"])
+    return write_folders(tmp_path_factory.mktemp("material"), samples)
 
 
 @pytest.fixture(scope="module")
@@ -135,9 +118,31 @@ def test_faults_variations_rooms_and_references_in_any_number_of_processes(
 ) -> None:
     pytest.importorskip("pesq")
     pytest.importorskip("pyroomacoustics")
-    options = ["--fault_ratio", 0.8, "--variation_ratio", 0.6, "--speed_ratio", 0.3, "--expander_ratio", 0.3,
-               "--rir", rooms, "--keep_reference", "--clips", 60, "--labels", "pesq-wb,pseudo",
-               "--max_disagreement", 5, "--noises", "1:3", "--max_faults", 3]  # fmt: skip
+    options = [
+        "--fault_ratio",
+        "0.8",
+        "--variation_ratio",
+        "0.6",
+        "--speed_ratio",
+        "0.3",
+        "--expander_ratio",
+        "0.3",
+        "--keep_reference",
+    ]
+    options += [
+        "--clips",
+        "60",
+        "--labels",
+        "pesq-wb,pseudo",
+        "--max_disagreement",
+        "5",
+        "--noises",
+        "1:3",
+        "--max_faults",
+        "3",
+        "--rir",
+    ]
+    options += [str(rooms)]
     rows = synthesize(folders, tmp_path / "set", *options)
     assert synthesize(folders, tmp_path / "again", *options, "--direct_num_workers=2") == rows
     kinds = {distortion["kind"] for row in rows for distortion in row["distortions"]}
@@ -196,10 +201,7 @@ def test_speech_of_too_small_a_dynamic_range_is_rejected_as_a_reference(
     good, rate = soundfile.read(folders[0] / "speaker0" / "clean.flac")
     soundfile.write(noisy / "hiss.flac", good + 0.02 * np.random.default_rng(0).standard_normal(len(good)), rate)
     soundfile.write(noisy / "good.flac", good, rate)
-    done = audiosieve(
-        "synthesize", "--speech", tmp_path / "speech", "--noise", folders[1], "--output", tmp_path / "set",
-        "--labels", "pseudo", "--holdout", 0, "--clips", 5,
-    )  # fmt: skip
+    done = run((tmp_path / "speech", folders[1]), tmp_path / "set", "--holdout", 0, "--clips", 5)
     assert "refused 1 of 2 references (1 not_clean)" in done.stdout
     assert read_record(tmp_path / "set")["references"] == {"listed": 2, "refused": {"not_clean": 1}}
     rows = pq.read_table(tmp_path / "set" / "clips").to_pylist()
@@ -221,39 +223,33 @@ def test_pesq_labels_are_true_and_its_failures_are_rejects(folders: tuple[Path, 
 def test_material_of_which_nothing_serves_ends_with_its_rejects_and_no_set(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    done = audiosieve(
-        "synthesize", "--speech", folders[0], "--noise", folders[1], "--output", tmp_path / "set", "--clips", 3,
-        "--labels", "pseudo", "--min_dynamic_range_db", 200, status=1,
-    )  # fmt: skip
+    done = run(folders, tmp_path / "set", "--clips", 3, "--min_dynamic_range_db", 200, status=1)
     assert "no clip could be made" in done.stderr
     rejects = pq.read_table(tmp_path / "set" / "rejects").to_pylist()
     assert {row["reason"] for row in rejects} >= {"not_clean", "no_material"}
 
 
 def test_a_set_is_not_written_over(clips: tuple[Path, list[dict]], folders: tuple[Path, Path]) -> None:
-    done = audiosieve(
-        "synthesize", "--speech", folders[0], "--noise", folders[1], "--output", clips[0], "--clips", 1,
-        "--labels", "pseudo", status=2,
-    )  # fmt: skip
+    done = run(folders, clips[0], status=2)
     assert "a set is there already" in done.stderr
 
 
 MISTAKES = [
-    (["--snr", "loud"], "neither a number nor LOW:HIGH"),
-    (["--snr", "20:10"], "wrong way round"),
-    (["--labels", "mos"], "there is no label 'mos'"),
-    (["--clips", "0"], "at least 1"),
-    (["--clean_ratio", "2"], "within 0 and 1"),
+    (["--snr", "loud"], "--snr is 'loud'; must be a number or LOW:HIGH"),
+    (["--snr", "20:10"], "the lower end must come first"),
+    (["--labels", "mos"], "--labels is 'mos'; 'mos' is unknown, choose from pesq-wb,"),
+    (["--clips", "0"], "--clips is 0; must be at least 1"),
+    (["--clean_ratio", "2"], "--clean_ratio is 2; must be from 0 to 1"),
     (["--peak_dbfs", "-3:3"], "over 0 dBFS"),
-    (["--partial_ratio", "-1"], "within 0 and 1"),
-    (["--partial_s", "0:1"], "at least 0.02 s"),
-    (["--noises", "0:2"], "whole numbers of at least 1"),
-    (["--noises", "1.5"], "whole numbers of at least 1"),
-    (["--variation_ratio", "1.1"], "within 0 and 1"),
-    (["--speed_ratio", "-0.1"], "within 0 and 1"),
-    (["--fault_ratio", "2"], "within 0 and 1"),
-    (["--max_faults", "0"], "at least 1"),
-    (["--max_disagreement", "-1"], "at least 0"),
+    (["--partial_ratio", "-1"], "--partial_ratio is -1; must be from 0 to 1"),
+    (["--partial_s", "0:1"], "--partial_s is '0:1'; must be at least 0.02"),
+    (["--noises", "0:2"], "--noises is '0:2'; must be at least 1"),
+    (["--noises", "1.5"], "both ends must be whole numbers"),
+    (["--variation_ratio", "1.1"], "--variation_ratio is 1.1; must be from 0 to 1"),
+    (["--speed_ratio", "-0.1"], "--speed_ratio is -0.1; must be from 0 to 1"),
+    (["--fault_ratio", "2"], "--fault_ratio is 2; must be from 0 to 1"),
+    (["--max_faults", "0"], "--max_faults is 0; must be at least 1"),
+    (["--max_disagreement", "-1"], "--max_disagreement is -1; must be at least 0"),
     (["--faults", "echo"], "unknown fault 'echo'; choose from reverb, hum,"),
     (["--faults", "clipping=20:3"], "must lie within 0.1:60 (dB of overload)"),
     (["--faults", "codec=3"], "takes no range"),
@@ -267,10 +263,7 @@ MISTAKES = [
 def test_archives_are_no_material(folders: tuple[Path, Path], tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "speech.tar", "w") as file:
         file.add(folders[0], "speech")
-    done = audiosieve(
-        "synthesize", "--speech", tmp_path / "speech.tar", "--noise", folders[1], "--output", tmp_path / "set",
-        "--clips", 1, "--labels", "pseudo", status=2,
-    )  # fmt: skip
+    done = run((tmp_path / "speech.tar", folders[1]), tmp_path / "set", status=2)
     assert "is an archive" in done.stderr
 
 
@@ -278,10 +271,7 @@ def test_archives_are_no_material(folders: tuple[Path, Path], tmp_path: Path) ->
 def test_a_mistake_ends_with_one_sentence(
     options: list[str], sentence: str, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    done = audiosieve(
-        "synthesize", "--speech", folders[0], "--noise", folders[1], "--output", tmp_path / "set", "--clips", 1,
-        "--labels", "pseudo", *options, status=2,
-    )  # fmt: skip
+    done = run(folders, tmp_path / "set", *options, status=2)
     assert sentence in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "set" / "clips").exists()
@@ -299,12 +289,9 @@ def test_a_mistake_ends_with_one_sentence(
 def test_without_the_extra_only_sets_without_rooms_can_be_made(
     options: list[str], needed: bool, folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.synthesize.simulation_installed", lambda: False)
-    done = audiosieve(
-        "synthesize", "--speech", folders[0], "--noise", folders[1], "--output", tmp_path / "set", "--clips", 2,
-        "--labels", "pseudo", *options, status=2 if needed else 0,
-    )  # fmt: skip
-    assert ("rooms are simulated by the extra `train`" in done.stderr) == needed
+    monkeypatch.setattr("pipelines.experiments.synthesis_setup.simulation_installed", lambda: False)
+    done = run(folders, tmp_path / "set", "--clips", 2, *options, status=2 if needed else 0)
+    assert ("simulated rooms need the extra `train`" in done.stderr) == needed
 
 
 def test_a_manifest_gives_speakers_groups_and_splits(tmp_path: Path, folders: tuple[Path, Path]) -> None:
@@ -315,48 +302,3 @@ def test_a_manifest_gives_speakers_groups_and_splits(tmp_path: Path, folders: tu
     (speech,), (noise,) = assign_splits([first], "speech", None), assign_splits([second], "noise", None)
     assert (speech.group, speech.split) == ("anna", "val")
     assert (noise.group, noise.split) == ("rain", "train")
-
-
-@pytest.mark.parametrize("network", ["quality_net", "lc_att"])
-def test_a_set_becomes_a_bundle_that_scores(
-    network: str, clips: tuple[Path, list[dict]], samples: Path, tmp_path: Path
-) -> None:
-    bundle = tmp_path / "mine"
-    common = ["--data", clips[0], "--output", bundle, "--label", "pseudo", "--network", network, "--batch_size", 8]
-    audiosieve("train", *common, "--epochs", 1)
-    done = audiosieve("train", *common, "--epochs", 2, "--resume")
-    assert f"use it as --model {bundle}" in done.stdout
-    assert "epoch 2 of 2" in done.stderr
-    assert "epoch 1 of" not in done.stderr
-    card = open_bundle(bundle)
-    assert (card.name, card.network, card.label_scale.name) == ("mine", network, "pseudo")
-    assert [epoch["epoch"] for epoch in card.training["history"]] == [1, 2]
-    audiosieve("score", "--input", samples, "--model", bundle, "--output", tmp_path / "out")
-    out = Output(tmp_path / "out")
-    assert {row["model_id"] for row in out.utterances} == {card.model_id}
-    assert len(out.utterances) == 8
-
-
-def test_training_mistakes_end_with_one_sentence(clips: tuple[Path, list[dict]], tmp_path: Path) -> None:
-    full = tmp_path / "full"
-    full.mkdir()
-    (full / "thesis.txt").write_text("keep me")
-    for options, sentence in (
-        (["--data", tmp_path, "--output", tmp_path / "b"], "no finished training set"),
-        (["--data", clips[0], "--output", full], "is not empty"),
-        (["--data", clips[0], "--output", tmp_path / "b", "--label", "pesq-wb"], "no 'train' clip with the label"),
-        (["--data", clips[0], "--output", tmp_path / "c", "--network", "resnet"], "invalid choice"),
-        (["--data", clips[0], "--output", tmp_path / "c", "--epoch", "3"], "--epoch"),
-        (["--data", clips[0], "--output", tmp_path / "c", "--resume"], "nothing to go on from"),
-        (["--data", clips[0], "--output", tmp_path / "c", "--start", "nothing"], "no model 'nothing'"),
-        (["--data", clips[0], "--output", tmp_path / "c", "--average", "1"], "--average is 1"),
-        (["--data", clips[0], "--output", tmp_path / "c", "--clip_norm", "0"], "--clip_norm is 0"),
-        (["--data", clips[0], "--output", tmp_path / "c", "--patience", "0"], "--patience is 0"),
-        (
-            ["--data", clips[0], "--output", tmp_path / "c", "--loss", "frames", "--label", "pseudo"],
-            "frames have their own truth for the label pesq-wb alone",
-        ),
-    ):
-        done = audiosieve("train", *options, status=2)
-        assert sentence in done.stderr
-        assert done.stderr.count("\n") == 1

@@ -1,0 +1,1 @@
+"""Parts of the commands about training sets and experiments: synthesis, evaluation and reproduction."""

@@ -1,0 +1,22 @@
+"""JSON files of a reproduction. Each appears as a whole: a file that exists is complete."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from model.atomic_files import write_text
+
+EXPERIMENT, RESULTS, TABLE = "experiment.json", "reproduction.json", "reproduction.md"
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Returns the object in a JSON file."""
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return content
+
+
+def write_json(file: Path, value: dict[str, Any]) -> None:
+    """Writes an object to a JSON file, over an earlier one."""
+    write_text(file, json.dumps(value, indent=2, allow_nan=False) + "\n")

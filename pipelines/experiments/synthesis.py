@@ -1,0 +1,137 @@
+"""Pipeline of `audiosieve synthesize`: clean speech, noise and faults -> a labelled training set in Parquet."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import apache_beam as beam
+
+from transforms.elements import REJECTS, printable
+from transforms.output.ledger import Job, Ledger, count_rows
+from transforms.output.parquet_sink import WriteTable
+from transforms.output.receipts import GatherReceipt, Receipt
+from transforms.schemas import CLIPS, SYNTHESIS_TABLES
+from transforms.schemas import REJECTS as REJECTS_SCHEMA
+from transforms.scoring.rows import reject_row
+from transforms.synthesis.clip_plan import ClipOptions
+from transforms.synthesis.clips import MakeClip
+from transforms.synthesis.materials import SPEECH, Catalog, Material, MeasureMaterial
+
+# Row groups of about 25 MB: `train` reads and shuffles one at a time.
+CLIPS_PER_ROW_GROUP = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Synthesis:
+    """Inputs of a synthesis.
+
+    Attributes:
+        materials: speech, noise and room responses, not yet measured.
+        min_dynamic_range_db: smallest dynamic range of usable speech, in dB.
+        clips: number of clips to make.
+        options: options of the clips.
+        ledger: ledger of the output.
+        run_id: id of this run.
+    """
+
+    materials: list[Material]
+    min_dynamic_range_db: float
+    clips: int
+    options: ClipOptions
+    ledger: Ledger
+    run_id: str
+
+
+def build(root: beam.Pipeline, synthesis: Synthesis) -> None:
+    """Measures the material, then makes each clip from its number and the usable material."""
+    measured = (
+        root
+        | "Material" >> beam.Create(synthesis.materials)
+        | "SpreadMaterial" >> beam.Reshuffle()
+        | "Measure"
+        >> beam.ParDo(MeasureMaterial(synthesis.min_dynamic_range_db)).with_outputs(REJECTS, main="measured")
+    )
+    catalog = measured.measured | "Gather" >> beam.combiners.ToList() | "Catalog" >> beam.Map(Catalog)
+    made = (
+        root
+        | "Numbers" >> beam.Create(range(synthesis.clips))
+        | "SpreadNumbers" >> beam.Reshuffle()
+        | "MakeClip"
+        >> beam.ParDo(MakeClip(synthesis.options), beam.pvalue.AsSingleton(catalog)).with_outputs(REJECTS, main="clips")
+    )
+    clips = made.clips | "WriteClips" >> WriteTable(
+        synthesis.ledger.prefix("clips", synthesis.run_id), CLIPS, rows=CLIPS_PER_ROW_GROUP
+    )
+    rejects = (
+        (measured[REJECTS], made[REJECTS])
+        | "AllRejects" >> beam.Flatten()
+        | "RejectRow" >> beam.Map(reject_row)
+        | "WriteRejects" >> WriteTable(synthesis.ledger.prefix("rejects", synthesis.run_id), REJECTS_SCHEMA)
+    )
+    (
+        (clips, rejects)
+        | "Written" >> beam.Flatten()
+        | "Receipt" >> GatherReceipt()
+        | "LeaveReceipt" >> beam.Map(Receipt.write, synthesis.ledger.receipt(synthesis.run_id))
+    )
+
+
+def commit(synthesis: Synthesis, options: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """Checks that every clip was written or rejected, and commits the set.
+
+    Args:
+        synthesis: inputs of the synthesis.
+        options: options of the command, for the record.
+        seconds: time of the run so far.
+
+    Returns:
+        The record of the run.
+
+    Raises:
+        RuntimeError: a clip was lost, which is a bug.
+    """
+    ledger = synthesis.ledger
+    receipt = Receipt.read(ledger.receipt(synthesis.run_id))
+    files = [ledger.name_of(path) for path in receipt.paths]
+    files += ledger.write_missing(synthesis.run_id, files, SYNTHESIS_TABLES)
+    counts = {table: count_rows(ledger, table, files) for table in ledger.tables}
+    missing = synthesis.clips - counts["clips"]
+    if not 0 <= missing <= counts["rejects"]:
+        raise RuntimeError(f"{synthesis.clips} clips were requested, but {counts} were written; nothing is committed")
+    references, rejected = _count_rejects(synthesis, files)
+    record = {
+        "job": Job.SYNTHESIZE,
+        "options": dict(options),
+        "counts": {"asked": synthesis.clips, **counts},
+        "references": references,
+        "clips_rejected": rejected,
+        "timings": {"total_s": round(seconds, 3)},
+        "versions": {"audiosieve": version("audiosieve"), "apache-beam": beam.__version__},
+    }
+    return ledger.commit(synthesis.run_id, record, files)
+
+
+def _count_rejects(synthesis: Synthesis, files: Sequence[str]) -> tuple[dict[str, Any], dict[str, int]]:
+    """Returns the numbers of listed and of rejected references, and the rejected clips by reason."""
+    speech, others = (
+        {
+            (printable(item.ref.uri), item.ref.utterance_id)
+            for item in synthesis.materials
+            if (item.kind == SPEECH) == is_speech
+        }
+        for is_speech in (True, False)
+    )
+    references, clips = Counter[str](), Counter[str]()
+    names = [name for name in files if name.startswith("rejects/")]
+    for batch in synthesis.ledger.rows("rejects", ["uri", "utterance_id", "reason"], names):
+        for row in batch.to_pylist():
+            key = row["uri"], row["utterance_id"]
+            if key in speech:
+                references[row["reason"]] += 1
+            elif key not in others:
+                clips[row["reason"]] += 1
+    return {"listed": len(speech), "refused": dict(references.most_common())}, dict(clips.most_common())

@@ -1,0 +1,45 @@
+"""Options of `audiosieve score`."""
+
+from __future__ import annotations
+
+import dataclasses
+
+# Values of `--listing`.
+LAUNCHER, WORKERS = "launcher", "workers"
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreOptions:
+    """Options of `audiosieve score`.
+
+    Attributes:
+        input: directory, glob, file or manifest of the corpus.
+        output: folder for the tables; empty if not given.
+        model: name or folder of a model.
+        channels: channels to score: "mix", "first", "each" or the number of a channel.
+        carry: columns of the corpus to copy into `utterances`.
+        overwrite: whether to remove earlier scores from the output first.
+        dry_run: whether to score a few recordings and write nothing.
+        wave_hours: hours of audio that a local run commits at a time, over 0.
+        batch_size: largest number of utterances in a batch, at least 1.
+        batch_frames: largest number of padded frames in a batch, at least 1.
+        listing: process that lists the corpus: "launcher" or "workers".
+        forget: id of a run on another runner whose job is gone; None for no run.
+        log_level: level of the log on stderr: "debug", "info", "warning" or "error".
+        threads: TensorFlow threads in each process, at least 1.
+    """
+
+    input: str
+    output: str
+    model: str
+    channels: str
+    carry: tuple[str, ...]
+    overwrite: bool
+    dry_run: bool
+    wave_hours: float
+    batch_size: int
+    batch_frames: int
+    listing: str
+    forget: str | None
+    log_level: str
+    threads: int

@@ -1,0 +1,29 @@
+"""Options of `audiosieve synthesize`: their record, and the clips that they describe."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines.synthesize import parse
+
+NEEDED = ["--speech", "speech", "--noise", "noise", "--output", "set", "--clips", "3"]
+
+
+def test_a_record_spells_lists_as_the_command_line_does() -> None:
+    words = ["--snr", "-5,0:20", "--labels", "pesq-wb,pseudo", "--noises", "2", "--faults", "clipping=3:7.5,codec"]
+    options, _ = parse([*NEEDED, *words])
+    record = options.as_record()
+    assert (record["snr"], record["labels"], record["noises"]) == ("-5,0:20", "pesq-wb,pseudo", "2")
+    assert (record["faults"], record["peak_dbfs"], record["clips"]) == ("clipping=3:7.5,codec", "-18:0", 3)
+
+
+@pytest.mark.parametrize("words", [[], ["--faults", "hum,reverb=0.3:0.5", "--snr", "-0.125:2.5"]])
+def test_the_recorded_options_are_parsed_to_the_same_options(words: list[str]) -> None:
+    options, _ = parse([*NEEDED, *words])
+    record = options.as_record()
+    again = [
+        f"--{name}={value}"
+        for name, value in record.items()
+        if value not in (None, (), False) and name != "keep_reference"
+    ]
+    assert parse(again)[0] == options

@@ -1,0 +1,178 @@
+"""Splits of the material of `audiosieve reproduce`: `train`, `val` and `test`, with speakers and noise groups apart.
+
+The split `val` has some of the training groups; it chooses the epoch and the threshold, so that test material chooses nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from transforms.elements import AudioRef
+from transforms.errors import AudioFault
+from transforms.synthesis.materials import NOISE, SPEECH, TRAIN, VAL, Material, assign_splits, measure_length
+
+TEST = "test"
+VALIDATION_SHARE = 0.1
+
+
+class SplitError(ValueError):
+    """Material that leaves a split empty.
+
+    Attributes:
+        kind: kind of the material, "speech" or "noise".
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def train_test_material(refs: Sequence[AudioRef], kind: str, holdout: float | None) -> list[Material]:
+    """Sorts recordings into groups and the splits "train" and "test".
+
+    Args:
+        refs: recordings of one kind.
+        kind: "speech" or "noise".
+        holdout: share of the groups for "test"; None for the recordings that the manifest puts into "val" or "test", or for
+            a tenth if it has no splits.
+    """
+    items = assign_splits(refs, kind, holdout)
+    return [dataclasses.replace(item, split=TEST if item.split in (VAL, TEST) else item.split) for item in items]
+
+
+def measure_material(items: Iterable[Material], min_dynamic_range_db: float) -> tuple[list[Material], Counter[str]]:
+    """Measures recordings and leaves out unusable ones.
+
+    Args:
+        items: recordings.
+        min_dynamic_range_db: smallest dynamic range of usable speech, in dB.
+
+    Returns:
+        The usable recordings, in order, and the number of unusable ones by reason.
+    """
+    usable, unusable = [], Counter[str]()
+    for item in items:
+        try:
+            usable.append(measure_length(item, min_dynamic_range_db))
+        except AudioFault as fault:
+            unusable[fault.reason] += 1
+    return usable, unusable
+
+
+def draw_utterances(speech: Iterable[Material], split: str, count: int, seed: int) -> list[Material]:
+    """Draws utterances of a split.
+
+    Args:
+        speech: utterances of all splits, in any order.
+        split: split to draw from.
+        count: number of utterances; all are taken if there are fewer.
+        seed: seed of the draw.
+
+    Returns:
+        The utterances, ordered by id.
+    """
+    of_split = sorted((item for item in speech if item.split == split), key=lambda item: item.ref.utterance_id)
+    drawn = np.random.default_rng(seed).permutation(len(of_split))[:count]
+    return [of_split[i] for i in sorted(drawn.tolist())]
+
+
+def with_validation(items: Sequence[Material], seed: int) -> list[Material]:
+    """Moves some training groups to the split "val".
+
+    Groups are drawn as long as together they hold at most a tenth of the training recordings. If each group holds more, the
+    smallest is moved; an only group is not moved.
+
+    Args:
+        items: speech or noise of the splits "train" and "test".
+        seed: seed of the draw.
+
+    Returns:
+        The same recordings in the same order.
+    """
+    sizes = Counter(item.group for item in items if item.split == TRAIN)
+    groups = sorted(sizes)
+    order = [groups[i] for i in np.random.default_rng([seed, 1]).permutation(len(groups)).tolist()]
+    moved: set[str] = set()
+    for group in order:
+        if sum(sizes[other] for other in moved) + sizes[group] <= VALIDATION_SHARE * sizes.total():
+            moved.add(group)
+    if not moved and len(groups) > 1:
+        moved = {min(order, key=lambda group: sizes[group])}
+    return [
+        dataclasses.replace(item, split=VAL) if item.split == TRAIN and item.group in moved else item for item in items
+    ]
+
+
+def check_splits(speech: Iterable[Material], noise: Iterable[Material]) -> None:
+    """Checks that each split has speech and noise.
+
+    Args:
+        speech: speech of all splits.
+        noise: noise of all splits.
+
+    Raises:
+        SplitError: a split has no speech or no noise.
+    """
+    for kind, items, groups in ((SPEECH, speech, "speakers"), (NOISE, noise, "groups")):
+        missing = {TRAIN, VAL, TEST} - {item.split for item in items}
+        if missing:
+            raise SplitError(
+                kind,
+                f"training, validation and test need {groups} of their own, at least three in all; the {groups} at hand "
+                f"leave none for {sorted(missing)[0]!r}",
+            )
+
+
+def split_material(
+    speech: Sequence[Material], noise: Sequence[Material], utterances: Mapping[str, int], seed: int
+) -> tuple[list[Material], list[Material]]:
+    """Draws the utterances, and moves training groups of both kinds to the split "val".
+
+    Args:
+        speech: measured speech of the splits "train" and "test".
+        noise: measured noise of the splits "train" and "test".
+        utterances: number of utterances by split; all are taken if there are fewer.
+        seed: seed of the draws.
+
+    Returns:
+        The drawn speech, split by split, and all noise.
+
+    Raises:
+        SplitError: a split has no speech or no noise.
+    """
+    drawn = [item for split, count in utterances.items() for item in draw_utterances(speech, split, count, seed)]
+    divided = with_validation(drawn, seed), with_validation(noise, seed)
+    check_splits(*divided)
+    return divided
+
+
+def material_facts(speech: Sequence[Material], noise: Sequence[Material]) -> dict[str, Any]:
+    """Returns counts and a hash of the material: a run can be continued only with the same material.
+
+    Args:
+        speech: speech of all splits.
+        noise: noise of all splits.
+
+    Returns:
+        By split the numbers of "utterances", "speakers", "noises" and "noise_groups"; and the "sha256", which does not
+        depend on the order or the place of the recordings.
+    """
+    lines = sorted(f"{m.kind}\t{m.split}\t{m.group}\t{m.ref.utterance_id}\t{m.num_samples}" for m in (*speech, *noise))
+
+    def by_split(items: Sequence[Material], value: Callable[[Material], str]) -> dict[str, int]:
+        pairs = {(item.split, value(item)) for item in items}
+        return {split: sum(pair[0] == split for pair in pairs) for split in (TRAIN, VAL, TEST)}
+
+    return {
+        "utterances": by_split(speech, lambda item: item.ref.utterance_id),
+        "speakers": by_split(speech, lambda item: item.group),
+        "noises": by_split(noise, lambda item: item.ref.utterance_id),
+        "noise_groups": by_split(noise, lambda item: item.group),
+        "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+    }
