@@ -10,7 +10,7 @@ from typing import Literal
 
 from model.atomic_files import atomic_path
 from model.bundle import DEFAULT, Bundle
-from model.runtime import native_stderr_held, start_tensorflow
+from model.runtime import hold_native_stderr, start_tensorflow
 from pipelines.common.arguments import MODEL_HELP, Parser, parse_options
 from pipelines.common.errors import UsageError, command
 from transforms.errors import OutputError
@@ -61,7 +61,7 @@ def run(argv: Sequence[str]) -> int:
 def _write(bundle: Bundle, kind: Literal["saved_model", "onnx"], target: Path) -> None:
     """Writes a model, and hides the messages of TensorFlow and of the converter unless it fails."""
     start_tensorflow()
-    with native_stderr_held():
+    with hold_native_stderr():
         from model.inference.export import save_onnx, save_saved_model
 
         {"saved_model": save_saved_model, "onnx": save_onnx}[kind](bundle, target)

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from model.runtime import give_back_memory
+from model.runtime import release_memory
 from pipelines.service.metrics import Metrics
 from pipelines.service.settings import Settings
 from transforms.elements import FeaturizedUtterance
@@ -223,4 +223,4 @@ class Batcher:
         self._frames_since_trim += frames
         if self._frames_since_trim >= FRAMES_BETWEEN_TRIMS:
             self._frames_since_trim = 0
-            self._thread.submit(give_back_memory)
+            self._thread.submit(release_memory)

@@ -26,8 +26,8 @@ def test_it_prints_what_it_found(outputs: tuple[Path, Path]) -> None:
     assert f"B: {outputs[1]}, other@0, PESQ MOS-LQO" in text
     assert "scored in both: 9 utterances" in text
     assert "LCC 1.0, SRCC 1.0" in text
-    assert "A: 2.5 on" in text
-    assert "decided otherwise: 2 utterances (22.2%), 8.0 s" in text
+    assert "A: from 2.5" in text
+    assert "different decisions: 2 utterances (22.2%), 8.0 s" in text
     assert len([line for line in text.splitlines() if line.startswith("u")]) == 3
 
 
