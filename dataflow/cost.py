@@ -234,10 +234,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     speed = options.x_real_time
     if options.measured:
         # Here, because the ledger loads Beam, which an estimate without it does not need.
-        from transforms.output.ledger import Ledger
+        from transforms.output.ledger import Job, Ledger
 
         try:
-            speed = measured_speed(Ledger(options.measured, ()).records("score"), options.processes)
+            speed = measured_speed(Ledger(options.measured, ()).runs(Job.SCORE), options.processes)
         except ValueError as error:
             parser.error(f"--measured {options.measured}: {error}")
     workers = Workers.read(options.profile)
