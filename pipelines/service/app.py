@@ -1,4 +1,4 @@
-"""The web application of the service: its routes, and the headers and error handling of all responses."""
+"""Web application of the service: its routes, and the headers and error handling of all responses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PAGE = {
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
 }
-# Headers of every response. The page may only run its own script and call its own service.
+# Headers of every response. They allow the page to run only its own script and to call only its own service.
 HEADERS = {
     b"content-security-policy": (
         b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -46,7 +46,7 @@ HEADERS = {
     b"cross-origin-resource-policy": b"same-origin",
     b"cache-control": b"no-store",
 }
-# Status in the metrics of a request whose client disconnected.
+# Status in the metrics for a request whose client disconnected.
 CLIENT_DISCONNECTED = 499
 _LOG = logging.getLogger(__name__)
 _BEARER = HTTPBearer(auto_error=False, description="one of the keys in AUDIOSIEVE_API_KEYS, if the service has keys")
@@ -99,7 +99,7 @@ def build(scorer: Scorer, settings: Settings, on_failure: Callable[[], None]) ->
     Args:
         scorer: the model.
         settings: limits of the service.
-        on_failure: called if the batcher fails, after which nothing more is scored.
+        on_failure: function to call if the batcher fails, after which nothing more is scored.
     """
     service = Service(scorer, settings, on_failure)
     bundle = service.bundle
@@ -180,7 +180,7 @@ def build(scorer: Scorer, settings: Settings, on_failure: Callable[[], None]) ->
         responses=_plain("ready") | _documented(503),
     )
     async def readyz() -> Response:
-        """Returns 200 if the service would accept a request, and 503 if it is at its capacity or has failed."""
+        """Returns 200 if the service accepts requests, and 503 if it is at its capacity or has failed."""
         if not service.ready:
             raise service.full
         return Response("ready\n", media_type="text/plain")
@@ -193,7 +193,7 @@ def build(scorer: Scorer, settings: Settings, on_failure: Callable[[], None]) ->
         **protected,
     )
     async def metrics() -> Response:
-        """Returns counts and times of requests, recordings, the queue and model calls."""
+        """Returns the metrics of requests, recordings, the queue and model calls."""
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
     for path, (name, kind) in PAGE.items():
