@@ -153,7 +153,7 @@ def test_a_full_disk_is_one_sentence_and_costs_nothing_that_is_committed(corpus_
     command = [sys.executable, "-c", program, "score", "--input", corpus_of_many, "--output", output]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "File too large: make room in --output" in done.stderr
+    assert "File too large: free space in --output" in done.stderr
     assert "0 waves with 0 utterances" in done.stderr
     audiosieve_process("score", "--input", corpus_of_many, "--output", output, *WAVE)
     same(output, undisturbed)
