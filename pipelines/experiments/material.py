@@ -22,7 +22,9 @@ def select_material(refs: Sequence[AudioRef], kind: str, conditions: Sequence[st
     """
     selected = [ref for ref in refs if ref.columns.get("kind", kind) == kind]
     if archive := next((ref for ref in selected if ref.archive), None):
-        raise UsageError(f"{archive.uri} is an archive; clips are drawn at random, which needs files: unpack it")
+        raise UsageError(
+            f"{archive.uri} is an archive; synthesis draws recordings at random, which needs single files: unpack it"
+        )
     for condition in conditions:
         parts = re.fullmatch(r"(\w+)(!?=)(.*)", condition)
         if not parts:
@@ -33,5 +35,5 @@ def select_material(refs: Sequence[AudioRef], kind: str, conditions: Sequence[st
         selected = [ref for ref in selected if (ref.columns.get(column) == value) == (operator == "=")]
     if not selected:
         after = f" after --where {' --where '.join(conditions)}" if conditions else ""
-        raise UsageError(f"no {kind} is left{after}")
+        raise UsageError(f"the {kind} has no recordings{after}")
     return selected
