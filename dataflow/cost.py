@@ -201,7 +201,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="The prices are examples in US dollars: look up those of your region.",
     )
 
-    def add(name: str, text: str, default: float | str | None = None, **keywords: Any) -> None:
+    def add(name: str, text: str, default: Any = None, **keywords: Any) -> None:
         default_text = "" if default is None else f" (default: {default})"
         parser.add_argument(name, help=text + default_text, default=default, **keywords)
 
@@ -234,10 +234,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     speed = options.x_real_time
     if options.measured:
         # The ledger loads Beam, which an estimate without --measured does not need.
-        from transforms.output.ledger import Ledger
+        from transforms.output.ledger import Job, Ledger
 
         try:
-            speed = measured_speed(Ledger(options.measured, ()).records("score"), options.processes)
+            speed = measured_speed(Ledger(options.measured, ()).runs(Job.SCORE), options.processes)
         except ValueError as error:
             parser.error(f"--measured {options.measured}: {error}")
     workers = Workers.read(options.profile)
