@@ -236,7 +236,7 @@ def test_waves_are_committed_one_by_one(ten, tmp_path):
     ("options", "sentence"),
     [
         (["--carry", "speakr"], "no column 'speakr'"),
-        (["--carry", "score"], "'score' is there already"),
+        (["--carry", "score"], "'score' exists already"),
         (["--channels", "left"], "--channels is 'left'"),
         (["--wave_hours", "0"], "--wave_hours is 0; must be over 0"),
     ],
