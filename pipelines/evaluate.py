@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from model.bundle import DEFAULT
 from model.labels import LABEL_SCALES
 from pipelines.common.argument_types import Range, number_range, positive_int, seed, whole_number
-from pipelines.common.arguments import MODEL_HELP, Parser, parse_options
+from pipelines.common.arguments import MODEL_HELP, Parser, add_batch_options, parse_options
 from pipelines.common.errors import command
 from pipelines.experiments.evaluation import run_evaluation
 from pipelines.experiments.evaluation_setup import EvaluateOptions, set_up
-from transforms.scoring.batching import BatchLimits
 
 MAX_GAIN_DB = 60.0
 
@@ -37,7 +36,6 @@ def build_parser() -> Parser:
         "Measure models on labelled sets: agreement with the labels, separation of clean and degraded clips, localisation of "
         "bad spans, increase with the SNR, and effect of the level.",
     )
-    limits = BatchLimits()
     add = parser.add_argument
     add("sets", nargs="+", metavar="SET", help="sets made by `audiosieve synthesize`, measured together")
     add("--output", required=True, help="empty folder for the results")
@@ -90,13 +88,7 @@ def build_parser() -> Parser:
         metavar="ID",
         help="clip to draw; by default the one with the median score among the partly degraded clips",
     )
-    add("--batch_size", type=positive_int, default=limits.batch_size, help="largest number of clips in a batch")
-    add(
-        "--batch_frames",
-        type=positive_int,
-        default=limits.batch_frames,
-        help="largest number of padded frames in a batch",
-    )
+    add_batch_options(parser, "clips")
     add("--threads", type=positive_int, help="TensorFlow threads; by default TensorFlow chooses")
     return parser
 

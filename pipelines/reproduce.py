@@ -10,6 +10,7 @@ from pipelines.common.argument_types import names_of, number, positive_int, seed
 from pipelines.common.arguments import Parser, parse_options
 from pipelines.common.errors import command
 from pipelines.common.output_lock import output_lock
+from pipelines.experiments.material import add_material_options
 from pipelines.experiments.reproduction import run_reproduction
 from pipelines.experiments.reproduction_setup import ReproduceOptions, set_up
 
@@ -42,16 +43,8 @@ def build_parser() -> Parser:
         "Repeat the published experiment with BLSTM and attention networks. The same command continues an interrupted run.",
     )
     add = parser.add_argument
-    add("--speech", required=True, help="clean speech: directory, glob or manifest CSV (path, speaker, split, ...)")
-    add("--noise", required=True, help="noise: directory, glob or manifest CSV (path, group, split, ...)")
+    add_material_options(parser)
     add("--output", required=True, help="folder for the results, empty or of an interrupted run")
-    add(
-        "--where",
-        action="append",
-        default=[],
-        metavar="COLUMN=VALUE",
-        help="use only recordings with this value in a column of the manifest (or COLUMN!=VALUE); may be repeated",
-    )
     add(
         "--repeats",
         type=positive_int,

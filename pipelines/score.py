@@ -9,7 +9,7 @@ from pathlib import Path
 
 from model.bundle import DEFAULT, Bundle
 from pipelines.common.argument_types import channels, number, positive_int
-from pipelines.common.arguments import MODEL_HELP, Parser, parse_with_beam
+from pipelines.common.arguments import MODEL_HELP, Parser, add_batch_options, parse_with_beam
 from pipelines.common.errors import UsageError, command
 from pipelines.common.output_lock import output_lock
 from pipelines.common.runners import beam_options, is_local, requested_processes, usable_cores
@@ -24,7 +24,6 @@ from transforms.output.ledger import Job, Ledger
 from transforms.runs.chunking import WAVE_HOURS
 from transforms.runs.incremental import outstanding
 from transforms.runs.worker_listing import is_listable
-from transforms.scoring.batching import BatchLimits
 from transforms.scoring.bundles import find_bundle
 from transforms.storage.files import would_match
 
@@ -193,18 +192,7 @@ def build_parser() -> Parser:
         default=WAVE_HOURS,
         help="hours of audio that a local run commits at a time",
     )
-    add(
-        "--batch_size",
-        type=positive_int,
-        default=BatchLimits().batch_size,
-        help="largest number of utterances in a batch",
-    )
-    add(
-        "--batch_frames",
-        type=positive_int,
-        default=BatchLimits().batch_frames,
-        help="largest number of padded frames in a batch",
-    )
+    add_batch_options(parser, "utterances")
     add(
         "--listing",
         choices=(LAUNCHER, WORKERS),

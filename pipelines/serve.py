@@ -12,10 +12,9 @@ from importlib.util import find_spec
 
 from model.bundle import DEFAULT
 from pipelines.common.argument_types import number, positive_int, whole_number
-from pipelines.common.arguments import MODEL_HELP, Parser, parse_options
+from pipelines.common.arguments import MODEL_HELP, Parser, add_batch_options, parse_options
 from pipelines.common.errors import UsageError, command
 from pipelines.service.settings import ServeOptions, Settings
-from transforms.scoring.batching import BatchLimits
 from transforms.scoring.bundles import find_bundle
 from transforms.scoring.inference import ScorerHandler
 
@@ -135,7 +134,6 @@ def build_parser() -> Parser:
         "Serve a model over HTTP: POST /v1/score returns the scores of recordings, and / is a page to try it. Set the keys of "
         "clients in AUDIOSIEVE_API_KEYS.",
     )
-    limits = BatchLimits()
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen on; set keys if other machines can reach it")
     add(
@@ -166,13 +164,7 @@ def build_parser() -> Parser:
         default=5.0,
         help="longest wait of a recording for others to batch with, in milliseconds",
     )
-    add("--batch_size", type=positive_int, default=limits.batch_size, help="largest number of recordings in a batch")
-    add(
-        "--batch_frames",
-        type=positive_int,
-        default=limits.batch_frames,
-        help="largest number of padded frames in a batch",
-    )
+    add_batch_options(parser, "recordings")
     add(
         "--queue",
         type=positive_int,

@@ -23,6 +23,7 @@ from pipelines.common.argument_types import (
 from pipelines.common.arguments import Parser, parse_with_beam
 from pipelines.common.errors import command
 from pipelines.common.runners import beam_options
+from pipelines.experiments.material import add_material_options
 from pipelines.experiments.synthesis import build, commit
 from pipelines.experiments.synthesis_setup import SynthesizeOptions, set_up
 from transforms.synthesis.degradation_kinds import DEGRADATIONS, DegradationError, parse_degradations
@@ -107,8 +108,7 @@ def build_parser() -> Parser:
 
 def _add_material(parser: Parser) -> None:
     add = parser.add_argument
-    add("--speech", required=True, help="clean speech: directory, glob or manifest CSV (path, speaker, split, ...)")
-    add("--noise", required=True, help="noise: directory, glob or manifest CSV (path, group, split, ...)")
+    add_material_options(parser)
     add(
         "--rir",
         help="impulse responses of rooms for half of the `reverb` faults: directory, glob or manifest CSV; all other rooms are "
@@ -116,13 +116,6 @@ def _add_material(parser: Parser) -> None:
     )
     add("--output", required=True, help="folder for the set")
     add("--clips", type=positive_int, required=True, help="number of clips")
-    add(
-        "--where",
-        action="append",
-        default=[],
-        metavar="COLUMN=VALUE",
-        help="use only recordings with this value in a column of the manifest (or COLUMN!=VALUE); may be repeated",
-    )
     add(
         "--holdout",
         type=number(at_least=0, under=1),

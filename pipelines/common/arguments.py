@@ -13,9 +13,10 @@ from typing import Any, NoReturn, TypeVar
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from model.bundle import bundled_names
-from pipelines.common.argument_types import Range
+from pipelines.common.argument_types import Range, positive_int
 from pipelines.common.errors import UsageError
 from pipelines.common.runners import job_server_options
+from transforms.scoring.batching import BatchLimits
 
 Options = TypeVar("Options")
 
@@ -45,6 +46,24 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raises `UsageError` instead of ending the process; `errors.command` reports it."""
         raise UsageError(message)
+
+
+def add_batch_options(parser: Parser, unit: str) -> None:
+    """Adds the options `--batch_size` and `--batch_frames`.
+
+    Args:
+        parser: parser of the command.
+        unit: noun in the plural for the items of a batch, for the help.
+    """
+    limits = BatchLimits()
+    add = parser.add_argument
+    add("--batch_size", type=positive_int, default=limits.batch_size, help=f"largest number of {unit} in a batch")
+    add(
+        "--batch_frames",
+        type=positive_int,
+        default=limits.batch_frames,
+        help="largest number of padded frames in a batch",
+    )
 
 
 def parse_options(parser: Parser, argv: Sequence[str], options: type[Options]) -> Options:

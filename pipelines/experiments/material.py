@@ -1,12 +1,27 @@
-"""Selection of speech, noise and room responses by the columns of a manifest."""
+"""Selection of speech, noise and room responses: shared options, and conditions on columns of a manifest."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
+from pipelines.common.arguments import Parser
 from pipelines.common.errors import UsageError
 from transforms.elements import AudioRef
+
+
+def add_material_options(parser: Parser) -> None:
+    """Adds the options `--speech`, `--noise` and `--where`."""
+    add = parser.add_argument
+    add("--speech", required=True, help="clean speech: directory, glob or manifest CSV (path, speaker, split, ...)")
+    add("--noise", required=True, help="noise: directory, glob or manifest CSV (path, group, split, ...)")
+    add(
+        "--where",
+        action="append",
+        default=[],
+        metavar="COLUMN=VALUE",
+        help="use only recordings with this value in a column of the manifest (or COLUMN!=VALUE); may be repeated",
+    )
 
 
 def select_material(refs: Sequence[AudioRef], kind: str, conditions: Sequence[str]) -> list[AudioRef]:
