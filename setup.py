@@ -1,4 +1,4 @@
-"""Packaging of audiosieve: the version, the dependencies and the command stand here and nowhere else."""
+"""Packaging of audiosieve: the only place that states its version, dependencies and command."""
 
 import shutil
 from pathlib import Path

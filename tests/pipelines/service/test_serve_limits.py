@@ -376,7 +376,7 @@ def test_a_port_in_use_is_refused():
 
 def test_a_public_address_without_keys_gets_a_warning(monkeypatch):
     # No machine has this address: the command ends after the warning.
-    warning = "WARNING: other machines can reach 192.0.2.1 without a key; AUDIOSIEVE_API_KEYS sets keys"
+    warning = "WARNING: other machines can use the service on 192.0.2.1 without a key; set keys in AUDIOSIEVE_API_KEYS"
     assert warning in audiosieve("serve", "--host", "192.0.2.1", status=2).stderr
     monkeypatch.setenv("AUDIOSIEVE_API_KEYS", "a-long-enough-key-of-it")
     assert "WARNING" not in audiosieve("serve", "--host", "192.0.2.1", status=2).stderr
