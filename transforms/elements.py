@@ -45,6 +45,7 @@ class Span:
         return f"{self.start_s:g} to {'the end' if self.end_s is None else f'{self.end_s:g} s'}"
 
 
+# The span of a whole recording.
 WHOLE = Span()
 
 

@@ -154,7 +154,7 @@ def test_a_full_disk_is_reported_in_one_line_and_loses_no_commit(corpus_of_many,
     command = [sys.executable, "-c", program, "score", "--input", corpus_of_many, "--output", output]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "File too large: make room in --output" in done.stderr
+    assert "File too large: free space in --output" in done.stderr
     assert "0 waves with 0 utterances" in done.stderr
     audiosieve_process("score", "--input", corpus_of_many, "--output", output, *WAVE)
     same(output, undisturbed)

@@ -56,7 +56,7 @@ def test_a_failed_job_commits_nothing_and_is_not_pending(samples, tmp_path, monk
     monkeypatch.setattr(Commit, "process", fail)
     output = tmp_path / "out"
     done = audiosieve("score", "--input", samples, "--output", output, *ELSEWHERE, status=1)
-    assert "the job failed, and nothing of it is committed" in done.stderr
+    assert "the job failed and committed nothing" in done.stderr
     assert records(output) == []
     monkeypatch.undo()
     audiosieve("score", "--input", samples, "--output", output)
@@ -110,9 +110,9 @@ class Result:
             "the state of the job is unknown (the network is gone)",
             True,
         ),
-        (Result("RUNNING", KeyboardInterrupt()), 130, "interrupted; the job may go on", True),
-        (Result("FAILED", RuntimeError("a worker\nTraceback")), 1, "nothing of it is committed: a worker\n", False),
-        (Result("CANCELLED", RuntimeError("cancelled")), 1, "nothing of it is committed: cancelled", False),
+        (Result("RUNNING", KeyboardInterrupt()), 130, "interrupted; the job may still run", True),
+        (Result("FAILED", RuntimeError("a worker\nTraceback")), 1, "committed nothing: a worker\n", False),
+        (Result("CANCELLED", RuntimeError("cancelled")), 1, "committed nothing: cancelled", False),
     ],
 )
 def test_only_a_failed_job_is_abandoned(tmp_path, capsys, result, status, said, pending):
@@ -128,7 +128,7 @@ def test_only_a_failed_job_is_abandoned(tmp_path, capsys, result, status, said, 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--listing", "workers"), "is for other runners"),
+        (("--listing", "workers"), "needs another runner"),
         ((*ELSEWHERE, "--listing", "workers", "--dry_run"), "leave out --listing workers"),
         ((*ELSEWHERE, "--listing", "nobody"), "invalid choice: 'nobody'"),
         (("--log_level", "loud"), "invalid choice: 'loud'"),
