@@ -5,6 +5,6 @@ Importing this package loads neither TensorFlow nor Keras; the modules that need
 
 import os
 
-# Both are read when the libraries are first imported, so they must stand before any of our modules does that.
+# The libraries read both variables when they are first imported.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -1,4 +1,4 @@
-"""Where a recording goes bad: maximal runs of frames that score below the utterance's local level."""
+"""Finds anomalies: maximal runs of frames that score below the local level of the utterance."""
 
 from __future__ import annotations
 
@@ -9,21 +9,28 @@ import scipy.ndimage
 
 from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE
 
-# All in frames of 16 ms.
+# Lengths in frames of 16 ms.
 SMOOTHING = 9
 LEVEL_WINDOW = 1251
 MIN_FRAMES = 20
 MIN_DEEP_FRAMES = 10
 JOIN_FRAMES = 25
-# Shares of the label scale that frames must lie below the local level: all of a stretch, and its deep ones. Chosen, as the
-# lengths above, on bursts of noise in speech of the training split: the second keeps harmless sags out, the first finds
-# the ends of what is one.
+# Distances below the local level, as shares of the label scale: of every frame of an anomaly, and of its deep frames. They
+# and the lengths were chosen on bursts of noise in speech of the training split. DEEP keeps harmless dips out, LOW finds
+# the ends of an anomaly.
 LOW, DEEP = 0.16, 0.20
 
 
 @dataclasses.dataclass(frozen=True)
 class Anomaly:
-    """A bad stretch, in seconds from the start of the utterance, with its frame scores' mean and minimum."""
+    """A part of an utterance that scores far below the rest.
+
+    Attributes:
+        start_s: start in seconds from the start of the utterance.
+        end_s: end in seconds from the start of the utterance.
+        mean_score: mean of its frame scores.
+        min_score: minimum of its frame scores.
+    """
 
     start_s: float
     end_s: float
@@ -32,20 +39,20 @@ class Anomaly:
 
 
 def find_anomalies(frame_score: np.ndarray, scale_span: float) -> list[Anomaly]:
-    """Finds the bad stretches of an utterance.
+    """Finds the anomalies of an utterance.
 
-    The frame scores are smoothed by a running median of 9 frames (144 ms); the local level is their median over the
-    20 s around, or over all of a shorter utterance. Frames whose smoothed scores lie more than 16 % of the scale's span
-    below that level are low; low frames with less than 25 others (400 ms) between them are one stretch; and a stretch of at
-    least 20 frames (320 ms), 10 of which lie more than 20 % below the level, is an anomaly.
-    A recording that is bad throughout has therefore no anomaly: its score says it.
+    The frame scores are smoothed by a running median of 9 frames (144 ms). The local level is the median of the smoothed
+    scores over the surrounding 20 s, or over all of a shorter utterance. A frame is low if its smoothed score is more than
+    16 % of the scale below that level. Low frames with less than 25 other frames (400 ms) between them form a run. A run of
+    at least 20 frames (320 ms) is an anomaly if at least 10 of them are more than 20 % of the scale below the level.
+    A recording that is bad throughout has no anomaly; its score is low instead.
 
     Args:
-        frame_score: scores of the frames [T].
+        frame_score: scores of the frames: float [T].
         scale_span: distance between the ends of the label scale.
 
     Returns:
-        Anomalies in order of time, none touching another. One that ends with frame t ends where that frame does.
+        Anomalies in order of time, which do not touch. Each ends with the end of its last frame.
     """
     if len(frame_score) < MIN_FRAMES:
         return []
@@ -58,13 +65,13 @@ def find_anomalies(frame_score: np.ndarray, scale_span: float) -> list[Anomaly]:
     runs = np.flatnonzero(np.diff(np.concatenate(([False], low, [False])))).reshape(-1, 2)
     breaks = np.flatnonzero(runs[1:, 0] - runs[:-1, 1] >= JOIN_FRAMES) + 1
     deep_before = np.concatenate(([0], np.cumsum(deep)))
-    found = []
-    for stretch in np.split(runs, breaks) if len(runs) else ():
-        start, end = int(stretch[0, 0]), int(stretch[-1, 1])
+    anomalies = []
+    for run in np.split(runs, breaks) if len(runs) else ():
+        start, end = int(run[0, 0]), int(run[-1, 1])
         if end - start < MIN_FRAMES or deep_before[end] - deep_before[start] < MIN_DEEP_FRAMES:
             continue
         part = frame_score[start:end]
-        found.append(
+        anomalies.append(
             Anomaly(
                 start_s=start * FRAME_SHIFT / SAMPLE_RATE,
                 end_s=((end - 1) * FRAME_SHIFT + FRAME_LENGTH) / SAMPLE_RATE,
@@ -72,4 +79,4 @@ def find_anomalies(frame_score: np.ndarray, scale_span: float) -> list[Anomaly]:
                 min_score=float(part.min()),
             )
         )
-    return found
+    return anomalies

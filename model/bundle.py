@@ -1,4 +1,4 @@
-"""A trained model on disk: one folder with `bundle.json` and `model.weights.h5`. Reading it needs no TensorFlow."""
+"""A trained model on disk: a folder with `bundle.json` and `model.weights.h5`. Reading `bundle.json` needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WEIGHTS = "model.weights.h5"
 FORMAT = 1
 BUNDLED = Path(__file__).parent / "bundles"
 DEFAULT = "disturbance_net_v1"
-# The keys of `networks.NETWORKS`, which cannot be asked without loading TensorFlow, and how each one pools its frames.
+# The keys of `architectures.NETWORKS`, whose import loads TensorFlow, and how each network pools its frame scores.
 POOLING: dict[str, Pooling] = {
     "quality_net": "mean",
     "l_1dcnn": "mean",
@@ -30,22 +30,22 @@ NETWORK_NAMES = tuple(POOLING)
 
 
 class BundleError(ValueError):
-    """A bundle that is not there, not whole, or not for this version."""
+    """A bundle that is missing, damaged, or from an incompatible version."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Bundle:
-    """What a bundle says of itself.
+    """A bundle, as its `bundle.json` describes it.
 
     Attributes:
-        path: its folder.
+        path: folder of the bundle.
         name: name of the model, for people.
-        network: key into `networks.NETWORKS`.
-        features: what the network was trained on.
-        label_scale: what its scores mean.
-        metrics: measured on the validation split in training (`metrics.agreement`), and more where known.
-        training: how it was trained: options, epochs, the training set.
-        weights_sha256: of the weights file.
+        network: key into `architectures.NETWORKS`.
+        features: features that the network was trained on.
+        label_scale: scale of its scores.
+        metrics: metrics on the validation split (`metrics.agreement`), and others if known.
+        training: options, epochs and training set.
+        weights_sha256: SHA-256 of the weights file, in hex.
     """
 
     path: Path
@@ -59,28 +59,28 @@ class Bundle:
 
     @property
     def hash(self) -> str:
-        """First 12 hex digits of a SHA-256 over all that decides a score: weights, network, features and scale."""
+        """First 12 hex digits of a SHA-256 over weights, network, features and scale, which decide every score."""
         parts = (self.weights_sha256, self.network, self.features.hash, self.label_scale.name)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
     @property
     def model_id(self) -> str:
-        """`name@hash`, as it stands in the output beside each score."""
+        """`name@hash`, which the output records with each score."""
         return f"{self.name}@{self.hash}"
 
     @property
     def pooling(self) -> Pooling:
-        """How frame scores become the score of their utterance."""
+        """The way in which frame scores become the score of an utterance."""
         return POOLING[self.network]
 
     @property
     def weights(self) -> Path:
-        """The weights file."""
+        """Path of the weights file."""
         return self.path / WEIGHTS
 
 
 def bundled_names() -> list[str]:
-    """Names of the models that come with the package."""
+    """Returns the names of the models that the package contains."""
     return sorted(path.parent.name for path in BUNDLED.glob(f"*/{CARD}"))
 
 
@@ -88,10 +88,10 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
     """Reads and checks a bundle.
 
     Args:
-        name_or_path: a bundled model's name, or the folder of a bundle.
+        name_or_path: name of a bundled model, or folder of a bundle.
 
     Raises:
-        BundleError: there is no such bundle, a file of it is missing or broken, or this version cannot use it.
+        BundleError: the bundle is missing, damaged, or from an incompatible version.
     """
     path = Path(name_or_path)
     if str(name_or_path) in bundled_names():
@@ -99,15 +99,15 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
     if not (path / CARD).is_file():
         raise BundleError(
             f"no model {str(name_or_path)!r}: it is neither a bundled model ({', '.join(bundled_names()) or 'none'}) "
-            f"nor a folder that holds {CARD}"
+            f"nor a folder with {CARD}"
         )
     try:
         card = json.loads((path / CARD).read_text(encoding="utf-8"))
         if card["format"] != FORMAT:
-            raise BundleError(f"model {path}: its format is {card['format']}, this version reads {FORMAT}")
+            raise BundleError(f"model {path}: its format is {card['format']}; this version reads {FORMAT}")
         if card["network"] not in NETWORK_NAMES:
             raise BundleError(
-                f"model {path}: its network is {card['network']}, this version has {', '.join(NETWORK_NAMES)}"
+                f"model {path}: its network is {card['network']}; this version has {', '.join(NETWORK_NAMES)}"
             )
         bundle = Bundle(
             path=path,
@@ -120,9 +120,11 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
             weights_sha256=card["weights_sha256"],
         )
         if _sha256(bundle.weights) != bundle.weights_sha256:
-            raise BundleError(f"model {path}: {WEIGHTS} is not the file that {CARD} was written for; copy it again")
+            raise BundleError(f"model {path}: {WEIGHTS} does not match the SHA-256 in {CARD}; copy both files again")
         if bundle.hash != card["hash"]:
-            raise BundleError(f"model {path}: {CARD} was changed by hand; its hash no longer fits")
+            raise BundleError(
+                f"model {path}: the hash in {CARD} does not match its content; copy the original file again"
+            )
     except BundleError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -140,7 +142,7 @@ def write_card(
     metrics: dict[str, Any],
     training: dict[str, Any],
 ) -> Bundle:
-    """Completes the bundle in `path`, whose weights file must be there, by its `bundle.json`."""
+    """Writes `bundle.json` to a folder that holds the weights file, and returns the bundle."""
     bundle = Bundle(path, name, network, features, label_scale, metrics, training, _sha256(path / WEIGHTS))
     card = {
         "format": FORMAT,

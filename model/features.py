@@ -1,4 +1,4 @@
-"""The one definition of the features: the same function serves synthesis, training, scoring and serving."""
+"""The features of a recording. Synthesis, training, scoring and the service use the same function."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SAMPLE_RATE = 16_000
 FRAME_LENGTH = 512
 FRAME_SHIFT = 256
 NUM_BINS = FRAME_LENGTH // 2 + 1
-# Two minutes: what is longer is worked through in parts, so that memory does not grow with it.
+# Two minutes. Longer recordings are processed in parts, so that memory does not grow with their length.
 WHOLE_FRAMES = 7_500
-# An RMS under this (-240 dBFS) is that of no signal, and no float32 could scale it up.
+# An RMS below this (-240 dBFS) counts as silence; float32 could not represent the scaled signal.
 SILENCE = 1e-12
 
 
 class Frames(Protocol):
-    """A spectrogram [T, 257] of which parts can be had: an array, or what computes the parts that are asked for."""
+    """A spectrogram [T, 257] that can be sliced: an array, or an object that computes each slice."""
 
     def __len__(self) -> int: ...
 
@@ -31,22 +31,21 @@ class Frames(Protocol):
 
 
 class FeatureError(ValueError):
-    """Samples that cannot be turned into features: too few of them, not finite, or without any signal."""
+    """Samples without features: too few, not finite, or silent."""
 
 
 @dataclasses.dataclass(frozen=True)
 class FeatureConfig:
-    """What a spectrogram is made of. Saved in the bundle, hashed, and compared when a bundle is loaded.
+    """The parameters of a spectrogram. The bundle stores them and their hash, and loading a bundle compares them.
 
-    The frame grid (512 samples every 256 at 16 kHz) is the project's own and no option: frame numbers in the
-    output mean the same time for every model.
+    The frame grid (512 samples every 256 at 16 kHz) is fixed, so that a frame number means the same time for every model.
 
     Attributes:
-        window: analysis window, periodic: "hann" or "hamming".
-        compression: "magnitude" keeps |X|; "log" is ln(|X| + floor), which shows what lies far under the speech.
-        level: "gated" divides the recording by its gated RMS (`gated_level`) first, so that a gain changes no
-            score; "none" leaves the samples as they are.
-        floor: added to the magnitude before the logarithm; -60 dB under the level of the speech for "gated".
+        window: periodic analysis window, "hann" or "hamming".
+        compression: "magnitude" for |X|, or "log" for ln(|X| + floor), which also shows sounds far below the speech.
+        level: "gated" to divide the recording by its gated RMS (`gated_level`), so that a gain does not change the score;
+            "none" to keep the level.
+        floor: number that is added to the magnitude before the logarithm; for "gated", -60 dB relative to the speech.
     """
 
     window: Literal["hann", "hamming"] = "hann"
@@ -59,31 +58,31 @@ class FeatureConfig:
         """Rebuilds a config from `as_dict`.
 
         Raises:
-            FeatureError: a field is unknown or missing, or the frame grid is not this version's.
+            FeatureError: a field is unknown or missing, or the frame grid differs from this version's.
         """
         if not isinstance(values, dict):
-            raise FeatureError(f"a feature config is a set of named values, not {values!r}")
+            raise FeatureError(f"the feature config is {values!r}; must be a mapping of fields")
         fields = dict(values)
         grid = {name: fields.pop(name, None) for name in _GRID}
         if grid != _GRID:
-            raise FeatureError(f"the features were made on the frame grid {grid}, this version works on {_GRID}")
+            raise FeatureError(f"the feature config has the frame grid {grid}; this version has {_GRID}")
         known = {field.name for field in dataclasses.fields(cls)}
         if set(fields) != known:
-            raise FeatureError(f"feature config has the fields {sorted(fields)}, this version knows {sorted(known)}")
+            raise FeatureError(f"the feature config has the fields {sorted(fields)}; this version has {sorted(known)}")
         for name, choices in CHOICES.items():
             if fields[name] not in choices:
                 raise FeatureError(
-                    f"feature config has {name} {fields[name]!r}, this version knows {', '.join(choices)}"
+                    f"the feature config has {name} {fields[name]!r}; this version has {', '.join(choices)}"
                 )
         return cls(**fields)
 
     def as_dict(self) -> dict[str, Any]:
-        """All that decides a spectrogram, the fixed frame grid included."""
+        """Returns all parameters, with those of the fixed frame grid."""
         return {**_GRID, **dataclasses.asdict(self)}
 
     @property
     def hash(self) -> str:
-        """First 12 hex digits of the SHA-256 of the config's canonical JSON."""
+        """First 12 hex digits of the SHA-256 over the canonical JSON of the config."""
         text = json.dumps(self.as_dict(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -93,39 +92,39 @@ _GRID = {"sample_rate": SAMPLE_RATE, "frame_length": FRAME_LENGTH, "frame_shift"
 
 
 def num_frames(num_samples: int) -> int:
-    """Frames that fit wholly into `num_samples`: T = 1 + (n - 512) // 256, and 0 under 512 samples."""
+    """Returns the number of whole frames in `num_samples`: T = 1 + (n - 512) // 256, and 0 below 512 samples."""
     return max(0, 1 + (num_samples - FRAME_LENGTH) // FRAME_SHIFT)
 
 
 def frame_start_s(frame: int | np.ndarray) -> Any:
-    """Start of a frame, in seconds from the start of the utterance."""
+    """Returns the start of a frame, in seconds from the start of the utterance."""
     return frame * (FRAME_SHIFT / SAMPLE_RATE)
 
 
 def frames(samples: np.ndarray) -> np.ndarray:
-    """The frames of `samples` [n] as a read-only view [T, 512]; no sample is copied."""
+    """Returns the frames of samples [n] as a read-only view [T, 512], without copying samples."""
     if len(samples) < FRAME_LENGTH:
         return np.empty((0, FRAME_LENGTH), samples.dtype)
     return sliding_window_view(samples, FRAME_LENGTH)[::FRAME_SHIFT]
 
 
 def frame_power(samples: np.ndarray) -> np.ndarray:
-    """Mean square of each frame: float64 [T] for samples [n]."""
+    """Returns the mean square of each frame of samples [n]: float64 [T]."""
     view = frames(samples)
     return np.einsum("tn,tn->t", view, view, dtype=np.float64) / FRAME_LENGTH
 
 
 def gated_level(power: np.ndarray) -> float:
-    """Level of what is active in a recording: the RMS over the frames less than 10 dB under the mean of all.
+    """Returns the level of the active part of a recording: the RMS over frames at most 10 dB below the mean power.
 
-    This is the relative gate of ITU-R BS.1770-5 (annex 1) on our frame grid and without its K-weighting, so that
-    pauses and padding hardly move the level.
+    This is the relative gate of ITU-R BS.1770-5 (annex 1) on this frame grid, without K-weighting. Pauses and padding hardly
+    change the level.
 
     Args:
-        power: mean square of each frame [T], as `frame_power` gives it.
+        power: mean square of each frame (`frame_power`): float64 [T].
 
     Returns:
-        RMS on the samples' own scale; 0.0 for silence.
+        RMS on the scale of the samples; 0.0 for silence.
     """
     mean = power.mean() if len(power) else 0.0
     if mean <= 0.0:
@@ -134,51 +133,51 @@ def gated_level(power: np.ndarray) -> float:
 
 
 def level_of(power: np.ndarray, config: FeatureConfig) -> float:
-    """The level by which a recording is divided.
+    """Returns the level by which a recording is divided.
 
     Args:
-        power: mean square of each of its frames [T], T >= 1, as `frame_power` gives it.
-        config: says which level.
+        power: mean square of each frame (`frame_power`): float64 [T], T >= 1.
+        config: feature config, whose `level` decides.
 
     Returns:
-        On the samples' own scale, over 0.
+        Level on the scale of the samples, above 0; 1.0 for "none".
 
     Raises:
-        FeatureError: the level is to be "gated", and the recording is digital silence.
+        FeatureError: the level is "gated", and the recording is silent.
     """
     if config.level != "gated":
         return 1.0
     level = gated_level(power)
     if level < SILENCE:
-        raise FeatureError("all samples are zero, or as good as")
+        raise FeatureError("all samples are zero or almost zero")
     return level
 
 
 def spectrogram(samples: np.ndarray, config: FeatureConfig, level: float | None = None) -> np.ndarray:
-    """Short-time spectrum of a recording, or of a part of it.
+    """Computes the spectrogram of a recording, or of a part of it.
 
     Args:
-        samples: float [n], mono, 16 kHz, full scale 1.0.
-        config: what to compute.
-        level: of the whole recording (`level_of`); computed where left out.
+        samples: mono samples at 16 kHz, full scale 1.0: float [n].
+        config: parameters of the spectrogram.
+        level: level of the whole recording (`level_of`); computed from `samples` by default.
 
     Returns:
-        float32 [T, 257], T = `num_frames(n)`; frame t covers samples [256t, 256t + 512). Magnitudes are relative to
-        white noise of RMS 1, whose expected squared magnitude is 1 in every bin.
+        Spectrogram: float32 [T, 257], T = `num_frames(n)`. Frame t covers samples [256t, 256t + 512). White noise of RMS 1
+        has an expected squared magnitude of 1 in every bin.
 
     Raises:
-        FeatureError: under 512 samples, a sample that is not finite, or (with level "gated") digital silence.
+        FeatureError: there are fewer than 512 samples, a sample is not finite, or the level is "gated" and all are silent.
     """
     if samples.ndim != 1:
-        raise FeatureError(f"expected mono samples of shape [n], got {samples.shape}")
+        raise FeatureError(f"the samples have the shape {samples.shape}; must be mono, [n]")
     if len(samples) < FRAME_LENGTH:
         raise FeatureError(f"{len(samples)} samples at {SAMPLE_RATE} Hz are less than one frame of {FRAME_LENGTH}")
     samples = np.ascontiguousarray(samples, np.float32)
     if not np.isfinite(samples).all():
-        raise FeatureError("the samples are not all finite")
+        raise FeatureError("a sample is NaN or infinite")
     if level is None:
         level = level_of(frame_power(samples), config)
-    # One small factor on the window replaces two passes over the samples.
+    # Dividing the short window is cheaper than dividing all samples.
     window = analysis_window(config.window) / np.float32(level)
     magnitude = np.abs(scipy.fft.rfft(frames(samples) * window, axis=-1))
     if config.compression == "magnitude":
@@ -189,7 +188,7 @@ def spectrogram(samples: np.ndarray, config: FeatureConfig, level: float | None 
 
 @functools.cache
 def analysis_window(name: str) -> np.ndarray:
-    """A periodic window of 512 whose energy is 1: float32 [512]."""
+    """Returns a periodic window with energy 1: float32 [512]."""
     alpha = {"hann": 0.5, "hamming": 0.54}[name]
     window = alpha - (1 - alpha) * np.cos(2 * np.pi * np.arange(FRAME_LENGTH) / FRAME_LENGTH)
     return (window / np.sqrt(np.sum(window**2))).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The scales that a score can stand on."""
+"""The scales of labels and scores."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class LabelScale:
-    """A scale of quality, higher is better.
+    """A scale of quality on which higher is better.
 
     Attributes:
-        name: as options and metadata spell it.
-        low: worst score on the scale.
-        high: best score on the scale.
+        name: name in options and metadata.
+        low: worst score.
+        high: best score.
         anchor: label at which the frame term of the weighted loss has weight 1 (`losses.frame_weight`).
-        title: for people.
+        title: name for people.
     """
 
     name: str
@@ -27,7 +27,7 @@ class LabelScale:
 
     @property
     def column(self) -> str:
-        """Name of the label's column in a training set."""
+        """Column of the label in a training set."""
         return self.name.replace("-", "_")
 
     @property
@@ -36,8 +36,8 @@ class LabelScale:
         return self.high - self.low
 
 
-# The published loss is weighted by 10^(PESQ - 4.5): full weight for a perfect recording. The pseudo-score's anchor
-# is its own best score, for the same reason.
+# The published loss has the weight 10^(PESQ - 4.5), which is about 1 for a perfect recording. The anchor of the pseudo-score
+# is its best score for the same reason.
 PESQ_WB = LabelScale("pesq-wb", 1.0, 4.64, 4.5, "PESQ MOS-LQO, wide band (ITU-T P.862.2)")
 PESQ_NB = LabelScale("pesq-nb", 1.0, 4.55, 4.5, "PESQ MOS-LQO, narrow band (ITU-T P.862.1)")
 PSEUDO = LabelScale("pseudo", 1.0, 8.0, 8.0, "pseudo-score of the mixing SNR")
@@ -46,13 +46,12 @@ LABEL_SCALES = {scale.name: scale for scale in (PESQ_WB, PESQ_NB, PSEUDO)}
 
 
 def pseudo_score(snr_db: float | None) -> float:
-    """The SNR pseudo-score: -10 dB: 1, -5: 2, 5: 4, 10: 5, 20: 7, clean: 8.
+    """Returns the pseudo-score of an SNR: 1 at -10 dB, 2 at -5, 4 at 5, 5 at 10, 7 at 20, and 8 for clean speech.
 
-    The published points all lie on (snr + 15) / 5, which serves for the SNRs between them; beyond the scale's ends
-    it is held at them.
+    These published points lie on (snr + 15) / 5, which is also used between them. It is limited to the scale.
 
     Args:
-        snr_db: mixing SNR in dB; None for clean speech.
+        snr_db: SNR in dB; None for clean speech.
     """
     if snr_db is None:
         return PSEUDO.high

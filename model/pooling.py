@@ -1,9 +1,9 @@
-"""How the scores of frames become the score of their utterance: by their mean, or by PESQ's own law over frames.
+"""Pools frame scores into the score of an utterance: by their mean, or by the norms of PESQ over frames.
 
-PESQ gives each frame a disturbance, and the score falls with the disturbance of the whole. ITU-T P.862 takes the
-L6 norm over 20 frames (320 ms), which half overlap, and the L2 norm over those: a short bad stretch costs more than
-its share of time. A frame score, read through the same mapping, is what the whole recording would get if all of it
-were like this frame.
+PESQ gives each frame a disturbance, and the score falls with the disturbance of the recording. For that, ITU-T P.862 takes
+the L6 norm over windows of 20 frames (320 ms) that overlap by half, and the L2 norm over the windows. A short bad part
+therefore costs more than its share of time. A frame score is the score of a recording in which every frame has the
+disturbance of that frame.
 """
 
 from __future__ import annotations
@@ -15,85 +15,84 @@ import numpy as np
 
 Pooling = Literal["mean", "pesq"]
 
-# ITU-T P.862: the raw score of no disturbance, and what a unit of either disturbance takes from it.
-UNDISTURBED = 4.5
+# ITU-T P.862: the raw score without disturbance, and the weights of both disturbances.
+BEST_RAW_SCORE = 4.5
 SYMMETRIC_WEIGHT = 0.1
 ASYMMETRIC_WEIGHT = 0.0309
-# ITU-T P.862.2: from the raw score to MOS-LQO, wide band: LOWEST + RANGE / (1 + exp(-SLOPE * raw + OFFSET)).
+# ITU-T P.862.2: wide-band MOS-LQO of a raw score: LOWEST + RANGE / (1 + exp(-SLOPE * raw + OFFSET)).
 LOWEST, RANGE, SLOPE, OFFSET = 0.999, 4.0, 1.3669, 3.8224
-# Frames of half a window: a window is 20 frames, and the next begins 10 frames later.
+# Frames in half a window. Windows of 20 frames start every 10 frames.
 HALF_WINDOW = 10
 WINDOW_POWER = 6
-# The mapping's ends are never reached: frame scores are held this far from the lower one when it is turned round.
-NEAREST = 1e-4
+# The mapping never reaches its ends, so its inverse keeps scores at least this far from them.
+END_MARGIN = 1e-4
 
 
-def disturbed(symmetric: Any, asymmetric: Any) -> Any:
-    """Both disturbances of P.862 as one, in points of the raw score: 0.1 D + 0.0309 DA."""
+def combined_disturbance(symmetric: Any, asymmetric: Any) -> Any:
+    """Returns the sum of both disturbances of P.862 in points of the raw score: 0.1 D + 0.0309 DA."""
     return SYMMETRIC_WEIGHT * symmetric + ASYMMETRIC_WEIGHT * asymmetric
 
 
 def mos(disturbance: Any, exp: Callable[[Any], Any] = np.exp) -> Any:
-    """MOS-LQO, wide band, of a disturbance in points of the raw score: P.862.2's mapping of 4.5 - disturbance.
+    """Maps a disturbance to wide-band MOS-LQO, as P.862.2 maps the raw score 4.5 - disturbance.
 
     Args:
-        disturbance: any shape, from 0 up.
-        exp: of the library whose arrays they are.
+        disturbance: disturbances in points of the raw score, at least 0, of any shape.
+        exp: exponential function of the array library.
     """
-    return LOWEST + RANGE / (1.0 + exp(OFFSET - SLOPE * (UNDISTURBED - disturbance)))
+    return LOWEST + RANGE / (1.0 + exp(OFFSET - SLOPE * (BEST_RAW_SCORE - disturbance)))
 
 
 def disturbance_of(score: np.ndarray | float) -> np.ndarray:
-    """The disturbance, in points of the raw score, which `mos` maps to a score; 0 for any score of the best and over."""
-    held = np.clip(np.asarray(score, np.float64), LOWEST + NEAREST, LOWEST + RANGE - NEAREST)
-    raw = (OFFSET - np.log(RANGE / (held - LOWEST) - 1.0)) / SLOPE
-    return np.maximum(UNDISTURBED - raw, 0.0)
+    """Inverts `mos`: returns the disturbance of a score in points of the raw score, 0 for the best score and above."""
+    clipped = np.clip(np.asarray(score, np.float64), LOWEST + END_MARGIN, LOWEST + RANGE - END_MARGIN)
+    raw = (OFFSET - np.log(RANGE / (clipped - LOWEST) - 1.0)) / SLOPE
+    return np.maximum(BEST_RAW_SCORE - raw, 0.0)
 
 
 def pesq_norm(disturbance: np.ndarray) -> float:
-    """P.862's norm over frames: L6 over windows of 20 frames, half overlapping, then L2 over the windows.
+    """Computes the norm of P.862: L6 over windows of 20 frames that overlap by half, then L2 over the windows.
 
-    A window that the end of the recording cuts is the mean over the frames that it has: what is constant over all
-    frames is also its norm, whatever the length. The lower weight of early frames, which P.862 gives from 16 s on, is
-    left out: no part of a long recording counts more than another.
+    The last window may be shorter and is the mean over its own frames, so a constant disturbance equals its norm at any
+    length. P.862 weights early frames less in recordings over 16 s; that is left out, so that all parts count alike.
 
     Args:
-        disturbance: of each frame [T], T >= 1.
+        disturbance: disturbance of each frame: float [T], T >= 1.
     """
     powers = np.power(np.asarray(disturbance, np.float64), WINDOW_POWER)
     starts = np.arange(0, len(powers), HALF_WINDOW)
     sums, counts = np.add.reduceat(powers, starts), np.diff(np.append(starts, len(powers)))
-    # Each window is a half and the next one; the last half is a window by itself.
+    # A window is a half and the next one. The last half is a window of its own.
     windows = (sums + np.append(sums[1:], 0.0)) / (counts + np.append(counts[1:], 0))
     return float(np.sqrt(np.mean(np.power(windows, 2 / WINDOW_POWER))))
 
 
-def frame_truth(symmetric: np.ndarray, asymmetric: np.ndarray, score: float) -> np.ndarray:
-    """True scores of frames: their disturbances through the mapping, in a whole that pools to the true score exactly.
+def true_frame_scores(symmetric: np.ndarray, asymmetric: np.ndarray, score: float) -> np.ndarray:
+    """Maps the disturbances of frames to frame scores that pool to the true score of the recording.
 
-    One norm of the weighted sum is not quite the weighted sum of two norms, and PESQ's own search for delays may find a
-    little less to hold against a recording: one factor, within 1/2 and 2, on all disturbances makes up for both.
+    The norm of the weighted sum differs slightly from the weighted sum of two norms. The delay search of PESQ may also find a
+    smaller disturbance. One factor between 1/2 and 2 on all disturbances corrects both.
 
     Args:
-        symmetric: P.862's disturbance of each frame [T].
-        asymmetric: its asymmetric one [T].
-        score: true MOS-LQO of the whole.
+        symmetric: symmetric disturbance of each frame: float [T].
+        asymmetric: asymmetric disturbance of each frame: float [T].
+        score: true MOS-LQO of the recording.
 
     Returns:
-        float32 [T].
+        True score of each frame: float32 [T].
     """
-    found = disturbed(symmetric, asymmetric)
-    norm = pesq_norm(found)
+    disturbance = combined_disturbance(symmetric, asymmetric)
+    norm = pesq_norm(disturbance)
     factor = np.clip(float(disturbance_of(score)) / norm, 0.5, 2.0) if norm > 0 else 1.0
-    return np.asarray(mos(found * factor), np.float32)
+    return np.asarray(mos(disturbance * factor), np.float32)
 
 
 def pool(frame_score: np.ndarray, pooling: Pooling = "mean") -> float:
-    """Score of an utterance from its frame scores.
+    """Computes the score of an utterance from its frame scores.
 
     Args:
-        frame_score: [T], T >= 1.
-        pooling: "mean", as in the published networks, or "pesq", the law above.
+        frame_score: scores of the frames: float [T], T >= 1.
+        pooling: "mean" as in the published networks, or "pesq" for the norms of P.862.
     """
     if pooling == "mean":
         return float(np.mean(frame_score, dtype=np.float64))

@@ -1,4 +1,4 @@
-"""Starts TensorFlow: with as many threads as asked for, and without its chatter about devices that are not there."""
+"""Starts TensorFlow with a number of threads, and hides its log lines about missing devices."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterator
 
 
 def start_tensorflow(threads: int | None = None) -> None:
-    """Imports TensorFlow and sets its thread pools; call it before any module that imports TensorFlow.
+    """Imports TensorFlow and sets its thread pools. Call it before importing any module that imports TensorFlow.
 
     Args:
-        threads: of each pool; None for TensorFlow's own choice. Once TensorFlow has run an operation in this
-            process, its pools stay as they are.
+        threads: number of threads of each pool; None for TensorFlow's default. It has no effect once TensorFlow has run an
+            operation in this process.
     """
-    with native_stderr_held():
+    with hold_native_stderr():
         import tensorflow as tf
 
-        # A second scorer in one process keeps the first one's threads.
+        # The pools of a running TensorFlow cannot be changed.
         with contextlib.suppress(RuntimeError):
             if threads:
                 tf.config.threading.set_intra_op_parallelism_threads(threads)
@@ -30,32 +30,32 @@ def start_tensorflow(threads: int | None = None) -> None:
 
 
 @contextlib.contextmanager
-def native_stderr_held() -> Iterator[None]:
-    """Holds back what native code writes to file descriptor 2; lets it out only if the block fails.
+def hold_native_stderr() -> Iterator[None]:
+    """Captures the output of native code on file descriptor 2, and writes it only if the block fails.
 
-    TensorFlow 2.21 logs a dozen lines at start-up that no environment variable turns off (its logger is not yet
-    initialised then), even where all is well.
+    TensorFlow 2.21 always logs a dozen lines at start-up. No environment variable turns them off, because its logger is not
+    yet initialised then.
     """
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as held:
+    with tempfile.TemporaryFile() as captured:
         saved = os.dup(2)
-        os.dup2(held.fileno(), 2)
+        os.dup2(captured.fileno(), 2)
         try:
             yield
         except BaseException:
-            held.seek(0)
-            os.write(saved, held.read())
+            captured.seek(0)
+            os.write(saved, captured.read())
             raise
         finally:
             os.dup2(saved, 2)
             os.close(saved)
 
 
-def give_back_memory() -> None:
-    """Gives what was freed back to the system, where its C library (glibc) can.
+def release_memory() -> None:
+    """Returns freed memory to the system, if its C library is glibc.
 
-    Batches are all of different sizes, and what they leave free between them is not asked for again: without this a process
-    took 50 MB more after 10 hours of audio.
+    Batches differ in size, so the gaps between freed ones are not reused. Without this function, a process had grown by 50 MB
+    after 10 hours of audio.
     """
     if trim := _malloc_trim():
         trim(0)

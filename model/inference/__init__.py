@@ -1,1 +1,1 @@
-"""From spectrograms or waveforms to frame scores."""
+"""Computes frame scores from spectrograms or waveforms."""

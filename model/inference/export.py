@@ -1,4 +1,4 @@
-"""Bundles in the formats of other programs: from waveforms to scores, and without our code."""
+"""Exports bundles for other programs, as models from waveforms to scores that do not need audiosieve."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import tensorflow as tf
 from model.bundle import CARD, Bundle
 from model.inference.waveform_model import SIGNATURE, WaveformModel
 
-# The operators that a runtime of ONNX must know: tf2onnx writes none that are newer.
+# Version of the ONNX operators, the newest that tf2onnx writes.
 OPSET = 18
-# A folder of a SavedModel that TensorFlow leaves alone.
+# The folder of a SavedModel for files that TensorFlow ignores.
 EXTRA = "assets.extra"
 
 
 def save_saved_model(bundle: Bundle, target: Path) -> None:
-    """Writes a folder for TensorFlow Serving: one signature, `WaveformModel.score`, and the card beside it."""
+    """Writes a SavedModel for TensorFlow Serving, with the signature of `WaveformModel.score` and the card of the bundle."""
     model = WaveformModel(bundle)
     tf.saved_model.save(model, str(target), signatures={"serving_default": model.score.get_concrete_function()})
     (target / EXTRA).mkdir()
@@ -25,7 +25,7 @@ def save_saved_model(bundle: Bundle, target: Path) -> None:
 
 
 def save_onnx(bundle: Bundle, target: Path) -> None:
-    """Writes a file for ONNX runtimes, with the same inputs and outputs; needs the extra `onnx`."""
+    """Writes a file for ONNX runtimes, with the same inputs and outputs. It needs the extra `onnx`."""
     import onnx
     import tf2onnx
 

@@ -1,13 +1,13 @@
-"""Frame scores of a recording of any length, in memory that does not grow with it.
+"""Scores recordings of any length in bounded memory.
 
-A network's BLSTM has a memory without a known end: cut anywhere, a recording could score otherwise. So nothing is cut: the
-recording is worked through window by window, and the state of each LSTM is carried over from one window to the next. First
-the backward LSTM runs from the end to the start, and only its states between the windows are kept; then both run together
-from the start on. That is the computation over the whole recording, not an approximation of it.
+The memory of a BLSTM has no known limit, so cutting a recording could change its scores. Instead, the recording is processed
+window by window, and the state of each LSTM is carried from one window to the next. First, the backward LSTM runs from the
+end to the start, and only its states between the windows are kept. Then both LSTMs run from the start. The result is exactly
+that of the whole recording.
 
-What comes before the BLSTM (convolutions) and after it (convolution, attention, dense layers) reads a margin of frames beyond
-each window. Of convolutions the margin is wider than all that they read. Attention looks over all frames of its window and
-`ATTENTION_MARGIN` on either side: a rule for recordings of every length, those of a single window included.
+The layers before the BLSTM (convolutions) and after it (convolution, attention, dense layers) read a margin of frames beyond
+each window. The margin exceeds the width of the convolutions. Attention covers its window and `ATTENTION_MARGIN` frames on
+either side, for recordings of every length, including those of a single window.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ import tensorflow as tf
 
 from model.features import NUM_BINS, Frames
 
-# Frames of a window: 32.8 s.
+# Frames in a window: 32.8 s.
 WINDOW = 2048
-# Frames beyond a window that what stands before the BLSTM, and after it, reads.
+# Frames beyond a window that the layers before and after the BLSTM read.
 FRONT_MARGIN = 8
 ATTENTION_MARGIN = 512
 
 
 class LongRecordings:
-    """A network, taken apart before and after its BLSTM.
+    """Runs a network window by window over long recordings.
 
     Args:
-        network: one of `networks.NETWORKS`, its weights loaded.
-        window: frames that are worked through at a time.
+        network: one of `architectures.NETWORKS`, with its weights.
+        window: frames in a window.
     """
 
     def __init__(self, network: keras.Model, window: int = WINDOW) -> None:
@@ -67,47 +67,47 @@ class LongRecordings:
         )
 
     def frame_scores(self, spectrogram: Frames) -> np.ndarray:
-        """Scores of the frames of one recording.
+        """Scores the frames of one recording.
 
         Args:
-            spectrogram: [T, 257], T >= 1. Read twice, in parts, once from its end and once from its start.
+            spectrogram: spectrogram of the recording: [T, 257], T >= 1. It is read twice in parts, once from the end and
+                once from the start.
 
         Returns:
-            float32 [T], as the network's last layer gives them.
+            Output of the last layer of the network: float32 [T].
         """
         return np.concatenate(list(self.parts(spectrogram)))
 
     def parts(self, spectrogram: Frames) -> Iterator[np.ndarray]:
-        """`frame_scores`, window by window, for a caller who has other things to do in between.
+        """Scores the frames window by window, so that the caller can do other work between them.
 
         Yields:
-            Scores of the next frames, float32, after each window that was worked through; first, as long as the recording is
-            only read backwards, of none.
+            Scores of the next frames, float32, after each window; empty arrays while the backward LSTM runs first.
         """
         starts = range(0, len(spectrogram), self.window)
-        # The backward LSTM's state as it enters each window from the right.
+        # The state of the backward LSTM at the right end of each window.
         states = [(self._start, self._start)]
         for start in reversed(starts[1:]):
-            _, *state = self._run_backward(self._front_of(spectrogram, start), *states[-1])
+            _, *state = self._run_backward(self._blstm_input(spectrogram, start), *states[-1])
             states.append((state[0], state[1]))
             yield np.empty(0, np.float32)
-        for before, window, after in _neighbours(self._heard(spectrogram, starts, states)):
+        for before, window, after in _neighbours(self._blstm_outputs(spectrogram, starts, states)):
             before, after = before[-ATTENTION_MARGIN:], after[:ATTENTION_MARGIN]
             around = np.concatenate([before, window, after])[np.newaxis]
-            found = self._run_head(around, np.ones(around.shape[:2], bool)).numpy()[0]
-            yield found[len(before) : len(before) + len(window)]
+            scores = self._run_head(around, np.ones(around.shape[:2], bool)).numpy()[0]
+            yield scores[len(before) : len(before) + len(window)]
 
-    def _heard(self, spectrogram: Frames, starts: range, states: list) -> Iterator[np.ndarray]:
-        """What both LSTMs give for each window, from the start on: [frames, 2 x units]."""
+    def _blstm_outputs(self, spectrogram: Frames, starts: range, states: list) -> Iterator[np.ndarray]:
+        """Yields the output of both LSTMs for each window from the start: [frames, 2 x units]."""
         hidden, cell = self._start, self._start
         for start in starts:
-            x = self._front_of(spectrogram, start)
+            x = self._blstm_input(spectrogram, start)
             forward, hidden, cell = self._run_forward(x, hidden, cell)
             backward, *_ = self._run_backward(x, *states.pop())
             yield np.concatenate([forward[0], backward[0][::-1]], axis=-1)
 
-    def _front_of(self, spectrogram: Frames, start: int) -> tf.Tensor:
-        """What enters the BLSTM for the window that begins there: [1, frames, width]."""
+    def _blstm_input(self, spectrogram: Frames, start: int) -> tf.Tensor:
+        """Computes the input of the BLSTM for the window at frame `start`: [1, frames, width]."""
         end = min(start + self.window, len(spectrogram))
         first, last = max(0, start - FRONT_MARGIN), min(len(spectrogram), end + FRONT_MARGIN)
         part = spectrogram[first:last][np.newaxis]
@@ -115,15 +115,15 @@ class LongRecordings:
 
 
 def before_blstm(network: keras.Model) -> keras.Model:
-    """What stands before the BLSTM of one of `networks.NETWORKS`: [spectrogram, mask] -> what enters it, [B, T, width]."""
-    entering = network.get_layer("blstm").input[0]
-    return keras.Model([_input(network, "spectrogram"), _input(network, "mask")], entering)
+    """Returns the layers before the BLSTM as a model: [spectrogram, mask] -> input of the BLSTM [B, T, width]."""
+    blstm_input = network.get_layer("blstm").input[0]
+    return keras.Model([_input(network, "spectrogram"), _input(network, "mask")], blstm_input)
 
 
 def from_blstm(network: keras.Model) -> keras.Model:
-    """The rest of it: [what enters the BLSTM, mask] -> frame scores, [B, T]."""
-    entering = network.get_layer("blstm").input[0]
-    return keras.Model([entering, _input(network, "mask")], network.output["frame_score"])
+    """Returns the BLSTM and the layers after it as a model: [input of the BLSTM, mask] -> frame scores [B, T]."""
+    blstm_input = network.get_layer("blstm").input[0]
+    return keras.Model([blstm_input, _input(network, "mask")], network.output["frame_score"])
 
 
 def _input(network: keras.Model, name: str) -> keras.KerasTensor:
@@ -131,19 +131,19 @@ def _input(network: keras.Model, name: str) -> keras.KerasTensor:
 
 
 def _neighbours(windows: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Each window with the one before and the one after it; empty ones at the ends."""
+    """Yields each window with the one before and the one after it, which are empty at the ends."""
     window = next(windows)
-    before = nothing = window[:0]
+    before = empty = window[:0]
     for after in windows:
         yield before, window, after
         before, window = window, after
-    yield before, window, nothing
+    yield before, window, empty
 
 
 def _with_state(layer: keras.layers.LSTM, width: int) -> keras.layers.LSTM:
-    """The same LSTM, which gives its last state too and runs backwards where the other does."""
+    """Returns a copy of an LSTM with the same direction and weights, which also returns its last state."""
     config = {**layer.get_config(), "return_state": True, "return_sequences": True, "name": f"{layer.name}_carried"}
-    twin = keras.layers.LSTM.from_config(config)
-    twin.build((None, None, width))
-    twin.set_weights(layer.get_weights())
-    return twin
+    copy = keras.layers.LSTM.from_config(config)
+    copy.build((None, None, width))
+    copy.set_weights(layer.get_weights())
+    return copy

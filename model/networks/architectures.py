@@ -1,7 +1,7 @@
-"""The networks, each one function that reads as its diagram. All map spectrograms to frame scores and their mean.
+"""The network architectures, one function each, in the order of their layers.
 
-Every network takes "spectrogram" float32 [B, T, 257] and "mask" bool [B, T] (true at real frames, false at padding)
-and returns "frame_score" float32 [B, T] and "score" float32 [B], the mean of the real frames' scores.
+Every network takes "spectrogram" float32 [B, T, 257] and "mask" bool [B, T] (true at real frames, false at padding), and
+returns "frame_score" float32 [B, T] and "score" float32 [B], pooled over the real frames.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ TINY = 1e-12
 def quality_net() -> keras.Model:
     """Quality-Net (Fu et al., Interspeech 2018): BLSTM -> Dense 50 ELU -> frame score.
 
-    The forget gates start at -3, as published: the memory of the LSTM starts short, so that a frame's score speaks of
-    the frames around it.
+    The bias of the forget gates starts at -3, as published. The LSTM then starts with a short memory, so that a frame score
+    depends mainly on the frames around it.
     """
     spectrogram, mask = _inputs()
     x = _blstm(spectrogram, mask, forget_bias=-3.0)  # [B, T, 200]
     x = _dense(x)  # [B, T, 50]
-    return _scored("quality_net", spectrogram, mask, x)
+    return _score_model("quality_net", spectrogram, mask, x)
 
 
 def l_1dcnn() -> keras.Model:
@@ -42,7 +42,7 @@ def l_1dcnn() -> keras.Model:
     x = _blstm(spectrogram, mask)  # [B, T, 200]
     x = _conv(x, mask)  # [B, T, 250]
     x = _dense(x)  # [B, T, 50]
-    return _scored("l_1dcnn", spectrogram, mask, x)
+    return _score_model("l_1dcnn", spectrogram, mask, x)
 
 
 def l_att() -> keras.Model:
@@ -51,7 +51,7 @@ def l_att() -> keras.Model:
     x = _blstm(spectrogram, mask)  # [B, T, 200]
     x = _attention(x, mask)  # [B, T, 200]
     x = _dense(x)  # [B, T, 50]
-    return _scored("l_att", spectrogram, mask, x)
+    return _score_model("l_att", spectrogram, mask, x)
 
 
 def lc_att() -> keras.Model:
@@ -61,21 +61,21 @@ def lc_att() -> keras.Model:
     x = _conv(x, mask)  # [B, T, 250]
     x = _attention(x, mask)  # [B, T, 250]
     x = _dense(x)  # [B, T, 50]
-    return _scored("lc_att", spectrogram, mask, x)
+    return _score_model("lc_att", spectrogram, mask, x)
 
 
 def disturbance_net() -> keras.Model:
-    """Two small convolutions -> Dense 100 -> BLSTM -> Dense 50 -> disturbance -> frame score; our own.
+    """Two small convolutions -> Dense 100 -> BLSTM -> Dense 50 -> disturbance -> frame score. Not a published network.
 
-    It finds how disturbed each frame is, as P.862 does (`pooling`): the frame score is that disturbance mapped to
-    MOS-LQO, the score is the mapped norm of them all. The convolutions share their few weights over the frequencies,
-    so that a recording's own spectral balance matters less.
+    It predicts the disturbance of each frame, as P.862 defines it (`pooling`). The frame score is that disturbance mapped to
+    MOS-LQO, and the score is the mapped norm of all disturbances. The convolutions share weights over the frequencies, so
+    that the spectral balance of a recording matters less.
     """
     spectrogram, mask = _inputs()
-    # Of log-magnitude, the floor is at about -7 and loud speech at 3.
-    x = _silenced((spectrogram + 3.0) / 2.0, mask)[..., None]  # [B, T, 257, 1]
+    # The log-magnitude ranges from about -7 (the floor) to 3 (loud speech).
+    x = _zero_padding((spectrogram + 3.0) / 2.0, mask)[..., None]  # [B, T, 257, 1]
     x = layers.Conv2D(12, (3, 5), strides=(1, 3), padding="same", activation="relu", name="conv_1")(x)  # [B, T, 86, 12]
-    x = _silenced(x, mask)
+    x = _zero_padding(x, mask)
     x = layers.Conv2D(16, (3, 5), strides=(1, 3), padding="same", activation="relu", name="conv_2")(x)  # [B, T, 29, 16]
     x = layers.Reshape((-1, 29 * 16))(x)
     x = layers.Dense(100, activation="relu", name="bottleneck")(x)  # [B, T, 100]
@@ -102,23 +102,23 @@ NETWORKS: dict[str, Callable[[], keras.Model]] = {
 
 
 def masked_mean(x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """Mean of x [B, T] over the frames where mask [B, T] is true: [B]."""
+    """Returns the mean of x [B, T] over the frames where mask [B, T] is true: [B]."""
     weight = ops.cast(mask, "float32")
     return ops.sum(x * weight, axis=1) / ops.maximum(ops.sum(weight, axis=1), 1.0)
 
 
 def masked_pesq_norm(x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """`pooling.pesq_norm` of x [B, T], x >= 0, over the frames where mask [B, T] is true: [B]."""
+    """Computes `pooling.pesq_norm` of x [B, T], x >= 0, over the frames where mask [B, T] is true: [B]."""
     weight = ops.cast(mask, "float32")
 
-    def window_means(values: tf.Tensor) -> tf.Tensor:  # [B, ceil(T / 10)]; the last ones reach into padding
+    def window_means(values: tf.Tensor) -> tf.Tensor:  # [B, ceil(T / 10)]; the last windows include padding
         padded = ops.pad(values, [[0, 0], [0, 2 * HALF_WINDOW - 1]])[..., None]
         return ops.squeeze(ops.average_pool(padded, 2 * HALF_WINDOW, HALF_WINDOW), axis=-1)
 
     share = window_means(weight)
     windows = window_means(ops.power(x, WINDOW_POWER) * weight) / ops.maximum(share, TINY)
     real = ops.cast(share > 0, "float32")
-    # The root's slope at 0 is infinite: a hair keeps the gradient finite.
+    # The slope of the root is infinite at 0; TINY keeps the gradient finite.
     squares = ops.power(windows + TINY, 2 / WINDOW_POWER) * real
     return ops.sqrt(ops.sum(squares, axis=1) / ops.maximum(ops.sum(real, axis=1), 1.0))
 
@@ -138,11 +138,13 @@ def _blstm(x: keras.KerasTensor, mask: keras.KerasTensor, forget_bias: float = 1
 
 
 def _conv(x: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
-    return layers.Conv1D(CONV_FILTERS, CONV_WIDTH, padding="same", activation="relu", name="conv")(_silenced(x, mask))
+    return layers.Conv1D(CONV_FILTERS, CONV_WIDTH, padding="same", activation="relu", name="conv")(
+        _zero_padding(x, mask)
+    )
 
 
-def _silenced(x: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
-    """Zeros at the padding of x [B, T, ...]: a convolution must read the same past the end, whatever the batch."""
+def _zero_padding(x: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
+    """Sets the padding of x [B, T, ...] to 0, so that a convolution reads the same past the end in every batch."""
     return x * ops.expand_dims(ops.cast(mask, "float32"), tuple(range(2, x.ndim)))
 
 
@@ -156,22 +158,24 @@ def _dense(x: keras.KerasTensor) -> keras.KerasTensor:
 
 @keras.saving.register_keras_serializable("audiosieve")
 class ForgetBias(keras.initializers.Initializer):
-    """Starts the forget gates of an LSTM at `value` and its other gates at 0 (gate order: input, forget, cell, output)."""
+    """Sets the bias of the forget gates of an LSTM to `value` and the others to 0 (order: input, forget, cell, output)."""
 
     def __init__(self, value: float) -> None:
         self.value = value
 
     def __call__(self, shape: tuple[int, ...], dtype: str | None = None) -> tf.Tensor:
-        """The bias [4 x units]."""
+        """Returns the bias [4 x units]."""
         gate = tf.repeat(tf.constant([0.0, self.value, 0.0, 0.0], dtype or "float32"), shape[0] // 4)
         return tf.reshape(gate, shape)
 
     def get_config(self) -> dict[str, float]:
-        """The arguments that make this initializer again."""
+        """Returns the arguments of the constructor."""
         return {"value": self.value}
 
 
-def _scored(name: str, spectrogram: keras.KerasTensor, mask: keras.KerasTensor, x: keras.KerasTensor) -> keras.Model:
+def _score_model(
+    name: str, spectrogram: keras.KerasTensor, mask: keras.KerasTensor, x: keras.KerasTensor
+) -> keras.Model:
     x = layers.Dense(1, name="frame_score")(x)  # [B, T, 1]
     frame_score = ops.squeeze(x, axis=-1)  # [B, T]
     return keras.Model(

@@ -1,4 +1,4 @@
-"""Additive self-attention over frames, exact and in bounded memory."""
+"""Exact additive self-attention over frames in bounded memory."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ class AdditiveAttention(keras.layers.Layer):
 
         h[t, s] = tanh(x[t] W_t + x[s] W_x + b_h)        [units]
         e[t, s] = h[t, s] . w_a + b_a
-        a[t, .] = softmax over the s that are not masked
+        a[t, .] = softmax over all s that are not masked
         y[t]    = sum over s of a[t, s] x[s]             [B, T, F]
 
-    With F = 250 and 32 units that is 16,065 parameters. h for all pairs would take B x T x T x units floats, 180 GB for
-    ten minutes, so the queries t go in blocks, each small enough for h to fit `block_bytes`; every query still sees
-    every frame and the result is the exact one.
+    With F = 250 and 32 units there are 16,065 parameters. For all pairs, h would take B x T x T x units floats: 180 GB for ten
+    minutes. Therefore the queries t are processed in blocks whose h fits into `block_bytes`. Every query still covers every
+    frame, so the result is exact.
 
     Args:
         units: size of the hidden layer.
-        block_bytes: bound on the hidden layer of one block of queries; at least one query is in a block.
+        block_bytes: largest size of the hidden layer for one block of queries; a block has at least one query.
     """
 
     def __init__(self, units: int = 32, block_bytes: int = 64 << 20, **kwargs: Any) -> None:
@@ -35,7 +35,7 @@ class AdditiveAttention(keras.layers.Layer):
         self.supports_masking = True
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Makes the weights for inputs [B, T, F]."""
+        """Creates the weights for inputs [B, T, F]."""
         width = input_shape[-1]
         self.query = self.add_weight(name="query", shape=(width, self.units), initializer="glorot_uniform")
         self.key = self.add_weight(name="key", shape=(width, self.units), initializer="glorot_uniform")
@@ -50,18 +50,18 @@ class AdditiveAttention(keras.layers.Layer):
         keys = inputs @ self.key  # [B, T, units]
         if mask is None:
             mask = tf.ones((batch, length), tf.bool)
-        # exp(-1e9) is 0 in float32, and finite where a row of the batch is all padding.
+        # exp(-1e9) is 0 in float32. Unlike -inf, it gives no NaN for a row of padding alone.
         masked_energy = tf.where(mask, 0.0, -1e9)[:, tf.newaxis, :]  # [B, 1, T]
 
         @tf.autograph.experimental.do_not_convert  # for the reason given in `Scorer`; map_fn converts otherwise
         def attend(block: tf.Tensor) -> tf.Tensor:
             hidden = tf.tanh(block[:, :, tf.newaxis, :] + keys[:, tf.newaxis, :, :])  # [B, block, T, units]
-            # tensordot, as TensorFlow 2.21 can crash in the batched product where a block is one query.
+            # With `@`, TensorFlow 2.21 can crash if a block has one query.
             energy = tf.tensordot(hidden, self.energy[:, 0], 1) + self.energy_bias + masked_energy
             return tf.nn.softmax(energy) @ inputs  # [B, block, F]
 
-        queries_that_fit = tf.maximum(self.block_bytes // 4 // (batch * length * self.units), 1)
-        block = tf.minimum(queries_that_fit, length)
+        max_queries = tf.maximum(self.block_bytes // 4 // (batch * length * self.units), 1)
+        block = tf.minimum(max_queries, length)
         num_blocks = (length + block - 1) // block
 
         def all_blocks() -> tf.Tensor:
@@ -74,5 +74,5 @@ class AdditiveAttention(keras.layers.Layer):
         return tf.cond(num_blocks > 1, all_blocks, lambda: attend(queries))
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "units": self.units, "block_bytes": self.block_bytes}

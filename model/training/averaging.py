@@ -9,21 +9,21 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-# The mean of the first steps is over a part of them, not over where training began.
+# In the first steps, the share of the past is smaller, so that the initial weights do not dominate the mean.
 WARM_UP = 9.0
 
 
 class WeightAverage(keras.callbacks.Callback):
-    """A running mean of a network's weights over the steps of its training (Polyak and Juditsky, 1992).
+    """A running mean of the weights of a network over training steps (Polyak and Juditsky, 1992).
 
-    It errs less than any one step's weights, which are still on their way.
+    The mean has a smaller error than the weights after a single step.
 
     Args:
-        network: whose weights.
-        share: of the past in the mean, under 1; 0 keeps no mean, and changes nothing.
+        network: network in training.
+        share: share of the past in the mean, 0 to below 1; with 0, there is no mean.
 
     Attributes:
-        state: what a checkpoint must hold.
+        state: variables that a checkpoint must hold.
     """
 
     def __init__(self, network: keras.Model, share: float) -> None:
@@ -33,28 +33,28 @@ class WeightAverage(keras.callbacks.Callback):
         self._means = [tf.Variable(weight, trainable=False) for weight in self._weights]
         self._steps = tf.Variable(0.0, trainable=False)
         self.state = [self._steps, *self._means]
-        self._follow = tf.function(self._move, autograph=False)
+        self._update = tf.function(self._move_means, autograph=False)
 
-    def _move(self) -> None:
+    def _move_means(self) -> None:
         share = tf.minimum(self.share, self._steps / (self._steps + WARM_UP))
         for mean, weight in zip(self._means, self._weights, strict=True):
             mean.assign(share * mean + (1.0 - share) * weight)
         self._steps.assign_add(1.0)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002 -- Keras' signature
-        """Takes in the weights after a step."""
+        """Adds the weights after a step to the mean."""
         if self.share:
-            self._follow()
+            self._update()
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
-        """Has the network use the mean for a while."""
-        own = [weight.numpy() for weight in self._weights]
+        """Sets the network to the mean weights within the `with` block."""
+        last = [weight.numpy() for weight in self._weights]
         _assign(self._weights, self._means)
         try:
             yield
         finally:
-            _assign(self._weights, own)
+            _assign(self._weights, last)
 
 
 def _assign(variables: list[tf.Variable], values: list[Any]) -> None:

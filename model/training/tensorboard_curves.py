@@ -1,4 +1,4 @@
-"""Learning curves as TensorBoard reads them, written without TensorBoard."""
+"""Writes learning curves as an event file for TensorBoard, without the TensorBoard package."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ TAGS = ("loss", "lcc", "srcc", "rmse")
 
 
 def write_curves(folder: Path, history: Sequence[dict[str, Any]]) -> None:
-    """Writes the history of a training as TensorBoard's event file, anew: the file begins as it did, and grows.
+    """Writes the whole history of a training. A longer history starts with the same bytes.
 
     Args:
-        folder: for `tensorboard --logdir`.
-        history: for each epoch `epoch`, `ended_unix_s`, and a value or None for each of `TAGS`.
+        folder: folder for `tensorboard --logdir`.
+        history: `epoch`, `ended_unix_s`, and a value or None for each of `TAGS`, for each epoch.
     """
     folder.mkdir(parents=True, exist_ok=True)
     event, summary = tf.compat.v1.Event, tf.compat.v1.Summary

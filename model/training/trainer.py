@@ -1,4 +1,4 @@
-"""Training: epochs, checkpoints, and the bundle of the best epoch."""
+"""Trains a network in epochs with checkpoints, and writes the bundle of the best epoch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from model.bundle import WEIGHTS, Bundle, write_card
 from model.evaluation.metrics import agreement
 from model.networks.architectures import NETWORKS
 from model.networks.losses import LossName, frames_loss, quality_loss
-from model.runtime import native_stderr_held
+from model.runtime import hold_native_stderr
 from model.training.averaging import WeightAverage
 from model.training.dataset import TrainingSet
 from model.training.tensorboard_curves import write_curves
@@ -28,31 +28,32 @@ from model.training.tensorboard_curves import write_curves
 CHECKPOINTS = "training"
 HISTORY = "history.json"
 CURVES = "curves"  # for TensorBoard
-FEW_CLIPS = 50
+# With fewer clips in the split val, the best epoch is mostly chance.
+MIN_VAL_CLIPS = 50
 
 
 class TrainingError(RuntimeError):
-    """Training that cannot go on."""
+    """A training that cannot start or continue."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainOptions:
-    """How to train.
+    """Options of a training.
 
     Attributes:
-        name: of the model.
-        network: key into `networks.NETWORKS`.
-        loss: "weighted" or "unweighted", as published, or "frames": with the truth of each frame.
-        epochs: how many in all.
-        batch_size: clips in a batch.
-        learning_rate: of RMSprop in the first epoch.
-        decay: factor on the learning rate from one epoch to the next.
-        clip_norm: the gradient's largest norm; None for no limit.
-        average: share of the past in the running mean of the weights, over steps, that is validated and kept; 0 for
-            the last step's weights as they are.
-        patience: epochs without a better one after which training ends; None for never.
-        seed: of the weights, of the order of the clips and of what is dropped out.
-        start: id of the model whose weights are the first; None for random ones.
+        name: name of the model.
+        network: key into `architectures.NETWORKS`.
+        loss: "weighted" or "unweighted" as published, or "frames" with the label of each frame.
+        epochs: total number of epochs.
+        batch_size: number of clips in a batch.
+        learning_rate: learning rate of RMSprop in the first epoch.
+        decay: factor of the learning rate from one epoch to the next.
+        clip_norm: largest norm of the gradient; None without a limit.
+        average: share of the past in the running mean of the weights, which is validated and saved, 0 to below 1; 0 for the
+            weights of the last step.
+        patience: number of epochs without improvement after which training ends; None for no such end.
+        seed: seed of the initial weights, the order of the clips and the dropout.
+        start: id of the model with the initial weights; None for random weights.
     """
 
     name: str
@@ -70,12 +71,12 @@ class TrainOptions:
 
 
 class QualityTrainer(keras.Model):
-    """A network with the quality loss, for Keras' `fit`.
+    """A network with its loss, for `fit` of Keras.
 
     Args:
-        network: one of `networks.NETWORKS`.
+        network: one of `architectures.NETWORKS`.
         loss_name: "weighted", "unweighted" or "frames".
-        anchor: label at which a frame's weight is 1.
+        anchor: label at which the weight of frames is 1.
     """
 
     def __init__(self, network: keras.Model, loss_name: LossName, anchor: float) -> None:
@@ -96,7 +97,7 @@ class QualityTrainer(keras.Model):
         sample_weight: Any = None,  # noqa: ARG002 -- Keras' signature
         training: bool = True,  # noqa: ARG002
     ) -> tf.Tensor:
-        """The quality loss of a batch."""
+        """Computes the loss of a batch."""
         label, score, frame_score, mask = y["score"], y_pred["score"], y_pred["frame_score"], x["mask"]
         if self.loss_name == "frames":
             return frames_loss(label, y["frame_score"], score, frame_score, mask)
@@ -108,29 +109,28 @@ def train(
 ) -> Bundle:
     """Trains a network and writes the bundle of its best epoch (by LCC on the split `val`) to `output`.
 
-    After every epoch a checkpoint and the history stand in `output/training/`, and the bundle is that of the best
-    epoch so far: a run that is killed can be resumed, and what it leaves can be used.
+    After every epoch, `output/training/` holds a checkpoint and the history, and `output` the bundle of the best epoch so far.
+    A run that is killed can be resumed, and its bundle can be used.
 
     Args:
-        data: the training set.
+        data: training set.
         output: folder of the bundle.
-        options: how to train.
-        resume: go on from the last checkpoint in `output`.
-        start: begin with the weights of this bundle, which must be of the same network, features and label scale; None
-            for random ones.
+        options: options of the training.
+        resume: whether to continue from the last checkpoint in `output`.
+        start: bundle with the initial weights, of the same network, features and label scale; None for random weights.
 
     Returns:
-        The bundle.
+        Bundle of the best epoch.
 
     Raises:
-        TrainingError: the bundle to start from is of another kind, the loss is no longer finite, no epoch gave scores that
-            correlate with the labels at all, or the checkpoint to resume from is not there or was made with other
-            options.
+        TrainingError: `start` has another network, features or scale; the loss is not finite; the scores of no epoch
+            correlate with the labels; or the checkpoint to resume is missing or was trained with other options.
     """
     keras.utils.set_random_seed(options.seed)
     clips = {split: data.count(split) for split in ("train", "val")}
-    if clips["val"] < FEW_CLIPS:
-        print(f"only {clips['val']} clips in the split val: which epoch is best is left to chance", file=sys.stderr)
+    if clips["val"] < MIN_VAL_CLIPS:
+        message = f"the split val has only {clips['val']} clips, so the choice of the best epoch is not reliable"
+        print(message, file=sys.stderr)
     work = output / CHECKPOINTS
     work.mkdir(parents=True, exist_ok=True)
     network = NETWORKS[options.network]()
@@ -146,8 +146,8 @@ def train(
     history = _resume(work, _comparable(data, options), checkpoint, manager) if resume else []
 
     for epoch in range(len(history), options.epochs):
-        if _stalled(history, options.patience):
-            print(f"no better epoch in {options.patience}: training ends", file=sys.stderr)
+        if _has_stalled(history, options.patience):
+            print(f"no improvement in {options.patience} epochs; training ends", file=sys.stderr)
             break
         started = time.monotonic()
         trainer.optimizer.learning_rate = options.learning_rate * options.decay**epoch
@@ -158,10 +158,10 @@ def train(
         if not math.isfinite(loss):
             raise TrainingError(f"the loss is {loss} in epoch {epoch + 1}; try a smaller --learning_rate")
         with average.applied():
-            measured = validate(trainer, data, options.batch_size)
-            # No correlation, as of constant scores, is null: JSON has no NaN.
+            metrics = validate(trainer, data, options.batch_size)
+            # An undefined correlation, as of constant scores, becomes null, because JSON has no NaN.
             facts: dict[str, Any] = {"epoch": epoch + 1, "loss": loss}
-            facts |= {key: value if math.isfinite(value) else None for key, value in measured.items()}
+            facts |= {key: value if math.isfinite(value) else None for key, value in metrics.items()}
             facts |= {"seconds": round(time.monotonic() - started, 1), "ended_unix_s": round(time.time(), 1)}
             best = max((_rank(earlier) for earlier in history), default=-math.inf)
             history.append(facts)
@@ -172,27 +172,27 @@ def train(
         manager.save(checkpoint_number=epoch + 1)
         write_text(work / HISTORY, json.dumps({"options": _comparable(data, options), "epochs": history}, indent=2))
         write_curves(work / CURVES, history)
-        numbers = ", ".join(f"{key} {value:.4f}" for key, value in (("loss", loss), *measured.items()))
+        numbers = ", ".join(f"{key} {value:.4f}" for key, value in (("loss", loss), *metrics.items()))
         print(f"  {numbers}, {facts['seconds']:.0f} s", file=sys.stderr)
 
     if not (output / WEIGHTS).exists():
-        raise TrainingError("no epoch gave scores that correlate with the labels; train longer or on more clips")
-    # Once more, for the epochs after the best.
+        raise TrainingError("in no epoch did the scores correlate with the labels; train longer or on more clips")
+    # The card also records the epochs after the best one.
     return _write_card(output, data, options, history, clips)
 
 
 def _check_start(start: Bundle, data: TrainingSet, options: TrainOptions) -> None:
-    ours = (options.network, data.features, data.label_scale)
-    if (start.network, start.features, start.label_scale) != ours:
+    expected = (options.network, data.features, data.label_scale)
+    if (start.network, start.features, start.label_scale) != expected:
         raise TrainingError(
-            f"cannot start from {start.model_id}: it is a {start.network} for {start.label_scale.name} on the features "
-            f"{start.features.as_dict()}, and this is to be a {options.network} for {data.label_scale.name} on "
+            f"cannot start from {start.model_id}: it is a {start.network} for {start.label_scale.name} with the features "
+            f"{start.features.as_dict()}; this training needs a {options.network} for {data.label_scale.name} with "
             f"{data.features.as_dict()}"
         )
 
 
-def _stalled(history: list[dict[str, Any]], patience: int | None) -> bool:
-    """Whether the best epoch lies `patience` epochs back or more."""
+def _has_stalled(history: list[dict[str, Any]], patience: int | None) -> bool:
+    """Returns whether the best epoch is at least `patience` epochs ago."""
     if patience is None or not history:
         return False
     best = max(range(len(history)), key=lambda epoch: _rank(history[epoch]))
@@ -200,27 +200,27 @@ def _stalled(history: list[dict[str, Any]], patience: int | None) -> bool:
 
 
 def _reseed(network: keras.Model, seed: int) -> None:
-    """Sets what decides the dropout, so that an epoch is the same whether or not training was resumed before it."""
+    """Seeds the dropout of an epoch, so that a resumed training equals an uninterrupted one."""
     for number, layer in enumerate(network.layers):
         if isinstance(layer, keras.layers.Dropout):
             layer.seed_generator.state.assign([seed % 2**32, number])
 
 
 def _fit_epoch(trainer: keras.Model, batches: tf.data.Dataset, average: WeightAverage) -> float:
-    """Trains on all batches once, with a bar on a terminal; returns the mean loss.
+    """Trains on all batches once and returns the mean loss. On a terminal, it shows a progress bar.
 
-    A loss that is not finite ends it at once: nothing after it could be learnt.
+    A loss that is not finite ends the epoch at once.
     """
-    with warnings.catch_warnings(), native_stderr_held():  # the bar goes to stdout
-        # Keras calls it an interruption when a dataset of unknown length ends.
+    with warnings.catch_warnings(), hold_native_stderr():  # the bar goes to stdout
+        # Keras warns when a dataset of unknown length ends.
         warnings.filterwarnings("ignore", message="Your input ran out of data")
-        watch = [average, keras.callbacks.TerminateOnNaN()]
-        fit = trainer.fit(batches, shuffle=False, callbacks=watch, verbose=1 if sys.stdout.isatty() else 0)
+        callbacks = [average, keras.callbacks.TerminateOnNaN()]
+        fit = trainer.fit(batches, shuffle=False, callbacks=callbacks, verbose=1 if sys.stdout.isatty() else 0)
     return float(fit.history["loss"][-1])
 
 
 def validate(trainer: keras.Model, data: TrainingSet, batch_size: int) -> dict[str, float]:
-    """LCC, SRCC and RMSE of a trainer's scores on the split `val`."""
+    """Computes LCC, SRCC and RMSE of the scores on the split `val`."""
     labels, scores = [], []
     for inputs, label in data.batches("val", batch_size):
         scores.append(trainer.predict_on_batch(inputs)["score"])
@@ -233,21 +233,21 @@ def _rank(facts: dict[str, Any]) -> float:
 
 
 def _comparable(data: TrainingSet, options: TrainOptions) -> dict[str, Any]:
-    """What must be the same for a resumed run: all but how long it goes on."""
-    same = {key: value for key, value in dataclasses.asdict(options).items() if key not in ("epochs", "patience")}
+    """Returns the options that a resumed training must share: all but its length."""
+    shared = {key: value for key, value in dataclasses.asdict(options).items() if key not in ("epochs", "patience")}
     files = [file.name for file in data.files]
-    return {**same, "label": data.label_scale.name, "features": data.features.as_dict(), "files": files}
+    return {**shared, "label": data.label_scale.name, "features": data.features.as_dict(), "files": files}
 
 
 def _resume(
     work: Path, comparable: dict[str, Any], checkpoint: tf.train.Checkpoint, manager: tf.train.CheckpointManager
 ) -> list[dict[str, Any]]:
     if manager.latest_checkpoint is None or not (work / HISTORY).exists():
-        raise TrainingError(f"{work}: there is no checkpoint to go on from")
+        raise TrainingError(f"{work}: there is no checkpoint to resume")
     saved = json.loads((work / HISTORY).read_text(encoding="utf-8"))
     if saved["options"] != comparable:
-        raise TrainingError(f"{work}: was trained with {saved['options']}, which --resume cannot change")
-    # The history is written last: a checkpoint without its line is made again.
+        raise TrainingError(f"{work}: was trained with other options, which --resume cannot change: {saved['options']}")
+    # The history is written after the checkpoint. An epoch that is not in the history is repeated.
     history: list[dict[str, Any]] = saved["epochs"]
     checkpoint.restore(manager.latest_checkpoint.rpartition("-")[0] + f"-{len(history)}").assert_consumed()
     return history

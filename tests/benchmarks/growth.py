@@ -167,8 +167,10 @@ def start() -> None:
 
     ScorerHandler(str(open_bundle(DEFAULT).path), 1).load_model()
     loaded = time.process_time()
-    print(f"start: Beam and ours {imported:.1f} s (of which {imported - begun:.1f} here), TensorFlow and model "
-          f"{loaded - imported:.1f} s, {_memory()}")  # fmt: skip
+    print(
+        f"start: Beam and ours {imported:.1f} s (of which {imported - begun:.1f} here), TensorFlow and model "
+        f"{loaded - imported:.1f} s, {_memory()}"
+    )
 
 
 def main() -> None:

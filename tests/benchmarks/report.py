@@ -59,10 +59,17 @@ def write_large(root: Path, number: int) -> None:
             "speaker": pa.array(speaker.astype(str)),
         }
         constants = {
-            "start_s": 0.0, "sample_rate": 16_000, "channels": 1, "channel": None, "size_bytes": 1, "source_version": "",
-            "num_frames": FRAMES, "frame_score_p10": 1.0, "model_id": "some_net@0123456789ab",
+            "start_s": 0.0,
+            "sample_rate": 16_000,
+            "channels": 1,
+            "channel": None,
+            "size_bytes": 1,
+            "source_version": "",
+            "num_frames": FRAMES,
+            "frame_score_p10": 1.0,
+            "model_id": "some_net@0123456789ab",
             **{name: getattr(GOOD, name) for name in GOOD.__slots__},
-        }  # fmt: skip
+        }
         arrays = [
             pa.array(columns[f.name], f.type) if f.name in columns else pa.array([constants[f.name]] * count, f.type)
             for f in schema
@@ -95,10 +102,15 @@ def write_large(root: Path, number: int) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             pq.write_table(table, path, compression="zstd")
     record = {
-        "job": "score", "options": {"input": "/corpus", "carry": ["speaker"]}, "model_id": "some_net@0123456789ab",
-        "label_scale": "pesq-wb", "counts": {"listed": number, "scored": number, "rejected": 0, "skipped": 0},
-        "audio_s": 1.0, "timings": {"total_s": 1.0}, "versions": {"audiosieve": "0.1.0"},
-    }  # fmt: skip
+        "job": "score",
+        "options": {"input": "/corpus", "carry": ["speaker"]},
+        "model_id": "some_net@0123456789ab",
+        "label_scale": "pesq-wb",
+        "counts": {"listed": number, "scored": number, "rejected": 0, "skipped": 0},
+        "audio_s": 1.0,
+        "timings": {"total_s": 1.0},
+        "versions": {"audiosieve": "0.1.0"},
+    }
     ledger.commit(run_id, record, written(ledger, run_id))
 
 

@@ -138,8 +138,10 @@ def planning(scratch: Path) -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(scratch / "manifest.csv"), str(scratch / "none")],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     utterances, waves, seconds, memory = done.stdout.split()
     print(
         f"planning {int(utterances):,} utterances: {float(seconds):.1f} s, {int(memory) * 1024 / 1e6:.0f} MB, {waves} waves"

@@ -118,7 +118,7 @@ def test_the_speed_is_read_from_local_runs(tmp_path: Path, capsys: pytest.Captur
     assert measured_speed([record, record], 1) == pytest.approx(30.0)
     with pytest.raises(ValueError, match="another runner"):
         measured_speed([record | {"options": {"beam": ["--runner=DataflowRunner"]}}], 1)
-    with pytest.raises(ValueError, match="nothing was scored"):
+    with pytest.raises(ValueError, match="no audio was scored"):
         measured_speed([], 1)
     with pytest.raises(ValueError, match="--processes is 0"):
         measured_speed([record], 0)

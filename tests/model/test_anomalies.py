@@ -1,4 +1,4 @@
-"""Anomalies: what is found, what is not, and what always holds."""
+"""Anomalies: which dips are found, which are not, and the properties of every result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ quick = settings(deadline=None, max_examples=100)
 
 
 def with_dips(num_frames: int, *dips: tuple[int, int, float], level: float = 4.0, noise: float = 0.0) -> np.ndarray:
-    """Frame scores at `level`, with each dip (start, end, score) in them."""
+    """Makes frame scores at `level` with dips (start, end, score)."""
     scores = np.full(num_frames, level, np.float32)
     for start, end, score in dips:
         scores[start:end] = score
@@ -26,7 +26,7 @@ def with_dips(num_frames: int, *dips: tuple[int, int, float], level: float = 4.0
 
 @st.composite
 def piecewise(draw: st.DrawFn) -> np.ndarray:
-    """Frame scores made of stretches of different quality, some with jitter."""
+    """Makes frame scores of parts with different quality, some with jitter."""
     quality = st.sampled_from([4.2, 4.0]) | st.floats(1, 4.5)
     parts = draw(st.lists(st.tuples(st.integers(1, 120), quality), min_size=1, max_size=12))
     scores = np.concatenate([np.full(length, score) for length, score in parts])
@@ -35,42 +35,42 @@ def piecewise(draw: st.DrawFn) -> np.ndarray:
     return (scores + rng.normal(0, 1, len(scores)) * jitter).astype(np.float32)
 
 
-# What is found.
+# Dips that are anomalies.
 
 
-def test_a_dip_of_1_s_is_found_where_it_is() -> None:
-    (found,) = find_anomalies(with_dips(625, (300, 362, 1.5), noise=0.1), SPAN)
-    assert found.start_s == pytest.approx(300 * FRAME_S, abs=3 * FRAME_S)
-    assert found.end_s == pytest.approx(361 * FRAME_S + 0.032, abs=3 * FRAME_S)
-    assert found.mean_score == pytest.approx(1.5, abs=0.1)
-    assert 1.0 < found.min_score < 1.5
+def test_a_dip_of_1_s_is_found_at_its_position() -> None:
+    (anomaly,) = find_anomalies(with_dips(625, (300, 362, 1.5), noise=0.1), SPAN)
+    assert anomaly.start_s == pytest.approx(300 * FRAME_S, abs=3 * FRAME_S)
+    assert anomaly.end_s == pytest.approx(361 * FRAME_S + 0.032, abs=3 * FRAME_S)
+    assert anomaly.mean_score == pytest.approx(1.5, abs=0.1)
+    assert 1.0 < anomaly.min_score < 1.5
 
 
-def test_an_anomaly_reaches_from_the_start_of_its_first_frame_to_the_end_of_its_last() -> None:
-    (found,) = find_anomalies(with_dips(625, (300, 362, 1.5)), SPAN)
-    assert found.start_s == pytest.approx(300 * 256 / 16_000)
-    assert found.end_s == pytest.approx((361 * 256 + 512) / 16_000)
+def test_an_anomaly_lasts_from_the_start_of_its_first_frame_to_the_end_of_its_last() -> None:
+    (anomaly,) = find_anomalies(with_dips(625, (300, 362, 1.5)), SPAN)
+    assert anomaly.start_s == pytest.approx(300 * 256 / 16_000)
+    assert anomaly.end_s == pytest.approx((361 * 256 + 512) / 16_000)
 
 
 def test_two_dips_are_two_anomalies_in_order() -> None:
-    found = find_anomalies(with_dips(625, (400, 450, 2.0), (100, 150, 1.0)), SPAN)
-    assert [round(a.start_s / FRAME_S) for a in found] == [100, 400]
-    assert [a.mean_score for a in found] == pytest.approx([1.0, 2.0], abs=1e-6)
+    anomalies = find_anomalies(with_dips(625, (400, 450, 2.0), (100, 150, 1.0)), SPAN)
+    assert [round(a.start_s / FRAME_S) for a in anomalies] == [100, 400]
+    assert [a.mean_score for a in anomalies] == pytest.approx([1.0, 2.0], abs=1e-6)
 
 
 @pytest.mark.parametrize(("start", "end"), [(0, 40), (585, 625)])
 def test_a_dip_at_an_end_of_the_utterance_is_found(start: int, end: int) -> None:
-    (found,) = find_anomalies(with_dips(625, (start, end, 1.0)), SPAN)
-    assert found.start_s == pytest.approx(start * FRAME_S)
-    assert found.end_s == pytest.approx((end - 1) * FRAME_S + 0.032)
+    (anomaly,) = find_anomalies(with_dips(625, (start, end, 1.0)), SPAN)
+    assert anomaly.start_s == pytest.approx(start * FRAME_S)
+    assert anomaly.end_s == pytest.approx((end - 1) * FRAME_S + 0.032)
 
 
 def test_the_scores_of_an_anomaly_are_those_of_its_frames_before_smoothing() -> None:
     scores = with_dips(625, (300, 362, 2.0))
     scores[330] = 1.0
-    (found,) = find_anomalies(scores, SPAN)
-    assert found.min_score == 1.0
-    assert found.mean_score == pytest.approx(2.0 - 1.0 / 62)
+    (anomaly,) = find_anomalies(scores, SPAN)
+    assert anomaly.min_score == 1.0
+    assert anomaly.mean_score == pytest.approx(2.0 - 1.0 / 62)
 
 
 def test_a_click_within_a_dip_does_not_split_it() -> None:
@@ -79,22 +79,22 @@ def test_a_click_within_a_dip_does_not_split_it() -> None:
     assert len(find_anomalies(scores, SPAN)) == 1
 
 
-def test_a_dip_that_flickers_is_found_by_its_smoothed_scores() -> None:
+def test_a_flickering_dip_is_found_by_its_smoothed_scores() -> None:
     scores = with_dips(625, (300, 362, 1.0))
     scores[302:362:5] = 4.0
     assert len(find_anomalies(scores, SPAN)) == 1
 
 
 def test_dips_less_than_25_frames_apart_are_one_anomaly() -> None:
-    (found,) = find_anomalies(with_dips(625, (300, 330, 1.0), (354, 380, 1.0)), SPAN)
-    assert found.start_s == pytest.approx(300 * FRAME_S)
-    assert found.end_s == pytest.approx(379 * FRAME_S + 0.032)
-    assert found.mean_score == pytest.approx((56 * 1.0 + 24 * 4.0) / 80)
+    (anomaly,) = find_anomalies(with_dips(625, (300, 330, 1.0), (354, 380, 1.0)), SPAN)
+    assert anomaly.start_s == pytest.approx(300 * FRAME_S)
+    assert anomaly.end_s == pytest.approx(379 * FRAME_S + 0.032)
+    assert anomaly.mean_score == pytest.approx((56 * 1.0 + 24 * 4.0) / 80)
     apart = find_anomalies(with_dips(625, (300, 330, 1.0), (355, 380, 1.0)), SPAN)
     assert [round(a.start_s / FRAME_S) for a in apart] == [300, 355]
 
 
-def test_short_dips_close_together_are_one_stretch_and_far_apart_none() -> None:
+def test_short_dips_are_one_anomaly_if_they_are_close_together() -> None:
     close, far = (
         [(start, start + 9, 1.0) for start in range(200, 400, step)]
         for step in (20, 40)  # 11 and 31 frames between them
@@ -108,43 +108,43 @@ def test_a_dip_of_20_frames_is_found_and_one_of_19_is_not() -> None:
     assert find_anomalies(with_dips(625, (300, 319, 1.0)), SPAN) == []
 
 
-def test_a_dip_counts_from_16_percent_of_the_scale_if_a_part_of_it_reaches_20() -> None:
+def test_a_dip_of_16_percent_of_the_scale_is_found_if_a_part_reaches_20_percent() -> None:
     for deep, count in ((9, 0), (10, 1)):
         scores = with_dips(625, (300, 362, 3.5), (320, 320 + deep, 3.2))
         assert (
             len(find_anomalies(scores, 0.49 / 0.16)) == count
         )  # 0.5 is more than 16 % of the scale, 0.8 more than 20 %
     scores = with_dips(625, (300, 362, 3.5), (320, 340, 3.2))
-    (found,) = find_anomalies(scores, 0.51 / 0.16)  # 0.5 is less
-    assert found.end_s - found.start_s == pytest.approx(19 * FRAME_S + 0.032)
+    (anomaly,) = find_anomalies(scores, 0.51 / 0.16)  # 0.5 is less
+    assert anomaly.end_s - anomaly.start_s == pytest.approx(19 * FRAME_S + 0.032)
 
 
-def test_a_stretch_is_measured_against_the_20_s_around_it_and_not_against_the_whole() -> None:
+def test_a_dip_is_compared_with_the_surrounding_20_s() -> None:
     bad_half = with_dips(2500, level=2.0)
-    in_the_good_half = np.concatenate([with_dips(2500, (1000, 1060, 2.5), level=4.5), bad_half])
-    assert [16.0, 2.5] in [[a.start_s, round(a.mean_score, 3)] for a in find_anomalies(in_the_good_half, SPAN)]
-    in_the_bad_half = np.concatenate([with_dips(2500, level=4.5), with_dips(2500, (1000, 1060, 2.5), level=2.0)])
-    assert 56.0 not in [a.start_s for a in find_anomalies(in_the_bad_half, SPAN)]
+    dip_in_good_half = np.concatenate([with_dips(2500, (1000, 1060, 2.5), level=4.5), bad_half])
+    assert [16.0, 2.5] in [[a.start_s, round(a.mean_score, 3)] for a in find_anomalies(dip_in_good_half, SPAN)]
+    dip_in_bad_half = np.concatenate([with_dips(2500, level=4.5), with_dips(2500, (1000, 1060, 2.5), level=2.0)])
+    assert 56.0 not in [a.start_s for a in find_anomalies(dip_in_bad_half, SPAN)]
 
 
-def test_20_frames_can_hold_no_anomaly_and_21_neither() -> None:
+def test_utterances_of_20_and_21_frames_have_no_anomaly() -> None:
     for num_frames in (20, 21):
         for dip in range(num_frames + 1):
             assert find_anomalies(with_dips(num_frames, (0, dip, 1.0)), SPAN) == []
 
 
-# What is none.
+# Scores without anomalies.
 
 
 @given(num_frames=st.integers(0, 3000), level=st.floats(-2, 10))
 @quick
-def test_constant_scores_hold_no_anomaly(num_frames: int, level: float) -> None:
+def test_constant_scores_have_no_anomaly(num_frames: int, level: float) -> None:
     assert find_anomalies(np.full(num_frames, level, np.float32), SPAN) == []
 
 
 @pytest.mark.parametrize("num_frames", [0, 1, 19])
 @pytest.mark.filterwarnings("error")
-def test_an_utterance_shorter_than_an_anomaly_holds_none(num_frames: int) -> None:
+def test_an_utterance_shorter_than_an_anomaly_has_none(num_frames: int) -> None:
     assert find_anomalies(np.linspace(4, 1, num_frames, dtype=np.float32), SPAN) == []
 
 
@@ -152,32 +152,32 @@ def test_a_recording_that_is_bad_throughout_has_no_anomaly() -> None:
     assert find_anomalies(with_dips(2000, level=1.2, noise=0.1), SPAN) == []
 
 
-def test_single_bad_frames_are_no_anomaly() -> None:
+def test_single_bad_frames_are_not_an_anomaly() -> None:
     scores = with_dips(2000)
     scores[::20] = 1.0
     assert find_anomalies(scores, SPAN) == []
 
 
-def test_better_stretches_are_no_anomaly() -> None:
+def test_better_parts_are_not_an_anomaly() -> None:
     assert find_anomalies(with_dips(2000, (500, 600, 4.5), level=2.0), SPAN) == []
 
 
-@pytest.mark.parametrize("turn", [1000, 1027, 1063])
-def test_a_lasting_turn_to_a_lower_level_is_no_anomaly_wherever_it_is(turn: int) -> None:
-    assert find_anomalies(with_dips(3000, (turn, 3000, 2.0)), SPAN) == []
+@pytest.mark.parametrize("change", [1000, 1027, 1063])
+def test_a_permanent_change_to_a_lower_level_is_not_an_anomaly(change: int) -> None:
+    assert find_anomalies(with_dips(3000, (change, 3000, 2.0)), SPAN) == []
 
 
-# What always holds.
+# Properties of every result.
 
 
 @given(piecewise())
 @quick
 def test_anomalies_are_ordered_disjoint_and_within_the_utterance(scores: np.ndarray) -> None:
-    found = find_anomalies(scores, SPAN)
+    anomalies = find_anomalies(scores, SPAN)
     end_s = (256 * (len(scores) - 1) + 512) / 16_000
-    times = [0.0] + [time for a in found for time in (a.start_s, a.end_s)] + [end_s]
+    times = [0.0] + [time for a in anomalies for time in (a.start_s, a.end_s)] + [end_s]
     assert times == sorted(times)
-    for a in found:
+    for a in anomalies:
         assert a.end_s - a.start_s >= 19 * FRAME_S + 0.032 - 1e-9
 
 
@@ -191,12 +191,12 @@ def test_the_scores_of_an_anomaly_are_those_of_the_frames_between_its_times(scor
         assert a.min_score <= a.mean_score + 1e-6
 
 
-def test_the_minimum_of_an_anomaly_is_never_above_its_mean_not_even_by_rounding() -> None:
+def test_rounding_does_not_raise_the_minimum_above_the_mean() -> None:
     for score, length in itertools.product((0.7, 1.1, 1.3, 2.7), range(20, 80)):
         scores = np.full(800, 4.0, np.float32)
         scores[300 : 300 + length] = score
-        (found,) = find_anomalies(scores, SPAN)
-        assert found.min_score <= found.mean_score
+        (anomaly,) = find_anomalies(scores, SPAN)
+        assert anomaly.min_score <= anomaly.mean_score
 
 
 @given(piecewise())
@@ -208,23 +208,25 @@ def test_no_anomaly_touches_another(scores: np.ndarray) -> None:
 
 @given(piecewise(), st.sampled_from([-2.0, 0.5, 3.0]), st.sampled_from([0.5, 2.0, 4.0]))
 @quick
-def test_moving_and_stretching_the_scale_moves_no_anomaly(scores: np.ndarray, shift: float, factor: float) -> None:
-    scores = np.round(scores * 64) / 64  # exact under what follows
-    span = 3.517  # and no difference of scores is exactly 16 or 20 % of this
+def test_shifting_and_scaling_the_scores_does_not_change_the_anomalies(
+    scores: np.ndarray, shift: float, factor: float
+) -> None:
+    scores = np.round(scores * 64) / 64  # so that shift and factor are exact
+    span = 3.517  # so that no difference is exactly 16 or 20 % of the span
     before = [(a.start_s, a.end_s) for a in find_anomalies(scores, span)]
     assert [(a.start_s, a.end_s) for a in find_anomalies(scores * factor + shift, span * factor)] == before
 
 
-def test_the_scores_are_left_as_they_were() -> None:
+def test_the_scores_are_unchanged() -> None:
     scores = with_dips(625, (300, 362, 1.5))
     before = scores.copy()
     find_anomalies(scores, SPAN)
     assert np.array_equal(scores, before)
 
 
-def test_half_an_hour_of_frames_is_searched_whole() -> None:
+def test_every_anomaly_of_half_an_hour_is_found() -> None:
     dips = [(start, start + 60, 1.5) for start in range(500, 100_000, 1000)]
-    found = find_anomalies(with_dips(100_000, *dips, noise=0.1), SPAN)
-    assert len(found) == len(dips)
-    for a, (start, _, _) in zip(found, dips, strict=True):
+    anomalies = find_anomalies(with_dips(100_000, *dips, noise=0.1), SPAN)
+    assert len(anomalies) == len(dips)
+    for a, (start, _, _) in zip(anomalies, dips, strict=True):
         assert a.start_s == pytest.approx(start * FRAME_S, abs=3 * FRAME_S)

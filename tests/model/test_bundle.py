@@ -1,4 +1,4 @@
-"""The bundle on disk: written, read, and refused where it is not whole."""
+"""Bundles on disk: writing, reading, the hash, and errors of damaged ones."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ CopyBundle = Callable[..., Path]
 
 
 def edit(path: Path, **changes: Any) -> None:
-    """Changes fields of a card by hand."""
+    """Changes fields of a card."""
     card = json.loads((path / CARD).read_text())
     (path / CARD).write_text(json.dumps({**card, **changes}))
 
 
-def refused(path: Path) -> str:
-    """The message with which the bundle at `path` is refused, which must name it."""
+def error_of(path: Path) -> str:
+    """Returns the message of the error at opening a bundle, which must contain its path."""
     with pytest.raises(BundleError, match=re.escape(str(path))) as caught:
         open_bundle(path)
     return str(caught.value)
 
 
-# Written and read.
+# Writing and reading.
 
 
-def test_what_was_written_is_what_is_opened(bundle_copy: CopyBundle) -> None:
+def test_a_written_bundle_is_read_back(bundle_copy: CopyBundle) -> None:
     path = bundle_copy()
     written = complete_bundle(
         path,
@@ -52,18 +52,18 @@ def test_what_was_written_is_what_is_opened(bundle_copy: CopyBundle) -> None:
     assert written.weights == path / WEIGHTS
 
 
-def test_a_bundle_opens_by_a_string_too(bundle_copy: CopyBundle) -> None:
+def test_the_path_may_be_a_string(bundle_copy: CopyBundle) -> None:
     path = bundle_copy()
     assert open_bundle(str(path)) == open_bundle(path)
 
 
-def test_a_relative_path_opens(bundle_copy: CopyBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_path_may_be_relative(bundle_copy: CopyBundle, monkeypatch: pytest.MonkeyPatch) -> None:
     path = bundle_copy("here")
     monkeypatch.chdir(path.parent)
     assert open_bundle("here").hash == open_bundle(path).hash
 
 
-def test_the_card_is_json_that_people_can_read(bundle_copy: CopyBundle) -> None:
+def test_the_card_is_readable_json(bundle_copy: CopyBundle) -> None:
     text = (bundle_copy() / CARD).read_text(encoding="utf-8")
     card = json.loads(text)
     assert card["format"] == FORMAT
@@ -78,7 +78,7 @@ def test_every_bundled_model_opens_by_its_name(name: str) -> None:
     assert open_bundle(name).path.name == name
 
 
-# What the hash and the id say.
+# The hash and the id.
 
 
 def test_the_model_id_is_the_name_at_the_hash(bundle_copy: CopyBundle) -> None:
@@ -87,7 +87,7 @@ def test_the_model_id_is_the_name_at_the_hash(bundle_copy: CopyBundle) -> None:
     assert bundle.model_id == f"random@{bundle.hash}"
 
 
-def test_the_hash_changes_with_all_that_decides_a_score(bundle_copy: CopyBundle) -> None:
+def test_everything_that_decides_a_score_changes_the_hash(bundle_copy: CopyBundle) -> None:
     path = bundle_copy()
     hashes = [
         complete_bundle(path).hash,
@@ -100,7 +100,7 @@ def test_the_hash_changes_with_all_that_decides_a_score(bundle_copy: CopyBundle)
     assert len(set(hashes)) == len(hashes)
 
 
-def test_the_hash_stays_with_all_that_decides_no_score(bundle_copy: CopyBundle) -> None:
+def test_nothing_else_changes_the_hash(bundle_copy: CopyBundle) -> None:
     path = bundle_copy()
     elsewhere = Path(shutil.copytree(path, path.parent / "elsewhere"))
     expected = complete_bundle(path).hash
@@ -110,48 +110,48 @@ def test_the_hash_stays_with_all_that_decides_no_score(bundle_copy: CopyBundle) 
     assert complete_bundle(elsewhere).hash == expected
 
 
-# What is refused.
+# Errors.
 
 
-def test_an_unknown_name_is_refused_and_the_known_ones_are_named() -> None:
+def test_the_error_of_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(BundleError, match="no_such_model") as caught:
         open_bundle("no_such_model")
     assert all(name in str(caught.value) for name in bundled_names())
 
 
-def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
-    assert CARD in refused(tmp_path / "nowhere")
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
+    assert CARD in error_of(tmp_path / "nowhere")
 
 
-def test_a_folder_without_a_card_is_refused(bundle_copy: CopyBundle) -> None:
+def test_a_folder_without_a_card_is_an_error(bundle_copy: CopyBundle) -> None:
     path = bundle_copy()
     (path / CARD).unlink()
-    assert CARD in refused(path)
+    assert CARD in error_of(path)
 
 
-def test_the_path_of_a_card_is_not_the_path_of_its_bundle(bundle_copy: CopyBundle) -> None:
-    refused(bundle_copy() / CARD)
+def test_the_path_of_a_card_is_an_error(bundle_copy: CopyBundle) -> None:
+    error_of(bundle_copy() / CARD)
 
 
-def test_missing_weights_are_refused(bundle_copy: CopyBundle) -> None:
+def test_missing_weights_are_an_error(bundle_copy: CopyBundle) -> None:
     path = bundle_copy()
     (path / WEIGHTS).unlink()
-    assert WEIGHTS in refused(path)
+    assert WEIGHTS in error_of(path)
 
 
-def test_a_changed_bit_in_the_weights_is_refused(bundle_copy: CopyBundle) -> None:
+def test_a_changed_bit_in_the_weights_is_an_error(bundle_copy: CopyBundle) -> None:
     path = bundle_copy()
     content = bytearray((path / WEIGHTS).read_bytes())
     content[len(content) // 2] ^= 1
     (path / WEIGHTS).write_bytes(content)
-    assert WEIGHTS in refused(path)
+    assert WEIGHTS in error_of(path)
 
 
-def test_weights_that_were_copied_in_part_are_refused(bundle_copy: CopyBundle) -> None:
+def test_truncated_weights_are_an_error(bundle_copy: CopyBundle) -> None:
     path = bundle_copy()
     content = (path / WEIGHTS).read_bytes()
     (path / WEIGHTS).write_bytes(content[: len(content) // 2])
-    assert WEIGHTS in refused(path)
+    assert WEIGHTS in error_of(path)
 
 
 @pytest.mark.parametrize(
@@ -164,96 +164,96 @@ def test_weights_that_were_copied_in_part_are_refused(bundle_copy: CopyBundle) -
     ],
     ids=lambda changes: next(iter(changes)),
 )
-def test_a_card_that_was_edited_is_refused(bundle_copy: CopyBundle, changes: dict[str, Any]) -> None:
+def test_an_edited_card_is_an_error(bundle_copy: CopyBundle, changes: dict[str, Any]) -> None:
     path = bundle_copy()
     edit(path, **changes)
-    assert "by hand" in refused(path)
+    assert "does not match" in error_of(path)
 
 
-def test_an_edited_hash_of_the_weights_is_refused(bundle_copy: CopyBundle) -> None:
+def test_an_edited_hash_of_the_weights_is_an_error(bundle_copy: CopyBundle) -> None:
     path = bundle_copy()
     edit(path, weights_sha256="0" * 64)
-    refused(path)
+    error_of(path)
 
 
 @pytest.mark.parametrize("version", [FORMAT + 1, 0, str(FORMAT), None])
-def test_another_format_version_is_refused(bundle_copy: CopyBundle, version: Any) -> None:
+def test_another_format_version_is_an_error(bundle_copy: CopyBundle, version: Any) -> None:
     path = bundle_copy()
     edit(path, format=version)
-    assert "format" in refused(path)
+    assert "format" in error_of(path)
 
 
-def test_another_format_version_is_refused_before_its_fields_are_looked_at(bundle_copy: CopyBundle) -> None:
+def test_the_format_version_is_checked_before_the_fields(bundle_copy: CopyBundle) -> None:
     path = bundle_copy()
     (path / CARD).write_text(json.dumps({"format": FORMAT + 1}))
-    assert f"format is {FORMAT + 1}" in refused(path)
+    assert f"format is {FORMAT + 1}" in error_of(path)
 
 
 @pytest.mark.parametrize("field", ["sample_rate", "frame_length", "frame_shift"])
-def test_another_frame_grid_is_refused(bundle_copy: CopyBundle, field: str) -> None:
+def test_another_frame_grid_is_an_error(bundle_copy: CopyBundle, field: str) -> None:
     path = bundle_copy()
     edit(path, features={**FeatureConfig().as_dict(), field: 123})
-    assert "frame grid" in refused(path)
+    assert "frame grid" in error_of(path)
 
 
-def test_an_unknown_feature_is_refused(bundle_copy: CopyBundle) -> None:
+def test_an_unknown_feature_is_an_error(bundle_copy: CopyBundle) -> None:
     path = bundle_copy()
     edit(path, features={**FeatureConfig().as_dict(), "mel_bands": 40})
-    assert "mel_bands" in refused(path)
+    assert "mel_bands" in error_of(path)
 
 
-def test_an_unknown_label_scale_is_refused(bundle_copy: CopyBundle) -> None:
+def test_an_unknown_label_scale_is_an_error(bundle_copy: CopyBundle) -> None:
     path = bundle_copy()
     edit(path, label_scale="polqa")
-    assert "polqa" in refused(path)
+    assert "polqa" in error_of(path)
 
 
 @pytest.mark.parametrize(
     "field",
     ["format", "name", "hash", "network", "features", "label_scale", "metrics", "training", "weights_sha256"],
 )
-def test_a_card_without_one_of_its_fields_is_refused(bundle_copy: CopyBundle, field: str) -> None:
+def test_a_card_without_a_field_is_an_error(bundle_copy: CopyBundle, field: str) -> None:
     path = bundle_copy()
     card = json.loads((path / CARD).read_text())
     del card[field]
     (path / CARD).write_text(json.dumps(card))
-    assert field in refused(path)
+    assert field in error_of(path)
 
 
 @pytest.mark.parametrize(
     "content",
     [b"", b"{", b"[]", b"null", b"7", b'"text"', b"{}", b"\xff\xfe\x00", b"\x89PNG\r\n"],
 )
-def test_a_card_that_is_no_card_is_refused(bundle_copy: CopyBundle, content: bytes) -> None:
+def test_content_that_is_not_a_card_is_an_error(bundle_copy: CopyBundle, content: bytes) -> None:
     path = bundle_copy()
     (path / CARD).write_bytes(content)
-    refused(path)
+    error_of(path)
 
 
 @pytest.mark.parametrize("features", [[], "hann", 3, None, {}])
-def test_features_that_are_no_config_are_refused(bundle_copy: CopyBundle, features: Any) -> None:
+def test_features_that_are_not_a_config_are_an_error(bundle_copy: CopyBundle, features: Any) -> None:
     path = bundle_copy()
     edit(path, features=features)
-    refused(path)
+    error_of(path)
 
 
-def test_a_network_that_this_version_does_not_know_is_refused(bundle_copy: CopyBundle) -> None:
+def test_an_unknown_network_is_an_error(bundle_copy: CopyBundle) -> None:
     path = bundle_copy()
     complete_bundle(path, network="transformer_v9")
-    refused(path)
+    error_of(path)
 
 
-def test_a_feature_value_that_this_version_does_not_know_is_refused(bundle_copy: CopyBundle) -> None:
+def test_an_unknown_feature_value_is_an_error(bundle_copy: CopyBundle) -> None:
     path = bundle_copy()
     complete_bundle(path, features=FeatureConfig(compression="cube_root"))
-    refused(path)
+    error_of(path)
 
 
-# What it costs.
+# Imports.
 
 
 @pytest.mark.parametrize("module", ["model.bundle", "model.features", "model.labels", "model.anomalies", "model"])
-def test_reading_a_bundle_loads_no_tensorflow(module: str, bundle_copy: CopyBundle) -> None:
+def test_reading_a_bundle_does_not_load_tensorflow(module: str, bundle_copy: CopyBundle) -> None:
     program = (
         f"import sys, {module}, model.bundle; model.bundle.open_bundle(sys.argv[1]); "
         "print([name for name in ('tensorflow', 'keras', 'apache_beam') if name in sys.modules])"
@@ -264,7 +264,7 @@ def test_reading_a_bundle_loads_no_tensorflow(module: str, bundle_copy: CopyBund
     assert done.stdout.strip() == "[]"
 
 
-def test_the_scales_of_cards_are_all_the_scales_there_are(bundle_copy: CopyBundle) -> None:
+def test_every_label_scale_is_read_back(bundle_copy: CopyBundle) -> None:
     path = bundle_copy()
     for scale in LABEL_SCALES.values():
         assert complete_bundle(path, label_scale=scale).label_scale is open_bundle(path).label_scale

@@ -1,4 +1,4 @@
-"""Starting TensorFlow, and holding back what native code says on the way."""
+"""Starting TensorFlow, and hiding the output of native code."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import sys
 
 import pytest
 
-from model.runtime import native_stderr_held
+from model.runtime import hold_native_stderr
 
 
-def test_what_native_code_writes_to_stderr_is_held_back(capfd: pytest.CaptureFixture[str]) -> None:
-    with native_stderr_held():
-        os.write(2, b"chatter")
+def test_stderr_of_native_code_is_hidden(capfd: pytest.CaptureFixture[str]) -> None:
+    with hold_native_stderr():
+        os.write(2, b"log")
     os.write(2, b"after")
     assert capfd.readouterr().err == "after"
 
 
-def test_what_was_held_back_comes_out_when_the_block_fails(capfd: pytest.CaptureFixture[str]) -> None:
+def test_hidden_output_is_written_when_the_block_fails(capfd: pytest.CaptureFixture[str]) -> None:
     def fail() -> None:
-        with native_stderr_held():
+        with hold_native_stderr():
             os.write(2, b"the reason")
             raise ZeroDivisionError
 
@@ -29,28 +29,28 @@ def test_what_was_held_back_comes_out_when_the_block_fails(capfd: pytest.Capture
     assert capfd.readouterr().err == "the reason"
 
 
-def test_stdout_is_not_held(capfd: pytest.CaptureFixture[str]) -> None:
-    with native_stderr_held():
+def test_stdout_is_not_hidden(capfd: pytest.CaptureFixture[str]) -> None:
+    with hold_native_stderr():
         os.write(1, b"result")
     assert capfd.readouterr().out == "result"
 
 
 def free_descriptors() -> list[int]:
-    """The lowest file descriptors that are free."""
+    """Returns the lowest free file descriptors."""
     taken = [os.dup(2) for _ in range(8)]
     for descriptor in taken:
         os.close(descriptor)
     return taken
 
 
-def test_holding_stderr_leaks_no_file_descriptor() -> None:
+def test_hiding_stderr_leaks_no_file_descriptor() -> None:
     before = free_descriptors()
-    with native_stderr_held():
+    with hold_native_stderr():
         pass
     assert free_descriptors() == before
 
 
-def test_tensorflow_starts_quietly_with_the_threads_asked_for_and_keeps_them() -> None:
+def test_tensorflow_starts_quietly_with_the_given_threads_and_keeps_them() -> None:
     program = """
 from model.runtime import start_tensorflow
 start_tensorflow(1)

@@ -26,8 +26,8 @@ def test_it_prints_what_it_found(outputs: tuple[Path, Path]) -> None:
     assert f"B: {outputs[1]}, other@0, PESQ MOS-LQO" in text
     assert "scored in both: 9 utterances" in text
     assert "LCC 1.0, SRCC 1.0" in text
-    assert "A: 2.5 on" in text
-    assert "decided otherwise: 2 utterances (22.2%), 8.0 s" in text
+    assert "A: from 2.5" in text
+    assert "different decisions: 2 utterances (22.2%), 8.0 s" in text
     assert len([line for line in text.splitlines() if line.startswith("u")]) == 3
 
 
@@ -54,7 +54,7 @@ def test_facts_become_json_and_rows_parquet(outputs: tuple[Path, Path], tmp_path
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--threshold", "1,2,3"], "--threshold is '1,2,3'; must be one number, or two numbers with a comma"),
+        (["--threshold", "1,2,3"], "--threshold is '1,2,3'; must be one number, or two numbers separated by a comma"),
         (["--threshold", "nan"], "--threshold is 'nan'"),
         (["--threshold", "much"], "--threshold is 'much'"),
         (["--threshold", ""], "--threshold is ''"),

@@ -1,4 +1,4 @@
-"""Two outputs of one corpus, joined by utterance: what each lacks, how far their scores agree, what a threshold would do."""
+"""Compares two outputs of one corpus by utterance: missing utterances, agreement of scores, and decisions of thresholds."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from transforms.analysis.row_formats import plain_rows
 from transforms.output.results import Results
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
-# Each utterance of either output once: its score, or why it has none. An id that was scored and, met again in an archive,
-# rejected counts as scored.
-_STANDING = """
+# Each utterance of an output once, with its score or the reason of its reject. An id that is both scored and rejected, as a
+# duplicate in an archive, counts as scored.
+_STATUS = """
     SELECT utterance_id, score, duration_s, source_version, NULL AS reason FROM {0}utterances
     UNION ALL
     SELECT utterance_id, NULL, NULL, any_value(source_version), min(reason) FROM {0}rejects
     WHERE utterance_id NOT IN (SELECT utterance_id FROM {0}utterances) GROUP BY ALL
 """
 _JOINED = f"""
-    WITH a AS ({_STANDING.format("")}), b AS ({_STANDING.format("b_")})
+    WITH a AS ({_STATUS.format("")}), b AS ({_STATUS.format("b_")})
     SELECT coalesce(a.utterance_id, b.utterance_id) AS utterance_id, coalesce(a.duration_s, b.duration_s) AS duration_s,
         a.utterance_id IS NOT NULL AS in_a, b.utterance_id IS NOT NULL AS in_b, a.score AS score_a, b.score AS score_b,
         a.reason AS reason_a, b.reason AS reason_b, coalesce(a.source_version <> b.source_version, false) AS changed
@@ -34,22 +34,22 @@ _JOINED = f"""
 
 
 class NothingInCommonError(ValueError):
-    """Two outputs of which no utterance is scored in both."""
+    """Two outputs without an utterance that is scored in both."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What two outputs, A and B, say of the same utterances.
+    """The comparison of two outputs, A and B.
 
     Attributes:
-        a: the first.
-        b: the second.
-        joined: a row for each utterance of either: utterance_id, duration_s (A's where it has one), in_a, in_b, score_a,
-            score_b, reason_a, reason_b (of rejects), changed (another source_version), difference and kept_a, kept_b;
-            the last three null where one has no score.
-        same_scale: whether their scores are on one label scale. Where not, the difference is one of percentile ranks.
-        thresholds: of A and of B.
-        facts: counts, agreement, the difference and the decisions, as JSON holds them.
+        a: output A.
+        b: output B.
+        joined: a row for each utterance in A or B: utterance_id, duration_s (from A if possible), in_a, in_b, score_a, score_b,
+            reason_a, reason_b (of rejects), changed (source_version differs), difference, kept_a and kept_b. The last three
+            are null unless both outputs have a score.
+        same_scale: whether both have the same label scale. If not, the differences are those of percentile ranks.
+        thresholds: thresholds of A and B.
+        facts: counts, agreement, differences and decisions, as values of JSON.
     """
 
     a: Results
@@ -60,22 +60,21 @@ class Comparison:
     facts: dict[str, Any]
 
     def worst(self, number: int) -> list[dict[str, Any]]:
-        """So many rows of `joined`, those with the largest differences first."""
+        """Returns the rows of `joined` with the largest differences, at most `number`, largest first."""
         difference = np.abs(self.joined["difference"].to_numpy())  # NaN, which sorts last, for null
         order = np.argsort(-difference, kind="stable")[: min(number, self.facts["counts"]["scored_in_both"])]
         rows = self.joined.take(order)
         return [dict(zip(rows.schema.names, row, strict=True)) for row in plain_rows(rows)]
 
 
-def compare(a: Results, b: Results, threshold: tuple[float, ...] = ()) -> Comparison:
+def compare(a: Results, b: Results, thresholds: tuple[float, ...] = ()) -> Comparison:
     """Compares two outputs.
 
     Args:
-        a: the first.
-        b: the second.
-        threshold: scores from which on utterances are kept, in A and in B. Where there is none, A's is the median of its
-            scores. Where there is one, or none, B's is the same on the same label scale, and else what keeps as many
-            utterances.
+        a: output A.
+        b: output B.
+        thresholds: lowest scores that are kept, in A and B. The default of A is the median of its scores. The default of B is
+            the threshold of A or, on another label scale, the one that keeps the same number of utterances.
 
     Raises:
         NothingInCommonError: no utterance is scored in both.
@@ -88,19 +87,19 @@ def compare(a: Results, b: Results, threshold: tuple[float, ...] = ()) -> Compar
     both = np.isfinite(score_a) & np.isfinite(score_b)
     if not both.any():
         raise NothingInCommonError(
-            f"no utterance is scored in both {a.root} and {b.root}: ids are paths relative to --input, which was "
+            f"no utterance is scored in both {a.root} and {b.root}; ids are paths relative to --input, which was "
             f"{a.source} and {b.source}"
         )
     same_scale = a.label_scale == b.label_scale
-    of_a, of_b = score_a[both], score_b[both]
-    difference = of_b - of_a if same_scale else percentile_rank(of_b) - percentile_rank(of_a)
-    thresholds = choose_thresholds(of_a, of_b, threshold, same_scale)
-    kept_a, kept_b = of_a >= thresholds[0], of_b >= thresholds[1]
+    shared_a, shared_b = score_a[both], score_b[both]
+    difference = shared_b - shared_a if same_scale else percentile_rank(shared_b) - percentile_rank(shared_a)
+    thresholds = choose_thresholds(shared_a, shared_b, thresholds, same_scale)
+    kept_a, kept_b = shared_a >= thresholds[0], shared_b >= thresholds[1]
     for name, values in (("difference", difference), ("kept_a", kept_a), ("kept_b", kept_b)):
-        joined = joined.append_column(name, _spread(values, both))
+        joined = joined.append_column(name, _with_nulls(values, both))
     facts = {
         "counts": _counts(joined),
-        "agreement": {"lcc": _finite(lcc(of_a, of_b)), "srcc": _finite(srcc(of_a, of_b))},
+        "agreement": {"lcc": _finite(lcc(shared_a, shared_b)), "srcc": _finite(srcc(shared_a, shared_b))},
         "difference": {
             "of": "scores" if same_scale else "percentile ranks",
             "mean": float(difference.mean()),
@@ -113,39 +112,39 @@ def compare(a: Results, b: Results, threshold: tuple[float, ...] = ()) -> Compar
 
 
 def percentile_rank(score: np.ndarray) -> np.ndarray:
-    """Share of the scores [N] under each one, ties half, in percent: [N], over 0 and under 100."""
+    """Returns the share of the scores [N] below each score, with ties counted half, in percent: float [N], 0 to 100."""
     return (scipy.stats.rankdata(score) - 0.5) * (100 / len(score))
 
 
 def choose_thresholds(
-    score_a: np.ndarray, score_b: np.ndarray, asked: tuple[float, ...], same_scale: bool
+    score_a: np.ndarray, score_b: np.ndarray, given: tuple[float, ...], same_scale: bool
 ) -> tuple[float, float]:
-    """The scores from which on utterances are kept.
+    """Returns the thresholds of A and B.
 
     Args:
-        score_a: [N].
-        score_b: [N], of the same utterances.
-        asked: A's, and B's where there are two.
-        same_scale: whether A's means the same in B.
+        score_a: scores in A: float [N].
+        score_b: scores of the same utterances in B: float [N].
+        given: thresholds that the caller chose: none, that of A, or those of A and B.
+        same_scale: whether A and B have the same label scale.
     """
-    first = asked[0] if asked else float(np.median(score_a))
-    if len(asked) > 1:
-        return first, asked[1]
+    first = given[0] if given else float(np.median(score_a))
+    if len(given) > 1:
+        return first, given[1]
     if same_scale:
         return first, first
     kept = int((score_a >= first).sum())
-    # Over the best one, where none is kept.
+    # If none is kept, the threshold is above the best score.
     ascending = np.append(np.sort(score_b), np.nextafter(score_b.max(), np.inf))
     return first, float(ascending[len(score_b) - kept])
 
 
 def decisions(kept_a: np.ndarray, kept_b: np.ndarray, seconds: np.ndarray) -> dict[str, dict[str, float]]:
-    """What two thresholds make of the same utterances: the four cells of the table, in utterances and hours.
+    """Returns the 2 x 2 table of decisions, in utterances and hours.
 
     Args:
-        kept_a: bool [N].
-        kept_b: bool [N].
-        seconds: [N], lengths of the utterances.
+        kept_a: utterances that A keeps: bool [N].
+        kept_b: utterances that B keeps: bool [N].
+        seconds: durations of the utterances in seconds: float [N].
     """
     cells = {
         "kept_in_both": kept_a & kept_b,
@@ -154,8 +153,8 @@ def decisions(kept_a: np.ndarray, kept_b: np.ndarray, seconds: np.ndarray) -> di
         "dropped_in_both": ~kept_a & ~kept_b,
     }
     return {
-        name: {"utterances": int(which.sum()), "hours": float(seconds[which].sum()) / 3600}
-        for name, which in cells.items()
+        name: {"utterances": int(selected.sum()), "hours": float(seconds[selected].sum()) / 3600}
+        for name, selected in cells.items()
     }
 
 
@@ -163,9 +162,9 @@ def _counts(joined: pa.Table) -> dict[str, Any]:
     in_a, in_b = joined["in_a"].to_numpy(), joined["in_b"].to_numpy()
     scored_a, scored_b = (joined[name].is_valid().to_numpy() for name in ("score_a", "score_b"))
 
-    def by_reason(which: np.ndarray, column: str) -> dict[str, int]:
-        found = pc.value_counts(joined[column].filter(pa.array(which))).to_pylist()
-        return {row["values"]: row["counts"] for row in sorted(found, key=lambda row: (-row["counts"], row["values"]))}
+    def by_reason(selected: np.ndarray, column: str) -> dict[str, int]:
+        counts = pc.value_counts(joined[column].filter(pa.array(selected))).to_pylist()
+        return {row["values"]: row["counts"] for row in sorted(counts, key=lambda row: (-row["counts"], row["values"]))}
 
     return {
         "scored_in_both": int((scored_a & scored_b).sum()),
@@ -178,11 +177,11 @@ def _counts(joined: pa.Table) -> dict[str, Any]:
     }
 
 
-def _spread(values: np.ndarray, places: np.ndarray) -> pa.Array:
-    """Values [n] in the n places [N] of a column, null in the others."""
-    spread = np.zeros(len(places), values.dtype)
-    spread[places] = values
-    return pa.array(spread, mask=~places)
+def _with_nulls(values: np.ndarray, mask: np.ndarray) -> pa.Array:
+    """Returns a column with values [n] where mask [N] is true, and null elsewhere."""
+    column = np.zeros(len(mask), values.dtype)
+    column[mask] = values
+    return pa.array(column, mask=~mask)
 
 
 def _finite(value: float) -> float | None:

@@ -1,4 +1,4 @@
-"""Rows of a query as CSV, JSON and Parquet."""
+"""Writes the rows of a query as CSV, JSON and Parquet."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from typing import Any, BinaryIO, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.analysis.queries import Answer, QueryError
+from transforms.analysis.queries import QueryError, QueryResult
 
 _CRLF = "\r\n"
-# Types whose values are plain as they are.
+# Types whose values need no conversion.
 _PLAIN = (pa.types.is_integer, pa.types.is_floating, pa.types.is_string, pa.types.is_boolean)
 
 
-def write_csv(answer: Answer, out: TextIO) -> None:
-    """Writes rows with a head; lists and structs as JSON, nothing for null."""
+def write_csv(result: QueryResult, out: TextIO) -> None:
+    """Writes rows with a header. Lists and structs are written as JSON, and null as an empty cell."""
     writer = csv.writer(_Lines(out), lineterminator=_CRLF)
-    writer.writerow(answer.schema.names)
-    for batch in answer.batches:
+    writer.writerow(result.schema.names)
+    for batch in result.batches:
         for row in plain_rows(batch):
             writer.writerow(
                 [_json(_finite(value)) if isinstance(value, (list, dict, bool)) else value for value in row]
@@ -32,7 +32,7 @@ def write_csv(answer: Answer, out: TextIO) -> None:
 
 
 class _Lines:
-    """Ends lines as files here do. The writer ends them with CR LF, or it would not quote a CR within a text."""
+    """Ends lines with LF. The writer must end them with CR LF, because otherwise it would not quote a CR within a text."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -41,50 +41,52 @@ class _Lines:
         self._out.write(line.removesuffix(_CRLF) + "\n")
 
 
-def write_json(answer: Answer, out: TextIO) -> None:
-    """Writes one array with an object for each row, a row a line; a number that is not finite becomes null.
+def write_json(result: QueryResult, out: TextIO) -> None:
+    """Writes an array with one object a line. Numbers that are not finite become null.
 
     Raises:
-        QueryError: two columns have one name.
+        QueryError: two columns have the same name.
     """
-    _check_names(answer)
-    names, before = answer.schema.names, "[\n"
-    for batch in answer.batches:
+    _check_names(result)
+    names, separator = result.schema.names, "[\n"
+    for batch in result.batches:
         for row in plain_rows(batch):
-            out.write(before + _json(dict(zip(names, map(_finite, row), strict=True))))
-            before = ",\n"
-    out.write("[]\n" if before == "[\n" else "\n]\n")
+            out.write(separator + _json(dict(zip(names, map(_finite, row), strict=True))))
+            separator = ",\n"
+    out.write("[]\n" if separator == "[\n" else "\n]\n")
 
 
-def write_parquet(answer: Answer, out: BinaryIO) -> None:
-    """Writes a zstd file.
+def write_parquet(result: QueryResult, out: BinaryIO) -> None:
+    """Writes a Parquet file with zstd compression.
 
     Raises:
-        QueryError: Parquet has no such type, or two columns have one name, which few readers take.
+        QueryError: Parquet lacks a type, or two columns have the same name, which few readers accept.
     """
-    _check_names(answer)
+    _check_names(result)
     try:
-        with pq.ParquetWriter(out, answer.schema, compression="zstd") as writer:
-            for batch in answer.batches:
+        with pq.ParquetWriter(out, result.schema, compression="zstd") as writer:
+            for batch in result.batches:
                 writer.write_batch(batch)
     except pa.ArrowNotImplementedError as error:
-        raise QueryError(f"{error}: Parquet cannot hold it, cast it to another type") from error
+        raise QueryError(f"{error}: Parquet has no such type; cast the column to another type") from error
 
 
 def plain_rows(rows: pa.Table | pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
-    """Rows as numbers, text, truth values, None, and lists and dictionaries of those.
+    """Yields rows of numbers, texts, booleans, None, and lists and dictionaries of those.
 
-    A float of 32 bits becomes the shortest number that means it: 4.2, and not 4.199999809265137.
+    A float32 becomes the shortest number that identifies it: 4.2 instead of 4.199999809265137.
     """
     columns = []
     for column in rows.columns:
         values = _shortest(column).to_pylist()
-        columns.append(values if any(is_so(column.type) for is_so in _PLAIN) else [plain(value) for value in values])
+        columns.append(
+            values if any(is_type(column.type) for is_type in _PLAIN) else [plain(value) for value in values]
+        )
     yield from zip(*columns, strict=True)
 
 
 def plain(value: Any) -> Any:
-    """A value that JSON can hold: text for times, base64 for bytes."""
+    """Converts a value for JSON: times to text, and bytes to base64."""
     match value:
         case None | bool() | int() | float() | str():
             return value
@@ -92,7 +94,7 @@ def plain(value: Any) -> Any:
             return int(value) if value == value.to_integral_value() else float(value)
         case list():
             return [plain(inner) for inner in value]
-        case tuple() if type(value) is tuple:  # a MAP is a list of pairs; a span of time is a tuple of another kind
+        case tuple() if type(value) is tuple:  # a pair of a MAP; a time span is a subclass of tuple
             return [plain(inner) for inner in value]
         case dict():
             return {name: plain(inner) for name, inner in value.items()}
@@ -101,11 +103,11 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def _check_names(answer: Answer) -> None:
-    names = answer.schema.names
+def _check_names(result: QueryResult) -> None:
+    names = result.schema.names
     for name in names:
         if names.count(name) > 1:
-            raise QueryError(f"two columns are named {name}; give one of them another name with AS")
+            raise QueryError(f"two columns are named {name}; rename one with AS")
 
 
 def _shortest(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:

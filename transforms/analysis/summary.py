@@ -1,4 +1,4 @@
-"""What an output holds, in numbers: how many hours, how good, what was lost, and where the bad ones are."""
+"""Summarises an output: hours, scores, rejects, and groups from worst to best."""
 
 from __future__ import annotations
 
@@ -24,23 +24,24 @@ QUANTILES = {
     "p99": 0.99,
     "max": 1.0,
 }
+# Width of a bin of the histogram, in points of the label scale.
 BIN = 0.5
-# As many groups fit on a screen.
-MOST_GROUPS = 50
-# As deep as the folders of corpora are nested before those that tell speakers or sources apart.
-DEEPEST_FOLDER = 4
+# Largest number of groups by folder; more do not fit on a screen.
+MAX_GROUPS = 50
+# Deepest folder level at which ids are compared.
+MAX_FOLDER_DEPTH = 4
 
 
 @dataclasses.dataclass(frozen=True)
 class Bin:
-    """A stretch of the label scale, and what of the corpus scores in it.
+    """The utterances with scores in one interval of the label scale.
 
     Attributes:
-        low: its lower end, which belongs to it.
-        high: its upper end, which belongs to the next.
-        utterances: in it.
-        hours: in it.
-        hours_from_here: in it and all above: what a threshold at `low` keeps.
+        low: lower end, inclusive.
+        high: upper end, exclusive.
+        utterances: number of utterances.
+        hours: duration of the utterances in hours.
+        hours_from_here: duration in hours of this bin and all above, which a threshold at `low` keeps.
     """
 
     low: float
@@ -52,24 +53,24 @@ class Bin:
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """An output in numbers. Hours are of scored audio; tables are lists of rows, their columns named.
+    """The summary of an output. Hours are those of scored audio. Tables are lists of rows with named columns.
 
     Attributes:
-        output: the folder.
-        model_id: of the model.
-        scale: what the scores mean.
-        runs: how many runs or waves are committed.
-        utterances: scored.
-        hours: scored.
-        anomalies: in how many utterances there are any, how many, and the hours in them.
-        quantiles: of the scores, each utterance counting alike.
-        quantiles_by_hours: of the scores, each utterance counting as long as it is.
-        bins: of the scores, lowest first.
-        rejects: by reason.
-        flags: by word.
-        formats: by container and coding.
-        grouped_by: the SQL expression of the groups; empty where there are none.
-        groups: the worst first.
+        output: folder of the output.
+        model_id: id of the model.
+        scale: scale of the scores.
+        runs: number of committed runs or waves.
+        utterances: number of scored utterances.
+        hours: duration of the scored utterances in hours.
+        anomalies: number of utterances with anomalies, number of anomalies, and their duration in hours.
+        quantiles: quantiles of the scores, in which every utterance has the same weight.
+        quantiles_by_hours: quantiles of the scores, weighted by duration.
+        bins: histogram of the scores, lowest first.
+        rejects: number of rejects by reason.
+        flags: statistics of the utterances with each flag.
+        formats: statistics of the utterances in each container and coding.
+        grouped_by: SQL expression of the groups; empty without groups.
+        groups: statistics of each group, the worst first.
     """
 
     output: str
@@ -90,21 +91,21 @@ class Summary:
 
 
 def summarise(results: Results, by: str | None = None) -> Summary:
-    """Counts and measures what stands in an output.
+    """Summarises an output.
 
     Args:
         results: the output.
-        by: a column of `utterances`, or an SQL expression over them, that makes groups; where left out, the first folder in
-            which the ids differ, if there are at most 50 of those.
+        by: column of `utterances`, or SQL expression over them, by which utterances are grouped; by default the first folder
+            level at which the ids differ, if there are at most 50 folders.
 
     Raises:
-        QueryError: `by` cannot be understood.
+        QueryError: `by` is invalid.
     """
     connection = results.connect()
     columns = select(connection, "SELECT score, duration_s FROM utterances").table()
     score = columns["score"].to_numpy().astype(np.float64)
     seconds = columns["duration_s"].to_numpy()
-    by = folder(connection) if by is None else by
+    by = folder_expression(connection) if by is None else by
     return Summary(
         output=results.root,
         model_id=results.model_id,
@@ -121,38 +122,41 @@ def summarise(results: Results, by: str | None = None) -> Summary:
         quantiles_by_hours=quantiles(score, seconds),
         bins=bins(score, seconds, results.label_scale),
         rejects=_rows(connection, "SELECT reason, count(*) AS rejects FROM rejects GROUP BY ALL ORDER BY 2 DESC, 1"),
-        flags=_measured(connection, "flag", "(SELECT unnest(flags) AS flag, * FROM utterances)", "hours DESC"),
-        formats=_measured(connection, "format", "utterances", "hours DESC"),
+        flags=_statistics(connection, "flag", "(SELECT unnest(flags) AS flag, * FROM utterances)", "hours DESC"),
+        formats=_statistics(connection, "format", "utterances", "hours DESC"),
         grouped_by=by,
-        groups=_measured(connection, by, "utterances", "mean_score") if by else [],
+        groups=_statistics(connection, by, "utterances", "mean_score") if by else [],
     )
 
 
 def quantiles(score: np.ndarray, weight: np.ndarray) -> dict[str, float]:
-    """The lowest score at or under which lies each share of the weight; nothing for no scores.
+    """Returns the weighted quantiles of scores; empty without scores.
 
     Args:
-        score: [N].
-        weight: [N], over 0.
+        score: scores: float [N].
+        weight: weights above 0: float [N].
+
+    Returns:
+        For each of `QUANTILES`, the lowest score that at least this share of the weight does not exceed.
     """
     if not len(score):
         return {}
-    found = np.quantile(score, list(QUANTILES.values()), weights=weight, method="inverted_cdf")
-    return dict(zip(QUANTILES, found.tolist(), strict=True))
+    values = np.quantile(score, list(QUANTILES.values()), weights=weight, method="inverted_cdf")
+    return dict(zip(QUANTILES, values.tolist(), strict=True))
 
 
 def bins(score: np.ndarray, seconds: np.ndarray, scale: LabelScale) -> list[Bin]:
-    """What scores in each half point of a label scale.
+    """Returns the histogram of scores in steps of half a point.
 
     Args:
-        score: [N], within the scale.
-        seconds: [N], lengths of the utterances.
-        scale: of the scores.
+        score: scores within the scale: float [N].
+        seconds: durations of the utterances in seconds: float [N].
+        scale: scale of the scores.
     """
     edges = np.append(np.arange(scale.low, scale.high, BIN), scale.high)
-    place = np.clip(np.searchsorted(edges, score, side="right") - 1, 0, len(edges) - 2)
-    count = np.bincount(place, minlength=len(edges) - 1)
-    hours = np.bincount(place, seconds, minlength=len(edges) - 1) / 3600
+    bin_numbers = np.clip(np.searchsorted(edges, score, side="right") - 1, 0, len(edges) - 2)
+    count = np.bincount(bin_numbers, minlength=len(edges) - 1)
+    hours = np.bincount(bin_numbers, seconds, minlength=len(edges) - 1) / 3600
     from_here = np.cumsum(hours[::-1])[::-1]
     return [
         Bin(float(edges[n]), float(edges[n + 1]), int(count[n]), float(hours[n]), float(from_here[n]))
@@ -160,20 +164,20 @@ def bins(score: np.ndarray, seconds: np.ndarray, scale: LabelScale) -> list[Bin]
     ]
 
 
-def folder(connection: duckdb.DuckDBPyConnection) -> str:
-    """The SQL expression of the first folder in which the ids of utterances differ; empty where there is none for a table."""
-    for depth in range(1, DEEPEST_FOLDER + 1):
-        # The last part of an id is the recording itself.
+def folder_expression(connection: duckdb.DuckDBPyConnection) -> str:
+    """Returns SQL for the first folder level at which the ids differ; empty if there is none or it has too many folders."""
+    for depth in range(1, MAX_FOLDER_DEPTH + 1):
+        # The last part of an id is the recording, not a folder.
         expression = f"array_to_string(string_split(utterance_id, '/')[:-2][:{depth}], '/')"
         (count,) = connection.execute(
-            f"SELECT count(*) FROM (SELECT DISTINCT {expression} FROM utterances LIMIT {MOST_GROUPS + 1})"
+            f"SELECT count(*) FROM (SELECT DISTINCT {expression} FROM utterances LIMIT {MAX_GROUPS + 1})"
         ).fetchall()[0]
         if count > 1:
-            return expression if count <= MOST_GROUPS else ""
+            return expression if count <= MAX_GROUPS else ""
     return ""
 
 
-def _measured(connection: duckdb.DuckDBPyConnection, by: str, source: str, order: str) -> list[dict[str, Any]]:
+def _statistics(connection: duckdb.DuckDBPyConnection, by: str, source: str, order: str) -> list[dict[str, Any]]:
     return _rows(
         connection,
         f'SELECT ({by}\n) AS "group", count(*) AS utterances, sum(duration_s) / 3600 AS hours, avg(score) AS mean_score, '

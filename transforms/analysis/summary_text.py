@@ -1,4 +1,4 @@
-"""A summary for the terminal."""
+"""Formats a summary for the terminal."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 from transforms.analysis.summary import QUANTILES, Bin, Summary
 from transforms.analysis.text_tables import aligned, cell, counted, hours
 
+# Characters of the longest bar.
 BAR = 40
 
 
 def summary_text(summary: Summary) -> str:
-    """All of a summary: counts, quantiles, the histogram, formats, flags, groups and rejects."""
+    """Returns the whole summary: counts, quantiles, histogram, formats, flags, groups and rejects."""
     scale = summary.scale
     parts = [
         f"{summary.output}: {summary.model_id}, {scale.title}, {scale.low:g} to {scale.high:g}; "
@@ -25,8 +26,8 @@ def summary_text(summary: Summary) -> str:
     ]
     if summary.utterances:
         quantile_rows = [
-            [name, *(f"{value:.2f}" for value in found.values())]
-            for name, found in (("by utterance", summary.quantiles), ("by hours", summary.quantiles_by_hours))
+            [name, *(f"{value:.2f}" for value in quantiles.values())]
+            for name, quantiles in (("by utterance", summary.quantiles), ("by hours", summary.quantiles_by_hours))
         ]
         parts += [
             aligned(["score", *QUANTILES], quantile_rows),
@@ -42,12 +43,12 @@ def summary_text(summary: Summary) -> str:
     return "\n\n".join(parts)
 
 
-def histogram(found: Sequence[Bin]) -> str:
-    """Hours by score as bars; beside each the hours that a threshold at its lower end keeps."""
-    longest = max(item.hours for item in found)
+def histogram(bins: Sequence[Bin]) -> str:
+    """Returns hours by score as bars, with the hours that a threshold at the lower end of each bin keeps."""
+    longest = max(item.hours for item in bins)
     rows = []
-    for item in found:
-        # What is there is seen, be it ever so little.
+    for item in bins:
+        # Rounded up, so that every bin with utterances is visible.
         length = math.ceil(BAR * item.hours / longest)
         rows.append(
             [

@@ -1,4 +1,4 @@
-"""Tables for the terminal."""
+"""Formats tables and numbers for the terminal."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ NOTHING = "-"
 
 
 def aligned(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool] | None = None) -> str:
-    """Cells as text in columns, a line under the head.
+    """Formats cells in columns, with a line under the header.
 
     Args:
         head: names of the columns.
-        rows: cells, as many in each row as the head has.
-        right: which columns are aligned to the right; all but the first where left out.
+        rows: cells of each row, one a column.
+        right: whether each column is aligned to the right; by default all but the first.
     """
-    right = [place > 0 for place in range(len(head))] if right is None else right
+    right = [number > 0 for number in range(len(head))] if right is None else right
     lines = [[_printable(text) for text in row] for row in (head, *rows)]
     widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
     text = [
@@ -36,7 +36,7 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[
 
 
 def table_text(table: pa.Table) -> str:
-    """All rows of a table, numbers to the right, and how many there are."""
+    """Formats all rows of a table, with numbers aligned to the right, and adds the number of rows."""
     right = [
         pa.types.is_integer(field.type) or pa.types.is_floating(field.type) or pa.types.is_decimal(field.type)
         for field in table.schema
@@ -46,19 +46,19 @@ def table_text(table: pa.Table) -> str:
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """How many there are: "1 row", "2,000 rows"."""
+    """Returns a number with its noun: "1 row", "2,000 rows"."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def hours(value: float) -> str:
-    """A length for people: in hours, or in minutes or seconds where it is short."""
+    """Formats a duration in hours as hours, or as minutes or seconds if it is short."""
     if value * 3600 < 60:
         return f"{value * 3600:.1f} s"
     return f"{value * 60:.1f} min" if value < 1 else f"{value:,.1f} h"
 
 
 def cell(value: Any) -> str:
-    """A value for people: numbers to four digits behind the point, lists with commas, a dash for nothing."""
+    """Formats a value: numbers with up to four decimals, lists with commas, and a dash for null and empty lists."""
     if value is None or value == []:
         return NOTHING
     if isinstance(value, float):
@@ -73,8 +73,8 @@ def cell(value: Any) -> str:
 def _number(value: float) -> str:
     if not math.isfinite(value) or (value and abs(value) < 1e-3):
         return f"{value:.3g}"
-    whole, _, behind = f"{value:.4f}".partition(".")
-    return f"{whole}.{behind.rstrip('0') or '0'}"
+    integer, _, decimals = f"{value:.4f}".partition(".")
+    return f"{integer}.{decimals.rstrip('0') or '0'}"
 
 
 def _printable(text: str) -> str:
@@ -82,7 +82,7 @@ def _printable(text: str) -> str:
 
 
 def _width(text: str) -> int:
-    """Columns that a text takes in a terminal: two for each wide character, none for what is set on the one before."""
+    """Returns the width of a text in a terminal: two columns for a wide character, none for a combining one."""
     if text.isascii():
         return len(text)
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

@@ -1,1 +1,1 @@
-"""From the bytes of a recording to its samples and signal facts."""
+"""Reads recordings: samples at 16 kHz and signal facts."""

@@ -1,7 +1,6 @@
-"""Recordings in buckets are fetched by threads while others are decoded.
+"""Fetches recordings in buckets by threads while others are decoded.
 
-To ask Cloud Storage for a short recording and wait for the answer takes longer than to score it, and one SDK process works
-through a chunk alone.
+Fetching a short recording from Cloud Storage takes longer than scoring it, and an SDK process works through a chunk alone.
 """
 
 from __future__ import annotations
@@ -19,44 +18,45 @@ from transforms.audio.sound_file import open_audio
 from transforms.elements import Recording
 from transforms.storage.files import is_local
 
-# Recordings that are asked for at a time, by each process.
-AHEAD = 8
-# Longer files are read as they are decoded. In all 32 MB are held.
-MOST_BYTES = 4 << 20
+# Recordings that each process fetches ahead.
+MAX_AHEAD = 8
+# Larger files are read while they are decoded. All fetched ones together take at most 32 MB.
+MAX_BYTES = 4 << 20
 
-Opened = AbstractContextManager[BinaryIO]
+FileContext = AbstractContextManager[BinaryIO]
 
 
-def opened(recordings: Sequence[Recording]) -> Iterator[tuple[Recording, Opened]]:
-    """Opens recordings one after the other, and fetches the next few of those in buckets meanwhile.
+def open_ahead(recordings: Sequence[Recording]) -> Iterator[tuple[Recording, FileContext]]:
+    """Opens recordings in order, while threads fetch the next ones in buckets.
 
     Yields:
         Each recording with a context manager of its file, which raises an `AudioFault` if the file cannot be read.
     """
-    waiting = iter(recordings)
-    asked: deque[tuple[Recording, Future[bytes] | None]] = deque()
+    remaining = iter(recordings)
+    queue: deque[tuple[Recording, Future[bytes] | None]] = deque()
 
-    def ask() -> None:
-        for recording in waiting:
-            asked.append((recording, _threads().submit(_fetch, recording.uri) if _is_fetched(recording) else None))
-            if len(asked) == AHEAD:
+    def fill_queue() -> None:
+        for recording in remaining:
+            future = _threads().submit(_fetch, recording.uri) if _is_fetched(recording) else None
+            queue.append((recording, future))
+            if len(queue) == MAX_AHEAD:
                 break
 
     try:
-        ask()
-        while asked:
-            recording, future = asked.popleft()
-            ask()
-            yield recording, open_audio(recording.uri) if future is None else _held(future)
+        fill_queue()
+        while queue:
+            recording, future = queue.popleft()
+            fill_queue()
+            yield recording, open_audio(recording.uri) if future is None else _fetched_file(future)
     finally:
-        for _, future in asked:
+        for _, future in queue:
             if future:
                 future.cancel()
 
 
 def _is_fetched(recording: Recording) -> bool:
     size = recording.refs[0].size_bytes
-    return recording.archive is None and 0 < size <= MOST_BYTES and not is_local(recording.uri)
+    return recording.archive is None and 0 < size <= MAX_BYTES and not is_local(recording.uri)
 
 
 def _fetch(uri: str) -> bytes:
@@ -65,10 +65,10 @@ def _fetch(uri: str) -> bytes:
 
 
 @contextlib.contextmanager
-def _held(future: Future[bytes]) -> Iterator[BinaryIO]:
+def _fetched_file(future: Future[bytes]) -> Iterator[BinaryIO]:
     yield io.BytesIO(future.result())
 
 
 @functools.cache
 def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(AHEAD, thread_name_prefix="prefetch")
+    return ThreadPoolExecutor(MAX_AHEAD, thread_name_prefix="prefetch")

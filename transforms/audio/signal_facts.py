@@ -1,4 +1,4 @@
-"""Signal facts: what the samples of a recording say without a model, in one pass and in bounded memory."""
+"""Signal facts: properties of a recording that need no model, measured in one pass and in bounded memory."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import scipy.fft
 from model.features import frame_power, gated_level
 from transforms.elements import SignalFacts
 
-# A level that stands for silence: the quantisation noise of 16 bits is near -101 dBFS.
+# Lowest level in dBFS. The quantisation noise of 16 bits is near -101 dBFS.
 FLOOR_DB = -120.0
-# Samples at or above this are at full scale in 16 bits.
+# Samples at or above this value are at full scale in 16 bits.
 FULL_SCALE = 1.0 - 2.0**-15
+# Shortest run of equal extreme samples that counts as clipping.
 PLATEAU_RUN = 3
 SILENCE_BELOW_DB = 40.0
 BANDWIDTH_BELOW_DB = 60.0
@@ -21,48 +22,48 @@ WINDOW_S = 0.032
 
 
 def decibels(ratio: float) -> float:
-    """10 log10 of a power ratio, not below `FLOOR_DB`."""
+    """Returns 10 log10 of a power ratio, at least `FLOOR_DB`."""
     return max(FLOOR_DB, 10 * math.log10(ratio)) if ratio > 0 else FLOOR_DB
 
 
 def frame_levels_db(samples: np.ndarray) -> np.ndarray:
-    """Level of each frame in dBFS, not below `FLOOR_DB`: float64 [T] for samples [n] at 16 kHz."""
+    """Returns the level of each frame of samples [n] at 16 kHz in dBFS, at least `FLOOR_DB`: float64 [T]."""
     return 10 * np.log10(np.maximum(frame_power(samples), 10 ** (FLOOR_DB / 10)))
 
 
 def dynamic_range_db(samples: np.ndarray) -> float:
-    """Level's 95th percentile minus its 10th over the frames, in dB: how far the pauses lie under the speech.
+    """Returns the 95th minus the 10th percentile of the frame levels in dB: the distance of the pauses from the speech.
 
-    It decides whether speech can serve as a reference: PESQ of a noisy recording against itself is perfect.
+    It decides whether speech can be a reference, because PESQ of a noisy recording against itself is perfect.
 
     Args:
-        samples: float [n], mono, 16 kHz, at least one frame.
+        samples: mono samples at 16 kHz, at least one frame: float [n].
     """
     low, high = np.percentile(frame_levels_db(samples), [10, 95])
     return float(high - low)
 
 
 def silence_ratio(power: np.ndarray) -> float:
-    """Share of the frames whose RMS lies more than 40 dB under the gated level of the recording.
+    """Returns the share of frames more than 40 dB below the gated level of the recording.
 
     Args:
-        power: mean square of each frame [T], as `model.features.frame_power` gives it.
+        power: mean square of each frame (`model.features.frame_power`): float64 [T].
     """
     return float(np.mean(power < gated_level(power) ** 2 * 10 ** (-SILENCE_BELOW_DB / 10)))
 
 
 def snr_estimate_db(power: np.ndarray) -> float | None:
-    """Speech-to-noise ratio from the spread of the frames' levels.
+    """Estimates the speech-to-noise ratio from the levels of the frames.
 
-    The noise's power is taken from the frames at the 10th percentile, as minimum-statistics estimators take it (Martin,
-    IEEE Trans. Speech Audio Proc. 9(5), 2001, without its bias compensation); the speech's is the gated power less that. It
-    assumes pauses in the speech and a noise that does not change: an estimate to sort by, no measurement.
+    The noise power is the 10th percentile of the frame powers, as in minimum statistics (Martin, IEEE Trans. Speech Audio
+    Proc. 9(5), 2001, without its bias compensation). The speech power is the gated power minus the noise power. The estimate
+    assumes pauses in the speech and a constant noise, and is meant for sorting.
 
     Args:
-        power: mean square of each frame [T].
+        power: mean square of each frame: float64 [T].
 
     Returns:
-        dB within -20 to 100; None where a tenth of the frames is digital silence, which says nothing of noise.
+        Ratio in dB, -20 to 100; None if a tenth of the frames is digital silence, from which no noise can be estimated.
     """
     noise = float(np.percentile(power, 10)) if len(power) else 0.0
     if noise <= 10 ** (FLOOR_DB / 10):
@@ -72,19 +73,18 @@ def snr_estimate_db(power: np.ndarray) -> float | None:
 
 
 class FactsMeter:
-    """Gathers the facts that need the recording at its own rate and with all its channels, block by block.
+    """Measures, block by block, the facts of a recording at its own rate and with all its channels.
 
-    - peak: the largest absolute sample, in dB of full scale.
-    - RMS: the root mean square over all samples, in dB of full scale.
-    - clipped ratio: the share of samples at full scale (16 bits), or in a run of at least 3 samples of one channel that all
-      equal the recording's own maximum or minimum: clipping leaves plateaus, at full scale or wherever the signal was
-      turned down to later.
-    - DC offset: the mean over all samples.
-    - bandwidth: the highest frequency whose power, averaged over adjoining Hann windows of 32 ms, lies less than 60 dB under
-      the strongest frequency's.
+    - peak: largest absolute sample, in dB of full scale.
+    - RMS: root mean square of all samples, in dB of full scale.
+    - clipped ratio: share of samples at full scale (16 bits), or in a run of at least 3 samples of one channel that equal the
+      maximum or minimum of the recording. Clipping leaves such plateaus, also below full scale if the gain was reduced later.
+    - DC offset: mean of all samples.
+    - bandwidth: highest frequency whose power, averaged over adjacent Hann windows of 32 ms, is less than 60 dB below that of
+      the strongest frequency.
 
     Args:
-        sample_rate: of the recording, in Hz.
+        sample_rate: sampling rate of the recording in Hz.
     """
 
     def __init__(self, sample_rate: int) -> None:
@@ -99,7 +99,7 @@ class FactsMeter:
         self._spectrum = np.zeros(len(self._window) // 2 + 1)
 
     def add(self, block: np.ndarray) -> None:
-        """Takes the next samples, float32 [n, channels]."""
+        """Adds the next samples: float32 [n, channels]."""
         if not block.size:
             return
         flat = block.reshape(-1)
@@ -120,11 +120,15 @@ class FactsMeter:
 
     @property
     def constant(self) -> bool:
-        """Whether all samples are the same; resampling puts ripples on the ends of a constant, so ask before it."""
+        """Whether all samples are equal, before resampling, which adds ripples at the ends of a constant."""
         return self._high.value == -self._low.value
 
     def facts(self, power: np.ndarray) -> SignalFacts:
-        """All the facts; `power` is that of each frame [T] of the same recording as the scorer hears it: mono, 16 kHz."""
+        """Returns all facts.
+
+        Args:
+            power: mean square of each frame of the decoded signal, mono at 16 kHz: float64 [T].
+        """
         peak = max(self._high.value, self._low.value, 0.0)
         plateaus = sum(p.count for p in (self._high, self._low) if 0.0 < p.value < FULL_SCALE)
         strong = np.flatnonzero(self._spectrum > self._spectrum.max() * 10 ** (-BANDWIDTH_BELOW_DB / 10))
@@ -140,11 +144,11 @@ class FactsMeter:
 
 
 class _Plateau:
-    """The outermost sample so far, on one side, and how many samples lie in runs of at least 3 at exactly that value.
+    """The extreme sample on one side so far, and the runs of samples at exactly that value.
 
     Attributes:
-        value: how far out it lies.
-        count: of the samples in such runs.
+        value: distance of the extreme sample from 0, on its side.
+        count: number of samples in runs of at least 3.
     """
 
     def __init__(self) -> None:
@@ -152,14 +156,20 @@ class _Plateau:
         self.count = 0
 
     def add(self, block: np.ndarray, sample: np.float32, value: float) -> None:
-        """Takes [n, channels] samples, the outermost of them and how far out it lies; a run across two blocks counts as two."""
+        """Adds a block. A run across two blocks counts as two.
+
+        Args:
+            block: samples: float32 [n, channels].
+            sample: extreme sample of the block.
+            value: its distance from 0, on its side.
+        """
         if value < self.value:
             return
         if value > self.value:
             self.value, self.count = value, 0
         for channel in block.T:
-            places = np.flatnonzero(channel == sample)
-            if len(places) >= PLATEAU_RUN:
-                starts = np.flatnonzero(np.diff(places, prepend=-2) != 1)
-                runs = np.diff(starts, append=len(places))
+            positions = np.flatnonzero(channel == sample)
+            if len(positions) >= PLATEAU_RUN:
+                starts = np.flatnonzero(np.diff(positions, prepend=-2) != 1)
+                runs = np.diff(starts, append=len(positions))
                 self.count += int(runs[runs >= PLATEAU_RUN].sum())

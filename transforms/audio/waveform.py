@@ -1,4 +1,4 @@
-"""Samples as the scorer hears them, held in memory while they are few and on disk beyond that."""
+"""Decoded samples, in memory for short recordings and on disk for long ones."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 
 from model.features import FRAME_SHIFT, SAMPLE_RATE, frame_power
 
-# Ten minutes: 38 MB. Beyond it a recording lies in a temporary file without a name, which is gone with the process.
+# Ten minutes: 38 MB. A longer recording is in a temporary file without a name, which the system deletes with the process.
 MEMORY_SAMPLES = 600 * SAMPLE_RATE
 _BYTES = np.dtype(np.float32).itemsize
 
 
 class ScratchError(RuntimeError):
-    """There is no room for a long recording on this machine: no fault of the recording, and no OSError of its file."""
+    """The temporary file of a long recording cannot be written. It is not an OSError, which would mean the recording's file."""
 
 
 class Waveform:
-    """Mono samples at 16 kHz, added block by block, and the power of each of their frames.
+    """Mono samples at 16 kHz, added block by block, with the power of their frames.
 
     Attributes:
-        lowest: smallest sample; infinite while there is none.
-        highest: largest sample.
+        lowest: smallest sample; inf without samples.
+        highest: largest sample; -inf without samples.
     """
 
     def __init__(self) -> None:
@@ -31,15 +31,15 @@ class Waveform:
         self._file: BinaryIO | None = None
         self._length = 0
         self._powers: list[np.ndarray] = []
-        # What the next frame begins with.
+        # Samples at which the next frame starts.
         self._rest = np.empty(0, np.float32)
         self.lowest, self.highest = np.inf, -np.inf
 
     def add(self, samples: np.ndarray) -> None:
-        """Takes the next samples, float32 [n].
+        """Adds the next samples: float32 [n].
 
         Raises:
-            ScratchError: they are too many for memory, and the disk does not take them.
+            ScratchError: the samples exceed the memory limit, and the temporary file cannot be written.
         """
         if not len(samples):
             return
@@ -47,20 +47,20 @@ class Waveform:
         tail = np.concatenate([self._rest, samples])
         power = frame_power(tail)
         self._powers.append(power)
-        self._rest = tail[len(power) * FRAME_SHIFT :].copy()  # a view would keep all of it
+        self._rest = tail[len(power) * FRAME_SHIFT :].copy()  # a view would keep all of `tail` in memory
         self._length += len(samples)
         if self._length <= MEMORY_SAMPLES:
             self._parts.append(samples)
             return
         try:
             if self._file is None:
-                self._file = tempfile.TemporaryFile()  # noqa: SIM115 -- it lives as long as this does
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115 -- open as long as the waveform exists
             for part in (*self._parts, samples):
                 self._file.write(np.ascontiguousarray(part, np.float32).tobytes())
         except OSError as error:
             raise ScratchError(
-                f"a recording of over {MEMORY_SAMPLES // SAMPLE_RATE // 60} minutes is held in {tempfile.gettempdir()} (TMPDIR "
-                f"names another place), and that failed: {error}"
+                f"a recording of over {MEMORY_SAMPLES // SAMPLE_RATE // 60} minutes needs a temporary file, and writing to "
+                f"{tempfile.gettempdir()} failed: {error}; set TMPDIR to another folder"
             ) from error
         self._parts = []
 
@@ -73,7 +73,7 @@ class Waveform:
         return np.concatenate(self._powers) if self._powers else np.empty(0)
 
     def read(self, start: int = 0, end: int | None = None) -> np.ndarray:
-        """The samples [start, end), all where left out: float32."""
+        """Returns the samples [start, end), all by default: float32."""
         end = self._length if end is None else min(end, self._length)
         start = min(start, end)
         if self._file is None:

@@ -1,4 +1,4 @@
-"""In which kind of corpus an output's utterances came, so that what is kept of them can be listed in the same."""
+"""Recognises the form of the corpus of an output, so that kept utterances can be listed in the same form."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.corpus.archives import PARQUET, PARQUET_SUFFIX, TAR, TAR_SUFFIXES
+from transforms.corpus.archives import PARQUET_SUFFIX, TAR_SUFFIXES
 from transforms.corpus.kaldi import WAV_SCP, is_data_directory
 from transforms.corpus.lhotse import is_lhotse
 from transforms.corpus.manifests import END_COLUMNS, START_COLUMNS
 from transforms.corpus.parquet_archive import holds_audio
 from transforms.corpus.sources import MANIFEST
-from transforms.elements import archives_of
+from transforms.elements import ArchiveKind, archives_of
 from transforms.storage.files import glob_root, has_wildcards, is_directory, is_local, match
 from transforms.storage.text_files import json_lines, open_text
 
 _SPAN_KEYS = (*START_COLUMNS, *END_COLUMNS)
 _SPAN_KEY = re.compile(rf'"(?:{"|".join(_SPAN_KEYS)})"\s*:')
-# What may be an archive's name, with the sign behind which its member's follows.
+# Matches the URI of an archive up to the `#` before the name of a member.
 _SUFFIXES = (*TAR_SUFFIXES, PARQUET_SUFFIX)
 _MEMBER = rf"(?i)^(.*?(?:{'|'.join(map(re.escape, _SUFFIXES))})#)"
 
 
 @dataclasses.dataclass(frozen=True)
 class SourceKind:
-    """How a corpus is kept.
+    """The form of a corpus.
 
     Attributes:
-        format: its manifest's, as a key of `manifest_writers.FORMATS`.
-        has_spans: whether it lists spans of recordings, and not only whole ones.
+        format: format of its manifest, a key of `manifest_writers.FORMATS`.
+        has_spans: whether it lists spans of recordings.
     """
 
     format: str
@@ -44,35 +44,35 @@ class SourceKind:
 
 
 def source_kind(source: str) -> SourceKind | None:
-    """What a corpus is, as `sources.list_corpus` would understand it; archives in it count as files.
+    """Returns the form of a corpus, as `sources.list_corpus` recognises it. Archives in it count as files.
 
     Args:
-        source: as `--input` named it.
+        source: the corpus, as `--input` named it.
 
     Returns:
-        None where it is gone, or cannot be read any more.
+        Form of the corpus; None if it was deleted or can no longer be read.
     """
     try:
         return _source_kind(source)
-    except (OSError, ValueError, pa.ArrowException):  # Beam's own errors and a SourceError among them
+    except (OSError, ValueError, pa.ArrowException):  # includes the errors of Beam and SourceError
         return None
 
 
 def _source_kind(source: str) -> SourceKind | None:
-    there = is_local(source) and Path(source).exists()
+    exists = is_local(source) and Path(source).exists()
     if source.endswith(f"/{WAV_SCP}"):
         return _kaldi(FileSystems.split(source)[0])
     if is_directory(source):
         root = source.rstrip("/") or "/"
         if is_data_directory(root):
             return _kaldi(root)
-        return SourceKind("paths", has_spans=False) if there or not is_local(source) else None
-    several = has_wildcards(source) and not there
-    if several and not MANIFEST.search(source):
+        return SourceKind("paths", has_spans=False) if exists or not is_local(source) else None
+    is_glob = has_wildcards(source) and not exists
+    if is_glob and not MANIFEST.search(source):
         return (
             SourceKind("paths", has_spans=False) if not is_local(source) or Path(glob_root(source)).exists() else None
         )
-    manifests = sorted(file.uri for file in match(source)) if several else [source]
+    manifests = sorted(file.uri for file in match(source)) if is_glob else [source]
     kinds = [_manifest_kind(uri) for uri in manifests]
     if not kinds:
         return None
@@ -85,9 +85,9 @@ def _kaldi(folder: str) -> SourceKind:
 
 def _manifest_kind(uri: str) -> SourceKind:
     if not FileSystems.exists(uri):
-        raise OSError(f"{uri} is gone")
-    found = MANIFEST.search(uri)
-    kind = "" if found is None else (found[1] or found[2]).lower()
+        raise OSError(f"{uri} was deleted")
+    suffix = MANIFEST.search(uri)
+    kind = "" if suffix is None else (suffix[1] or suffix[2]).lower()
     if kind in ("csv", "tsv"):
         with open_text(uri) as text:
             header = text.readline().strip("\r\n").replace('"', "").split("\t" if kind == "tsv" else ",")
@@ -111,7 +111,7 @@ def _json_kind(uri: str) -> SourceKind:
 
 
 def is_listing(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether all ids are ends of the paths of their recordings, as they are in a corpus that is a directory or a glob."""
+    """Returns whether each id is the end of its recording's path, as in a corpus that is a directory or a glob."""
     name = r"regexp_replace(utterance_id, '#ch\d+$', '')"
     ((others,),) = connection.execute(
         f"SELECT count(*) FROM utterances WHERE start_s <> 0 OR NOT ends_with(uri, concat('/', {name}))"
@@ -120,40 +120,44 @@ def is_listing(connection: duckdb.DuckDBPyConnection) -> bool:
 
 
 def find_archives(connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """The archives that utterances lie in.
+    """Returns the archives that hold the utterances.
 
     Args:
-        connection: with `utterances`, whose uri is `ARCHIVE#MEMBER` for a member of an archive.
+        connection: connection with the table `utterances`, whose uri is `ARCHIVE#MEMBER` for a member of an archive.
 
     Returns:
-        `begins`, as `archive_begins` finds it in the uris of an archive's members, the `archive`, and its `kind`, "tar" or
-        "parquet".
+        Table of `begins` (the value of `archive_begins` for all members of an archive), `archive` (its URI), and `kind`
+        ("tar" or "parquet").
     """
     rows = connection.execute(f"""
         SELECT {archive_begins("uri")} AS begins, min(uri) FROM utterances WHERE begins <> '' GROUP BY begins
     """).fetchall()
-    found = [(begins, archive) for begins, uri in rows if (archive := _archive(uri)) is not None]
+    archives = [(begins, archive) for begins, uri in rows if (archive := _archive(uri)) is not None]
     return pa.table(
         {
-            "begins": pa.array([begins for begins, _ in found], pa.string()),
-            "archive": pa.array([archive for _, archive in found], pa.string()),
+            "begins": pa.array([begins for begins, _ in archives], pa.string()),
+            "archive": pa.array([archive for _, archive in archives], pa.string()),
             "kind": pa.array(
-                [PARQUET if archive.lower().endswith(".parquet") else TAR for _, archive in found], pa.string()
+                [
+                    ArchiveKind.PARQUET if archive.lower().endswith(PARQUET_SUFFIX) else ArchiveKind.TAR
+                    for _, archive in archives
+                ],
+                pa.string(),
             ),
         }
     )
 
 
 def archive_begins(uri: str) -> str:
-    """SQL for what a uri has up to the first sign that may part an archive from its member; empty where there is none."""
+    """Returns SQL for the start of a uri up to the first `#` after an archive's suffix; empty if there is none."""
     return f"regexp_extract({uri}, '{_MEMBER}', 1)"
 
 
 def _archive(uri: str) -> str | None:
-    """The archive that a uri points into: the first that is there, or, where none is, the first that its name allows."""
+    """Returns the archive of a uri: the first that exists, or the first that the name allows if none exists."""
     candidates = [name for name in archives_of(uri) if name.lower().endswith(_SUFFIXES)]
     if is_local(uri):
-        if Path(uri).exists():  # a file with a strange name
+        if Path(uri).exists():  # a file whose name looks like a member of an archive
             return None
         candidates = [name for name in candidates if Path(name).is_file()] or candidates
     return candidates[0]

@@ -1,4 +1,4 @@
-"""Kaldi data directories: `wav.scp`, and `segments`, `utt2spk` and `text` where they are there."""
+"""Kaldi data directories: `wav.scp`, and optionally `segments`, `utt2spk` and `text`."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from transforms.storage.files import File, Finder, is_local
 from transforms.storage.text_files import lines
 
 WAV_SCP = "wav.scp"
-# Kaldi's own mark for a segment that lasts to the end of its recording.
+# In Kaldi, this end means the end of the recording.
 _TO_THE_END = -1.0
 _INTO_AN_ARCHIVE = re.compile(r":\d+$")
 _BLANKS = re.compile(r"[ \t]+")
 
 
 def is_data_directory(folder: str) -> bool:
-    """Whether a directory is one of Kaldi's: it holds a `wav.scp`."""
+    """Returns whether a directory holds a `wav.scp`."""
     return FileSystems.exists(FileSystems.join(folder, WAV_SCP))
 
 
 def read_data_directory(folder: str) -> list[AudioRef]:
-    """The utterances of a data directory: its segments, or, where it has none, its recordings.
+    """Reads the segments of a data directory, or its recordings if it has no segments.
 
     Args:
-        folder: paths in its `wav.scp` are relative to it, or, where no such file is in it, to the current directory.
+        folder: the directory. Paths in `wav.scp` are relative to it, or to the current directory if that file does not exist.
 
     Returns:
-        In the order of the files, with the columns `speaker` and `text` where there are `utt2spk` and `text`, and `channel`
-        where a segment names one.
+        Utterances in the order of the files, with the columns `speaker` from `utt2spk` and `text` from `text`, if those files
+        exist, and with the channel of their segment.
 
     Raises:
-        SourceError: a line cannot be understood, or names no file but a command or a place in an archive.
+        SourceError: a line is invalid, or names a command or a position in a Kaldi archive instead of a file.
     """
     recordings = _recordings(FileSystems.join(folder, WAV_SCP), Finder(*_roots(folder)))
-    about = {column: _table(folder, name) for column, name in (("speaker", "utt2spk"), ("text", "text"))}
-    known = {column: table for column, table in about.items() if table is not None}
+    tables = {column: _table(folder, name) for column, name in (("speaker", "utt2spk"), ("text", "text"))}
+    present = {column: table for column, table in tables.items() if table is not None}
     refs = []
     for utterance, file, span, channel in _segments(folder, recordings):
-        columns = {column: table.get(utterance, "") for column, table in known.items()}
+        columns = {column: table.get(utterance, "") for column, table in present.items()}
         refs.append(file.ref(utterance, columns, span, channel=channel))
     return refs
 
@@ -54,7 +54,7 @@ def _roots(folder: str) -> list[str]:
 
 
 def _entries(uri: str) -> Iterator[tuple[int, str, str]]:
-    """The lines of one of Kaldi's tables: number, key, and the rest of the line."""
+    """Yields the number, the key and the rest of each line of a Kaldi table."""
     for number, line in lines(uri):
         key, *rest = _BLANKS.split(line, maxsplit=1)
         yield number, key, rest[0] if rest else ""
@@ -66,37 +66,37 @@ def _table(folder: str, name: str) -> dict[str, str] | None:
 
 
 def _recordings(uri: str, finder: Finder) -> dict[str, File]:
-    found: dict[str, File] = {}
+    files: dict[str, File] = {}
     for number, key, path in _entries(uri):
         try:
             _check_path(path)
-            if key in found:
-                raise SourceError(f"the recording {key!r} stands twice; ids must be unique")
-            found[key] = finder.find(path)
+            if key in files:
+                raise SourceError(f"the recording {key!r} occurs twice; ids must be unique")
+            files[key] = finder.find(path)
         except SourceError as error:
             raise SourceError(f"{uri}, line {number}: {error}") from error
-    if not found:
-        raise SourceError(f"{uri}: the manifest lists nothing")
-    return found
+    if not files:
+        raise SourceError(f"{uri}: the manifest is empty")
+    return files
 
 
 def _check_path(path: str) -> None:
     if not path:
-        raise SourceError("there is an id, but no path after it")
+        raise SourceError("the line has an id but no path")
     if path.endswith("|") or path.startswith("|"):
         raise SourceError(
-            f"the recording comes out of a command ({path[:120]}), and commands are not run; write what it puts out "
-            "to a file (Kaldi's wav-copy does), and name that"
+            f"the recording is the output of a command ({path[:120]}), and commands are not run; write the output to a file "
+            "(with Kaldi's wav-copy), and list that file"
         )
     if _INTO_AN_ARCHIVE.search(path):
         raise SourceError(
-            f"the recording lies inside of an archive ({path[:120]}), which is not read; write it to a file of its own "
-            "(Kaldi's wav-copy does), and name that"
+            f"the recording is in a Kaldi archive ({path[:120]}), which is not supported; write it to a file "
+            "(with Kaldi's wav-copy), and list that file"
         )
 
 
 def _segments(folder: str, recordings: dict[str, File]) -> Iterator[tuple[str, File, Span, int | None]]:
-    """Each utterance: id, recording, span, and the channel if one is named."""
+    """Yields id, recording, span and channel of each utterance; the channel is None if the segment has none."""
     uri = FileSystems.join(folder, "segments")
     if not FileSystems.exists(uri):
         for key, file in recordings.items():
@@ -106,20 +106,20 @@ def _segments(folder: str, recordings: dict[str, File]) -> Iterator[tuple[str, F
         try:
             recording, start, end, *channel = _BLANKS.split(rest)
             span = span_of(seconds("the start", start), _end(end))
-            heard = _channel(*channel)
+            channel_number = _channel(*channel)
             if recording not in recordings:
                 raise SourceError(f"the recording {recording!r} is not in {WAV_SCP}")
         except SourceError as error:
             raise SourceError(f"{uri}, line {number}: {error}") from error
         except (TypeError, ValueError) as error:
             raise SourceError(
-                f"{uri}, line {number}: id, recording, start and end are needed, and perhaps a channel from 0"
+                f"{uri}, line {number}: must be id, recording, start, end and optionally a channel number from 0"
             ) from error
-        yield key, recordings[recording], span, heard
+        yield key, recordings[recording], span, channel_number
 
 
 def _channel(text: str = "-1") -> int | None:
-    """The channel that a segment names, from 0; -1 is none, as Kaldi has it."""
+    """Parses the channel of a segment, from 0. As in Kaldi, -1 means none."""
     if text == "-1":
         return None
     if not text.isdecimal():
@@ -132,5 +132,5 @@ def _end(text: str) -> float | None:
         if float(text) == _TO_THE_END:
             return None
     except ValueError:
-        pass  # which the check of all numbers reports
+        pass  # `seconds` reports the error
     return seconds("the end", text)

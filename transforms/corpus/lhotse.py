@@ -1,4 +1,4 @@
-"""Lhotse's manifests of recordings and cuts, a JSON object a line."""
+"""Lhotse manifests of recordings and cuts, in JSON lines."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from transforms.storage.files import File, Finder, is_local
 from transforms.storage.text_files import as_text
 
 _CUTS = ("MonoCut", "MultiCut")
-_MADE_CUTS = ("MixedCut", "PaddingCut")
-# What is carried of the first supervision of a cut.
+_COMPOSED_CUTS = ("MixedCut", "PaddingCut")
+# Fields of the first supervision of a cut that become columns.
 _CARRIED = ("speaker", "text", "language")
 
 
 def is_lhotse(row: dict[str, Any]) -> bool:
-    """Whether an object is one of Lhotse's: a recording, a cut, or a supervision, which by itself names no file."""
+    """Returns whether an object is a recording, a cut or a supervision of Lhotse. Supervisions alone name no file."""
     return (
-        row.get("type") in (*_CUTS, *_MADE_CUTS)
+        row.get("type") in (*_CUTS, *_COMPOSED_CUTS)
         or {"sources", "sampling_rate"} <= row.keys()
         or {"recording", "start", "duration"} <= row.keys()
         or {"recording_id", "start", "duration"} <= row.keys()
@@ -31,18 +31,18 @@ def is_lhotse(row: dict[str, Any]) -> bool:
 
 
 def read_lhotse(uri: str, rows: Iterable[NumberedRow]) -> list[AudioRef]:
-    """The recordings or cuts of a manifest, in its order.
+    """Reads the recordings or cuts of a manifest, in its order.
 
     Args:
-        uri: of the manifest. Paths are relative to its folder, or, where no such file is in it, to the current directory.
-        rows: its objects with the numbers of their lines.
+        uri: URI of the manifest. Paths are relative to its folder, or to the current directory if that file does not exist.
+        rows: objects with the numbers of their lines.
 
     Returns:
-        Cuts are spans of their recordings, with the columns `speaker`, `text` and `language` of their first supervision;
-        a cut of one channel of several is heard in that channel.
+        Recordings, or cuts as spans of recordings with their channel and with the columns `speaker`, `text` and `language` of
+        their first supervision.
 
     Raises:
-        SourceError: something is listed that is no file, or no part of one, or cannot be understood.
+        SourceError: an entry is invalid, or is not a file or a part of one.
     """
     folder = FileSystems.split(uri)[0]
     finder = Finder(folder, os.getcwd()) if is_local(folder) else Finder(folder)  # noqa: PTH109 -- a str
@@ -63,28 +63,30 @@ def _cut(row: dict[str, Any], finder: Finder) -> AudioRef:
     kind = row.get("type", _CUTS[0])
     if kind not in _CUTS:
         raise SourceError(
-            f"a {as_text(kind)} is put together from others, and lies in no file; save its audio (Lhotse's save_audios), and "
-            "list the cuts that come of it"
+            f"a {as_text(kind)} is composed of other cuts and has no file; save its audio (with Lhotse's save_audios), and "
+            "list the resulting cuts"
         )
     recording = row.get("recording")
     if not isinstance(recording, dict):
-        raise SourceError("no recording is named; list cuts with recordings, or the manifest of the recordings itself")
+        raise SourceError(
+            "the entry has no recording; use cuts that contain their recordings, or the manifest of recordings"
+        )
     file = _file(recording, finder)
     start, length = seconds("start", row.get("start")), seconds("duration", row.get("duration"))
-    span = span_of(start, round(start + length, 9))  # to a nanosecond, as adding leaves more digits than anyone wrote
-    return file.ref(_id(row), _supervision(row), _whole(span, recording), channel=_channel(row, recording))
+    span = span_of(start, round(start + length, 9))  # to a nanosecond, which removes the rounding error of the sum
+    return file.ref(_id(row), _supervision(row), _normalise(span, recording), channel=_channel(row, recording))
 
 
-def _whole(span: Span, recording: dict[str, Any]) -> Span:
-    """All of the recording if the span is that: rounding must not set its end beyond the last sample."""
-    ends = not span.start_s and recording.get("duration") == span.end_s
-    return WHOLE if ends else span
+def _normalise(span: Span, recording: dict[str, Any]) -> Span:
+    """Returns `WHOLE` for a span of the whole recording, so that rounding cannot set its end beyond the last sample."""
+    is_whole = not span.start_s and recording.get("duration") == span.end_s
+    return WHOLE if is_whole else span
 
 
 def _id(row: dict[str, Any]) -> str:
     name = as_text(row.get("id"))
     if not name:
-        raise SourceError("there is no id")
+        raise SourceError("the entry has no id")
     return name
 
 
@@ -95,13 +97,13 @@ def _file(recording: dict[str, Any], finder: Finder) -> File:
     for source in sources:
         if source.get("type") != "file":
             raise SourceError(
-                f"the recording's source is a {as_text(source.get('type'))}, and only files are read; write it to a file "
-                "(Lhotse's save_audios), and list that"
+                f"the recording's source is a {as_text(source.get('type'))}, and only files are supported; write it to a "
+                "file (with Lhotse's save_audios), and list that file"
             )
     if len(sources) > 1:
-        raise SourceError(f"the recording lies in {len(sources)} files; list each as a recording of its own")
+        raise SourceError(f"the recording has {len(sources)} files; list each as its own recording")
     if recording.get("transforms"):
-        raise SourceError("the recording is to be transformed before it is heard; save its audio, and list that")
+        raise SourceError("the recording has transforms, which are not supported; save its audio, and list that file")
     path = sources[0].get("source")
     if not isinstance(path, str) or not path:
         raise SourceError("the recording's source has no path")
@@ -117,18 +119,18 @@ def _supervision(row: dict[str, Any]) -> dict[str, str]:
 
 
 def _channel(row: dict[str, Any], recording: dict[str, Any]) -> int | None:
-    """The place in the file of the one channel that a cut hears; None where it hears all there are."""
-    heard = row.get("channel")
-    there = recording["sources"][0].get("channels") or recording.get("channel_ids")
-    heard = heard if isinstance(heard, list) or heard is None else [heard]
-    if heard is None or heard == there:
+    """Returns the position in the file of the single channel of a cut; None for a cut of all channels."""
+    selected = row.get("channel")
+    available = recording["sources"][0].get("channels") or recording.get("channel_ids")
+    selected = selected if isinstance(selected, list) or selected is None else [selected]
+    if selected is None or selected == available:
         return None
-    if len(heard) != 1:
+    if len(selected) != 1:
         raise SourceError(
-            f"the cut hears the channels {as_text(heard)} together, of {as_text(there)}; list a cut for each"
+            f"the cut has the channels {as_text(selected)} of {as_text(available)}; list a cut for each channel"
         )
-    if not isinstance(there, list):
+    if not isinstance(available, list):
         return None
-    if heard[0] not in there:
-        raise SourceError(f"the cut hears the channel {as_text(heard[0])}, and the recording has {as_text(there)}")
-    return there.index(heard[0])
+    if selected[0] not in available:
+        raise SourceError(f"the cut has the channel {as_text(selected[0])}; the recording has {as_text(available)}")
+    return available.index(selected[0])

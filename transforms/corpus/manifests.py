@@ -1,4 +1,4 @@
-"""Tables that name recordings, or spans of them: CSV, TSV, JSONL (as NeMo's), Parquet, and mere lists of paths."""
+"""Manifests of recordings, or of spans of them: CSV, TSV, JSON lines (as NeMo writes them), Parquet and lists of paths."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from transforms.errors import SourceError
 from transforms.storage.files import Finder
 from transforms.storage.text_files import as_text, lines, open_text
 
-# Of several, the first that is there counts; the others are columns like any other.
+# Names for the same column. The first that the manifest has counts; the others are carried like any column.
 PATH_COLUMNS = ("path", "audio_filepath", "audio", "file", "wav")
 ID_COLUMNS = ("id", "utterance_id")
 START_COLUMNS = ("start", "start_s", "offset")
@@ -25,49 +25,49 @@ END_COLUMNS = ("end", "end_s")
 DURATION_COLUMN = "duration"
 
 _PARQUET_ROWS = 10_000
-# Of the texts in the cells so many are remembered, to keep what repeats (speakers, languages) in memory only once.
+# Distinct cells that are kept to share equal ones (speakers, languages) in memory.
 _SHARED_TEXTS = 100_000
 
-# A row, and the number of its line; in Parquet, of the row. From 1 on.
+# A row with the number of its line, or of the row in Parquet, from 1.
 NumberedRow = tuple[int, dict[str, Any]]
 
 
 def read_csv(uri: str) -> list[AudioRef]:
-    """The utterances of a CSV file with a header; see `utterances`."""
-    return utterances(uri, _table(uri, csv.excel))
+    """Reads the utterances of a CSV file with a header. See `utterance_refs`."""
+    return utterance_refs(uri, _table(uri, csv.excel))
 
 
 def read_tsv(uri: str) -> list[AudioRef]:
-    """The utterances of a TSV file with a header; see `utterances`.
+    """Reads the utterances of a TSV file with a header. See `utterance_refs`.
 
-    Quotation marks are text: in Common Voice and its like they stand unpaired, and would swallow the lines that follow.
+    Quotation marks are text. Common Voice and similar corpora have unpaired ones, which would join the following lines.
     """
-    return utterances(uri, _table(uri, _Tabs))
+    return utterance_refs(uri, _table(uri, _Tabs))
 
 
 def read_list(uri: str) -> list[AudioRef]:
-    """The utterances of a list of paths, one a line; blanks around them do not count. See `utterances`."""
-    return utterances(uri, ((number, {PATH_COLUMNS[0]: path}) for number, path in lines(uri)))
+    """Reads a list of paths, one a line, and ignores blanks around them. See `utterance_refs`."""
+    return utterance_refs(uri, ((number, {PATH_COLUMNS[0]: path}) for number, path in lines(uri)))
 
 
 def read_parquet(uri: str) -> list[AudioRef]:
-    """The utterances of a Parquet file; columns of raw bytes are left out. See `utterances`."""
-    return utterances(uri, _parquet(uri), unit="row")
+    """Reads the utterances of a Parquet file without its binary columns. See `utterance_refs`."""
+    return utterance_refs(uri, _parquet(uri), unit="row")
 
 
-def utterances(uri: str, rows: Iterable[NumberedRow], unit: str = "line") -> list[AudioRef]:
-    """What a manifest lists, in its order.
+def utterance_refs(uri: str, rows: Iterable[NumberedRow], unit: str = "line") -> list[AudioRef]:
+    """Returns the utterances that a manifest lists, in its order.
 
     Args:
-        uri: of the manifest. Paths are relative to its folder, absolute, or have a scheme.
-        rows: its rows with their numbers; what is used of a row is taken out of it. A row has a path (`PATH_COLUMNS`),
-            may have an id, and is a span of the recording if it says where that begins (`START_COLUMNS`) or ends
-            (`END_COLUMNS`), in seconds. `duration` is a span's length where the row says where it begins and has no
-            column for its end; elsewhere it is a column like any other, as NeMo writes it for whole recordings.
-        unit: what the numbers count.
+        uri: URI of the manifest. Paths in it are relative to its folder, absolute, or have a scheme.
+        rows: rows with their numbers; cells that are used are removed from the rows. A row has a path (`PATH_COLUMNS`) and
+            may have an id. It is a span of the recording if it has a start (`START_COLUMNS`) or an end (`END_COLUMNS`) in
+            seconds. `duration` is the length of the span if the row has a start and no end; otherwise it is carried like any
+            column, because NeMo writes it for whole recordings.
+        unit: unit of the numbers, "line" or "row".
 
     Raises:
-        SourceError: there is no row, or one cannot be understood.
+        SourceError: the manifest has no row, or a row is invalid.
     """
     finder = Finder(FileSystems.split(uri)[0])
     shared: dict[str, str] = {}
@@ -78,7 +78,7 @@ def utterances(uri: str, rows: Iterable[NumberedRow], unit: str = "line") -> lis
         except SourceError as error:
             raise SourceError(f"{uri}, {unit} {number}: {error}") from error
     if not refs:
-        raise SourceError(f"{uri}: the manifest lists nothing")
+        raise SourceError(f"{uri}: the manifest is empty")
     return refs
 
 
@@ -90,7 +90,7 @@ def _utterance(row: dict[str, Any], finder: Finder, shared: dict[str, str]) -> A
     if path is None or path == "":
         raise SourceError("the path is empty")
     if not isinstance(path, str):
-        raise SourceError(f"{name} is {as_text(path)[:80]}, and no path; {_needed([])}")
+        raise SourceError(f"{name} is {as_text(path)[:80]}, which is not a path; {_needed([])}")
     file = finder.find(path)
     utterance_id = as_text(_take(row, ID_COLUMNS))
     span = _span(row)
@@ -103,28 +103,32 @@ def _utterance(row: dict[str, Any], finder: Finder, shared: dict[str, str]) -> A
 
 
 def span_id(name: str, span: Span) -> str:
-    """The id of a span that has no other: the recording's name and where the span begins and ends, to a millisecond."""
+    """Returns the id of a span without its own id: the recording with the start and end of the span, to a millisecond."""
     if span == WHOLE:
         return name
     return f"{name}#{span.start_s:.3f}-{'end' if span.end_s is None else f'{span.end_s:.3f}'}"
 
 
 def span_of(start_s: float, end_s: float | None) -> Span:
-    """A span of a recording.
+    """Returns a span of a recording.
 
     Raises:
-        SourceError: it ends where it begins, or before.
+        SourceError: the end is not after the start.
     """
     if end_s is not None and end_s <= start_s:
-        raise SourceError(f"the span begins at {start_s:g} s and ends at {end_s:g} s; it must end later than it begins")
+        raise SourceError(f"the span is {start_s:g} s to {end_s:g} s; the end must be after the start")
     return WHOLE if end_s is None and not start_s else Span(start_s, end_s)
 
 
 def seconds(name: str, value: Any) -> float:
-    """A time in seconds, not negative.
+    """Parses a time in seconds.
+
+    Args:
+        name: name of the value, for the error.
+        value: number or text.
 
     Raises:
-        SourceError: the value of that name is none.
+        SourceError: the value is not a number, or is negative.
     """
     try:
         number = math.nan if isinstance(value, bool) else float(value)
@@ -133,7 +137,7 @@ def seconds(name: str, value: Any) -> float:
     if not math.isfinite(number):
         raise SourceError(f"{name} is {as_text(value)[:80]!r}, which is not a number of seconds")
     if number < 0:
-        raise SourceError(f"{name} is {number:g}; it must not be negative")
+        raise SourceError(f"{name} is {number:g}; must not be negative")
     return number
 
 
@@ -142,19 +146,21 @@ def _span(row: dict[str, Any]) -> Span:
     start, end = _take_seconds(row, START_COLUMNS), _take_seconds(row, END_COLUMNS)
     if start is not None and not has_end:
         length = _take_seconds(row, (DURATION_COLUMN,))
-        end = None if length is None else round(start + length, 9)  # what adding makes of 1.1 + 2.2 is no one's time
+        end = (
+            None if length is None else round(start + length, 9)
+        )  # removes the rounding error of the sum, as of 1.1 + 2.2
     return span_of(start or 0.0, end)
 
 
 def _first(row: dict[str, Any], names: Sequence[str]) -> str | None:
-    for name in names:  # a loop, since a generator for each cell of a million rows takes seconds
+    for name in names:  # a generator would take seconds for a million rows
         if name in row:
             return name
     return None
 
 
 def _take(row: dict[str, Any], names: Sequence[str]) -> Any:
-    """Takes the first of some cells that the row has; None if it has none or that is empty."""
+    """Removes the first of these cells from the row and returns it; None if there is none or it is empty."""
     name = _first(row, names)
     value = None if name is None else row.pop(name)
     return None if value == "" else value
@@ -168,7 +174,7 @@ def _take_seconds(row: dict[str, Any], names: Sequence[str]) -> float | None:
 
 def _needed(columns: Sequence[str]) -> str:
     known = f"a manifest needs a column {PATH_COLUMNS[0]!r} (or {', '.join(PATH_COLUMNS[1:])})"
-    return f"{known}; there is {', '.join(columns)}" if columns else known
+    return f"{known}; it has {', '.join(columns)}" if columns else known
 
 
 class _Tabs(csv.Dialect):
@@ -186,18 +192,19 @@ def _table(uri: str, dialect: type[csv.Dialect]) -> Iterator[NumberedRow]:
             for cells in reader:
                 if len(cells) == len(header):
                     yield reader.line_num, dict(zip(header, cells, strict=True))
-                elif cells:  # what is not an empty line
-                    raise SourceError(f"{uri}, line {reader.line_num}: the row has not as many cells as the header")
+                elif cells:  # an empty line has none
+                    cell_count = f"the row has {len(cells)} cells, the header {len(header)}"
+                    raise SourceError(f"{uri}, line {reader.line_num}: {cell_count}")
         except csv.Error as error:
-            raise SourceError(f"{uri}, line {reader.line_num}: it cannot be read as a table ({error})") from error
+            raise SourceError(f"{uri}, line {reader.line_num}: cannot be read as a table ({error})") from error
 
 
 def _check_header(uri: str, header: Sequence[str]) -> None:
     if not set(PATH_COLUMNS) & set(header):
         raise SourceError(f"{uri}: {_needed(header)}" + ("" if header else "; its header is empty"))
-    twice = [name for name in header if name and header.count(name) > 1]
-    if twice:
-        raise SourceError(f"{uri}: the column {twice[0]!r} stands twice; each must have a name of its own")
+    repeated = [name for name in header if name and header.count(name) > 1]
+    if repeated:
+        raise SourceError(f"{uri}: the column {repeated[0]!r} occurs twice; rename one of them")
 
 
 def _parquet(uri: str) -> Iterator[NumberedRow]:

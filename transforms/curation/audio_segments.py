@@ -15,9 +15,9 @@ import soundfile
 from transforms.audio.decode import BLOCK_SAMPLES, MIN_SEEK_S
 from transforms.audio.sound_file import is_seekable, open_audio, open_sound
 from transforms.corpus.archive_member import AUDIO_SUFFIXES
-from transforms.corpus.archives import PARQUET, PARQUET_SUFFIX, TAR, members
+from transforms.corpus.archives import PARQUET_SUFFIX, members
 from transforms.curation.export_plan import Row
-from transforms.elements import AudioRef, printable
+from transforms.elements import ArchiveKind, AudioRef, printable
 from transforms.errors import AudioFault, Reason, Stage
 from transforms.storage.files import is_local, literally, look_at, match, version_of_file
 
@@ -83,7 +83,7 @@ def _of_archive(archive: str, rows: Sequence[Row], container: str) -> Iterator[t
     wanted: dict[str, list[Row]] = {}
     for row in rows:
         wanted.setdefault(row["uri"], []).append(row)
-    kind = PARQUET if archive.lower().endswith(PARQUET_SUFFIX) else TAR
+    kind = ArchiveKind.PARQUET if archive.lower().endswith(PARQUET_SUFFIX) else ArchiveKind.TAR
     lost = AudioFault(Stage.EXPORT, Reason.UNREADABLE, "it is not in the archive any more")
     found = cast(Generator, members(AudioRef("", archive, 0, "", archive=kind)))
     with contextlib.closing(found):

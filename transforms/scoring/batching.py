@@ -9,7 +9,7 @@ import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
-from model.runtime import give_back_memory
+from model.runtime import release_memory
 from transforms.elements import FeaturizedUtterance
 
 
@@ -79,4 +79,4 @@ class BatchByLength(beam.DoFn):
         self.start_bundle()
         for batch in cut_batches([len(utterance.spectrogram) for utterance in pool], self.limits):
             yield [pool[index] for index in batch]
-        give_back_memory()
+        release_memory()

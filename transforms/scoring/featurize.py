@@ -26,7 +26,7 @@ from model.features import (
 )
 from transforms import telemetry
 from transforms.audio.decode import decode_spans
-from transforms.audio.prefetch import opened
+from transforms.audio.prefetch import open_ahead
 from transforms.audio.sound_file import open_audio
 from transforms.audio.span_reader import Decoded
 from transforms.audio.waveform import Waveform
@@ -217,7 +217,7 @@ class Featurize(beam.DoFn):
 
     def process(self, chunk: Sequence[Recording]) -> Iterable[Any]:
         """Featurizes the recordings of a chunk one after the other."""
-        for recording, file in opened(chunk):
+        for recording, file in open_ahead(chunk):
             telemetry.count("recordings")
             for result in featurize_recording(recording, self.config, self.channels, file):
                 if isinstance(result, Reject):

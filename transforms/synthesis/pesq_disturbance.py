@@ -15,7 +15,7 @@ import scipy.fft
 from scipy.signal import lfilter, sosfilt
 
 from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE, frames, num_frames
-from model.pooling import disturbed, mos, pesq_norm
+from model.pooling import combined_disturbance, mos, pesq_norm
 
 # Wide-band input filter of P.862.2: one second-order section at 16 kHz.
 _INPUT_FILTER = np.array([[2.740826, -5.4816519, 2.740826, 1.0, -1.9444777, 0.94597794]])
@@ -105,7 +105,7 @@ class FrameDisturbances:
     @property
     def score(self) -> float:
         """Wide-band MOS-LQO of the recording: the norms of P.862 over the frames, mapped as in P.862.2."""
-        return float(mos(disturbed(pesq_norm(self.symmetric), pesq_norm(self.asymmetric))))
+        return float(mos(combined_disturbance(pesq_norm(self.symmetric), pesq_norm(self.asymmetric))))
 
 
 def frame_disturbances(reference: np.ndarray, degraded: np.ndarray) -> FrameDisturbances:

@@ -1,4 +1,4 @@
-"""Scorer: a score is a property of the spectrogram and the bundle alone."""
+"""Scorer: a score depends only on the spectrogram and the bundle."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ def spectrograms(*lengths: int, seed: int = 0) -> list[np.ndarray]:
     return [rng.normal(0, 1, (length, NUM_BINS)).astype(np.float32) for length in lengths]
 
 
-def close(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
-    return len(one) == len(other) and all(
-        a.shape == b.shape and np.allclose(a, b, rtol=0, atol=1e-5) for a, b in zip(one, other, strict=True)
+def close(first: list[np.ndarray], second: list[np.ndarray]) -> bool:
+    return len(first) == len(second) and all(
+        a.shape == b.shape and np.allclose(a, b, rtol=0, atol=1e-5) for a, b in zip(first, second, strict=True)
     )
 
 
 @both
-def test_a_list_goes_in_and_a_list_in_the_same_order_comes_out(scorers, name: str) -> None:
+def test_the_scores_have_the_order_of_the_spectrograms(scorers, name: str) -> None:
     lengths = [9, 30, 1, 14, 30]
-    found = scorers[name].score(spectrograms(*lengths))
-    assert isinstance(found, list)
-    assert [scores.shape for scores in found] == [(length,) for length in lengths]
-    assert all(scores.dtype == np.float32 for scores in found)
+    scored = scorers[name].score(spectrograms(*lengths))
+    assert isinstance(scored, list)
+    assert [scores.shape for scores in scored] == [(length,) for length in lengths]
+    assert all(scores.dtype == np.float32 for scores in scored)
 
 
 @both
-def test_scores_are_those_of_the_network_whose_weights_the_bundle_holds(scorers, random_bundles, name: str) -> None:
+def test_the_scores_are_those_of_the_network_in_the_bundle(scorers, random_bundles, name: str) -> None:
     network = NETWORKS[name]()
     network.load_weights(random_bundles[name] / WEIGHTS)
     member = spectrograms(12)[0]
@@ -75,7 +75,7 @@ def test_a_recording_scores_the_same_in_another_order(scorers, name: str) -> Non
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=6), st.integers(1, 80))
 @settings(deadline=None, max_examples=15)
-def test_a_neighbour_of_any_length_changes_no_score(scorers, lengths: list[int], neighbour: int) -> None:
+def test_another_member_of_any_length_does_not_change_a_score(scorers, lengths: list[int], neighbour: int) -> None:
     members = spectrograms(*lengths)
     (loud,) = spectrograms(neighbour, seed=1)
     for scorer in scorers.values():
@@ -83,7 +83,7 @@ def test_a_neighbour_of_any_length_changes_no_score(scorers, lengths: list[int],
 
 
 @pytest.mark.parametrize(("bias", "label_scale", "end"), [(-50, PESQ_WB, 1.0), (50, PESQ_WB, 4.64), (50, PSEUDO, 8.0)])
-def test_scores_beyond_an_end_of_the_label_scale_are_held_there(tmp_path: Path, bias, label_scale, end) -> None:
+def test_scores_are_limited_to_the_label_scale(tmp_path: Path, bias, label_scale, end) -> None:
     network = random_network("quality_net")
     network.get_layer("frame_score").bias.assign([bias])
     network.save_weights(tmp_path / WEIGHTS)
@@ -101,12 +101,12 @@ def test_the_same_batch_scores_the_same_again(scorers, name: str) -> None:
 
 @both
 def test_different_recordings_score_differently(scorers, name: str) -> None:
-    one, other = scorers[name].score(spectrograms(20, 20))
-    assert np.abs(one - other).max() > 1e-3
+    first, second = scorers[name].score(spectrograms(20, 20))
+    assert np.abs(first - second).max() > 1e-3
 
 
 @both
-def test_no_recordings_have_no_scores(scorers, name: str) -> None:
+def test_an_empty_list_has_no_scores(scorers, name: str) -> None:
     assert scorers[name].score([]) == []
 
 
@@ -118,37 +118,37 @@ def test_a_single_frame_is_scored(scorers, name: str) -> None:
 
 
 @both
-def test_digital_silence_is_scored_finitely(scorers, name: str) -> None:
+def test_digital_silence_has_a_finite_score(scorers, name: str) -> None:
     (scores,) = scorers[name].score([np.full((50, NUM_BINS), np.log(1e-3), np.float32)])
     assert np.isfinite(scores).all()
 
 
 @both
-def test_scores_keep_no_batch_alive_and_share_nothing(scorers, name: str) -> None:
-    found = scorers[name].score(spectrograms(9, 30, 30))
-    for scores in found:
+def test_scores_share_no_memory(scorers, name: str) -> None:
+    scored = scorers[name].score(spectrograms(9, 30, 30))
+    for scores in scored:
         assert scores.base is None
         assert scores.nbytes == 4 * len(scores)
-    assert not np.shares_memory(found[1], found[2])
-    before = found[2].copy()
-    found[1][:] = 99
-    assert np.array_equal(found[2], before)
+    assert not np.shares_memory(scored[1], scored[2])
+    before = scored[2].copy()
+    scored[1][:] = 99
+    assert np.array_equal(scored[2], before)
 
 
 @both
-def test_the_spectrograms_are_left_as_they_were(scorers, name: str) -> None:
+def test_the_spectrograms_are_unchanged(scorers, name: str) -> None:
     members = spectrograms(9, 30)
     before = [member.copy() for member in members]
     scorers[name].score(members)
     assert all(np.array_equal(a, b) for a, b in zip(members, before, strict=True))
 
 
-def test_read_only_and_strided_spectrograms_are_scored_as_any(scorers) -> None:
+def test_read_only_and_strided_spectrograms_are_scored(scorers) -> None:
     (member,) = spectrograms(20)
     member.setflags(write=False)
     strided = np.repeat(member, 2, axis=0)[::2]
-    found = scorers["quality_net"].score([member, strided])
-    assert np.allclose(found[0], found[1], atol=1e-6)
+    scored = scorers["quality_net"].score([member, strided])
+    assert np.allclose(scored[0], scored[1], atol=1e-6)
 
 
 def test_a_scorer_takes_a_bundle_a_path_or_its_string(random_bundles) -> None:
@@ -159,7 +159,7 @@ def test_a_scorer_takes_a_bundle_a_path_or_its_string(random_bundles) -> None:
     assert all(close(scorer.score(members), made[0].score(members)) for scorer in made[1:])
 
 
-def test_a_scorer_of_no_bundle_is_a_bundle_error(tmp_path: Path) -> None:
+def test_a_folder_without_a_bundle_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(BundleError):
         Scorer(tmp_path)
 
@@ -192,7 +192,7 @@ print(os.listdir(tempfile.gettempdir()))
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=6).filter(any))
 @settings(deadline=None, max_examples=30)
-def test_pad_puts_each_spectrogram_at_the_start_of_its_row_and_zeros_after(lengths: list[int]) -> None:
+def test_pad_stacks_spectrograms_with_zeros_after_them(lengths: list[int]) -> None:
     members = spectrograms(*lengths)
     batch, mask = pad(members)
     assert batch.shape == (len(lengths), max(lengths), NUM_BINS)
@@ -204,7 +204,7 @@ def test_pad_puts_each_spectrogram_at_the_start_of_its_row_and_zeros_after(lengt
         assert not row[~real].any()
 
 
-def test_pad_of_equal_lengths_pads_nothing() -> None:
+def test_pad_of_equal_lengths_adds_no_padding() -> None:
     batch, mask = pad(spectrograms(7, 7))
     assert mask.all()
     assert np.array_equal(batch, np.stack(spectrograms(7, 7)))

@@ -1,4 +1,4 @@
-"""An exported model, run by TensorFlow or onnxruntime in a process that has none of our code, scores as `Scorer` does."""
+"""An exported model gives the scores of `Scorer` in TensorFlow and onnxruntime, in a process without audiosieve."""
 
 from __future__ import annotations
 
@@ -20,86 +20,84 @@ from model.labels import PESQ_WB
 from tests.support.random_bundles import complete_bundle, random_network
 
 NETWORKS = ["quality_net", "l_1dcnn", "l_att", "lc_att", "disturbance_net"]
-# One frame, a sample before and at the second; windows of PESQ's law just filled and just not; seconds.
+# One frame, one sample before and at two frames, lengths around half and whole PESQ windows, and some seconds.
 LENGTHS = [512, 767, 768, 512 + 9 * 256, 512 + 10 * 256, 512 + 19 * 256, 512 + 20 * 256, 5_000, 16_000, 40_001, 70_000]
-# Runs a SavedModel, or an ONNX file, on what is in one file, and writes what it gives into another.
+# Runs a SavedModel or an ONNX file on the arrays in one file, and writes the outputs to another.
 RUNNER = """
 import sys
 import numpy as np
-model, given, found = sys.argv[1:]
-inputs = dict(np.load(given))
+model, inputs_path, outputs_path = sys.argv[1:]
+inputs = dict(np.load(inputs_path))
 if model.endswith(".onnx"):
     import onnxruntime
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    outputs = dict(zip([one.name for one in session.get_outputs()], session.run(None, inputs)))
+    outputs = dict(zip([output.name for output in session.get_outputs()], session.run(None, inputs)))
 else:
     import tensorflow as tf
     loaded = tf.saved_model.load(model)
     outputs = loaded.signatures["serving_default"](**{name: tf.constant(value) for name, value in inputs.items()})
     outputs = {name: value.numpy() for name, value in outputs.items()}
 assert not {"model", "transforms", "pipelines"} & set(sys.modules)
-np.savez(found, **outputs)
+np.savez(outputs_path, **outputs)
 """
 
 
 def batch(lengths: Sequence[int], seed: int = 0) -> np.ndarray:
-    """Recordings of a rising level and with a pause, side by side; beyond their ends is noise that is much louder."""
+    """Makes recordings with a rising level and a pause, and with much louder noise after their ends."""
     rng = np.random.default_rng(seed)
-    found = rng.normal(0, 3, (len(lengths), max(lengths) + 100)).astype(np.float32)
-    for row, length in zip(found, lengths, strict=True):
+    waveforms = rng.normal(0, 3, (len(lengths), max(lengths) + 100)).astype(np.float32)
+    for row, length in zip(waveforms, lengths, strict=True):
         row[:length] = rng.normal(0, 0.1, length) * np.linspace(0.01, 1, length) * (np.arange(length) % 9_000 < 7_000)
-    return found
+    return waveforms
 
 
-def elsewhere(model: Path, folder: Path, waveforms: np.ndarray, lengths: Sequence[int]) -> dict[str, np.ndarray]:
-    """What an exported model gives in a fresh process that cannot find our code."""
-    np.savez(folder / "given.npz", waveforms=waveforms, lengths=np.asarray(lengths, np.int32))
-    command = [sys.executable, "-I", "-c", RUNNER, str(model), str(folder / "given.npz"), str(folder / "found.npz")]
+def run_exported(model: Path, folder: Path, waveforms: np.ndarray, lengths: Sequence[int]) -> dict[str, np.ndarray]:
+    """Runs an exported model in a new process that cannot import audiosieve."""
+    np.savez(folder / "inputs.npz", waveforms=waveforms, lengths=np.asarray(lengths, np.int32))
+    command = [sys.executable, "-I", "-c", RUNNER, str(model), str(folder / "inputs.npz"), str(folder / "outputs.npz")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
     assert done.returncode == 0, done.stderr
-    return dict(np.load(folder / "found.npz"))
+    return dict(np.load(folder / "outputs.npz"))
 
 
-def check(found: dict[str, np.ndarray], bundle: Bundle, waveforms: np.ndarray, lengths: Sequence[int]) -> None:
-    """The scores are those of `Scorer`; beyond a recording's frames there are none."""
+def check(outputs: dict[str, np.ndarray], bundle: Bundle, waveforms: np.ndarray, lengths: Sequence[int]) -> None:
+    """Checks that the scores are those of `Scorer`, and NaN after the frames of a recording."""
     scorer = Scorer(bundle)
-    heard = [spectrogram(row[:length], bundle.features) for row, length in zip(waveforms, lengths, strict=True)]
-    assert found["num_frames"].tolist() == [num_frames(length) for length in lengths]
-    assert found["frame_score"].shape == (len(lengths), num_frames(max(lengths)))
-    for place, expected in enumerate(scorer.score(heard)):
-        np.testing.assert_allclose(found["frame_score"][place, : len(expected)], expected, atol=1e-3)
-        assert np.isnan(found["frame_score"][place, len(expected) :]).all()
-        assert found["score"][place] == pytest.approx(scorer.pool(expected), abs=1e-3)
+    features = [spectrogram(row[:length], bundle.features) for row, length in zip(waveforms, lengths, strict=True)]
+    assert outputs["num_frames"].tolist() == [num_frames(length) for length in lengths]
+    assert outputs["frame_score"].shape == (len(lengths), num_frames(max(lengths)))
+    for index, expected in enumerate(scorer.score(features)):
+        np.testing.assert_allclose(outputs["frame_score"][index, : len(expected)], expected, atol=1e-3)
+        assert np.isnan(outputs["frame_score"][index, len(expected) :]).all()
+        assert outputs["score"][index] == pytest.approx(scorer.pool(expected), abs=1e-3)
 
 
-def check_elsewhere(model: Path, bundle: Bundle, folder: Path) -> None:
-    """`check` of an exported model; and what is not finite has no score there either."""
+def check_exported(model: Path, bundle: Bundle, folder: Path) -> None:
+    """Checks an exported model, also on samples that are not finite."""
     waveforms = batch([*LENGTHS, 5_000, 5_000])
     waveforms[-2, 2_000], waveforms[-1, 3_000] = np.nan, -np.inf
-    found = elsewhere(model, folder, waveforms, [*LENGTHS, 5_000, 5_000])
-    assert np.isnan(found["score"][-2:]).all()
-    check({name: value[:-2] for name, value in found.items()}, bundle, waveforms[:-2], LENGTHS)
+    outputs = run_exported(model, folder, waveforms, [*LENGTHS, 5_000, 5_000])
+    assert np.isnan(outputs["score"][-2:]).all()
+    check({name: value[:-2] for name, value in outputs.items()}, bundle, waveforms[:-2], LENGTHS)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_saved_model_scores_as_the_scorer_does_without_our_code(
-    random_bundles: dict[str, Path], tmp_path: Path, name: str
-):
+def test_a_saved_model_gives_the_scores_of_the_scorer(random_bundles: dict[str, Path], tmp_path: Path, name: str):
     bundle = open_bundle(random_bundles[name])
     save_saved_model(bundle, tmp_path / "model")
-    check_elsewhere(tmp_path / "model", bundle, tmp_path)
+    check_exported(tmp_path / "model", bundle, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # the converter takes its time
+@pytest.mark.timeout(900)  # the converter is slow
 @pytest.mark.parametrize("name", ["quality_net", "lc_att", "disturbance_net"])  # every kind of layer
-def test_an_onnx_file_does_too(random_bundles: dict[str, Path], tmp_path: Path, name: str):
+def test_an_onnx_file_gives_the_scores_of_the_scorer(random_bundles: dict[str, Path], tmp_path: Path, name: str):
     pytest.importorskip("tf2onnx")
     pytest.importorskip("onnxruntime")
     bundle = open_bundle(random_bundles[name])
     save_onnx(bundle, tmp_path / "model.onnx")
-    check_elsewhere(tmp_path / "model.onnx", bundle, tmp_path)
+    check_exported(tmp_path / "model.onnx", bundle, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -109,46 +107,46 @@ def default() -> tuple[Bundle, WaveformModel]:
 
 
 def run(model: WaveformModel, waveforms: np.ndarray, lengths: Sequence[int]) -> dict[str, np.ndarray]:
-    found = model.score(tf.constant(waveforms), tf.constant(list(lengths), tf.int32))
-    return {name: value.numpy() for name, value in found.items()}
+    outputs = model.score(tf.constant(waveforms), tf.constant(list(lengths), tf.int32))
+    return {name: value.numpy() for name, value in outputs.items()}
 
 
-def test_frames_are_counted_as_everywhere(default):
+def test_frames_are_counted_as_in_the_features(default):
     _, model = default
     lengths = [*range(500, 1_300, 7), *range(2_560, 2_580)]
-    found = run(model, batch(lengths), lengths)
-    assert found["num_frames"].tolist() == [num_frames(length) for length in lengths]
+    outputs = run(model, batch(lengths), lengths)
+    assert outputs["num_frames"].tolist() == [num_frames(length) for length in lengths]
 
 
-def test_one_recording_is_a_batch_too_and_company_changes_nothing(default):
+def test_a_recording_scores_the_same_alone_and_in_a_batch(default):
     _, model = default
     waveforms = batch(LENGTHS)
     together = run(model, waveforms, LENGTHS)
-    for place, length in enumerate(LENGTHS):
-        alone = run(model, waveforms[place : place + 1, :length], [length])
-        assert alone["score"][0] == pytest.approx(together["score"][place], abs=1e-4)
+    for index, length in enumerate(LENGTHS):
+        alone = run(model, waveforms[index : index + 1, :length], [length])
+        assert alone["score"][0] == pytest.approx(together["score"][index], abs=1e-4)
 
 
 @pytest.mark.parametrize("gain", [1e-6, 1e-3, 1.0, 30.0])
-def test_a_gain_changes_no_score(default, gain):
+def test_a_gain_does_not_change_the_score(default, gain):
     _, model = default
     waveforms = batch(LENGTHS)
-    expected, found = run(model, waveforms, LENGTHS), run(model, waveforms * np.float32(gain), LENGTHS)
-    np.testing.assert_allclose(found["score"], expected["score"], atol=1e-3)
+    expected, outputs = run(model, waveforms, LENGTHS), run(model, waveforms * np.float32(gain), LENGTHS)
+    np.testing.assert_allclose(outputs["score"], expected["score"], atol=1e-3)
 
 
 @pytest.mark.parametrize("window", ["hann", "hamming"])
 @pytest.mark.parametrize("compression", ["log", "magnitude"])
 @pytest.mark.parametrize("level", ["gated", "none"])
-def test_features_of_every_kind(random_bundles, tmp_path, window, compression, level):
+def test_every_feature_config_is_supported(random_bundles, tmp_path, window, compression, level):
     (tmp_path / "model.weights.h5").write_bytes((random_bundles["quality_net"] / "model.weights.h5").read_bytes())
     bundle = complete_bundle(tmp_path, features=FeatureConfig(window=window, compression=compression, level=level))
     waveforms = batch(LENGTHS[-4:])
     check(run(WaveformModel(bundle), waveforms, LENGTHS[-4:]), bundle, waveforms, LENGTHS[-4:])
 
 
-def test_scores_at_the_ends_of_the_scale_are_those_of_the_scorer(tmp_path):
-    """A network whose frame scores lie beyond its scale: both hold them there, before they are pooled."""
+def test_scores_are_limited_to_the_scale_before_pooling(tmp_path):
+    """The frame scores of these networks exceed the scale."""
     for name, layer, value in (("quality_net", "frame_score", 6.0), ("disturbance_net", "disturbance", -9.0)):
         folder = tmp_path / name
         folder.mkdir()
@@ -157,34 +155,34 @@ def test_scores_at_the_ends_of_the_scale_are_those_of_the_scorer(tmp_path):
         network.save_weights(folder / "model.weights.h5")
         bundle = complete_bundle(folder, network=name)
         waveforms = batch(LENGTHS)
-        found = run(WaveformModel(bundle), waveforms, LENGTHS)
-        assert found["score"].max() == pytest.approx(PESQ_WB.high, abs=1e-3)
-        check(found, bundle, waveforms, LENGTHS)
+        outputs = run(WaveformModel(bundle), waveforms, LENGTHS)
+        assert outputs["score"].max() == pytest.approx(PESQ_WB.high, abs=1e-3)
+        check(outputs, bundle, waveforms, LENGTHS)
 
 
-def test_what_has_no_score_has_no_number_and_costs_no_other(default):
+def test_silent_and_short_recordings_have_nan_scores_and_do_not_affect_others(default):
     bundle, model = default
     waveforms = batch([40_000, 511, 20_000, 30_000])
     waveforms[2] = 0
-    found = run(model, waveforms, [40_000, 511, 20_000, 30_000])
-    assert np.isnan(found["score"]).tolist() == [False, True, True, False]
-    assert np.isnan(found["frame_score"][1:3]).all()
-    assert found["num_frames"].tolist() == [155, 0, 77, 116]
-    good = {name: value[[0, 3]] for name, value in found.items()}
+    outputs = run(model, waveforms, [40_000, 511, 20_000, 30_000])
+    assert np.isnan(outputs["score"]).tolist() == [False, True, True, False]
+    assert np.isnan(outputs["frame_score"][1:3]).all()
+    assert outputs["num_frames"].tolist() == [155, 0, 77, 116]
+    good = {name: value[[0, 3]] for name, value in outputs.items()}
     check(good, bundle, waveforms[[0, 3]], [40_000, 30_000])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("place", [0, 777, 19_900])
-def test_samples_that_are_not_finite_have_no_score(default, value, place):
+@pytest.mark.parametrize("position", [0, 777, 19_900])
+def test_samples_that_are_not_finite_have_no_score(default, value, position):
     bundle, model = default
     lengths = [20_000] * 3
     waveforms = batch(lengths)
-    waveforms[1, place] = value
-    found = run(model, waveforms, lengths)
-    assert np.isnan(found["score"]).tolist() == [False, True, False]
-    assert np.isnan(found["frame_score"][1]).all()
-    check({name: value[::2] for name, value in found.items()}, bundle, waveforms[::2], lengths[::2])
+    waveforms[1, position] = value
+    outputs = run(model, waveforms, lengths)
+    assert np.isnan(outputs["score"]).tolist() == [False, True, False]
+    assert np.isnan(outputs["frame_score"][1]).all()
+    check({name: value[::2] for name, value in outputs.items()}, bundle, waveforms[::2], lengths[::2])
 
 
 @pytest.mark.parametrize("lengths", [[1_000, 1_101], [-1, 1_000]])
@@ -194,25 +192,25 @@ def test_a_length_beyond_the_waveforms_is_an_error(default, lengths):
         run(model, np.ones((2, 1_100), np.float32), lengths)
 
 
-def test_nothing_but_recordings_that_are_too_short(default):
+def test_a_batch_of_short_recordings_has_nan_scores(default):
     _, model = default
     assert np.isnan(run(model, np.ones((2, 100), np.float32), [100, 0])["score"]).all()
 
 
 @pytest.mark.slow
-def test_a_long_recording_is_scored_as_a_whole_by_what_has_no_windows(default):
+def test_a_network_without_attention_scores_a_long_recording(default):
     bundle, model = default
     lengths = [512 + 256 * 8_000]
     waveforms = batch(lengths)
     check(run(model, waveforms, lengths), bundle, waveforms, lengths)
 
 
-def test_attention_over_more_than_its_window_is_refused(random_bundles):
+def test_a_recording_longer_than_the_attention_window_is_an_error(random_bundles):
     model = WaveformModel(open_bundle(random_bundles["l_att"]))
-    most = 512 + 256 * 2_047
-    assert run(model, batch([most + 255]), [most + 255])["num_frames"] == [2_048]
+    limit = 512 + 256 * 2_047
+    assert run(model, batch([limit + 255]), [limit + 255])["num_frames"] == [2_048]
     with pytest.raises(tf.errors.InvalidArgumentError, match="cut it"):
-        run(model, batch([most + 256]), [most + 256])
+        run(model, batch([limit + 256]), [limit + 256])
 
 
 def test_every_bundled_model_can_be_exported():

@@ -1,4 +1,4 @@
-"""Networks: their sizes, and that a frame's score knows nothing of the padding."""
+"""Networks: their sizes, and that padding does not change frame scores."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def run(network: keras.Model, spectrogram: np.ndarray, mask: np.ndarray) -> tupl
     return out["frame_score"].numpy(), out["score"].numpy()
 
 
-# The published sizes: 257 bins, a BLSTM of 100 units each way, 250 convolution kernels over 3 frames, additive attention
-# of 32 units, dense layers of 50 and 1. What a layer of those sizes has for parameters:
+# The published sizes: 257 bins, a BLSTM of 100 units in each direction, 250 convolution kernels over 3 frames, additive
+# attention of 32 units, dense layers of 50 and 1.
 BINS, LSTM, KERNELS, WIDTH, ATTENTION, DENSE = 257, 100, 250, 3, 32, 50
 
 
 def blstm_parameters(inputs: int) -> int:
-    """Two directions of four gates, each with a weight from every input and every unit, and a bias."""
+    """Counts two directions of four gates, each with weights from all inputs and units, and a bias."""
     return 2 * 4 * (inputs * LSTM + LSTM * LSTM + LSTM)
 
 
@@ -47,7 +47,7 @@ def conv_parameters(inputs: int) -> int:
 
 
 def attention_parameters(inputs: int) -> int:
-    """W_t, W_x and b_h, then w_a and b_a."""
+    """Counts W_t, W_x and b_h, then w_a and b_a."""
     return 2 * inputs * ATTENTION + ATTENTION + ATTENTION + 1
 
 
@@ -55,7 +55,7 @@ def dense_parameters(inputs: int, outputs: int) -> int:
     return (inputs + 1) * outputs
 
 
-# Layer by layer in order: name, width of what comes out, parameters.
+# The layers in order: name, width of the output, parameters.
 BLSTM_LAYER = ("blstm", 2 * LSTM, blstm_parameters(BINS))
 CONV_LAYER = ("conv", KERNELS, conv_parameters(2 * LSTM))
 FRAME_SCORE_LAYER = ("frame_score", 1, dense_parameters(DENSE, 1))
@@ -78,7 +78,7 @@ LAYERS = {
 }
 
 
-def test_the_published_networks_are_there_under_the_names_that_a_bundle_knows() -> None:
+def test_the_networks_have_the_names_in_bundles() -> None:
     assert set(PUBLISHED) <= set(NETWORKS)
     assert tuple(NETWORKS) == NETWORK_NAMES
 
@@ -86,8 +86,8 @@ def test_the_published_networks_are_there_under_the_names_that_a_bundle_knows() 
 @published
 def test_the_layers_have_the_published_sizes_and_numbers_of_parameters(networks, name: str) -> None:
     network = networks[name]
-    found = [(layer.name, layer.output.shape[-1], layer.count_params()) for layer in network.layers]
-    assert [layer for layer in found if layer[2]] == LAYERS[name]
+    sizes = [(layer.name, layer.output.shape[-1], layer.count_params()) for layer in network.layers]
+    assert [layer for layer in sizes if layer[2]] == LAYERS[name]
     assert network.count_params() == sum(layer[2] for layer in LAYERS[name])
     if CONV_LAYER in LAYERS[name]:
         assert network.get_layer("conv").kernel.shape == (WIDTH, 2 * LSTM, KERNELS)
@@ -96,24 +96,24 @@ def test_the_layers_have_the_published_sizes_and_numbers_of_parameters(networks,
 @pytest.mark.parametrize(
     ("name", "parameters"), [("quality_net", 296_501), ("l_1dcnn", 449_251), ("l_att", 309_366), ("lc_att", 465_316)]
 )
-def test_the_networks_have_the_numbers_of_parameters_worked_out_by_hand(networks, name: str, parameters: int) -> None:
+def test_the_networks_have_the_expected_numbers_of_parameters(networks, name: str, parameters: int) -> None:
     assert networks[name].count_params() == parameters
 
 
 @published
-def test_all_parameters_are_trained(networks, name: str) -> None:
+def test_all_parameters_are_trainable(networks, name: str) -> None:
     network = networks[name]
     assert sum(int(np.prod(w.shape)) for w in network.trainable_variables) == network.count_params()
 
 
 @published
-def test_the_network_carries_its_key_as_its_name(networks, name: str) -> None:
+def test_the_name_of_a_network_is_its_key(networks, name: str) -> None:
     assert networks[name].name == name
 
 
 @published
 @pytest.mark.parametrize("length", [1, 2, 3, 40])
-def test_as_many_frame_scores_come_out_as_frames_go_in(networks, name: str, length: int) -> None:
+def test_every_frame_has_a_score(networks, name: str, length: int) -> None:
     frame_score, score = run(networks[name], *pad(spectrograms(length, length)))
     assert frame_score.shape == (2, length)
     assert score.shape == (2,)
@@ -121,7 +121,7 @@ def test_as_many_frame_scores_come_out_as_frames_go_in(networks, name: str, leng
 
 
 @published
-def test_frames_stay_as_many_when_the_length_is_unknown_at_tracing(networks, name: str) -> None:
+def test_a_traced_network_keeps_the_number_of_frames(networks, name: str) -> None:
     network = networks[name]
     signature = [tf.TensorSpec([None, None, NUM_BINS]), tf.TensorSpec([None, None], tf.bool)]
     traced = tf.function(lambda x, mask: network({"spectrogram": x, "mask": mask}), input_signature=signature)
@@ -141,7 +141,7 @@ def test_the_score_is_the_mean_of_the_real_frames_scores(networks, name: str) ->
 
 
 @published
-def test_padding_with_longer_neighbours_changes_no_frame_score(networks, name: str) -> None:
+def test_longer_members_of_a_batch_do_not_change_a_frame_score(networks, name: str) -> None:
     members = spectrograms(6, 25, 1, 17)
     together, score = run(networks[name], *pad(members))
     for i, member in enumerate(members):
@@ -151,17 +151,17 @@ def test_padding_with_longer_neighbours_changes_no_frame_score(networks, name: s
 
 
 @published
-def test_what_stands_in_the_padding_changes_no_frame_score(networks, name: str) -> None:
+def test_values_in_the_padding_do_not_change_a_frame_score(networks, name: str) -> None:
     batch, mask = pad(spectrograms(6, 25, 1, 17))
     garbage = np.where(mask[..., np.newaxis], batch, np.float32(50))
     expected, score = run(networks[name], batch, mask)
-    found, found_score = run(networks[name], garbage, mask)
-    assert found[mask] == pytest.approx(expected[mask], abs=1e-5)
-    assert found_score == pytest.approx(score, abs=1e-5)
+    scored, scored_score = run(networks[name], garbage, mask)
+    assert scored[mask] == pytest.approx(expected[mask], abs=1e-5)
+    assert scored_score == pytest.approx(score, abs=1e-5)
 
 
 @published
-def test_a_frames_score_hears_what_comes_before_and_after_it(networks, name: str) -> None:
+def test_a_frame_score_depends_on_frames_before_and_after_it(networks, name: str) -> None:
     batch, mask = pad(spectrograms(8))
     before, _ = run(networks[name], batch, mask)
     for changed in (0, 7):
@@ -178,7 +178,7 @@ def test_different_recordings_get_different_scores(networks, name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("quality_net", -3.0), ("l_1dcnn", 1.0), ("l_att", 1.0), ("lc_att", 1.0)])
-def test_the_forget_gates_start_where_they_should_and_all_other_biases_at_0(name: str, value: float) -> None:
+def test_the_forget_gates_start_at_their_value_and_other_biases_at_0(name: str, value: float) -> None:
     network = NETWORKS[name]()
     blstm = network.get_layer("blstm")
     for lstm in (blstm.forward_layer, blstm.backward_layer):
@@ -201,16 +201,16 @@ def test_the_second_quarter_of_a_keras_lstm_bias_is_the_forget_gate() -> None:
     assert lstm.get_weights()[2].tolist() == ForgetBias(1.0)((12,)).numpy().tolist()
 
 
-def test_the_forget_bias_comes_back_from_its_config() -> None:
+def test_the_forget_bias_can_be_rebuilt_from_its_config() -> None:
     again = keras.initializers.deserialize(keras.initializers.serialize(ForgetBias(-3.0)))
     assert isinstance(again, ForgetBias)
     assert again.value == -3.0
 
 
 def test_the_same_seed_makes_the_same_network() -> None:
-    made = []
+    weights = []
     for seed in (1, 1, 2):
         keras.utils.set_random_seed(seed)
-        made.append(quality_net().get_weights()[0])
-    assert np.array_equal(made[0], made[1])
-    assert not np.array_equal(made[0], made[2])
+        weights.append(quality_net().get_weights()[0])
+    assert np.array_equal(weights[0], weights[1])
+    assert not np.array_equal(weights[0], weights[2])

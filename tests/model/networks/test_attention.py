@@ -39,7 +39,7 @@ def layer_of(weights: dict[str, np.ndarray], **arguments: int) -> AdditiveAttent
 
 
 def naive(x: np.ndarray, mask: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:
-    """y[t] for every t, over all the s that are not masked; NaN where there are none."""
+    """Computes y[t] for every t over all s that are not masked; NaN if all are masked."""
     y = np.full(x.shape, np.nan)
     for b in range(x.shape[0]):
         seen = [s for s in range(x.shape[1]) if mask[b, s]]
@@ -75,20 +75,20 @@ def block_bytes_of(queries: int) -> int:
 
 
 @pytest.mark.parametrize("block_bytes", [*map(block_bytes_of, (2, 3, 10)), block_bytes_of(5) + 4])
-def test_attention_in_blocks_is_attention_in_one(inputs, weights, block_bytes: int) -> None:
+def test_attention_in_blocks_equals_attention_at_once(inputs, weights, block_bytes: int) -> None:
     in_blocks = layer_of(weights, block_bytes=block_bytes)(inputs, mask=MASK).numpy()
     assert in_blocks == pytest.approx(layer_of(weights)(inputs, mask=MASK).numpy(), abs=1e-5)
 
 
 @pytest.mark.parametrize("row", range(BATCH))
-def test_attention_of_one_query_at_a_time_is_attention_in_one_block(inputs, weights, row: int) -> None:
+def test_attention_of_single_queries_equals_attention_at_once(inputs, weights, row: int) -> None:
     alone, mask = inputs[row : row + 1], MASK[row : row + 1]
     one_by_one = layer_of(weights, block_bytes=1)(alone, mask=mask).numpy()
     assert one_by_one == pytest.approx(layer_of(weights)(alone, mask=mask).numpy(), abs=1e-5)
 
 
-def test_a_batch_that_leaves_room_for_one_query_at_a_time_is_attended_exactly() -> None:
-    """In a process of its own: TensorFlow 2.21 with oneDNN can crash here (tensorflow issue 117700)."""
+def test_attention_of_single_queries_does_not_crash() -> None:
+    """TensorFlow 2.21 with oneDNN can crash here (tensorflow issue 117700), so another process runs it."""
     program = """
 import numpy as np
 from model.networks.attention import AdditiveAttention
@@ -106,7 +106,7 @@ for _ in range(30):
 
 
 def test_the_memory_of_attention_over_a_long_input_is_bounded() -> None:
-    """All pairs of 5,000 frames would take 3.2 GB at once; in a process of its own, whose peak nothing else raises."""
+    """All pairs of 5,000 frames would take 3.2 GB. The peak memory of another process is measured."""
     program = """
 import resource
 import numpy as np
@@ -120,19 +120,19 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    # A block of 64 MiB, before and after its tanh, and what the allocator keeps.
+    # A block of 64 MiB before and after its tanh, and memory that the allocator keeps.
     assert float(done.stdout) < 600
 
 
-def test_attention_in_blocks_learns_as_attention_in_one(inputs, weights) -> None:
+def test_attention_in_blocks_has_the_gradients_of_attention_at_once(inputs, weights) -> None:
     gradients = []
     for block_bytes in (block_bytes_of(2), block_bytes_of(LENGTH)):
         layer = layer_of(weights, block_bytes=block_bytes)
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(layer(inputs, mask=MASK) ** 2)
         gradients.append(tape.gradient(loss, layer.trainable_variables))
-    for in_blocks, in_one in zip(*gradients, strict=True):
-        assert in_blocks.numpy() == pytest.approx(in_one.numpy(), rel=1e-4, abs=1e-4)
+    for in_blocks, at_once in zip(*gradients, strict=True):
+        assert in_blocks.numpy() == pytest.approx(at_once.numpy(), rel=1e-4, abs=1e-4)
     assert any(np.abs(gradient).max() > 0.1 for gradient in gradients[0])
 
 
@@ -179,7 +179,7 @@ def test_attention_over_250_features_has_16_065_parameters() -> None:
     assert layer.count_params() == 16_065
 
 
-def test_attention_comes_back_from_its_config(inputs, weights) -> None:
+def test_attention_can_be_rebuilt_from_its_config(inputs, weights) -> None:
     layer = layer_of(weights, block_bytes=block_bytes_of(2))
     again = AdditiveAttention.from_config(layer.get_config())
     assert (again.units, again.block_bytes, again.name) == (layer.units, layer.block_bytes, layer.name)

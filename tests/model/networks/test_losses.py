@@ -15,14 +15,14 @@ from model.networks.losses import frame_weight, quality_loss
 quick = settings(deadline=None, max_examples=40)
 
 
-# Label at which a frame's error has weight 1: 4.5 as published for PESQ, and the pseudo-score's own best.
+# Label at which the frame error has weight 1: 4.5 for PESQ as published, and the best pseudo-score.
 PUBLISHED_ANCHORS = {PESQ_WB: 4.5, PSEUDO: 8.0}
 scales = pytest.mark.parametrize("scale", PUBLISHED_ANCHORS, ids=lambda scale: scale.name)
 names = pytest.mark.parametrize("name", ["weighted", "unweighted"])
 
 
 def transcribed(label, score, frame_score, lengths, *, name: str, anchor: float) -> float:
-    """Mean over n of (Q - q)^2 + w(Q) / T_n * sum over t of (Q - q_t)^2, in double precision.
+    """Computes the mean over n of (Q - q)^2 + w(Q) / T_n * sum over t of (Q - q_t)^2, in double precision.
 
     Quality-Net (Fu et al., Interspeech 2018), eq. 1 and 2: w(Q) = 10^(Q - Q_max), Q_max = 4.5 for PESQ.
     """
@@ -38,7 +38,7 @@ def transcribed(label, score, frame_score, lengths, *, name: str, anchor: float)
 
 @st.composite
 def batches(draw: st.DrawFn, scale: LabelScale = PESQ_WB):
-    """Labels, scores, frame scores (garbage past the end of a clip) and mask of a ragged batch."""
+    """Draws labels, scores, frame scores (random in the padding) and mask of a ragged batch."""
     lengths = draw(st.lists(st.integers(1, 9), min_size=1, max_size=5))
     padding = draw(st.integers(0, 3))
     rng = np.random.default_rng(draw(st.integers(0, 1000)))
@@ -50,7 +50,7 @@ def batches(draw: st.DrawFn, scale: LabelScale = PESQ_WB):
 
 
 @scales
-def test_each_scales_anchor_is_the_published_one(scale: LabelScale) -> None:
+def test_every_scale_has_the_published_anchor(scale: LabelScale) -> None:
     assert scale.anchor == PUBLISHED_ANCHORS[scale]
 
 
@@ -70,7 +70,7 @@ def test_the_loss_of_a_ragged_batch_equals_its_transcription(data, scale: LabelS
 @scales
 @given(data=st.data(), garbage=st.sampled_from([-1e4, 1e4]))
 @quick
-def test_what_stands_in_the_padding_adds_nothing(data, scale: LabelScale, name: str, garbage: float) -> None:
+def test_values_in_the_padding_do_not_change_the_loss(data, scale: LabelScale, name: str, garbage: float) -> None:
     label, score, frame_score, mask = data.draw(batches(scale))
     losses = [
         float(quality_loss(label, score, np.where(mask, frame_score, fill), mask, name=name, anchor=scale.anchor))
@@ -90,7 +90,7 @@ def test_the_padding_has_no_gradient() -> None:
     assert ((gradient != 0) == mask).all()
 
 
-def test_more_padding_around_a_batch_changes_no_loss() -> None:
+def test_more_padding_does_not_change_the_loss() -> None:
     rng = np.random.default_rng(0)
     label, score = np.array([2.0, 4.0], np.float32), np.array([2.5, 3.0], np.float32)
     frame_score = rng.uniform(1, 4, (2, 6)).astype(np.float32)
@@ -102,14 +102,14 @@ def test_more_padding_around_a_batch_changes_no_loss() -> None:
     )
 
 
-def test_perfect_scores_cost_nothing() -> None:
+def test_perfect_scores_have_no_loss() -> None:
     label = np.array([1.5, 4.5], np.float32)
     frame_score = np.repeat(label[:, np.newaxis], 3, axis=1)
     assert float(quality_loss(label, label, frame_score, np.ones((2, 3), bool), name="weighted", anchor=4.5)) == 0.0
 
 
 @pytest.mark.parametrize(("label", "weight"), [(4.5, 1.0), (3.5, 0.1), (2.5, 0.01), (1.0, 10**-3.5), (4.64, 10**0.14)])
-def test_the_weight_on_the_pesq_scale_is_10_to_the_label_less_4_5(label: float, weight: float) -> None:
+def test_the_weight_on_the_pesq_scale_is_10_to_the_power_of_the_label_minus_4_5(label: float, weight: float) -> None:
     assert frame_weight(tf.constant([label]), PESQ_WB.anchor).numpy() == pytest.approx([weight], rel=1e-5)
 
 
@@ -132,5 +132,5 @@ def test_the_masked_mean_is_the_mean_of_the_real_frames() -> None:
     assert masked_mean(x, mask).numpy() == pytest.approx([1.5, 7.0])
 
 
-def test_the_masked_mean_of_a_row_without_real_frames_is_0_and_no_nan() -> None:
+def test_the_masked_mean_of_a_row_without_real_frames_is_0() -> None:
     assert masked_mean(np.ones((1, 3), np.float32), np.zeros((1, 3), bool)).numpy() == [0.0]

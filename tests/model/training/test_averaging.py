@@ -19,13 +19,13 @@ def kernel(network: keras.Model) -> float:
     return float(network.layers[0].kernel.numpy()[0, 0])
 
 
-def follow(network: keras.Model, average: WeightAverage, values: list[float]) -> None:
+def train_steps(network: keras.Model, average: WeightAverage, values: list[float]) -> None:
     for step, value in enumerate(values):
         network.layers[0].kernel.assign([[value]])
         average.on_train_batch_end(step)
 
 
-def test_the_mean_is_that_of_its_definition() -> None:
+def test_the_mean_follows_its_definition() -> None:
     network = small_network()
     average = WeightAverage(network, 0.5)
     values = [4.0, 2.0, -1.0, 3.0] * 5
@@ -33,47 +33,47 @@ def test_the_mean_is_that_of_its_definition() -> None:
     for step, value in enumerate(values):
         share = min(0.5, step / (step + WARM_UP))
         mean = share * mean + (1 - share) * value
-    follow(network, average, values)
+    train_steps(network, average, values)
     with average.applied():
         assert kernel(network) == pytest.approx(mean, rel=1e-6)
 
 
-def test_the_network_has_its_own_weights_back_afterwards_even_if_something_fails() -> None:
+def test_the_network_gets_its_own_weights_back_even_after_an_error() -> None:
     network = small_network()
     average = WeightAverage(network, 0.9)
-    follow(network, average, [1.0, 2.0, 3.0])
+    train_steps(network, average, [1.0, 2.0, 3.0])
 
     def fail() -> None:
         with average.applied():
             assert kernel(network) != 3.0
-            raise ValueError("in between")
+            raise ValueError("within the block")
 
-    with pytest.raises(ValueError, match="in between"):
+    with pytest.raises(ValueError, match="within the block"):
         fail()
     assert kernel(network) == 3.0
 
 
-def test_where_training_began_is_not_in_the_mean() -> None:
+def test_the_initial_weights_are_not_in_the_mean() -> None:
     network = small_network()
     network.layers[0].kernel.assign([[1e6]])
     average = WeightAverage(network, 0.999)
-    follow(network, average, [1.0] * 5)
+    train_steps(network, average, [1.0] * 5)
     with average.applied():
         assert kernel(network) == pytest.approx(1.0)
 
 
-def test_a_share_of_0_changes_nothing() -> None:
+def test_a_share_of_0_keeps_the_last_weights() -> None:
     network = small_network()
     average = WeightAverage(network, 0.0)
-    follow(network, average, [1.0, 5.0])
+    train_steps(network, average, [1.0, 5.0])
     with average.applied():
         assert kernel(network) == 5.0
 
 
-def test_the_mean_of_many_noisy_steps_is_closer_to_what_they_scatter_about() -> None:
+def test_the_mean_of_noisy_steps_is_close_to_their_centre() -> None:
     network = small_network()
     average = WeightAverage(network, 0.99)
     steps = np.random.default_rng(0).normal(2.0, 1.0, 1_000)
-    follow(network, average, steps.tolist())
+    train_steps(network, average, steps.tolist())
     with average.applied():
         assert abs(kernel(network) - 2.0) < 0.3

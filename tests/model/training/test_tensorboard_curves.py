@@ -1,4 +1,4 @@
-"""Learning curves as TensorBoard reads them."""
+"""Learning curves in the event file of TensorBoard."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_each_epoch_has_a_point_on_each_curve(tmp_path: Path) -> None:
     assert {value for step, tag, value in points if tag == "loss"} == {2.0, 1.0}
 
 
-def test_an_epoch_without_a_correlation_has_no_point_there(tmp_path: Path) -> None:
+def test_an_undefined_correlation_has_no_point(tmp_path: Path) -> None:
     write_curves(tmp_path, [epoch(1, lcc=None, srcc=None)])
     assert [tag for _, tag, _ in read(tmp_path)] == ["loss", "rmse"]
 
@@ -46,7 +46,7 @@ def test_a_longer_history_begins_with_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / FILE).read_bytes().startswith(before)
 
 
-def test_tensorboard_knows_the_file_by_its_version(tmp_path: Path) -> None:
+def test_the_file_starts_with_the_version_of_the_format(tmp_path: Path) -> None:
     write_curves(tmp_path, [])
     (event,) = tf.compat.v1.train.summary_iterator(str(tmp_path / FILE))
     assert event.file_version == "brain.Event:2"

@@ -378,7 +378,7 @@ def test_a_port_that_is_taken_is_refused():
 
 def test_a_service_that_others_can_reach_without_a_key_says_so(monkeypatch):
     # An address that is nobody's: it comes no further than to the warning.
-    warning = "WARNING: other machines can reach 192.0.2.1 without a key; AUDIOSIEVE_API_KEYS sets keys"
+    warning = "WARNING: other machines can use the service on 192.0.2.1 without a key; set keys in AUDIOSIEVE_API_KEYS"
     assert warning in audiosieve("serve", "--host", "192.0.2.1", status=2).stderr
     monkeypatch.setenv("AUDIOSIEVE_API_KEYS", "a-long-enough-key-of-it")
     assert "WARNING" not in audiosieve("serve", "--host", "192.0.2.1", status=2).stderr

@@ -1,4 +1,4 @@
-"""Two outputs side by side: every utterance of either is counted once, and the table of decisions adds up."""
+"""Comparisons: every utterance is counted once, and the decisions add up."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def outputs(tmp_path_factory) -> tuple[Results, Results]:
 
 
 @pytest.fixture(scope="module")
-def found(outputs) -> Comparison:
+def comparison(outputs) -> Comparison:
     return compare(*outputs)
 
 
-def test_every_utterance_of_either_is_counted_once(found):
-    assert found.facts["counts"] == {
+def test_every_utterance_is_counted_once(comparison):
+    assert comparison.facts["counts"] == {
         "scored_in_both": 10,
         "rejected_in_both": 1,
         "scored_in_a_rejected_in_b": {"truncated": 1},
@@ -67,7 +67,7 @@ def test_every_utterance_of_either_is_counted_once(found):
         "in_b_only": {"scored": 1, "rejected": 0},
         "changed": 1,
     }
-    assert found.joined["utterance_id"].to_pylist() == sorted(
+    assert comparison.joined["utterance_id"].to_pylist() == sorted(
         [
             *(f"u{i}" for i in range(10)),
             "lost in a",
@@ -80,60 +80,60 @@ def test_every_utterance_of_either_is_counted_once(found):
     )
 
 
-def test_agreement_and_difference_are_those_of_the_shared_scores(found):
+def test_agreement_and_difference_use_the_shared_scores(comparison):
     a, b = np.arange(2.0, 2.95, 0.1), np.array([*np.arange(2.1, 2.85, 0.1), 1.3, 3.0])
-    assert found.facts["agreement"]["lcc"] == pytest.approx(np.corrcoef(a, b)[0, 1], abs=1e-5)
-    difference = found.facts["difference"]
+    assert comparison.facts["agreement"]["lcc"] == pytest.approx(np.corrcoef(a, b)[0, 1], abs=1e-5)
+    difference = comparison.facts["difference"]
     assert difference["of"] == "scores"
     assert difference["mean"] == pytest.approx((b - a).mean(), abs=1e-5)
     assert difference["mean_absolute"] == pytest.approx(np.abs(b - a).mean(), abs=1e-5)
     assert difference["p50"] == pytest.approx(0.1, abs=1e-5)
 
 
-def test_the_worst_come_first_and_say_that_they_changed(found):
-    first, second, *_ = found.worst(3)
+def test_the_largest_differences_come_first(comparison):
+    first, second, *_ = comparison.worst(3)
     assert (first["utterance_id"], first["changed"]) == ("u8", True)
     assert (first["score_a"], first["score_b"]) == (pytest.approx(2.8), pytest.approx(1.3))
     assert first["difference"] == pytest.approx(-1.5, abs=1e-5)
     assert abs(second["difference"]) == pytest.approx(0.1, abs=1e-5)
-    assert len(found.worst(100)) == 10
+    assert len(comparison.worst(100)) == 10
 
 
-def test_the_threshold_is_the_median_of_a_unless_told(found, outputs):
-    assert found.thresholds == (pytest.approx(2.45), pytest.approx(2.45))
-    cells = {name: cell["utterances"] for name, cell in found.facts["decisions"].items()}
+def test_the_default_threshold_is_the_median_of_a(comparison, outputs):
+    assert comparison.thresholds == (pytest.approx(2.45), pytest.approx(2.45))
+    cells = {name: cell["utterances"] for name, cell in comparison.facts["decisions"].items()}
     assert cells == {"kept_in_both": 4, "kept_in_a_only": 1, "kept_in_b_only": 1, "dropped_in_both": 4}
-    assert found.facts["decisions"]["kept_in_both"]["hours"] == pytest.approx(4 * 3.6 / 3600)
+    assert comparison.facts["decisions"]["kept_in_both"]["hours"] == pytest.approx(4 * 3.6 / 3600)
     assert compare(*outputs, (2.5,)).thresholds == (2.5, 2.5)
     assert compare(*outputs, (2.5, 3.0)).thresholds == (2.5, 3.0)
 
 
-def test_where_scales_differ_ranks_are_compared(outputs):
+def test_ranks_are_compared_if_the_scales_differ(outputs):
     a = outputs[0]
     record = {**outputs[1].records[0], "label_scale": PSEUDO.name}
     b = Results(outputs[1].root, (record,), outputs[1].files)
-    found = compare(a, b)
-    assert not found.same_scale
-    assert found.facts["difference"]["of"] == "percentile ranks"
-    # The one that was ninth and is last: 8 of 10 ranks.
-    assert found.worst(1)[0]["difference"] == pytest.approx(-80.0)
-    decided = found.facts["decisions"]
-    assert decided["kept_in_both"]["utterances"] + decided["kept_in_b_only"]["utterances"] == 5
-    text = comparison_text(found, 1)
+    comparison = compare(a, b)
+    assert not comparison.same_scale
+    assert comparison.facts["difference"]["of"] == "percentile ranks"
+    # One utterance is ninth in A and last in B: 8 of 10 ranks.
+    assert comparison.worst(1)[0]["difference"] == pytest.approx(-80.0)
+    cells = comparison.facts["decisions"]
+    assert cells["kept_in_both"]["utterances"] + cells["kept_in_b_only"]["utterances"] == 5
+    text = comparison_text(comparison, 1)
     assert "label scales differ" in text
     assert "B - A in percentiles" in text
 
 
 def test_an_output_agrees_with_itself(outputs):
-    found = compare(outputs[0], outputs[0])
-    assert found.facts["agreement"] == {"lcc": pytest.approx(1.0), "srcc": pytest.approx(1.0)}
-    assert found.facts["difference"]["mean_absolute"] == 0
-    decided = found.facts["decisions"]
-    assert decided["kept_in_a_only"]["utterances"] == decided["kept_in_b_only"]["utterances"] == 0
+    comparison = compare(outputs[0], outputs[0])
+    assert comparison.facts["agreement"] == {"lcc": pytest.approx(1.0), "srcc": pytest.approx(1.0)}
+    assert comparison.facts["difference"]["mean_absolute"] == 0
+    cells = comparison.facts["decisions"]
+    assert cells["kept_in_a_only"]["utterances"] == cells["kept_in_b_only"]["utterances"] == 0
 
 
-def test_the_text_says_it_all(found):
-    text = comparison_text(found, 2)
+def test_the_text_contains_every_part(comparison):
+    text = comparison_text(comparison, 2)
     for line in (
         "scored in both: 10 utterances",
         "scored in A, rejected in B: 1 (1 truncated)",
@@ -141,22 +141,22 @@ def test_the_text_says_it_all(found):
         "rejected in both: 1",
         "only in A: 1 scored, 1 rejected",
         "only in B: 1 scored, 0 rejected",
-        "changed recordings (another size or time of modification): 1, u8 first",
-        "decided otherwise: 2 utterances (20.0%), 7.2 s",
+        "recordings whose size or modification time changed: 1, first u8",
+        "different decisions: 2 utterances (20.0%), 7.2 s",
     ):
         assert line in text
     assert text.splitlines()[-2].startswith("u8 ")
-    assert "largest disagreements" not in comparison_text(found, 0)
+    assert "largest disagreements" not in comparison_text(comparison, 0)
 
 
-def test_scores_that_do_not_vary_have_no_correlation(tmp_path):
+def test_constant_scores_have_no_correlation(tmp_path):
     results = open_results(str(write_output(tmp_path / "out", [scored("a", 3.0), scored("b", 3.0)])))
-    found = compare(results, results)
-    assert found.facts["agreement"] == {"lcc": None, "srcc": None}
-    assert "LCC -, SRCC -" in comparison_text(found, 1)
+    comparison = compare(results, results)
+    assert comparison.facts["agreement"] == {"lcc": None, "srcc": None}
+    assert "LCC -, SRCC -" in comparison_text(comparison, 1)
 
 
-def test_outputs_of_two_corpora_have_nothing_in_common(tmp_path):
+def test_outputs_of_two_corpora_are_an_error(tmp_path):
     a = write_output(tmp_path / "a", [scored("x/1", 3.0)], source="/corpus")
     b = write_output(tmp_path / "b", [scored("1", 3.0)], [rejected("x/1")], source="/corpus/x")
     with pytest.raises(NothingInCommonError, match=r"which was /corpus and /corpus/x$"):
@@ -164,7 +164,7 @@ def test_outputs_of_two_corpora_have_nothing_in_common(tmp_path):
 
 
 @given(pairs=PAIRS)
-def test_ranks_lie_between_0_and_100_and_are_50_in_the_mean(pairs):
+def test_ranks_lie_between_0_and_100_with_a_mean_of_50(pairs):
     score = np.array([first for first, _ in pairs], float)
     ranks = percentile_rank(score)
     assert (ranks > 0).all()
@@ -173,10 +173,10 @@ def test_ranks_lie_between_0_and_100_and_are_50_in_the_mean(pairs):
     assert (np.sign(np.subtract.outer(score, score)) == np.sign(np.subtract.outer(ranks, ranks))).all()
 
 
-@given(pairs=PAIRS, asked=st.none() | st.integers(-1, 11))
-def test_on_another_scale_b_keeps_as_many_as_a_but_for_ties(pairs, asked):
-    a, b = (np.array(each, float) for each in zip(*pairs, strict=True))
-    of_a, of_b = choose_thresholds(a, b, () if asked is None else (asked,), same_scale=False)
+@given(pairs=PAIRS, given_threshold=st.none() | st.integers(-1, 11))
+def test_on_another_scale_b_keeps_as_many_as_a_up_to_ties(pairs, given_threshold):
+    a, b = (np.array(scores, float) for scores in zip(*pairs, strict=True))
+    of_a, of_b = choose_thresholds(a, b, () if given_threshold is None else (given_threshold,), same_scale=False)
     kept = int((a >= of_a).sum())
     assert int((b >= of_b).sum()) >= kept
     assert int((b > of_b).sum()) <= max(0, kept - (kept > 0))
@@ -184,7 +184,7 @@ def test_on_another_scale_b_keeps_as_many_as_a_but_for_ties(pairs, asked):
 
 @given(pairs=PAIRS)
 def test_the_four_cells_hold_every_utterance_once(pairs):
-    a, b = (np.array(each) > 4 for each in zip(*pairs, strict=True))
+    a, b = (np.array(scores) > 4 for scores in zip(*pairs, strict=True))
     seconds = np.arange(1.0, len(a) + 1)
     cells = decisions(a, b, seconds)
     assert sum(cell["utterances"] for cell in cells.values()) == len(a)

@@ -1,4 +1,4 @@
-"""What is written is what was asked, in every format."""
+"""Every format contains the rows of the query."""
 
 from __future__ import annotations
 
@@ -43,57 +43,66 @@ SCHEMA = pa.schema(
 )
 
 
-def answer(table: pa.Table):
+def query_rows(table: pa.Table):
     connection = duckdb.connect()
     connection.register("rows", table)
     return select(connection, "FROM rows")
 
 
 @given(rows=ROWS)
-def test_json_holds_the_rows(rows):
+def test_json_contains_the_rows(rows):
     out = io.StringIO()
-    write_json(answer(pa.Table.from_pylist(rows, SCHEMA)), out)
-    found = json.loads(out.getvalue())
-    # The shortest number that means a float of 32 bits is another one in 64.
-    assert pa.Table.from_pylist(found, SCHEMA).to_pylist() == rows
+    write_json(query_rows(pa.Table.from_pylist(rows, SCHEMA)), out)
+    written = json.loads(out.getvalue())
+    # The shortest number that identifies a float32 is another number in float64.
+    assert pa.Table.from_pylist(written, SCHEMA).to_pylist() == rows
     assert out.getvalue().count("\n") == len(rows) + (2 if rows else 1)
 
 
 @given(rows=ROWS)
-def test_csv_holds_the_rows(rows):
+def test_csv_contains_the_rows(rows):
     out = io.StringIO()
-    write_csv(answer(pa.Table.from_pylist(rows, SCHEMA)), out)
-    found = list(csv.DictReader(io.StringIO(out.getvalue(), newline="")))
-    assert [row["text"] for row in found] == [row["text"] or "" for row in rows]
+    write_csv(query_rows(pa.Table.from_pylist(rows, SCHEMA)), out)
+    written = list(csv.DictReader(io.StringIO(out.getvalue(), newline="")))
+    assert [row["text"] for row in written] == [row["text"] or "" for row in rows]
     for name in ("whole", "real", "flags", "yes"):
-        assert [json.loads(row[name] or "null") for row in found] == [row[name] for row in rows]
+        assert [json.loads(row[name] or "null") for row in written] == [row[name] for row in rows]
 
 
 @given(rows=ROWS)
-def test_parquet_holds_the_rows(rows):
+def test_parquet_contains_the_rows(rows):
     out = io.BytesIO()
-    write_parquet(answer(pa.Table.from_pylist(rows, SCHEMA)), out)
+    write_parquet(query_rows(pa.Table.from_pylist(rows, SCHEMA)), out)
     assert pq.read_table(out).to_pylist() == rows
 
 
 @given(rows=ROWS)
-def test_a_table_shows_a_line_for_every_row(rows):
+def test_a_table_has_a_line_for_every_row(rows):
     assert table_text(pa.Table.from_pylist(rows, SCHEMA)).count("\n") == len(rows) + 2
 
 
-def test_floats_of_32_bits_are_written_as_short_as_they_are():
+def test_floats_of_32_bits_are_written_with_their_shortest_digits():
     table = pa.table(
         {"score": pa.array([4.2, None], pa.float32()), "all": pa.array([[4.2, 0.1], []], pa.list_(pa.float32()))}
     )
     assert list(plain_rows(table)) == [(4.2, [4.2, 0.1]), (None, [])]
 
 
-def test_what_json_does_not_know_is_text_or_null():
-    rows = json_of("SELECT 'nan'::double AS a, ['inf'::float] AS b, DATE '2026-01-02' AS c, 'x'::BLOB AS d, 1.50 AS e, "
-                   "sum(2) AS f, MAP {'k': 1} AS g, INTERVAL 1 DAY AS h")  # fmt: skip
+def test_values_that_json_lacks_become_text_or_null():
+    rows = json_of(
+        "SELECT 'nan'::double AS a, ['inf'::float] AS b, DATE '2026-01-02' AS c, 'x'::BLOB AS d, 1.50 AS e, "
+        "sum(2) AS f, MAP {'k': 1} AS g, INTERVAL 1 DAY AS h"
+    )
     assert {**rows[0], "h": str(rows[0]["h"])} == {
-        "a": None, "b": [None], "c": "2026-01-02", "d": "eA==", "e": 1.5, "f": 2, "g": [["k", 1]], "h": rows[0]["h"],
-    }  # fmt: skip
+        "a": None,
+        "b": [None],
+        "c": "2026-01-02",
+        "d": "eA==",
+        "e": 1.5,
+        "f": 2,
+        "g": [["k", 1]],
+        "h": rows[0]["h"],
+    }
 
 
 def json_of(sql: str) -> list[dict]:
@@ -102,14 +111,14 @@ def json_of(sql: str) -> list[dict]:
     return json.loads(out.getvalue())
 
 
-def test_what_parquet_cannot_hold_is_said():
-    with pytest.raises(QueryError, match="Parquet cannot hold it, cast it"):
+def test_a_type_that_parquet_lacks_is_an_error():
+    with pytest.raises(QueryError, match="Parquet has no such type; cast the column"):
         write_parquet(select(duckdb.connect(), "SELECT INTERVAL 1 DAY AS a"), io.BytesIO())
 
 
 @pytest.mark.parametrize(("write", "out"), [(write_json, io.StringIO()), (write_parquet, io.BytesIO())])
-def test_of_two_columns_with_one_name_none_is_lost(write, out):
-    with pytest.raises(QueryError, match="two columns are named a; give one of them another name"):
+def test_two_columns_with_one_name_are_an_error(write, out):
+    with pytest.raises(QueryError, match="two columns are named a; rename one with AS"):
         write(select(duckdb.connect(), "SELECT 1 AS a, 2 AS b, 3 AS a"), out)
     assert not out.getvalue()
 
@@ -117,16 +126,26 @@ def test_of_two_columns_with_one_name_none_is_lost(write, out):
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (None, NOTHING), ([], NOTHING), (4.0, "4.0"), (1 / 3, "0.3333"), (1e-9, "1e-09"), (1234567.25, "1234567.25"),
-        (0.0, "0.0"), (-2.5, "-2.5"), (float("nan"), "nan"), (["a", "b"], "a, b"), ({"a": 1.0}, "a 1.0"), (True, "True"),
+        (None, NOTHING),
+        ([], NOTHING),
+        (4.0, "4.0"),
+        (1 / 3, "0.3333"),
+        (1e-9, "1e-09"),
+        (1234567.25, "1234567.25"),
+        (0.0, "0.0"),
+        (-2.5, "-2.5"),
+        (float("nan"), "nan"),
+        (["a", "b"], "a, b"),
+        ({"a": 1.0}, "a 1.0"),
+        (True, "True"),
         ("", ""),
     ],
-)  # fmt: skip
-def test_cells_are_short(value, text):
+)
+def test_cells_are_formatted_for_people(value, text):
     assert cell(value) == text
 
 
-def test_columns_are_aligned_whatever_the_letters():
+def test_columns_are_aligned_with_wide_combining_and_control_characters():
     lines = aligned(["id", "score"], [["名前.wav", "1.0"], ["e\u0301", "2.0"], ["two\nlines", "3.0"]]).splitlines()
     assert lines[2] == "名前.wav      1.0"
     assert lines[3] == "e\u0301" + " " * 13 + "2.0"

@@ -1,4 +1,4 @@
-"""Each signal fact against signals whose fact is known."""
+"""Each signal fact on signals with a known value."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def facts(*blocks: np.ndarray, rate: int = RATE) -> SignalFacts:
 
 class TestLevels:
     @pytest.mark.parametrize("amplitude", [1.0, 0.5, 0.1, 0.001])
-    def test_a_sines_rms_lies_3_db_under_its_peak(self, amplitude):
+    def test_the_rms_of_a_sine_is_3_db_below_its_peak(self, amplitude):
         found = facts(tone(1.0, amplitude=amplitude))
         assert found.peak_dbfs == pytest.approx(20 * np.log10(amplitude), abs=0.01)
         assert found.rms_dbfs == pytest.approx(20 * np.log10(amplitude) - 3.01, abs=0.01)
 
     @pytest.mark.parametrize("sign", [1, -1])
-    def test_the_peak_is_that_of_any_channel_and_either_sign(self, sign):
+    def test_the_peak_may_be_in_any_channel_and_of_either_sign(self, sign):
         block = np.zeros((1_000, 3), np.float32)
         block[500, 2] = sign * 0.25
         assert facts(block).peak_dbfs == pytest.approx(-12.04, abs=0.01)
@@ -80,7 +80,7 @@ class TestLevels:
     def test_decibels_have_a_floor(self, ratio, db):
         assert decibels(ratio) == pytest.approx(db)
 
-    def test_the_levels_of_frames(self):
+    def test_frame_levels_are_in_dbfs(self):
         levels = frame_levels_db(np.concatenate([np.full(1_024, 0.1), np.zeros(1_024)]))
         assert levels[0] == pytest.approx(-20.0)
         assert levels[-1] == FLOOR_DB
@@ -93,19 +93,19 @@ class TestClipping:
         clipped = np.clip(tone(1.0, amplitude=gain), -1, 1)
         assert facts(clipped).clipped_ratio == pytest.approx(np.mean(np.abs(clipped) >= 1))
 
-    def test_the_largest_value_of_16_bits_is_full_scale_and_the_next_is_not(self):
+    def test_only_the_largest_value_of_16_bits_is_full_scale(self):
         block = np.zeros(1_000, np.float32)
         block[[10, 20, 30]] = [32_767 / 32_768, -1.0, 32_766 / 32_768]
         assert facts(block).clipped_ratio == pytest.approx(2 / 1_000)
         assert FULL_SCALE == 32_767 / 32_768
 
     @pytest.mark.parametrize("scale", [0.5, 0.1, 0.01])
-    def test_a_plateau_is_found_after_the_level_was_turned_down(self, scale):
+    def test_a_plateau_is_found_after_the_gain_was_reduced(self, scale):
         clipped = np.clip(tone(1.0, amplitude=2.0, hertz=100), -1, 1)
         ratio = np.mean(np.abs(clipped) >= 1)
         assert facts(clipped * np.float32(scale)).clipped_ratio == pytest.approx(ratio)
 
-    def test_a_plateau_on_one_side_only(self):
+    def test_a_plateau_may_be_on_one_side_only(self):
         clipped = np.minimum(tone(1.0, amplitude=0.8, hertz=100), np.float32(0.4))
         assert facts(clipped).clipped_ratio == pytest.approx(np.mean(clipped == np.float32(0.4)))
 
@@ -114,7 +114,7 @@ class TestClipping:
         found = facts(np.stack([tone(1.0, amplitude=0.3), clipped], axis=1))
         assert found.clipped_ratio == pytest.approx(np.mean(np.abs(clipped) == 0.5) / 2)
 
-    def test_a_run_over_two_channels_of_one_moment_is_no_plateau(self):
+    def test_a_run_across_channels_is_not_a_plateau(self):
         block = np.zeros((1_000, 3), np.float32)
         block[500] = 0.5
         assert facts(block).clipped_ratio == 0.0
@@ -131,13 +131,13 @@ class TestClipping:
         block[place : place + 3] = 0.5
         assert facts(block).clipped_ratio == pytest.approx(3 / 1_000)
 
-    def test_a_plateau_under_the_extreme_does_not_count(self):
+    def test_a_plateau_below_the_extreme_does_not_count(self):
         block = noise(1_000, rms=0.01)
         block[100:150] = 0.3
         block[500] = 0.5
         assert facts(block).clipped_ratio == 0.0
 
-    def test_a_later_block_with_a_higher_peak_makes_the_earlier_plateau_void(self):
+    def test_a_later_higher_peak_discards_the_earlier_plateau(self):
         low, high = noise(1_000, rms=0.01), noise(1_000, rms=0.01, seed=1)
         low[500:600], high[500:504] = 0.3, 0.5
         assert facts(low, high).clipped_ratio == pytest.approx(4 / 2_000)
@@ -154,13 +154,13 @@ class TestClipping:
 
 
 class TestSilence:
-    def test_of_a_tone_that_is_silent_half_the_time(self):
+    def test_a_tone_that_is_silent_half_the_time_has_a_ratio_of_half(self):
         assert silence_ratio(frame_power(np.concatenate([tone(1.0), np.zeros(RATE, np.float32)]))) == pytest.approx(
             0.5, abs=0.02
         )
 
     @pytest.mark.parametrize(("below_db", "expected"), [(30, 0.0), (36, 0.0), (44, 0.25), (60, 0.25)])
-    def test_silence_is_what_lies_40_db_under_the_speech(self, below_db, expected):
+    def test_frames_more_than_40_db_below_the_speech_are_silent(self, below_db, expected):
         pause = noise(RATE, rms=0.5 / np.sqrt(2) * 10 ** (-below_db / 20))
         assert silence_ratio(frame_power(np.concatenate([tone(3.0), pause]))) == pytest.approx(expected, abs=0.02)
 
@@ -168,36 +168,36 @@ class TestSilence:
         samples = np.concatenate([tone(1.0), noise(RATE, rms=1e-4)])
         assert silence_ratio(frame_power(samples)) == silence_ratio(frame_power(samples * np.float32(0.01)))
 
-    def test_a_steady_tone_has_none(self):
+    def test_a_steady_tone_has_no_silence(self):
         assert silence_ratio(frame_power(tone(1.0))) == 0.0
 
 
 class TestBandwidth:
     @pytest.mark.parametrize("rate", [16_000, 44_100, 48_000])
     @pytest.mark.parametrize("hertz", [1_000, 3_400, 7_000])
-    def test_of_low_passed_noise(self, rate, hertz):
+    def test_low_passed_noise_has_the_bandwidth_of_its_filter(self, rate, hertz):
         found = facts(low_passed_noise(2 * rate, rate, hertz), rate=rate)
         assert found.bandwidth_hz == pytest.approx(hertz, abs=200)
 
     @pytest.mark.parametrize("rate", [8_000, 16_000, 44_100, 48_000])
-    def test_of_white_noise_is_half_the_rate(self, rate):
+    def test_white_noise_has_half_the_sampling_rate(self, rate):
         assert facts(noise(rate), rate=rate).bandwidth_hz == pytest.approx(rate / 2, rel=0.005)
 
-    def test_telephone_speech_that_was_upsampled_to_48_khz_keeps_its_band(self):
+    def test_upsampled_telephone_speech_keeps_its_bandwidth(self):
         assert facts(low_passed_noise(96_000, 48_000, 3_400), rate=48_000).bandwidth_hz < 4_000
 
     @pytest.mark.parametrize(("under_db", "seen"), [(50, True), (75, False)])
-    def test_what_lies_60_db_under_the_strongest_is_not_counted(self, under_db, seen):
+    def test_frequencies_60_db_below_the_strongest_do_not_count(self, under_db, seen):
         samples = tone(2.0, hertz=1_000) + tone(2.0, hertz=6_000, amplitude=0.5 * 10 ** (-under_db / 20))
         assert (facts(samples).bandwidth_hz > 5_900) == seen
 
-    def test_a_block_shorter_than_a_window_still_has_one(self):
+    def test_a_block_shorter_than_a_window_has_a_bandwidth(self):
         assert facts(noise(100)).bandwidth_hz > 7_000
 
 
 class TestSnrEstimate:
     @pytest.mark.parametrize("snr_db", [5, 10, 20, 30, 45])
-    def test_of_a_gated_tone_in_noise(self, snr_db):
+    def test_a_gated_tone_in_noise_has_its_snr(self, snr_db):
         gate = np.repeat([1, 0, 1, 1, 0, 1], RATE // 2).astype(np.float32)
         samples = tone(3.0) * gate + noise(3 * RATE, rms=0.5 / np.sqrt(2) * 10 ** (-snr_db / 20))
         assert snr_estimate_db(frame_power(samples)) == pytest.approx(snr_db, abs=2.5)
@@ -208,7 +208,7 @@ class TestSnrEstimate:
             snr_estimate_db(frame_power(samples)), abs=1e-3
         )
 
-    def test_with_digital_silence_there_is_none(self):
+    def test_digital_silence_has_no_estimate(self):
         assert snr_estimate_db(frame_power(np.concatenate([tone(1.0), np.zeros(RATE // 4, np.float32)]))) is None
 
     def test_a_little_digital_silence_does_not_matter(self):
@@ -216,20 +216,20 @@ class TestSnrEstimate:
         samples[-800:] = 0
         assert snr_estimate_db(frame_power(samples)) == pytest.approx(30.97, abs=1.5)
 
-    def test_steady_noise_has_a_low_one_and_it_stays_in_its_range(self):
+    def test_steady_noise_has_a_low_estimate_within_the_range(self):
         assert -20 <= snr_estimate_db(frame_power(noise(2 * RATE))) < 0
 
-    def test_less_than_a_frame_has_none(self):
+    def test_less_than_a_frame_has_no_estimate(self):
         assert snr_estimate_db(frame_power(noise(100))) is None
 
 
 class TestDynamicRange:
     @pytest.mark.parametrize("db", [10, 38, 60])
-    def test_it_is_the_distance_of_the_pauses_from_the_speech(self, db):
+    def test_the_range_is_the_distance_of_the_pauses_from_the_speech(self, db):
         loud = noise(2 * RATE)
         assert dynamic_range_db(np.concatenate([loud, loud * 10 ** (-db / 20)])) == pytest.approx(db, abs=1.0)
 
-    def test_steady_noise_has_almost_none(self):
+    def test_steady_noise_has_almost_no_range(self):
         assert dynamic_range_db(noise(2 * RATE)) < 2
 
     def test_digital_silence_counts_as_the_floor(self):
@@ -241,7 +241,7 @@ class TestDynamicRange:
     samples=arrays(np.float32, st.tuples(st.integers(1, 400), st.integers(1, 3)), elements=st.floats(-1, 1, width=32)),
     cuts=st.lists(st.integers(0, 400), max_size=6),
 )
-def test_cutting_into_blocks_changes_no_level_and_no_count_at_full_scale(samples, cuts):
+def test_blocks_do_not_change_levels_and_counts_at_full_scale(samples, cuts):
     # A sample at either end of the scale, where no lower plateau counts.
     samples[0, 0], samples[-1, -1] = (1.0, 1.0) if samples.size == 1 else (1.0, -1.0)
     whole = facts(samples)
@@ -255,7 +255,7 @@ def test_cutting_into_blocks_changes_no_level_and_no_count_at_full_scale(samples
 
 
 @given(samples=arrays(np.float32, st.integers(1, 2_000), elements=st.floats(-4, 4, width=32)))
-def test_every_fact_is_a_finite_number_in_its_range(samples):
+def test_every_fact_is_finite_and_in_its_range(samples):
     found = facts(samples)
     assert FLOOR_DB <= found.rms_dbfs <= found.peak_dbfs + 1e-6
     assert 0 <= found.clipped_ratio <= 1

@@ -1,4 +1,4 @@
-"""Samples are the same whether they are held in memory or on disk."""
+"""Samples are the same in memory and on disk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transforms.audio import waveform as waveform_module
 from transforms.audio.waveform import ScratchError, Waveform
 
 
-def filled(samples: np.ndarray, cuts: list[int]) -> Waveform:
+def waveform_of(samples: np.ndarray, cuts: list[int]) -> Waveform:
     waveform = Waveform()
     for part in np.split(samples, sorted(min(cut, len(samples)) for cut in cuts)):
         waveform.add(part)
@@ -23,41 +23,41 @@ def filled(samples: np.ndarray, cuts: list[int]) -> Waveform:
 
 
 @pytest.fixture(params=["memory", "disk"])
-def _place(request, monkeypatch):
+def _storage(request, monkeypatch):
     if request.param == "disk":
         monkeypatch.setattr(waveform_module, "MEMORY_SAMPLES", 100)
 
 
-@pytest.mark.usefixtures("_place")
+@pytest.mark.usefixtures("_storage")
 @pytest.mark.parametrize("length", [0, 1, 511, 512, 5_000])
 @pytest.mark.parametrize("cuts", [[], [1], [600, 601, 1_000], list(range(0, 5_000, 37))])
-def test_what_was_added_is_read(length, cuts):
+def test_added_samples_are_read_back(length, cuts):
     samples = np.random.default_rng(0).normal(0, 0.1, length).astype(np.float32)
-    waveform = filled(samples, cuts)
+    waveform = waveform_of(samples, cuts)
     assert len(waveform) == length
     np.testing.assert_array_equal(waveform.read(), samples)
     np.testing.assert_array_equal(waveform.read(17, 400), samples[17:400])
     np.testing.assert_array_equal(waveform.read(4_000, 9_000), samples[4_000:9_000])
-    np.testing.assert_array_equal(waveform.read(), samples, "a second time")
+    np.testing.assert_array_equal(waveform.read(), samples, "read a second time")
 
 
 @given(st.integers(0, 3_000), st.lists(st.integers(0, 3_000), max_size=8))
-def test_the_power_is_that_of_the_frames_of_the_whole(length, cuts):
+def test_the_power_equals_that_of_all_samples_at_once(length, cuts):
     samples = np.random.default_rng(length).normal(0, 0.1, length).astype(np.float32)
-    np.testing.assert_array_equal(filled(samples, cuts).power, frame_power(samples))
+    np.testing.assert_array_equal(waveform_of(samples, cuts).power, frame_power(samples))
 
 
-def test_the_extremes():
-    waveform = filled(np.array([0.1, -0.4, 0.3], np.float32), [1, 2])
+def test_the_extremes_are_those_of_all_samples():
+    waveform = waveform_of(np.array([0.1, -0.4, 0.3], np.float32), [1, 2])
     assert (waveform.lowest, waveform.highest) == (np.float32(-0.4), np.float32(0.3))
 
 
-def test_a_full_disk_is_no_fault_of_the_recording(monkeypatch):
-    def full():
+def test_a_full_disk_is_not_an_error_of_the_recording(monkeypatch):
+    def fail():
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(waveform_module, "MEMORY_SAMPLES", 100)
-    monkeypatch.setattr(waveform_module.tempfile, "TemporaryFile", full)
+    monkeypatch.setattr(waveform_module.tempfile, "TemporaryFile", fail)
     with pytest.raises(ScratchError, match=os.strerror(errno.ENOSPC)) as caught:
-        filled(np.zeros(200, np.float32), [])
+        waveform_of(np.zeros(200, np.float32), [])
     assert not isinstance(caught.value, OSError)

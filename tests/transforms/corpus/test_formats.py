@@ -1,4 +1,4 @@
-"""In which kind of corpus utterances came."""
+"""The form of a corpus, and the archives of an output."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ CUT = {"id": "c", "start": 0.5, "duration": 1.0, "channel": 0, "type": "MonoCut"
         ("a.flac", "fLaC", SourceKind("paths", False)),
     ],
 )
-def test_files(tmp_path, name, text, kind):
+def test_the_suffix_and_the_content_of_a_file_decide(tmp_path, name, text, kind):
     (tmp_path / name).write_text(text)
     assert source_kind(str(tmp_path / name)) == kind
-    if kind.format not in ("paths",):
+    if kind.format != "paths":
         (tmp_path / f"{name}.gz").write_bytes(gzip.compress(text.encode()))
         assert source_kind(str(tmp_path / f"{name}.gz")) == kind
 
 
-def test_parquet(tmp_path):
+def test_the_columns_of_parquet_decide(tmp_path):
     pq.write_table(pa.table({"path": ["a"]}), tmp_path / "a.parquet")
     pq.write_table(pa.table({"path": ["a"], "start_s": [1.0]}), tmp_path / "b.parquet")
     pq.write_table(pa.table({"audio": [{"bytes": b"x", "path": "a"}]}), tmp_path / "c.parquet")
-    found = [source_kind(str(tmp_path / f"{name}.parquet")) for name in "abc"]
-    assert found == [SourceKind("parquet", False), SourceKind("parquet", True), SourceKind("paths", False)]
+    kinds = [source_kind(str(tmp_path / f"{name}.parquet")) for name in "abc"]
+    assert kinds == [SourceKind("parquet", False), SourceKind("parquet", True), SourceKind("paths", False)]
     assert source_kind(str(tmp_path / "*.parquet")) == SourceKind("parquet", True)
 
 
-def test_directories(tmp_path):
+def test_a_directory_is_a_listing_or_a_kaldi_directory(tmp_path):
     (tmp_path / "a.csv").write_text("path,start\n")
     assert source_kind(str(tmp_path)) == SourceKind("paths", False)
     assert source_kind(str(tmp_path / "*")) == SourceKind("paths", False)
@@ -58,10 +58,12 @@ def test_directories(tmp_path):
     assert source_kind(str(tmp_path)) == source_kind(str(tmp_path / "wav.scp")) == SourceKind("kaldi", True)
 
 
-@pytest.mark.parametrize("name", ["gone", "gone.csv", "gone/*.wav", "gone*.csv", "broken.json", "broken.parquet"])
-def test_what_is_gone_or_broken_cannot_be_told(tmp_path, name):
+@pytest.mark.parametrize(
+    "name", ["deleted", "deleted.csv", "deleted/*.wav", "deleted*.csv", "broken.json", "broken.parquet"]
+)
+def test_deleted_and_damaged_sources_have_no_kind(tmp_path, name):
     (tmp_path / "broken.json").write_text("{")
-    (tmp_path / "broken.parquet").write_text("PAR1 and no more")
+    (tmp_path / "broken.parquet").write_text("PAR1 without a footer")
     assert source_kind(str(tmp_path / name)) is None
 
 
@@ -69,23 +71,36 @@ def connection_of(root, *utterances):
     return open_results(str(write_output(root, utterances))).connect()
 
 
-def test_ids_that_end_their_paths_are_of_a_directory(tmp_path):
+def test_ids_that_are_the_ends_of_paths_mean_a_directory(tmp_path):
     names = [scored("x/a.wav", 4.0), scored("b.wav#ch1", 4.0, uri="/corpus/b.wav")]
     assert is_listing(connection_of(tmp_path / "1", *names))
     assert not is_listing(connection_of(tmp_path / "2", *names, scored("other", 4.0, uri="/corpus/c.wav")))
     assert not is_listing(connection_of(tmp_path / "3", *names, scored("c.wav", 4.0, start_s=1.0)))
 
 
-def test_archives_are_found_whatever_their_names(tmp_path):
+def test_archives_are_found_by_the_names_of_their_members(tmp_path):
     for name in ("a.tar", "b#1.tar", "c.tar#x.tar", "d.parquet", "strange.tar#file.wav"):
         (tmp_path / name).write_bytes(b"")
-    uris = ["a.tar#m.wav", "a.tar#n.tar#o.wav", "b#1.tar#m.wav", "c.tar#x.tar#m.wav", "d.parquet#3", "strange.tar#file.wav",
-        "gone.tgz#m.wav", "plain.wav", "a#b.wav"]  # fmt: skip
+    uris = [
+        "a.tar#m.wav",
+        "a.tar#n.tar#o.wav",
+        "b#1.tar#m.wav",
+        "c.tar#x.tar#m.wav",
+        "d.parquet#3",
+        "strange.tar#file.wav",
+        "deleted.tgz#m.wav",
+        "plain.wav",
+        "a#b.wav",
+    ]
     connection = connection_of(
-        tmp_path / "out", *(scored(f"u{place}", 4.0, uri=f"{tmp_path}/{uri}") for place, uri in enumerate(uris))
+        tmp_path / "out", *(scored(f"u{number}", 4.0, uri=f"{tmp_path}/{uri}") for number, uri in enumerate(uris))
     )
-    found = find_archives(connection).to_pydict()
-    names = [archive.removeprefix(f"{tmp_path}/") for archive in found["archive"]]
-    assert dict(zip(names, found["kind"], strict=True)) == {
-        "a.tar": "tar", "b#1.tar": "tar", "c.tar#x.tar": "tar", "d.parquet": "parquet", "gone.tgz": "tar",
-    }  # fmt: skip
+    archives = find_archives(connection).to_pydict()
+    names = [archive.removeprefix(f"{tmp_path}/") for archive in archives["archive"]]
+    assert dict(zip(names, archives["kind"], strict=True)) == {
+        "a.tar": "tar",
+        "b#1.tar": "tar",
+        "c.tar#x.tar": "tar",
+        "d.parquet": "parquet",
+        "deleted.tgz": "tar",
+    }

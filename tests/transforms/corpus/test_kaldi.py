@@ -21,7 +21,7 @@ def data(tmp_path: Path) -> Path:
     return root
 
 
-def refusal(data: Path, name: str, text: str) -> str:
+def error_of(data: Path, name: str, text: str) -> str:
     (data / name).write_text(text)
     with pytest.raises(SourceError) as caught:
         list_corpus(str(data))
@@ -53,18 +53,18 @@ def test_speakers_and_texts_are_columns(data):
     ]
 
 
-def test_a_segment_may_name_the_channel_to_be_heard(data):
+def test_a_segment_may_name_its_channel(data):
     (data / "segments").write_text("u1 rec1 0 1 0\nu2 rec1 0 1 1\nu3 rec1 0 1 -1\n")
     assert [ref.channel for ref in list_corpus(str(data))] == [0, 1, None]
 
 
-def test_a_channel_that_is_no_number_is_refused(data):
+def test_a_channel_that_is_not_a_number_is_an_error(data):
     (data / "segments").write_text("u1 rec1 0 1 left\n")
-    with pytest.raises(SourceError, match=r"segments, line 1: .*a channel from 0"):
+    with pytest.raises(SourceError, match=r"segments, line 1: .*a channel number from 0"):
         list_corpus(str(data))
 
 
-def test_paths_are_relative_to_the_data_directory_first_and_then_to_where_the_job_runs(data, tmp_path, monkeypatch):
+def test_paths_are_relative_to_the_data_directory_or_the_working_directory(data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "wav").mkdir()
     for name in ("rec1.wav", "rec3.wav"):
@@ -81,7 +81,7 @@ def test_wav_scp_itself_names_the_directory(data):
     assert list_corpus(str(data / "wav.scp")) == list_corpus(str(data))
 
 
-def test_in_a_bucket(data):
+def test_a_data_directory_in_a_bucket_is_read(data):
     (data / "segments").write_text("u1 rec1 1 2\n")
     (ref,) = list_corpus(bucket(data))
     assert (ref.uri, ref.size_bytes, ref.span) == (bucket(data / "wav/rec1.wav"), 5, Span(1.0, 2.0))
@@ -90,43 +90,43 @@ def test_in_a_bucket(data):
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("rec2 sph2pipe -f wav x.sph |", "comes out of a command (sph2pipe -f wav x.sph |)"),
-        ("rec2 raw_wav.1.ark:1234", "lies inside of an archive (raw_wav.1.ark:1234)"),
-        ("rec2", "there is an id, but no path after it"),
-        ("rec1 wav/rec1.wav", "the recording 'rec1' stands twice"),
+        ("rec2 sph2pipe -f wav x.sph |", "is the output of a command (sph2pipe -f wav x.sph |)"),
+        ("rec2 raw_wav.1.ark:1234", "is in a Kaldi archive (raw_wav.1.ark:1234)"),
+        ("rec2", "the line has an id but no path"),
+        ("rec1 wav/rec1.wav", "the recording 'rec1' occurs twice"),
     ],
 )
-def test_what_is_no_file_is_refused_with_its_line(data, line, reason):
-    message = refusal(data, "wav.scp", f"rec1 wav/rec1.wav\n{line}\n")
+def test_a_recording_that_is_not_a_file_is_an_error_with_its_line(data, line, reason):
+    message = error_of(data, "wav.scp", f"rec1 wav/rec1.wav\n{line}\n")
     assert message.startswith(", line 2: ")
     assert reason in message
 
 
 @pytest.mark.parametrize("line", ["rec2 cat x |", "rec2 x.ark:1"])
-def test_what_to_do_is_said(data, line):
-    assert "name that" in refusal(data, "wav.scp", f"rec1 wav/rec1.wav\n{line}\n")
+def test_the_error_says_what_to_do(data, line):
+    assert "list that file" in error_of(data, "wav.scp", f"rec1 wav/rec1.wav\n{line}\n")
 
 
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
         ("u2 rec9 0 1", "the recording 'rec9' is not in wav.scp"),
-        ("u2 rec1 0", "id, recording, start and end are needed, and perhaps a channel from 0"),
+        ("u2 rec1 0", "must be id, recording, start, end and optionally a channel number from 0"),
         ("u2 rec1 x 1", "the start is 'x', which is not a number of seconds"),
         ("u2 rec1 0 x", "the end is 'x', which is not a number of seconds"),
-        ("u2 rec1 0 -2", "the end is -2; it must not be negative"),
-        ("u2 rec1 3 2", "the span begins at 3 s and ends at 2 s; it must end later than it begins"),
+        ("u2 rec1 0 -2", "the end is -2; must not be negative"),
+        ("u2 rec1 3 2", "the span is 3 s to 2 s; the end must be after the start"),
     ],
 )
-def test_a_segment_that_makes_no_sense_is_refused_with_its_line(data, line, reason):
-    assert refusal(data, "segments", f"u1 rec1 0 1\n{line}\n") == f", line 2: {reason}"
+def test_an_invalid_segment_is_an_error_with_its_line(data, line, reason):
+    assert error_of(data, "segments", f"u1 rec1 0 1\n{line}\n") == f", line 2: {reason}"
 
 
-def test_an_empty_wav_scp_is_refused(data):
-    assert refusal(data, "wav.scp", "\n") == ": the manifest lists nothing"
+def test_an_empty_wav_scp_is_an_error(data):
+    assert error_of(data, "wav.scp", "\n") == ": the manifest is empty"
 
 
-def test_an_utterance_that_stands_twice_is_refused(data):
+def test_a_repeated_utterance_is_an_error(data):
     (data / "segments").write_text("u1 rec1 0 1\nu1 rec1 1 2\n")
     with pytest.raises(SourceError, match="'u1'"):
         list_corpus(str(data))

@@ -1,4 +1,4 @@
-"""Lhotse's manifests. They are written as its `to_dict` and `to_file` do; the library itself needs torch."""
+"""Lhotse manifests, written like those of `to_dict` and `to_file`, because Lhotse itself needs torch."""
 
 from __future__ import annotations
 
@@ -16,21 +16,41 @@ from transforms.elements import Span
 def recording(path: str, **changes: Any) -> dict[str, Any]:
     source = {"type": "file", "channels": [0], "source": path}
     name = Path(path).stem
-    return {"id": name, "sources": [source], "sampling_rate": 16000, "num_samples": 48000, "duration": 3.0} | {
-        "channel_ids": [0]
-    } | changes  # fmt: skip
+    return {
+        "id": name,
+        "sources": [source],
+        "sampling_rate": 16000,
+        "num_samples": 48000,
+        "duration": 3.0,
+        "channel_ids": [0],
+        **changes,
+    }
 
 
 def cut(path: str, **changes: Any) -> dict[str, Any]:
     name = Path(path).stem
     supervision = {
-        "id": f"{name}-s", "recording_id": name, "start": 0.0, "duration": 1.0, "channel": 0,
-        "text": "héllo", "language": "English", "speaker": "alice", "gender": "F", "custom": {"snr": 3},
-    }  # fmt: skip
+        "id": f"{name}-s",
+        "recording_id": name,
+        "start": 0.0,
+        "duration": 1.0,
+        "channel": 0,
+        "text": "héllo",
+        "language": "English",
+        "speaker": "alice",
+        "gender": "F",
+        "custom": {"snr": 3},
+    }
     return {
-        "id": f"{name}-cut", "start": 0.5, "duration": 1.1, "channel": 0, "supervisions": [supervision],
-        "recording": recording(path), "type": "MonoCut",
-    } | changes  # fmt: skip
+        "id": f"{name}-cut",
+        "start": 0.5,
+        "duration": 1.1,
+        "channel": 0,
+        "supervisions": [supervision],
+        "recording": recording(path),
+        "type": "MonoCut",
+        **changes,
+    }
 
 
 @pytest.fixture
@@ -47,7 +67,7 @@ def write(path: Path, *rows: dict[str, Any]) -> str:
     return str(path)
 
 
-def refusal(root: Path, row: dict[str, Any]) -> str:
+def error_of(root: Path, row: dict[str, Any]) -> str:
     source = write(root / "cuts.jsonl", cut("wav/a.wav"), row)
     with pytest.raises(SourceError) as caught:
         list_corpus(source)
@@ -57,7 +77,7 @@ def refusal(root: Path, row: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("name", ["recordings.jsonl", "recordings_train.jsonl.gz", "any.json"])
-def test_recordings(root, name):
+def test_recordings_are_utterances(root, name):
     refs = list_corpus(write(root / name, recording("wav/b.wav"), recording(str(root / "wav/a.wav"))))
     assert [(ref.utterance_id, ref.uri, ref.span, ref.size_bytes) for ref in refs] == [
         ("a", str(root / "wav/a.wav"), Span(), 5),
@@ -72,24 +92,24 @@ def test_cuts_are_spans_of_their_recordings(root, name):
     assert ref.columns == {"speaker": "alice", "text": "héllo", "language": "English"}
 
 
-def test_a_cut_of_all_of_the_recording_is_all_of_it(root):
+def test_a_cut_of_the_whole_recording_has_no_span(root):
     (ref,) = list_corpus(write(root / "cuts.jsonl", cut("wav/a.wav", start=0, duration=3.0)))
     assert ref.span == Span()
 
 
 @pytest.mark.parametrize("supervisions", [[], None, [{"id": "s", "recording_id": "a", "start": 0, "duration": 1}]])
-def test_what_is_not_known_of_a_cut_is_no_column(root, supervisions):
+def test_missing_fields_of_a_supervision_are_not_columns(root, supervisions):
     (ref,) = list_corpus(write(root / "cuts.jsonl", cut("wav/a.wav", supervisions=supervisions)))
     assert ref.columns == {}
 
 
-def test_a_cut_without_its_type_is_told_by_its_recording(root):
+def test_a_cut_without_a_type_is_recognised_by_its_recording(root):
     row = cut("wav/a.wav")
     del row["type"]
     assert list_corpus(write(root / "m.jsonl", row))[0].utterance_id == "a-cut"
 
 
-def test_a_cut_is_heard_in_its_channel_where_the_recording_has_others(root):
+def test_a_cut_has_its_channel_if_the_recording_has_others(root):
     stereo = recording("wav/a.wav", channel_ids=[0, 1])
     stereo["sources"][0]["channels"] = [0, 1]
     rows = [cut("wav/a.wav", id=f"c{n}", recording=stereo, channel=n) for n in (0, 1)]
@@ -98,14 +118,14 @@ def test_a_cut_is_heard_in_its_channel_where_the_recording_has_others(root):
     assert channels == [0, 1, None]
 
 
-def test_a_cut_of_some_channels_of_many_is_refused(root):
+def test_a_cut_of_several_but_not_all_channels_is_an_error(root):
     many = recording("wav/a.wav", channel_ids=[0, 1, 2])
     many["sources"][0]["channels"] = [0, 1, 2]
-    assert "list a cut for each" in refusal(root, cut("wav/a.wav", recording=many, channel=[0, 2], type="MultiCut"))
-    assert "has [0, 1, 2]" in refusal(root, cut("wav/a.wav", recording=many, channel=7))
+    assert "list a cut for each" in error_of(root, cut("wav/a.wav", recording=many, channel=[0, 2], type="MultiCut"))
+    assert "has [0, 1, 2]" in error_of(root, cut("wav/a.wav", recording=many, channel=7))
 
 
-def test_paths_are_relative_to_the_manifest_first_and_then_to_where_the_job_runs(root, monkeypatch):
+def test_paths_are_relative_to_the_manifest_or_the_working_directory(root, monkeypatch):
     (root / "manifests").mkdir()
     monkeypatch.chdir(root)
     (ref,) = list_corpus(write(root / "manifests/recordings.jsonl", recording("wav/a.wav")))
@@ -115,17 +135,17 @@ def test_paths_are_relative_to_the_manifest_first_and_then_to_where_the_job_runs
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ({"id": "m", "type": "MixedCut", "tracks": []}, "a MixedCut is put together from others"),
-        ({"id": "p", "type": "PaddingCut", "duration": 1, "sampling_rate": 16000}, "a PaddingCut is put together"),
-        (cut("a.wav", recording=None), "no recording is named"),
-        ({"id": "s", "recording_id": "a", "start": 0, "duration": 1}, "no recording is named"),
-        (cut("a.wav", id=None), "there is no id"),
-        (cut("a.wav", start=-1), "start is -1; it must not be negative"),
+        ({"id": "m", "type": "MixedCut", "tracks": []}, "a MixedCut is composed of other cuts"),
+        ({"id": "p", "type": "PaddingCut", "duration": 1, "sampling_rate": 16000}, "a PaddingCut is composed"),
+        (cut("a.wav", recording=None), "the entry has no recording"),
+        ({"id": "s", "recording_id": "a", "start": 0, "duration": 1}, "the entry has no recording"),
+        (cut("a.wav", id=None), "the entry has no id"),
+        (cut("a.wav", start=-1), "start is -1; must not be negative"),
         (cut("a.wav", duration=None), "duration is '', which is not a number of seconds"),
-        (cut("a.wav", duration=0), "the span begins at 0.5 s and ends at 0.5 s"),
+        (cut("a.wav", duration=0), "the span is 0.5 s to 0.5 s"),
         (recording("a.wav", sources=[]), "the recording has no sources"),
         (recording("a.wav", sources=[{"type": "file", "channels": [0]}]), "the recording's source has no path"),
-        (recording("a.wav", transforms=[{"name": "Speed"}]), "the recording is to be transformed"),
+        (recording("a.wav", transforms=[{"name": "Speed"}]), "the recording has transforms, which are not supported"),
         *(
             (
                 recording("a.wav", sources=[{"type": kind, "channels": [0], "source": "x"}]),
@@ -135,17 +155,17 @@ def test_paths_are_relative_to_the_manifest_first_and_then_to_where_the_job_runs
         ),
         (
             recording("a.wav", sources=[{"type": "file", "channels": [n], "source": f"{n}.wav"} for n in (0, 1)]),
-            "the recording lies in 2 files; list each as a recording of its own",
+            "the recording has 2 files; list each as its own recording",
         ),
     ],
 )
-def test_what_is_no_part_of_a_file_is_refused_with_its_line(root, row, reason):
-    assert reason in refusal(root, row)
+def test_an_entry_that_is_not_a_part_of_a_file_is_an_error_with_its_line(root, row, reason):
+    assert reason in error_of(root, row)
 
 
-def test_supervisions_alone_are_refused(root):
+def test_supervisions_without_recordings_are_an_error(root):
     source = write(
         root / "supervisions.jsonl", {"id": "s", "recording_id": "a", "start": 0.0, "duration": 1.0, "channel": 0}
     )
-    with pytest.raises(SourceError, match="list cuts with recordings"):
+    with pytest.raises(SourceError, match="use cuts that contain their recordings"):
         list_corpus(source)

@@ -1,4 +1,4 @@
-"""What is new, what has changed, what is done: by id, place and version."""
+"""New, changed and finished utterances are told apart by id, URI and version."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.outputs import written
-from transforms.elements import AudioRef
+from transforms.elements import ArchiveKind, AudioRef
 from transforms.errors import OutputError
 from transforms.output import reconcile as reconcile_module
 from transforms.output.ledger import Ledger
@@ -61,7 +61,7 @@ def names(refs) -> list[str]:
 
 
 class TestOutstanding:
-    def test_without_an_earlier_run_all_is_new(self, ledger):
+    def test_without_an_earlier_run_everything_is_outstanding(self, ledger):
         left = outstanding([ref("b"), ref("a")], ledger)
         assert (names(left.refs), left.stale, left.gone) == (["b", "a"], {}, 0)
 
@@ -71,11 +71,11 @@ class TestOutstanding:
         assert names(left.refs) == ["b", "d", "e", "f"]
         assert left.stale == {"b": ["b"], "d": ["d"], "e": ["e"]}
 
-    def test_what_is_gone_is_counted(self, ledger):
+    def test_rows_of_deleted_recordings_are_counted(self, ledger):
         committed(ledger, [row("a"), row("b")], [row("c")])
         assert outstanding([ref("b")], ledger).gone == 2
 
-    def test_an_id_that_stood_elsewhere_ends_it(self, ledger):
+    def test_an_id_of_another_recording_is_an_error(self, ledger):
         committed(ledger, [row("a", uri="/other/a")])
         with pytest.raises(OutputError, match="two corpora do not mix"):
             outstanding([ref("a")], ledger)
@@ -87,21 +87,29 @@ class TestOutstanding:
         assert names(left.refs) == ["b"]
         assert left.stale == {"b": ["b#ch0", "b#ch1"]}
 
-    def test_of_an_archive_all_is_done_or_nothing(self, ledger):
+    def test_an_archive_is_done_as_a_whole_or_not_at_all(self, ledger):
         rows = [row(f"{name}/{i}", uri=f"/corpus/{name}#{i}#{i}") for name in ("x.tar", "y.tar") for i in range(3)]
         committed(ledger, rows, [row("y.tar/9", uri="/corpus/y.tar#9", reason="unreadable")])
         left = outstanding(
-            [ref("x.tar", archive="tar"), ref("y.tar", archive="tar"), ref("z.tar", archive="tar")], ledger
+            [
+                ref("x.tar", archive=ArchiveKind.TAR),
+                ref("y.tar", archive=ArchiveKind.TAR),
+                ref("z.tar", archive=ArchiveKind.TAR),
+            ],
+            ledger,
         )
         assert names(left.refs) == ["y.tar", "z.tar"]
         assert left.stale == {"y.tar": ["y.tar/0", "y.tar/1", "y.tar/2", "y.tar/9"]}
 
 
-class TestSettle:
-    def test_all_are_accounted_for(self, ledger):
-        write(ledger, [row("a"), row("x.tar/1", uri="/corpus/x.tar#1"), row("c#ch0", uri="/corpus/c")],
-              [row("b"), row("c#ch1", uri="/corpus/c"), row("d", reason="corrupt")])  # fmt: skip
-        refs = [ref("a"), ref("b"), ref("c"), ref("d"), ref("x.tar", archive="tar")]
+class TestReconcile:
+    def test_scores_and_rejects_are_counted(self, ledger):
+        write(
+            ledger,
+            [row("a"), row("x.tar/1", uri="/corpus/x.tar#1"), row("c#ch0", uri="/corpus/c")],
+            [row("b"), row("c#ch1", uri="/corpus/c"), row("d", reason="corrupt")],
+        )
+        refs = [ref("a"), ref("b"), ref("c"), ref("d"), ref("x.tar", archive=ArchiveKind.TAR)]
         account = reconcile(ledger, written(ledger, RUN), listed_batches(refs))
         assert (account.scored, account.rejected, account.audio_s) == (3, {"silent": 2, "corrupt": 1}, 6.0)
         assert (account.frames, account.scores) == (9, {"3.2": 3})
@@ -115,21 +123,21 @@ class TestSettle:
             ([row("a"), row("b")], [], 5, "5 of 6 frames"),
         ],
     )
-    def test_what_is_lost_or_doubled_is_noticed(self, ledger, scored, rejected, frames, said):
+    def test_lost_and_duplicate_rows_are_errors(self, ledger, scored, rejected, frames, said):
         write(ledger, scored, rejected, frames=frames)
         with pytest.raises(LostRowsError, match=said):
             reconcile(ledger, written(ledger, RUN), listed_batches([ref("a"), ref("b")]))
 
-    def test_many_are_compared_in_parts(self, ledger, monkeypatch):
+    def test_rows_are_compared_in_batches(self, ledger, monkeypatch):
         monkeypatch.setattr(reconcile_module, "_BATCH", 2)
         members = [row(f"x#1.tar/{i}", uri=f"/corpus/x#1.tar#{i}") for i in range(5)]
         write(ledger, [row(name) for name in "abcde"] + members)
-        refs = [*(ref(name) for name in "abcde"), ref("x#1.tar", archive="tar")]
+        refs = [*(ref(name) for name in "abcde"), ref("x#1.tar", archive=ArchiveKind.TAR)]
         assert reconcile(ledger, written(ledger, RUN), listed_batches(refs)).scored == 10
         with pytest.raises(LostRowsError, match="of 7 inputs there are 1 inputs without a row"):
             reconcile(ledger, written(ledger, RUN), listed_batches([*refs, ref("f")]))
         with pytest.raises(LostRowsError, match="5 rows without an input"):
-            reconcile(ledger, written(ledger, RUN), listed_batches([*refs[:-1], ref("y.tar", archive="tar")]))
+            reconcile(ledger, written(ledger, RUN), listed_batches([*refs[:-1], ref("y.tar", archive=ArchiveKind.TAR)]))
 
     def test_rows_of_other_runs_do_not_count(self, ledger):
         committed(ledger, [row("a")])
@@ -138,18 +146,18 @@ class TestSettle:
 
 
 @given(st.lists(st.floats(1.0, 4.6), min_size=1, max_size=50), st.floats(0.01, 1.0))
-def test_a_quantile_of_the_scores_is_right_to_a_tenth(scores, share):
+def test_a_quantile_of_the_scores_is_correct_within_a_tenth(scores, share):
     account = RunCounts(scores=Counter(f"{math.floor(score * 10) / 10:.1f}" for score in scores))
     exact = sorted(scores)[math.ceil(share * len(scores) - 1e-9) - 1]
     assert account.score_quantile(share) == pytest.approx(exact, abs=0.0501)
 
 
-def test_what_came_out_of_waves_adds_up():
+def test_counts_of_waves_add_up():
     one = RunCounts(3, Counter(silent=2, corrupt=1), 6.5, 90, Counter({"3.2": 2, "1.0": 1}))
     other = RunCounts(1, Counter(silent=1), 2.0, 30, Counter({"3.2": 1}))
     assert one + other == RunCounts(4, Counter(silent=3, corrupt=1), 8.5, 120, Counter({"3.2": 3, "1.0": 1}))
     assert one + RunCounts() == one
 
 
-def test_of_no_scores_there_is_no_quantile():
+def test_without_scores_there_is_no_quantile():
     assert math.isnan(RunCounts().score_quantile(0.5))
