@@ -1,4 +1,4 @@
-"""Folders that commands write to, on this machine or in a bucket: files and records in them are whole, or not there."""
+"""Folders that commands write to, local or in a bucket. Files appear in them complete or not at all."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from transforms.storage.gcs import reason
 
 
 class Folder(ABC):
-    """A place for files.
+    """A folder for the files of a command.
 
     Attributes:
-        uri: of it, without a slash at its end.
-        option: of the command line, that names it.
+        uri: path or URI of the folder, without a slash at the end.
+        option: name of the option that gives it, for errors.
     """
 
     def __init__(self, uri: str, option: str = "output") -> None:
@@ -33,49 +33,56 @@ class Folder(ABC):
 
     @abstractmethod
     def is_empty(self) -> bool:
-        """Whether there is nothing in it, or no folder."""
+        """Whether the folder has no files or does not exist."""
 
     @abstractmethod
-    def drafted(self, record: str) -> contextlib.AbstractContextManager[Path]:
-        """A folder of this machine, whose files become all that is in this one, if the block ends well.
+    def replace(self, record: str) -> contextlib.AbstractContextManager[Path]:
+        """Replaces the content of the folder, unless the block raises.
 
         Args:
-            record: name of the file without which what is there is not complete.
+            record: name of a file. The content of the folder is complete while this file is there.
+
+        Returns:
+            A context with an empty local folder for the new content.
 
         Raises:
-            UsageError: nothing can be written there.
+            UsageError: the folder cannot be written.
         """
 
     @abstractmethod
     def clear(self) -> None:
-        """Removes all that is in it.
+        """Deletes the content of the folder.
 
         Raises:
-            UsageError: that cannot be.
+            UsageError: it cannot be deleted.
         """
 
     def load(self, name: str) -> dict[str, Any]:
-        """A record of ours; empty where there is none."""
+        """Returns a JSON record in the folder; empty if there is none."""
         with contextlib.suppress(OSError, ValueError):
             with FileSystems.open(f"{self.uri}/{name}", compression_type=CompressionTypes.UNCOMPRESSED) as file:
-                found = json.loads(file.read())
-            return found if isinstance(found, dict) else {}
+                record = json.loads(file.read())
+            return record if isinstance(record, dict) else {}
         return {}
 
     def put(self, path: Path, name: str) -> None:
-        """Copies a file of this machine into it.
+        """Copies a local file into the folder.
+
+        Args:
+            path: path of the local file.
+            name: name of the copy, relative to the folder.
 
         Raises:
-            UsageError: it cannot be written.
+            UsageError: the folder cannot be written.
         """
         with self._writing():
             self._put(path, name)
 
     def check_writable(self) -> None:
-        """Makes it, and tries a file in it.
+        """Checks that the folder can be written, by writing a file.
 
         Raises:
-            UsageError: that does not work.
+            UsageError: it cannot be written.
         """
         with self._writing():
             probe(self.uri)
@@ -93,16 +100,17 @@ class Folder(ABC):
 
 
 class LocalFolder(Folder):
-    """A folder of this machine."""
+    """A local folder."""
 
     def is_empty(self) -> bool:
-        """Whether there is nothing in it, or no folder."""
+        """Whether the folder has no files or does not exist."""
         place = Path(self.uri)
         return not place.exists() or not any(place.iterdir())
 
     @contextlib.contextmanager
-    def drafted(self, record: str) -> Iterator[Path]:  # noqa: ARG002 -- all of it appears at once
-        """A folder beside it, which takes its place."""
+    def replace(self, record: str) -> Iterator[Path]:
+        """Renames a new folder to this one."""
+        del record  # Renaming replaces all files at once.
         place = Path(self.uri)
         with self._writing():
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -121,31 +129,31 @@ class LocalFolder(Folder):
             shutil.rmtree(draft, ignore_errors=True)
 
     def clear(self) -> None:
-        """Removes it."""
+        """Deletes the folder."""
         with self._writing():
             shutil.rmtree(self.uri)
 
 
 class BucketFolder(Folder):
-    """A place in a filesystem without folders, as buckets are. What is in it is complete while its record is there."""
+    """A folder in a bucket, where files cannot be renamed together."""
 
     def is_empty(self) -> bool:
-        """Whether there is nothing in it."""
+        """Whether the folder has no files."""
         with self._listing():
             return next(match(f"{literally(self.uri)}/**"), None) is None
 
     def names(self) -> list[str]:
-        """Names of all files in it, sorted.
+        """Returns the paths of all files, relative to the folder, sorted.
 
         Raises:
-            UsageError: it cannot be listed.
+            UsageError: the folder cannot be listed.
         """
         with self._listing():
             return sorted(file.uri.removeprefix(f"{self.uri}/") for file in match(f"{literally(self.uri)}/**"))
 
     @contextlib.contextmanager
-    def drafted(self, record: str) -> Iterator[Path]:
-        """A folder whose files are put there; the old record is removed first, and the new one put last."""
+    def replace(self, record: str) -> Iterator[Path]:
+        """Deletes the old record first and writes the new record last."""
         with tempfile.TemporaryDirectory(prefix="audiosieve-") as scratch:
             draft = Path(scratch)
             yield draft
@@ -161,7 +169,7 @@ class BucketFolder(Folder):
                 self._put(last, record)
 
     def clear(self) -> None:
-        """Removes all that is in it."""
+        """Deletes all files."""
         with self._writing():
             self._delete(self.names())
 
