@@ -1,4 +1,4 @@
-# `make demo` and `make test` need Python 3.11 to 3.13 and make, nothing else. `make help` lists the targets.
+# `make demo` and `make test` need only Python 3.11 to 3.13 and make. `make help` lists the targets.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,14 +18,14 @@ demo: $(VENV)/.score  ## scores the sample recordings and shows the result
 	$(BIN)/audiosieve score --input tests/samples/audio --output $(DEMO)
 	@$(BIN)/python tests/samples/show.py $(DEMO)
 
-test: $(VENV)/.dev  ## runs all tests but those on clusters: 18 minutes on two cores
+test: $(VENV)/.dev  ## runs all tests except those on clusters: 18 minutes on two cores
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
 
-# Flink and Prism, which Maven and Go fetch once into build/cluster; skipped where they cannot be had.
+# Maven and Go fetch Flink and Prism once into build/cluster. If they cannot be fetched, the tests are skipped.
 test-cluster: $(VENV)/.dev  ## runs the tests on Flink and Prism, which Maven and Go fetch
 	$(BIN)/python -m pytest -m cluster tests/cluster
 
-check: lint types  ## runs lint, types and the quick tests: no whole pipelines, no training
+check: lint types  ## runs lint, types and the quick tests: no complete pipelines, no training
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile -m "not slow"
 
 format: $(VENV)/.dev  ## sorts the imports and formats the code
@@ -46,9 +46,9 @@ bench: $(VENV)/.dev  ## measures speed and memory
 	$(BIN)/python -m tests.benchmarks.synthesis
 	$(BIN)/python -m tests.benchmarks.serve
 
-install: $(VENV)/.dev  ## installs all that development needs into .venv
+install: $(VENV)/.dev  ## installs the package and the development tools into .venv
 
-lock: $(VENV)/.dev  ## resolves the versions in requirements*.lock anew
+lock: $(VENV)/.dev  ## updates the versions in requirements*.lock
 	$(BIN)/python -m pip install -q uv
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header setup.py -o requirements.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --extra dev -c requirements.lock setup.py -o requirements-dev.lock
@@ -68,10 +68,10 @@ $(VENV)/.score: requirements.lock setup.py | $(BIN)/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-# PESQ is built from source: without a C compiler its tests are skipped, and say so.
+# PESQ is built from source. Without a C compiler its tests are skipped with a message.
 $(VENV)/.dev: requirements-dev.lock requirements-train.lock $(VENV)/.score
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.lock
 	@if command -v cc >/dev/null || command -v gcc >/dev/null; then \
 		$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-train.lock; \
-	else echo "no C compiler: without PESQ, its tests will be skipped"; fi
+	else echo "no C compiler: PESQ is not installed, and its tests will be skipped"; fi
 	@touch $@

@@ -9,8 +9,8 @@
 
 A recording gets the same score here as from the command `audiosieve score`, by the same functions.
 
-Importing this module loads neither TensorFlow nor Beam. Each function loads what it needs, and so does the first use of a
-type such as `audiosieve.Score`.
+Importing this module loads neither TensorFlow nor Beam. Each function imports what it needs when it is called, and each type,
+such as `audiosieve.Score`, is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ __all__ = [
 ]
 __version__ = version("audiosieve")
 
-# Modules of the types above, which are imported on first use.
+# Module of each type above, imported when the type is first used.
 _MODULES = {
     "Anomaly": "model.anomalies",
     "AudioFault": "transforms.errors",
@@ -133,13 +133,7 @@ def score(
         TypeError: `sample_rate` is missing for an array or given for a file, or the samples are of another type.
         ValueError: the sample rate or the shape of the samples is impossible.
     """
-    from transforms.scoring.inference import load_scorer
-    from transforms.scoring.recording import score_decoded
-    from transforms.storage.gcs import patch_beam
-
-    patch_beam()
-    decoded = _decode(recording, sample_rate)
-    return score_decoded(decoded, load_scorer(str(model), threads=None))
+    return _decode_and_score(recording, sample_rate, model)[1]
 
 
 def plot(
@@ -165,14 +159,10 @@ def plot(
         AudioFault, BundleError, TypeError, ValueError: as for `score`.
     """
     from transforms.analysis.figure import FigureData, draw
-    from transforms.scoring.inference import load_scorer
-    from transforms.scoring.recording import score_decoded
-    from transforms.storage.gcs import patch_beam
 
-    patch_beam()
-    decoded = _decode(recording, sample_rate)
+    decoded, scored = _decode_and_score(recording, sample_rate, model)
     name = Path(recording).name if isinstance(recording, (str, os.PathLike)) else ""
-    return draw(FigureData.of(score_decoded(decoded, load_scorer(str(model), threads=None)), decoded.waveform, name))
+    return draw(FigureData.of(scored, decoded.waveform, name))
 
 
 def filter(run: Results, rules: str | os.PathLike[str] | None = None, where: str | None = None) -> pa.Table:
@@ -235,6 +225,19 @@ def open_run(output: str | os.PathLike[str]) -> Results:
 
     patch_beam()
     return open_results(os.fspath(output))
+
+
+def _decode_and_score(
+    recording: str | os.PathLike[str] | np.ndarray, sample_rate: float | None, model: str | Path
+) -> tuple[Decoded, Score]:
+    """Returns the decoded recording and its score; for the arguments and errors see `score`."""
+    from transforms.scoring.inference import load_scorer
+    from transforms.scoring.recording import score_decoded
+    from transforms.storage.gcs import patch_beam
+
+    patch_beam()
+    decoded = _decode(recording, sample_rate)
+    return decoded, score_decoded(decoded, load_scorer(str(model), threads=None))
 
 
 def _decode(recording: str | os.PathLike[str] | np.ndarray, sample_rate: float | None) -> Decoded:

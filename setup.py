@@ -1,8 +1,10 @@
-"""Packaging of audiosieve: the version, the dependencies and the command stand here and nowhere else."""
+"""Packaging of audiosieve: the only place that states its version, dependencies and command."""
 
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 REQUIRES = [
     "apache-beam>=2.77,<2.78",
@@ -67,6 +69,22 @@ EXTRAS = {
     ],
 }
 
+
+class BuildWithStubs(build_py):
+    """Adds the package `audiosieve-stubs`, so that type checkers read the types of the installed module `audiosieve`.
+
+    The marker `py.typed` works for packages only (PEP 561).
+    """
+
+    def run(self) -> None:
+        """Builds the packages and the stubs."""
+        super().run()
+        if not self.editable_mode:
+            stubs = Path(self.build_lib, "audiosieve-stubs")
+            stubs.mkdir(exist_ok=True)
+            shutil.copyfile("audiosieve.py", stubs / "__init__.pyi")
+
+
 setup(
     name="audiosieve",
     version="0.1.0",
@@ -81,11 +99,11 @@ setup(
     py_modules=["audiosieve"],
     package_data={
         "model": ["py.typed", "bundles/*/*"],
-        "pipelines": ["py.typed"],
         "pipelines.service": ["nginx.conf", "page/*"],
         "transforms": ["py.typed", "curation/*.yaml", "analysis/report/assets/*"],
     },
     install_requires=REQUIRES,
     extras_require=EXTRAS,
+    cmdclass={"build_py": BuildWithStubs},
     entry_points={"console_scripts": ["audiosieve = pipelines.cli:main"]},
 )

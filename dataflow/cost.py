@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 PROFILES = Path(__file__).with_name("profiles")
-# Hours of audio per hour of one process on one core, start included: two processes score 20 h in 92.9 s
+# Hours of audio per hour of one process on one core, including its start: two processes score 20 h in 92.9 s
 # (tests/benchmarks/README.md, "How it grows").
 X_REAL_TIME = 20 * 3600 / 92.9 / 2
-# Share of a process's time that the network takes: 7.9 of 18.5 s under a profiler (same page, "Where the rest goes").
+# Share of a process's time that the network takes: 7.9 of 18.5 s under a profiler (same page, "Profile").
 NETWORK_SHARE = 7.9 / 18.5
 # Bytes that Beam encodes for one recording, counted twice: a shuffle writes them and reads them again.
 SHUFFLED_BYTES = 2 * 256
@@ -27,7 +27,7 @@ SHUFFLED_BYTES = 2 * 256
 REQUESTS = 2
 # Memory of Compute Engine's standard machines.
 GB_PER_CORE = 4
-# Work that makes another worker worth its start.
+# Hours of work that justify the start of another worker.
 HOURS_PER_WORKER = 0.25
 
 
@@ -133,7 +133,7 @@ def estimate(
         recording_s: mean length of a recording in seconds.
         num_workers: number of workers; None for as many as get a quarter of an hour of work each, within the profile's
             limit.
-        startup_hours: time from the start of the job until the workers work. It is paid for.
+        startup_hours: time from the start of the job until the workers work, at least 0. It is billed.
 
     Raises:
         ValueError: an argument is out of range.
@@ -174,8 +174,8 @@ def measured_speed(records: Iterable[Mapping[str, Any]], processes: int) -> floa
         processes: number of processes that those runs used.
 
     Raises:
-        ValueError: nothing was scored, `processes` is under 1, or another runner did the run. The record of such a run
-            does not tell how many workers it had.
+        ValueError: no audio was scored, `processes` is under 1, or a run used another runner, whose record does not state
+            the number of workers.
     """
     if processes < 1:
         raise ValueError(f"--processes is {processes}; must be at least 1")
@@ -186,12 +186,12 @@ def measured_speed(records: Iterable[Mapping[str, Any]], processes: int) -> floa
         audio_s += record["audio_s"]
         total_s += record["timings"]["total_s"]
     if not audio_s or not total_s:
-        raise ValueError("nothing was scored there; score something first")
+        raise ValueError("no audio was scored there; score a corpus first")
     return audio_s / total_s / processes
 
 
 def best_speed_with_gpu(x_real_time: float) -> float:
-    """Returns an upper bound of the speed with a GPU: the network takes no time, all else takes as long as before."""
+    """Returns an upper bound of the speed with a GPU: the network takes no time, and all other work as long as before."""
     return x_real_time / (1 - NETWORK_SHARE)
 
 
@@ -201,9 +201,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="The prices are examples in US dollars: look up those of your region.",
     )
 
-    def add(name: str, text: str, default: float | str | None = None, **how: Any) -> None:
-        shown = "" if default is None else f" (default: {default})"
-        parser.add_argument(name, help=text + shown, default=default, **how)
+    def add(name: str, text: str, default: Any = None, **keywords: Any) -> None:
+        default_text = "" if default is None else f" (default: {default})"
+        parser.add_argument(name, help=text + default_text, default=default, **keywords)
 
     add("--hours", "hours of audio in the corpus", type=float, required=True)
     add("--recording_s", "mean length of a recording in seconds", 10.0, type=float)
@@ -233,11 +233,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     speed = options.x_real_time
     if options.measured:
-        # Here, because the ledger loads Beam, which an estimate without it does not need.
-        from transforms.output.ledger import Ledger
+        # The ledger loads Beam, which an estimate without --measured does not need.
+        from transforms.output.ledger import Job, Ledger
 
         try:
-            speed = measured_speed(Ledger(options.measured, ()).records("score"), options.processes)
+            speed = measured_speed(Ledger(options.measured, ()).runs(Job.SCORE), options.processes)
         except ValueError as error:
             parser.error(f"--measured {options.measured}: {error}")
     workers = Workers.read(options.profile)

@@ -9,9 +9,9 @@ from pipelines.cli import main
 
 
 def with_flags(arguments: Sequence[str]) -> list[str]:
-    """Converts parameters to options: `--overwrite=true` becomes `--overwrite`, and `--overwrite=false` is left out.
+    """Converts parameters to options: `--overwrite=true` becomes `--overwrite`, and `--overwrite=false` is dropped.
 
-    Every parameter of a template has a value, and flags of a command line have none.
+    Every parameter of a template has a value, but flags of a command line have none.
     """
     parts = [word.partition("=") for word in arguments]
     return [name if value == "true" else name + equals + value for name, equals, value in parts if value != "false"]

@@ -19,7 +19,7 @@ TARGET = Path(__file__).with_name("template_metadata.json")
 GS = r"^gs://[^\n\r]+$"
 COUNT = r"^[1-9][0-9]*$"
 FLAG = "^(true|false)$"
-# Options that make sense in a template, of the command and of Beam: the field's label and the pattern of its values.
+# Options of the command and of Beam that the template accepts: label of the field and pattern of its values.
 SCORE = {
     "input": ("Corpus", GS),
     "output": ("Folder for the tables", GS),
@@ -29,7 +29,7 @@ SCORE = {
     "overwrite": ("Discard earlier scores and start over", FLAG),
     "batch_size": ("Utterances per batch", COUNT),
     "batch_frames": ("Padded frames per batch", COUNT),
-    "listing": ("Where the corpus is listed", "^(launcher|workers)$"),
+    "listing": ("Process that lists the corpus", "^(launcher|workers)$"),
     "forget": ("Pending run to abandon", r"^\d{8}T\d{6}Z-[0-9a-f]{6}$"),
     "threads": ("TensorFlow threads per process", COUNT),
 }
@@ -41,7 +41,7 @@ BEAM = {
     "number_of_worker_harness_threads": ("Threads per SDK process", COUNT),
     "dataflow_service_options": ("Dataflow service options, for example for GPUs", r"^[^\n\r]+$"),
 }
-# Options that a template does not have: they start no job, or they apply to local runs only.
+# Options of the command that the template does not accept: they start no job, or they apply to local runs only.
 LEFT_OUT = {"help", "dry_run", "wave_hours", "log_level"}
 # `--output` is optional on the command line only because of `--dry_run`, which a template does not have.
 REQUIRED = {"input", "output"}

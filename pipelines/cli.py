@@ -1,4 +1,4 @@
-"""The command `audiosieve`: runs a job, and loads only the modules that this job needs."""
+"""The command `audiosieve`: runs a job and imports only the modules that the job needs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ JOBS = {
     "query": "run SQL over an output, or print a summary of it",
     "report": "write a web page about an output: figures, examples, effect of a threshold",
     "plot": "draw a recording with its frame scores and anomalies",
-    "filter": "select what is worth training on, and list it in the format of a trainer",
+    "filter": "select the utterances worth training on, and list them in the format of a trainer",
     "compact": "merge the many small files of an output into few large ones",
     "compare": "compare two outputs of one corpus",
     "serve": "serve scores over HTTP",
-    "submit": "send recordings to such a service and print their scores",
+    "submit": "send recordings to a service and print their scores",
     "export": "export a model for TensorFlow Serving, or as ONNX",
     "synthesize": "make a labelled training set from clean speech and noise",
     "train": "train a scorer on labelled sets",
@@ -48,13 +48,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = f"did you mean {close[0]}?" if close else f"jobs: {', '.join(JOBS)}"
         print(f"audiosieve: unknown job {job!r} ({hint})", file=sys.stderr)
         return 2
-    # While it is imported, Beam warns about packages that a local run does not need.
+    # When Beam is imported, it warns about packages that a local run does not need.
     logging.getLogger().setLevel(logging.ERROR)
     try:
         status: int = importlib.import_module(f"pipelines.{job}").run(arguments[1:])
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader of our output, such as `head`, has ended. Python would fail again when it flushes stdout at exit.
+        # The reader of stdout, such as `head`, has ended. Python would fail again when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:

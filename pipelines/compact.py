@@ -1,4 +1,4 @@
-"""`audiosieve compact`: the small files of an output of `audiosieve score` become few large ones."""
+"""`audiosieve compact`: merges the small files of an output of `audiosieve score` into few large ones."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from transforms.output.parquet_sink import FILE_BYTES
 from transforms.output.results import open_results
 
 MB = 1 << 20
-# A file up to half that size may be held in memory as a whole.
-MOST_MB = 1_024
+# `compact` may read a file of up to half this size into memory at once.
+MAX_FILE_MB = 1_024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,13 +38,13 @@ class CompactOptions:
 
 @command("compact")
 def run(argv: Sequence[str]) -> int:
-    """Parses the command line, merges what is small, and says what was done."""
+    """Merges the small files and prints the number of files per table; with `--dry_run`, prints the plan only."""
     options = parse(argv)
     file_bytes = options.file_mb * MB
     ledger = Ledger(open_results(options.output).root, tuple(schemas.SCORE_TABLES))
     if options.dry_run:
         groups = small_files(ledger, file_bytes)
-        print(_plan(groups, file_bytes, "would become"))
+        print(_plan(groups, file_bytes))
         return 0
     with output_lock(ledger.root):
         if pending := ledger.pending():
@@ -54,7 +54,7 @@ def run(argv: Sequence[str]) -> int:
         ledger.remove_debris()
         groups = small_files(ledger, file_bytes)
         if not groups:
-            print(_plan(groups, file_bytes, ""))
+            print(_plan(groups, file_bytes))
             return 0
         record = compact(
             ledger, groups, file_bytes, {"options": {**dataclasses.asdict(options), "output": ledger.root}}
@@ -66,15 +66,15 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _plan(groups: Sequence[SmallFiles], file_bytes: int, become: str) -> str:
-    """What would be done, a line for each kind of file."""
+def _plan(groups: Sequence[SmallFiles], file_bytes: int) -> str:
+    """Returns one line for each table that has files to merge."""
     if not groups:
         return f"nothing to do: no table has two files of less than {file_bytes // MB // 2} MB"
     lines = []
     for group in groups:
         size = sum(group.sizes)
         lines.append(
-            f"{group.table}: {len(group.names):,} files with {group.rows:,} rows and {size / MB:,.1f} MB {become} "
+            f"{group.table}: {len(group.names):,} files with {group.rows:,} rows and {size / MB:,.1f} MB would become "
             f"{-(-size // file_bytes):,} or fewer"
         )
     return "\n".join(lines)
@@ -96,7 +96,7 @@ def build_parser() -> Parser:
     add("output", metavar="OUT", help="output folder of `audiosieve score`, local or in a bucket")
     add(
         "--file_mb",
-        type=whole_number(at_least=1, at_most=MOST_MB),
+        type=whole_number(at_least=1, at_most=MAX_FILE_MB),
         default=FILE_BYTES // MB,
         help="size of the merged files in MiB; files smaller than half of it are merged",
     )

@@ -1,4 +1,4 @@
-"""`audiosieve compare`: two outputs of one corpus, of two models or two runs, side by side."""
+"""`audiosieve compare`: compares two outputs of one corpus, written by two models or two runs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class CompareOptions:
 
 @command("compare")
 def run(argv: Sequence[str]) -> int:
-    """Compares two outputs, prints the comparison, and writes it if requested."""
+    """Compares two outputs, prints the comparison, and writes it to `--output`."""
     options = parse(argv)
     if options.output:
         check_new(options.output, options.overwrite)
@@ -126,11 +126,11 @@ def build_parser() -> Parser:
 
 
 def _thresholds(text: str) -> tuple[float, ...]:
-    """Reads "3" or "3,5.5": one threshold for both outputs, or one for each."""
+    """Parses one threshold for both outputs, "3", or one for each, "3,5.5"."""
     try:
         thresholds = tuple(map(float, text.split(",")))
     except ValueError:
         thresholds = ()
     if len(thresholds) not in (1, 2) or not all(map(math.isfinite, thresholds)):
-        raise ArgumentTypeError(f"is {text!r}; must be one number, or two numbers with a comma, for A and for B")
+        raise ArgumentTypeError(f"is {text!r}; must be one number, or two numbers separated by a comma, for A and B")
     return thresholds

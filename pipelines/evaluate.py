@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from model.bundle import DEFAULT
 from model.labels import LABEL_SCALES
 from pipelines.common.argument_types import Range, number_range, positive_int, seed, whole_number
-from pipelines.common.arguments import MODEL_HELP, Parser, parse_options
+from pipelines.common.arguments import MODEL_HELP, Parser, add_batch_options, parse_options
 from pipelines.common.errors import command
 from pipelines.experiments.evaluation import run_evaluation
 from pipelines.experiments.evaluation_setup import EvaluateOptions, set_up
-from transforms.scoring.batching import BatchLimits
 
-WIDEST_GAIN_DB = 60.0
+MAX_GAIN_DB = 60.0
 
 
 @command("evaluate")
@@ -34,10 +33,9 @@ def build_parser() -> Parser:
     """Returns the parser of the command line."""
     parser = Parser(
         "evaluate",
-        "Measure models on labelled sets: agreement with the labels, clean against degraded clips, localisation of bad spans, "
-        "order along the SNR, and effect of the level.",
+        "Measure models on labelled sets: agreement with the labels, separation of clean and degraded clips, localisation of "
+        "bad spans, increase with the SNR, and effect of the level.",
     )
-    limits = BatchLimits()
     add = parser.add_argument
     add("sets", nargs="+", metavar="SET", help="sets made by `audiosieve synthesize`, measured together")
     add("--output", required=True, help="empty folder for the results")
@@ -48,15 +46,23 @@ def build_parser() -> Parser:
         metavar="NAME_OR_PATH",
         help=f"{MODEL_HELP}; may be repeated; by default {DEFAULT}",
     )
-    add("--split", default="val", help="split of the clips to measure on")
-    add("--label", choices=list(LABEL_SCALES), help="label to compare to; by default that of the model, or of the sets")
-    add("--threshold_split", default="train", help="split of the clips that the threshold for clean clips is chosen on")
+    add("--split", default="val", help="split of the measured clips")
+    add(
+        "--label",
+        choices=list(LABEL_SCALES),
+        help="label to compare the scores to; by default that of the model, or else one that the sets have",
+    )
+    add(
+        "--threshold_split",
+        default="train",
+        help="split of the clips from which the threshold for clean clips is chosen",
+    )
     add(
         "--threshold_set",
         action="append",
         default=[],
         metavar="SET",
-        help="set with these clips; may be repeated; by default the sets to measure on",
+        help="set with these clips; may be repeated; by default the measured sets",
     )
     add(
         "--resamples",
@@ -74,27 +80,21 @@ def build_parser() -> Parser:
         "--gains",
         type=_two_gains,
         metavar="LOW:HIGH",
-        help="two gains in dB; each clip is scored again after each of them, exact and rounded to 16 bits; a gain is reduced "
+        help="two gains in dB; each clip is scored again with each gain, exact and rounded to 16 bits; a gain is reduced "
         "if the clip would exceed full scale",
     )
     add(
         "--clip",
         metavar="ID",
-        help="clip to draw; by default that of the median score among clips that are bad in part",
+        help="clip to draw; by default the one with the median score among the partly degraded clips",
     )
-    add("--batch_size", type=positive_int, default=limits.batch_size, help="largest number of clips in a batch")
-    add(
-        "--batch_frames",
-        type=positive_int,
-        default=limits.batch_frames,
-        help="largest number of padded frames in a batch",
-    )
+    add_batch_options(parser, "clips")
     add("--threads", type=positive_int, help="TensorFlow threads; by default TensorFlow chooses")
     return parser
 
 
 def _two_gains(text: str) -> Range:
-    """Reads two gains in dB, LOW:HIGH."""
+    """Parses two gains in dB, LOW:HIGH."""
     if ":" not in text:
         raise ArgumentTypeError(f"is {text!r}; must be LOW:HIGH")
-    return number_range(at_least=-WIDEST_GAIN_DB, at_most=WIDEST_GAIN_DB)(text)
+    return number_range(at_least=-MAX_GAIN_DB, at_most=MAX_GAIN_DB)(text)

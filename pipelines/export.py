@@ -1,4 +1,4 @@
-"""`audiosieve export`: a model as a file that runs without audiosieve, from waveforms to scores."""
+"""`audiosieve export`: writes a model that maps waveforms to scores and runs without audiosieve."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ExportOptions:
 
 @command("export")
 def run(argv: Sequence[str]) -> int:
-    """Writes the model; it appears as a whole or not at all."""
+    """Writes the model atomically and prints its inputs and outputs."""
     options = parse(argv)
     bundle = find_bundle(options.model)
     if options.format == "onnx" and (missing := [name for name in ("tf2onnx", "onnx") if find_spec(name) is None]):
@@ -59,7 +59,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _write(bundle: Bundle, kind: Literal["saved_model", "onnx"], target: Path) -> None:
-    """Writes a model, and hides the messages of TensorFlow and of the converter unless it fails."""
+    """Writes a model; hides the messages of TensorFlow and the converter unless the export fails."""
     start_tensorflow()
     with hold_native_stderr():
         from model.inference.export import save_onnx, save_saved_model
@@ -68,10 +68,10 @@ def _write(bundle: Bundle, kind: Literal["saved_model", "onnx"], target: Path) -
 
 
 def _check_replaceable(target: Path, options: ExportOptions) -> None:
-    """Checks that the target is free, or is a model that may be replaced."""
+    """Checks that the target does not exist, or is a model that may be replaced."""
     exists = target.is_file() or (target.is_dir() and any(target.iterdir()))
     if exists and not options.overwrite:
-        raise OutputError(f"--output {options.output}: it already exists; choose another name, or add --overwrite")
+        raise OutputError(f"--output {options.output}: already exists; choose another name, or add --overwrite")
     is_model = target.is_file() or (target / "saved_model.pb").is_file()
     if exists and not is_model:
         raise OutputError(f"--output {options.output}: is a folder without a model; choose another name")

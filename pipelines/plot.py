@@ -51,12 +51,12 @@ class PlotOptions:
 
 @command("plot")
 def run(argv: Sequence[str]) -> int:
-    """Draws a recording with its scores, which are read from a run or made now."""
+    """Draws a recording with its scores, which come from a run or are computed now."""
     options = parse(argv)
     if options.run and (options.model is not None or options.channels is not None):
         raise UsageError("--run draws the scores of a run; --model and --channels are for scoring now, without --run")
     check_new(options.output, options.overwrite)
-    data = _stored(options, options.run) if options.run else _score_now(options)
+    data = _scores_of_run(options, options.run) if options.run else _score_now(options)
     with new_file(options.output, options.overwrite) as file:
         save(draw(data), file, PurePosixPath(options.output).suffix.lower()[1:])
     count, summary = len(data.anomalies), data.title.replace("\n", ": ")
@@ -64,8 +64,8 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _stored(options: PlotOptions, output: str) -> FigureData:
-    """Returns the data of an utterance of an output, with the scores of its run."""
+def _scores_of_run(options: PlotOptions, output: str) -> FigureData:
+    """Returns the figure data of an utterance with the scores of a run."""
     results = open_results(output)
     utterance = find_utterance(results, options.file)
     row, level_db = utterance.row, None
@@ -73,7 +73,7 @@ def _stored(options: PlotOptions, output: str) -> FigureData:
         level_db = reduced_db(source_audio(row).waveform)
     except AudioFault as fault:
         print(
-            f"audiosieve plot: {row['utterance_id']}: the audio cannot be read ({fault.detail}); only its scores are drawn",
+            f"audiosieve plot: {row['utterance_id']}: the audio cannot be read ({fault.detail}); only the scores are drawn",
             file=sys.stderr,
         )
     return FigureData(
@@ -87,7 +87,7 @@ def _stored(options: PlotOptions, output: str) -> FigureData:
 
 
 def _score_now(options: PlotOptions) -> FigureData:
-    """Scores a recording and returns its data.
+    """Scores a recording and returns its figure data.
 
     Raises:
         UsageError: the file is an archive, or cannot be scored.
@@ -98,7 +98,7 @@ def _score_now(options: PlotOptions) -> FigureData:
             f"{uri} is an archive ({kind}) of recordings; score it, then draw one of its utterances with --run"
         )
     model = options.model or DEFAULT
-    find_bundle(model)  # before the audio is decoded: an unknown model is reported at once
+    find_bundle(model)  # reports an unknown model before the audio is decoded
     try:
         with open_audio(uri) as file:
             decoded = decode(file, channels=options.channels or MIX)
@@ -124,9 +124,13 @@ def build_parser() -> Parser:
         required=True,
         type=path_ending_in(".png", ".svg"),
         metavar="FILE",
-        help="figure, in the format that its name says: .png or .svg",
+        help="figure; its suffix .png or .svg selects the format",
     )
-    add("--run", metavar="OUT", help="output folder of `audiosieve score`, whose scores are drawn")
+    add(
+        "--run",
+        metavar="OUT",
+        help="output folder of `audiosieve score` with the scores to draw; by default FILE is scored now",
+    )
     add(
         "--model",
         help=f"{MODEL_HELP}; by default {DEFAULT}",

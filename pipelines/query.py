@@ -32,10 +32,10 @@ class QueryOptions:
         scores: output folder of `audiosieve score`.
         sql: one SELECT, or "-" to read it from stdin; None if not given.
         file: path of a file with the SQL; None if not given.
-        format: "table", "csv", "json" or "parquet"; None to choose by the name of the output.
+        format: "table", "csv", "json" or "parquet"; None to choose by the suffix of the output.
         output: path of the file for the rows; None for stdout.
         overwrite: whether to replace an existing file.
-        by: SQL of the groups of the summary; None for the first folder in which the ids differ.
+        by: column or SQL expression that groups the summary; None for the first folder in which the ids differ.
     """
 
     scores: str
@@ -48,14 +48,14 @@ class QueryOptions:
 
     @property
     def row_format(self) -> str:
-        """Format of the rows: the requested one, or that of the name of the output, or "table"."""
+        """Format of the rows: the requested one, or that of the suffix of the output, or "table"."""
         suffix = Path(self.output or "").suffix[1:]
         return self.format or (suffix if suffix in FORMATS else FORMATS[0])
 
 
 @command("query")
 def run(argv: Sequence[str]) -> int:
-    """Prints or writes the rows of a query, or a summary if there is none."""
+    """Prints or writes the rows of a query; without SQL, a summary."""
     options = parse(argv)
     sql = _sql(options)
     _check_options(options, sql)
@@ -79,18 +79,18 @@ def _write_summary(summary: Summary, options: QueryOptions) -> None:
 
 
 def _write_rows(results: Results, sql: str, options: QueryOptions) -> None:
-    answer = select(results.connect(), sql)
+    rows = select(results.connect(), sql)
     if options.row_format == "parquet" and options.output:
         with new_file(options.output, options.overwrite) as file:
-            write_parquet(answer, file)
+            write_parquet(rows, file)
         return
     with _text_output(options) as out:
         if options.row_format == "csv":
-            write_csv(answer, out)
+            write_csv(rows, out)
         elif options.row_format == "json":
-            write_json(answer, out)
+            write_json(rows, out)
         else:
-            out.write(f"{table_text(answer.table())}\n")
+            out.write(f"{table_text(rows.table())}\n")
 
 
 @contextlib.contextmanager
@@ -119,7 +119,7 @@ def _sql(options: QueryOptions) -> str | None:
 def _check_options(options: QueryOptions, sql: str | None) -> None:
     """Checks the options against each other and the output against the storage."""
     if options.by is not None and sql is not None:
-        raise UsageError("--by groups the summary, which has no SQL; in SQL use GROUP BY")
+        raise UsageError("--by groups the summary, and SQL replaces the summary; use GROUP BY in the SQL")
     if sql is None and options.row_format not in SUMMARY_FORMATS:
         raise UsageError(
             f"--format {options.row_format} needs SQL; formats of the summary: {', '.join(SUMMARY_FORMATS)}"
@@ -149,7 +149,7 @@ def build_parser() -> Parser:
     add(
         "--format",
         choices=FORMATS,
-        help="format of the rows; by default the one that the name of --output says, or table",
+        help="format of the rows; by default that of the suffix of --output, or table",
     )
     add("--output", metavar="FILE", help="file for the rows; by default they are printed")
     add("--overwrite", action="store_true", help="replace an existing --output")

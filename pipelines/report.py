@@ -1,4 +1,4 @@
-"""`audiosieve report`: an output -> one page that shows it."""
+"""`audiosieve report`: writes a web page about an output."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ReportOptions:
         title: title of the page; None for the name of the corpus.
         threshold: threshold that the page shows first, on the label scale; None for the middle of the scale.
         examples: number of examples of each kind, at least 0.
-        clip_s: length of the playable part of an example in seconds, over 0.
+        clip_s: longest playable part of an example in seconds, over 0.
         max_mb: largest size of all sound in the page in MB, at least 0.
         overwrite: whether to replace an existing page.
     """
@@ -55,9 +55,9 @@ def run(argv: Sequence[str]) -> int:
     threshold = _threshold(options.threshold, results.label_scale)
     check_new(options.output, options.overwrite)
     data = report_data(results.connect(), results.carried, results.label_scale)
-    chosen, found = choose_examples(results, options.examples)
+    chosen, utterances = choose_examples(results, options.examples)
     ids = list(dict.fromkeys(name for names in chosen.values() for name in names))
-    examples = make_examples(found, ids, results.label_scale, options.clip_s, int(options.max_mb * 1e6))
+    examples = make_examples(utterances, ids, results.label_scale, options.clip_s, int(options.max_mb * 1e6))
     html = render_page(_heading(options.title, results), data, chosen, examples, threshold).encode()
     with new_file(options.output, options.overwrite) as file:
         file.write(html)
@@ -72,7 +72,8 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _heading(title: str | None, results: Results) -> Heading:
-    days = sorted(f"{run[:4]}-{run[4:6]}-{run[6:8]}" for run in (record["run_id"] for record in results.records))
+    run_ids = sorted(record["run_id"] for record in results.records)
+    days = [f"{run_id[:4]}-{run_id[4:6]}-{run_id[6:8]}" for run_id in run_ids]
     return Heading(
         title=title or f"Speech quality of {results.source.rstrip('/').rpartition('/')[2] or results.source}",
         corpus=results.source,
@@ -105,7 +106,7 @@ def build_parser() -> Parser:
     """Returns the parser of the command line."""
     parser = Parser(
         "report",
-        "Write a web page about an output: its figures, the effect of a threshold, and recordings to look at and listen to.",
+        "Write a web page about an output: its statistics, the effect of a threshold, and examples to look at and listen to.",
     )
     add = parser.add_argument
     add("scores", metavar="OUT", help="output folder of `audiosieve score`, local or in a bucket")
@@ -126,7 +127,7 @@ def build_parser() -> Parser:
         "--clip_s",
         type=number(over=0),
         default=15.0,
-        help="length of the playable part of an example, around its lowest frame scores, in seconds",
+        help="longest playable part of an example, around its lowest frame scores, in seconds",
     )
     add(
         "--max_mb",

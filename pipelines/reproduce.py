@@ -10,6 +10,7 @@ from pipelines.common.argument_types import names_of, number, positive_int, seed
 from pipelines.common.arguments import Parser, parse_options
 from pipelines.common.errors import command
 from pipelines.common.output_lock import output_lock
+from pipelines.experiments.material import add_material_options
 from pipelines.experiments.reproduction import run_reproduction
 from pipelines.experiments.reproduction_setup import ReproduceOptions, set_up
 
@@ -18,7 +19,7 @@ QUICK = {"utterances": 60, "test_utterances": 20, "repeats": 1, "epochs": 2}
 
 @command("reproduce")
 def run(argv: Sequence[str]) -> int:
-    """Runs all unfinished work, and prints the table."""
+    """Runs the unfinished repeats and prints the table of results."""
     options = parse(argv)
     output = Path(options.output).expanduser()
     with output_lock(output):
@@ -42,21 +43,13 @@ def build_parser() -> Parser:
         "Repeat the published experiment with BLSTM and attention networks. The same command continues an interrupted run.",
     )
     add = parser.add_argument
-    add("--speech", required=True, help="clean speech: directory, glob or manifest CSV (path, speaker, split, ...)")
-    add("--noise", required=True, help="noise: directory, glob or manifest CSV (path, group, split, ...)")
+    add_material_options(parser)
     add("--output", required=True, help="folder for the results, empty or of an interrupted run")
-    add(
-        "--where",
-        action="append",
-        default=[],
-        metavar="COLUMN=VALUE",
-        help="use only recordings with this value in a column of the manifest (or COLUMN!=VALUE); may be repeated",
-    )
     add(
         "--repeats",
         type=positive_int,
         default=8,
-        help="number of repeats, each with newly drawn noise; may be raised later",
+        help="number of repeats, each with newly drawn noise; a later run may have more",
     )
     add("--networks", type=_networks, default=",".join(TITLES), help="networks, separated by commas")
     add("--epochs", type=positive_int, default=10, help="epochs of each training")
@@ -66,14 +59,14 @@ def build_parser() -> Parser:
         "--max_duration_s",
         type=number(at_least=0.25),
         default=10.0,
-        help="longest part of an utterance that is taken, in seconds",
+        help="longest part of an utterance to use, in seconds",
     )
     add(
         "--min_dynamic_range_db",
         type=number(infinite=True),
         default=31.0,
-        help="smallest dynamic range of usable speech in dB; a pseudo-score describes the added noise and needs no speech as "
-        "clean as PESQ does",
+        help="smallest dynamic range of usable speech in dB; less than for PESQ labels, because a pseudo-score depends on the "
+        "added noise only",
     )
     add(
         "--holdout",
@@ -86,13 +79,13 @@ def build_parser() -> Parser:
     add(
         "--quick",
         action="store_true",
-        help="run for minutes only, to test that everything works; sets the defaults "
+        help="run for a few minutes, to test that everything works; sets the defaults "
         + ", ".join(f"{name} {value}" for name, value in QUICK.items()),
     )
     return parser
 
 
 def _networks(text: str) -> tuple[str, ...]:
-    """Reads names of networks, and returns them in the order of the table."""
+    """Parses names of networks and returns them in the order of the table."""
     names = names_of(TITLES)(text)
     return tuple(name for name in TITLES if name in names)

@@ -1,4 +1,4 @@
-"""`audiosieve score`: a corpus -> per-utterance and per-frame quality in Parquet."""
+"""`audiosieve score`: scores a corpus and writes the quality of each utterance and frame to Parquet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from model.bundle import DEFAULT, Bundle
 from pipelines.common.argument_types import channels, number, positive_int
-from pipelines.common.arguments import MODEL_HELP, Parser, parse_with_beam
+from pipelines.common.arguments import MODEL_HELP, Parser, add_batch_options, parse_with_beam
 from pipelines.common.errors import UsageError, command
 from pipelines.common.output_lock import output_lock
 from pipelines.common.runners import beam_options, is_local, requested_processes, usable_cores
@@ -24,7 +24,6 @@ from transforms.output.ledger import Job, Ledger
 from transforms.runs.chunking import WAVE_HOURS
 from transforms.runs.incremental import outstanding
 from transforms.runs.worker_listing import is_listable
-from transforms.scoring.batching import BatchLimits
 from transforms.scoring.bundles import find_bundle
 from transforms.storage.files import would_match
 
@@ -63,24 +62,26 @@ def run(argv: Sequence[str]) -> int:
         ledger.remove_debris()
         if remote and not lists_here:
             return RemoteRun(options, beam_arguments, bundle, ledger, *remote).list_and_score()
-        left = outstanding(refs, ledger)
-        if left.gone:
+        unscored = outstanding(refs, ledger)
+        if unscored.gone:
             print(
-                f"kept {left.gone} rows of recordings that earlier runs scored and {options.input} no longer has",
+                f"kept {unscored.gone} rows of recordings that are no longer in {options.input}",
                 file=sys.stderr,
             )
-        if remote and left.refs:
-            return RemoteRun(options, beam_arguments, bundle, ledger, *remote).score(len(refs), left)
-        job = LocalRun(options, beam_arguments, bundle, ledger, len(refs), left)
-        status = job.run(processes) if left.refs else 0
+        if remote and unscored.refs:
+            return RemoteRun(options, beam_arguments, bundle, ledger, *remote).score(len(refs), unscored)
+        job = LocalRun(options, beam_arguments, bundle, ledger, len(refs), unscored)
+        status = job.run(processes) if unscored.refs else 0
         print(job.summary())
     return status
 
 
 def _check_worker_listing(options: ScoreOptions, local: bool) -> None:
-    """Checks that workers can list the corpus, and that there are any."""
+    """Checks that the run has workers and that they can list the corpus."""
     if local:
-        raise UsageError(f"--listing {WORKERS} is for other runners; on this machine it gains nothing")
+        raise UsageError(
+            f"--listing {WORKERS} needs another runner (--runner); a local run has no workers that could list"
+        )
     if options.dry_run:
         raise UsageError(f"--dry_run lists the corpus in this process; leave out --listing {WORKERS}")
     if not is_listable(absolute(options.input)):
@@ -88,7 +89,7 @@ def _check_worker_listing(options: ScoreOptions, local: bool) -> None:
 
 
 def _check_carry(columns: Sequence[str], refs: Sequence[AudioRef]) -> None:
-    """Rejects columns that no row of the corpus has: probably a typo. Columns in archives are not known yet."""
+    """Rejects columns that no row of the corpus has (probably a typo). Columns in archives are not known yet."""
     if any(ref.archive for ref in refs):
         return
     for column in columns:
@@ -98,15 +99,18 @@ def _check_carry(columns: Sequence[str], refs: Sequence[AudioRef]) -> None:
 
 
 def _check_apart(options: ScoreOptions, output: str, refs: Sequence[AudioRef]) -> None:
+    """Checks that the output is outside the input."""
     source = absolute(options.input)
     table = f"{output}/{next(iter(schemas.SCORE_TABLES))}/x.parquet"
     inside = Path(output).resolve().is_relative_to(Path(source).resolve()) or would_match(source, table)
     if inside or any(ref.uri.startswith(f"{output}/") for ref in refs):
-        raise UsageError(f"--output {output} lies in --input, whose next listing would include the tables")
+        raise UsageError(
+            f"--output {output} lies in --input, so the next run would list the tables; choose a folder outside it"
+        )
 
 
 def _check_same_kind(ledger: Ledger, bundle: Bundle, options: ScoreOptions) -> None:
-    """Checks that the scores in the output are comparable: one model, the same channels and columns."""
+    """Checks that earlier runs wrote the output with the same model, channels and carried columns."""
     advice = "choose another --output, or --overwrite this one"
     for record in ledger.runs(Job.SCORE):
         if record["model_id"] != bundle.model_id:
@@ -117,16 +121,16 @@ def _check_same_kind(ledger: Ledger, bundle: Bundle, options: ScoreOptions) -> N
             before, now = record["options"].get(name), getattr(options, name)
             if before is not None and list(before) != list(now):
                 raise OutputError(
-                    f"{ledger.root}: was written with --{name} {_spelled(before)}, this run has {_spelled(now)}; {advice}"
+                    f"{ledger.root}: was written with --{name} {_as_option(before)}, this run has {_as_option(now)}; {advice}"
                 )
 
 
-def _spelled(value: str | Sequence[str]) -> str:
+def _as_option(value: str | Sequence[str]) -> str:
     return value if isinstance(value, str) else ",".join(value) or "''"
 
 
 def _check_pending(ledger: Ledger, options: ScoreOptions) -> None:
-    """Checks that no job on another runner still writes to the output: no record names its files yet."""
+    """Checks that no uncommitted job on another runner may still write to the output; abandons the run of `--forget`."""
     pending = ledger.pending()
     if options.forget:
         if options.forget not in pending:
@@ -158,7 +162,7 @@ def build_parser() -> Parser:
     add(
         "--output",
         default="",
-        help="folder, local or in a bucket, for the tables; a second run with the same folder scores only new and changed "
+        help="folder for the tables, local or in a bucket; a second run with the same folder scores only new and changed "
         "recordings",
     )
     add("--model", default=DEFAULT, help=MODEL_HELP)
@@ -188,25 +192,14 @@ def build_parser() -> Parser:
         default=WAVE_HOURS,
         help="hours of audio that a local run commits at a time",
     )
-    add(
-        "--batch_size",
-        type=positive_int,
-        default=BatchLimits().batch_size,
-        help="largest number of utterances in a batch",
-    )
-    add(
-        "--batch_frames",
-        type=positive_int,
-        default=BatchLimits().batch_frames,
-        help="largest number of padded frames in a batch",
-    )
+    add_batch_options(parser, "utterances")
     add(
         "--listing",
         choices=(LAUNCHER, WORKERS),
         default=LAUNCHER,
         help=f"process that lists the corpus; {WORKERS}: for folders of tens of millions of files on another runner",
     )
-    add("--forget", metavar="RUN_ID", help="run whose job on another runner is gone; its files are ignored")
+    add("--forget", metavar="RUN_ID", help="id of a run whose job on another runner is gone; its files are ignored")
     add(
         "--log_level",
         choices=LOG_LEVELS,
@@ -218,7 +211,7 @@ def build_parser() -> Parser:
 
 
 def _carried_columns(text: str) -> tuple[str, ...]:
-    """Reads names of columns with commas between them."""
+    """Parses names of columns, separated by commas."""
     columns = tuple(name for name in text.split(",") if name)
     try:
         schemas.with_carried(schemas.UTTERANCES, columns)

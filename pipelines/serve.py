@@ -12,18 +12,17 @@ from importlib.util import find_spec
 
 from model.bundle import DEFAULT
 from pipelines.common.argument_types import number, positive_int, whole_number
-from pipelines.common.arguments import MODEL_HELP, Parser, parse_options
+from pipelines.common.arguments import MODEL_HELP, Parser, add_batch_options, parse_options
 from pipelines.common.errors import UsageError, command
 from pipelines.service.settings import ServeOptions, Settings
-from transforms.scoring.batching import BatchLimits
 from transforms.scoring.bundles import find_bundle
 from transforms.scoring.inference import ScorerHandler
 
 # Packages of the extra `serve`.
-_NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
-# Longest time after SIGTERM for the requests that are inside.
+_PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+# Longest time after SIGTERM for accepted requests to finish, in seconds.
 DRAIN_S = 300
-# Longer than nginx and other proxies keep an idle connection: the proxy must close it first.
+# Time to keep an idle connection, in seconds. Proxies such as nginx keep it for less: the proxy must close it first.
 KEEP_ALIVE_S = 75
 
 
@@ -31,7 +30,7 @@ KEEP_ALIVE_S = 75
 def run(argv: Sequence[str]) -> int:
     """Serves until SIGTERM or SIGINT."""
     options = parse(argv)
-    missing = [name for name in _NEEDED if find_spec(name) is None]
+    missing = [name for name in _PACKAGES if find_spec(name) is None]
     if missing:
         raise UsageError(f"{', '.join(missing)} is not installed: pip install 'audiosieve[serve]'")
     from pipelines.service.api_keys import VARIABLE, keys_of_environment
@@ -43,7 +42,8 @@ def run(argv: Sequence[str]) -> int:
         raise UsageError(str(error)) from error
     if not keys and not _is_loopback(options.host):
         print(
-            f"audiosieve serve: WARNING: other machines can reach {options.host} without a key; {VARIABLE} sets keys",
+            f"audiosieve serve: WARNING: other machines can use the service on {options.host} without a key; "
+            f"set keys in {VARIABLE}",
             file=sys.stderr,
         )
     if options.workers > 1:
@@ -55,9 +55,9 @@ def run(argv: Sequence[str]) -> int:
     # An exit at any time removes the temporary folder; uvicorn raises the signal again after its shutdown.
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda *_: sys.exit(0))
-    with tempfile.TemporaryDirectory(prefix="audiosieve-serve-") as private:
+    with tempfile.TemporaryDirectory(prefix="audiosieve-serve-") as folder:
         # Uploads and decoded samples are unnamed temporary files; put all of them into this folder.
-        tempfile.tempdir = private
+        tempfile.tempdir = folder
         try:
             return _serve(options, keys)
         finally:
@@ -134,7 +134,6 @@ def build_parser() -> Parser:
         "Serve a model over HTTP: POST /v1/score returns the scores of recordings, and / is a page to try it. Set the keys of "
         "clients in AUDIOSIEVE_API_KEYS.",
     )
-    limits = BatchLimits()
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen on; set keys if other machines can reach it")
     add(
@@ -148,13 +147,14 @@ def build_parser() -> Parser:
         "--workers",
         type=positive_int,
         default=1,
-        help="service processes; more than one need nginx, which must be installed",
+        help="number of service processes; more than one run behind nginx, which must be installed",
     )
     add(
         "--rate",
         type=whole_number(at_least=0),
         default=100,
-        help="requests per second that nginx accepts from one address; further ones get 429; 0 for no limit",
+        help="requests per second that nginx accepts from one address; more get status 429; 0 for no limit; needs --workers "
+        "over 1",
     )
     add("--threads", type=positive_int, default=1, help="TensorFlow threads in each process")
     add("--decoders", type=positive_int, default=2, help="decoding threads in each process")
@@ -164,22 +164,21 @@ def build_parser() -> Parser:
         default=5.0,
         help="longest wait of a recording for others to batch with, in milliseconds",
     )
-    add("--batch_size", type=positive_int, default=limits.batch_size, help="largest number of recordings in a batch")
+    add_batch_options(parser, "recordings")
     add(
-        "--batch_frames",
+        "--queue",
         type=positive_int,
-        default=limits.batch_frames,
-        help="largest number of padded frames in a batch",
+        default=256,
+        help="largest number of open requests in a process; more get status 503",
     )
-    add("--queue", type=positive_int, default=256, help="requests inside a process at a time; further ones get 503")
     add(
         "--queue_frames",
         type=positive_int,
         default=524_288,
-        help="frames inside a process at a time, 1 kB each; further requests get 503",
+        help="largest number of frames in a process, 1 kB each; more get status 503",
     )
-    add("--max_mb", type=number(over=0), default=256.0, help="largest request in MiB; larger ones get 413")
-    add("--max_s", type=number(over=0), default=3600.0, help="longest recording in seconds; longer ones get 413")
+    add("--max_mb", type=number(over=0), default=256.0, help="largest request in MiB; larger ones get status 413")
+    add("--max_s", type=number(over=0), default=3600.0, help="longest recording in seconds; longer ones get status 413")
     add(
         "--max_silence_s",
         type=number(over=0),

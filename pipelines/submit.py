@@ -23,10 +23,10 @@ from transforms.analysis.text_tables import aligned
 from transforms.elements import FIRST, MIX, printable
 
 FORMATS = ("table", "json")
-# Environment variable with the client's key; that of the service is AUDIOSIEVE_API_KEYS.
-VARIABLE = "AUDIOSIEVE_API_KEY"
-LONGEST_WAIT_S = 60.0
-# Status codes after which a later try may succeed.
+# Environment variable with the client's key. The service reads its keys from AUDIOSIEVE_API_KEYS.
+KEY_VARIABLE = "AUDIOSIEVE_API_KEY"
+MAX_WAIT_S = 60.0
+# Status codes after which a retry may succeed.
 _RETRY_STATUS = (429, 502, 503)
 _BLOCK_BYTES = 1 << 16
 _TABLE_HEAD = ("recording", "score", "worst frame", "length", "remarks")
@@ -44,8 +44,8 @@ class SubmitOptions:
         anomalies: whether to request anomalies.
         channels: channels to score: "mix", "first" or the number of a channel.
         at_a_time: number of requests in flight, at least 1.
-        timeout_s: longest wait for an answer in seconds, over 0.
-        patience_s: time of retries in seconds, at least 0, if the service is full or unreachable.
+        timeout_s: longest wait for a response in seconds, over 0.
+        patience_s: longest time of retries in seconds, at least 0, while the service is full or unreachable.
     """
 
     files: tuple[str, ...]
@@ -61,7 +61,7 @@ class SubmitOptions:
 
 @command("submit")
 def run(argv: Sequence[str]) -> int:
-    """Sends the recordings and prints the answers; the exit status is 1 if a recording has no score."""
+    """Sends the recordings and prints their scores; the exit status is 1 if a recording has no score."""
     options = parse(argv)
     sender = _Sender(options)
     rows, failed = [], 0
@@ -80,6 +80,21 @@ def run(argv: Sequence[str]) -> int:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Response:
+    """A response of the service.
+
+    Attributes:
+        status: HTTP status.
+        retry_after_s: wait before a retry in seconds; None if the service does not state it.
+        body: body of the response.
+    """
+
+    status: int
+    retry_after_s: float | None
+    body: bytes
+
+
+@dataclasses.dataclass(frozen=True)
 class _Sender:
     """Sends recordings to one service.
 
@@ -91,7 +106,7 @@ class _Sender:
     _printed: set[str] = dataclasses.field(default_factory=set)
 
     def send(self, path: str) -> dict[str, Any]:
-        """Returns the answer for a file: its score, or a problem with reason and detail."""
+        """Returns the response for a file: its score, or a problem with reason and detail."""
         options = self.options
         query = {"utterance_id": printable(Path(path).name)[:255], "channels": options.channels}
         if options.frames:
@@ -102,49 +117,66 @@ class _Sender:
         deadline = time.monotonic() + options.patience_s
         for pause in _pauses():
             try:
-                status, retry_after, body = self._post(path, f"/v1/score?{urlencode(query)}")
+                response = self._post(path, f"/v1/score?{urlencode(query)}")
             except _UnreadableError as error:
                 return _problem("unreadable", str(error))
             except (OSError, http.client.HTTPException) as error:
-                status, retry_after, body = 0, "", f"{options.url.netloc}: {error or type(error).__name__}".encode()
-            wait = min(float(retry_after), LONGEST_WAIT_S) if retry_after.isdecimal() else pause
-            if status not in (0, *_RETRY_STATUS) or time.monotonic() + wait > deadline:
-                return _read(status, body)
-            if not status:
-                self._print_once(f"{body.decode()}; trying again for {options.patience_s:g} s")
-            time.sleep(wait)
+                detail = f"{options.url.netloc}: {str(error) or type(error).__name__}"
+                result, wait_s = _problem("unreachable", detail), pause
+                notice = f"{detail}; trying again for {options.patience_s:g} s"
+            else:
+                result = _read(response)
+                if response.status not in _RETRY_STATUS:
+                    return result
+                wait_s = pause if response.retry_after_s is None else min(response.retry_after_s, MAX_WAIT_S)
+                notice = ""
+            if time.monotonic() + wait_s > deadline:
+                return result
+            if notice:
+                self._print_once(notice)
+            time.sleep(wait_s)
         raise AssertionError("pauses do not end")
 
-    def _post(self, path: str, query: str) -> tuple[int, str, bytes]:
-        """Returns status, Retry-After (or "") and body of an answer."""
+    def _post(self, path: str, target: str) -> _Response:
+        """Sends a file.
+
+        Args:
+            path: path of the file.
+            target: path and query of the request, after the path of the service's address.
+
+        Raises:
+            _UnreadableError: the file cannot be read.
+            OSError, http.client.HTTPException: the service cannot be reached.
+        """
         url = self.options.url
-        kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-        connection = kind(url.hostname or "", url.port, timeout=self.options.timeout_s)
+        connection_type = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+        connection = connection_type(url.hostname or "", url.port, timeout=self.options.timeout_s)
         with _reading_file():
             headers = {"Content-Type": "application/octet-stream", "Content-Length": str(Path(path).stat().st_size)}
-        if key := os.environ.get(VARIABLE):
+        if key := os.environ.get(KEY_VARIABLE):
             headers["Authorization"] = f"Bearer {key}"
         with contextlib.closing(connection):
-            # A service that refuses a request closes it before the end of the body; its answer says why.
+            # A service may refuse a request and close the connection during the upload; its response has the reason.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                connection.request("POST", url.path.rstrip("/") + query, _blocks(path), headers)
-            answer = connection.getresponse()
-            return answer.status, answer.headers["Retry-After"] or "", answer.read()
+                connection.request("POST", url.path.rstrip("/") + target, _blocks(path), headers)
+            response = connection.getresponse()
+            retry_after = response.headers["Retry-After"] or ""
+            return _Response(response.status, float(retry_after) if retry_after.isdecimal() else None, response.read())
 
     def _print_once(self, text: str) -> None:
-        """Prints a line for the first of the recordings that it concerns."""
+        """Prints a line to stderr unless it was printed before."""
         if text not in self._printed:
             self._printed.add(text)
             print(f"audiosieve submit: {text}", file=sys.stderr, flush=True)
 
 
 class _UnreadableError(Exception):
-    """A file that cannot be read; another try would not help."""
+    """A file that cannot be read; a retry would not help."""
 
 
 @contextlib.contextmanager
 def _reading_file() -> Iterator[None]:
-    """Turns errors of a file into `_UnreadableError`, so that they are not taken for errors of the network."""
+    """Converts errors of a file to `_UnreadableError`, to distinguish them from errors of the network."""
     try:
         yield
     except OSError as error:
@@ -159,34 +191,33 @@ def _blocks(path: str) -> Iterator[bytes]:
 
 
 def _pauses() -> Iterator[float]:
-    """Yields the seconds before each further try, for a service that does not say them."""
+    """Yields the wait before each retry in seconds, for responses without Retry-After."""
     pause = 0.5
     while True:
         yield pause
-        pause = min(2 * pause, LONGEST_WAIT_S)
+        pause = min(2 * pause, MAX_WAIT_S)
 
 
 def _problem(reason: str, detail: str) -> dict[str, Any]:
     return {"reason": reason, "detail": detail}
 
 
-def _read(status: int, body: bytes) -> dict[str, Any]:
-    """Returns an answer as a dict; an answer of another service becomes a problem."""
-    if not status:
-        return _problem("unreachable", body.decode(errors="replace"))
+def _read(response: _Response) -> dict[str, Any]:
+    """Returns the body of a response as a dict; a body that is not from audiosieve becomes a problem."""
     try:
-        answer = json.loads(body)
+        answer = json.loads(response.body)
     except ValueError:
         answer = None
     if not isinstance(answer, dict) or not ("score" in answer or "reason" in answer):
-        return _problem("no_service", f"status {status}, but the answer is not from an audiosieve service: check --url")
+        detail = f"status {response.status}, but the response is not from an audiosieve service: check --url"
+        return _problem("no_service", detail)
     return answer
 
 
 def _row(path: str, answer: dict[str, Any]) -> list[str]:
     if "score" not in answer:
         return [path, "-", "-", "-", f"{answer['reason']}: {answer['detail']}"]
-    anomalies = [f"bad {one['start_s']:.1f}-{one['end_s']:.1f} s" for one in answer.get("anomalies") or ()]
+    anomalies = [f"bad {span['start_s']:.1f}-{span['end_s']:.1f} s" for span in answer.get("anomalies") or ()]
     return [
         path,
         f"{answer['score']:.2f}",
@@ -205,7 +236,7 @@ def build_parser() -> Parser:
     """Returns the parser of the command line."""
     parser = Parser(
         "submit",
-        f"Send recordings to a service (`audiosieve serve`) and print their scores. Set {VARIABLE} if it needs a key. "
+        f"Send recordings to a service (`audiosieve serve`) and print their scores. Set {KEY_VARIABLE} if it needs a key. "
         "The exit status is 1 if a recording has no score.",
     )
     add = parser.add_argument
@@ -231,18 +262,18 @@ def build_parser() -> Parser:
         default=8,
         help="number of requests in flight; the service scores them in batches",
     )
-    add("--timeout_s", type=number(over=0), default=600.0, help="longest wait for an answer, in seconds")
+    add("--timeout_s", type=number(over=0), default=600.0, help="longest wait for a response, in seconds")
     add(
         "--patience_s",
         type=number(at_least=0),
         default=120.0,
-        help="time of retries in seconds, if the service is full or unreachable",
+        help="longest time of retries in seconds, while the service is full or unreachable",
     )
     return parser
 
 
 def _service_url(text: str) -> SplitResult:
-    """Reads the address of a service."""
+    """Parses the address of a service."""
     try:
         url = urlsplit(text)
         valid = url.scheme in ("http", "https") and url.hostname and not url.query and url.port != 0

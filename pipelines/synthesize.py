@@ -1,4 +1,4 @@
-"""`audiosieve synthesize`: clean speech, noise and faults -> a labelled training set in Parquet."""
+"""`audiosieve synthesize`: makes a labelled training set in Parquet from clean speech, noise and faults."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from pipelines.common.argument_types import (
 from pipelines.common.arguments import Parser, parse_with_beam
 from pipelines.common.errors import command
 from pipelines.common.runners import beam_options
+from pipelines.experiments.material import add_material_options
 from pipelines.experiments.synthesis import build, commit
 from pipelines.experiments.synthesis_setup import SynthesizeOptions, set_up
 from transforms.synthesis.degradation_kinds import DEGRADATIONS, DegradationError, parse_degradations
@@ -80,7 +81,7 @@ def build_parser() -> Parser:
         "--duration",
         type=number_range(at_least=0.25, because="PESQ needs clips of at least 0.25 s"),
         default="3:10",
-        help="length of the clips in seconds, LOW:HIGH; shorter speech is taken whole",
+        help="length of the clips in seconds, LOW:HIGH; shorter speech is used in full",
     )
     add(
         "--peak_dbfs",
@@ -98,7 +99,7 @@ def build_parser() -> Parser:
         "--max_disagreement",
         type=number(at_least=0, infinite=True),
         default=0.3,
-        help="largest difference between PESQ and the score of its frames; a clip beyond it is rejected",
+        help="largest difference between PESQ and the score of its frames; a clip with a larger one is rejected",
     )
     add("--keep_reference", action="store_true", help="store the clean reference of each clip too")
     add("--seed", type=seed, default=0, help="seed of the set; equal seed, material and options give equal clips")
@@ -107,22 +108,14 @@ def build_parser() -> Parser:
 
 def _add_material(parser: Parser) -> None:
     add = parser.add_argument
-    add("--speech", required=True, help="clean speech: directory, glob or manifest CSV (path, speaker, split, ...)")
-    add("--noise", required=True, help="noise: directory, glob or manifest CSV (path, group, split, ...)")
+    add_material_options(parser)
     add(
         "--rir",
-        help="impulse responses of rooms for half of the `reverb` faults: directory, glob or manifest CSV; the other half is "
-        "simulated, by default all",
+        help="impulse responses of rooms for half of the `reverb` faults: directory, glob or manifest CSV; all other rooms are "
+        "simulated",
     )
     add("--output", required=True, help="folder for the set")
     add("--clips", type=positive_int, required=True, help="number of clips")
-    add(
-        "--where",
-        action="append",
-        default=[],
-        metavar="COLUMN=VALUE",
-        help="use only recordings with this value in a column of the manifest (or COLUMN!=VALUE); may be repeated",
-    )
     add(
         "--holdout",
         type=number(at_least=0, under=1),
@@ -132,7 +125,7 @@ def _add_material(parser: Parser) -> None:
         "--min_dynamic_range_db",
         type=number(infinite=True),
         default=38.0,
-        help="smallest dynamic range of usable speech in dB; speech below it is no clean reference",
+        help="smallest dynamic range of usable speech in dB; speech with less is too noisy for a reference",
     )
 
 
@@ -156,13 +149,13 @@ def _add_noise(parser: Parser) -> None:
         "--partial_s",
         type=number_range(at_least=0.02, because="shorter noise has no level"),
         default="0.5:3",
-        help="length of that part in seconds, LOW:HIGH; the power of the noise is measured over it alone",
+        help="length of this part in seconds, LOW:HIGH; the power of the noise is measured over this part only",
     )
     add(
         "--noise_variation_ratio",
         type=fraction,
         default=0.0,
-        help="share of noises that are varied: another speed, backwards, an equalizer, pulses, ringing",
+        help="share of varied noises: changed speed, reversal, equalizer, pulses, ringing",
     )
 
 
@@ -185,27 +178,27 @@ def _add_variations(parser: Parser) -> None:
         "--variation_ratio",
         type=fraction,
         default=0.0,
-        help="share of clips whose clean speech, and reference, is varied as recordings differ: equalizer, microphone, small "
-        "room, digital silence, good coding",
+        help="share of clips with varied clean speech, in clip and reference: equalizer, microphone, small room, digital "
+        "silence, high-quality coding",
     )
     add(
         "--speed_ratio",
         type=fraction,
         default=0.0,
-        help="share of clips whose speech, and reference, is played slower or faster, as by another speaker: "
-        f"1/{VOICE_SPEED} to {VOICE_SPEED} times, pitch included",
+        help="share of clips with slower or faster speech, pitch included, in clip and reference: "
+        f"1/{VOICE_SPEED} to {VOICE_SPEED} times the speed",
     )
     add(
         "--expander_ratio",
         type=fraction,
         default=0.0,
-        help="share of clips whose speech, and reference, passes an expander: soft parts become softer, up to a gate that "
-        "closes within words",
+        help="share of clips with an expander on the speech, in clip and reference: it makes soft parts softer, up to a gate "
+        "that closes within words",
     )
 
 
 def _faults(text: str) -> tuple[tuple[str, tuple[float, float]], ...]:
-    """Reads kinds of faults with their strength: "clipping=3:20,codec", or "all"."""
+    """Parses kinds of faults with their strength: "clipping=3:20,codec", or "all"."""
     try:
         return parse_degradations(text)
     except DegradationError as error:

@@ -1,4 +1,4 @@
-"""`audiosieve train`: a labelled training set -> a bundle."""
+"""`audiosieve train`: trains a scorer on labelled sets and writes its bundle."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TrainCommandOptions:
         average: share of the past in the running mean of the weights, 0 to under 1; 0 for no mean.
         patience: epochs without improvement after which training ends, at least 1; None for no end.
         seed: seed of the weights and of the order of the clips, at least 0.
-        start: name or folder of the model whose weights come first; None for random weights.
+        start: name or folder of the model to start from; None for random weights.
         name: name of the model; None for the name of its folder.
         resume: whether to continue from the last checkpoint in the output.
         threads: TensorFlow threads, at least 1; None for TensorFlow's choice.
@@ -115,7 +115,7 @@ def _check_loss(options: TrainCommandOptions) -> None:
 
 
 def _clip_files(folders: Sequence[str]) -> list[Path]:
-    """Returns the files of clips of all training sets.
+    """Returns the files with the clips of all training sets.
 
     Raises:
         SourceError: a folder holds no finished set.
@@ -124,20 +124,22 @@ def _clip_files(folders: Sequence[str]) -> list[Path]:
     for folder in folders:
         committed = Ledger(absolute(folder), tuple(SYNTHESIS_TABLES)).committed("clips")
         if not committed:
-            raise SourceError(f"{folder}: no finished training set is there; make one with `audiosieve synthesize`")
+            raise SourceError(
+                f"{folder}: no finished training set in this folder; make one with `audiosieve synthesize`"
+            )
         files += map(Path, committed)
     return files
 
 
 def _make_output(options: TrainCommandOptions) -> Path:
-    """Returns the output folder, which is made if it does not exist.
+    """Creates the output folder if necessary and returns it.
 
     Raises:
-        UsageError: it holds something and `--resume` is not given, or holds nothing and it is given, or cannot be made.
+        UsageError: the folder is not empty without `--resume`, does not exist with it, or cannot be created.
     """
     output = Path(options.output).expanduser()
     if output.exists() and not output.is_dir():
-        raise UsageError(f"--output {output} is a file")
+        raise UsageError(f"--output {output} is a file; must be a folder")
     if output.exists() and any(output.iterdir()) and not options.resume:
         raise UsageError(f"--output {output} is not empty; continue with --resume, or choose another folder")
     if options.resume and not output.exists():
@@ -201,9 +203,9 @@ def build_parser() -> Parser:
     add(
         "--start",
         metavar="NAME_OR_PATH",
-        help="model whose weights come first, for instance to adapt it to your own noise; by default they are random",
+        help="model to start from, for instance to adapt it to your own noise; by default the weights are random",
     )
-    add("--name", help="name of the model; by default that of its folder")
+    add("--name", help="name of the model; by default the name of its folder")
     add("--resume", action="store_true", help="continue from the last checkpoint in --output")
     add("--threads", type=positive_int, help="TensorFlow threads; by default TensorFlow chooses")
     add("--window", default="hann", choices=CHOICES["window"], help="analysis window of the spectrogram")

@@ -176,8 +176,11 @@ class TestCommands:
                 yield words[: min(ends, default=len(words))]
 
     @pytest.fixture(autouse=True)
-    def stop_after_parsing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop_after_parsing(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         """Ends a job when its parser has read the command line, before anything runs."""
+        # The parser of `submit` checks that its files exist, and no shell expands the pattern here.
+        (tmp_path / "*.flac").touch()
+        monkeypatch.chdir(tmp_path)
         parse = argparse.ArgumentParser.parse_known_args
 
         def parse_and_stop(parser: argparse.ArgumentParser, *arguments: Any) -> Any:

@@ -20,6 +20,10 @@ from tests.support.paths import ROOT
 pytestmark = pytest.mark.slow
 
 
+# The types of the module `audiosieve`, which the build copies from it.
+STUBS = "audiosieve-stubs/__init__.pyi"
+
+
 def is_installed(path: Path) -> bool:
     """Whether a file of the checkout belongs in the wheel: it is a module at the top, or in a package that is not `tests`."""
     top = path.parts[0]
@@ -105,8 +109,9 @@ def test_the_wheel_holds_every_file_of_the_packages_and_nothing_else(files: list
     assert {"model/py.typed", "pipelines/service/nginx.conf"} < expected
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
-        assert held == expected
-        assert [name for name in sorted(held) if archive.read(name) != (ROOT / name).read_bytes()] == []
+        assert held == expected | {STUBS}
+        sources = {name: ROOT / name for name in expected} | {STUBS: ROOT / "audiosieve.py"}
+        assert [name for name in sorted(held) if archive.read(name) != sources[name].read_bytes()] == []
 
 
 def test_the_installed_command_scores_the_samples(
@@ -129,3 +134,12 @@ print(len(ours) > len(JOBS), [module for module in ours if not module.__file__.s
 """
     lines = run(installed / "python", "-c", program, cwd=tmp_path).splitlines()
     assert lines == [*(f"{job} True" for job in JOBS), "True []"]
+
+
+def test_a_type_checker_knows_the_types_of_the_installed_module(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "user.py").write_text(
+        "import audiosieve\nreveal_type(audiosieve.score('a.flac').score)\n", encoding="utf-8"
+    )
+    mypy = (sys.executable, "-m", "mypy", "--ignore-missing-imports", "--follow-imports", "silent")
+    printed = run(*mypy, "--python-executable", installed / "python", "user.py", cwd=tmp_path)
+    assert 'Revealed type is "builtins.float"' in printed or 'Revealed type is "float"' in printed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,6 +17,13 @@ from transforms.errors import AudioFault, Reason, Stage
 REJECTS = "rejects"
 # Channels of a recording to score: their mean, the first, or each as an utterance. A number selects one channel.
 MIX, FIRST, EACH = "mix", "first", "each"
+
+
+class ArchiveKind(enum.StrEnum):
+    """Kind of an archive of recordings."""
+
+    TAR = "tar"
+    PARQUET = "parquet"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,7 +82,7 @@ class AudioRef:
         source_version: size and time of modification; changes when the recording does.
         columns: further columns of the manifest.
         span: part of the recording.
-        archive: "tar" or "parquet" if this stands for all recordings in an archive; they are found when it is read.
+        archive: kind of the archive if this stands for all recordings in one; they are found when it is read. Else None.
         channel: channel to score, from 0, if the manifest names one; else None, and the options of the run decide.
     """
 
@@ -84,7 +92,7 @@ class AudioRef:
     source_version: str
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     span: Span = Span()
-    archive: str | None = None
+    archive: ArchiveKind | None = None
     channel: int | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -112,7 +120,7 @@ class Recording:
         return self.refs[0].uri
 
     @property
-    def archive(self) -> str | None:
+    def archive(self) -> ArchiveKind | None:
         """Kind of the archive; None if the file is one recording."""
         return self.refs[0].archive
 

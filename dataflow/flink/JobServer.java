@@ -5,7 +5,7 @@
  */
 public class JobServer {
   public static void main(String[] arguments) throws Exception {
-    System.setProperty("java.class.path", ""); // the job server sends the files named here
+    System.setProperty("java.class.path", ""); // the job server sends the files in this property
     org.apache.beam.runners.flink.FlinkJobServerDriver.main(arguments);
   }
 }

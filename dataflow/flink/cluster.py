@@ -5,12 +5,12 @@
     python dataflow/flink/cluster.py flink -- audiosieve score --input /data/speech --output scores
     python dataflow/flink/cluster.py fetch                   # only fetches the programs
 
-A command after `--` gets the options that lead to the cluster. The cluster stops when the command ends, and its exit
+The options for the cluster are appended to a command after `--`. The cluster stops when the command ends, and its exit
 status is passed on. Missing programs are fetched into `--parts` first: Flink and Beam's job server with Maven, Prism with Go.
 
 Every process listens on this machine only, except Prism, which has no such option. A TaskManager or a worker pool that dies
 is restarted. If any other process dies, the cluster stops. All processes end with this program, even if it is killed (on
-Linux). A shell script could not do that.
+Linux).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-# A script finds the modules beside it only.
+# A script can import only the modules in its own folder.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from dataflow.flink.parts import PartUnavailableError, fetch_flink, fetch_prism
@@ -140,7 +140,7 @@ STARTERS = {"flink": start_flink, "prism": start_prism}
 
 @contextlib.contextmanager
 def running(options: argparse.Namespace) -> Iterator[tuple[Processes, list[str]]]:
-    """Runs a cluster while the block runs; yields its processes and the options that lead a job to it."""
+    """Runs a cluster while the block runs; yields its processes and the options for jobs on it."""
     folder = options.run or options.parts / f"run-{options.cluster}"
     with exclusive(folder):
         processes = Processes(folder)
@@ -239,7 +239,7 @@ def main(argv: Sequence[str]) -> int:
         sys.exit(128 + number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # A caller such as nohup has told this program to ignore the signal.
+        # Keep a signal ignored that a caller such as nohup ignores on purpose.
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, end)
     try:

@@ -16,7 +16,7 @@ POM = Path(__file__).with_name("pom.xml")
 
 
 class PartUnavailableError(Exception):
-    """A part is missing and cannot be fetched."""
+    """A program is missing and cannot be fetched."""
 
 
 def fetch_flink(parts: Path) -> Path:
@@ -26,7 +26,7 @@ def fetch_flink(parts: Path) -> Path:
         parts: folder that holds all fetched parts.
 
     Raises:
-        PartUnavailableError: Maven is not installed, or it failed.
+        PartUnavailableError: Maven is not installed, or failed.
     """
     return fetch(
         parts / f"flink-{hashlib.sha256(POM.read_bytes()).hexdigest()[:12]}",
@@ -50,7 +50,7 @@ def fetch_prism(parts: Path) -> Path:
         parts: folder that holds all fetched parts.
 
     Raises:
-        PartUnavailableError: Go is not installed, or it failed.
+        PartUnavailableError: Go is not installed, or failed.
     """
     beam = version("apache-beam")
     return fetch(

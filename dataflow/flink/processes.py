@@ -17,9 +17,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-START_S = 300
-STOP_S = 10
-# A process that ends within QUICK_DEATH_S of its start, MAX_QUICK_DEATHS times in a row, would do so forever.
+# Longest time for the start of the cluster and for the end of a process after a signal, in seconds.
+START_S, STOP_S = 300, 10
+# A process that ends within QUICK_DEATH_S of its start MAX_QUICK_DEATHS times in a row is not restarted again.
 QUICK_DEATH_S, MAX_QUICK_DEATHS = 10, 5
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ class Process:
         restart: whether to start it again when it dies.
         running: the process; None before its first start.
         started: time of the last start, by the monotonic clock, in seconds.
-        quick_deaths: how often in a row it died soon after its start.
+        quick_deaths: number of times in a row that it died soon after its start.
     """
 
     command: list[str]
@@ -121,7 +121,7 @@ class Processes:
         """Calls a function until it returns something true, and returns that.
 
         Args:
-            name: name of what is awaited, for the error.
+            name: name of the awaited process, for the error.
             probe: function to call.
 
         Raises:

@@ -1,6 +1,7 @@
-"""Types of command-line options: each reads the text of one option, or says what the option must be.
+"""Types of command-line options.
 
-The message of an error continues the name of the option: `--threads` and `is 0; must be at least 1`.
+A type parses the text of one option. It raises ArgumentTypeError for an invalid value, with a message that continues the name
+of the option: `--threads` and `is 0; must be at least 1`.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Bounds:
 
 
 class Range(NamedTuple):
-    """A range of numbers, written LOW:HIGH, or as one number that is both ends.
+    """A range of numbers, written LOW:HIGH or, if both ends are equal, as one number.
 
     Attributes:
         low: lower end.
@@ -63,7 +64,12 @@ class Range(NamedTuple):
 
 
 def whole_number(at_least: int | None = None, at_most: int | None = None) -> Callable[[str], int]:
-    """Returns a type for whole numbers within limits."""
+    """Returns a type for whole numbers.
+
+    Args:
+        at_least: smallest number allowed; None for no limit.
+        at_most: largest number allowed; None for no limit.
+    """
     bounds = Bounds(at_least=at_least, at_most=at_most)
 
     def read(text: str) -> int:
@@ -86,7 +92,15 @@ def number(
     under: float | None = None,
     infinite: bool = False,
 ) -> Callable[[str], float]:
-    """Returns a type for numbers within limits; `infinite` says whether infinity is allowed."""
+    """Returns a type for numbers within limits.
+
+    Args:
+        at_least: smallest number allowed; None for no limit.
+        over: largest number that is too small; None for no limit.
+        at_most: largest number allowed; None for no limit.
+        under: smallest number that is too large; None for no limit.
+        infinite: whether infinity is allowed.
+    """
     bounds = Bounds(at_least, over, at_most, under)
 
     def read(text: str) -> float:
@@ -117,37 +131,41 @@ def number_range(
         at_least: smallest lower end.
         at_most: largest upper end.
         whole: whether both ends must be whole numbers.
-        because: reason for the limits, for the error.
+        because: reason for the limits, for the error message.
     """
     bounds = Bounds(at_least=at_least, at_most=at_most)
 
     def read(text: str) -> Range:
         low, _, high = text.partition(":")
         try:
-            found = Range(float(low), float(high or low))
+            ends = Range(float(low), float(high or low))
         except ValueError:
             raise ArgumentTypeError(f"is {text!r}; must be a number or LOW:HIGH") from None
-        if not all(map(math.isfinite, found)):
+        if not all(map(math.isfinite, ends)):
             raise ArgumentTypeError(f"is {text!r}; both ends must be finite")
-        if found.low > found.high:
+        if ends.low > ends.high:
             raise ArgumentTypeError(f"is {text!r}; the lower end must come first")
-        if found.low not in bounds or found.high not in bounds:
+        if ends.low not in bounds or ends.high not in bounds:
             raise ArgumentTypeError(f"is {text!r}; must be {bounds}{because and f', because {because}'}")
-        if whole and not (found.low.is_integer() and found.high.is_integer()):
+        if whole and not (ends.low.is_integer() and ends.high.is_integer()):
             raise ArgumentTypeError(f"is {text!r}; both ends must be whole numbers")
-        return Range(int(found.low), int(found.high)) if whole else found
+        return Range(int(ends.low), int(ends.high)) if whole else ends
 
     return read
 
 
 def ranges(text: str) -> tuple[Range, ...]:
-    """Reads numbers and ranges with commas between them: "-5,0:20"."""
+    """Parses numbers and ranges, separated by commas: "-5,0:20".
+
+    Raises:
+        ArgumentTypeError: a part is neither a finite number nor LOW:HIGH.
+    """
     read = number_range()
     return tuple(read(part) for part in text.split(","))
 
 
 def names_of(known: Collection[str]) -> Callable[[str], tuple[str, ...]]:
-    """Returns a type for comma-separated names, each one of the known ones."""
+    """Returns a type for names, separated by commas, all of which must be known."""
 
     def read(text: str) -> tuple[str, ...]:
         names = tuple(text.split(","))
@@ -164,7 +182,7 @@ def channels(each: bool = False, advice: str = "") -> Callable[[str], str]:
 
     Args:
         each: whether "each" is allowed too.
-        advice: advice for users who asked for each channel where that is not allowed.
+        advice: advice for the error message if "each" is given but not allowed.
     """
     words = (MIX, FIRST, EACH) if each else (MIX, FIRST)
 
@@ -178,7 +196,11 @@ def channels(each: bool = False, advice: str = "") -> Callable[[str], str]:
 
 
 def existing_file(text: str) -> str:
-    """Checks that a path names a file."""
+    """Returns the path of a file unchanged.
+
+    Raises:
+        ArgumentTypeError: there is no file at the path.
+    """
     if Path(text).is_dir():
         raise ArgumentTypeError(f"{text}: is a folder; name files")
     if not Path(text).is_file():
@@ -187,7 +209,7 @@ def existing_file(text: str) -> str:
 
 
 def path_ending_in(*suffixes: str) -> Callable[[str], str]:
-    """Returns a type for paths whose names end in one of the suffixes, in capitals or not."""
+    """Returns a type for paths with one of the suffixes, in upper or lower case."""
 
     def read(text: str) -> str:
         if PurePath(text).suffix.lower() not in suffixes:

@@ -1,4 +1,4 @@
-"""Command lines: `--help`, and parsing into a frozen dataclass of options, with Beam's own options passed on."""
+"""Parsers of command lines: `--help`, frozen dataclasses of options, and options that are passed on to Beam."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from typing import Any, NoReturn, TypeVar
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from model.bundle import bundled_names
-from pipelines.common.argument_types import Range
+from pipelines.common.argument_types import Range, positive_int
 from pipelines.common.errors import UsageError
 from pipelines.common.runners import job_server_options
+from transforms.scoring.batching import BatchLimits
 
 Options = TypeVar("Options")
 
@@ -26,8 +27,8 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Adds the default to the help of each option that has one."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        without = action.default is False or action.default in (None, "", [], ())
-        return action.help if without else super()._get_help_string(action)
+        no_default = action.default is False or action.default in (None, "", [], ())
+        return action.help if no_default else super()._get_help_string(action)
 
 
 class Parser(argparse.ArgumentParser):
@@ -43,16 +44,34 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        """Raises instead of ending the process: `errors.command` reports the error."""
+        """Raises `UsageError` instead of ending the process; `errors.command` reports it."""
         raise UsageError(message)
 
 
-def parse_options(parser: Parser, argv: Sequence[str], options: type[Options]) -> Options:
-    """Parses the command line of a command that takes no options of Beam.
+def add_batch_options(parser: Parser, unit: str) -> None:
+    """Adds the options `--batch_size` and `--batch_frames`.
 
     Args:
         parser: parser of the command.
-        argv: words behind the name of the command.
+        unit: noun in the plural for the items of a batch, for the help.
+    """
+    limits = BatchLimits()
+    add = parser.add_argument
+    add("--batch_size", type=positive_int, default=limits.batch_size, help=f"largest number of {unit} in a batch")
+    add(
+        "--batch_frames",
+        type=positive_int,
+        default=limits.batch_frames,
+        help="largest number of padded frames in a batch",
+    )
+
+
+def parse_options(parser: Parser, argv: Sequence[str], options: type[Options]) -> Options:
+    """Parses the command line of a command without Beam options.
+
+    Args:
+        parser: parser of the command.
+        argv: arguments after the name of the command.
         options: dataclass with one attribute for each option of the parser.
 
     Raises:
@@ -61,19 +80,19 @@ def parse_options(parser: Parser, argv: Sequence[str], options: type[Options]) -
     namespace, unknown = _parse_known(parser, argv)
     if unknown:
         raise _unknown(unknown, parser)
-    return _filled(options, namespace)
+    return _fill(options, namespace)
 
 
 def parse_with_beam(parser: Parser, argv: Sequence[str], options: type[Options]) -> tuple[Options, tuple[str, ...]]:
-    """Splits a command line into the options of the command and those of Beam.
+    """Parses the command line of a command with Beam options.
 
     Args:
         parser: parser of the command.
-        argv: words behind the name of the command.
+        argv: arguments after the name of the command.
         options: dataclass with one attribute for each option of the parser.
 
     Returns:
-        The options, and the words that are for Beam.
+        The options of the command, and the arguments for Beam.
 
     Raises:
         UsageError: an option is missing, has an impossible value, or is unknown to the command, Beam and the job server.
@@ -89,7 +108,7 @@ def parse_with_beam(parser: Parser, argv: Sequence[str], options: type[Options])
         _, unknown = _parse_known(beam_parser, for_beam)
     if unknown:
         raise _unknown(unknown, parser, beam_parser)
-    return _filled(options, namespace), tuple(for_beam)
+    return _fill(options, namespace), tuple(for_beam)
 
 
 def new_beam_parser() -> Parser:
@@ -101,11 +120,11 @@ def new_beam_parser() -> Parser:
 
 
 def recorded(options: Any) -> dict[str, Any]:
-    """Returns options for the record of a run: ranges and lists of ranges as a command line spells them."""
-    return {field.name: _spelled(getattr(options, field.name)) for field in dataclasses.fields(options)}
+    """Returns options as JSON values for the record of a run; ranges have the form of the command line."""
+    return {field.name: _as_json(getattr(options, field.name)) for field in dataclasses.fields(options)}
 
 
-def _spelled(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     if isinstance(value, Range):
         return str(value)
     if isinstance(value, tuple) and value and all(isinstance(item, Range) for item in value):
@@ -113,7 +132,7 @@ def _spelled(value: Any) -> Any:
     return value
 
 
-def _filled(options: type[Options], namespace: argparse.Namespace) -> Options:
+def _fill(options: type[Options], namespace: argparse.Namespace) -> Options:
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in vars(namespace).items()}
     return options(**values)
 

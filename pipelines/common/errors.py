@@ -1,4 +1,4 @@
-"""Errors of the command line, and the one place that reports them."""
+"""Errors of the command line, and the decorator that reports them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Run = Callable[[Sequence[str]], int]
 
 
 class UsageError(ValueError):
-    """An option or argument with which a command cannot run."""
+    """An invalid option or argument of a command."""
 
 
 def command(job: str) -> Callable[[Run], Run]:
     """Reports expected errors of a command in one line: exit status 2 for usage errors, 1 if storage is unavailable.
 
     Args:
-        job: name of the command, which begins the line.
+        job: name of the command, for the beginning of the line.
 
     Returns:
         A decorator for the command's `run`.
@@ -35,7 +35,7 @@ def command(job: str) -> Callable[[Run], Run]:
         def reporting(argv: Sequence[str]) -> int:
             # Beam warns about packages that a local run does not need.
             logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s", force=True)
-            logging.getLogger().handlers[0].addFilter(_adds_information)
+            logging.getLogger().handlers[0].addFilter(_is_not_outage)
             patch_beam()
             try:
                 return run(argv)
@@ -54,6 +54,6 @@ def command(job: str) -> Callable[[Run], Run]:
     return decorate
 
 
-def _adds_information(record: logging.LogRecord) -> bool:
-    """Whether a log record is not about unavailable storage: Beam logs that error and then raises it."""
+def _is_not_outage(record: logging.LogRecord) -> bool:
+    """Filters log records about unavailable storage: Beam logs this error and also raises it, which `command` reports."""
     return not (record.exc_info and record.exc_info[1] and outage(record.exc_info[1]))

@@ -1,4 +1,4 @@
-"""Lock that keeps two runs from writing to one folder at the same time."""
+"""Lock that prevents two runs from writing to one folder at the same time."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ LOCK = ".lock"
 
 @contextlib.contextmanager
 def output_lock(output: str | Path) -> Iterator[None]:
-    """Keeps other processes out of a local folder until the block ends, or this process.
-
-    A folder elsewhere, such as on Cloud Storage, is not locked.
+    """Locks a local folder until the block or the process ends. A folder in a bucket is not locked.
 
     Args:
         output: path of the folder, which is created.
@@ -41,5 +39,8 @@ def output_lock(output: str | Path) -> Iterator[None]:
         except BlockingIOError:
             raise OutputError(f"--output {output}: another audiosieve process is writing there") from None
         except OSError as error:
-            print(f"--output {output}: cannot be locked ({error.strerror}); start no other run there", file=sys.stderr)
+            print(
+                f"--output {output}: cannot be locked ({error.strerror}); do not start another run with this output",
+                file=sys.stderr,
+            )
         yield

@@ -1,4 +1,4 @@
-"""Beam's runners: a local run that needs no network, and other runners whose job server is checked first."""
+"""Selection of Beam's runner: the local one, which needs no network, or another one, whose job server is checked first."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def is_local(beam_arguments: Sequence[str]) -> bool:
 
 
 def requested_processes(beam_arguments: Sequence[str]) -> int | None:
-    """Returns the number of local processes that `--direct_num_workers` sets; None where it is not given.
+    """Returns the number of local processes that `--direct_num_workers` sets; None if it is not given.
 
     Raises:
         UsageError: the number is negative.
@@ -52,8 +52,8 @@ def requested_processes(beam_arguments: Sequence[str]) -> int | None:
 def beam_options(beam_arguments: Sequence[str]) -> tuple[PipelineRunner, PipelineOptions]:
     """Returns the runner and the options of a pipeline.
 
-    A local run names Beam's FnApiRunner: the name "DirectRunner" would first look for another runner on the network.
-    If `--direct_num_workers` is over 1, it starts processes, because threads would share one interpreter lock.
+    A local run uses FnApiRunner by name, because "DirectRunner" would first try to download another runner. With
+    `--direct_num_workers` over 1 it starts processes, because threads would share one interpreter lock.
 
     Raises:
         UsageError: the runner is unknown or cannot be used here, or its job server does not answer.
@@ -74,17 +74,17 @@ def beam_options(beam_arguments: Sequence[str]) -> tuple[PipelineRunner, Pipelin
     direct = options.view_as(DirectOptions)
     environment = None
     if _direct_num_workers(options) != 1 and direct.direct_running_mode in ("in_memory", "multi_processing"):
-        # Beam would replace our environment by its own.
+        # In these modes Beam would replace this environment by its own.
         direct.direct_running_mode = None
         environment = SubprocessSDKEnvironment.from_command_string(WORKER_COMMAND)
     return FnApiRunner(environment), options
 
 
 def job_server_options(beam_arguments: Sequence[str]) -> list[str]:
-    """Returns the names of the options that the job server knows, such as Flink's `execution_mode_for_batch`.
+    """Asks the job server for its own options, such as Flink's `execution_mode_for_batch`.
 
     Returns:
-        Names without dashes; none where no job server is given.
+        Names of the options, without dashes; empty if no job server is given.
 
     Raises:
         UsageError: the job server does not answer.
@@ -110,9 +110,9 @@ def _direct_num_workers(options: PipelineOptions) -> int:
 
 
 def _check_job_server(options: PipelineOptions) -> str | None:
-    """Returns the address of the job server; None where no HOST:PORT is given.
+    """Returns the address of the job server; None if no HOST:PORT is given.
 
-    Beam itself would wait five minutes for a job server that does not answer.
+    Beam itself waits five minutes for a job server that does not answer.
 
     Raises:
         UsageError: the job server does not answer, or the runner needs one.

@@ -1,8 +1,8 @@
-"""Work of `audiosieve evaluate`: clips are scored and measured; measures, tables and figures are written.
+"""Work of `audiosieve evaluate`: scores and measures the clips, and writes measures, tables and figures.
 
-OUT/evaluation.json              options, clips, measures of each model
-OUT/clips.parquet, frames.parquet  scores of each model
-OUT/*.png                        figures
+OUT/evaluation.json                  options, clips, measures of each model
+OUT/clips.parquet, frames.parquet    scores of each model
+OUT/*.png                            figures
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ def _score_and_measure(evaluation: Evaluation) -> tuple[dict[str, ScoredClips], 
         if options.ladder:
             measures["ladder"] = measure_ladder(scored, resamples)
         for name, sixteen_bits in (("level", False), ("level_at_16_bits", True)):
-            if which := [g for g, gain in enumerate(evaluation.gains) if gain.sixteen_bits == sixteen_bits]:
-                measures[name] = measure_level(scored.score, at_gains[m][:, which], resamples)
+            if columns := [g for g, gain in enumerate(evaluation.gains) if gain.sixteen_bits == sixteen_bits]:
+                measures[name] = measure_level(scored.score, at_gains[m][:, columns], resamples)
         scored_by[scorer.bundle.model_id] = scored
         measures_of[scorer.bundle.model_id] = measures
     return scored_by, measures_of
@@ -95,7 +95,7 @@ def _scored_clips(
     frame_scores: Sequence[np.ndarray],
     threshold_frame_scores: Sequence[np.ndarray],
 ) -> ScoredClips:
-    """Returns the clips with the scores of model number `m`, and a threshold chosen on the threshold clips."""
+    """Returns the clips with the scores of the model at index `m`, and a threshold from the threshold clips."""
     label_scale, scale = evaluation.label_scales[m], scorer.bundle.label_scale
     threshold = None
     if evaluation.threshold_clips:
@@ -162,10 +162,10 @@ def _threshold_facts(evaluation: Evaluation, scored: ScoredClips) -> dict[str, A
 def _difference_from_first(
     model_id: str, measures_of: dict[str, Measures], scored_by: dict[str, ScoredClips]
 ) -> dict[str, Any]:
-    """Returns the differences from the first model; nothing for the first model itself, or on another scale or label."""
+    """Returns the differences from the first model; empty for the first model, and for another scale or label."""
     first = next(iter(measures_of))
-    one, other = scored_by[model_id], scored_by[first]
-    if model_id == first or (one.label_scale, one.scale) != (other.label_scale, other.scale):
+    scales, first_scales = ((scored_by[name].label_scale, scored_by[name].scale) for name in (model_id, first))
+    if model_id == first or scales != first_scales:
         return {}
     return {f"difference_from_{first}": as_json(differences(measures_of[model_id], measures_of[first]))}
 
@@ -194,10 +194,10 @@ def _draw(evaluation: Evaluation, measures_of: dict[str, Measures], scored_by: d
 
 
 def _median_clip(scored: ScoredClips) -> Clip | None:
-    """Returns the clip with the median score among those that are bad in part, by noise alone if there are any."""
-    spans = [n for n, localised in enumerate(scored.localised) if has_known_span(localised.bad)]
-    noisy = [n for n in spans if scored.clips[n].snr_db is not None and not scored.clips[n].faults]
-    ordered = sorted(noisy or spans, key=lambda n: scored.score[n])
+    """Returns the clip with the median score among the partly degraded ones, if possible among those with noise only."""
+    degraded = [n for n, localised in enumerate(scored.localised) if has_known_span(localised.bad)]
+    noisy = [n for n in degraded if scored.clips[n].snr_db is not None and not scored.clips[n].faults]
+    ordered = sorted(noisy or degraded, key=lambda n: scored.score[n])
     return scored.clips[ordered[len(ordered) // 2]] if ordered else None
 
 

@@ -1,4 +1,4 @@
-"""Setup of `audiosieve evaluate`: options become models, clips and labels, all checked before anything is scored."""
+"""Setup of `audiosieve evaluate`: finds and checks models, clips and labels before any clip is scored."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class EvaluateOptions:
         sets: folders of labelled sets, at least one.
         output: empty folder for the results.
         model: names or folders of models; empty for the default model.
-        split: split of the clips to measure on.
-        label: name of the label; None for the label of each model, or the one that the sets have.
-        threshold_split: split of the clips that the threshold is chosen on.
-        threshold_set: folders of the sets that the threshold is chosen on; empty for `sets`.
+        split: split of the measured clips.
+        label: name of the label; None for the label of each model, or else one that the sets have.
+        threshold_split: split of the clips from which the threshold is chosen.
+        threshold_set: folders of the sets from which the threshold is chosen; empty for `sets`.
         resamples: number of resamples of the speakers, at least 0.
         seed: seed of the resamples, at least 0.
-        ladder: whether to measure the order of scores along the SNRs of the sets.
-        gains: two gains in dB after which each clip is scored again; None for no gains.
+        ladder: whether to measure how often a score rises with the SNR of the sets.
+        gains: two gains in dB, with each of which each clip is scored again; None for no gains.
         clip: id of the clip to draw; None to choose one.
         batch_size: largest number of clips in a batch, at least 1.
         batch_frames: largest number of padded frames in a batch, at least 1.
@@ -63,10 +63,10 @@ class Evaluation:
     Attributes:
         options: options of the command.
         bundles: models.
-        clips: clips to measure on.
-        threshold_clips: clips that the threshold is chosen on; empty for no threshold.
-        label_scales: label that the scores of each model are compared to; None if there is no label.
-        gains: gains after which each clip is scored again.
+        clips: measured clips.
+        threshold_clips: clips from which the threshold is chosen; empty for no threshold.
+        label_scales: label scale to which the scores of each model are compared; None if there is no label.
+        gains: gains with which each clip is scored again.
         example: clip to draw; None to choose one.
         output: empty folder for the results.
         notes: notes for the reader of the results, one sentence each.
@@ -84,7 +84,7 @@ class Evaluation:
 
 
 def set_up(options: EvaluateOptions) -> Evaluation:
-    """Reads the facts about the clips, finds the models, and makes the output folder.
+    """Finds the models, reads the descriptions of the clips, and creates the output folder.
 
     Raises:
         UsageError, SourceError, BundleError: an option cannot be satisfied.
@@ -92,14 +92,14 @@ def set_up(options: EvaluateOptions) -> Evaluation:
     output = Path(options.output).expanduser()
     _check_empty(output)
     bundles = _bundles(options.model or (DEFAULT,))
-    known = _read_sets(options.sets)
-    clips = [clip for clip in known if clip.split == options.split]
+    all_clips = _read_sets(options.sets)
+    clips = [clip for clip in all_clips if clip.split == options.split]
     if not clips:
-        splits = ", ".join(sorted({clip.split for clip in known}))
-        raise UsageError(f"--split {options.split}: the sets have no clip of this split; their splits: {splits}")
+        splits = ", ".join(sorted({clip.split for clip in all_clips}))
+        raise UsageError(f"--split {options.split}: the sets have no clip in this split; their splits: {splits}")
     _check_ladder(options, clips)
     notes: list[str] = []
-    threshold_clips, note = _threshold_clips(options, known)
+    threshold_clips, note = _threshold_clips(options, all_clips)
     notes += [note] if note else []
     label_scales = []
     for bundle in bundles:
@@ -157,22 +157,23 @@ def _check_ladder(options: EvaluateOptions, clips: Sequence[Clip]) -> None:
             raise UsageError(f"--ladder: {error}") from error
 
 
-def _threshold_clips(options: EvaluateOptions, known: Sequence[Clip]) -> tuple[list[Clip], str]:
-    """Returns the clips that the threshold is chosen on, or a note about their absence.
+def _threshold_clips(options: EvaluateOptions, all_clips: Sequence[Clip]) -> tuple[list[Clip], str]:
+    """Returns the clips from which the threshold is chosen, and a note if there are none.
 
     Raises:
-        UsageError: the threshold would be chosen on the clips that it is judged on, or its own sets cannot give one.
+        UsageError: the threshold would be chosen on the clips that it is judged on, or `--threshold_set` has no clean or
+            no degraded clips.
     """
-    shared = "the threshold would be chosen on the clips that it is judged on"
+    conflict = "the threshold would be chosen on the clips that it is judged on"
     same_split = options.threshold_split == options.split
     if options.threshold_set:
         judged = {Path(folder).resolve() for folder in options.sets}
         if same_split and judged & {Path(folder).resolve() for folder in options.threshold_set}:
-            raise UsageError(f"--threshold_set: {shared}")
-        known = _read_sets(options.threshold_set)
+            raise UsageError(f"--threshold_set: {conflict}")
+        all_clips = _read_sets(options.threshold_set)
     elif same_split:
-        raise UsageError(f"--threshold_split {options.threshold_split}: {shared}")
-    clips = [clip for clip in known if clip.split == options.threshold_split]
+        raise UsageError(f"--threshold_split {options.threshold_split}: {conflict}; choose another split")
+    clips = [clip for clip in all_clips if clip.split == options.threshold_split]
     clean = sum(clip.clean for clip in clips)
     if 0 < clean < len(clips):
         return clips, ""
@@ -183,7 +184,7 @@ def _threshold_clips(options: EvaluateOptions, known: Sequence[Clip]) -> tuple[l
 
 
 def _label_scale(requested: str | None, bundle: Bundle, clips: Sequence[Clip]) -> tuple[LabelScale | None, str]:
-    """Returns the label to compare the scores of a model to, and a note if it is not the label of the model.
+    """Returns the label scale to which the scores of a model are compared, and a note if it is not the model's own.
 
     Args:
         requested: name of the requested label; None for the label of the model, or else any label of the clips.
@@ -205,7 +206,7 @@ def _label_scale(requested: str | None, bundle: Bundle, clips: Sequence[Clip]) -
         return bundle.label_scale, ""
     return scales[0], (
         f"{bundle.model_id}: its scores are on the scale {bundle.label_scale.name}, the labels on {scales[0].name}; "
-        "the correlation is valid, the RMSE would mean nothing and is left out"
+        "the correlation is valid; the RMSE is meaningless and left out"
     )
 
 

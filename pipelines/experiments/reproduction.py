@@ -1,13 +1,13 @@
-"""Work of `audiosieve reproduce`: for each repeat a set is made, and networks are trained and measured on it.
+"""Work of `audiosieve reproduce`: each repeat makes a set, and trains and measures networks on it.
 
-In each repeat every utterance is mixed with one newly drawn noise at five SNRs, and taken clean: six clips of the same speech,
-noise and level, labelled with the pseudo-score of their SNR. Four networks are trained on clips of the training speakers and
-measured on clips of the test speakers. The utterances are the same in all repeats.
+A set has six clips of each utterance: five with one newly drawn noise at five SNRs, and a clean one, all at the same level.
+The label of a clip is the pseudo-score of its SNR. Four networks are trained on clips of the training speakers and measured on
+clips of the test speakers. The utterances are the same in all repeats.
 
 The set of a repeat (`transforms.evaluation.experiment`) has the format of `audiosieve synthesize`, with the splits `train`,
 `val` and `test`.
 
-    OUT/experiment.json             options and material, which must not change until the run is finished
+    OUT/experiment.json             options and material, which must be the same when a run is continued
     OUT/repeat-NN/set/              set of the repeat, deleted when its networks are finished
     OUT/repeat-NN/set.json          facts about the set
     OUT/repeat-NN/<network>/        bundle
@@ -48,7 +48,7 @@ from transforms.evaluation.experiment_splits import TEST
 
 
 def run_reproduction(job: Reproduction) -> str:
-    """Runs all unfinished work, and prints the table after each repeat but the last.
+    """Runs the unfinished repeats, and prints the table after each repeat except the last.
 
     Returns:
         The table of all repeats.
@@ -91,7 +91,7 @@ def _make_set(job: Reproduction, repeat: int, unfinished: Sequence[str]) -> None
     if (folder / "set.json").exists() and set_ledger(folder / "set").committed("clips"):
         return
     _print_progress(job, repeat, f"making {len(job.speech) * (len(SNRS_DB) + 1)} clips")
-    # A training can continue only with the files that it began with.
+    # A training can continue only on the set that it began with.
     for name in ("set", *unfinished):
         shutil.rmtree(folder / name, ignore_errors=True)
     started = time.monotonic()
@@ -121,7 +121,7 @@ def run_network(job: Reproduction, repeat: int, name: str) -> dict[str, Any]:
     try:
         bundle = _train(job, repeat, name)
     except TrainingError as error:
-        # A failed training is a result too; the other networks go on.
+        # A failed training is a result too, and must not stop the other networks.
         print(f"{TITLES[name]}, repeat {repeat}: {error}", file=sys.stderr)
         return {"seed": seed, "failed": str(error), "seconds": round(time.monotonic() - started, 1)}
     epochs = bundle.training["history"]
@@ -140,7 +140,7 @@ def _train(job: Reproduction, repeat: int, name: str) -> Bundle:
     """Trains a network on the set of a repeat, or continues its training.
 
     Raises:
-        TrainingError: it cannot be trained.
+        TrainingError: the training failed.
     """
     import keras
 
@@ -162,9 +162,9 @@ def _train(job: Reproduction, repeat: int, name: str) -> Bundle:
         decay=DECAY,
         seed=job.seed(repeat),
     )
-    # Without a history no epoch is finished.
+    # A training without a history has no finished epoch.
     if (output / CHECKPOINTS / HISTORY).exists():
-        # A training that cannot continue starts again.
+        # If the training cannot continue, start again.
         with contextlib.suppress(TrainingError):
             return train(open_set(files, PSEUDO, FeatureConfig()), output, train_options, resume=True)
     shutil.rmtree(output, ignore_errors=True)
@@ -211,7 +211,7 @@ def _write_results(job: Reproduction) -> int:
 
 
 def _print_progress(job: Reproduction, repeat: int, step: str) -> None:
-    """Prints the step that begins, the time so far and the estimated time left, on stderr."""
+    """Prints the step that begins, the elapsed time and the estimated remaining time to stderr."""
     finished, unfinished = [], []
     for number in range(1, job.options.repeats + 1):
         for kind, file in {SET: job.folder(number) / "set.json", **job.result_files(number)}.items():

@@ -1,4 +1,4 @@
-"""JSON files of a reproduction. Each appears as a whole: a file that exists is complete."""
+"""JSON files of a reproduction, written atomically: an existing file is complete."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def write_json(file: Path, value: dict[str, Any]) -> None:
-    """Writes an object to a JSON file, over an earlier one."""
+    """Writes an object to a JSON file; replaces an existing file."""
     write_text(file, json.dumps(value, indent=2, allow_nan=False) + "\n")

@@ -1,4 +1,4 @@
-"""Setup of `audiosieve reproduce`: options and material are checked, and compared to those of an unfinished run."""
+"""Setup of `audiosieve reproduce`: checks options and material, and compares them to those of an unfinished run."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ LOSS: LossName = "weighted"
 LEARNING_RATE = 1e-3
 BATCH_SIZE = 32
 DECAY = 1.0
-# Options that do not affect the results; they may differ when a run is continued.
-FREE = ("output", "speech", "noise", "repeats", "threads", "keep_sets", "quick")
+# Options that may change when a run is continued, because they do not affect the results.
+CHANGEABLE = ("output", "speech", "noise", "repeats", "threads", "keep_sets", "quick")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,13 +50,13 @@ class ReproduceOptions:
         epochs: epochs of each training, at least 1.
         utterances: number of training utterances, at least 1.
         test_utterances: number of test utterances, at least 1.
-        max_duration_s: longest part of an utterance that is taken, in seconds, at least 0.25.
+        max_duration_s: longest part of an utterance to use, in seconds, at least 0.25.
         min_dynamic_range_db: smallest dynamic range of usable speech, in dB.
         holdout: share of speakers and noise groups for the test, between 0 and 1; None for the split of the manifest.
         seed: seed of the draws, at least 0; repeat N has the seed `seed` + N.
         threads: TensorFlow threads, at least 1; None for TensorFlow's choice.
         keep_sets: whether to keep the sets of finished repeats.
-        quick: whether this is a quick run, whose numbers mean little.
+        quick: whether this is a quick run, which only tests that everything works.
     """
 
     speech: str
@@ -115,13 +115,13 @@ def set_up(options: ReproduceOptions) -> Reproduction:
         UsageError, SourceError, OutputError: an option cannot be satisfied, or the output holds another run.
     """
     output = Path(options.output).expanduser()
-    deciding = {name: value for name, value in dataclasses.asdict(options).items() if name not in FREE}
+    fixed_options = {name: value for name, value in dataclasses.asdict(options).items() if name not in CHANGEABLE}
     earlier = _earlier_experiment(output)
     if earlier:
-        _check_same_options(earlier["options"], deciding, output)
+        _check_same_options(earlier["options"], fixed_options, output)
     speech, noise = _material(options)
     experiment: dict[str, Any] = {
-        "options": deciding,
+        "options": fixed_options,
         "quick": options.quick,
         "material": material_facts(speech, noise),
         "recipe": {"loss": LOSS, "learning_rate": LEARNING_RATE, "batch_size": BATCH_SIZE, "decay": DECAY},
@@ -136,10 +136,10 @@ def set_up(options: ReproduceOptions) -> Reproduction:
 
 
 def _earlier_experiment(output: Path) -> dict[str, Any] | None:
-    """Returns `experiment.json` of the run to continue; None for a new run.
+    """Returns the content of `experiment.json` of the run to continue; None for a new run.
 
     Raises:
-        OutputError: the folder holds something else.
+        OutputError: the folder holds other files, or the file cannot be read.
     """
     if (output / EXPERIMENT).is_file():
         try:
@@ -168,10 +168,10 @@ def _check_same_material(earlier: dict[str, Any], now: dict[str, Any], output: P
 
 
 def _print_shortages(options: ReproduceOptions, speech: list[Material]) -> None:
-    for split, wanted in ((TRAIN, options.utterances), (TEST, options.test_utterances)):
+    for split, requested in ((TRAIN, options.utterances), (TEST, options.test_utterances)):
         usable = sum((item.split == TEST) == (split == TEST) for item in speech)
-        if usable < wanted:
-            print(f"only {usable} of the requested {wanted} {split} utterances are usable", file=sys.stderr)
+        if usable < requested:
+            print(f"only {usable} of the requested {requested} {split} utterances are usable", file=sys.stderr)
 
 
 def _material(options: ReproduceOptions) -> tuple[list[Material], list[Material]]:
@@ -191,7 +191,7 @@ def _measured(source: str, kind: str, options: ReproduceOptions) -> list[Materia
     usable, unusable = measure_material(items, options.min_dynamic_range_db)
     if unusable:
         reasons = ", ".join(f"{count} {reason}" for reason, count in unusable.most_common())
-        print(f"{unusable.total()} are unusable: {reasons}", file=sys.stderr)
+        print(f"{unusable.total()} recordings are unusable: {reasons}", file=sys.stderr)
     if not usable:
         raise UsageError(f"--{kind}: none of the recordings is usable")
     return usable

@@ -1,4 +1,4 @@
-"""Pipeline of `audiosieve synthesize`: clean speech, noise and faults -> a labelled training set in Parquet."""
+"""Beam pipeline of `audiosieve synthesize`, from clean speech, noise and faults to a labelled training set in Parquet."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Synthesis:
 
 
 def build(root: beam.Pipeline, synthesis: Synthesis) -> None:
-    """Measures the material, then makes each clip from its number and the usable material."""
+    """Adds the steps: measure the material, make each clip from its number and the usable material, write."""
     measured = (
         root
         | "Material" >> beam.Create(synthesis.materials)
@@ -116,8 +116,8 @@ def commit(synthesis: Synthesis, options: Mapping[str, Any], seconds: float) -> 
 
 
 def _count_rejects(synthesis: Synthesis, files: Sequence[str]) -> tuple[dict[str, Any], dict[str, int]]:
-    """Returns the numbers of listed and of rejected references, and the rejected clips by reason."""
-    speech, others = (
+    """Returns the number of listed references with the rejects by reason, and the rejected clips by reason."""
+    speech, other_material = (
         {
             (printable(item.ref.uri), item.ref.utterance_id)
             for item in synthesis.materials
@@ -132,6 +132,6 @@ def _count_rejects(synthesis: Synthesis, files: Sequence[str]) -> tuple[dict[str
             key = row["uri"], row["utterance_id"]
             if key in speech:
                 references[row["reason"]] += 1
-            elif key not in others:
+            elif key not in other_material:
                 clips[row["reason"]] += 1
     return {"listed": len(speech), "refused": dict(references.most_common())}, dict(clips.most_common())

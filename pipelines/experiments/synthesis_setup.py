@@ -1,4 +1,4 @@
-"""Setup of `audiosieve synthesize`: options become the material and the options of its clips, all checked first."""
+"""Setup of `audiosieve synthesize`: checks the options, lists the material, and returns the inputs of the pipeline."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class SynthesizeOptions:
         clean_ratio: share of clips without noise.
         noises: smallest and largest number of noises in a noisy clip, at least 1.
         partial_ratio: share of noisy clips whose noise covers only a part.
-        partial_s: length of that part in seconds, at least 0.02.
+        partial_s: length of this part in seconds, at least 0.02.
         fault_ratio: share of clips with faults.
         max_faults: largest number of faults in a clip, at least 1.
         faults: kinds of faults, with the range of their strength.
         rir: directory, glob or manifest of impulse responses of rooms; None for simulated rooms only.
         variation_ratio: share of clips whose clean speech is varied.
         speed_ratio: share of clips whose speech is played slower or faster.
-        expander_ratio: share of clips whose soft speech is made softer.
+        expander_ratio: share of clips with an expander on the speech.
         noise_variation_ratio: share of noises that are varied.
         duration: length of the clips in seconds, at least 0.25.
         peak_dbfs: peak level of the clips in dBFS, at most 0.
@@ -84,7 +84,7 @@ class SynthesizeOptions:
     min_dynamic_range_db: float
 
     def as_record(self) -> dict[str, Any]:
-        """Returns the options for the record of the set, with lists as a command line spells them."""
+        """Returns the options for the record of the set; lists have the form of the command line."""
         faults = [f"{kind}={Range(*ends)}" if DEGRADATIONS[kind].default else kind for kind, ends in self.faults]
         return {**recorded(self), "labels": ",".join(self.labels), "faults": ",".join(faults)}
 
@@ -100,7 +100,7 @@ def set_up(options: SynthesizeOptions) -> Synthesis:
     ledger = Ledger(absolute(options.output), tuple(SYNTHESIS_TABLES))
     ledger.check_writable()
     if ledger.runs(Job.SYNTHESIZE):
-        raise OutputError(f"{options.output}: a set is there already; choose another --output or delete it")
+        raise OutputError(f"{options.output}: already holds a set; choose another --output, or delete the set")
     return Synthesis(
         materials=items,
         min_dynamic_range_db=options.min_dynamic_range_db,

@@ -1,1 +1,1 @@
-"""The parts of `audiosieve filter`."""
+"""Parts of `audiosieve filter`."""

@@ -1,11 +1,13 @@
-"""`audiosieve score --dry_run`: shows the size of a corpus, the row of one utterance, and the time that a run would take."""
+"""`audiosieve score --dry_run`: prints the size of a corpus, the row of one utterance, and the estimated time of a run."""
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -18,7 +20,10 @@ from transforms.scoring.recording import score_recording
 from transforms.scoring.rows import utterance_row
 from transforms.scoring.utterance_score import Score
 
-# Audio to score for the estimate of the speed, in seconds.
+if TYPE_CHECKING:
+    from model.inference.scorer import Scorer
+
+# Length of the audio to score for the estimate of the speed, in seconds.
 TRIAL_S = 120.0
 
 
@@ -43,7 +48,40 @@ def preview(refs: Sequence[AudioRef], bundle: Bundle, threads: int, processes: i
     print(f"about {corpus_s / 3600:,.2f} h of audio, estimated from file sizes and the headers of a sample")
     scale = bundle.label_scale
     print(f"model {bundle.model_id}: {scale.title}, {scale.low:g} to {scale.high:g}")
-    scorer = load_scorer(str(bundle.path), threads)
+    trial = _score_trial(refs, load_scorer(str(bundle.path), threads), channels)
+    if trial is None:
+        print("no utterance could be scored", file=sys.stderr)
+        return 1
+    row = pa.Table.from_pylist([utterance_row(trial.first)], schemas.UTTERANCES)
+    for name, value in row.to_pylist()[0].items():
+        print(f"  {name:<16} {value}")
+    # A single score gives no speed to extrapolate.
+    if trial.audio_s and processes is not None:
+        speed = trial.audio_s / trial.elapsed_s
+        print(
+            f"{speed:,.0f} x real time for single utterances; the whole corpus would take at most "
+            f"{corpus_s / speed / processes / 60:,.1f} min with {processes} processes, since batches are faster"
+        )
+    return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Trial:
+    """Result of scoring a few utterances.
+
+    Attributes:
+        first: score of the first utterance.
+        audio_s: length of the further scored utterances, in seconds.
+        elapsed_s: time to score them, in seconds.
+    """
+
+    first: Score
+    audio_s: float
+    elapsed_s: float
+
+
+def _score_trial(refs: Sequence[AudioRef], scorer: Scorer, channels: str) -> _Trial | None:
+    """Scores utterances until `TRIAL_S` of audio is scored, and prints rejects; returns None if none has a score."""
     first: Score | None = None
     audio_s, elapsed_s = 0.0, 0.0
     for ref in refs:
@@ -57,24 +95,11 @@ def preview(refs: Sequence[AudioRef], bundle: Bundle, threads: int, processes: i
             if ref.archive:
                 break  # an archive may hold many hours
         if first is None:
-            # The first call of the model is slow; it does not count.
+            # The first call of the model is slow, so it does not count.
             first = next(iter(scores), None)
             continue
         elapsed_s += time.perf_counter() - started
         audio_s += sum(score.duration_s for score in scores)
         if audio_s > TRIAL_S:
             break
-    if first is None:
-        print("no utterance could be scored", file=sys.stderr)
-        return 1
-    row = pa.Table.from_pylist([utterance_row(first)], schemas.UTTERANCES)
-    for name, value in row.to_pylist()[0].items():
-        print(f"  {name:<16} {value}")
-    # Without further scores there is no speed to extrapolate.
-    if audio_s and processes is not None:
-        speed = audio_s / elapsed_s
-        print(
-            f"{speed:,.0f} x real time for single utterances; the whole corpus would take at most "
-            f"{corpus_s / speed / processes / 60:,.1f} min with {processes} processes, since batches are faster"
-        )
-    return 0
+    return None if first is None else _Trial(first, audio_s, elapsed_s)

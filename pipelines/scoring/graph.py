@@ -1,4 +1,4 @@
-"""The pipeline of `audiosieve score`: chunks of recordings -> tables of scores in Parquet."""
+"""The Beam pipeline of `audiosieve score`, from chunks of recordings to tables in Parquet."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from transforms.scoring.utterance_score import ModelInfo
 
 
 class Committer(enum.Enum):
-    """Commits the output of a pipeline: the process that started it, or its own last step."""
+    """Party that commits the output of a pipeline: the process that started it, or its own last step."""
 
     LAUNCHER = enum.auto()
     PIPELINE = enum.auto()
@@ -41,15 +41,15 @@ class ScoreConfig:
     Attributes:
         corpus: transform that reads the corpus: root -> `CorpusChunks`.
         bundle: the model.
-        model: name or folder of the model, by which workers find it.
+        model: name or folder from which the workers load the model.
         limits: limits of a batch.
-        threads: threads of TensorFlow in each process.
+        threads: TensorFlow threads in each process, at least 1.
         channels: channels to score.
         carry: columns of the corpus to copy into `utterances`.
         ledger: ledger of the output.
         run_id: id of the run.
-        committer: commits the run. For the launcher the pipeline leaves a receipt.
-        counters: local folder in which each process counts its progress; None if no one shows it.
+        committer: party that commits the run. For the launcher, the pipeline writes a receipt.
+        counters: local folder for the progress counters of each process; None for no counters.
         log_level: level of the log of a local run.
     """
 
@@ -81,7 +81,7 @@ class ScoreConfig:
 
 
 def build(root: beam.Pipeline, config: ScoreConfig) -> None:
-    """Reads the chunks; then, without another shuffle, featurizes, batches by length, scores and writes; then commits."""
+    """Adds the steps: read chunks, featurize, batch by length, score, write, commit. Only chunks and receipts are shuffled."""
     bundle = config.bundle
     corpus = root | "Corpus" >> config.corpus
     featurized = corpus.chunks | "Featurize" >> beam.ParDo(Featurize(bundle.features, config.channels)).with_outputs(
@@ -121,12 +121,12 @@ def _num_frames(scored: Any) -> int:
     return len(scored.frame_score)
 
 
-def _write(table: str, config: ScoreConfig, **how: Any) -> WriteTable:
-    return WriteTable(config.ledger.prefix(table, config.run_id), config.schemas[table], **how)
+def _write(table: str, config: ScoreConfig, **options: Any) -> WriteTable:
+    return WriteTable(config.ledger.prefix(table, config.run_id), config.schemas[table], **options)
 
 
 def score_wave(config: ScoreConfig) -> None:
-    """Runs the pipeline of a wave in this process. The launcher commits the wave afterwards."""
+    """Runs the pipeline of a wave in this process, without the commit."""
     telemetry.show_log(config.log_level)
     with beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([])) as root:
         build(root, config)

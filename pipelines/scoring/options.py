@@ -24,7 +24,7 @@ class ScoreOptions:
         batch_size: largest number of utterances in a batch, at least 1.
         batch_frames: largest number of padded frames in a batch, at least 1.
         listing: process that lists the corpus: "launcher" or "workers".
-        forget: id of a run on another runner whose job is gone; None for no run.
+        forget: id of a pending run whose job on another runner is gone; None for no run.
         log_level: level of the log on stderr: "debug", "info", "warning" or "error".
         threads: TensorFlow threads in each process, at least 1.
     """

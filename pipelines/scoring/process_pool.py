@@ -1,7 +1,7 @@
-"""Runs jobs in this process or in several processes, and ends all of them together.
+"""Runs jobs in this process or in child processes, which end with this process.
 
 `audiosieve score` runs the waves of a local run here, each in Beam's in-memory runner. Beam's own worker processes would start
-anew, and load TensorFlow anew, for every wave.
+and load TensorFlow again for every wave.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ def run_all(jobs: Iterable[Job], work: Callable[[Job], None], processes: int) ->
     """Runs jobs in processes.
 
     Args:
-        jobs: jobs, which can be pickled. One is taken whenever a process is free.
-        work: function that does a job; it can be pickled.
+        jobs: jobs, which can be pickled. The iterator is advanced whenever a process is free.
+        work: function that runs a job; it can be pickled.
         processes: number of processes; 1 runs the jobs in this process.
 
     Yields:
-        Each job when it is done. The processes end when the caller closes the iterator, as an exception does.
+        Each job when it is done. If a job fails or the iterator is closed early, the processes are killed.
 
     Raises:
         concurrent.futures.process.BrokenProcessPool: a process died.
@@ -67,8 +67,8 @@ def run_all(jobs: Iterable[Job], work: Callable[[Job], None], processes: int) ->
 
 
 def _start_child(parent: int) -> None:
-    """Sets a child process up: it ignores Ctrl-C, which the parent handles, and ends when the parent is gone."""
-    logging.basicConfig(level=logging.ERROR)  # as in the parent: Beam warns of missing packages that no local run needs
+    """Initializes a child process: it ignores Ctrl-C, which the parent handles, and exits when the parent has exited."""
+    logging.basicConfig(level=logging.ERROR)  # Beam warns about packages that a local run does not need
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     patch_beam()
 
@@ -84,12 +84,12 @@ def _start_child(parent: int) -> None:
 def exit_on_signal(message: Callable[[], str], folder: str) -> Iterator[None]:
     """Ends this process and its children at Ctrl-C or SIGTERM, with a message on stderr.
 
-    No exception is raised instead, since it could be lost: where libsndfile calls back for bytes, Python prints an exception
-    and goes on. Nothing needs to be undone: committed waves are complete, and the next run removes the rest.
+    It exits at once instead of raising an exception, because an exception could be lost: in a callback from libsndfile, Python
+    prints it and continues. Nothing needs to be undone: committed waves are complete, and the next run removes other files.
 
     Args:
-        message: returns the message.
-        folder: folder of this run, which is removed.
+        message: function that returns the message.
+        folder: temporary folder of this run, which is removed.
     """
 
     def end(number: int, _: object) -> None:
@@ -100,7 +100,7 @@ def exit_on_signal(message: Callable[[], str], folder: str) -> Iterator[None]:
     previous = {}
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
-            # nohup, and a shell that starts a process in the background, ignore a signal on purpose.
+            # Keep a signal ignored that nohup, or a shell that started a background process, ignores on purpose.
             if signal.getsignal(number) != signal.SIG_IGN:
                 previous[number] = signal.signal(number, end)
     try:

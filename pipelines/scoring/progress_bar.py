@@ -20,7 +20,7 @@ class ProgressBar:
     """Shows the progress of a run.
 
     Args:
-        counters: folder in which the run's processes count their progress.
+        counters: folder with the progress counters of the processes.
         inputs: number of inputs.
         estimated_s: estimated length of all inputs in seconds.
     """
@@ -33,7 +33,7 @@ class ProgressBar:
         self._started = time.monotonic()
 
     def add_committed(self, estimated_s: float, audio_s: float) -> None:
-        """Takes note of a committed wave.
+        """Adds a committed wave.
 
         Args:
             estimated_s: estimated length of the wave in seconds.
@@ -46,11 +46,11 @@ class ProgressBar:
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
         """Shows the progress while the block runs."""
-        over = threading.Event()
+        finished = threading.Event()
         terminal = sys.stderr.isatty()
 
         def show() -> None:
-            while not over.wait(BAR_S if terminal else LINE_S):
+            while not finished.wait(BAR_S if terminal else LINE_S):
                 facts = self.facts()
                 text = f"\r{bar(facts)}\x1b[K" if terminal else f"{json.dumps(facts)}\n"
                 print(text, end="", file=sys.stderr, flush=True)
@@ -60,21 +60,21 @@ class ProgressBar:
         try:
             yield
         finally:
-            over.set()
+            finished.set()
             thread.join()
             if terminal:
                 print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
     def facts(self) -> dict[str, float]:
-        """Returns the present numbers; see `progress_facts`."""
+        """Returns the current numbers; see `progress_facts`."""
         elapsed_s = time.monotonic() - self._started
         return progress_facts(read_counters(self._counters), self._inputs, self.total_s, elapsed_s, self._waves)
 
     @property
     def total_s(self) -> float:
-        """Length of all inputs in seconds: known for committed waves, and an estimate, corrected by those, for the rest."""
-        known = self._committed_s and self._committed_estimate_s
-        correction = self._committed_s / self._committed_estimate_s if known else 1.0
+        """Length of all inputs in seconds: known for committed waves; estimated for others, corrected by the error so far."""
+        can_correct = self._committed_s > 0 and self._committed_estimate_s > 0
+        correction = self._committed_s / self._committed_estimate_s if can_correct else 1.0
         return self._committed_s + correction * (self._estimated_s - self._committed_estimate_s)
 
 
@@ -82,7 +82,7 @@ def progress_facts(done: ProgressCounts, inputs: int, total_s: float, elapsed_s:
     """Returns the numbers that describe a run in progress.
 
     Args:
-        done: progress of the processes.
+        done: sum of the progress counters.
         inputs: number of inputs; an archive counts as one.
         total_s: length of all inputs in seconds, estimated.
         elapsed_s: seconds since the start.

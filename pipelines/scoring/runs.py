@@ -1,4 +1,4 @@
-"""Runs of `audiosieve score`: in waves on this machine, or as one job on another of Beam's runners."""
+"""Runs of `audiosieve score`: in waves on this machine, or as one job on another Beam runner."""
 
 from __future__ import annotations
 
@@ -38,22 +38,27 @@ from transforms.scoring.bundles import bundle_reference, share_bundle
 from transforms.storage.files import absolute
 from transforms.telemetry import Work
 
-# Messages of the operating system when it cannot write more.
+# Messages of the operating system if a disk or quota is full.
 _DISK_FULL = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
-# Hours of audio above which further processes save more time than their start takes.
+# Hours of audio above which more processes save more time than they need to start.
 HOURS_FOR_PROCESSES = 2.0
 _FAILED = {PipelineState.FAILED, PipelineState.CANCELLED}
 _PACKAGES = ("audiosieve", "apache-beam", "tensorflow", "numpy", "pyarrow", "soundfile", "soxr")
 
 
 class Run:
-    """Common part of local and remote runs: the request, and the sums of what is committed so far.
+    """Common part of local and remote runs: the configuration, the record, and the counts of committed utterances.
 
     Args:
         options: options of the command.
         beam_arguments: options of Beam.
         bundle: the model.
         ledger: ledger of the output.
+
+    Attributes:
+        counts: counts of the committed utterances.
+        work: work of the committed utterances.
+        skipped: number of utterances that earlier runs scored.
     """
 
     def __init__(self, options: ScoreOptions, beam_arguments: Sequence[str], bundle: Bundle, ledger: Ledger) -> None:
@@ -83,7 +88,7 @@ class Run:
         )
 
     def _request(self, run_id: str, started_s: float, wave: dict[str, int], counts: dict[str, int]) -> dict[str, Any]:
-        """Returns the part of a record that is known before the run."""
+        """Returns the part of the run's record that is known before the run."""
         return {
             "run_id": run_id,
             "job": Job.SCORE,
@@ -178,7 +183,7 @@ class LocalRun(Run):
             if message is None:
                 raise
             return _fail(
-                f"{message}: make room in --output and in {tempfile.gettempdir()} (TMPDIR selects another folder); "
+                f"{message}: free space in --output and in {tempfile.gettempdir()} (TMPDIR selects another folder); "
                 f"{self._how_to_continue()}"
             )
         return 0
@@ -281,13 +286,13 @@ class RemoteRun(Run):
         return self._run(corpus, wave={"number": 1, "of": 1}, counts={})
 
     def _run(self, corpus: beam.PTransform, wave: dict[str, int], counts: dict[str, int]) -> int:
-        """Starts the job, and waits for its end if the runner can tell it."""
+        """Starts the job and waits for its end, or writes its template; returns the exit status."""
         model = share_bundle(self.bundle, self.options.model, self.ledger.root)
         runner_name = self.pipeline_options.view_as(StandardOptions).runner
-        print(f"run {self.run_id} becomes a job of {runner_name} ...", file=sys.stderr)
+        print(f"starting run {self.run_id} as a job of {runner_name} ...", file=sys.stderr)
         root = beam.Pipeline(runner=self.runner, options=self.pipeline_options)
         build(root, self._config(self.run_id, model, corpus, Committer.PIPELINE))
-        # Not earlier, so that a failure up to here leaves no pending run.
+        # Begin the run only now, so that an earlier failure leaves no pending run.
         self.ledger.begin(self.run_id, self._request(self.run_id, self._started_s, wave, counts))
         try:
             result = root.run()
@@ -315,19 +320,19 @@ class RemoteRun(Run):
         try:
             result.wait_until_finish()
             failed = result.state in _FAILED
-            why = f"its state is {result.state}"
+            reason = f"its state is {result.state}"
         except KeyboardInterrupt:
-            return _fail(f"interrupted; the job may go on, and then commits run {self.run_id} at its end{forget}", 130)
+            return _fail(f"interrupted; the job may still run and commit run {self.run_id} at its end{forget}", 130)
         except Exception as error:  # noqa: BLE001 -- as above
-            failed, why = result.state in _FAILED, _first_line(error)
+            failed, reason = result.state in _FAILED, _first_line(error)
             if not failed:
                 return _fail(
-                    f"the state of the job is unknown ({why}); it may go on, and then commits run {self.run_id} at its "
+                    f"the state of the job is unknown ({reason}); it may still run and commit run {self.run_id} at its "
                     f"end{forget}"
                 )
         if failed:
             self.ledger.abandon(self.run_id)
-            return _fail(f"the job failed, and nothing of it is committed: {why}")
+            return _fail(f"the job failed and committed nothing: {reason}")
         record = next((record for record in self.ledger.records() if record["run_id"] == self.run_id), None)
         if record is None:
             return _fail(f"the job ended, but {self.options.output} has no record of run {self.run_id}{forget}")

@@ -1,4 +1,4 @@
-"""API keys of a service. A service without keys is open to everybody."""
+"""API keys of a service. A service without keys accepts all requests."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ MIN_LENGTH = 16
 
 
 def keys_of_environment() -> tuple[str, ...]:
-    """Returns the keys in AUDIOSIEVE_API_KEYS, which are separated by commas or spaces.
+    """Returns the keys in AUDIOSIEVE_API_KEYS, separated by commas or spaces.
 
     Raises:
-        ValueError: a key is too short, or has characters that a header cannot hold.
+        ValueError: a key is too short, or has characters that are not printable ASCII.
     """
     keys = tuple(re.split(r"[,\s]+", os.environ.get(VARIABLE, "").strip(", \t\n")))
     if keys == ("",):

@@ -1,4 +1,4 @@
-"""The web application of the service: its routes, and the headers and error handling of all responses."""
+"""Web application of the service: its routes, and the headers and error handling of all responses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PAGE = {
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
 }
-# Headers of every response. The page may only run its own script and call its own service.
+# Headers of every response. They allow the page to run only its own script and to call only its own service.
 HEADERS = {
     b"content-security-policy": (
         b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -46,7 +46,7 @@ HEADERS = {
     b"cross-origin-resource-policy": b"same-origin",
     b"cache-control": b"no-store",
 }
-# Status in the metrics of a request whose client disconnected.
+# Status in the metrics for a request whose client disconnected.
 CLIENT_DISCONNECTED = 499
 _LOG = logging.getLogger(__name__)
 _BEARER = HTTPBearer(auto_error=False, description="one of the keys in AUDIOSIEVE_API_KEYS, if the service has keys")
@@ -99,19 +99,14 @@ def build(scorer: Scorer, settings: Settings, on_failure: Callable[[], None]) ->
     Args:
         scorer: the model.
         settings: limits of the service.
-        on_failure: called if the batcher fails, after which nothing more is scored.
+        on_failure: function to call if the batcher fails, after which nothing more is scored.
     """
     service = Service(scorer, settings, on_failure)
-    bundle = service.bundle
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with service.running():
             yield
-
-    async def require_key(header: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> None:
-        if settings.keys and (header is None or not is_valid(header.credentials, settings.keys)):
-            raise Problem(401, "unauthorized", "send one of the service's keys: `Authorization: Bearer KEY`")
 
     app = FastAPI(
         title="audiosieve",
@@ -122,7 +117,31 @@ def build(scorer: Scorer, settings: Settings, on_failure: Callable[[], None]) ->
         docs_url=None,
         redoc_url=None,
     )
-    protected: dict[str, Any] = {"dependencies": [Depends(require_key)]}
+    protected = _protected(settings)
+    _add_api(app, service, protected)
+    _add_monitoring(app, service, protected)
+    _add_page(app)
+    describe = app.openapi
+    app.openapi = lambda: _correct_openapi(describe())  # type: ignore[method-assign]
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_middleware(_Middleware, metrics=service.metrics, paths={getattr(route, "path", "") for route in app.routes})
+    return app
+
+
+def _protected(settings: Settings) -> dict[str, Any]:
+    """Returns the arguments of a route that needs one of the service's keys, if the service has keys."""
+
+    async def require_key(header: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> None:
+        if settings.keys and (header is None or not is_valid(header.credentials, settings.keys)):
+            raise Problem(401, "unauthorized", "send one of the service's keys: `Authorization: Bearer KEY`")
+
+    return {"dependencies": [Depends(require_key)]}
+
+
+def _add_api(app: FastAPI, service: Service, protected: dict[str, Any]) -> None:
+    """Adds the routes that score recordings and describe the model."""
 
     @app.post(
         "/v1/score",
@@ -155,18 +174,22 @@ def build(scorer: Scorer, settings: Settings, on_failure: Callable[[], None]) ->
     async def model() -> Response:
         """Returns the model's card, the scale of its scores, and the limits of a request."""
         body = ModelOut(
-            model_id=bundle.model_id,
-            hash=bundle.hash,
-            label_scale=Scale.of(bundle.label_scale),
-            card=json.loads((bundle.path / CARD).read_text(encoding="utf-8")),
+            model_id=service.bundle.model_id,
+            hash=service.bundle.hash,
+            label_scale=Scale.of(service.bundle.label_scale),
+            card=json.loads((service.bundle.path / CARD).read_text(encoding="utf-8")),
             limits={
-                "max_upload_bytes": settings.max_upload_bytes,
-                "max_files": settings.max_files,
-                "max_audio_s": settings.max_audio_s,
+                "max_upload_bytes": service.settings.max_upload_bytes,
+                "max_files": service.settings.max_files,
+                "max_audio_s": service.settings.max_audio_s,
             },
             version=app.version,
         )
         return Response(body.model_dump_json(), media_type="application/json")
+
+
+def _add_monitoring(app: FastAPI, service: Service, protected: dict[str, Any]) -> None:
+    """Adds the routes for probes and metrics."""
 
     @app.get("/healthz", summary="Liveness", response_class=Response, responses=_plain("alive"))
     async def healthz() -> Response:
@@ -180,7 +203,7 @@ def build(scorer: Scorer, settings: Settings, on_failure: Callable[[], None]) ->
         responses=_plain("ready") | _documented(503),
     )
     async def readyz() -> Response:
-        """Returns 200 if the service would accept a request, and 503 if it is at its capacity or has failed."""
+        """Returns 200 if the service accepts requests, and 503 if it is at its capacity or has failed."""
         if not service.ready:
             raise service.full
         return Response("ready\n", media_type="text/plain")
@@ -193,20 +216,15 @@ def build(scorer: Scorer, settings: Settings, on_failure: Callable[[], None]) ->
         **protected,
     )
     async def metrics() -> Response:
-        """Returns counts and times of requests, recordings, the queue and model calls."""
+        """Returns the metrics of requests, recordings, the queue and model calls."""
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
+
+def _add_page(app: FastAPI) -> None:
+    """Adds the files of the web page."""
     for path, (name, kind) in PAGE.items():
         content = (files("pipelines.service") / "page" / name).read_bytes()
         app.add_api_route(path, _constant(content, kind), include_in_schema=False, response_class=Response)
-
-    describe = app.openapi
-    app.openapi = lambda: _correct_openapi(describe())  # type: ignore[method-assign]
-    app.add_exception_handler(Problem, _problem)
-    app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_middleware(_Middleware, metrics=service.metrics, paths={getattr(route, "path", "") for route in app.routes})
-    return app
 
 
 def _correct_openapi(description: dict[str, Any]) -> dict[str, Any]:

@@ -42,9 +42,9 @@ class _QueuedRecording:
     """A recording in the queue.
 
     Attributes:
-        utterance: its features.
-        result: future of its result; cancelled if the client disconnects.
-        arrived_s: time of arrival, on the monotonic clock.
+        utterance: features of the recording.
+        result: future of the result; cancelled if the client disconnects.
+        arrived_s: time of arrival on the monotonic clock, in seconds.
         steps: remaining steps of a long recording; None until the first one.
     """
 
@@ -73,7 +73,7 @@ class Batcher:
     Args:
         scorer: the model.
         settings: batch limits and waiting time.
-        metrics: counters of the model calls.
+        metrics: metrics of the service.
     """
 
     def __init__(self, scorer: Scorer, settings: Settings, metrics: Metrics) -> None:
@@ -93,7 +93,7 @@ class Batcher:
             The frame scores, or the reject if the model failed on the recording.
 
         Raises:
-            Exception: a bug in the model call, or in the queue, which then scores nothing more.
+            Exception: a bug in the model call, or in the queue, after which nothing more is scored.
         """
         if self._failure:
             raise self._failure
@@ -111,7 +111,7 @@ class Batcher:
         """Scores the queued recordings until it is cancelled.
 
         Raises:
-            Exception: a bug in the queue itself. All queued recordings get it too, and nothing more is scored.
+            Exception: a bug in the queue itself. Every queued recording fails with it, and nothing more is scored.
         """
         try:
             while True:

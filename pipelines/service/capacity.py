@@ -1,4 +1,4 @@
-"""Limits on what the service holds at a time. A request that does not fit is refused at once instead of kept waiting."""
+"""Limits on the requests, bytes and frames in the service. A request over a limit is refused at once and does not wait."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class CapacityError(Exception):
 
 
 class CapacityLimit:
-    """A limit on an amount, such as requests or bytes; used by the thread of the event loop only.
+    """A limit on an amount, such as requests or bytes. Only the thread of the event loop may use it.
 
     Attributes:
         size: largest amount.
@@ -57,7 +57,7 @@ class RequestShare:
     together would be refused on every attempt.
 
     Attributes:
-        turn: lock that a recording holds while it waits for capacity, so that at most one recording of a request waits.
+        turn: lock for the wait for capacity, so that at most one recording of a request waits.
     """
 
     def __init__(self, capacity: CapacityLimit) -> None:

@@ -26,10 +26,10 @@ IMAGE_RANGE_DB = 80.0
 
 @dataclasses.dataclass(frozen=True)
 class DecodedUpload:
-    """A recording that is ready for the model.
+    """A decoded recording that is ready for the model.
 
     Attributes:
-        utterance: its features.
+        utterance: features of the recording.
         spectrogram_png: grey image of the spectrogram, low frequencies at the bottom; None unless requested.
     """
 
@@ -38,11 +38,11 @@ class DecodedUpload:
 
 
 class DecodingStoppedError(OSError):
-    """The client has disconnected."""
+    """Decoding was stopped because the client has disconnected."""
 
 
 class _DeadlineError(OSError):
-    """Decoding takes too long."""
+    """Decoding takes longer than the limit."""
 
 
 def decode_upload(
@@ -52,11 +52,11 @@ def decode_upload(
 
     Args:
         upload: the upload.
-        channels: channels to score: "mix", "first", or the number of one.
+        channels: channels to score: "mix", "first" or the number of a channel.
         image: whether to draw the spectrogram.
         features: feature definition of the model.
         settings: limits of the service.
-        stop: set by another thread when the client disconnects.
+        stop: event that another thread sets when the client disconnects.
 
     Raises:
         AudioFault: the recording cannot be decoded, with the same reason as in a corpus.
@@ -74,7 +74,7 @@ def decode_upload(
 
 
 class _InterruptibleFile:
-    """A file that fails to read after a deadline or a stop signal.
+    """A file whose reads fail after a deadline or a stop signal.
 
     libsndfile cannot be interrupted, but it reads only a few kilobytes at a time.
     """

@@ -14,7 +14,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-# Leaves out the creation time of each counter, which nobody uses.
+# Leave out the creation time of each counter: it would double the number of lines.
 disable_created_metrics()
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)

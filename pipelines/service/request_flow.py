@@ -1,4 +1,4 @@
-"""The way of a request through the service: receive the uploads, decode them, score them in batches, respond."""
+"""Steps of a scoring request: receive the uploads, decode them, score them in batches, respond."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from transforms.scoring.utterance_score import ModelInfo, Score, summarise
 if TYPE_CHECKING:
     from model.inference.scorer import Scorer
 
-# A larger upload is decoded in a thread of its own: a minute of 16 kHz, 16 bits.
+# Larger uploads have a decoding thread of their own, so that small ones do not wait for them: a minute of 16 kHz, 16 bits.
 LARGE_BYTES = 2 << 20
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LOG = logging.getLogger(__name__)
 
 
 class ScoreRequest(BaseModel):
-    """Options of a scoring request; they hold for each of its recordings."""
+    """Options of a scoring request, for all of its recordings."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -65,10 +65,10 @@ class Service:
     Args:
         scorer: the model.
         settings: limits of the service.
-        on_failure: called if the batcher fails, after which nothing more is scored.
+        on_failure: function to call if the batcher fails, after which nothing more is scored.
 
     Attributes:
-        bundle: the model's bundle.
+        bundle: bundle of the model.
         settings: limits of the service.
         metrics: metrics of the service.
         batcher: queue of the model.
@@ -110,13 +110,13 @@ class Service:
 
     @property
     def ready(self) -> bool:
-        """Whether the service would accept a request now."""
+        """Whether the service accepts requests now."""
         is_batching = self._batching is not None and not self._batching.done()
         return is_batching and self._requests.used < self._requests.size
 
     @property
     def full(self) -> Problem:
-        """The problem of a request that does not fit."""
+        """Problem for a request over the capacity."""
         detail = "the service is at its capacity; try again later"
         return Problem(503, "full", detail, retry_after_s=self.batcher.retry_after_s)
 
@@ -125,7 +125,7 @@ class Service:
 
         Raises:
             Problem: no recording has a score.
-            ClientDisconnect: the client disconnected; all that its request used is free again.
+            ClientDisconnect: the client disconnected. Its capacity is released.
         """
         try:
             with self._requests.acquired(1), self.metrics.request_seconds.time():
@@ -142,7 +142,11 @@ class Service:
             raise self.full from error
 
     async def _score_all(self, uploads: list[Upload], options: ScoreRequest) -> list[bytes]:
-        """Returns the body of each recording: its score or its problem. If none has a score, raises the problems."""
+        """Returns the response body for each recording, its score or its problem.
+
+        Raises:
+            Problem: no recording has a score.
+        """
         share = RequestShare(self._frames)
         tasks = [asyncio.create_task(self._score_or_problem(upload, options, share)) for upload in uploads]
         try:
@@ -167,7 +171,7 @@ class Service:
         return body
 
     async def _score(self, upload: Upload, options: ScoreRequest, share: RequestShare) -> bytes:
-        # The next file of a form is decoded only when this one has its capacity: spectrograms must not pile up.
+        # The next file of a form is decoded only after this one has acquired its capacity: spectrograms must not pile up.
         async with share.turn:
             with self.metrics.decode_seconds.time():
                 decoded = await self._decode(upload, options)
@@ -207,7 +211,7 @@ class Service:
 
 
 async def _unless_disconnected(request: Request, work: Awaitable[list[bytes]]) -> list[bytes]:
-    """Waits for work, and cancels it if the client disconnects.
+    """Awaits a result, and cancels the work if the client disconnects.
 
     Raises:
         ClientDisconnect: the client disconnected.

@@ -1,4 +1,4 @@
-"""Response bodies: the columns of `utterances` as JSON, with frame scores, anomalies and an image on request."""
+"""Response bodies: the columns of `utterances` as JSON, with optional frame scores, anomalies and spectrogram image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transforms.schemas import ANOMALIES, UTTERANCES
 from transforms.scoring.rows import utterance_row
 from transforms.scoring.utterance_score import Score
 
-# Columns that an upload does not have: it has no location and no version, and is scored as a whole.
+# Columns that an upload does not have: it has no location and no version, and all of it is scored.
 _LEFT_OUT = ("uri", "start_s", "source_version")
 _PYTHON_TYPES: dict[pa.DataType, Any] = {
     pa.string(): str,
@@ -43,7 +43,7 @@ class Scale(_Strict):
 
     @classmethod
     def of(cls, scale: LabelScale) -> Scale:
-        """Returns a label scale as JSON describes it."""
+        """Returns the JSON model of a label scale."""
         return cls(name=scale.name, low=scale.low, high=scale.high, title=scale.title)
 
 
@@ -61,7 +61,7 @@ def _columns(schema: pa.Schema, without: tuple[str, ...]) -> dict[str, Any]:
 AnomalyOut: Any = create_model(
     "Anomaly",
     __base__=_Strict,
-    __doc__="A stretch that scores below the level around it.",
+    __doc__="A stretch whose frames score below the level of the recording around it.",
     **_columns(ANOMALIES, ("utterance_id",)),
 )
 Scored: Any = create_model(
@@ -93,7 +93,7 @@ Scored: Any = create_model(
 
 
 class ProblemOut(_Strict):
-    """The reason why there is no score (RFC 9457). `stage`, `reason` and `detail` are those of the table `rejects`."""
+    """The reason for a missing score (RFC 9457). `stage`, `reason` and `detail` are those of the table `rejects`."""
 
     type: Literal["about:blank"]
     title: str = Field(examples=["Unprocessable Content"])
@@ -127,12 +127,12 @@ class ModelOut(_Strict):
 def response_body(
     score: Score, spectrogram_png: bytes | None, name: str | None, frames: bool, anomalies: bool
 ) -> dict[str, Any]:
-    """Returns the response for a recording, as `Scored` describes it.
+    """Returns the response body for a recording, in the form of `Scored`.
 
     Args:
-        score: its score.
-        spectrogram_png: image of its spectrogram; None unless requested.
-        name: utterance id from the client; None if it sends none.
+        score: score of the recording.
+        spectrogram_png: image of the spectrogram; None unless requested.
+        name: utterance id from the client; None if the client sends none.
         frames: whether the frame scores are requested.
         anomalies: whether the anomalies are requested.
     """

@@ -23,8 +23,8 @@ class ServeOptions:
         max_wait_ms: longest wait for other recordings to batch with, 0 to 10000 milliseconds.
         batch_size: largest number of recordings in a batch, at least 1.
         batch_frames: largest number of padded frames in a batch, at least 1.
-        queue: largest number of requests inside a process, at least 1.
-        queue_frames: largest number of frames inside a process, at least 1.
+        queue: largest number of open requests in a process, at least 1.
+        queue_frames: largest number of frames in a process, at least 1.
         max_mb: largest request in MiB, over 0.
         max_s: longest recording in seconds, over 0.
         max_silence_s: longest pause of an upload in seconds, over 0.
@@ -54,16 +54,16 @@ class Settings:
     Attributes:
         batch: largest size of a model call.
         max_wait_s: longest time that a recording waits for others to batch with while the model is idle, in seconds.
-        decoders: threads that decode small uploads; one more thread decodes large ones.
-        max_requests: most requests between their first byte and their response.
-        max_frames: most frames that wait for the model; a frame takes about 1 kB.
+        decoders: number of threads that decode small uploads; one more thread decodes large ones.
+        max_requests: largest number of open requests, from first byte to response.
+        max_frames: largest number of frames from decoding to score; a frame takes about 1 kB.
         max_upload_bytes: largest body of a request, in bytes.
-        max_spool_bytes: most bytes of all uploads together.
-        max_files: most files of a form.
+        max_spool_bytes: largest size of all uploads together, in bytes.
+        max_files: largest number of files in a form.
         max_audio_s: longest recording, in seconds.
         max_decode_s: longest time to decode a recording, in seconds.
-        max_silence_s: longest time without a byte of an upload, in seconds.
-        keys: API keys, of which a client must send one; empty if the service is open.
+        max_silence_s: longest pause of an upload, in seconds.
+        keys: API keys, one of which a client must send; empty to accept all requests.
     """
 
     batch: BatchLimits = dataclasses.field(default_factory=BatchLimits)
@@ -80,10 +80,10 @@ class Settings:
     keys: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Checks that a request within its own limits fits into the empty service.
+        """Checks that the service, if it is empty, accepts a request within the limits of a request.
 
         Raises:
-            ValueError: it does not.
+            ValueError: the longest recording or the largest upload exceeds the capacity of the service.
         """
         frames = int(self.max_audio_s * SAMPLE_RATE / FRAME_SHIFT)
         if frames > self.max_frames:
@@ -104,7 +104,7 @@ class Settings:
             keys: accepted keys of clients.
 
         Raises:
-            ValueError: the longest recording has more frames than may wait at a time.
+            ValueError: the longest recording has more frames than the service may hold.
         """
         max_upload_bytes = int(options.max_mb * (1 << 20))
         return cls(

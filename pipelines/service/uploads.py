@@ -1,4 +1,4 @@
-"""Receives the recordings of a request, its body or the files of a form, into spool files, within limits.
+"""Receives the recordings of a request into spool files, within limits. A recording is the body, or a file of a form.
 
 A small spool file is in memory. A larger one is an unnamed file in the service's private directory, which disappears when it is
 closed or the process ends. The file names of a form are never used as paths; they are only returned as ids.
@@ -31,7 +31,7 @@ class Upload:
     """A recording of a request.
 
     Attributes:
-        name: utterance id from the client; None if it sends none.
+        name: utterance id from the client; None if the client sends none.
         file: spool file, at its start.
         size_bytes: size of the file, in bytes.
     """
@@ -46,7 +46,7 @@ class Uploads:
     """The recordings of a request.
 
     Attributes:
-        files: at least one recording.
+        files: recordings, at least one.
         is_form: whether they are the files of a form.
     """
 
@@ -63,7 +63,7 @@ async def received(
     Args:
         request: the request, whose body is unread.
         settings: limits of the service.
-        spool: capacity for the bytes of the body, which they use until the block ends.
+        spool: capacity for the bytes of the body, in use until the block ends.
         name: utterance id of a recording that is sent as the body.
 
     Raises:
@@ -88,7 +88,7 @@ async def received(
 
 
 class _Body:
-    """The body of a request, whose bytes are counted."""
+    """The body of a request, read within limits; `size` is the number of bytes so far."""
 
     def __init__(self, request: Request, settings: Settings, spool: CapacityLimit) -> None:
         self.size = 0

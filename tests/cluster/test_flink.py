@@ -108,7 +108,7 @@ def test_a_job_that_fails_commits_nothing_and_the_next_one_all(flink, samples, t
     output = tmp_path / "out"
     nowhere = [option for option in flink.options if not option.startswith("--environment_config")]
     said = done(score(samples, output, *nowhere, "--environment_config=localhost:1"), status=1)
-    assert "audiosieve score: the job failed, and nothing of it is committed: " in said
+    assert "audiosieve score: the job failed and committed nothing: " in said
     assert "Traceback" not in said
     with pytest.raises(OutputError):
         audiosieve.open_run(output)

@@ -99,7 +99,7 @@ def test_the_figures_are_those_that_were_measured() -> None:
     page = (ROOT / "tests" / "benchmarks" / "README.md").read_text(encoding="utf-8")
     text = re.sub(r"\s+", " ", page)
     assert "Two processes score the 20 h **1.90** times as fast as one, starts included (92.9 s" in text
-    assert "of 18.5 s under the profiler 7.9 are the network" in text
+    assert "The network takes 7.9 of 18.5 s under the profiler" in text
     assert pytest.approx(20 * 3600 / 92.9 / 2) == cost.X_REAL_TIME
     assert pytest.approx(7.9 / 18.5) == cost.NETWORK_SHARE
 
@@ -118,7 +118,7 @@ def test_the_speed_is_read_from_local_runs(tmp_path: Path, capsys: pytest.Captur
     assert measured_speed([record, record], 1) == pytest.approx(30.0)
     with pytest.raises(ValueError, match="another runner"):
         measured_speed([record | {"options": {"beam": ["--runner=DataflowRunner"]}}], 1)
-    with pytest.raises(ValueError, match="nothing was scored"):
+    with pytest.raises(ValueError, match="no audio was scored"):
         measured_speed([], 1)
     with pytest.raises(ValueError, match="--processes is 0"):
         measured_speed([record], 0)

@@ -54,7 +54,7 @@ def test_facts_become_json_and_rows_parquet(outputs: tuple[Path, Path], tmp_path
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--threshold", "1,2,3"], "--threshold is '1,2,3'; must be one number, or two numbers with a comma"),
+        (["--threshold", "1,2,3"], "--threshold is '1,2,3'; must be one number, or two numbers separated by a comma"),
         (["--threshold", "nan"], "--threshold is 'nan'"),
         (["--threshold", "much"], "--threshold is 'much'"),
         (["--threshold", ""], "--threshold is ''"),

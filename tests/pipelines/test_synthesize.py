@@ -231,7 +231,7 @@ def test_material_of_which_nothing_serves_ends_with_its_rejects_and_no_set(
 
 def test_a_set_is_not_written_over(clips: tuple[Path, list[dict]], folders: tuple[Path, Path]) -> None:
     done = run(folders, clips[0], status=2)
-    assert "a set is there already" in done.stderr
+    assert "already holds a set" in done.stderr
 
 
 MISTAKES = [

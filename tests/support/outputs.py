@@ -20,8 +20,14 @@ from transforms.scoring.rows import anomaly_rows, frames_table, reject_row, utte
 from transforms.scoring.utterance_score import ModelInfo, summarise
 
 GOOD = SignalFacts(
-    peak_dbfs=-3.0, rms_dbfs=-20.0, clipped_ratio=0.0, silence_ratio=0.2, dc_offset=0.0, bandwidth_hz=7_900.0, snr_db=40.0
-)  # fmt: skip
+    peak_dbfs=-3.0,
+    rms_dbfs=-20.0,
+    clipped_ratio=0.0,
+    silence_ratio=0.2,
+    dc_offset=0.0,
+    bandwidth_hz=7_900.0,
+    snr_db=40.0,
+)
 
 
 def written(ledger: Ledger, run_id: str) -> list[str]:

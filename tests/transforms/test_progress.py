@@ -1,4 +1,4 @@
-"""Lines that say how far long work is."""
+"""Progress lines of long work."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from transforms.progress import EVERY_S, Progress
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that the test sets: `clock[0]` is the time in s."""
+    """Clock that the test sets: `clock[0]` is the time in seconds."""
     time = [100.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: time[0])
     return time
 
 
 @pytest.mark.usefixtures("clock")
-def test_nothing_is_said_of_short_work(capsys):
+def test_short_work_prints_nothing(capsys):
     counter = Progress("clips are made")
     for _ in range(1_000):
         counter.add()
     assert capsys.readouterr().err == ""
 
 
-def test_a_line_comes_when_it_is_time_and_not_again_at_once(clock, capsys):
+def test_a_line_is_printed_at_most_every_30_seconds(clock, capsys):
     counter = Progress("clips are scored", total=50)
     counter.add(3)
     clock[0] += EVERY_S
@@ -36,7 +36,7 @@ def test_a_line_comes_when_it_is_time_and_not_again_at_once(clock, capsys):
     assert capsys.readouterr().err == "13 of 50 clips are scored\n"
 
 
-def test_without_a_total_the_count_is_said(clock, capsys):
+def test_without_a_total_only_the_count_is_printed(clock, capsys):
     counter = Progress("clips are made in this process")
     clock[0] += EVERY_S + 1
     counter.add()

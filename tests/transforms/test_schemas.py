@@ -1,4 +1,4 @@
-"""The schemas are what DESIGN.md promises: units in names, a word on each column, nulls only where announced."""
+"""Schemas have units in their names, a description of each column, and nulls only where announced."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DESIGN = {
 
 
 @pytest.mark.parametrize("table", DESIGN)
-def test_the_columns_of_the_design_are_there_in_its_order(table):
+def test_columns_are_those_of_the_design_in_order(table):
     promised = DESIGN[table].split()
     assert [name for name in schemas.SCORE_TABLES[table].names if name in promised] == promised
 
@@ -35,12 +35,12 @@ def test_the_tables_of_a_run_are_those_of_the_design():
     assert list(schemas.SCORE_TABLES) == list(DESIGN)
 
 
-def test_utterances_have_one_column_more_for_a_span_and_one_for_a_channel():
+def test_utterances_have_further_columns_for_the_span_and_the_channel():
     assert sorted(schemas.UTTERANCES.names) == sorted([*DESIGN["utterances"].split(), "start_s", "channel"])
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_every_column_says_what_it_is(field):
+def test_every_column_has_a_description(field):
     description = field.metadata[b"description"].decode()
     assert len(description) > 5
     assert description == description.strip()
@@ -51,14 +51,14 @@ def test_every_float_has_its_unit_in_its_name(field):
     assert field.name.endswith(UNITS) or field.name.startswith(WITHOUT_UNIT)
 
 
-def test_of_an_utterance_only_the_snr_may_be_unknown_and_the_channel_be_all():
+def test_only_the_snr_and_the_channel_of_an_utterance_may_be_null():
     nullable = {
         (table, field.name) for table, schema in schemas.SCORE_TABLES.items() for field in schema if field.nullable
     }
     assert nullable == {("utterances", "snr_db"), ("utterances", "channel")}
 
 
-def test_a_clip_may_lack_its_noise_labels_and_what_goes_with_them_only():
+def test_only_labels_references_snr_and_corpus_of_a_clip_may_be_null():
     labels = {scale.column for scale in LABEL_SCALES.values()}
     truth = {"reference", "disturbance", "asymmetric_disturbance"}
     assert {field.name for field in schemas.CLIPS if field.nullable} == labels | truth | {"snr_db", "corpus"}

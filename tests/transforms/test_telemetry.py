@@ -1,4 +1,4 @@
-"""What is counted is what was done, in Beam's metrics and in sums; what is logged is JSON."""
+"""Metrics and sums of work are correct, and log lines are JSON."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ works = st.builds(
 
 
 @given(st.lists(works, max_size=6))
-def test_the_work_of_parts_adds_up_in_any_order(parts):
+def test_work_adds_up_in_any_order(parts):
     total = sum(parts, Work())
     assert total == sum(reversed(parts), Work())
     assert total.frames == sum(part.frames for part in parts)
@@ -35,11 +35,11 @@ def test_the_work_of_parts_adds_up_in_any_order(parts):
     assert Work.of_sums(total.as_dict() | {"skipped": total.skipped}) == total
 
 
-def test_nothing_is_padded_and_no_batch_is_large_where_nothing_was_done():
+def test_without_work_there_is_no_padding_and_no_batch_size():
     assert (Work().padding, Work().batch_size) == (0.0, 0.0)
 
 
-def test_metrics_stand_in_one_namespace():
+def test_metrics_are_in_one_namespace():
     def work(value: int) -> int:
         telemetry.count("things", value)
         telemetry.observe("size", value + 0.4)
@@ -55,7 +55,7 @@ def test_metrics_stand_in_one_namespace():
 
 @pytest.fixture
 def logged(monkeypatch):
-    """The lines that this process logs."""
+    """Returns the lines that this process logs."""
     lines: list[str] = []
 
     class Keep(logging.Handler):
@@ -72,16 +72,20 @@ def logged(monkeypatch):
     LOGGER.setLevel(before)
 
 
-def test_a_line_of_the_log_is_json_that_names_the_recording(logged):
+def test_log_lines_are_json_with_the_uri_of_the_recording(logged):
     telemetry.log_reject(reason="corrupt", uri='/corpus/"ü".wav', stage="decode")
     (line,) = map(json.loads, logged)
     assert line.pop("time")
     assert line == {
-        "level": "warning", "event": "reject", "reason": "corrupt", "uri": '/corpus/"ü".wav', "stage": "decode"
-    }  # fmt: skip
+        "level": "warning",
+        "event": "reject",
+        "reason": "corrupt",
+        "uri": '/corpus/"ü".wav',
+        "stage": "decode",
+    }
 
 
-def test_a_flood_of_rejects_does_not_flood_the_log(logged):
+def test_only_some_rejects_of_each_reason_are_logged(logged):
     for i in range(3 * LOGGED_REJECTS):
         telemetry.log_reject(reason="corrupt", uri=str(i))
     telemetry.log_reject(reason="silent", uri="x")
@@ -90,7 +94,7 @@ def test_a_flood_of_rejects_does_not_flood_the_log(logged):
     assert json.loads(logged[-1])["reason"] == "silent"
 
 
-def test_what_nobody_wants_to_see_is_not_logged(logged):
+def test_events_below_the_level_are_not_logged(logged):
     LOGGER.setLevel(logging.ERROR)
     telemetry.log(logging.INFO, "something")
     assert logged == []

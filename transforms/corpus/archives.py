@@ -10,38 +10,37 @@ from transforms.audio.sound_file import open_audio
 from transforms.corpus.archive_member import Member
 from transforms.corpus.parquet_archive import BROKEN_PARQUET, holds_audio, is_read_error, read_parquet
 from transforms.corpus.tar_archive import read_tar
-from transforms.elements import AudioRef
+from transforms.elements import ArchiveKind, AudioRef
 from transforms.errors import AudioFault, Reason, Stage
 from transforms.storage.files import File
 
-TAR, PARQUET = "tar", "parquet"
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 PARQUET_SUFFIX = ".parquet"
 _MIN_PARQUET_BYTES = 12
 
 
-def archive_kind(file: File) -> str | None:
+def archive_kind(file: File) -> ArchiveKind | None:
     """Returns `archive_kind_at` of a file; does not open a Parquet file that is too small to hold a recording."""
     if file.uri.lower().endswith(PARQUET_SUFFIX) and file.size_bytes < _MIN_PARQUET_BYTES:
         return None
     return archive_kind_at(file.uri)
 
 
-def archive_kind_at(uri: str) -> str | None:
-    """Returns the kind of archive of recordings at a URI, "tar" or "parquet"; None if it is none.
+def archive_kind_at(uri: str) -> ArchiveKind | None:
+    """Returns the kind of archive of recordings at a URI; None if it is none.
 
     A tar is recognised by its suffix, a Parquet file by its suffix and the schema in its footer.
     """
     name = uri.lower()
     if name.endswith(TAR_SUFFIXES):
-        return TAR
+        return ArchiveKind.TAR
     if not name.endswith(PARQUET_SUFFIX):
         return None
     try:
-        return PARQUET if holds_audio(uri) else None
+        return ArchiveKind.PARQUET if holds_audio(uri) else None
     except BROKEN_PARQUET as error:
         # A file that cannot be read now stays listed: reading it gives a reject, and the next run retries it.
-        return PARQUET if is_read_error(error) else None
+        return ArchiveKind.PARQUET if is_read_error(error) else None
 
 
 def members(ref: AudioRef) -> Iterator[tuple[AudioRef, BinaryIO | AudioFault]]:
@@ -58,7 +57,7 @@ def members(ref: AudioRef) -> Iterator[tuple[AudioRef, BinaryIO | AudioFault]]:
     names: set[str] = set()
     try:
         with open_audio(ref.uri) as file:
-            for member in read_tar(file) if ref.archive == TAR else read_parquet(file):
+            for member in read_tar(file) if ref.archive == ArchiveKind.TAR else read_parquet(file):
                 name, content = member.name, member.content
                 if name in names:
                     detail = f"the name {name!r} occurs more than once in the archive"

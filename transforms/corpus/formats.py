@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.corpus.archives import PARQUET, PARQUET_SUFFIX, TAR, TAR_SUFFIXES
+from transforms.corpus.archives import PARQUET_SUFFIX, TAR_SUFFIXES
 from transforms.corpus.kaldi import WAV_SCP, is_data_directory
 from transforms.corpus.lhotse import is_lhotse
 from transforms.corpus.manifests import END_COLUMNS, START_COLUMNS
 from transforms.corpus.parquet_archive import holds_audio
 from transforms.corpus.sources import MANIFEST
-from transforms.elements import archives_of
+from transforms.elements import ArchiveKind, archives_of
 from transforms.storage.files import glob_root, has_wildcards, is_directory, is_local, match
 from transforms.storage.text_files import json_lines, open_text
 
@@ -138,7 +138,11 @@ def find_archives(connection: duckdb.DuckDBPyConnection) -> pa.Table:
             "begins": pa.array([begins for begins, _ in archives], pa.string()),
             "archive": pa.array([archive for _, archive in archives], pa.string()),
             "kind": pa.array(
-                [PARQUET if archive.lower().endswith(".parquet") else TAR for _, archive in archives], pa.string()
+                [
+                    ArchiveKind.PARQUET if archive.lower().endswith(PARQUET_SUFFIX) else ArchiveKind.TAR
+                    for _, archive in archives
+                ],
+                pa.string(),
             ),
         }
     )

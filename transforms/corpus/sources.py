@@ -10,12 +10,12 @@ from pathlib import Path
 import pyarrow as pa
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.corpus.archives import PARQUET, archive_kind
+from transforms.corpus.archives import archive_kind
 from transforms.corpus.kaldi import WAV_SCP, is_data_directory, read_data_directory
 from transforms.corpus.lhotse import is_lhotse, read_lhotse
 from transforms.corpus.manifests import read_csv, read_list, read_parquet, read_tsv, utterance_refs
 from transforms.corpus.parquet_archive import holds_audio
-from transforms.elements import AudioRef
+from transforms.elements import ArchiveKind, AudioRef
 from transforms.errors import SourceError
 from transforms.storage.files import (
     File,
@@ -107,7 +107,7 @@ def _relative_refs(root: str, files: Iterable[File]) -> list[AudioRef]:
     return [relative_ref(root, file, archive_kind(file)) for file in files]
 
 
-def relative_ref(root: str, file: File, archive: str | None) -> AudioRef:
+def relative_ref(root: str, file: File, archive: ArchiveKind | None) -> AudioRef:
     """Returns a file of a folder as an utterance, or as an archive, with its path in the folder as id."""
     return file.ref(file.uri.removeprefix(root.rstrip("/") + "/"), archive=archive)
 
@@ -144,4 +144,4 @@ def _parquet_refs(root: str, file: File) -> list[AudioRef]:
         raise SourceError(f"{file.uri}: cannot be read as Parquet ({error})") from error
     if not is_local(file.uri):
         file = next(match(file.uri), file)
-    return [relative_ref(root, file, PARQUET)]
+    return [relative_ref(root, file, ArchiveKind.PARQUET)]

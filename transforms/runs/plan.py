@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.elements import AudioRef, Span, printable
+from transforms.elements import ArchiveKind, AudioRef, Span, printable
 from transforms.output.ledger import PENDING, Ledger
 from transforms.output.parquet_sink import WriteTable
 from transforms.output.reconcile import LISTED
@@ -119,7 +119,7 @@ def _ref(row: dict) -> AudioRef:
         row["source_version"],
         dict(row["columns"]),
         Span(row["start_s"], row["end_s"]),
-        row["archive"],
+        ArchiveKind(row["archive"]) if row["archive"] else None,
         row["channel"],
     )
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.elements import WHOLE, AudioRef, Span, printable
+from transforms.elements import WHOLE, ArchiveKind, AudioRef, Span, printable
 from transforms.errors import SourceError
 from transforms.storage.gcs_listing import folders_in, is_object_storage, objects
 
@@ -44,7 +44,7 @@ class File(NamedTuple):
         utterance_id: str,
         columns: Mapping[str, str] | None = None,
         span: Span = WHOLE,
-        archive: str | None = None,
+        archive: ArchiveKind | None = None,
         channel: int | None = None,
     ) -> AudioRef:
         """Returns the utterance that is this file, or a span or a channel of it.

@@ -121,16 +121,6 @@ def stored_reference(mixture: Mixture) -> np.ndarray:
     return _round(mixture.reference.astype(np.float64) * gain)
 
 
-def mix(speech: np.ndarray, noise: np.ndarray | None, snr_db: float | None, peak_dbfs: float) -> Mixture:
-    """Adds noise to all of the speech at an SNR, and sets the peak of the sum. Without noise or SNR, the speech stays clean.
-
-    Raises:
-        MixError: speech or noise is silent.
-    """
-    total = speech if noise is None or snr_db is None else add_noise(speech, noise, snr_db)
-    return set_peak(speech, total.astype(np.float64), peak_dbfs)
-
-
 def _round(samples: np.ndarray) -> np.ndarray:
     """Rounds samples to 16 bits: float32."""
     return (np.clip(np.round(samples * 32768), -32768, 32767) / 32768).astype(np.float32)

@@ -149,7 +149,7 @@
       context.restore();
     }
 
-    // If several frames share a pixel column: their range, and their mean on the line.
+    // If several frames share a pixel column, draw their range as a vertical line, and their mean on the curve.
     context.strokeStyle = colour("accent");
     const columns = Math.min(result.frame_score.length, Math.round(area.right - area.left)), means = [];
     context.globalAlpha = 0.3;

@@ -1,4 +1,4 @@
-"""The same ten recordings, kept in every way people keep speech, get the same scores."""
+"""Ten recordings get the same scores in every kind of corpus."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def expected(ten: Path, tmp_path_factory) -> list[float]:
 
 
 def joined(ten: Path, root: Path) -> list[tuple[float, float]]:
-    """One long recording of all, with half a second between them, and where each is in it."""
+    """Joins all recordings, with half a second between them; returns their spans in seconds."""
     parts, spans, at = [], [], 0
     for i in range(COUNT):
         speech, rate = soundfile.read(ten / f"r{i}.wav")
@@ -98,13 +98,25 @@ def lhotse(ten: Path, root: Path) -> Path:
     spans = joined(ten, root)
     info = soundfile.info(root / "long.flac")
     recording = {
-        "id": "long", "sources": [{"type": "file", "channels": [0], "source": "long.flac"}], "sampling_rate": 16_000,
-        "num_samples": info.frames, "duration": info.duration, "channel_ids": [0],
-    }  # fmt: skip
+        "id": "long",
+        "sources": [{"type": "file", "channels": [0], "source": "long.flac"}],
+        "sampling_rate": 16_000,
+        "num_samples": info.frames,
+        "duration": info.duration,
+        "channel_ids": [0],
+    }
     cuts = [
-        {"id": f"r{i}", "start": a, "duration": b - a, "channel": 0, "supervisions": [], "recording": recording,
-         "type": "MonoCut"} for i, (a, b) in enumerate(spans)
-    ]  # fmt: skip
+        {
+            "id": f"r{i}",
+            "start": a,
+            "duration": b - a,
+            "channel": 0,
+            "supervisions": [],
+            "recording": recording,
+            "type": "MonoCut",
+        }
+        for i, (a, b) in enumerate(spans)
+    ]
     (root / "cuts.jsonl.gz").write_bytes(gzip.compress("".join(json.dumps(cut) + "\n" for cut in cuts).encode()))
     return root / "cuts.jsonl.gz"
 
@@ -134,7 +146,7 @@ def glob(ten: Path, root: Path) -> Path:  # noqa: ARG001 -- all take both
 
 
 def channels(ten: Path, root: Path) -> Path:
-    """Each in the second channel of a stereo recording, noise in the first."""
+    """Writes stereo recordings with the speech in the second channel and noise in the first."""
     (root / "stereo").mkdir()
     for i in range(COUNT):
         speech, rate = soundfile.read(ten / f"r{i}.wav")
@@ -187,7 +199,7 @@ def test_the_scores_are_the_same(kind, ten, expected, tmp_path):
     assert "0 scored, 0 rejected" in again.stdout
 
 
-def test_a_changed_shard_is_scored_again_and_its_old_rows_go(ten, tmp_path):
+def test_a_changed_shard_is_scored_again_and_its_old_rows_are_removed(ten, tmp_path):
     shards = webdataset(ten, tmp_path)
     audiosieve("score", "--input", shards, "--output", tmp_path / "out")
     with tarfile.open(shards / "1.tar", "w") as file:
@@ -208,14 +220,15 @@ def test_each_channel_is_an_utterance(ten, tmp_path):
         f"r{i}.wav#ch{channel}" for i in range(COUNT) for channel in range(2)
     }
     assert all(row["utterance_id"].endswith(f"#ch{row['channel']}") for row in rows)
-    assert f"{COUNT} skipped" in audiosieve(
-        "score", "--input", source, "--output", tmp_path / "out", "--channels", "each"
-    ).stdout  # fmt: skip
+    assert (
+        f"{COUNT} skipped"
+        in audiosieve("score", "--input", source, "--output", tmp_path / "out", "--channels", "each").stdout
+    )
     other = audiosieve("score", "--input", source, "--output", tmp_path / "out", status=2)
     assert "was written with --channels each" in other.stderr
 
 
-def test_overwrite_scores_all_again(ten, tmp_path):
+def test_overwrite_scores_all_recordings_again(ten, tmp_path):
     for options in ([], ["--channels", "first", "--overwrite"]):
         done = audiosieve("score", "--input", ten, "--output", tmp_path / "out", *options)
         assert f"{COUNT} scored" in done.stdout
@@ -226,7 +239,7 @@ def test_waves_are_committed_one_by_one(ten, tmp_path):
     audiosieve("score", "--input", ten, "--output", tmp_path / "out", "--wave_hours", "0.0015")
     records = [json.loads(path.read_text()) for path in sorted((tmp_path / "out" / "_runs").glob("*.json"))]
     assert len(records) > 2
-    # Those of one second are in no order.
+    # Run ids of the same second are in no order.
     assert sorted(record["wave"]["number"] for record in records) == list(range(1, len(records) + 1))
     assert sum(record["counts"]["scored"] for record in records) == COUNT
     assert {record["counts"]["listed"] for record in records} == {COUNT}
@@ -241,14 +254,14 @@ def test_waves_are_committed_one_by_one(ten, tmp_path):
         (["--wave_hours", "0"], "--wave_hours is 0; must be over 0"),
     ],
 )
-def test_wrong_options_end_before_the_work(options, sentence, ten, tmp_path):
+def test_wrong_options_are_refused_before_the_work(options, sentence, ten, tmp_path):
     source = manifest_csv(ten, tmp_path)
     done = audiosieve("score", "--input", source, "--output", tmp_path / "out", *options, status=2)
     assert sentence in done.stderr
     assert not (tmp_path / "out").exists()
 
 
-def test_a_span_that_was_moved_is_scored_again(ten, tmp_path):
+def test_a_changed_span_is_scored_again(ten, tmp_path):
     manifest = tmp_path / "corpus.csv"
     for end, scored in (("1.0", 1), ("1.0", 0), ("1.25", 1)):
         manifest.write_text(f"id,path,start,end\nu1,{ten / 'r9.wav'},0.5,{end}\n")
@@ -258,7 +271,7 @@ def test_a_span_that_was_moved_is_scored_again(ten, tmp_path):
     assert (row["start_s"], row["duration_s"]) == (0.5, 0.75)
 
 
-def test_a_damaged_recording_of_many_spans_costs_no_other_its_score(ten, tmp_path):
+def test_a_damaged_recording_rejects_only_its_own_spans(ten, tmp_path):
     speech = np.random.default_rng(0).normal(0, 0.1, 80 * 16_000)
     soundfile.write(tmp_path / "long.flac", speech, 16_000)
     data = (tmp_path / "long.flac").read_bytes()
@@ -272,7 +285,7 @@ def test_a_damaged_recording_of_many_spans_costs_no_other_its_score(ten, tmp_pat
     assert {row["utterance_id"] for row in Output(tmp_path / "out").utterances} == {"near", "good"}
 
 
-def test_a_channel_that_the_corpus_names_is_heard(ten, tmp_path):
+def test_a_channel_named_by_the_corpus_is_scored(ten, tmp_path):
     channels(ten, tmp_path)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "wav.scp").write_text(f"rec {next((tmp_path).rglob('r9.wav'))}\n")
@@ -280,14 +293,17 @@ def test_a_channel_that_the_corpus_names_is_heard(ten, tmp_path):
     audiosieve("score", "--input", tmp_path / "data", "--output", tmp_path / "out", "--channels", "each")
     found = {row["utterance_id"]: (row["channel"], row["score"]) for row in Output(tmp_path / "out").utterances}
     assert {name: channel for name, (channel, _) in found.items()} == {
-        "noise": 0, "speech": 1, "both#ch0": 0, "both#ch1": 1,
-    }  # fmt: skip
+        "noise": 0,
+        "speech": 1,
+        "both#ch0": 0,
+        "both#ch1": 1,
+    }
     assert found["noise"] == found["both#ch0"]
     assert found["speech"] == found["both#ch1"]
     assert found["speech"][1] > found["noise"][1]
 
 
-def test_a_runner_that_cannot_be_used_costs_no_scores(ten, tmp_path):
+def test_an_unusable_runner_leaves_the_scores(ten, tmp_path):
     audiosieve("score", "--input", ten / "r0.wav", "--output", tmp_path / "out")
     options = ["--input", ten / "r0.wav", "--output", tmp_path / "out", "--runner", "NoSuchRunner"]
     assert "cannot be used" in audiosieve("score", *options, "--overwrite", status=2).stderr
@@ -295,7 +311,7 @@ def test_a_runner_that_cannot_be_used_costs_no_scores(ten, tmp_path):
     assert len(Output(tmp_path / "out").utterances) == 1
 
 
-def test_a_glob_that_would_reach_the_output_is_refused_at_once(ten, tmp_path):
+def test_a_glob_that_matches_the_output_is_refused(ten, tmp_path):
     done = audiosieve("score", "--input", f"{ten.parent}/**", "--output", ten.parent / "out", status=2)
     assert "lies in --input" in done.stderr
     audiosieve("score", "--input", f"{ten}/r0.*", "--output", tmp_path / "out")

@@ -1,4 +1,4 @@
-"""A run that is killed at any moment and started again ends as if nothing had happened."""
+"""A run that is killed at any moment and repeated has the result of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from transforms.schemas import SCORE_TABLES
 pytestmark = pytest.mark.slow
 
 FILES = 24
-# Two or three files make a wave.
+# Length of a wave of two or three files.
 WAVE = ["--wave_hours", "0.0012"]
-# How many runs are killed; `AUDIOSIEVE_CRASHES=20 pytest tests/pipelines/scoring/test_crash.py` is for the patient.
+# Number of runs to kill; `AUDIOSIEVE_CRASHES=20 pytest tests/pipelines/scoring/test_crash.py` is a longer test.
 CRASHES = int(os.environ.get("AUDIOSIEVE_CRASHES", "3"))
 
 
@@ -38,7 +38,7 @@ def corpus_of_many(tmp_path_factory) -> Path:
 
 
 def rows(output: Path, table: str, columns: list[str]) -> list[tuple]:
-    """The committed rows, sorted."""
+    """Returns the committed rows, sorted."""
     ledger = Ledger(str(output), tuple(SCORE_TABLES))
     found = [row for batch in ledger.rows(table, columns) for row in zip(*batch.to_pydict().values(), strict=True)]
     return sorted(found)
@@ -52,8 +52,11 @@ def undisturbed(corpus_of_many, tmp_path_factory) -> Path:
 
 
 def same(one: Path, other: Path) -> None:
-    for table, columns in (("utterances", ["utterance_id", "num_frames"]), ("rejects", ["utterance_id", "reason"]),
-                           ("frames", ["utterance_id", "frame"])):  # fmt: skip
+    for table, columns in (
+        ("utterances", ["utterance_id", "num_frames"]),
+        ("rejects", ["utterance_id", "reason"]),
+        ("frames", ["utterance_id", "frame"]),
+    ):
         assert rows(one, table, columns) == rows(other, table, columns), table
     for table in ("utterances", "frames"):
         scores = [
@@ -74,7 +77,7 @@ def start(corpus: Path, output: Path, *options: object) -> subprocess.Popen:
 
 
 def listen_to_ctrl_c() -> None:
-    """What a shell starts in the background is deaf to it, and so are these tests there."""
+    """Restores the default: processes that a shell starts in the background ignore Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -84,9 +87,7 @@ def files_in(output: Path) -> int:
 
 @pytest.mark.timeout(1_800)
 @pytest.mark.parametrize("processes", [1, 2])
-def test_killed_and_run_again_the_result_is_that_of_an_undisturbed_run(
-    corpus_of_many, undisturbed, tmp_path, processes
-):
+def test_a_killed_run_that_is_repeated_gives_the_undisturbed_result(corpus_of_many, undisturbed, tmp_path, processes):
     output = tmp_path / "out"
     rng = random.Random(processes)
     option = f"--direct_num_workers={processes}"
@@ -94,7 +95,7 @@ def test_killed_and_run_again_the_result_is_that_of_an_undisturbed_run(
     for _ in range(CRASHES):
         run = start(corpus_of_many, output, option)
         before = files_in(output)
-        # Somewhere between its first file and its last.
+        # Kill it at a random time between its first file and its last.
         wanted = before + rng.randint(0, max(1, most - before))
         while run.poll() is None and files_in(output) < wanted:
             time.sleep(0.002)
@@ -102,7 +103,7 @@ def test_killed_and_run_again_the_result_is_that_of_an_undisturbed_run(
         run.send_signal(signal.SIGKILL)
         run.wait()
         run.stderr.close()
-    # Whoever has lost its parent goes within a second.
+    # Children end within a second after their parent.
     time.sleep(1.5 if processes > 1 else 0)
     audiosieve_process("score", "--input", corpus_of_many, "--output", output, *WAVE, option)
     same(output, undisturbed)
@@ -114,14 +115,14 @@ def test_killed_and_run_again_the_result_is_that_of_an_undisturbed_run(
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_ctrl_c_ends_it_and_says_what_is_there_and_how_to_go_on(corpus_of_many, undisturbed, tmp_path, processes):
+def test_ctrl_c_ends_a_run_with_a_message_how_to_continue(corpus_of_many, undisturbed, tmp_path, processes):
     output = tmp_path / "out"
     run = start(corpus_of_many, output, f"--direct_num_workers={processes}")
     while not list((output / "_runs").glob("2*.json")):
         assert run.poll() is None, run.stderr.read()
         time.sleep(0.01)
     run.send_signal(signal.SIGINT)
-    _, said = run.communicate(timeout=60)
+    _, said = run.communicate(timeout=300)
     assert run.returncode == 130
     assert "interrupted" in said
     assert "run the same command again to continue" in said
@@ -136,15 +137,15 @@ def test_two_runs_at_once_into_one_output_are_refused(corpus_of_many, tmp_path):
     while not list(output.glob("_runs/*.json")):
         time.sleep(0.01)
     second = start(corpus_of_many, output)
-    _, said = second.communicate(timeout=60)
+    _, said = second.communicate(timeout=300)
     first.kill()
     first.communicate()
     assert second.returncode == 2
     assert "another audiosieve process is writing there" in said
 
 
-def test_a_full_disk_is_one_sentence_and_costs_nothing_that_is_committed(corpus_of_many, undisturbed, tmp_path):
-    """No file may grow over 6 kB, as if the disk were full."""
+def test_a_full_disk_is_reported_in_one_line_and_loses_no_commit(corpus_of_many, undisturbed, tmp_path):
+    """Files are limited to 6 kB, which fails like a full disk."""
     output = tmp_path / "out"
     program = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (6_000, 6_000)); "
@@ -153,7 +154,7 @@ def test_a_full_disk_is_one_sentence_and_costs_nothing_that_is_committed(corpus_
     command = [sys.executable, "-c", program, "score", "--input", corpus_of_many, "--output", output]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "File too large: make room in --output" in done.stderr
+    assert "File too large: free space in --output" in done.stderr
     assert "0 waves with 0 utterances" in done.stderr
     audiosieve_process("score", "--input", corpus_of_many, "--output", output, *WAVE)
     same(output, undisturbed)

@@ -57,7 +57,7 @@ def test_filter_writes_its_decision_into_a_bucket(scored: Bucket, sample_run: Ou
     words = ["filter", scored / "out", "--output", scored / "other", "--overwrite"]
     assert "holds something else" in audiosieve(*words, status=2).stderr
     for place in ("out/keep", "in/keep"):
-        assert "must lie apart" in audiosieve("filter", scored / "out", "--output", scored / place, status=2).stderr
+        assert "overlaps with" in audiosieve("filter", scored / "out", "--output", scored / place, status=2).stderr
 
 
 def exported_from(output: object, keep: object, audio: object, *options: object) -> str:
@@ -65,7 +65,7 @@ def exported_from(output: object, keep: object, audio: object, *options: object)
 
 
 @pytest.mark.parametrize("options", [(), ("--export_format", "webdataset", "--shard_size", 5)], ids=["files", "shards"])
-def test_the_audio_of_what_is_kept_is_written_into_a_bucket_as_it_is_here(
+def test_audio_is_exported_to_a_bucket_as_to_a_local_folder(
     scored: Bucket, sample_run: Output, tmp_path: Path, options: tuple[object, ...]
 ) -> None:
     local, remote = tmp_path / "audio", scored / f"audio{len(options)}"
@@ -84,7 +84,7 @@ def test_the_audio_of_what_is_kept_is_written_into_a_bucket_as_it_is_here(
     )
 
 
-def test_an_export_into_a_bucket_goes_on_where_it_was(bucket: Bucket, proxy: Proxy, samples: Path) -> None:
+def test_an_interrupted_export_to_a_bucket_continues(bucket: Bucket, proxy: Proxy, samples: Path) -> None:
     audiosieve("score", "--input", upload_few(bucket, samples), "--output", bucket / "out")
     words = (bucket / "out", bucket / "keep", bucket / "audio")
     assert "2 exported" in exported_from(*words)
@@ -117,7 +117,7 @@ def test_an_export_into_a_bucket_goes_on_where_it_was(bucket: Bucket, proxy: Pro
 
 
 @pytest.mark.parametrize("options", [(), ("--export_format", "webdataset")], ids=["files", "shards"])
-def test_what_cannot_be_exported_costs_no_other_and_no_half_is_left(
+def test_a_failed_export_loses_no_other_recording_and_leaves_no_partial_file(
     bucket: Bucket, proxy: Proxy, samples: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
 ) -> None:
     audiosieve("score", "--input", upload_few(bucket, samples), "--output", bucket / "out")

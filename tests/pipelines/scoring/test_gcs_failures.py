@@ -18,7 +18,7 @@ from tests.support.gcs_proxy import CUT, RESET, Call, Fault, Inside, Proxy, clas
 
 
 @pytest.mark.parametrize("fault", [429, 503, RESET, CUT])
-def test_what_fails_for_a_moment_costs_no_recording(
+def test_transient_failures_lose_no_recording(
     bucket: Bucket, proxy: Proxy, samples: Path, sample_run: Output, tmp_path: Path, fault: Fault
 ) -> None:
     again = first(1, fault)
@@ -31,7 +31,7 @@ def test_what_fails_for_a_moment_costs_no_recording(
     assert proxy.counts.keys() >= {"list", "stat", "read", "start", "part", "batch"}
 
 
-def test_what_is_forbidden_or_gone_is_rejected_and_the_rest_scored(
+def test_forbidden_and_missing_recordings_are_rejected(
     bucket: Bucket, proxy: Proxy, samples: Path, tmp_path: Path
 ) -> None:
     upload_few(bucket, samples)
@@ -58,7 +58,7 @@ def test_what_is_forbidden_or_gone_is_rejected_and_the_rest_scored(
 
 @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("kind", ["read", "part"])
-def test_a_storage_that_stays_away_ends_the_run_and_rejects_nothing(
+def test_a_storage_that_does_not_answer_ends_the_run_without_rejects(
     bucket: Bucket, proxy: Proxy, samples: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     retry_briefly(monkeypatch)
@@ -73,7 +73,7 @@ def test_a_storage_that_stays_away_ends_the_run_and_rejects_nothing(
     assert "2 scored, 1 rejected" in audiosieve("score", "--input", bucket / "in", "--output", bucket / "out").stdout
 
 
-def test_a_storage_that_deletes_nothing_any_more_is_told_in_a_sentence(
+def test_a_storage_that_stops_deleting_is_reported_in_one_line(
     bucket: Bucket, proxy: Proxy, samples: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     retry_briefly(monkeypatch)
@@ -113,7 +113,7 @@ def test_a_record_that_cannot_be_uploaded_commits_nothing(
     assert "2 scored, 1 rejected" in audiosieve(*words).stdout
 
 
-def test_who_may_write_but_not_delete_is_told_before_the_work(bucket: Bucket, proxy: Proxy, samples: Path) -> None:
+def test_missing_permission_to_delete_is_reported_before_the_work(bucket: Bucket, proxy: Proxy, samples: Path) -> None:
     proxy.fail = lambda call: Inside(403) if call.kind == "batch" else None
     done = audiosieve("score", "--input", samples, "--output", bucket / "out", status=2)
     assert f"{bucket}/out: cannot write there" in done.stderr
@@ -136,7 +136,7 @@ def test_who_may_write_but_not_delete_is_told_before_the_work(bucket: Bucket, pr
     ],
     ids=lambda words: " ".join(words[:4]),
 )
-def test_a_bucket_that_is_not_there_or_is_closed_is_told_in_a_sentence(
+def test_a_missing_or_forbidden_bucket_is_reported_in_one_line(
     bucket: Bucket, proxy: Proxy, samples: Path, tmp_path: Path, words: list[str]
 ) -> None:
     for place, fault, message in (
@@ -160,7 +160,7 @@ def in_a_process(*words: object, code: str = "pass", **environment: str | None) 
     return subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=100)
 
 
-def test_without_credentials_it_is_said_how_to_get_some(bucket: Bucket, proxy: Proxy, tmp_path: Path) -> None:
+def test_missing_credentials_are_reported_with_a_remedy(bucket: Bucket, proxy: Proxy, tmp_path: Path) -> None:
     proxy.fail = lambda _: 401
     environment = {
         "API_ENDPOINT_OVERRIDE": proxy.address,
@@ -185,7 +185,7 @@ def test_without_credentials_it_is_said_how_to_get_some(bucket: Bucket, proxy: P
     ],
     ids=["input", "output", "query", "model"],
 )
-def test_without_the_extra_it_is_said_what_to_install(samples: Path, words: list[str]) -> None:
+def test_a_missing_extra_is_reported_with_a_remedy(samples: Path, words: list[str]) -> None:
     code = "sys.modules['google.cloud.storage'] = sys.modules['google.cloud'] = None"
     done = in_a_process(*(word.format(samples=samples) for word in words), code=code)
     assert done.returncode == 2
@@ -193,7 +193,7 @@ def test_without_the_extra_it_is_said_what_to_install(samples: Path, words: list
     assert done.stderr.count("\n") == 1, done.stderr
 
 
-def test_calls_are_told_apart() -> None:
+def test_the_proxy_classifies_requests() -> None:
     """The proxy must classify requests correctly, or faults for one kind would reach no request."""
     for line, call in {
         "GET /storage/v1/b/x/o?prefix=in%2F&projection=noAcl": Call("list", "in/"),

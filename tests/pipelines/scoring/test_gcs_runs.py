@@ -22,14 +22,14 @@ from tests.support.gcs_emulator import Bucket
 from tests.support.gcs_proxy import Proxy
 
 
-def test_a_directory_is_scored_as_it_is_here(scored: Bucket, sample_run: Output, tmp_path: Path) -> None:
+def test_a_directory_in_a_bucket_is_scored_like_a_local_one(scored: Bucket, sample_run: Output, tmp_path: Path) -> None:
     found = scored.download("out", tmp_path)
     assert tables(found) == tables(sample_run.root)
     assert {row["uri"] for row in Output(found).utterances} < {scored / name for name in scored.names("in")}
     assert not [name for name in scored.names("out") if "beam-temp" in name or name.endswith(".draft")]
 
 
-def test_a_glob_a_manifest_and_a_tar_are_scored_as_here(
+def test_a_glob_a_manifest_and_a_tar_are_scored_like_local_ones(
     bucket: Bucket, samples: Path, sample_run: Output, tmp_path: Path
 ) -> None:
     upload_few(bucket, samples)
@@ -63,9 +63,7 @@ def test_a_small_recording_takes_two_requests(bucket: Bucket, proxy: Proxy, samp
     assert proxy.connections < 20
 
 
-def test_a_run_that_is_killed_goes_on_where_it_was(
-    bucket: Bucket, samples: Path, sample_run: Output, tmp_path: Path
-) -> None:
+def test_a_killed_run_continues(bucket: Bucket, samples: Path, sample_run: Output, tmp_path: Path) -> None:
     bucket.upload(samples, "in")
     words = ["score", "--input", bucket / "in", "--output", bucket / "out", "--wave_hours", "0.001"]
     command = [sys.executable, "-m", "pipelines.cli", *words]
@@ -81,7 +79,7 @@ def test_a_run_that_is_killed_goes_on_where_it_was(
     assert {name.removeprefix("out/") for name in bucket.names("out/") if "_runs" not in name} == kept
 
 
-def test_a_second_run_scores_what_is_new_or_changed_and_another_all_again(
+def test_a_second_run_scores_new_and_changed_recordings(
     bucket: Bucket, samples: Path, sample_run: Output, tmp_path: Path
 ) -> None:
     upload_few(bucket, samples)
@@ -115,7 +113,7 @@ def test_two_processes_give_the_same(bucket: Bucket, samples: Path, sample_run: 
     assert tables(bucket.download("out", tmp_path)) == tables(sample_run.root)
 
 
-def test_a_bundle_in_a_bucket_scores_as_the_same_here(
+def test_a_bundle_in_a_bucket_scores_like_a_local_one(
     bucket: Bucket, samples: Path, sample_run: Output, tmp_path: Path
 ) -> None:
     upload_few(bucket, samples)

@@ -1,4 +1,4 @@
-"""What Beam's metrics say of the pipeline is what it did."""
+"""Beam's metrics agree with the output of the pipeline."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 README = ROOT / "dataflow" / "README.md"
 
 
-def test_metrics_tell_what_the_receipt_and_the_tables_tell(samples, sample_run, tmp_path):
+def test_metrics_agree_with_the_receipt_and_the_tables(samples, sample_run, tmp_path):
     chunks = [tuple(recordings(list_corpus(str(samples))))]
     ledger = Ledger(str(tmp_path / "out"), tuple(SCORE_TABLES))
     config = ScoreConfig(

@@ -42,7 +42,7 @@ def test_each_job_is_done_once_before_it_is_yielded(tmp_path, processes):
     assert (str(os.getpid()) in workers) == (processes == 1)
 
 
-def test_jobs_are_taken_only_as_processes_get_free(tmp_path):
+def test_jobs_are_taken_only_by_free_processes(tmp_path):
     taken = []
 
     def jobs():
@@ -55,7 +55,7 @@ def test_jobs_are_taken_only_as_processes_get_free(tmp_path):
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_failure_is_that_of_the_job(tmp_path, processes):
+def test_the_error_of_a_job_is_raised(tmp_path, processes):
     with pytest.raises(ValueError, match="cannot be done"):
         list(run_all(range(3), functools.partial(fail, str(tmp_path)), processes))
 

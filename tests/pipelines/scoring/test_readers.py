@@ -1,4 +1,4 @@
-"""What a run writes is read by whatever reads Parquet, with the same types and values."""
+"""Polars, DuckDB, pandas and Arrow read the same types and values from the output."""
 
 from __future__ import annotations
 
@@ -19,34 +19,51 @@ from tests.support.command import Output
 from transforms.schemas import SCORE_TABLES
 
 pytestmark = pytest.mark.slow
-# What each reader calls a type.
+# Types of each reader.
 POLARS = {
-    pa.string(): polars.String(), pa.int32(): polars.Int32(), pa.int64(): polars.Int64(), pa.float32(): polars.Float32(),
-    pa.float64(): polars.Float64(), pa.list_(pa.string()): polars.List(polars.String()),
-}  # fmt: skip
+    pa.string(): polars.String(),
+    pa.int32(): polars.Int32(),
+    pa.int64(): polars.Int64(),
+    pa.float32(): polars.Float32(),
+    pa.float64(): polars.Float64(),
+    pa.list_(pa.string()): polars.List(polars.String()),
+}
 DUCKDB = {
-    pa.string(): "VARCHAR", pa.int32(): "INTEGER", pa.int64(): "BIGINT", pa.float32(): "FLOAT", pa.float64(): "DOUBLE",
+    pa.string(): "VARCHAR",
+    pa.int32(): "INTEGER",
+    pa.int64(): "BIGINT",
+    pa.float32(): "FLOAT",
+    pa.float64(): "DOUBLE",
     pa.list_(pa.string()): "VARCHAR[]",
-}  # fmt: skip
+}
 PANDAS = {
-    pa.string(): "str", pa.int32(): "int32", pa.int64(): "int64", pa.float32(): "float32", pa.float64(): "float64",
+    pa.string(): "str",
+    pa.int32(): "int32",
+    pa.int64(): "int64",
+    pa.float32(): "float32",
+    pa.float64(): "float64",
     pa.list_(pa.string()): "object",
-}  # fmt: skip
-# Physical type, logical type: all that the table formats of Spark, BigQuery and others take as they are.
+}
+# Physical and logical types that Spark, BigQuery and others accept without a conversion.
 PLAIN = {
-    ("BYTE_ARRAY", "STRING"), ("INT32", "NONE"), ("INT32", "INT"), ("INT64", "NONE"), ("INT64", "INT"), ("FLOAT", "NONE"),
+    ("BYTE_ARRAY", "STRING"),
+    ("INT32", "NONE"),
+    ("INT32", "INT"),
+    ("INT64", "NONE"),
+    ("INT64", "INT"),
+    ("FLOAT", "NONE"),
     ("DOUBLE", "NONE"),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module", params=SCORE_TABLES)
 def table(request: pytest.FixtureRequest, sample_run: Output) -> tuple[str, Path]:
-    """A table's name and folder."""
+    """Returns the name and the folder of a table."""
     return request.param, sample_run.root / request.param
 
 
 def plain(value: Any) -> Any:
-    """A value without its reader's ways: lists for arrays, None for what is missing."""
+    """Returns a value of any reader as plain Python: lists for arrays, None for missing values."""
     if isinstance(value, (list, np.ndarray, polars.Series)):
         return [plain(inner) for inner in value]
     if isinstance(value, np.generic):
@@ -84,12 +101,12 @@ def test_pandas_reads_the_same(table: tuple[str, Path]) -> None:
     frame = pandas.read_parquet(folder)
     assert list(frame.columns) == SCORE_TABLES[name].names
     for field in SCORE_TABLES[name]:
-        if not field.nullable:  # pandas makes floats of integers, and objects of all, where something is missing
+        if not field.nullable:  # pandas has other types for columns with missing values
             assert str(frame.dtypes[field.name]) == PANDAS[field.type]
     assert rows(frame.to_dict("records")) == expected(name, folder)
 
 
-def test_types_and_layout_surprise_nobody(table: tuple[str, Path]) -> None:
+def test_types_and_layout_are_common_ones(table: tuple[str, Path]) -> None:
     name, folder = table
     for path in folder.iterdir():
         file = pq.ParquetFile(path)
@@ -106,7 +123,7 @@ def test_types_and_layout_surprise_nobody(table: tuple[str, Path]) -> None:
             assert field.nullable == SCORE_TABLES[name].field(field.name).nullable
 
 
-def test_the_rows_of_a_run_lie_sorted_by_score(sample_run: Output) -> None:
+def test_the_rows_of_a_run_are_sorted_by_score(sample_run: Output) -> None:
     files = [pq.ParquetFile(path) for path in (sample_run.root / "utterances").iterdir()]
     assert sum(file.metadata.num_rows for file in files) == 8
     for file in files:

@@ -1,4 +1,4 @@
-"""The same command as a job of another runner: Beam's portable one, with its job service in this very process."""
+"""Runs as a job of another runner: Beam's portable runner, whose job service is in this process."""
 
 from __future__ import annotations
 
@@ -49,22 +49,22 @@ def test_the_output_is_that_of_a_local_run(samples, sample_run, tmp_path, listin
     assert "0 scored, 0 rejected, 9 skipped" in again.stdout
 
 
-def test_a_job_that_fails_commits_nothing_and_is_not_waited_for(samples, tmp_path, monkeypatch):
+def test_a_failed_job_commits_nothing_and_is_not_pending(samples, tmp_path, monkeypatch):
     def fail(*_: object) -> None:
         raise RuntimeError("the disk of the worker is gone")
 
     monkeypatch.setattr(Commit, "process", fail)
     output = tmp_path / "out"
     done = audiosieve("score", "--input", samples, "--output", output, *ELSEWHERE, status=1)
-    assert "the job failed, and nothing of it is committed" in done.stderr
+    assert "the job failed and committed nothing" in done.stderr
     assert records(output) == []
     monkeypatch.undo()
     audiosieve("score", "--input", samples, "--output", output)
     assert len(records(output)) == 1
 
 
-def test_a_run_that_is_under_way_elsewhere_is_not_disturbed_and_can_be_forgotten(samples, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipelines.scoring.runs.build", lambda *_: None)  # as a job that does not come to its end
+def test_a_pending_run_is_not_disturbed_and_can_be_forgotten(samples, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipelines.scoring.runs.build", lambda *_: None)  # a job that never commits
     output = tmp_path / "out"
     done = audiosieve("score", "--input", samples, "--output", output, *ELSEWHERE, status=1)
     (run_id,) = (path.name.removesuffix(".pending") for path in (output / "_runs").glob("*.pending"))
@@ -80,7 +80,7 @@ def test_a_run_that_is_under_way_elsewhere_is_not_disturbed_and_can_be_forgotten
     assert not list((output / "_runs").glob("*.pending"))
 
 
-def test_a_job_that_could_not_be_started_is_not_under_way(samples, tmp_path, monkeypatch):
+def test_a_job_that_could_not_be_started_is_not_pending(samples, tmp_path, monkeypatch):
     def refuse(_: beam.Pipeline) -> None:
         raise RuntimeError("the quota is used up")
 
@@ -92,7 +92,7 @@ def test_a_job_that_could_not_be_started_is_not_under_way(samples, tmp_path, mon
 
 
 class Result:
-    """What a runner gives for a job that it loses sight of, or whose state is known when asking for it fails."""
+    """Handle of a job whose runner raises an error while the job runs or after it failed."""
 
     def __init__(self, state: str, error: BaseException) -> None:
         self.state, self._error = state, error
@@ -110,12 +110,12 @@ class Result:
             "the state of the job is unknown (the network is gone)",
             True,
         ),
-        (Result("RUNNING", KeyboardInterrupt()), 130, "interrupted; the job may go on", True),
-        (Result("FAILED", RuntimeError("a worker\nTraceback")), 1, "nothing of it is committed: a worker\n", False),
-        (Result("CANCELLED", RuntimeError("cancelled")), 1, "nothing of it is committed: cancelled", False),
+        (Result("RUNNING", KeyboardInterrupt()), 130, "interrupted; the job may still run", True),
+        (Result("FAILED", RuntimeError("a worker\nTraceback")), 1, "committed nothing: a worker\n", False),
+        (Result("CANCELLED", RuntimeError("cancelled")), 1, "committed nothing: cancelled", False),
     ],
 )
-def test_only_a_job_that_is_known_to_have_failed_is_given_up(tmp_path, capsys, result, status, said, pending):
+def test_only_a_failed_job_is_abandoned(tmp_path, capsys, result, status, said, pending):
     ledger = Ledger(str(tmp_path / "out"), ("utterances",))
     options, _ = parse(["--input", "corpus", "--output", str(tmp_path / "out")])
     run = RemoteRun(options, [], open_bundle(DEFAULT), ledger, FnApiRunner(), PipelineOptions([]))
@@ -128,14 +128,14 @@ def test_only_a_job_that_is_known_to_have_failed_is_given_up(tmp_path, capsys, r
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--listing", "workers"), "is for other runners"),
+        (("--listing", "workers"), "needs another runner"),
         ((*ELSEWHERE, "--listing", "workers", "--dry_run"), "leave out --listing workers"),
         ((*ELSEWHERE, "--listing", "nobody"), "invalid choice: 'nobody'"),
         (("--log_level", "loud"), "invalid choice: 'loud'"),
         (("--runner", "NoSuchRunner"), "NoSuchRunner cannot be used"),
     ],
 )
-def test_a_wrong_option_ends_before_the_work_starts(samples, tmp_path, arguments, said):
+def test_wrong_options_are_refused_before_the_job_starts(samples, tmp_path, arguments, said):
     done = audiosieve("score", "--input", samples, "--output", tmp_path / "out", *arguments, status=2)
     assert said in done.stderr
     assert not (tmp_path / "out").exists()

@@ -14,7 +14,7 @@ from apache_beam.io.filesystems import FileSystems
 from model.features import FeatureConfig
 from tests.support.buckets import Shelf, bucket
 from transforms.audio.prefetch import MAX_AHEAD, MAX_BYTES, open_ahead
-from transforms.elements import AudioRef, FeaturizedUtterance, Recording
+from transforms.elements import ArchiveKind, AudioRef, FeaturizedUtterance, Recording
 from transforms.errors import AudioFault, Reason
 from transforms.scoring.featurize import Featurize
 from transforms.storage.files import look_at
@@ -81,7 +81,7 @@ def test_other_recordings_are_opened_when_they_are_used(tmp_path: Path, opens: O
     path.write_bytes(b"RIFF")
     size = {"large": MAX_BYTES + 1, "empty": 0}.get(kind, 4)
     uri = str(path) if kind == "local" else bucket(path)
-    recording = Recording((AudioRef("a", uri, size, "1-1", archive="tar" if kind == "archive" else None),))
+    recording = Recording((AudioRef("a", uri, size, "1-1", archive=ArchiveKind.TAR if kind == "archive" else None),))
     ((_, file),) = open_ahead([recording])
     with file as content:
         assert content.read() == b"RIFF"

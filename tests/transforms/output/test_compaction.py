@@ -1,4 +1,4 @@
-"""Small files become large ones: the same rows, once, visible in one step, in order, whatever happens."""
+"""Compaction merges small files without losing, doubling or reordering rows, and switches in one step."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def ledger_of(root: Path | str) -> Ledger:
 
 
 def rows(root: Path | str, table: str) -> Counter[str]:
-    """All rows that count, as text, with how often each is there."""
+    """Returns all rows that count, as text, with their numbers of occurrences."""
     return Counter(
         json.dumps(row, default=str) for row in open_results(str(root)).dataset(table).to_table().to_pylist()
     )
@@ -58,7 +58,7 @@ def output(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def test_every_row_stays_and_the_files_become_one(output):
+def test_all_rows_are_kept_in_one_file_per_table(output):
     before = {table: rows(output, table) for table in TABLES}
     runs = open_results(str(output)).runs
     record = do(output)
@@ -70,12 +70,12 @@ def test_every_row_stays_and_the_files_become_one(output):
     assert open_results(str(output)).source == "/corpus"
 
 
-def test_a_second_one_has_nothing_to_do(output):
+def test_a_second_compaction_finds_nothing(output):
     do(output)
     assert small_files(ledger_of(output), 256 * MB) == []
 
 
-def test_it_goes_on_where_files_were_added(output):
+def test_files_of_later_runs_are_merged_too(output):
     do(output)
     write_output(output, [scored("new", 3.0)], [rejected("new too")], carry=["speaker"])
     before = {table: rows(output, table) for table in TABLES}
@@ -85,13 +85,13 @@ def test_it_goes_on_where_files_were_added(output):
     assert small_files(ledger_of(output), 256 * MB) == []
 
 
-def test_large_files_are_left_alone(output):
+def test_large_files_are_not_merged(output):
     size = min(path.stat().st_size for table in TABLES for path in files(output, table))
     assert small_files(ledger_of(output), 2 * size) == []
 
 
-def test_utterances_are_sorted_over_all_files_in_groups_that_a_query_can_leave_out(output, monkeypatch):
-    monkeypatch.setattr(compaction._sorted, "__defaults__", (4,))
+def test_utterances_are_sorted_across_files_so_that_queries_skip_row_groups(output, monkeypatch):
+    monkeypatch.setattr(compaction, "SORTED_GROUP_ROWS", 4)
     do(output)
     (path,) = files(output, "utterances")
     table = pq.read_table(path).to_pylist()
@@ -104,9 +104,9 @@ def test_utterances_are_sorted_over_all_files_in_groups_that_a_query_can_leave_o
     assert all(one.max <= after.min for one, after in itertools.pairwise(ranges))
 
 
-def test_frames_of_a_file_stay_in_their_order_and_join_into_row_groups(output, monkeypatch):
+def test_frames_keep_their_order_in_larger_row_groups(output, monkeypatch):
     expected = [row for path in files(output, "frames") for row in pq.read_table(path).to_pylist()]
-    monkeypatch.setattr(compaction._row_groups, "__defaults__", (2_000,))
+    monkeypatch.setattr(compaction, "ROW_GROUP_ROWS", 2_000)
     do(output)
     (path,) = files(output, "frames")
     assert pq.read_table(path).to_pylist() == expected
@@ -115,7 +115,7 @@ def test_frames_of_a_file_stay_in_their_order_and_join_into_row_groups(output, m
     assert metadata.row_group(0).column(0).compression == "ZSTD"
 
 
-def test_schema_and_metadata_stay_but_for_the_run(tmp_path):
+def test_schema_and_metadata_are_kept_except_the_run_id(tmp_path):
     ledger = ledger_of(tmp_path / "out")
     for run, name in enumerate("ab"):
         run_id = f"2026010{run + 1}T000000Z-aaaaaa"
@@ -133,7 +133,7 @@ def test_schema_and_metadata_stay_but_for_the_run(tmp_path):
     assert all(found.field(i).metadata == schemas.FRAMES.field(i).metadata for i in range(len(found)))
 
 
-def test_files_of_other_models_are_not_mixed(tmp_path):
+def test_files_of_different_models_are_not_merged(tmp_path):
     ledger = ledger_of(tmp_path / "out")
     for run, model in enumerate("abab" + "c"):
         run_id = f"2026010{run + 1}T000000Z-aaaaaa"
@@ -143,14 +143,16 @@ def test_files_of_other_models_are_not_mixed(tmp_path):
         pq.write_table(pa.table([[str(run)], [0], [0.0], [1.0]], schema=schema), path)
         ledger.commit(run_id, {"job": "score"}, written(ledger, run_id))
     do(ledger.root)
-    found = {pq.read_schema(path).metadata[b"audiosieve.model_id"]: pq.read_table(path)["utterance_id"].to_pylist()
-             for path in files(Path(ledger.root), "frames")}  # fmt: skip
+    found = {
+        pq.read_schema(path).metadata[b"audiosieve.model_id"]: pq.read_table(path)["utterance_id"].to_pylist()
+        for path in files(Path(ledger.root), "frames")
+    }
     assert found == {b"a": ["0", "2"], b"b": ["1", "3"], b"c": ["4"]}
     assert small_files(ledger, 256 * MB) == []
 
 
-def test_files_end_when_they_are_large_enough_and_only_the_last_is_small(output, monkeypatch):
-    monkeypatch.setattr(compaction._row_groups, "__defaults__", (1,))
+def test_only_the_last_file_is_smaller_than_requested(output, monkeypatch):
+    monkeypatch.setattr(compaction, "ROW_GROUP_ROWS", 1)
     before = rows(output, "frames")
     sizes = [path.stat().st_size for path in files(output, "frames")]
     target = round(2.1 * max(sizes))
@@ -179,18 +181,27 @@ def test_tables_without_rows_become_one_empty_file(tmp_path):
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
 floats = st.floats(width=32, allow_nan=False)
 utterances = st.lists(
-    st.fixed_dictionaries({"utterance_id": texts, "score": floats, "flags": st.lists(texts, max_size=2),
-                           "snr_db": st.none() | floats, "channel": st.none() | st.integers(0, 7)}),
+    st.fixed_dictionaries(
+        {
+            "utterance_id": texts,
+            "score": floats,
+            "flags": st.lists(texts, max_size=2),
+            "snr_db": st.none() | floats,
+            "channel": st.none() | st.integers(0, 7),
+        }
+    ),
     max_size=9,
-)  # fmt: skip
+)
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(contents=st.lists(utterances, min_size=2, max_size=4), file_bytes=st.sampled_from([30_000, 256 * MB]))
-def test_the_rows_are_the_same_whatever_is_in_them(tmp_path_factory, contents, file_bytes):
+def test_rows_with_any_values_are_kept(tmp_path_factory, contents, file_bytes):
     ledger = ledger_of(tmp_path_factory.mktemp("any"))
-    harmless = {field.name: [] if field.name == "flags" else "x" if field.type == pa.string() else 0
-                for field in schemas.UTTERANCES}  # fmt: skip
+    harmless = {
+        field.name: [] if field.name == "flags" else "x" if field.type == pa.string() else 0
+        for field in schemas.UTTERANCES
+    }
     for number, content in enumerate(contents):
         run_id = f"2026010{number + 1}T000000Z-aaaaaa"
         path = Path(f"{ledger.prefix('utterances', run_id)}-x.parquet")
@@ -209,7 +220,7 @@ def test_the_rows_are_the_same_whatever_is_in_them(tmp_path_factory, contents, f
     assert len(before) == sum(map(len, contents))
 
 
-def test_a_kill_before_the_commit_leaves_all_as_it_was_but_for_debris(output):
+def test_a_kill_before_the_commit_leaves_only_debris(output):
     before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
     ledger = ledger_of(output)
     for group in small_files(ledger, 256 * MB):
@@ -230,7 +241,7 @@ def test_a_kill_after_the_commit_leaves_the_old_files_as_debris(output):
     assert rows(output, "frames") == before
 
 
-def test_a_run_that_came_in_between_is_not_lost(output):
+def test_a_run_committed_before_the_merge_is_not_lost(output):
     ledger = ledger_of(output)
     groups = small_files(ledger, 256 * MB)
     run_id = Ledger.new_run_id()
@@ -242,7 +253,7 @@ def test_a_run_that_came_in_between_is_not_lost(output):
     assert ledger.remove_debris() == []
 
 
-def test_nor_is_one_that_came_when_all_was_merged(output, monkeypatch):
+def test_a_run_committed_after_the_merge_is_not_lost(output, monkeypatch):
     ledger = ledger_of(output)
     groups = small_files(ledger, 256 * MB)
     states = []
@@ -262,7 +273,7 @@ def test_nor_is_one_that_came_when_all_was_merged(output, monkeypatch):
     assert ledger.remove_debris() == []
 
 
-def test_a_job_that_began_in_between_is_not_disturbed(output):
+def test_a_job_begun_meanwhile_is_not_disturbed(output):
     ledger = ledger_of(output)
     groups = small_files(ledger, 256 * MB)
     ledger.begin("20260101T000000Z-abcdef", {})
@@ -273,8 +284,8 @@ def test_a_job_that_began_in_between_is_not_disturbed(output):
 
 
 def test_lost_rows_are_not_committed(output, monkeypatch):
-    read = compaction._read
-    monkeypatch.setattr(compaction, "_read", lambda *args: list(read(*args))[1:])
+    read = compaction.read_row_groups
+    monkeypatch.setattr(compaction, "read_row_groups", lambda *args: list(read(*args))[1:])
     before = rows(output, "utterances")
     with pytest.raises(LostRowsError, match="12 of 15 rows of utterances were merged"):
         do(output)
@@ -302,7 +313,7 @@ def test_a_missing_file_is_named(output):
         do(output)
 
 
-def test_where_there_are_no_directories(output):
+def test_an_output_in_a_bucket_is_compacted(output):
     before = {table: rows(output, table) for table in TABLES}
     do(bucket(output))
     assert {table: rows(output, table) for table in TABLES} == before
@@ -310,39 +321,44 @@ def test_where_there_are_no_directories(output):
     assert Job.COMPACT in {record["job"] for record in ledger_of(output).records()}
 
 
-def test_the_records_are_not_read_for_each_table_anew(output, monkeypatch):
-    """There may be thousands, each a request or two."""
+def test_records_are_not_read_again_for_each_table(output, monkeypatch):
+    """An output may have thousands of records, each of which takes a request or two."""
     readings = []
     records = Ledger.records
     monkeypatch.setattr(Ledger, "records", lambda *args: readings.append(args) or records(*args))
     do(output)
-    # For what there is to do; before the commit, and there for what is pending.
+    # Once to find the small files, and twice before the commit: for files that count and for pending runs.
     assert len(readings) == 3
 
 
-def test_no_more_is_read_ahead_than_may_be_held(output, monkeypatch):
+def test_read_ahead_is_bounded(output, monkeypatch):
     fetched = []
-    content = compaction._content
-    monkeypatch.setattr(compaction, "_content", lambda path: fetched.append(path) or content(path))
+    fetch = compaction.fetch
+    monkeypatch.setattr(compaction, "fetch", lambda path: fetched.append(path) or fetch(path))
     (group,) = (group for group in small_files(ledger_of(output), 256 * MB) if group.table == "frames")
     monkeypatch.setattr(compaction, "READ_AHEAD", sum(group.sizes[:2]))
-    tables = compaction._read(ledger_of(output), group)
+    tables = compaction.read_row_groups(ledger_of(output), group)
     next(tables)
-    tables.close()  # waits for what was begun
+    tables.close()  # waits for the requests in progress
     assert sorted(fetched) == [f"{output}/{name}" for name in group.names[:2]]
 
 
-def test_what_does_not_fit_is_sorted_in_tmpdir(tmp_path, monkeypatch):
+def test_a_table_larger_than_memory_is_sorted_on_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(compaction, "MEMORY", "64MB")
-    monkeypatch.setattr(compaction, "THREADS", 1)  # with two it would be too little
+    monkeypatch.setattr(compaction, "THREADS", 1)  # two threads would need more memory
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     schema = pa.schema([("score", pa.float64()), ("text", pa.string())])
     tables = (
-        pa.table({"score": [float((7_919 * i) % 100_003) for i in range(start, start + 10_000)],
-                  "text": [f"{i:0300d}" for i in range(start, start + 10_000)]}, schema)
+        pa.table(
+            {
+                "score": [float((7_919 * i) % 100_003) for i in range(start, start + 10_000)],
+                "text": [f"{i:0300d}" for i in range(start, start + 10_000)],
+            },
+            schema,
+        )
         for start in range(0, 200_000, 10_000)
-    )  # fmt: skip
-    found = compaction._sorted(tables, schema, ("score", "text"))
+    )
+    found = compaction.sort_tables(tables, schema, ("score", "text"))
     scores = next(found)["score"].to_pylist()
     assert any(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
     for table in found:
@@ -352,7 +368,7 @@ def test_what_does_not_fit_is_sorted_in_tmpdir(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_more_files_than_are_read_ahead(tmp_path, monkeypatch):
+def test_more_files_than_the_read_ahead_are_merged_in_order(tmp_path, monkeypatch):
     monkeypatch.setattr(compaction, "READERS", 3)
     monkeypatch.setattr(compaction, "READ_AHEAD", 20_000)
     for number in range(20):

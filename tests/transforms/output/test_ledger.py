@@ -19,7 +19,7 @@ def ledger(tmp_path) -> Ledger:
 
 
 class TestCommit:
-    def test_nothing_is_visible_before_and_all_of_it_after(self, ledger):
+    def test_a_run_is_visible_only_after_its_commit(self, ledger):
         names = {write(ledger, "utterances", RUN1, {"a": 1}), write(ledger, "frames", RUN1, {"a": 1}, {"b": 2})}
         assert ledger.records() == []
         assert [ledger.committed(table) for table in TABLES] == [[], [], []]
@@ -29,7 +29,7 @@ class TestCommit:
         assert held(ledger, "frames") == {"a": 1, "b": 2}
         assert on_disk(ledger) == names | {f"_runs/{RUN1}.json"}
 
-    def test_the_record_says_what_it_was_told_and_names_its_files(self, ledger):
+    def test_the_record_has_the_given_facts_and_the_files(self, ledger):
         names = [write(ledger, "utterances", RUN1, {"a": 1}), write(ledger, "frames", RUN1, {"a": 1})]
         returned = commit(ledger, RUN1, {"counts": {"scored": 1}, "model_id": "m@1"})
         stored = json.loads(Path(ledger.root, "_runs", f"{RUN1}.json").read_text(encoding="utf-8"))
@@ -42,7 +42,7 @@ class TestCommit:
             "replaces": [],
         }
 
-    def test_runs_add_up_and_records_come_oldest_first(self, ledger):
+    def test_rows_of_all_runs_count_and_records_are_sorted_by_time(self, ledger):
         for run_id, name in ((RUN2, "b"), (RUN1, "a"), (RUN3, "c")):
             write(ledger, "utterances", run_id, {name: 1})
             commit(ledger, run_id)
@@ -72,7 +72,7 @@ class TestCommit:
 
 
 class TestDebris:
-    def test_files_of_a_run_that_did_not_end_are_removed(self, ledger):
+    def test_files_of_an_unfinished_run_are_removed(self, ledger):
         kept = write(ledger, "utterances", RUN1, {"a": 1})
         commit(ledger, RUN1)
         lost = {write(ledger, table, RUN2, {"a": 2}) for table in TABLES}
@@ -91,7 +91,7 @@ class TestDebris:
         assert not folder.exists()
         assert folder.parent.exists()
 
-    def test_files_of_others_are_not_touched(self, ledger):
+    def test_other_files_are_not_removed(self, ledger):
         foreign = {
             "utterances/mine.parquet",
             "utterances/notes.txt",
@@ -108,7 +108,7 @@ class TestDebris:
         assert ledger.remove_debris() == []
         assert on_disk(ledger) == foreign
 
-    def test_nothing_committed_is_ever_debris(self, ledger):
+    def test_committed_files_are_not_debris(self, ledger):
         for run_id in (RUN1, RUN2):
             for table in TABLES:
                 write(ledger, table, run_id, {run_id: 1})
@@ -117,7 +117,7 @@ class TestDebris:
         assert ledger.remove_debris() == []
         assert on_disk(ledger) == before
 
-    def test_a_folder_that_is_not_there_has_none(self, ledger):
+    def test_a_missing_folder_has_no_debris(self, ledger):
         assert ledger.remove_debris() == []
         assert ledger.records() == []
 
@@ -151,7 +151,7 @@ def test_the_spelling_of_the_root_changes_nothing(tmp_path, monkeypatch, root):
     assert second in on_disk(ledger)
 
 
-def test_a_folder_can_be_moved_and_still_holds_what_it_held(ledger, tmp_path):
+def test_a_moved_folder_keeps_its_runs(ledger, tmp_path):
     write(ledger, "utterances", RUN1, {"a": 1})
     commit(ledger, RUN1)
     Path(ledger.root).rename(tmp_path / "moved")
@@ -168,13 +168,13 @@ class TestOutputError:
             Ledger(root, TABLES).check_writable()
         assert str(caught.value).startswith(f"{root}: ")
 
-    def test_a_folder_that_can_be_written_is_made_and_left_empty(self, ledger):
+    def test_a_writable_folder_is_created_empty(self, ledger):
         ledger.check_writable()
         assert Path(ledger.root).is_dir()
         assert on_disk(ledger) == set()
 
     @pytest.mark.parametrize("content", [b"", b"not JSON", b'{"run_id": ', b"\x80\x81\x82\xff"])
-    def test_a_record_that_is_no_json_is_named(self, ledger, content):
+    def test_the_error_names_a_record_that_is_not_json(self, ledger, content):
         ledger.check_writable()
         Path(ledger.root, "_runs", f"{RUN1}.json").write_bytes(content)
         for read in (ledger.records, ledger.remove_debris, lambda: ledger.committed("frames")):
@@ -182,13 +182,13 @@ class TestOutputError:
                 read()
 
     @pytest.mark.parametrize("content", ["{}", "[]", '"text"'])
-    def test_a_record_of_something_else_is_named(self, ledger, content):
+    def test_the_error_names_a_file_that_is_not_a_record(self, ledger, content):
         ledger.check_writable()
         Path(ledger.root, "_runs", "epochs.json").write_text(content, encoding="utf-8")
         with pytest.raises(OutputError, match=r"epochs\.json"):
             ledger.committed("frames")
 
-    def test_it_is_one_sentence(self, ledger):
+    def test_the_error_is_one_line(self, ledger):
         ledger.check_writable()
         Path(ledger.root, "_runs", f"{RUN1}.json").write_text("not JSON", encoding="utf-8")
         with pytest.raises(OutputError) as caught:
@@ -197,12 +197,12 @@ class TestOutputError:
 
 
 class TestRunId:
-    def test_it_is_a_time_and_something_random(self):
+    def test_a_run_id_is_a_time_and_a_random_part(self):
         found = {Ledger.new_run_id() for _ in range(20)}
         assert len(found) == 20
         assert all(re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{6}", run_id) for run_id in found)
 
-    def test_names_sort_by_time(self, monkeypatch):
+    def test_run_ids_sort_by_time(self, monkeypatch):
         from datetime import UTC, datetime, timedelta
 
         from transforms.output import ledger as module
@@ -221,7 +221,7 @@ class TestRunId:
         assert ids[0].startswith("20260930T235959Z-")
         assert ids[1].startswith("20261001T000000Z-")
 
-    def test_its_files_are_recognised_as_ours(self, tmp_path):
+    def test_files_with_a_run_id_are_recognised(self, tmp_path):
         ledger = Ledger(str(tmp_path), TABLES)
         write(ledger, "frames", Ledger.new_run_id(), {"a": 1})
         assert len(ledger.remove_debris()) == 1

@@ -1,4 +1,4 @@
-"""Tables are coalesced into row groups of the asked size, in zstd Parquet that is there even when it is empty."""
+"""Rows are coalesced into row groups of the requested size, in zstd Parquet files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SCHEMA = pa.schema(
 
 
 def spread(elements: list[tuple[str, int]]) -> pa.Table:
-    """`n` rows for each (name, n)."""
+    """Returns a table with n rows for each (name, n)."""
     rows = [{"name": name, "value": i} for name, count in elements for i in range(count)]
     return pa.Table.from_pylist(rows, SCHEMA)
 
@@ -60,22 +60,22 @@ class TestCoalesce:
         found = [row for table in early + late for row in table.to_pylist()]
         assert found == spread([(str(i), n) for i, n in enumerate(counts)]).to_pylist()
 
-    def test_nothing_gives_no_table(self):
+    def test_no_elements_give_no_table(self):
         assert coalesced([], 10) == ([], [])
 
-    def test_an_element_larger_than_a_row_group_goes_whole(self):
+    def test_an_element_larger_than_a_row_group_is_not_split(self):
         early, late = coalesced([25], 10)
         assert [table.num_rows for table in early] == [25]
         assert late == []
 
-    def test_a_bundle_that_failed_leaves_nothing_to_the_next(self):
+    def test_elements_of_a_failed_bundle_are_dropped(self):
         dofn = Coalesce(spread, count, 10)
         dofn.start_bundle()
         assert list(dofn.process(("lost with its bundle", 3))) == []
         dofn.start_bundle()
         assert list(dofn.finish_bundle()) == []
 
-    def test_row_groups_of_frames_have_at_least_64k_rows_unless_told(self):
+    def test_row_groups_have_at_least_64k_rows_by_default(self):
         assert ROW_GROUP_ROWS >= 64 * 1_024
         assert Coalesce(spread, count)._rows == ROW_GROUP_ROWS
 
@@ -101,13 +101,13 @@ class TestWriteTable:
         assert codecs == {"ZSTD"}
         assert all(path.match("run1-????????????.parquet") for path in tmp_path.iterdir())
 
-    def test_the_schema_is_kept_with_its_descriptions_and_metadata(self, tmp_path):
+    def test_files_have_the_schema_with_descriptions_and_metadata(self, tmp_path):
         for file in write(tmp_path, [{"name": "a", "value": 1}]):
             assert file.schema_arrow.equals(SCHEMA)
             assert file.schema_arrow.field("name").metadata == {b"description": b"of the row"}
             assert file.schema_arrow.metadata[b"run"] == b"r1"
 
-    def test_row_groups_are_as_large_as_was_asked_but_for_the_last_of_a_file(self, tmp_path):
+    def test_only_the_last_row_group_of_a_file_is_smaller_than_requested(self, tmp_path):
         files = write(tmp_path, [(str(i), 7) for i in range(40)], to_table=spread, count_rows=count, rows=50)
         sizes = [[group.num_rows for group in groups(file)] for file in files]
         assert sum(map(sum, sizes)) == 280
@@ -115,10 +115,10 @@ class TestWriteTable:
         assert max(map(max, sizes)) == 56
 
     @pytest.mark.parametrize("how", [{}, {"to_table": spread, "count_rows": count}], ids=["rows", "tables"])
-    def test_nothing_to_write_gives_no_file(self, tmp_path, how):
+    def test_without_elements_there_is_no_file(self, tmp_path, how):
         assert write(tmp_path, [], **how) == []
 
-    def test_a_missing_value_where_none_may_be_missing_fails_the_job(self, tmp_path):
+    def test_a_null_in_a_required_column_fails_the_job(self, tmp_path):
         with pytest.raises(Exception, match=r"(?i)null"):
             write(tmp_path, [{"name": "a", "value": 1}, {"name": None, "value": 2}])
 
@@ -128,7 +128,7 @@ class TestWriteTable:
                 root | beam.Create([{"name": "a", "value": value}]) | WriteTable(str(tmp_path / run), SCHEMA)
         assert sorted(pq.read_table(tmp_path)["value"].to_pylist()) == [1, 2]
 
-    def test_it_takes_functions_with_arguments_bound(self, tmp_path):
+    def test_partial_functions_can_be_pickled(self, tmp_path):
         (file, *_) = write(
             tmp_path, [("a", 3)], to_table=functools.partial(spread), count_rows=functools.partial(count)
         )
@@ -139,20 +139,20 @@ SCORED = pa.schema([pa.field("utterance_id", pa.string(), False), pa.field("scor
 
 
 def utterance_rows(count: int) -> list[dict]:
-    """Scores that rise and fall, from 1.0 to 4.6."""
+    """Returns rows whose scores rise and fall between 1.0 and 4.6."""
     return [{"utterance_id": f"u{i:06d}", "score": 1 + 3.6 * ((i * 7_919) % count) / count} for i in range(count)]
 
 
 class TestSorted:
     @given(scores=st.lists(st.integers(0, 9), max_size=60), group_rows=st.integers(1, 20))
-    def test_groups_are_cut_of_the_sorted_rows_and_nothing_is_lost(self, scores, group_rows):
+    def test_row_groups_contain_all_rows_in_order(self, scores, group_rows):
         table = pa.table({"score": pa.array(scores, pa.int64()), "place": range(len(scores))})
         groups = list(sorted_groups(table, ("score",), group_rows))
         assert all(group.num_rows == group_rows for group in groups[:-1])
         found = [row for group in groups for row in group.to_pylist()]
         assert found == sorted(table.to_pylist(), key=lambda row: (row["score"], row["place"]))
 
-    def test_a_group_takes_no_more_memory_than_its_rows(self):
+    def test_a_row_group_does_not_hold_the_memory_of_the_table(self):
         table = pa.Table.from_pylist(utterance_rows(10_000), SCORED)
         first, *_ = sorted_groups(table, ("score",), 100)
         assert first.get_total_buffer_size() < table.get_total_buffer_size() / 50
@@ -175,11 +175,11 @@ class TestSorted:
         assert len(rows) == sum(row["score"] < 1.3 for row in utterance_rows(40_000))
 
 
-def test_lists_are_laid_out_as_the_standard_says(tmp_path):
+def test_lists_have_the_standard_layout(tmp_path):
     schema = pa.schema([pa.field("flags", pa.list_(pa.string()), nullable=False)])
     for file in write(tmp_path, [{"flags": ["clipped"]}, {"flags": []}], schema=schema):
         assert file.schema.column(0).path == "flags.list.element"
-        # As it is read everywhere, also beside files that earlier versions wrote with another name in it.
+        # Readers accept both layouts in one dataset: earlier versions wrote the other one.
         pq.write_table(file.read(), tmp_path / "old.parquet", use_compliant_nested_type=False)
     rows = ds.dataset(tmp_path, schema).to_table().to_pylist()
     assert sorted(map(str, rows)) == sorted(map(str, [{"flags": ["clipped"]}, {"flags": []}] * 2))
@@ -191,25 +191,25 @@ def table(first: int, rows: int = 10) -> pa.Table:
 
 class TestWriteFiles:
     def paths(self, dofn: WriteFiles, tables: list[pa.Table]) -> list[str]:
-        """Of what a bundle writes."""
+        """Returns the paths of the files that a bundle writes."""
         dofn.start_bundle()
         early = [path for item in tables for path in dofn.process(item)]
         return early + [windowed.value for windowed in dofn.finish_bundle()]
 
     @pytest.mark.parametrize(("file_bytes", "files"), [(1, 5), (10**9, 1)])
-    def test_a_file_that_is_large_enough_is_ended_and_another_begun(self, tmp_path, file_bytes, files):
+    def test_a_large_enough_file_is_closed_and_a_new_one_begins(self, tmp_path, file_bytes, files):
         paths = self.paths(WriteFiles(str(tmp_path / "run1"), SCHEMA, file_bytes), [table(10 * i) for i in range(5)])
         assert len(paths) == len(set(paths)) == files
         values = [value for path in paths for value in pq.read_table(path)["value"].to_pylist()]
         assert sorted(values) == list(range(50))
 
-    def test_what_a_bundle_that_failed_has_written_is_in_no_file_that_counts(self, tmp_path):
+    def test_rows_of_a_failed_bundle_are_in_no_reported_file(self, tmp_path):
         dofn = WriteFiles(str(tmp_path / "run1"), SCHEMA)
         dofn.start_bundle()
         assert list(dofn.process(table(100))) == []
         (path,) = self.paths(dofn, [table(0)])
         assert pq.read_table(path)["value"].to_pylist() == list(range(10))
 
-    def test_a_bundle_of_nothing_has_no_file(self, tmp_path):
+    def test_an_empty_bundle_has_no_file(self, tmp_path):
         assert self.paths(WriteFiles(str(tmp_path / "run1"), SCHEMA), []) == []
         assert list(tmp_path.iterdir()) == []

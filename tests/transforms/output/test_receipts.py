@@ -1,4 +1,4 @@
-"""A receipt names what the bundles that count have written, and sums what they took."""
+"""A receipt has the files and the summed work of the bundles that count."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from transforms.telemetry import Work
     ],
     ids=["nothing", "paths", "both"],
 )
-def test_a_pipeline_leaves_one_receipt_whatever_it_did(tmp_path, items, expected):
+def test_a_pipeline_writes_one_receipt_even_without_output(tmp_path, items, expected):
     place = str(tmp_path / "receipt")
     with beam.Pipeline(runner=FnApiRunner()) as root:
         root | beam.Create(items) | GatherReceipt() | beam.Map(Receipt.write, place)

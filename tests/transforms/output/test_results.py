@@ -1,4 +1,4 @@
-"""An output, opened to be read: what is committed counts, and nothing else does."""
+"""Opening an output: only committed rows are visible."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def output(tmp_path_factory) -> Path:
     return write_output(root, [scored("never", 1.0)], [rejected("never too")], commit=False)
 
 
-def test_tables_hold_what_all_runs_committed(output):
+def test_tables_have_the_rows_of_all_committed_runs(output):
     results = open_results(str(output))
     rows = results.dataset("utterances").to_table().to_pylist()
     assert {row["utterance_id"]: row["score"] for row in rows} == pytest.approx(
@@ -40,14 +40,19 @@ def test_the_views_are_the_tables_and_the_runs(output):
     connection = open_results(str(output)).connect()
     count = "SELECT count(*) FROM "
     assert [connection.execute(count + name).fetchone() for name in ("utterances", "rejects", "anomalies", "runs")] == [
-        (3,), (1,), (1,), (2,),
-    ]  # fmt: skip
+        (3,),
+        (1,),
+        (1,),
+        (2,),
+    ]
     assert connection.execute("SELECT sum(scored), sum(rejected), max(model_id) FROM runs").fetchone() == (
-        3, 1, "some_net@0123456789ab",
-    )  # fmt: skip
+        3,
+        1,
+        "some_net@0123456789ab",
+    )
 
 
-def test_what_a_later_run_replaced_does_not_count(tmp_path):
+def test_replaced_rows_do_not_count(tmp_path):
     root = write_output(tmp_path / "out", [scored("a", 4.0), scored("b", 3.0)])
     ledger = Ledger(str(root), tuple(schemas.SCORE_TABLES))
     run_id = Ledger.new_run_id()
@@ -74,14 +79,14 @@ def test_a_table_without_rows_has_its_columns(tmp_path):
             "written by `audiosieve synthesize`",
         ),
     ],
-)  # fmt: skip
-def test_what_is_no_output_is_refused(tmp_path, make, message):
+)
+def test_a_folder_without_a_completed_run_is_refused(tmp_path, make, message):
     make(tmp_path / "out")
     with pytest.raises(OutputError, match=message):
         open_results(str(tmp_path / "out"))
 
 
-def test_a_filesystem_that_arrow_lacks_is_read_by_beam_and_a_file_that_is_gone_is_said(tmp_path):
+def test_any_filesystem_of_beam_is_read_and_a_missing_file_is_named(tmp_path):
     root = write_output(tmp_path / "out", [scored("a", 4.0)])
     query = "SELECT count(*) FROM frames JOIN utterances USING (utterance_id)"
     for place in (str(root), bucket(root)):

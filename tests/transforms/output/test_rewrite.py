@@ -19,7 +19,7 @@ def ledger(tmp_path) -> Ledger:
 
 
 def fill(ledger: Ledger) -> dict[str, str]:
-    """Run 1 with utterances a to d; frames in two row groups and two files."""
+    """Commits run 1 with utterances a to d, and frames in two row groups; returns the names of its files."""
     names = {
         "u0": write(ledger, "utterances", RUN1, {"a": 1, "b": 1}),
         "u1": write(ledger, "utterances", RUN1, {"c": 1, "d": 1}, shard=1),
@@ -30,7 +30,7 @@ def fill(ledger: Ledger) -> dict[str, str]:
     return names
 
 
-def test_it_drops_just_the_rows_of_the_ids_from_all_tables(ledger):
+def test_only_the_rows_of_the_ids_are_dropped_from_all_tables(ledger):
     names = fill(ledger)
     write(ledger, "utterances", RUN2, {"b": 2, "c": 2})
     write(ledger, "frames", RUN2, {"b": 2, "c": 2})
@@ -53,7 +53,7 @@ def test_before_the_commit_the_old_rows_still_count(ledger):
     assert on_disk(ledger) == before
 
 
-def test_the_commit_removes_the_replaced_files_and_no_other(ledger):
+def test_the_commit_deletes_only_the_replaced_files(ledger):
     names = fill(ledger)
     commit(ledger, RUN2, without={"b"})
     left = on_disk(ledger)
@@ -61,7 +61,7 @@ def test_the_commit_removes_the_replaced_files_and_no_other(ledger):
     assert {names["u1"], names["r0"]} <= left
 
 
-def test_files_that_hold_none_of_the_ids_are_not_copied(ledger):
+def test_files_without_the_ids_are_not_copied(ledger):
     names = fill(ledger)
     assert rewrite_without(ledger, RUN2, {"x"})[1] == [names["r0"]]
 
@@ -84,7 +84,7 @@ def test_a_copy_is_zstd_with_the_schema_and_row_groups_of_the_original(ledger):
     assert file.metadata.row_group(0).column(0).compression == "ZSTD"
 
 
-def test_a_file_that_loses_all_its_rows_is_gone(ledger):
+def test_a_file_without_rows_left_is_empty_and_not_copied_again(ledger):
     fill(ledger)
     commit(ledger, RUN2, without={"x"})
     assert held(ledger, "rejects") == {}
@@ -92,7 +92,7 @@ def test_a_file_that_loses_all_its_rows_is_gone(ledger):
     assert written(ledger, RUN3) == []
 
 
-def test_it_can_be_done_again_and_again(ledger):
+def test_rows_can_be_replaced_repeatedly(ledger):
     fill(ledger)
     for run_id, value in ((RUN2, 2), (RUN3, 3)):
         write(ledger, "utterances", run_id, {"a": value})
@@ -100,7 +100,7 @@ def test_it_can_be_done_again_and_again(ledger):
     assert held(ledger, "utterances") == {"a": 3, "b": 1, "c": 1, "d": 1}
 
 
-def test_a_crash_between_the_commit_and_the_removal_is_cleaned_the_next_time(ledger):
+def test_replaced_files_that_a_crash_left_are_removed_later(ledger):
     names = fill(ledger)
     old = Path(ledger.root, names["u0"])
     content = old.read_bytes()

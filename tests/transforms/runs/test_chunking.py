@@ -1,4 +1,4 @@
-"""Waves and chunks hold everything once, in bounds."""
+"""Waves and chunks contain each recording once, within their limits."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ LENGTHS = Lengths({".flac": 16_000.0})
 
 
 class TestLengths:
-    def test_of_a_span_that_ends_it_is_known(self):
+    def test_a_span_with_an_end_has_a_known_length(self):
         assert LENGTHS.seconds(ref("a.wav", span=Span(2.0, 5.5))) == 3.5
 
-    def test_else_it_is_guessed_from_the_size(self):
+    def test_other_lengths_are_estimated_from_the_size(self):
         assert LENGTHS.seconds(ref("a.flac")) == 2.0
         assert LENGTHS.seconds(ref("a.FLAC", span=Span(0.5))) == 1.5
         assert LENGTHS.seconds(ref("a.xyz")) == 1.0
 
-    def test_by_headers_of_the_same_kind(self, tmp_path):
+    def test_headers_of_the_same_suffix_give_the_rate(self, tmp_path):
         rng = np.random.default_rng(0)
         refs = []
         for i, seconds in enumerate((2, 3, 4)):
@@ -42,7 +42,7 @@ class TestLengths:
         for item, seconds in zip(refs, (2, 2, 3, 3, 4, 4), strict=False):
             assert lengths.seconds(item) == pytest.approx(seconds, rel=0.02)
 
-    def test_a_header_that_promises_sound_for_ever_is_not_believed(self, tmp_path):
+    def test_a_header_without_a_length_is_ignored(self, tmp_path):
         path = tmp_path / "a.flac"
         soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 32_000), 16_000)
         data = bytearray(path.read_bytes())
@@ -60,7 +60,7 @@ def test_utterances_of_a_recording_stay_together():
 
 
 @given(st.lists(st.integers(0, 200_000_000), min_size=1, max_size=60), st.floats(0.01, 3.0))
-def test_each_ref_is_in_one_wave_once_and_waves_and_chunks_keep_their_bounds(sizes, hours):
+def test_waves_and_chunks_contain_each_ref_once_within_their_limits(sizes, hours):
     refs = [ref(f"{i:03d}.flac", size) for i, size in enumerate(sizes)]
     waves = cut_waves(refs, LENGTHS, hours)
     assert sorted(item.utterance_id for wave in waves for item in wave.refs) == [item.utterance_id for item in refs]

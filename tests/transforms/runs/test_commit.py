@@ -1,4 +1,4 @@
-"""A run elsewhere commits itself, once, as a whole, or not at all."""
+"""A run on another runner commits itself once, as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -42,16 +42,33 @@ def write(ledger: Ledger, run_id: str, table: str, rows: list[dict], name: str =
 
 
 def scored(ledger: Ledger, run_id: str, names: str, name: str = "0") -> list[str]:
-    """Files of a bundle that scored some utterances, of two frames each."""
-    rows = [{"utterance_id": x, "uri": f"/corpus/{x}", "source_version": "1", "duration_s": 1.0, "num_frames": 2,
-             "score": 3.0} for x in names]  # fmt: skip
+    """Writes the files of a bundle that scored some utterances of two frames each; returns their paths."""
+    rows = [
+        {
+            "utterance_id": x,
+            "uri": f"/corpus/{x}",
+            "source_version": "1",
+            "duration_s": 1.0,
+            "num_frames": 2,
+            "score": 3.0,
+        }
+        for x in names
+    ]
     frames = [{"utterance_id": x, "score": 3.0} for x in names for _ in range(2)]
     return [write(ledger, run_id, "utterances", rows, name), write(ledger, run_id, "frames", frames, name)]
 
 
 def begin(ledger: Ledger, run_id: str, names: str, **asked) -> None:
-    ledger.begin(run_id, {"job": "score", "started_s": time.time(), "wave": {"number": 1, "of": 1},
-                          "counts": {"listed": len(names), "skipped": 0}, **asked})  # fmt: skip
+    ledger.begin(
+        run_id,
+        {
+            "job": "score",
+            "started_s": time.time(),
+            "wave": {"number": 1, "of": 1},
+            "counts": {"listed": len(names), "skipped": 0},
+            **asked,
+        },
+    )
     refs = [AudioRef(x, f"/corpus/{x}", 1, "1") for x in names]
     write_plan(ledger, run_id, [tuple(Recording((ref,)) for ref in refs)])
 
@@ -81,7 +98,7 @@ def test_only_files_of_bundles_that_count_are_committed(ledger):
     assert files(ledger) == {f"_runs/{RUN1}.json", *record["files"]}
 
 
-def test_each_table_has_a_file_to_be_read(ledger):
+def test_each_table_has_a_file(ledger):
     begin(ledger, RUN1, "a")
     commit(ledger, RUN1, scored(ledger, RUN1, "a"))
     (name,) = ledger.committed("rejects")
@@ -91,7 +108,7 @@ def test_each_table_has_a_file_to_be_read(ledger):
     assert len(ledger.committed("rejects")) == 1
 
 
-def test_done_again_it_changes_nothing(ledger):
+def test_a_repeated_commit_changes_nothing(ledger):
     begin(ledger, RUN1, "ab")
     paths = scored(ledger, RUN1, "ab")
     commit(ledger, RUN1, paths)
@@ -103,7 +120,7 @@ def test_done_again_it_changes_nothing(ledger):
 
 
 @pytest.mark.parametrize("names", ["a", "abc", "aab"], ids=["lost", "strange", "twice"])
-def test_what_does_not_add_up_is_not_committed_and_stays_pending(ledger, names):
+def test_a_run_with_lost_rows_stays_pending(ledger, names):
     begin(ledger, RUN1, "ab")
     with pytest.raises(LostRowsError):
         commit(ledger, RUN1, scored(ledger, RUN1, names))
@@ -111,7 +128,7 @@ def test_what_does_not_add_up_is_not_committed_and_stays_pending(ledger, names):
     assert ledger.pending() == [RUN1]
 
 
-def test_a_run_that_was_given_up_is_not_committed(ledger):
+def test_an_abandoned_run_is_not_committed(ledger):
     begin(ledger, RUN1, "a")
     ledger.abandon(RUN1)
     with pytest.raises(OutputError, match="was abandoned"):
@@ -119,10 +136,21 @@ def test_a_run_that_was_given_up_is_not_committed(ledger):
     assert ledger.records() == []
 
 
-def test_rows_of_earlier_runs_give_way_to_those_of_what_is_done_again(ledger):
+def test_new_rows_replace_those_of_earlier_runs(ledger):
     begin(ledger, RUN1, "abc")
-    commit(ledger, RUN1, [*scored(ledger, RUN1, "ab"), write(ledger, RUN1, "rejects", [
-        {"utterance_id": "c", "uri": "/corpus/c", "source_version": "1", "reason": "unreadable"}])])  # fmt: skip
+    commit(
+        ledger,
+        RUN1,
+        [
+            *scored(ledger, RUN1, "ab"),
+            write(
+                ledger,
+                RUN1,
+                "rejects",
+                [{"utterance_id": "c", "uri": "/corpus/c", "source_version": "1", "reason": "unreadable"}],
+            ),
+        ],
+    )
     begin(ledger, RUN2, "bc")
     commit(ledger, RUN2, scored(ledger, RUN2, "bc"))
     assert ids(ledger) == ["a", "b", "c"]
@@ -130,7 +158,7 @@ def test_rows_of_earlier_runs_give_way_to_those_of_what_is_done_again(ledger):
     assert ids(ledger, "frames") == sorted("abc" * 2)
 
 
-def test_where_the_job_itself_listed_the_corpus_its_own_plan_counts(ledger):
+def test_the_plan_of_a_pipeline_that_listed_the_corpus_counts(ledger):
     begin(ledger, RUN1, "stale", counts={})
     (plan,) = write_plan(ledger, RUN1, [(Recording((AudioRef("a", "/corpus/a", 1, "1"),)),)])
     commit(ledger, RUN1, [*scored(ledger, RUN1, "a"), plan], Work(skipped=5))
@@ -139,7 +167,7 @@ def test_where_the_job_itself_listed_the_corpus_its_own_plan_counts(ledger):
     assert record["wave"]["inputs"] == 1
 
 
-def test_a_job_that_found_nothing_to_do_says_so(ledger):
+def test_a_job_without_work_is_recorded(ledger):
     ledger.begin(RUN1, {"job": "score", "started_s": time.time(), "wave": {}, "counts": {}})
     commit(ledger, RUN1, [], Work(skipped=3))
     (record,) = ledger.records()
@@ -147,7 +175,7 @@ def test_a_job_that_found_nothing_to_do_says_so(ledger):
 
 
 class TestPending:
-    def test_files_of_a_run_under_way_are_no_debris(self, ledger):
+    def test_files_of_a_pending_run_are_not_debris(self, ledger):
         begin(ledger, RUN1, "a")
         scored(ledger, RUN1, "a")
         scored(ledger, RUN2, "a")
@@ -159,7 +187,7 @@ class TestPending:
         ledger.remove_debris()
         assert files(ledger) == set()
 
-    def test_what_a_crash_between_commit_and_clearing_leaves_is_no_pending_run(self, ledger):
+    def test_a_crash_after_the_commit_leaves_no_pending_run(self, ledger):
         begin(ledger, RUN1, "a")
         request = ledger.request(RUN1)
         paths = scored(ledger, RUN1, "a")
@@ -170,13 +198,13 @@ class TestPending:
         assert not any(".pending" in name for name in files(ledger))
         assert ids(ledger) == ["a"]
 
-    def test_to_clear_forgets_it_too(self, ledger):
+    def test_clear_deletes_pending_runs(self, ledger):
         begin(ledger, RUN1, "a")
         scored(ledger, RUN1, "a")
         ledger.clear(Job.SCORE)
         assert files(ledger) == set()
 
 
-def test_all_files_of_a_run_are_found_by_the_tests_themselves(ledger):
+def test_the_helper_of_these_tests_finds_all_files_of_a_run(ledger):
     assert [Path(ledger.root, name).as_posix() for name in written(ledger, RUN1)] == []
     assert len(scored(ledger, RUN1, "a")) == len(written(ledger, RUN1)) == 2

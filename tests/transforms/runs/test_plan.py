@@ -1,4 +1,4 @@
-"""A plan gives back the very chunks that went in, and says what it lists."""
+"""A plan returns the chunks that were written to it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from apache_beam.testing.util import assert_that
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from transforms.elements import AudioRef, Recording, Span
+from transforms.elements import ArchiveKind, AudioRef, Recording, Span
 from transforms.output.ledger import Ledger
 from transforms.runs.plan import ReadPlan, WritePlan, count_planned, plan_paths, planned, read_plan, write_plan
 
@@ -21,13 +21,13 @@ spans = st.just(Span()) | st.builds(Span, st.floats(0, 9), st.none() | st.floats
 refs = st.builds(
     AudioRef,
     utterance_id=st.text(max_size=5),
-    # With bytes that are no UTF-8, as in names of files.
+    # With bytes that are not UTF-8, as in file names.
     uri=st.binary(min_size=1, max_size=5).map(lambda name: "/" + name.decode("utf-8", "surrogateescape")),
     size_bytes=st.integers(0, 2**40),
     source_version=st.text(max_size=5),
     columns=st.dictionaries(st.text(max_size=3), st.text(max_size=3), max_size=2),
     span=spans,
-    archive=st.sampled_from([None, "tar", "parquet"]),
+    archive=st.none() | st.sampled_from(ArchiveKind),
     channel=st.none() | st.integers(0, 7),
 )
 chunks_of_one = st.lists(refs.map(lambda ref: (Recording((ref,)),)), max_size=8)
@@ -35,7 +35,7 @@ chunks_of_one = st.lists(refs.map(lambda ref: (Recording((ref,)),)), max_size=8)
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(chunks=chunks_of_one, file_rows=st.integers(1, 5))
-def test_what_is_read_is_what_was_written(tmp_path, chunks, file_rows):
+def test_a_plan_is_read_as_it_was_written(tmp_path, chunks, file_rows):
     ledger = Ledger(str(tmp_path / "out"), ("utterances",))
     ledger.begin(RUN, {})
     paths = write_plan(ledger, RUN, chunks, file_rows)
@@ -53,7 +53,7 @@ def chunk(*names: str) -> tuple[Recording, ...]:
     return tuple(Recording((AudioRef(name, f"/corpus/{name}", 1, "1"),)) for name in names)
 
 
-def test_chunks_stay_together_and_spans_of_a_recording_too(tmp_path):
+def test_chunks_and_spans_of_a_recording_stay_together(tmp_path):
     ledger = Ledger(str(tmp_path / "out"), ("utterances",))
     spans_of_x = Recording(tuple(AudioRef(f"x{i}", "/corpus/x", 1, "1", span=Span(i, i + 1)) for i in range(3)))
     chunks = [(*chunk("a", "b"), spans_of_x), chunk("c"), chunk("d", "e")]
@@ -61,7 +61,7 @@ def test_chunks_stay_together_and_spans_of_a_recording_too(tmp_path):
 
 
 @pytest.mark.parametrize("count", [0, 3])
-def test_in_a_pipeline(tmp_path, count):
+def test_a_pipeline_reads_and_writes_plans(tmp_path, count):
     ledger = Ledger(str(tmp_path / "out"), ("utterances",))
     chunks = [chunk(f"a{i}", f"b{i}") for i in range(count)]
     paths = write_plan(ledger, RUN, chunks, 2)

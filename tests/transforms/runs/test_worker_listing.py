@@ -1,10 +1,9 @@
-"""Workers list what the launcher would list, and leave out what it would leave out."""
+"""Workers list and skip the same recordings as the launcher."""
 
 from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from types import SimpleNamespace
 
 import apache_beam as beam
 import pyarrow as pa
@@ -23,8 +22,6 @@ from transforms.runs.chunking import CHUNK_S
 from transforms.runs.incremental import outstanding
 from transforms.runs.plan import read_plan
 from transforms.runs.worker_listing import CutChunks, ListCorpus, is_listable, keys_of
-from transforms.storage import gcs_listing
-from transforms.storage.files import Place, match, places_in, stream
 
 RUN, RUN2 = "20260101T000000Z-aaaaaa", "20260102T000000Z-bbbbbb"
 
@@ -37,7 +34,7 @@ def fill(root: Path, *names: str) -> Path:
 
 
 def listed(source: Path, ledger: Ledger, tmp_path: Path) -> tuple[list[AudioRef], int]:
-    """What the pipeline lists, and how many it skips."""
+    """Returns the refs that the pipeline lists, and the number that it skips."""
     with beam.Pipeline(runner=FnApiRunner()) as root:
         corpus = root | ListCorpus(str(source), ledger, RUN2)
         corpus.chunks | "Chunks" >> beam.combiners.ToList() | "KeepChunks" >> beam.Map(keep, tmp_path / "chunks")
@@ -77,21 +74,24 @@ def row(ref: AudioRef, **changes: str) -> dict:
     return {"utterance_id": ref.utterance_id, "uri": ref.uri, "source_version": ref.source_version, **changes}
 
 
-def test_what_is_listed_is_what_the_launcher_lists(source, ledger, tmp_path):
+def test_workers_list_what_the_launcher_lists(source, ledger, tmp_path):
     assert listed(source, ledger, tmp_path) == (list_corpus(str(source)), 0)
 
 
-def test_what_is_done_is_left_out_as_the_launcher_does(source, ledger, tmp_path):
-    (source / "x/y/d#ch0").unlink()  # whose id a channel of another has, which is refused
+def test_workers_skip_what_the_launcher_skips(source, ledger, tmp_path):
+    (source / "x/y/d#ch0").unlink()  # its id is also that of a channel of x/y/d, which is refused
     refs = {ref.utterance_id: ref for ref in list_corpus(str(source))}
     done, changed, by_channel, lost, tar = (refs[name] for name in ("a.wav", "x/b.flac", "x/y/d", "x/y/c.mp3", "z.tar"))
-    commit(ledger, [
-        row(done),
-        row(changed, source_version="older"),
-        *(row(by_channel, utterance_id=channel_id("x/y/d", channel)) for channel in range(2)),
-        row(tar, utterance_id="z.tar/1", uri=f"{tar.uri}#1"),
-        {"utterance_id": "gone.wav", "uri": "/elsewhere/gone.wav", "source_version": "1"},
-    ])  # fmt: skip
+    commit(
+        ledger,
+        [
+            row(done),
+            row(changed, source_version="older"),
+            *(row(by_channel, utterance_id=channel_id("x/y/d", channel)) for channel in range(2)),
+            row(tar, utterance_id="z.tar/1", uri=f"{tar.uri}#1"),
+            {"utterance_id": "gone.wav", "uri": "/elsewhere/gone.wav", "source_version": "1"},
+        ],
+    )
     commit(ledger, [row(lost, reason="unreadable")], "rejects")
     ledger.commit(RUN, {"job": "score"}, written(ledger, RUN))
     found, skipped = listed(source, ledger, tmp_path)
@@ -100,32 +100,32 @@ def test_what_is_done_is_left_out_as_the_launcher_does(source, ledger, tmp_path)
     assert [ref.utterance_id for ref in found] == ["x/b.flac", "x/y/c.mp3"]
 
 
-def test_another_corpus_is_not_mixed_in(source, ledger, tmp_path):
+def test_another_corpus_is_refused(source, ledger, tmp_path):
     commit(ledger, [{"utterance_id": "a.wav", "uri": "/elsewhere/a.wav", "source_version": "1"}])
     ledger.commit(RUN, {"job": "score"}, written(ledger, RUN))
     with pytest.raises(Exception, match="two corpora do not mix"):
         listed(source, ledger, tmp_path)
 
 
-def test_a_data_directory_is_no_folder_of_files(source):
+def test_a_kaldi_data_directory_is_not_listable(source):
     assert is_listable(str(source))
     fill(source, "wav.scp")
     assert not is_listable(str(source))
 
 
 @given(st.text(max_size=6), st.text("#ab/", max_size=8))
-def test_a_row_is_found_by_its_id_whatever_else(utterance_id, uri):
+def test_keys_of_a_row_include_its_recording(utterance_id, uri):
     assert utterance_id in keys_of(utterance_id, uri)
     assert utterance_id in keys_of(channel_id(utterance_id, 3), uri)
     assert f"archive {uri}" in keys_of(utterance_id, f"{uri}#member")
 
 
 @pytest.mark.parametrize(("name", "there"), [("", True), ("x", True), ("a.wav", False), ("*", False), ("m.csv", False)])
-def test_only_folders_are_listed_by_workers(source, name, there):
+def test_only_folders_are_listable(source, name, there):
     assert is_listable(str(source / name)) == there
 
 
-def test_chunks_hold_each_ref_once_and_are_about_as_long_as_they_should_be():
+def test_chunks_contain_each_ref_once_and_have_the_wanted_length():
     refs = [AudioRef(f"{i}.wav", f"/c/{i}.wav", 32_000 * (1 + i % 97), "1") for i in range(500)]
     dofn = CutChunks()
     dofn.start_bundle()
@@ -138,90 +138,7 @@ def test_chunks_hold_each_ref_once_and_are_about_as_long_as_they_should_be():
     assert sorted(seconds)[1] > CHUNK_S / 2
 
 
-class FakeBlobs:
-    """What `list_blobs` answers, in pages of two."""
-
-    def __init__(self, names: list[str], prefix: str, delimiter: str | None) -> None:
-        blobs, prefixes = [], []
-        for name in sorted(names):
-            if name.startswith(prefix):
-                inside, slash, _ = name.removeprefix(prefix).partition("/")
-                if delimiter and slash:
-                    prefixes.append(f"{prefix}{inside}/")
-                else:
-                    blobs.append(SimpleNamespace(name=name, size=5, updated=SimpleNamespace(timestamp=lambda: 7.0)))
-        entries = [*dict.fromkeys(prefixes), *blobs]
-        self.pages = [Page(entries[start : start + 2]) for start in range(0, len(entries), 2)]
-
-    def __iter__(self):
-        return (blob for page in self.pages for blob in page)
-
-
-class Page:
-    def __init__(self, entries: list) -> None:
-        self.prefixes = tuple(entry for entry in entries if isinstance(entry, str))
-        self._blobs = [entry for entry in entries if not isinstance(entry, str)]
-
-    def __iter__(self):
-        return iter(self._blobs)
-
-
-NAMES = st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map("/".join), max_size=12, unique=True)
-
-
-@given(names=NAMES, most=st.integers(1, 6))
-def test_places_hold_each_object_once(names, most):
-    objects = [f"root/{name}/x.wav" for name in names]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gcs_listing, "_blobs", lambda _, prefix, delimiter: FakeBlobs(objects, prefix, delimiter))
-        places = list(places_in("gs://bucket/root", most))
-        found = [file.uri for place in places for file in stream(place)]
-    assert sorted(found) == sorted(f"gs://bucket/{name}" for name in objects)
-    assert len(set(places)) == len(places)
-
-
-@pytest.mark.parametrize(
-    ("pattern", "found", "asked"),
-    [
-        ("root/a.wav", ["root/a.wav"], 2),
-        ("root/*.wav", ["root/a.wav", "root/a.wave.wav"], 4),
-        ("root/**", ["root/a.wav", "root/a.wave.wav", "root/b.txt", "root/x/a.wav", "root/x/y/c.wav"], 5),
-        ("root/?/a.wav", ["root/x/a.wav"], 5),
-        ("root/x/*/*.wav", ["root/x/y/c.wav"], 2),
-        ("root/[b].txt", ["root/b.txt"], 5),
-    ],
-)
-def test_a_pattern_lists_no_more_than_it_must(pattern, found, asked):
-    there = ["other/a.wav", "root/a.wav", "root/a.wave.wav", "root/b.txt", "root/x/a.wav", "root/x/y/c.wav"]
-    named = []
-
-    def blobs(_, prefix, delimiter):
-        answer = FakeBlobs(there, prefix, delimiter)
-        named.extend(entry for page in answer.pages for entry in (*page.prefixes, *page))
-        return answer
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gcs_listing, "_blobs", blobs)
-        assert [file.uri for file in match(f"gs://bucket/{pattern}")] == [f"gs://bucket/{name}" for name in found]
-    assert len(named) == asked
-
-
-def test_a_folder_that_shows_no_folders_is_one_place():
-    many = [f"root/{i:04d}.wav" for i in range(100)]
-    asked = []
-
-    def blobs(_, prefix, delimiter):
-        found = FakeBlobs(many, prefix, delimiter)
-        found.pages = (asked.append(page) or page for page in found.pages)
-        return found
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gcs_listing, "_blobs", blobs)
-        assert list(places_in("gs://bucket/root", 10)) == [Place("gs://bucket/root", deep=True)]
-    assert len(asked) == 1
-
-
-def test_files_of_earlier_runs_are_named_where_the_job_runs_and_not_in_it(source, ledger):
+def test_the_job_does_not_contain_the_files_of_earlier_runs(source, ledger):
     def size(runs: range) -> int:
         for number in runs:
             commit(ledger, [{"utterance_id": f"{number}", "uri": "/x", "source_version": "1"}])

@@ -1,4 +1,4 @@
-"""However many objects a corpus has, listing and planning them takes no more memory, and no request too many."""
+"""Listing and planning a very large corpus takes bounded memory and few requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from transforms.storage.files import places_in, stream
 
 
 def planned(output: Path) -> list[str]:
-    """Ids in a plan, in any order."""
+    """Returns the ids in a plan, sorted."""
     paths = plan_paths(Ledger(str(output), ()), RUN)
     return sorted(
         ref.utterance_id for path in paths for chunk in read_plan(path) for recording in chunk for ref in recording.refs
@@ -25,7 +25,7 @@ def planned(output: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("in_folder", [250, 2_400, 1_000_000], ids=["many folders", "some", "one"])
-def test_each_object_is_planned_once_as_the_launcher_would_list_it(tmp_path, in_folder):
+def test_each_object_is_planned_once(tmp_path, in_folder):
     bucket = GeneratedBucket(12_345, in_folder)
     found = list_and_plan(bucket, tmp_path / "out")
     assert found["refs"] == found["planned"] == 12_345
@@ -33,7 +33,7 @@ def test_each_object_is_planned_once_as_the_launcher_would_list_it(tmp_path, in_
         assert planned(tmp_path / "out") == [ref.utterance_id for ref in list_corpus(source)]
 
 
-def test_places_hold_each_object_once_however_many_are_wanted():
+def test_any_number_of_places_contains_each_object_once():
     bucket = GeneratedBucket(4_500, 3)
     for most in (1, 2, 3, 100, 2_000):
         with generated(bucket) as source:
@@ -42,20 +42,20 @@ def test_places_hold_each_object_once_however_many_are_wanted():
         assert len(places) >= min(most, 1_500)
 
 
-def test_requests_are_few():
+def test_listing_takes_few_requests():
     bucket = GeneratedBucket(100_000, 10_000)
     with generated(bucket) as source:
         places = list(places_in(source, 2_000))
         looked = bucket.requests
         assert sum(1 for place in places for _ in stream(place)) == 100_000
-    # One for the folder, one for the folder of folders, and one for each of the ten.
+    # One request for the folder, one for its only folder, and one for each of the ten folders in that.
     assert looked == 1 + 1 + 10
-    # A page of objects each; the two folders of folders have none of their own.
+    # One request for each page of objects; the two upper folders have no objects of their own.
     assert bucket.requests - looked == 100_000 / PAGE + 2
 
 
 def peak_mb(objects: int, output: Path) -> float:
-    """The most memory that Python asked for while so many objects were listed and planned."""
+    """Returns the peak of Python's memory in MB while objects are listed and planned."""
     bucket = GeneratedBucket(objects, 5_000)
     tracemalloc.start()
     try:
@@ -65,11 +65,11 @@ def peak_mb(objects: int, output: Path) -> float:
         tracemalloc.stop()
 
 
-def test_memory_does_not_grow_with_the_objects(tmp_path, monkeypatch):
-    # Less is held at a time than else, so that few objects are enough to tell.
+def test_memory_does_not_grow_with_the_corpus(tmp_path, monkeypatch):
+    # Smaller limits, so that few objects suffice.
     monkeypatch.setattr("transforms.runs.worker_listing.SORTED_FILES", SORTED_FILES // 20)
     monkeypatch.setattr("transforms.runs.plan.FILE_ROWS", FILE_ROWS // 20)
     list_and_plan(GeneratedBucket(1_000, 1_000), tmp_path / "warm")
     small, large = peak_mb(10_000, tmp_path / "small"), peak_mb(40_000, tmp_path / "large")
-    # What grows are counts; held, the 30,000 more would take some 25 MB.
+    # Only counts grow. Held in memory, the further 30,000 objects would take some 25 MB.
     assert large < 1.2 * small, (small, large)

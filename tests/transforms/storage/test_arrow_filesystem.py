@@ -34,7 +34,7 @@ def parquet(table: pa.Table, rows: int) -> bytes:
     return buffer.getvalue()
 
 
-def test_a_dataset_in_a_bucket_is_what_was_written(bucket: Bucket, proxy: Proxy, table: pa.Table) -> None:
+def test_a_dataset_in_a_bucket_is_read(bucket: Bucket, proxy: Proxy, table: pa.Table) -> None:
     for i in range(3):
         bucket.write(f"out/t/{i} ü.parquet", parquet(table.slice(i * 50_000, 50_000), 20_000))
     proxy.fail = first(1, 503)
@@ -51,12 +51,12 @@ def test_a_column_is_read_without_the_others(bucket: Bucket, proxy: Proxy, table
     assert 200_000 * 8 < proxy.sent < 0.75 * len(content)
 
 
-def test_what_is_not_there_is_an_os_error(bucket: Bucket, table: pa.Table) -> None:
+def test_a_missing_object_is_an_os_error(bucket: Bucket, table: pa.Table) -> None:
     with pytest.raises(OSError, match="there is no such object"):
         dataset(bucket / "out", ["no.parquet"], table).to_table()
 
 
-def test_a_local_folder_is_read_by_arrow_itself(tmp_path, table: pa.Table) -> None:
+def test_a_local_folder_is_read(tmp_path, table: pa.Table) -> None:
     (tmp_path / "t.parquet").write_bytes(parquet(table, 100_000))
     found = dataset(str(tmp_path), ["t.parquet"], table)
     assert found.to_table().equals(table)

@@ -18,7 +18,7 @@ from transforms.storage.atomic_files import atomic_file, check_new, new_file, ne
 LARGE = bytes(range(256)) * (70_000)
 
 
-def test_it_appears_at_the_end(tmp_path: Path) -> None:
+def test_a_file_appears_when_the_block_ends(tmp_path: Path) -> None:
     target = tmp_path / "a" / "rows.txt"
     with new_text(str(target)) as file:
         file.write("née\n")
@@ -27,7 +27,7 @@ def test_it_appears_at_the_end(tmp_path: Path) -> None:
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_it_works_in_any_filesystem(tmp_path: Path) -> None:
+def test_any_filesystem_of_beam_is_written(tmp_path: Path) -> None:
     target = buckets.bucket(tmp_path / "a" / "rows.txt")
     for text in ("before", "after"):
         with new_text(target, overwrite=True) as file:
@@ -43,7 +43,7 @@ def test_a_name_like_gz_does_not_compress_it(tmp_path: Path) -> None:
     assert (tmp_path / "rows.gz").read_bytes() == b"plain"
 
 
-def test_a_block_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+def test_a_block_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "rows.txt"
     target.write_text("before")
     with contextlib.suppress(KeyError), new_file(str(target), overwrite=True) as file:
@@ -91,7 +91,7 @@ def write(uri: str, *blocks: bytes, fails: bool = False) -> None:
             raise Stop
 
 
-def test_on_cloud_storage_it_is_uploaded_once_and_not_copied(bucket: Bucket, proxy: Proxy) -> None:
+def test_an_object_is_uploaded_once_and_not_copied(bucket: Bucket, proxy: Proxy) -> None:
     write(bucket / "a/file", LARGE, b"2")
     assert set(proxy.counts) == {"start", "part"}
     assert bucket.read("a/file") == LARGE + b"2"
@@ -102,7 +102,7 @@ def test_on_cloud_storage_it_is_uploaded_once_and_not_copied(bucket: Bucket, pro
 
 
 @pytest.mark.parametrize("answer_to_cancel", [None, 403, RESET])
-def test_an_upload_that_is_cut_short_leaves_nothing(bucket: Bucket, proxy: Proxy, answer_to_cancel: Fault) -> None:
+def test_an_upload_that_fails_leaves_nothing(bucket: Bucket, proxy: Proxy, answer_to_cancel: Fault) -> None:
     """Also if the upload cannot be cancelled, and the storage accepts parts again before the file is garbage-collected."""
     calls = []
 

@@ -69,14 +69,14 @@ def test_beam_writes_lists_reads_renames_and_deletes(bucket: Bucket) -> None:
 
 
 @pytest.mark.usefixtures("proxy")
-def test_a_worker_is_told_beams_options_and_goes_by_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_client_uses_the_options_of_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker has none on its command line. The proxy has an address for which no client exists yet."""
     monkeypatch.setattr(FileSystems, "_pipeline_options", PipelineOptions(["--project=told"]))
     assert client().project == "told"
 
 
 @pytest.mark.parametrize("fault", [429, 503, RESET, CUT])
-def test_what_fails_for_a_moment_is_tried_again(bucket: Bucket, proxy: Proxy, fault: Fault) -> None:
+def test_transient_failures_are_retried(bucket: Bucket, proxy: Proxy, fault: Fault) -> None:
     again = first(1, fault)
     # Unlike the real storage, the emulator forgets an upload whose last answer was lost.
     proxy.fail = lambda call: None if fault == CUT and call.kind == "part" else again(call)
