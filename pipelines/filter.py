@@ -12,16 +12,17 @@ from typing import Literal
 from pipelines.common.argument_types import number, positive_int
 from pipelines.common.arguments import Parser, parse_with_beam
 from pipelines.common.errors import UsageError, command
-from pipelines.common.runners import is_local
-from pipelines.filtering.decision import NO_MANIFEST, FilterConfig, connect, select
+from pipelines.common.runners import is_local, usable_cores
+from pipelines.filtering.decision import NO_MANIFEST, FilterConfig, decide
 from pipelines.filtering.export import RECORD as EXPORT_RECORD
 from pipelines.filtering.export import ExportConfig, export_kept
 from pipelines.filtering.folders import BucketFolder, Folder
-from pipelines.filtering.output import RECORD, is_unfinished, summary, table, write_selection
+from pipelines.filtering.output import RECORD, is_unfinished, rule_table, summary, write_selection
 from pipelines.filtering.output_paths import folder_of, overlap
-from transforms.curation.manifest_writers import FORMATS, ManifestError
+from transforms.curation.kept_list import ManifestError
+from transforms.curation.manifest_formats import FORMATS
 from transforms.curation.rules import SUGGESTED, RuleError, RuleSet, check_scale, read_rules, where
-from transforms.curation.selection import parse_length
+from transforms.curation.selection import Selection, parse_length
 from transforms.curation.trimming import LEAST_S, TrimError
 from transforms.output.results import Results, open_results
 
@@ -95,18 +96,20 @@ def _run(options: FilterOptions, beam_arguments: tuple[str, ...]) -> None:
     if not goes_on:
         _check_output(keep, options)
     clears = export is not None and _check_export(keep, export, options, goes_on)
-    with tempfile.TemporaryDirectory(prefix="audiosieve-") as scratch:
-        connection = connect(config.results, Path(scratch))
-        selected = select(connection, config)
+    with (
+        tempfile.TemporaryDirectory(prefix="audiosieve-") as scratch,
+        Selection(config.results, Path(scratch), usable_cores()) as selection,
+    ):
+        decision = decide(selection, config)
         if not goes_on:
-            with keep.drafted(RECORD) as draft:
-                write_selection(connection, config, selected, draft)
-        print(table(selected))
-        print(summary(selected, options.output), flush=True)
+            with keep.replace(RECORD) as draft:
+                write_selection(selection, config, decision, draft)
+        print(rule_table(decision))
+        print(summary(decision, options.output), flush=True)
         if export is not None:
             if clears:
                 export.folder.clear()
-            print(export_kept(connection, config.results.carried, export, keep, Path(scratch)))
+            print(export_kept(decision.kept_list, export, keep, Path(scratch)))
 
 
 def _export_config(

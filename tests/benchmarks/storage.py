@@ -1,6 +1,6 @@
-"""What a run on Cloud Storage asks for: requests of each kind, counted by a proxy before an emulator.
+"""Counts the requests that a run on Cloud Storage makes, by kind, with a proxy in front of an emulator.
 
-Started by `python -m tests.benchmarks.storage [FILES]`.
+Run it as `python -m tests.benchmarks.storage [FILES]`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SAMPLE = SAMPLES / "clean.flac"
 
 
 def measure(files: int) -> None:
-    """Scores so many copies of a sample, twice, and prints what that took."""
+    """Scores copies of a sample twice, and prints the number of requests."""
     with running_emulator() as address:
         bucket = Bucket(address)
         content = SAMPLE.read_bytes()

@@ -176,9 +176,9 @@ def merge(ledger: Ledger, run_id: str, group: SmallFiles, file_bytes: int) -> li
     """
     schema = group.schema.with_metadata({**(group.schema.metadata or {}), _RUN_ID: run_id.encode()})
     series = FileSeries(ledger.prefix(group.table, run_id), schema, file_bytes)
-    tables = _read(ledger, group)
+    tables = read_row_groups(ledger, group)
     keys = SORTED_BY.get(group.table)
-    row_groups = _sorted(tables, group.schema, keys) if keys else _row_groups(tables)
+    row_groups = sort_tables(tables, group.schema, keys) if keys else _row_groups(tables)
     if not group.rows:
         row_groups = iter([group.schema.empty_table()])
     written = [series.write(table) for table in row_groups]
@@ -190,7 +190,7 @@ def merge(ledger: Ledger, run_id: str, group: SmallFiles, file_bytes: int) -> li
     return names
 
 
-def _read(ledger: Ledger, group: SmallFiles) -> Iterator[pa.Table]:
+def read_row_groups(ledger: Ledger, group: SmallFiles) -> Iterator[pa.Table]:
     """Yields the row groups of small files, and fetches the next files meanwhile."""
     waiting = deque(zip(group.names, group.sizes, strict=True))
     fetching: deque[tuple[str, int, Future[bytes]]] = deque()
@@ -203,7 +203,7 @@ def _read(ledger: Ledger, group: SmallFiles) -> Iterator[pa.Table]:
             ):
                 name, size = waiting.popleft()
                 path = FileSystems.join(ledger.root, name)
-                fetching.append((path, size, pool.submit(_content, path)))
+                fetching.append((path, size, pool.submit(fetch, path)))
                 fetching_bytes += size
             path, size, content = fetching.popleft()
             with _naming(path):
@@ -215,7 +215,8 @@ def _read(ledger: Ledger, group: SmallFiles) -> Iterator[pa.Table]:
         pool.shutdown(cancel_futures=True)
 
 
-def _content(path: str) -> bytes:
+def fetch(path: str) -> bytes:
+    """Returns the content of a file."""
     with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
         content: bytes = file.read()
         return content
@@ -230,35 +231,39 @@ def _naming(path: str) -> Iterator[None]:
         raise OutputError(f"{path}: cannot be read as Parquet ({str(error).partition(chr(10))[0]})") from error
 
 
-def _row_groups(tables: Iterable[pa.Table], min_rows: int = ROW_GROUP_ROWS) -> Iterator[pa.Table]:
+def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """Concatenates tables into row groups, as the sinks do: a table is never split."""
     pending: list[pa.Table] = []
     num_rows = 0
     for table in tables:
         pending.append(table)
         num_rows += len(table)
-        if num_rows >= min_rows:
+        if num_rows >= ROW_GROUP_ROWS:
             yield pa.concat_tables(pending)
             pending, num_rows = [], 0
     if num_rows:
         yield pa.concat_tables(pending)
 
 
-def _sorted(
-    tables: Iterable[pa.Table], schema: pa.Schema, keys: tuple[str, ...], rows: int = SORTED_GROUP_ROWS
-) -> Iterator[pa.Table]:
-    """Sorts the rows of all tables in ascending order, and cuts them into row groups."""
+def sort_tables(tables: Iterable[pa.Table], schema: pa.Schema, keys: tuple[str, ...]) -> Iterator[pa.Table]:
+    """Sorts the rows of all tables in ascending order, and cuts them into row groups.
+
+    Args:
+        tables: tables with the rows.
+        schema: schema of the tables.
+        keys: columns to sort by.
+    """
     batches = (batch for table in tables for batch in table.to_batches())
     with tempfile.TemporaryDirectory(prefix="audiosieve-") as folder, duckdb.connect() as db:
         db.execute(f"SET memory_limit = '{MEMORY}'; SET threads = {THREADS}")
         db.execute("SET temp_directory = ?", [folder])
         db.register("unsorted", pa.RecordBatchReader.from_batches(schema, batches))
-        reader = db.sql(f"SELECT * FROM unsorted ORDER BY {', '.join(keys)}").to_arrow_reader(rows)
+        reader = db.sql(f"SELECT * FROM unsorted ORDER BY {', '.join(keys)}").to_arrow_reader(SORTED_GROUP_ROWS)
         pending = reader.schema.empty_table()
         for batch in reader:
             pending = pa.concat_tables([pending, pa.Table.from_batches([batch])])
-            while len(pending) >= rows:
-                yield pending.slice(0, rows).cast(schema)
-                pending = pending.slice(rows)
+            while len(pending) >= SORTED_GROUP_ROWS:
+                yield pending.slice(0, SORTED_GROUP_ROWS).cast(schema)
+                pending = pending.slice(SORTED_GROUP_ROWS)
         if len(pending):
             yield pending.cast(schema)

@@ -57,7 +57,7 @@ def test_filter_writes_its_decision_into_a_bucket(scored: Bucket, sample_run: Ou
     words = ["filter", scored / "out", "--output", scored / "other", "--overwrite"]
     assert "holds something else" in audiosieve(*words, status=2).stderr
     for place in ("out/keep", "in/keep"):
-        assert "must lie apart" in audiosieve("filter", scored / "out", "--output", scored / place, status=2).stderr
+        assert "overlaps with" in audiosieve("filter", scored / "out", "--output", scored / place, status=2).stderr
 
 
 def exported_from(output: object, keep: object, audio: object, *options: object) -> str:

@@ -22,7 +22,7 @@ from pipelines.service.openapi_examples import RESPONSES
 from pipelines.service.responses import ProblemOut, Scored, ScoredFiles
 from tests.support.command import Output, audiosieve
 from tests.support.paths import ROOT
-from tests.support.service import Server, serving
+from tests.support.service import PATIENCE_S, Server, serving
 from transforms.schemas import UTTERANCES
 
 pytestmark = pytest.mark.slow
@@ -278,7 +278,7 @@ def together(server: Server, bodies: list[bytes], at_a_time: int = 1_000) -> lis
 
     async def ask() -> list[httpx.Response]:
         limits = httpx.Limits(max_connections=at_a_time)
-        timeout = httpx.Timeout(120, pool=None)
+        timeout = httpx.Timeout(PATIENCE_S, pool=None)
         async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=timeout, limits=limits) as client:
             return await asyncio.gather(*(client.post("/v1/score", content=body) for body in bodies))
 

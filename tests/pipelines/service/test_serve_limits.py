@@ -22,7 +22,7 @@ from pipelines.service.responses import ProblemOut
 from tests.pipelines.service.test_serve import assert_nothing_written, together
 from tests.support.command import audiosieve
 from tests.support.hostile_files import RATE, bomb, encode, fuzzed, hostile, noise
-from tests.support.service import Server, serving
+from tests.support.service import PATIENCE_S, Server, serving
 from transforms.audio.decode import decode_spans
 from transforms.audio.span_reader import Decoded
 from transforms.errors import AudioFault
@@ -46,7 +46,7 @@ def small() -> Iterator[Server]:
 
 def until(holds: Callable[[], bool]) -> None:
     """Waits until a condition holds."""
-    ends = time.monotonic() + 60
+    ends = time.monotonic() + PATIENCE_S
     while not holds():
         assert time.monotonic() < ends, "the condition never held"
         time.sleep(0.02)
@@ -55,7 +55,7 @@ def until(holds: Callable[[], bool]) -> None:
 def open_request(server: Server, head: str, body: bytes = b"") -> socket.socket:
     """Sends the head and the first bytes of a request; the test sends the rest."""
     host, port = re.fullmatch(r"http://([^:/]+):(\d+)", server.url).groups()  # type: ignore[union-attr]
-    connection = socket.create_connection((host, int(port)), timeout=60)
+    connection = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
     connection.sendall(f"POST /v1/score HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n".encode() + body)
     return connection
 
@@ -252,7 +252,7 @@ class TestCapacity:
 
 def server_score(server: Server, body: bytes) -> httpx.Response:
     """Scores a body like `Server.score`, from another thread."""
-    return httpx.post(f"{server.url}/v1/score", content=body, timeout=120, trust_env=False)
+    return httpx.post(f"{server.url}/v1/score", content=body, timeout=PATIENCE_S, trust_env=False)
 
 
 class TestShutdown:
@@ -268,7 +268,7 @@ class TestShutdown:
             until(lambda: refused(server))
             asking.join()
             assert found[0].status_code == 200
-            assert server.process.wait(60) == 0
+            assert server.process.wait(PATIENCE_S) == 0
             assert server.stderr == ""
             assert list(server.folder.iterdir()) == []
 
@@ -340,7 +340,7 @@ def test_a_service_whose_queue_fails_ends_with_status_1(samples):
     with serving(sabotage=sabotage) as server:
         answer = server.score(samples / "clean.flac")
         assert (answer.status_code, answer.json()["reason"]) == (500, "internal_error")
-        assert server.process.wait(60) == 1
+        assert server.process.wait(PATIENCE_S) == 1
         assert "the batcher failed; the service ends" in server.stderr
         assert "ZeroDivisionError" in server.stderr
         assert list(server.folder.iterdir()) == []

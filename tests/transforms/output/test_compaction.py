@@ -91,7 +91,7 @@ def test_large_files_are_not_merged(output):
 
 
 def test_utterances_are_sorted_across_files_so_that_queries_skip_row_groups(output, monkeypatch):
-    monkeypatch.setattr(compaction._sorted, "__defaults__", (4,))
+    monkeypatch.setattr(compaction, "SORTED_GROUP_ROWS", 4)
     do(output)
     (path,) = files(output, "utterances")
     table = pq.read_table(path).to_pylist()
@@ -106,7 +106,7 @@ def test_utterances_are_sorted_across_files_so_that_queries_skip_row_groups(outp
 
 def test_frames_keep_their_order_in_larger_row_groups(output, monkeypatch):
     expected = [row for path in files(output, "frames") for row in pq.read_table(path).to_pylist()]
-    monkeypatch.setattr(compaction._row_groups, "__defaults__", (2_000,))
+    monkeypatch.setattr(compaction, "ROW_GROUP_ROWS", 2_000)
     do(output)
     (path,) = files(output, "frames")
     assert pq.read_table(path).to_pylist() == expected
@@ -152,7 +152,7 @@ def test_files_of_different_models_are_not_merged(tmp_path):
 
 
 def test_only_the_last_file_is_smaller_than_requested(output, monkeypatch):
-    monkeypatch.setattr(compaction._row_groups, "__defaults__", (1,))
+    monkeypatch.setattr(compaction, "ROW_GROUP_ROWS", 1)
     before = rows(output, "frames")
     sizes = [path.stat().st_size for path in files(output, "frames")]
     target = round(2.1 * max(sizes))
@@ -284,8 +284,8 @@ def test_a_job_begun_meanwhile_is_not_disturbed(output):
 
 
 def test_lost_rows_are_not_committed(output, monkeypatch):
-    read = compaction._read
-    monkeypatch.setattr(compaction, "_read", lambda *args: list(read(*args))[1:])
+    read = compaction.read_row_groups
+    monkeypatch.setattr(compaction, "read_row_groups", lambda *args: list(read(*args))[1:])
     before = rows(output, "utterances")
     with pytest.raises(LostRowsError, match="12 of 15 rows of utterances were merged"):
         do(output)
@@ -333,11 +333,11 @@ def test_records_are_not_read_again_for_each_table(output, monkeypatch):
 
 def test_read_ahead_is_bounded(output, monkeypatch):
     fetched = []
-    content = compaction._content
-    monkeypatch.setattr(compaction, "_content", lambda path: fetched.append(path) or content(path))
+    fetch = compaction.fetch
+    monkeypatch.setattr(compaction, "fetch", lambda path: fetched.append(path) or fetch(path))
     (group,) = (group for group in small_files(ledger_of(output), 256 * MB) if group.table == "frames")
     monkeypatch.setattr(compaction, "READ_AHEAD", sum(group.sizes[:2]))
-    tables = compaction._read(ledger_of(output), group)
+    tables = compaction.read_row_groups(ledger_of(output), group)
     next(tables)
     tables.close()  # waits for the requests in progress
     assert sorted(fetched) == [f"{output}/{name}" for name in group.names[:2]]
@@ -358,7 +358,7 @@ def test_a_table_larger_than_memory_is_sorted_on_disk(tmp_path, monkeypatch):
         )
         for start in range(0, 200_000, 10_000)
     )
-    found = compaction._sorted(tables, schema, ("score", "text"))
+    found = compaction.sort_tables(tables, schema, ("score", "text"))
     scores = next(found)["score"].to_pylist()
     assert any(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
     for table in found:
