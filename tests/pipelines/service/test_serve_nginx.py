@@ -122,7 +122,7 @@ async def load(url: str, body: bytes, clients: int, stop: Callable[[], bool]) ->
                 found.append(0)
 
     limits = httpx.Limits(max_connections=clients)
-    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=120, limits=limits) as client:
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=300, limits=limits) as client:
         await asyncio.gather(*(ask(client) for _ in range(clients)))
     return found
 
