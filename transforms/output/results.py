@@ -1,4 +1,4 @@
-"""Opens an output of `audiosieve score` for reading: only the files that count."""
+"""Opens an output of `audiosieve score` for reading. Only the files that count are read."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def open_results(output: str) -> Results:
     """Opens an output folder, local or in any filesystem that Beam knows.
 
     Raises:
-        OutputError: the folder contains no committed run, or something else.
+        OutputError: the folder contains no committed run, was written by another command, or cannot be read.
     """
     root = absolute(str(output)).rstrip("/")
     ledger = Ledger(root, tuple(schemas.SCORE_TABLES))
