@@ -23,6 +23,7 @@ def decode_array(samples: np.ndarray, sample_rate: float | None) -> Decoded:
 
     Raises:
         AudioFault: the samples are too short, silent or not finite.
+        ScratchError: the temporary file of a long recording cannot be written.
         TypeError: the sample rate is missing, or the samples are of another type.
         ValueError: the sample rate or the shape of the samples is invalid.
     """

@@ -40,6 +40,7 @@ def read_audio(uri: str, span: Span = WHOLE) -> Decoded:
 
     Raises:
         AudioFault: the recording cannot be opened, read or decoded.
+        ScratchError: the temporary file of a long recording cannot be written.
     """
     with open_audio(uri) as file:
         return decode(file, span)
@@ -51,6 +52,7 @@ def decode(file: BinaryIO, span: Span = WHOLE, channels: str = MIX, max_s: float
     Raises:
         AudioFault: the recording cannot be decoded.
         OSError: the file cannot be read.
+        ScratchError: the temporary file of a long recording cannot be written.
     """
     (decoded,) = decode_spans(file, [span], channels, max_s)
     if isinstance(decoded.result, AudioFault):
@@ -78,6 +80,7 @@ def decode_spans(
         AudioFault: no span can be decoded: the file is empty, in an unsupported format, shorter than its header states, or
             lacks the channel.
         OSError: the file cannot be read; the recording itself may be valid.
+        ScratchError: the temporary file of a long recording cannot be written.
     """
     remaining: list[SpanReader] | None = None
     seeking = True

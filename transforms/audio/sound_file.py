@@ -64,6 +64,13 @@ class Sound(soundfile.SoundFile):
 
     `SoundFile.read` seeks after each block where `seekable()` is true. Such a seek damages MP3, whose frames need those
     before them, and FLAC files of unstated length.
+
+    Args:
+        file: a seekable file, at its start.
+
+    Raises:
+        soundfile.LibsndfileError: libsndfile cannot open the file.
+        OSError: the file cannot be read.
     """
 
     def __init__(self, file: BinaryIO) -> None:

@@ -49,6 +49,13 @@ class Decoded:
 class SpanReader:
     """Collects the samples of one span and channel from the blocks of a recording.
 
+    Args:
+        span_index: position of the span in the caller's list.
+        span: part of the recording.
+        channel: number of the channel, from 0; None for the mean of all.
+        sound: the recording, for its rate, length and format.
+        max_duration_s: longest span in seconds; a longer one gets a fault.
+
     Attributes:
         span_index: position of the span in the caller's list.
         channel: number of the channel, from 0; None for the mean of all.

@@ -159,7 +159,7 @@ def _row_groups(set_name: str, columns: list[str]) -> Iterator[list[dict[str, An
     """Yields some columns of a set, one row group at a time, to limit the audio in memory."""
     files = Ledger(absolute(set_name), tuple(SYNTHESIS_TABLES)).committed("clips")
     if not files:
-        raise SourceError(f"{set_name}: no finished labelled set is there; make one with `audiosieve synthesize`")
+        raise SourceError(f"{set_name}: contains no finished labelled set; make one with `audiosieve synthesize`")
     for uri in files:
         with FileSystems.open(uri) as file:
             try:

@@ -144,11 +144,19 @@ class Ledger:
         return runs
 
     def is_committed(self, run_id: str) -> bool:
-        """Whether a run has a record."""
+        """Returns whether a run has a record.
+
+        Raises:
+            OutputError: a record cannot be read.
+        """
         return run_id in {record["run_id"] for record in self.records()}
 
     def committed(self, table: str) -> list[str]:
-        """Returns the paths of the files of a table that count, sorted."""
+        """Returns the paths of the files of a table that count, sorted.
+
+        Raises:
+            OutputError: a record cannot be read.
+        """
         return [FileSystems.join(self.root, name) for name in names_that_count(self.records(), table)]
 
     def rows(self, table: str, columns: list[str], files: Iterable[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -158,6 +166,9 @@ class Ledger:
             table: name of the table.
             columns: names of the columns.
             files: names of the files to read; by default those that count.
+
+        Raises:
+            OutputError: a record cannot be read.
         """
         uris = self.committed(table) if files is None else (FileSystems.join(self.root, name) for name in files)
         for uri in uris:
@@ -181,7 +192,11 @@ class Ledger:
             return request
 
     def pending(self) -> list[str]:
-        """Returns the ids of the runs that were begun and are neither committed nor abandoned, oldest first."""
+        """Returns the ids of the runs that were begun and are neither committed nor abandoned, oldest first.
+
+        Raises:
+            OutputError: a record cannot be read.
+        """
         done = {record["run_id"] for record in self.records()}
         requests = _list(FileSystems.join(self.root, RUNS, f"*{PENDING}", _REQUEST))
         return sorted({path.split("/")[-2].removesuffix(PENDING) for path in requests} - done)
@@ -253,7 +268,7 @@ class Ledger:
             job: command that all runs must belong to.
 
         Raises:
-            OutputError: a run belongs to another command.
+            OutputError: a run belongs to another command, or a record cannot be read.
         """
         self.runs(job)
         pending = self.pending()
@@ -267,6 +282,9 @@ class Ledger:
 
         Returns:
             Paths of the deleted files and folders.
+
+        Raises:
+            OutputError: a record cannot be read.
         """
         records, pending = self.records(), set(self.pending())
         kept = {FileSystems.join(self.root, name) for table in self.tables for name in names_that_count(records, table)}

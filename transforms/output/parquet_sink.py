@@ -18,7 +18,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 # Rows of a row group.
 ROW_GROUP_ROWS = 65_536
-# Rows of a row group of a sorted table. They are small, because a query with a threshold reads up to one group in vain.
+# Rows of a row group of a sorted table. The number is small, because a query with a threshold reads one group only in part.
 SORTED_GROUP_ROWS = 4_096
 # Approximate size of a file in bytes: small enough to read at once, and large enough for few files per corpus.
 FILE_BYTES = 256 << 20

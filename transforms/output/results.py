@@ -112,7 +112,11 @@ class Results:
             raise FileNotFoundError(missing[0])
 
     def connect(self) -> duckdb.DuckDBPyConnection:
-        """Returns an in-memory DuckDB with a view of each table, and of `runs`."""
+        """Returns an in-memory DuckDB with a view of each table, and of `runs`.
+
+        Raises:
+            OutputError: a file of a table is missing.
+        """
         connection = duckdb.connect()
         for table in schemas.SCORE_TABLES:
             connection.register(table, self.dataset(table))

@@ -34,7 +34,7 @@ _TABLES_WITH_VERSIONS = ("utterances", "rejects")
 
 
 def is_listable(source: str) -> bool:
-    """Whether workers can list a corpus: it is a folder, not a file, glob, manifest or data directory."""
+    """Returns whether workers can list a corpus: it is a folder, not a file, glob, manifest or data directory."""
     if has_wildcards(source) or MANIFEST.search(source) or not is_directory(source):
         return False
     return not is_data_directory(source.rstrip("/") or "/")

@@ -52,7 +52,11 @@ def cut_batches(lengths: Sequence[int], limits: BatchLimits) -> list[list[int]]:
 
 @beam.typehints.with_output_types(list[FeaturizedUtterance])
 class BatchByLength(beam.DoFn):
-    """`FeaturizedUtterance` -> lists of them, of similar length. Keeps nothing after the end of a bundle."""
+    """`FeaturizedUtterance` -> lists of them, of similar length. Keeps nothing after the end of a bundle.
+
+    Args:
+        limits: limits of a batch and of the pool.
+    """
 
     def __init__(self, limits: BatchLimits) -> None:
         self.limits = limits

@@ -17,7 +17,8 @@ from transforms.storage.storage_errors import reason
 
 # Folder of an output for the bundles of its runs.
 MODELS = "_models"
-# Prevents threads from downloading the same bundle at once. The cache would keep one folder, and the others would be deleted.
+# Lets one thread at a time download a bundle. Otherwise threads that start together would each download it, and the folders
+# that the cache does not keep would be deleted while in use.
 _DOWNLOAD = threading.Lock()
 
 

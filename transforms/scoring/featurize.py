@@ -118,6 +118,9 @@ def featurize_recording(
 
     Yields:
         The features of each utterance, or the reason why it has none.
+
+    Raises:
+        ScratchError: the temporary file of a long recording cannot be written.
     """
     if recording.archive is None:
         yield from _featurize_file(recording.refs, opened or open_audio(recording.uri), config, channels)

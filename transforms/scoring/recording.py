@@ -48,6 +48,9 @@ def score_recording(recording: Recording, scorer: Scorer, channels: str = MIX) -
 
     Yields:
         The score of each utterance, or the reason why it has none.
+
+    Raises:
+        ScratchError: the temporary file of a long recording cannot be written.
     """
     for featurized in featurize_recording(recording, scorer.bundle.features, channels):
         if isinstance(featurized, Reject):

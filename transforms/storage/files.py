@@ -80,19 +80,19 @@ def absolute(path: str) -> str:
 
 
 def is_local(path: str) -> bool:
-    """Whether a path has no scheme."""
+    """Returns whether a path has no scheme."""
     return FileSystems.get_scheme(path) is None
 
 
 def is_directory(path: str) -> bool:
-    """Whether a path is a directory. A remote path counts as one unless it is a file: buckets have no directories."""
+    """Returns whether a path is a directory. A remote path counts as one unless it is a file: buckets have no directories."""
     if is_local(path):
         return Path(path).is_dir()
     return path.endswith("/") or not (has_wildcards(path) or FileSystems.exists(path))
 
 
 def has_wildcards(path: str) -> bool:
-    """Whether a path contains `*`, `?` or `[`. The name of an existing file may contain them, too."""
+    """Returns whether a path contains `*`, `?` or `[`. The name of an existing file may contain them, too."""
     return bool(_WILDCARDS.search(path))
 
 
@@ -119,7 +119,12 @@ def probe(folder: str) -> None:
 
 
 def match(pattern: str) -> Iterator[File]:
-    """Yields the files whose paths match a Beam pattern: `**` matches any depth."""
+    """Yields the files whose paths match a Beam pattern: `**` matches any depth.
+
+    Raises:
+        OSError: the files cannot be listed.
+        StorageError: the storage does not answer.
+    """
     if is_object_storage(pattern):
         # Beam's own listing keeps all names in memory, and its times depend on the machine's time zone.
         matches = re.compile(FileSystems.get_filesystem(pattern).translate_pattern(pattern)).match
@@ -134,7 +139,7 @@ def match(pattern: str) -> Iterator[File]:
 
 
 def would_match(pattern: str, path: str) -> bool:
-    """Whether a pattern with wildcards would match a file at a path."""
+    """Returns whether a pattern with wildcards would match a file at a path."""
     if not has_wildcards(pattern):
         return False
     return bool(re.match(FileSystems.get_filesystem(pattern).translate_pattern(pattern), path))
@@ -150,7 +155,12 @@ def look_at(path: str) -> File:
 
 
 def walk(root: str) -> Iterator[File]:
-    """Yields all files below a directory, also behind links. A directory that cannot be opened is yielded as a file."""
+    """Yields all files below a directory, also behind links. A directory that cannot be opened is yielded as a file.
+
+    Raises:
+        OSError: the files cannot be listed.
+        StorageError: the storage does not answer.
+    """
     if is_object_storage(root):
         yield from stream(Place(root, deep=True))
         return
@@ -194,6 +204,10 @@ def places_in(folder: str, most: int) -> Iterator[Place]:
     Args:
         folder: folder to divide. A folder that is not on object storage becomes one place.
         most: number of places at which to stop; the subfolders of the last divided folder may exceed it.
+
+    Raises:
+        OSError: the files cannot be listed.
+        StorageError: the storage does not answer.
     """
     if not is_object_storage(folder):
         yield Place(folder, deep=True)
@@ -211,7 +225,12 @@ def places_in(folder: str, most: int) -> Iterator[Place]:
 
 
 def stream(place: Place) -> Iterator[File]:
-    """Yields the files in a place."""
+    """Yields the files in a place.
+
+    Raises:
+        OSError: the files cannot be listed.
+        StorageError: the storage does not answer.
+    """
     if is_object_storage(place.folder):
         yield from _objects(f"{place.folder.rstrip('/')}/", place.deep)
     else:
@@ -225,7 +244,7 @@ def _objects(uri_prefix: str, deep: bool) -> Iterator[File]:
 
 
 def _is_folder_marker(uri: str) -> bool:
-    """Whether an object is only the marker of a folder, which consoles create."""
+    """Returns whether an object is only the marker of a folder, which consoles create."""
     return uri.endswith("/")
 
 

@@ -13,7 +13,7 @@ _SCHEME = f"{gcs.SCHEME}://"
 
 
 def is_object_storage(uri: str) -> bool:
-    """Whether this module can list a URI: it is on Cloud Storage, and the extra `gcp` is installed."""
+    """Returns whether this module can list a URI: it is on Cloud Storage, and the extra `gcp` is installed."""
     return uri.startswith(_SCHEME) and gcs.IS_INSTALLED
 
 
