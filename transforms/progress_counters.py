@@ -16,7 +16,7 @@ _EVERY_S = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class ProgressCounts:
-    """Amount of work that is done.
+    """Work that is done so far.
 
     Attributes:
         scored: number of scored utterances.
@@ -36,7 +36,7 @@ class ProgressCounter:
     """Counts the work of this process in a file; `progress_counter` returns the one of this process.
 
     Args:
-        folder: local folder of the run's counters; None on a cluster, where no one reads them.
+        folder: local folder of the run's counters; None on a cluster, where nothing reads them.
     """
 
     def __init__(self, folder: str | None) -> None:

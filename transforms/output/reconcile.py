@@ -1,4 +1,4 @@
-"""Checks that every input of a run is in its output, scored or rejected. It reads the written tables, in bounded memory."""
+"""Checks that every input of a run is in its output, scored or rejected. Reads the written tables in bounded memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 from transforms.elements import AudioRef, archives_of, printable
 from transforms.output.ledger import Ledger, count_rows
 
-# Input of the comparison: all refs. The URI of an archive is needed, since the rows of its members contain it.
+# Input of the comparison: all refs. The rows of an archive's members are matched by the URI of the archive.
 LISTED = pa.schema([("utterance_id", pa.string()), ("archive_uri", pa.string())])
 # DuckDB spills to disk beyond this.
 MEMORY = "2GB"
@@ -68,12 +68,12 @@ class RunCounts:
         """Returns a quantile of the utterance scores, within 0.05; NaN if there are none.
 
         Args:
-            share: share of the utterances that do not exceed it, 0 to 1.
+            share: share of the utterances with at most that score, 0 to 1.
         """
-        above = share * self.scores.total()
+        remaining = share * self.scores.total()
         for low, count in sorted((float(low), count) for low, count in self.scores.items()):
-            above -= count
-            if above <= 0:
+            remaining -= count
+            if remaining <= 0:
                 return low + 0.05
         return float("nan")
 
@@ -112,7 +112,7 @@ def reconcile(ledger: Ledger, files: Sequence[str], listed: Iterable[pa.RecordBa
 
 
 def out_of_date(ledger: Ledger, listed: Iterable[pa.RecordBatch]) -> set[str]:
-    """Returns the ids of the committed rows of utterances that are scored again.
+    """Returns the ids of committed rows whose utterances are scored again.
 
     Args:
         ledger: ledger of the output.
@@ -167,16 +167,16 @@ def _check(db: duckdb.DuckDBPyConnection, frames: int) -> None:
         "rows without an input": "FROM matched WHERE listed_id IS NULL",
         "duplicate ids": "FROM (SELECT utterance_id FROM written GROUP BY utterance_id HAVING count(*) > 1)",
     }
-    counts = {fault: _one(db, f"SELECT count(*) {rows}") for fault, rows in faults.items()}
-    expected_frames = _one(db, "SELECT coalesce(sum(num_frames), 0)::BIGINT FROM written")
+    counts = {fault: _value(db, f"SELECT count(*) {rows}") for fault, rows in faults.items()}
+    expected_frames = _value(db, "SELECT coalesce(sum(num_frames), 0)::BIGINT FROM written")
     if not any(counts.values()) and frames == expected_frames:
         return
     example = next(
-        (_one(db, f"SELECT min(utterance_id) {faults[fault]}") for fault, count in counts.items() if count), None
+        (_value(db, f"SELECT min(utterance_id) {faults[fault]}") for fault, count in counts.items() if count), None
     )
     raise LostRowsError(
-        f"rows were lost: of {_one(db, 'SELECT count(*) FROM listed')} inputs there are "
-        f"{', '.join(f'{count} {fault}' for fault, count in counts.items())}, and {frames} of {expected_frames} frames"
+        f"rows were lost: {_value(db, 'SELECT count(*) FROM listed')} inputs, "
+        f"{', '.join(f'{count} {fault}' for fault, count in counts.items())}, {frames} of {expected_frames} frames"
         f"{'' if example is None else f' (for example {example!r})'}; nothing was committed. Run the command again, and "
         "report this"
     )
@@ -214,5 +214,5 @@ def _run_counts(db: duckdb.DuckDBPyConnection) -> RunCounts:
     return RunCounts(scored, Counter(dict(rejected)), audio_s, frames, Counter(dict(scores)))
 
 
-def _one(db: duckdb.DuckDBPyConnection, query: str) -> Any:
+def _value(db: duckdb.DuckDBPyConnection, query: str) -> Any:
     return db.execute(query).fetchall()[0][0]
