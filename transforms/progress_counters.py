@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 _FORMAT = struct.Struct("<QQd")
-_EVERY_S = 0.5
+WRITE_EVERY_S = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,7 @@ class ProgressCounter:
         if self._path is None:
             return
         self._done += ProgressCounts(scored, rejected, audio_s)
-        if time.monotonic() - self._last_write >= _EVERY_S:
+        if time.monotonic() - self._last_write >= WRITE_EVERY_S:
             self._last_write = time.monotonic()
             with contextlib.suppress(OSError):  # a run goes on without its progress
                 self._path.write_bytes(_FORMAT.pack(*dataclasses.astuple(self._done)))

@@ -19,7 +19,7 @@ from transforms.output.ledger import Ledger, count_rows
 LISTED = pa.schema([("utterance_id", pa.string()), ("archive_uri", pa.string())])
 # DuckDB spills to disk beyond this.
 MEMORY = "2GB"
-_BATCH = 65_536
+BATCH_ROWS = 65_536
 
 
 class LostRowsError(RuntimeError):
@@ -80,8 +80,8 @@ class RunCounts:
 
 def listed_batches(refs: Sequence[AudioRef]) -> Iterator[pa.RecordBatch]:
     """Yields refs as batches of `LISTED`."""
-    for start in range(0, len(refs), _BATCH):
-        part = refs[start : start + _BATCH]
+    for start in range(0, len(refs), BATCH_ROWS):
+        part = refs[start : start + BATCH_ROWS]
         yield pa.RecordBatch.from_pydict(
             {
                 "utterance_id": [ref.utterance_id for ref in part],
@@ -189,7 +189,7 @@ def _match_members(db: duckdb.DuckDBPyConnection) -> None:
         return
     db.execute("CREATE TABLE members (utterance_id VARCHAR, listed_id VARCHAR)")
     unmatched = db.cursor().execute("SELECT utterance_id, uri FROM matched WHERE listed_id IS NULL")
-    while rows := unmatched.fetchmany(_BATCH):
+    while rows := unmatched.fetchmany(BATCH_ROWS):
         members: dict[str, list[str]] = {"utterance_id": [], "listed_id": []}
         for utterance_id, uri in rows:
             archive = next((archive for archive in archives_of(uri) if archive in archives), None)

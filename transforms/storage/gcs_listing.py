@@ -30,7 +30,7 @@ def objects(uri_prefix: str, deep: bool) -> Iterator[tuple[str, int, float]]:
     """
     bucket, prefix = _parts(uri_prefix)
     with gcs.os_errors_of_listing(uri_prefix):
-        for blob in _blobs(bucket, prefix, delimiter=None if deep else "/"):
+        for blob in list_blobs(bucket, prefix, delimiter=None if deep else "/"):
             yield f"{_SCHEME}{bucket}/{blob.name}", blob.size, blob.updated.timestamp()
 
 
@@ -46,7 +46,7 @@ def folders_in(folder: str) -> list[str]:
     bucket, prefix = _parts(f"{folder.rstrip('/')}/")
     names: list[str] = []
     with gcs.os_errors_of_listing(folder):
-        for page in _blobs(bucket, prefix, delimiter="/").pages:
+        for page in list_blobs(bucket, prefix, delimiter="/").pages:
             list(page)
             names += page.prefixes
             if not names:
@@ -59,5 +59,6 @@ def _parts(uri: str) -> tuple[str, str]:
     return bucket, prefix
 
 
-def _blobs(bucket: str, prefix: str, **options: Any) -> Any:
+def list_blobs(bucket: str, prefix: str, **options: Any) -> Any:
+    """Returns an iterator of the client library over the objects of a bucket whose names start with a prefix."""
     return gcs.client().list_blobs(bucket, prefix=prefix, fields=_FIELDS, **options)

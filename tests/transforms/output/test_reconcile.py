@@ -52,7 +52,7 @@ def test_lost_and_duplicate_rows_are_errors(ledger, scored, rejected, frames, me
 
 
 def test_rows_are_compared_in_batches(ledger, monkeypatch):
-    monkeypatch.setattr(reconcile_module, "_BATCH", 2)
+    monkeypatch.setattr(reconcile_module, "BATCH_ROWS", 2)
     members = [row(f"x#1.tar/{i}", uri=f"/corpus/x#1.tar#{i}") for i in range(5)]
     write(ledger, [row(name) for name in "abcde"] + members)
     refs = [*(ref(name) for name in "abcde"), ref("x#1.tar", archive=ArchiveKind.TAR)]
