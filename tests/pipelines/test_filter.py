@@ -142,7 +142,7 @@ def test_a_file_of_rules(small, tmp_path):
         (["--where", "score > 9"], "none of the 7 utterances would be kept; 'where' alone drops 7"),
         (["--rules", "none", "--budget", "3s"], "none of the 7 utterances would be kept; 'budget' alone drops 7"),
         (["--where", "score"], "is a FLOAT, not true or false"),
-        (["--where", "true", "--rules", "none"], "--where and --rules cannot both be given"),
+        (["--where", "true", "--rules", "none"], "--where and --rules exclude each other"),
         (["--rules", "/gone.yaml"], "/gone.yaml: cannot read the rules"),
         (["--budget", "much"], "--budget is 'much'; must be a number over 0 followed by h, m or s"),
         (["--quantile", "1.5"], "--quantile is 1.5; must be over 0 and at most 1"),
@@ -175,14 +175,14 @@ def test_folders_that_are_refused(tmp_path):
         ([output, "--output", tmp_path], "overlaps with the scores in"),
         ([output, "--output", audio / "keep"], "overlaps with the corpus in"),
         ([output, "--output", full], "is not empty"),
-        ([output, "--output", full, "--overwrite"], "holds something else than an earlier filter"),
+        ([output, "--output", full, "--overwrite"], "holds something other than an earlier filter"),
         ([output, "--output", full / "thesis.txt"], "is a file"),
-        ([output, "--output", tmp_path / "k", "--export", tmp_path / "k/audio"], "must lie beside each other"),
+        ([output, "--output", tmp_path / "k", "--export", tmp_path / "k/audio"], "overlaps with --output"),
         ([output, "--output", tmp_path / "k", "--export", full], "is not empty"),
         ([output, "--output", tmp_path / "k", "--export", full, "--overwrite"], "is not empty"),
         (
             [output, "--output", tmp_path / "k", "--export", tmp_path / "a", "--runner", "DataflowRunner"],
-            "from this machine",
+            "--export runs on this machine only",
         ),
         ([output], "--output is missing"),
         ([], "the folder of the scores is missing"),
@@ -221,7 +221,7 @@ def test_rules_for_another_scale_are_refused(tmp_path):
 def test_columns_that_sql_cannot_tell_apart_are_refused(tmp_path):
     root = write_output(tmp_path / "out", [scored("a", 4.0)], carry=["Score"])
     done = audiosieve("filter", root, "--output", tmp_path / "keep", status=2)
-    assert "of the column 'Score' there is another" in done.stderr
+    assert "another column differs from 'Score' only in case" in done.stderr
 
 
 def test_it_loads_no_tensorflow():

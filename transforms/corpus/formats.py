@@ -35,7 +35,7 @@ class SourceKind:
     """The form of a corpus.
 
     Attributes:
-        format: format of its manifest, a key of `manifest_writers.FORMATS`.
+        format: format of its manifest, a key of `manifest_formats.FORMATS`.
         has_spans: whether it lists spans of recordings.
     """
 

@@ -63,7 +63,8 @@ def _table_query(kept: KeptList) -> str:
 
 def write_jsonl(kept: KeptList, path: Path) -> None:
     """Writes a NeMo manifest: a JSON object a line, with an offset if the utterance is a span of its recording."""
-    rows = kept.rows(f"SELECT * FROM {kept.table} ORDER BY id")
+    columns = f"id, path, whole, start_s, end_s, duration_s, channel, score{_columns(kept.carried)}"
+    rows = kept.rows(f"SELECT {columns} FROM {kept.table} ORDER BY id")
     write_lines(path, (json_line(nemo_entry(row, kept.carried)) for row in rows))
 
 

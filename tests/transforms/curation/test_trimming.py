@@ -20,7 +20,6 @@ from tests.support.outputs import scored, write_output
 from transforms.curation.selection import Selection
 from transforms.curation.trimming import TrimError
 from transforms.output.results import open_results
-from transforms.scoring.rows import utterance_row
 
 # Lengths of good and bad stretches in turn, in frames.
 STRETCHES = st.lists(st.integers(10, 300), min_size=1, max_size=9)
@@ -118,10 +117,9 @@ def test_spans_have_no_anomalies_and_meet_the_removed_ones(parts, min_s, pad_s, 
 
 def test_a_span_is_an_utterance_of_its_own(tmp_path):
     found = frames_of([300, 60, 200], False, 1)
-    utterance = scored("u", found, start_s=10.0, clipped_ratio=0.5, snr_db=None)
-    first, second = trimmed(tmp_path / "out", [utterance]).candidates
-    (anomaly,) = find_anomalies(found, PESQ_WB.span)
-    whole = utterance_row(utterance, [anomaly], "some_net@0123456789ab", "mean")
+    root = write_output(tmp_path / "out", [scored("u", found, start_s=10.0, clipped_ratio=0.5, snr_db=None)])
+    first, second = trim(root).candidates
+    (whole,) = pq.read_table(root / "utterances").to_pylist()
     assert first["utterance_id"] == f"u#0.000-{first['duration_s']:.3f}"
     assert (first["start_s"], second["start_s"] + second["duration_s"]) == pytest.approx(
         (10.0, 10.0 + whole["duration_s"])
