@@ -160,7 +160,7 @@ def _read_blocks(sound: Sound, waiting: list[SpanReader], seeking: bool) -> Iter
             reader.add(block, position)
         position += len(block)
         if is_last and position < sound.frames < UNKNOWN_LENGTH:
-            detail = f"the header promises {sound.frames} samples a channel, {position} could be decoded"
+            detail = f"the header states {sound.frames} samples per channel, {position} could be decoded"
             fault = AudioFault(Stage.DECODE, Reason.TRUNCATED, detail)
             yield from _with_fault([reader for reader in active if reader.end is None or reader.end > position], fault)
             active = [reader for reader in active if reader.end is not None and reader.end <= position]

@@ -193,10 +193,10 @@ def message_of(error: soundfile.LibsndfileError) -> str:
 def _check_complete(log: str) -> None:
     """Raises an `AudioFault` if libsndfile's log of the header shows that samples are missing at the end."""
     if (chunk := _CHUNK_TOO_LARGE.search(log)) and int(chunk[2]) < int(chunk[1]) < UNKNOWN_LENGTH:
-        detail = f"the header promises {chunk[1]} bytes, the file holds {chunk[2]}"
+        detail = f"the header states {chunk[1]} bytes, the file holds {chunk[2]}"
         raise AudioFault(Stage.DECODE, Reason.TRUNCATED, detail)
     if (count := _RF64_TOO_LARGE.search(log)) and int(count[1]) < int(count[2]):
-        detail = f"the header promises {count[2]} samples a channel, the file holds {count[1]}"
+        detail = f"the header states {count[2]} samples per channel, the file holds {count[1]}"
         raise AudioFault(Stage.DECODE, Reason.TRUNCATED, detail)
 
 
