@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.coders import FastPrimitivesCoder, StrUtf8Coder
 
-from tests.support.generated_bucket import GeneratedBucket, generated
+from tests.support.storage.generated_bucket import GeneratedBucket, generated
 from transforms import schemas
 from transforms.corpus.sources import list_corpus
 from transforms.output import reconcile

@@ -1,6 +1,7 @@
 """Lists and plans a corpus of very many objects, in the graph of `audiosieve score --listing workers`: `make bench`.
 
-The bucket is generated (`tests.support.generated_bucket`): there are no objects and no network. All other code is that of the
+The bucket is generated (`tests.support.storage.generated_bucket`): there are no objects and no network. All other code
+is that of the
 graph, run by Beam's FnApiRunner: `ListCorpus` (places, `list_place`, `CutChunks`) and `WritePlan` with its Parquet. Only the
 two shuffles, of places and of chunks, are replaced: this runner would hold the shuffled elements in memory, while a cluster
 holds them on disk. Beam's own coder encodes one in 16 of the elements that would be shuffled, and the result is measured and
@@ -28,7 +29,7 @@ import pyarrow.parquet as pq
 from apache_beam.coders import FastPrimitivesCoder
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from tests.support.generated_bucket import GeneratedBucket, generated
+from tests.support.storage.generated_bucket import GeneratedBucket, generated
 from transforms.output.ledger import Ledger
 from transforms.runs.plan import count_planned
 from transforms.runs.worker_listing import ListCorpus

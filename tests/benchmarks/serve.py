@@ -29,7 +29,7 @@ import numpy as np
 import soundfile
 
 from tests.support.paths import SAMPLES
-from tests.support.service import Server, serving
+from tests.support.web.service import Server, serving
 
 CLIP_S = 5.0
 RATE = 16_000

@@ -10,9 +10,9 @@ import sys
 from collections import Counter
 
 from pipelines.cli import main
-from tests.support.gcs_emulator import Bucket, running_emulator
-from tests.support.gcs_proxy import Proxy
 from tests.support.paths import SAMPLES
+from tests.support.storage.gcs_emulator import Bucket, running_emulator
+from tests.support.storage.gcs_proxy import Proxy
 from transforms.storage.gcs import EMULATOR
 
 SAMPLE = SAMPLES / "clean.flac"

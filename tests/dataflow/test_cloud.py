@@ -13,8 +13,8 @@ import pytest
 from apache_beam.options.pipeline_options import DebugOptions, GoogleCloudOptions, PipelineOptions, WorkerOptions
 
 from pipelines.score import parse
-from tests.support.gcloud_flags import TARGET, table
-from tests.support.staged_job import CLOUD, ROOT, SETTINGS, printed_by
+from tests.support.deployment.gcloud_flags import TARGET, table
+from tests.support.deployment.staged_job import CLOUD, ROOT, SETTINGS, printed_by
 
 FLAGS: dict[str, list[str]] = json.loads(TARGET.read_text())["flags"]
 PROFILES = sorted(path.stem for path in (ROOT / "dataflow" / "profiles").glob("*.options"))

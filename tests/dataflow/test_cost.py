@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from dataflow import cost
 from dataflow.cost import Prices, Workers, best_speed_with_gpu, estimate, measured_speed
+from tests.support.deployment.staged_job import ROOT
 from tests.support.outputs import scored, write_output
-from tests.support.staged_job import ROOT
 
 SMALL = Workers(cores=4, memory_gb=16, disk_gb=50, gpus=0, max_workers=10)
 FREE = Prices(0, 0, 0, 0, 0, 0)

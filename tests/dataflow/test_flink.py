@@ -23,7 +23,7 @@ from dataflow.flink import cluster, parts
 from dataflow.flink import processes as supervision
 from dataflow.flink.parts import PartUnavailableError
 from dataflow.flink.processes import ClusterError, Processes
-from tests.support.staged_job import ROOT
+from tests.support.deployment.staged_job import ROOT
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="relies on features of Linux")
 

@@ -9,8 +9,8 @@ import pytest
 
 from pipelines.common.errors import UsageError
 from pipelines.filtering.folders import BucketFolder, Folder, LocalFolder
-from tests.support.gcs_emulator import Bucket
-from tests.support.gcs_proxy import Call, Proxy
+from tests.support.storage.gcs_emulator import Bucket
+from tests.support.storage.gcs_proxy import Call, Proxy
 
 RECORD = "record.json"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.support.bucket_runs import retry_briefly, upload_few
 from tests.support.command import Output, audiosieve
-from tests.support.gcs_emulator import Bucket
-from tests.support.gcs_proxy import Proxy
+from tests.support.storage.bucket_runs import retry_briefly, upload_few
+from tests.support.storage.gcs_emulator import Bucket
+from tests.support.storage.gcs_proxy import Proxy
 
 
 def test_query_report_compare_and_plot_read_a_bucket(scored: Bucket, sample_run: Output, tmp_path: Path) -> None:

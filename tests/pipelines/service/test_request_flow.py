@@ -17,7 +17,7 @@ from model.bundle import DEFAULT
 from pipelines.service import uploads
 from pipelines.service.request_flow import LARGE_BYTES, ScoreRequest, Service
 from pipelines.service.settings import Settings
-from tests.support.hostile_files import RATE, encode, noise
+from tests.support.web.hostile_files import RATE, encode, noise
 from transforms.scoring.inference import ScorerHandler
 
 pytestmark = pytest.mark.slow

@@ -22,7 +22,7 @@ from pipelines.service.openapi_examples import RESPONSES
 from pipelines.service.responses import ProblemOut, Scored, ScoredFiles
 from tests.support.command import Output, audiosieve
 from tests.support.paths import ROOT
-from tests.support.service import PATIENCE_S, Server, serving
+from tests.support.web.service import PATIENCE_S, Server, serving
 from transforms.schemas import UTTERANCES
 
 pytestmark = pytest.mark.slow

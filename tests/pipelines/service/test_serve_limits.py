@@ -21,8 +21,8 @@ from pipelines.serve import is_loopback
 from pipelines.service.responses import ProblemOut
 from tests.pipelines.service.test_serve import assert_nothing_written, together
 from tests.support.command import audiosieve
-from tests.support.hostile_files import RATE, bomb, encode, fuzzed, hostile, noise
-from tests.support.service import PATIENCE_S, Server, serving
+from tests.support.web.hostile_files import RATE, bomb, encode, fuzzed, hostile, noise
+from tests.support.web.service import PATIENCE_S, Server, serving
 from transforms.audio.decode import decode_spans
 from transforms.audio.span_reader import Decoded
 from transforms.errors import AudioFault

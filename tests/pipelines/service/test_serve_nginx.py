@@ -22,7 +22,7 @@ from pipelines.service.nginx import PASSED_ON
 from pipelines.service.settings import ServeOptions
 from tests.pipelines.service.test_serve_limits import open_request, until
 from tests.support.command import Output, audiosieve
-from tests.support.service import Server, serving
+from tests.support.web.service import Server, serving
 
 pytestmark = [
     pytest.mark.slow,

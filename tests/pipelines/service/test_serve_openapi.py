@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.service.openapi_examples import PROBLEMS, RESPONSES
-from tests.support.service import Server, serving
+from tests.support.web.service import Server, serving
 
 pytestmark = pytest.mark.slow
 KEY = "a-key-of-some-length"

@@ -12,9 +12,9 @@ import pytest
 import soundfile
 from PIL import Image
 
-from tests.support.browser import chromium
 from tests.support.command import Output
-from tests.support.service import Server, serving
+from tests.support.web.browser import chromium
+from tests.support.web.service import Server, serving
 
 pytestmark = pytest.mark.slow
 KEY = "a-key-of-some-length"

@@ -16,7 +16,7 @@ from apache_beam.io.filesystems import FileSystems
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.buckets import Shelf, bucket
+from tests.support.storage.local_buckets import Shelf, bucket
 from transforms.corpus.manifests import PATH_COLUMNS
 from transforms.corpus.sources import SourceError, list_corpus
 from transforms.elements import AudioRef, Span

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from model.bundle import BUNDLED, CARD, DEFAULT, WEIGHTS, BundleError, open_bundle
-from tests.support.gcs_emulator import Bucket
-from tests.support.gcs_proxy import Proxy, first
+from tests.support.storage.gcs_emulator import Bucket
+from tests.support.storage.gcs_proxy import Proxy, first
 from transforms.scoring.bundles import MODELS, bundle_reference, find_bundle, share_bundle
 from transforms.scoring.inference import ScorerHandler
 

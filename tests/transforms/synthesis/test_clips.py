@@ -16,7 +16,7 @@ from apache_beam.testing.util import assert_that
 
 from model.features import SAMPLE_RATE, num_frames
 from model.labels import PESQ_NB, PESQ_WB, PSEUDO
-from tests.support.clip_options import ALL_OPTIONS, OPTIONS
+from tests.support.training.clip_options import ALL_OPTIONS, OPTIONS
 from transforms.audio.decode import decode
 from transforms.elements import REJECTS, AudioRef, Reject
 from transforms.errors import AudioFault, Reason, Stage
