@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.synthesis.mix import MixError, Mixture, add_noise, blend, fit_length, power, set_peak, stored_reference
+from tests.support.training.mixing import mix
+from transforms.synthesis.mix import MixError, add_noise, blend, fit_length, power, set_peak, stored_reference
 
 STEP = 1 / 32_768
 snrs = st.floats(-10, 40)
@@ -25,12 +26,6 @@ def speech_and_noise(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def decibels(signal: np.ndarray, reference: np.ndarray) -> float:
     return 10 * float(np.log10(power(signal) / power(reference)))
-
-
-def mix(speech: np.ndarray, noise: np.ndarray | None, snr_db: float | None, peak_dbfs: float) -> Mixture:
-    """Adds noise to all of the speech at an SNR, or none, and sets the peak of the sum."""
-    total = speech if noise is None or snr_db is None else add_noise(speech, noise, snr_db)
-    return set_peak(speech, total.astype(np.float64), peak_dbfs)
 
 
 class TestAddNoise:

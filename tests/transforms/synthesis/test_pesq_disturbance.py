@@ -10,7 +10,7 @@ import pytest
 from model.evaluation.metrics import agreement
 from model.features import num_frames
 from model.labels import PESQ_WB
-from transforms.synthesis.mix import mix
+from tests.support.training.mixing import mix
 from transforms.synthesis.pesq_disturbance import frame_disturbances
 from transforms.synthesis.pesq_labels import pesq, pesq_installed
 
