@@ -142,8 +142,8 @@ def test_a_port_in_use_is_an_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ClusterError, match=f"port {port} is in use; choose another --rest_port"):
-            cluster._free_port(port)
-    assert cluster._free_port(port) == port
+            cluster.free_port(port)
+    assert cluster.free_port(port) == port
 
 
 def test_a_fetched_folder_is_complete_or_absent(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_a_deleted_recording_is_drawn_without_its_spectrogram(tmp_path: Path) ->
     root = write_output(tmp_path / "out", [scored("a.wav", 3.0, uri=str(tmp_path / "gone.wav"))])
     done = audiosieve("plot", "a.wav", "--run", root, "-o", tmp_path / "a.png")
     assert "gone.wav" in done.stderr
-    assert "only its scores are drawn" in done.stderr
+    assert "only the scores are drawn" in done.stderr
     assert Image.open(tmp_path / "a.png").size == (1200, 552)
 
 

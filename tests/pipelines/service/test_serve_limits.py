@@ -17,7 +17,7 @@ import httpx
 import numpy as np
 import pytest
 
-from pipelines.serve import _is_loopback
+from pipelines.serve import is_loopback
 from pipelines.service.responses import ProblemOut
 from tests.pipelines.service.test_serve import assert_nothing_written, together
 from tests.support.command import audiosieve
@@ -384,4 +384,4 @@ def test_a_public_address_without_keys_gets_a_warning(monkeypatch):
 
 def test_only_loopback_addresses_are_private():
     hosts = ("127.0.0.1", "127.9.9.9", "::1", "localhost", "0.0.0.0", "::", "192.168.0.1", "a.example")
-    assert [host for host in hosts if _is_loopback(host)] == ["127.0.0.1", "127.9.9.9", "::1", "localhost"]
+    assert [host for host in hosts if is_loopback(host)] == ["127.0.0.1", "127.9.9.9", "::1", "localhost"]
