@@ -97,7 +97,7 @@ def test_no_sample_of_a_span_changes(tmp_path, waves, encode, coding, suffix, su
         with soundfile.SoundFile(tmp_path / "audio" / found[name]["path"]) as sound:
             assert (sound.samplerate, sound.subtype) == (RATE, subtype)
             apart = np.abs(sound.read(dtype="float64", always_2d=True) - whole[start : start + samples]).max()
-            # `soundfile.read` seeks before it reads, and after that MP3's last bits are others.
+            # `soundfile.read` seeks first, which changes the last bits of decoded MP3.
             assert apart <= (2**-22 if coding.startswith("MP3") else 0)
     right, _ = soundfile.read(tmp_path / "audio" / found["right"]["path"], dtype="float64")
     assert np.abs(right - whole[777:5_777, 1]).max() <= 2**-22

@@ -59,12 +59,12 @@ def test_a_budget_is_filled_with_the_best_and_evenly(utterances, budget_s):
     level = {}
     for name, group in groups.items():
         keeps = [is_kept for is_kept, _ in group]
-        # None is kept that comes after a dropped one.
+        # In a group, no utterance is kept after a dropped one.
         assert keeps == sorted(keeps, reverse=True)
         if not all(keeps):
             level[name] = filled[name] + group[keeps.index(False)][1]
     if level:
-        # The next of all would be too much, and no group got more than the group of the next would then have.
+        # The next utterance of all would exceed the budget. No group got more than its group would have with it.
         after = min(level.values())
         assert max(filled.values()) <= after
         nexts = [

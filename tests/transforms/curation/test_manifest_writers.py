@@ -70,7 +70,7 @@ def corpora(draw) -> list[ScoredUtterance]:
         item = scored(
             name, 3.0, start_s=start_s, duration_s=samples / rate, sample_rate=rate, columns={"speaker": f"s {name}"}
         )
-        # An utterance from the start is a span, too, in a corpus of spans.
+        # In a corpus of spans, an utterance that starts at 0 is a span too.
         found.append(of_channel(item, channels, channel))
     return found
 
@@ -82,7 +82,7 @@ def test_a_manifest_lists_exactly_what_is_kept_or_is_refused(utterances, format)
     with tempfile.TemporaryDirectory() as folder:
         kept = list_all(Path(folder) / "out", utterances, has_spans=has_spans)
         assume(refusal(kept, format) is None)
-        # The recordings do not exist: say that they end with their utterance.
+        # The recordings do not exist; assume that they end with their utterance.
         ends = {row["path"]: row["end_s"] for row in kept.rows(f"SELECT path, end_s FROM {kept.table}")}
         kept.set_durations({path: ends[path] for path in kept.unmeasured()})
         path = write(kept, format, Path(folder))

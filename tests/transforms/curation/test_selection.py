@@ -17,7 +17,7 @@ BAD_MIDDLE = [4.0] * 200 + [1.0] * 60 + [4.0] * 200
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> Results:
-    """Utterances of 10 s with scores 4, 3, 2 and 1 of two speakers, one with an anomaly, and a reject."""
+    """Utterances of 10 s with scores 4, 3, 2 and 1 of two speakers, one of a third speaker with an anomaly, and a reject."""
     utterances = [
         scored(f"u{score}", float(score), duration_s=10.0, columns={"speaker": "ab"[score % 2]})
         for score in range(1, 5)

@@ -75,10 +75,10 @@ def place_us(row: dict, parent_start_s: float) -> tuple[int, int]:
     st.floats(0, 0.5),
     st.floats(0, 0.0159),
 )
-def test_spans_have_no_anomalies_and_meet_the_removed_ones(parts, min_s, pad_s, beyond_s):
+def test_spans_have_no_anomalies_and_meet_the_removed_ones(parts, min_s, pad_s, extra_s):
     frames = {f"u{place}": frames_of(*part) for place, part in enumerate(parts)}
     utterances = [
-        scored(name, found, start_s=2.5 * place, duration_s=((len(found) - 1) * 256 + 512) / 16_000 + beyond_s)
+        scored(name, found, start_s=2.5 * place, duration_s=((len(found) - 1) * 256 + 512) / 16_000 + extra_s)
         for place, (name, found) in enumerate(frames.items())
     ]
     with tempfile.TemporaryDirectory() as folder:
