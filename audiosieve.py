@@ -176,7 +176,7 @@ def filter(run: Results, rules: str | os.PathLike[str] | None = None, where: str
     >>> try:
     ...     audiosieve.filter(run, where="scoer >= 4")
     ... except audiosieve.RuleError as error:
-    ...     "no column 'scoer'" in str(error)
+    ...     "unknown column 'scoer'" in str(error)
     True
 
     Args:

@@ -99,7 +99,6 @@ setup(
     py_modules=["audiosieve"],
     package_data={
         "model": ["py.typed", "bundles/*/*"],
-        "pipelines": ["py.typed"],
         "pipelines.service": ["nginx.conf", "page/*"],
         "transforms": ["py.typed", "curation/*.yaml", "analysis/report/assets/*"],
     },

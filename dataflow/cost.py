@@ -19,7 +19,7 @@ PROFILES = Path(__file__).with_name("profiles")
 # Hours of audio per hour of one process on one core, including its start: two processes score 20 h in 92.9 s
 # (tests/benchmarks/README.md, "How it grows").
 X_REAL_TIME = 20 * 3600 / 92.9 / 2
-# Share of a process's time that the network takes: 7.9 of 18.5 s under a profiler (same page, "Where the rest goes").
+# Share of a process's time that the network takes: 7.9 of 18.5 s under a profiler (same page, "Profile").
 NETWORK_SHARE = 7.9 / 18.5
 # Bytes that Beam encodes for one recording, counted twice: a shuffle writes them and reads them again.
 SHUFFLED_BYTES = 2 * 256

@@ -1,4 +1,4 @@
-"""`audiosieve filter`: of a scored corpus, what is worth training on, in the format that a trainer reads."""
+"""`audiosieve filter`: selects the part of a scored corpus that is worth training on, and lists it for a trainer."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from typing import Literal
 from pipelines.common.argument_types import number, positive_int
 from pipelines.common.arguments import Parser, parse_with_beam
 from pipelines.common.errors import UsageError, command
-from pipelines.common.runners import is_local
-from pipelines.filtering.decision import NO_MANIFEST, FilterConfig, connect, select
+from pipelines.common.runners import is_local, usable_cores
+from pipelines.filtering.decision import NO_MANIFEST, FilterConfig, decide
 from pipelines.filtering.export import RECORD as EXPORT_RECORD
 from pipelines.filtering.export import ExportConfig, export_kept
 from pipelines.filtering.folders import BucketFolder, Folder
-from pipelines.filtering.output import RECORD, is_unfinished, summary, table, write_selection
+from pipelines.filtering.output import RECORD, is_unfinished, rule_table, summary, write_selection
 from pipelines.filtering.output_paths import folder_of, overlap
-from transforms.curation.manifest_writers import FORMATS, ManifestError
+from transforms.curation.kept_list import ManifestError
+from transforms.curation.manifest_formats import FORMATS
 from transforms.curation.rules import SUGGESTED, RuleError, RuleSet, check_scale, read_rules, where
-from transforms.curation.selection import parse_length
+from transforms.curation.selection import Selection, parse_length
 from transforms.curation.trimming import LEAST_S, TrimError
 from transforms.output.results import Results, open_results
 
-# Values of `--rules` that are no files.
+# Values of `--rules` that are not files.
 SUGGESTED_RULES, NO_RULES = "suggested", "none"
 LONGEST_PAD_S = 60.0
 
@@ -87,68 +88,88 @@ def run(argv: Sequence[str]) -> int:
 
 def _run(options: FilterOptions, beam_arguments: tuple[str, ...]) -> None:
     config = _config(options)
-    keep = folder_of("output", options.output, config.results)
-    export = _export_config(options, beam_arguments, config, keep)
-    goes_on = (
-        export is not None and not options.overwrite and keep.load(RECORD).get("fingerprint") == config.fingerprint
+    output = folder_of("output", options.output, config.results)
+    export = _export_config(options, beam_arguments, config, output)
+    # The same selection is there: only the export is left to do.
+    resume = (
+        export is not None and not options.overwrite and output.load(RECORD).get("fingerprint") == config.fingerprint
     )
-    if not goes_on:
-        _check_output(keep, options)
-    clears = export is not None and _check_export(keep, export, options, goes_on)
-    with tempfile.TemporaryDirectory(prefix="audiosieve-") as scratch:
-        connection = connect(config.results, Path(scratch))
-        selected = select(connection, config)
-        if not goes_on:
-            with keep.drafted(RECORD) as draft:
-                write_selection(connection, config, selected, draft)
-        print(table(selected))
-        print(summary(selected, options.output), flush=True)
+    if not resume:
+        _check_output(output, options)
+    replaces_export = export is not None and _check_export(output, export, options, resume)
+    with (
+        tempfile.TemporaryDirectory(prefix="audiosieve-") as scratch,
+        Selection(config.results, Path(scratch), usable_cores()) as selection,
+    ):
+        decision = decide(selection, config)
+        if not resume:
+            with output.replace(RECORD) as draft:
+                write_selection(selection, config, decision, draft)
+        print(rule_table(decision))
+        print(summary(decision, options.output), flush=True)
         if export is not None:
-            if clears:
+            if replaces_export:
                 export.folder.clear()
-            print(export_kept(connection, config.results.carried, export, keep, Path(scratch)))
+            print(export_kept(decision.kept_list, export, output, Path(scratch)))
 
 
 def _export_config(
-    options: FilterOptions, beam_arguments: tuple[str, ...], config: FilterConfig, keep: Folder
+    options: FilterOptions, beam_arguments: tuple[str, ...], config: FilterConfig, output: Folder
 ) -> ExportConfig | None:
     """Returns the requested export; None if there is none."""
     if not options.export:
         return None
     folder = folder_of("export", options.export, config.results)
-    if overlap(folder.uri, keep.uri):
-        raise UsageError(f"--export {options.export} and --output {options.output} must lie beside each other")
+    if overlap(folder.uri, output.uri):
+        raise UsageError(f"--export {options.export} overlaps with --output {options.output}; choose another folder")
     if not is_local(beam_arguments):
-        raise UsageError("--export is written from this machine, be it to a bucket; do without --runner")
+        raise UsageError("--export runs on this machine only; remove --runner")
     return ExportConfig(folder, options.export_format, options.shard_size, beam_arguments)
 
 
-def _check_output(keep: Folder, options: FilterOptions) -> None:
-    """Refuses to overwrite unasked, or what is not ours."""
-    if keep.is_empty():
+def _check_output(output: Folder, options: FilterOptions) -> None:
+    """Checks that the output folder is empty, or that an earlier filter wrote it and may be overwritten.
+
+    Raises:
+        UsageError: it must not be written.
+    """
+    if output.is_empty():
         return
     if not options.overwrite:
-        raise UsageError(f"--output {options.output}: is not empty; choose another folder, or --overwrite it")
-    # On this machine all of it appears at once.
-    ours = isinstance(keep, BucketFolder) and is_unfinished(keep.names())
-    if keep.load(RECORD).get("job") != "filter" and not ours:
+        raise UsageError(f"--output {options.output}: is not empty; choose another folder, or add --overwrite")
+    # A local folder is replaced at once; only in a bucket can an interrupted command leave files without a record.
+    is_own = output.load(RECORD).get("job") == "filter"
+    if not is_own and not (isinstance(output, BucketFolder) and is_unfinished(output.names())):
         raise UsageError(
-            f"--output {options.output}: holds something else than an earlier filter; choose another folder"
+            f"--output {options.output}: holds something other than an earlier filter; choose another folder"
         )
 
 
-def _check_export(keep: Folder, export: ExportConfig, options: FilterOptions, goes_on: bool) -> bool:
-    """Refuses to write to what an earlier export of the same did not; returns whether that is to be removed first."""
+def _check_export(output: Folder, export: ExportConfig, options: FilterOptions, resume: bool) -> bool:
+    """Checks that the folder of the export is empty, or holds an earlier export that may be continued or overwritten.
+
+    Args:
+        output: folder of the selection.
+        export: the requested export.
+        options: options of the command.
+        resume: whether the selection is the same as before.
+
+    Returns:
+        Whether the folder must be cleared first.
+
+    Raises:
+        UsageError: it must not be written.
+    """
     if export.folder.is_empty():
         return False
-    before = keep.load(EXPORT_RECORD)
-    ours = before.get("folder") == export.folder.uri
-    if options.overwrite and ours:
+    earlier = output.load(EXPORT_RECORD)
+    is_own = earlier.get("folder") == export.folder.uri
+    if options.overwrite and is_own:
         return True
-    if not (goes_on and before == export.as_dict()):
-        advice = "or --overwrite it" if ours else f"only what {options.output} says to be its own is overwritten"
-        raise UsageError(f"--export {options.export}: is not empty; choose another folder; {advice}")
-    return False
+    if resume and earlier == export.as_dict():
+        return False
+    advice = "or add --overwrite" if is_own else f"--overwrite replaces only what {options.output} says it exported"
+    raise UsageError(f"--export {options.export}: is not empty; choose another folder; {advice}")
 
 
 def _check_options(options: FilterOptions) -> None:
@@ -158,11 +179,11 @@ def _check_options(options: FilterOptions) -> None:
         UsageError: an option is missing, or two options exclude each other.
     """
     if not options.scores:
-        raise UsageError("the folder of the scores is missing: audiosieve filter OUT --output KEEP")
+        raise UsageError("the folder of the scores is missing; give it as in: audiosieve filter OUT --output KEEP")
     if not options.output:
-        raise UsageError("--output is missing")
+        raise UsageError("--output is missing; name a folder")
     if options.where is not None and options.rules is not None:
-        raise UsageError("--where and --rules cannot both be given; write the condition into the rules")
+        raise UsageError("--where and --rules exclude each other; write the condition into the file of rules")
     if options.balance is not None and options.budget is None and options.quantile is None:
         raise UsageError("--balance needs a --budget or a --quantile to spread")
 
@@ -187,13 +208,17 @@ def _config(options: FilterOptions) -> FilterConfig:
 
 
 def _check_columns(results: Results) -> None:
-    """Refuses what SQL cannot tell apart."""
+    """Checks that column names are unique in SQL, which ignores case.
+
+    Raises:
+        UsageError: two columns differ only in case.
+    """
     names = [name.lower() for name in results.dataset("utterances").schema.names]
-    twice = [name for name in results.carried if names.count(name.lower()) > 1]
-    if twice:
+    repeated = [name for name in results.carried if names.count(name.lower()) > 1]
+    if repeated:
         raise UsageError(
-            f"{results.root}: of the column {twice[0]!r} there is another that differs in capitals only, which rules could not "
-            "tell apart; score with another --carry"
+            f"{results.root}: another column differs from {repeated[0]!r} only in case, and rules cannot tell them apart; "
+            "score again with another --carry"
         )
 
 
@@ -284,7 +309,7 @@ def build_parser() -> Parser:
 
 
 def _length_of_time(text: str) -> float:
-    """Reads a length of time, such as 500h, 90m or 30s, in seconds."""
+    """Parses a length of time, such as 500h, 90m or 30s, into seconds."""
     try:
         return parse_length(text)
     except ValueError:

@@ -40,7 +40,7 @@ def run(argv: Sequence[str]) -> int:
         keys = keys_of_environment()
     except ValueError as error:
         raise UsageError(str(error)) from error
-    if not keys and not _is_loopback(options.host):
+    if not keys and not is_loopback(options.host):
         print(
             f"audiosieve serve: WARNING: other machines can use the service on {options.host} without a key; "
             f"set keys in {VARIABLE}",
@@ -115,7 +115,8 @@ def _bind(host: str, port: int) -> socket.socket:
     return bound
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a host: `localhost` or a loopback address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import Output, audiosieve_process
-from tests.support.gcs_emulator import Bucket, running_emulator
-from tests.support.gcs_proxy import Proxy
 from tests.support.paths import SAMPLES
+from tests.support.storage.gcs_emulator import Bucket, running_emulator
+from tests.support.storage.gcs_proxy import Proxy
 from transforms.storage.gcs import EMULATOR, patch_beam
 
 

@@ -52,7 +52,7 @@ def test_the_examples_of_the_pages_work(
 
 
 def in_a_process(code: str) -> str:
-    """Runs Python code in a process of its own, which has imported nothing yet; returns what it prints."""
+    """Runs Python code in a new process and returns what it prints."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -145,14 +145,14 @@ def test_a_score_is_that_of_the_command(sample_run: Output, samples: Path) -> No
 
 @pytest.mark.parametrize("kind", ["float64", "float32", "int16", "int32"])
 @pytest.mark.parametrize("name", ["stereo_48k.flac", "clipped.flac"])
-def test_an_array_scores_as_its_file(samples: Path, name: str, kind: str) -> None:
+def test_an_array_scores_like_its_file(samples: Path, name: str, kind: str) -> None:
     audio, rate = soundfile.read(samples / name, dtype=kind)
     of_array, of_file = audiosieve.score(audio, rate), audiosieve.score(samples / name)
     np.testing.assert_allclose(of_array.frame_score, of_file.frame_score, atol=TOLERANCE)
     assert (of_array.score, of_array.facts) == (pytest.approx(of_file.score, abs=TOLERANCE), of_file.facts)
 
 
-def test_a_long_array_is_scored_as_it_is_in_a_file(samples: Path, tmp_path: Path) -> None:
+def test_a_long_array_scores_like_its_file(samples: Path, tmp_path: Path) -> None:
     audio, rate = soundfile.read(samples / "burst.flac", dtype="int16")
     audio = np.tile(audio, 35)
     soundfile.write(tmp_path / "long.flac", audio, rate)
@@ -162,7 +162,7 @@ def test_a_long_array_is_scored_as_it_is_in_a_file(samples: Path, tmp_path: Path
     assert len(of_array.anomalies) == len(of_file.anomalies) > 30
 
 
-def test_another_model_can_be_asked_for(samples: Path) -> None:
+def test_a_model_can_be_selected(samples: Path) -> None:
     path = open_bundle("quality_net_v1").path
     by_name, by_path = (audiosieve.score(samples / "clean.flac", model=model) for model in ("quality_net_v1", path))
     assert by_name.model_id == by_path.model_id == open_bundle("quality_net_v1").model_id
@@ -171,7 +171,7 @@ def test_another_model_can_be_asked_for(samples: Path) -> None:
         audiosieve.score(samples / "clean.flac", model="nothing")
 
 
-def test_it_shows_in_a_line(samples: Path) -> None:
+def test_a_score_is_shown_in_one_line(samples: Path) -> None:
     text = repr(audiosieve.score(samples / "clipped.flac"))
     assert re.fullmatch(rf"<Score \d\.\d\d of 1 to 4\.64, 4\.2 s, \d anomal(y|ies), clipped, {DEFAULT}@\w+>", text)
 
@@ -188,7 +188,7 @@ def test_it_shows_in_a_line(samples: Path) -> None:
         (Path(__file__), Reason.UNSUPPORTED_FORMAT),
     ],
 )
-def test_what_cannot_be_heard_is_a_fault_with_its_reason(recording: object, reason: Reason) -> None:
+def test_a_recording_that_cannot_be_scored_is_a_fault_with_its_reason(recording: object, reason: Reason) -> None:
     with pytest.raises(audiosieve.AudioFault) as fault:
         audiosieve.score(recording, *([16_000] if isinstance(recording, np.ndarray) else []))  # type: ignore[arg-type]
     assert fault.value.reason == reason
@@ -207,6 +207,6 @@ def test_what_cannot_be_heard_is_a_fault_with_its_reason(recording: object, reas
         (np.ones(16_000, np.int64), 16_000, TypeError, "samples are int64"),
     ],
 )
-def test_arguments_that_do_not_fit_are_refused(recording, rate, error, said) -> None:
+def test_invalid_arguments_are_refused(recording, rate, error, said) -> None:
     with pytest.raises(error, match=said):
         audiosieve.score(recording, rate)

@@ -150,6 +150,15 @@ class TestLinks:
             if anchor:
                 assert anchor in self.anchors(target), link
 
+    @pages
+    def test_every_module_and_folder_named_exists(self, page: Path) -> None:
+        """A path is relative to the checkout. A bare name of a module stands for any module of that name."""
+        folders = ("dataflow", "model", "pipelines", "tests", "transforms")
+        modules = {path.name for folder in folders for path in (ROOT / folder).rglob("*.py")}
+        names = re.compile(rf"`((?:{'|'.join(folders)})/[\w./-]*|[\w./-]+\.py)`")
+        for name in names.findall(FENCE.sub("", text_of(page))):
+            assert name in modules or (ROOT / name).exists(), name
+
     def test_every_page_is_in_the_index(self) -> None:
         index = ROOT / "docs" / "README.md"
         listed = {(index.parent / link.partition("#")[0]).resolve() for link in LINK.findall(text_of(index))}

@@ -15,7 +15,7 @@ from transforms.errors import AudioFault, Reason, Stage
 
 # Tag of a step's output for rejects.
 REJECTS = "rejects"
-# Channels of a recording to score: their mean, the first, or each as an utterance. A number selects one channel.
+# Values of `channels`: the mean of all channels, the first, or each as its own utterance. A number selects one channel.
 MIX, FIRST, EACH = "mix", "first", "each"
 
 
@@ -65,7 +65,7 @@ def without_channel(utterance_id: str) -> str:
 
 
 def archives_of(uri: str) -> Iterator[str]:
-    """Yields the URIs that the archive of a member `ARCHIVE#MEMBER` may have: names may contain `#`, too."""
+    """Yields the possible URIs of the archive in `ARCHIVE#MEMBER`: one for each `#`, since names may contain it, too."""
     for separator in re.finditer("#", uri):
         yield uri[: separator.start()]
 
@@ -78,12 +78,14 @@ class AudioRef:
         utterance_id: id, unique in the corpus and the same on every machine: the path relative to the corpus root, or the
             manifest's id.
         uri: path or URI of the recording, in any filesystem that Beam knows.
-        size_bytes: size of the file in bytes; 0 if there is no file.
-        source_version: size and time of modification; changes when the recording does.
+        size_bytes: size of the file in bytes; 0 if it cannot be read.
+        source_version: size and modification time of the file, with the span and the channel that the manifest names. It
+            changes when one of them changes.
         columns: further columns of the manifest.
         span: part of the recording.
-        archive: kind of the archive if this stands for all recordings in one; they are found when it is read. Else None.
-        channel: channel to score, from 0, if the manifest names one; else None, and the options of the run decide.
+        archive: kind of the archive if the ref stands for all recordings in it, which are listed when it is read; None for
+            one recording.
+        channel: channel to score, from 0, named by the manifest; None to follow the options of the run.
     """
 
     utterance_id: str
@@ -106,7 +108,7 @@ class Recording:
     """A file of the corpus with the utterances in it.
 
     Attributes:
-        refs: utterances with the same URI; for an archive, the one ref that stands for all of them.
+        refs: utterances with the same URI; for an archive, a single ref for all recordings in it.
     """
 
     refs: tuple[AudioRef, ...]
@@ -127,7 +129,16 @@ class Recording:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reject:
-    """An input that got no score."""
+    """An input that got no score.
+
+    Attributes:
+        uri: path or URI of the recording.
+        utterance_id: id of the utterance.
+        source_version: version of the source, as in `AudioRef`.
+        stage: step that rejected the input.
+        reason: kind of the fault.
+        detail: explanation in a sentence.
+    """
 
     uri: str
     utterance_id: str
@@ -147,13 +158,13 @@ class SignalFacts:
     """Measurements of the samples that need no model; `audio.signal_facts` defines each.
 
     Attributes:
-        peak_dbfs: largest sample of any channel, in dBFS.
-        rms_dbfs: level over all samples of all channels, in dBFS.
-        clipped_ratio: share of samples on a clipping plateau, 0 to 1.
-        silence_ratio: share of frames more than 40 dB under the recording's gated level, 0 to 1.
-        dc_offset: mean sample, full scale 1.0.
+        peak_dbfs: largest absolute sample of the scored channels, in dBFS.
+        rms_dbfs: RMS level of all samples of the scored channels, in dBFS.
+        clipped_ratio: share of clipped samples, 0 to 1.
+        silence_ratio: share of frames more than 40 dB below the gated level, 0 to 1.
+        dc_offset: mean of the samples, full scale 1.0.
         bandwidth_hz: highest frequency that carries signal, in Hz, at the recording's own rate.
-        snr_db: estimated signal-to-noise ratio in dB; None for a recording without a noise floor.
+        snr_db: estimated signal-to-noise ratio in dB; None if a tenth of the frames is digital silence.
     """
 
     peak_dbfs: float
@@ -193,7 +204,7 @@ class FeaturizedUtterance:
     """An utterance with its features, ready for the network.
 
     The spectrogram of a long recording is computed in parts, when the network reads them (`featurize.LongSpectrogram`).
-    Their time counts as the network's, not as `features_s`.
+    The time for this counts as the network's, not as `features_s`.
 
     Attributes:
         utterance: the decoded utterance.

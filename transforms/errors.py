@@ -46,12 +46,12 @@ class Reason(enum.StrEnum):
 
 
 class AudioFault(Exception):
-    """Expected fault of an input, which becomes a `Reject`. Any other exception is a bug and ends the job.
+    """Expected fault of an input, which becomes a `Reject`. Other exceptions end the job.
 
     Args:
         stage: step that found the fault.
         reason: kind of the fault.
-        detail: sentence for people.
+        detail: explanation in a sentence, for the user.
     """
 
     def __init__(self, stage: Stage, reason: Reason, detail: str) -> None:
@@ -69,4 +69,4 @@ class SourceError(ValueError):
 
 
 class OutputError(ValueError):
-    """The output cannot be written, or contains something else."""
+    """The output cannot be read or written, or belongs to another command or corpus."""

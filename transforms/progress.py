@@ -12,12 +12,12 @@ class Progress:
     """Counts finished items and prints the count every 30 s.
 
     Args:
-        done: text behind the count, such as "clips are scored".
+        text: words after the count, such as "clips are scored".
         total: number of all items; None if it is unknown.
     """
 
-    def __init__(self, done: str, total: int | None = None) -> None:
-        self._done = done
+    def __init__(self, text: str, total: int | None = None) -> None:
+        self._text = text
         self._total = total
         self._count = 0
         self._last_line = time.monotonic()
@@ -27,5 +27,5 @@ class Progress:
         self._count += count
         if time.monotonic() - self._last_line >= EVERY_S:
             self._last_line = time.monotonic()
-            of = "" if self._total is None else f" of {self._total}"
-            print(f"{self._count}{of} {self._done}", file=sys.stderr, flush=True)
+            of_total = "" if self._total is None else f" of {self._total}"
+            print(f"{self._count}{of_total} {self._text}", file=sys.stderr, flush=True)

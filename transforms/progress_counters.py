@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 
 _FORMAT = struct.Struct("<QQd")
-_EVERY_S = 0.5
+WRITE_EVERY_S = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
 class ProgressCounts:
-    """Amount of work that is done.
+    """Work that is done so far.
 
     Attributes:
         scored: number of scored utterances.
@@ -36,7 +36,7 @@ class ProgressCounter:
     """Counts the work of this process in a file; `progress_counter` returns the one of this process.
 
     Args:
-        folder: local folder of the run's counters; None on a cluster, where no one reads them.
+        folder: local folder of the run's counters; None on a cluster, where nothing reads them.
     """
 
     def __init__(self, folder: str | None) -> None:
@@ -49,7 +49,7 @@ class ProgressCounter:
         if self._path is None:
             return
         self._done += ProgressCounts(scored, rejected, audio_s)
-        if time.monotonic() - self._last_write >= _EVERY_S:
+        if time.monotonic() - self._last_write >= WRITE_EVERY_S:
             self._last_write = time.monotonic()
             with contextlib.suppress(OSError):  # a run goes on without its progress
                 self._path.write_bytes(_FORMAT.pack(*dataclasses.astuple(self._done)))

@@ -243,10 +243,10 @@ def with_carried(schema: pa.Schema, names: Sequence[str]) -> pa.Schema:
         names: names of the columns.
 
     Raises:
-        ValueError: a name is in the schema already, or is given twice.
+        ValueError: a name is already in the schema, or occurs twice.
     """
-    for place, name in enumerate(names):
-        if name in schema.names or name in names[:place]:
+    for index, name in enumerate(names):
+        if name in schema.names or name in names[:index]:
             raise ValueError(f"the column {name!r} exists already; choose another")
     carried = [_field(name, pa.string(), "copied from the corpus", nullable=True) for name in names]
     return pa.schema([*schema, *carried], schema.metadata)

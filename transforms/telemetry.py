@@ -19,7 +19,7 @@ from apache_beam.metrics.metricbase import Distribution
 NAMESPACE = "audiosieve"
 # Structured log. Workers of a cluster forward it; a local run prints it according to `--log_level`.
 LOGGER = logging.getLogger(NAMESPACE)
-# Rejects of each reason that a process logs. The table `rejects` has all.
+# Largest number of rejects that a process logs per reason. The table `rejects` has all of them.
 LOGGED_REJECTS = 100
 
 
@@ -44,7 +44,7 @@ def _distribution(name: str) -> Distribution:
 
 
 def show_log(level: str) -> None:
-    """Makes this process print its log on stderr as JSON lines. On a cluster Beam does that for a worker."""
+    """Makes this process print its log on stderr as JSON lines. On a cluster, Beam forwards the logs of workers."""
     LOGGER.setLevel(level.upper())
     if not LOGGER.handlers:
         handler = logging.StreamHandler()
@@ -57,7 +57,7 @@ class JsonLines(logging.Formatter):
     """Formats the messages of `log` as JSON lines."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Puts the time and the level in front of the facts of an event."""
+        """Returns the JSON line of an event, which starts with its time and level."""
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         return json.dumps({"time": when, "level": record.levelname.lower()})[:-1] + ", " + record.getMessage()[1:]
 
@@ -92,7 +92,7 @@ class Work:
         decode_s: seconds spent on reading, decoding, resampling and measuring these utterances.
         features_s: seconds spent on the FFTs.
         model_s: seconds spent in the network.
-        skipped: number of utterances that earlier runs scored, if the pipeline lists the corpus.
+        skipped: number of utterances that earlier runs scored; 0 unless the pipeline lists the corpus.
     """
 
     batches: int = 0
@@ -106,12 +106,16 @@ class Work:
 
     @classmethod
     def of_sums(cls, sums: Mapping[str, Any]) -> Work:
-        """Returns the work for the sums of `sums`, or of `work` in a run's record."""
+        """Returns the work with the given sums.
+
+        Args:
+            sums: result of `Work.sums`, or the entry `work` of a run's record; missing sums are 0.
+        """
         return cls(**{field.name: sums.get(field.name, 0) for field in dataclasses.fields(cls)})
 
     def __add__(self, other: Work) -> Work:
         pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
-        return Work(*(one + another for one, another in pairs))
+        return Work(*(value + other_value for value, other_value in pairs))
 
     def sums(self) -> dict[str, float]:
         """Returns plain values, which can cross a shuffle: Beam would turn a dataclass into a row."""

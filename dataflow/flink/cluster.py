@@ -79,8 +79,8 @@ class Cluster:
 def start_flink(processes: Processes, options: argparse.Namespace) -> Cluster:
     """Starts Flink and Beam's job server."""
     java = [*JAVA, "-cp", f"{fetch_flink(options.parts)}/*"]
-    folder, rest_port = processes.folder, _free_port(options.rest_port)
-    settings = {"jobmanager.rpc.port": _free_port(), "rest.port": rest_port, "io.tmp.dirs": processes.scratch}
+    folder, rest_port = processes.folder, free_port(options.rest_port)
+    settings = {"jobmanager.rpc.port": free_port(), "rest.port": rest_port, "io.tmp.dirs": processes.scratch}
     lines = [
         (HERE / "config.yaml").read_text(encoding="utf-8"),
         *(f"{name}: {value}" for name, value in settings.items()),
@@ -186,7 +186,12 @@ def _num_task_managers(pages: str) -> int:
         return 0
 
 
-def _free_port(port: int = 0) -> int:
+def free_port(port: int = 0) -> int:
+    """Returns a port that is free on loopback: `port`, or any port for 0.
+
+    Raises:
+        ClusterError: the port is in use.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

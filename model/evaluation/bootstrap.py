@@ -10,7 +10,7 @@ import numpy as np
 
 LEVEL = 0.95
 # Weights held at a time: 32 MB, and a few times that inside a measure.
-_WEIGHTS_AT_A_TIME = 4_000_000
+WEIGHTS_AT_A_TIME = 4_000_000
 
 # Weights [R, N] of N items in R resamples -> measures by name, [R] each (as in `metrics`).
 Statistic = Callable[[np.ndarray], dict[str, np.ndarray]]
@@ -82,7 +82,7 @@ class Resamples:
         """
         speaker = self._speaker[items]
         counts = self._counts if len(np.unique(speaker)) > 1 else self._counts[:1]
-        rows = max(1, _WEIGHTS_AT_A_TIME // max(len(items), 1))
+        rows = max(1, WEIGHTS_AT_A_TIME // max(len(items), 1))
         parts = [
             statistic(counts[first : first + rows, speaker].astype(np.float64)) for first in range(0, len(counts), rows)
         ]

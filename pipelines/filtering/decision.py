@@ -1,4 +1,4 @@
-"""What `audiosieve filter` decides: which utterances are kept, and how they are listed. Nothing is written here."""
+"""Decides which utterances `audiosieve filter` keeps, and in which format it lists them. Writes nothing."""
 
 from __future__ import annotations
 
@@ -6,45 +6,35 @@ import dataclasses
 import hashlib
 import json
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from pipelines.common.errors import UsageError
-from pipelines.common.runners import usable_cores
-from transforms.corpus.formats import find_archives, is_listing, source_kind
-from transforms.corpus.sources import MANIFEST
-from transforms.curation.manifest_writers import carried_in_manifests, list_kept, measure_recordings, refusal
-from transforms.curation.rules import RuleSet
-from transforms.curation.selection import Amount, Dropped, dropped, dropped_by, fill, judge, kept
-from transforms.curation.trimming import TRIM, trim
+from transforms.curation.kept_list import KeptList, measure_recordings
+from transforms.curation.manifest_formats import FORMATS, refusal
+from transforms.curation.rules import BUDGET, QUANTILE, RuleSet
+from transforms.curation.selection import Amount, RuleCount, Selection
 from transforms.output.results import Results
 
-# The table of what is kept, whole rows.
+# File with the kept rows of `utterances`.
 KEPT = "kept.parquet"
-BUDGET, QUANTILE = "budget", "quantile"
-# As which `--format` is asked to write no manifest.
+# Value of `--format` for no manifest.
 NO_MANIFEST = "none"
-# What DuckDB may hold in memory; more goes to disk. Each of its threads holds some of that: with as many as a large machine has
-# cores (64 and a million utterances with their frames) too little is left, and it fails.
-MEMORY, THREADS = "1GB", 4
 
 
 @dataclasses.dataclass(frozen=True)
 class FilterConfig:
-    """What is asked for.
+    """What to keep of a scored corpus, and how to list it.
 
     Attributes:
         results: the scored corpus.
-        rules: what drops an utterance.
-        trims: whether anomalies are cut off first.
-        min_s: shortest span that is then left.
-        pad_s: what is cut off around each anomaly.
-        quantile: share of the hours to keep after the rules; None for all.
-        budget_s: seconds to keep after that; None for all.
-        balance: SQL of the groups over which both are spread; None for one of all.
-        format: of the manifest; None for the corpus's own.
+        rules: rules that drop utterances.
+        trims: whether anomalies are cut out first.
+        min_s: shortest span that trimming keeps, in seconds.
+        pad_s: margin that trimming cuts off on both sides of an anomaly, in seconds.
+        quantile: share of the hours to keep after the rules, over 0 and at most 1; None for all.
+        budget_s: total duration to keep after that, in seconds; None for all.
+        balance: SQL expression for the groups over which quantile and budget are spread; None for one group.
+        format: format of the manifest, or `NO_MANIFEST`; None for the format of the corpus.
     """
 
     results: Results
@@ -58,18 +48,12 @@ class FilterConfig:
     format: str | None
 
     @property
-    def names(self) -> list[str]:
-        """Of all that may drop an utterance."""
-        names = [rule.name for rule in self.rules.rules]
-        return names + [QUANTILE] * (self.quantile is not None) + [BUDGET] * (self.budget_s is not None)
-
-    @property
     def fingerprint(self) -> str:
-        """The same for the same selection of the same scores."""
+        """Hash that is the same for the same selection from the same scores."""
         return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()
 
     def as_dict(self) -> dict[str, Any]:
-        """What decides what is kept, as `filter.json` keeps it."""
+        """Returns everything that determines the selection, as `filter.json` records it."""
         return {
             "scores": self.results.root,
             "model_id": self.results.model_id,
@@ -91,117 +75,103 @@ class FilterConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class Selected:
-    """What became of a scored corpus.
+class Decision:
+    """What is kept of a scored corpus.
 
     Attributes:
-        scored: utterances of the corpus.
-        kept: of them, or of what is left of them.
-        dropped: likewise; what was cut off is among it.
-        by: what each rule drops.
-        rejected: utterances without a score, by reason.
-        format: of the manifest; None for none.
-        remark: what is to be said of it; empty for nothing.
+        scored: all utterances of the corpus.
+        kept: kept utterances; after trimming, some are spans of those of the corpus.
+        dropped: dropped utterances, and spans that trimming removed.
+        rule_counts: what each rule drops.
+        reject_counts: utterances without a score, by reason.
+        kept_list: the kept utterances, for manifests and exports.
+        format: format of the manifest; None for no manifest.
+        remarks: parts of a sentence about the manifest; empty if it is as expected.
     """
 
     scored: Amount
     kept: Amount
     dropped: Amount
-    by: list[Dropped]
-    rejected: dict[str, int]
+    rule_counts: list[RuleCount]
+    reject_counts: dict[str, int]
+    kept_list: KeptList
     format: str | None
-    remark: str
+    remarks: list[str]
 
 
-def select(connection: duckdb.DuckDBPyConnection, config: FilterConfig) -> Selected:
-    """Decides what is kept; writes nothing.
+def decide(selection: Selection, config: FilterConfig) -> Decision:
+    """Decides which utterances are kept, and in which format they are listed.
 
     Args:
-        connection: to the output; what is decided stands in its tables (`selection`, `trimming`, `manifest_writers`).
-        config: what is asked for.
+        selection: a new selection from `config.results`.
+        config: what to keep.
 
     Raises:
-        UsageError: nothing is kept, or the format asked for cannot list it.
-        RuleError, TrimError or ManifestError: something does not fit the output.
+        UsageError: nothing is kept, or the requested format cannot list it.
+        RuleError, TrimError or ManifestError: the output does not support what is requested.
     """
-    ((count, seconds),) = connection.execute("SELECT count(*), coalesce(sum(duration_s), 0) FROM utterances").fetchall()
-    if not count:
-        raise UsageError(f"{config.results.root}: holds no utterance with a score")
+    scored = selection.scored()
+    if not scored.utterances:
+        raise UsageError(f"{config.results.root}: has no utterances with a score")
     if config.trims:
-        trim(connection, config.min_s, config.pad_s)
-    else:
-        connection.execute("CREATE TEMP VIEW entries AS SELECT * FROM utterances")
-    judge(connection, config.rules.rules, config.balance)
+        selection.trim(config.min_s, config.pad_s)
+    selection.apply_rules(config.rules.rules, config.balance)
     if config.quantile is not None:
-        fill(connection, config.quantile * kept(connection).seconds, QUANTILE)
+        selection.keep_best(config.quantile * selection.kept().seconds, QUANTILE)
     if config.budget_s is not None:
-        fill(connection, config.budget_s, BUDGET)
-    is_kept, is_dropped, by = kept(connection), dropped(connection), dropped_by(connection, config.names)
-    if not is_kept.utterances:
-        strongest = max(by, key=lambda one: one.matches.utterances, default=None)
-        blame = "" if strongest is None else f"; {strongest.name!r} alone drops {strongest.matches.utterances:,}"
-        raise UsageError(f"of {count:,} utterances none would be kept{blame}; nothing was written")
-    connection.execute("CREATE TEMP TABLE kept AS SELECT utterance_id FROM judged WHERE len(rules) = 0")
-    if config.trims:
-        cut_off = _cut_off(connection)
-        is_dropped = Amount(is_dropped.utterances + cut_off.utterances, is_dropped.seconds + cut_off.seconds)
-        by = [Dropped(TRIM, cut_off, cut_off), *by]
-    rejected = dict(connection.execute(
-        "SELECT reason, count(*) FROM rejects GROUP BY reason ORDER BY count(*) DESC, reason").fetchall())  # fmt: skip
-    format, remark = _listed(connection, config)
-    return Selected(Amount(count, seconds), is_kept, is_dropped, by, rejected, format, remark)
+        selection.keep_best(config.budget_s, BUDGET)
+    kept, rule_counts = selection.kept(), selection.rule_counts()
+    if not kept.utterances:
+        strictest = max(rule_counts, key=lambda count: count.matches.utterances, default=None)
+        reason = "" if strictest is None else f"; {strictest.name!r} alone drops {strictest.matches.utterances:,}"
+        raise UsageError(f"none of the {scored.utterances:,} utterances would be kept{reason}; nothing was written")
+    source_kind = selection.source_kind()
+    kept_list = selection.list_kept(source_kind.has_spans)
+    format, remarks = _choose_format(kept_list, source_kind.format, config.format)
+    if format is not None:
+        excluded = [name for name in config.results.carried if name not in kept_list.carried]
+        if excluded:
+            remarks.insert(0, f"the manifest lacks {', '.join(excluded)}, which have another meaning there; see {KEPT}")
+        if FORMATS[format].needs_durations:
+            measure_recordings(kept_list)
+    return Decision(
+        scored=scored,
+        kept=kept,
+        dropped=selection.dropped(),
+        rule_counts=rule_counts,
+        reject_counts=selection.reject_counts(),
+        kept_list=kept_list,
+        format=format,
+        remarks=remarks,
+    )
 
 
-def _cut_off(connection: duckdb.DuckDBPyConnection) -> Amount:
-    ((count, microseconds),) = connection.execute(
-        "SELECT count(*), coalesce(sum(end_us - start_us), 0)::DOUBLE FROM cut_off"
-    ).fetchall()
-    return Amount(count, microseconds / 1e6)
+def _choose_format(kept: KeptList, source_format: str, requested: str | None) -> tuple[str | None, list[str]]:
+    """Returns the format of the manifest, and remarks if it is not that of the corpus.
 
+    Args:
+        kept: the kept utterances.
+        source_format: format of the corpus, not counting archives.
+        requested: value of `--format`.
 
-def _listed(connection: duckdb.DuckDBPyConnection, config: FilterConfig) -> tuple[str | None, str]:
-    """Makes `listed`, and finds the format of the manifest, and what is to be said of it."""
-    results = config.results
-    found = source_kind(results.source)
-    has_spans = found.has_spans if found else bool(MANIFEST.search(results.source)) or not is_listing(connection)
-    own = found.format if found else "csv" if has_spans else "paths"
-    carried = carried_in_manifests(results.carried)
-    archives = find_archives(connection)
-    list_kept(connection, has_spans, archives, carried, config.trims)
-    remarks = []
-    if left_out := [name for name in results.carried if name not in carried]:
-        remarks.append(f"{', '.join(left_out)} would be taken for something else in a manifest: see {KEPT}")
-    asked = config.format
-    if asked == NO_MANIFEST:
-        return None, ""
-    if asked is None:
-        if connection.execute("SELECT count(archive) > 0 FROM listed").fetchall() == [(True,)]:
-            own = "webdataset"
-        candidates = [own, *(["csv"] if own != "webdataset" else [])]
-    else:
-        candidates = [asked]
-    reasons = [refusal(connection, name, carried) for name in candidates]
-    chosen = next((name for name, reason in zip(candidates, reasons, strict=True) if reason is None), None)
-    if asked is not None and chosen is None:
-        raise UsageError(f"--format {reasons[0]}; choose another format, or --format none with --export")
-    remarks += [reason for reason in reasons[: candidates.index(chosen) if chosen else None] if reason]
-    if chosen == "lhotse":
-        measure_recordings(connection)
-    if chosen is None:
-        remarks.append(f"so there is no manifest; {KEPT} names them, and --export writes their audio")
-    elif chosen != own and asked is None:
-        remarks.append(f"so the manifest is in {chosen}")
-    return chosen, "; ".join(remarks)
-
-
-def connect(results: Results, scratch: Path) -> duckdb.DuckDBPyConnection:
-    """DuckDB over the output, in bounded memory, and closed to all else: a rule is not to read files."""
-    connection = results.connect()
-    place = str(scratch / "duckdb").replace("'", "''")
-    connection.execute(f"SET temp_directory = '{place}'")
-    connection.execute(f"SET memory_limit = '{MEMORY}'")
-    connection.execute(f"SET threads = {min(THREADS, usable_cores())}")
-    connection.execute("SET enable_progress_bar = false")
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
-    return connection
+    Raises:
+        UsageError: the requested format cannot list the kept utterances.
+    """
+    if requested == NO_MANIFEST:
+        return None, []
+    if requested is not None:
+        reason = refusal(kept, requested)
+        if reason:
+            raise UsageError(f"--format {reason}; choose another format, or --format none with --export")
+        return requested, []
+    candidates = ["webdataset"] if kept.has_archives() else list(dict.fromkeys([source_format, "csv"]))
+    remarks: list[str] = []
+    for format in candidates:
+        reason = refusal(kept, format)
+        if reason is None:
+            return format, [*remarks, f"so the manifest is in {format}"] if remarks else []
+        remarks.append(reason)
+    return None, [
+        *remarks,
+        f"so there is no manifest; {KEPT} lists the kept utterances, and --export writes their audio",
+    ]

@@ -37,7 +37,7 @@ class Folder(ABC):
         """Whether it contains nothing, or does not exist."""
 
     @abstractmethod
-    def drafted(self, record: str) -> contextlib.AbstractContextManager[Path]:
+    def replace(self, record: str) -> contextlib.AbstractContextManager[Path]:
         """Yields a local draft folder. If the block succeeds, its files become the content of this folder.
 
         Args:
@@ -107,7 +107,7 @@ class LocalFolder(Folder):
         return not folder.exists() or not any(folder.iterdir())
 
     @contextlib.contextmanager
-    def drafted(self, record: str) -> Iterator[Path]:  # noqa: ARG002 -- all files appear at once
+    def replace(self, record: str) -> Iterator[Path]:  # noqa: ARG002 -- all files appear at once
         """Yields a folder that replaces this one."""
         with contextlib.ExitStack() as stack:
             with self._usage_errors():
@@ -139,7 +139,7 @@ class BucketFolder(Folder):
             return sorted(file.uri.removeprefix(f"{self.uri}/") for file in match(f"{literally(self.uri)}/**"))
 
     @contextlib.contextmanager
-    def drafted(self, record: str) -> Iterator[Path]:
+    def replace(self, record: str) -> Iterator[Path]:
         """Yields a folder, and uploads its files: deletes the old record first, and uploads the new one last."""
         with tempfile.TemporaryDirectory(prefix="audiosieve-") as folder:
             draft = Path(folder)

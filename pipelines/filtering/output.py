@@ -1,4 +1,4 @@
-"""What `audiosieve filter` writes and prints: what is kept and what is dropped, and by which rules."""
+"""Writes and prints what `audiosieve filter` keeps and drops, and by which rules."""
 
 from __future__ import annotations
 
@@ -6,110 +6,88 @@ import json
 from collections.abc import Collection
 from pathlib import Path
 
-import duckdb
-
-from pipelines.filtering.decision import KEPT, FilterConfig, Selected
+from pipelines.filtering.decision import KEPT, Decision, FilterConfig
 from pipelines.filtering.export import FILES as EXPORT_FILES
-from transforms import schemas
-from transforms.curation.duckdb_rows import write_parquet
-from transforms.curation.manifest_writers import FORMATS, carried_in_manifests
-from transforms.curation.selection import Amount
-from transforms.curation.trimming import TRIM
+from transforms.curation.manifest_formats import FORMATS
+from transforms.curation.selection import Amount, Selection
 
 DROPPED, RECORD = "dropped.parquet", "filter.json"
 
 
-def write_selection(
-    connection: duckdb.DuckDBPyConnection, config: FilterConfig, selected: Selected, folder: Path
-) -> None:
+def write_selection(selection: Selection, config: FilterConfig, decision: Decision, folder: Path) -> None:
     """Writes all files of a selection.
 
+    Args:
+        selection: the selection.
+        config: configuration that it was made with.
+        decision: its decision.
+        folder: an empty local folder.
+
     Raises:
-        RuntimeError: an utterance was lost or doubled, which is a bug.
+        RuntimeError: an utterance was lost or repeated, which is a bug.
     """
-    results = config.results
-    carried = results.carried
-    metadata = {"audiosieve.model_id": results.model_id, "audiosieve.label_scale": results.label_scale.name}
-    rows = write_parquet(
-        connection,
-        "SELECT entries.* FROM entries SEMI JOIN kept USING (utterance_id) ORDER BY utterance_id",
-        schemas.with_carried(schemas.UTTERANCES, carried).with_metadata(metadata),
-        folder / KEPT,
-    )
-    rest = write_parquet(connection, _dropped_query(config), schemas.DROPPED.with_metadata(metadata), folder / DROPPED)
-    if (rows, rest) != (selected.kept.utterances, selected.dropped.utterances):
+    kept, dropped = selection.write_kept(folder / KEPT), selection.write_dropped(folder / DROPPED)
+    if (kept, dropped) != (decision.kept.utterances, decision.dropped.utterances):
         raise RuntimeError(
-            f"{rows} and {rest} rows were written of {selected.kept} kept and {selected.dropped} dropped"
+            f"{KEPT} has {kept} rows, must have {decision.kept.utterances}; "
+            f"{DROPPED} has {dropped} rows, must have {decision.dropped.utterances}"
         )
     manifest = None
-    if selected.format is not None:
-        format = FORMATS[selected.format]
-        manifest = format.file
-        format.write(connection, carried_in_manifests(carried), folder / manifest)
+    if decision.format is not None:
+        manifest = FORMATS[decision.format].file
+        FORMATS[decision.format].write(decision.kept_list, folder / manifest)
     record = {
         "job": "filter",
         **config.as_dict(),
         "fingerprint": config.fingerprint,
         "manifest": manifest,
-        "format": selected.format,
+        "format": decision.format,
         "counts": {
-            "scored": selected.scored.utterances,
-            "kept": selected.kept.utterances,
-            "dropped": selected.dropped.utterances,
-            "rejected": sum(selected.rejected.values()),
+            "scored": decision.scored.utterances,
+            "kept": decision.kept.utterances,
+            "dropped": decision.dropped.utterances,
+            "rejected": sum(decision.reject_counts.values()),
         },
         "hours": {
-            "scored": round(selected.scored.hours, 6),
-            "kept": round(selected.kept.hours, 6),
-            "dropped": round(selected.dropped.hours, 6),
+            "scored": round(decision.scored.hours, 6),
+            "kept": round(decision.kept.hours, 6),
+            "dropped": round(decision.dropped.hours, 6),
         },
         "dropped_by": [
             {
-                "name": one.name,
-                "utterances": one.matches.utterances,
-                "hours": round(one.matches.hours, 6),
-                "alone_utterances": one.alone.utterances,
-                "alone_hours": round(one.alone.hours, 6),
+                "name": count.name,
+                "utterances": count.matches.utterances,
+                "hours": round(count.matches.hours, 6),
+                "alone_utterances": count.alone.utterances,
+                "alone_hours": round(count.alone.hours, 6),
             }
-            for one in selected.by
+            for count in decision.rule_counts
         ],
-        "rejected": selected.rejected,
+        "rejected": decision.reject_counts,
     }
     (folder / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def is_unfinished(names: Collection[str]) -> bool:
-    """Whether files of these names in a folder can be all that is there of a selection whose writing was cut short."""
-    ours = {KEPT, DROPPED, *EXPORT_FILES, *(format.file for format in FORMATS.values())}
-    return RECORD not in names and {name.partition("/")[0] for name in names} <= ours
+    """Whether a folder with these files may hold a selection whose writing was interrupted, and nothing else.
 
-
-def _dropped_query(config: FilterConfig) -> str:
-    query = """
-        SELECT utterance_id, uri, start_s, duration_s, entries.score, rules
-        FROM entries JOIN judged USING (utterance_id) WHERE len(rules) > 0
+    Args:
+        names: paths of the files, relative to the folder.
     """
-    if config.trims:
-        query += f"""
-            UNION ALL
-            SELECT cut_off.utterance_id, uri, start_s + start_us / 1e6,
-                CASE WHEN is_whole THEN duration_s ELSE (end_us - start_us) / 1e6 END,
-                CASE WHEN is_whole THEN score END, ['{TRIM}']
-            FROM cut_off JOIN utterances ON utterances.utterance_id = parent_id
-        """
-    return f"SELECT * FROM ({query}) ORDER BY utterance_id"
+    own = {KEPT, DROPPED, *EXPORT_FILES, *(format.file for format in FORMATS.values())}
+    return RECORD not in names and {name.partition("/")[0] for name in names} <= own
 
 
-def table(selected: Selected) -> str:
-    """What each rule drops, for people."""
-    width = max([len(one.name) for one in selected.by] + [8])
+def rule_table(decision: Decision) -> str:
+    """Returns a text table of what each rule drops."""
+    width = max([len(count.name) for count in decision.rule_counts] + [8])
     lines = [f"{'rule':<{width}}  {'drops':>10}{'hours':>12}  {'only it':>10}{'hours':>12}"]
     lines += [
-        f"{one.name:<{width}}  {one.matches.utterances:>10,}{_hours(one.matches):>12}"
-        f"  {one.alone.utterances:>10,}{_hours(one.alone):>12}"
-        for one in selected.by
+        f"{count.name:<{width}}  {count.matches.utterances:>10,}{_hours(count.matches):>12}"
+        f"  {count.alone.utterances:>10,}{_hours(count.alone):>12}"
+        for count in decision.rule_counts
     ]
-    for name, amount in (("dropped", selected.dropped), ("kept", selected.kept)):
+    for name, amount in (("dropped", decision.dropped), ("kept", decision.kept)):
         lines.append(f"{name:<{width}}  {amount.utterances:>10,}{_hours(amount):>12}")
     return "\n".join(lines)
 
@@ -118,13 +96,13 @@ def _hours(amount: Amount) -> str:
     return f"{amount.hours:,.2f}" if amount.hours >= 10 or not amount.seconds else f"{amount.hours:.4f}"
 
 
-def summary(selected: Selected, output: str) -> str:
-    """What is kept in all, what has no score, which files there are, and what must be said of them."""
-    share = selected.kept.seconds / selected.scored.seconds
-    text = f"{_hours(selected.kept)} of {_hours(selected.scored)} h are kept ({share:.1%})"
-    if selected.rejected:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in selected.rejected.items())
-        text += f"; {sum(selected.rejected.values()):,} more got no score ({reasons}), and are in neither"
-    names = [KEPT, DROPPED, RECORD] + ([FORMATS[selected.format].file] if selected.format else [])
+def summary(decision: Decision, output: str) -> str:
+    """Returns lines with the kept share, the rejects, the files and remarks on the manifest."""
+    share = decision.kept.seconds / decision.scored.seconds
+    text = f"{_hours(decision.kept)} of {_hours(decision.scored)} h are kept ({share:.1%})"
+    if decision.reject_counts:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in decision.reject_counts.items())
+        text += f"; {sum(decision.reject_counts.values()):,} more got no score ({reasons})"
+    names = [KEPT, DROPPED, RECORD] + ([FORMATS[decision.format].file] if decision.format else [])
     text += f"\n{output}: {', '.join(names)}"
-    return f"{text}\n{selected.remark}" if selected.remark else text
+    return f"{text}\n{'; '.join(decision.remarks)}" if decision.remarks else text

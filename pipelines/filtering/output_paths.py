@@ -1,4 +1,4 @@
-"""Where a command may write: apart from what it reads."""
+"""Checks the folders that a command writes to: they must not overlap with those that it reads."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from transforms.output.results import Results
 from transforms.storage.files import absolute, glob_root, has_wildcards, is_local
 
 
-def folder_of(option: str, asked: str, results: Results) -> Folder:
-    """Where files go.
+def folder_of(option: str, value: str, results: Results) -> Folder:
+    """Returns the folder that an option names.
 
     Args:
-        option: that says it.
-        asked: what it says.
-        results: the output that is read.
+        option: name of the option, without dashes.
+        value: value of the option.
+        results: the output that the command reads.
 
     Raises:
-        UsageError: it is a file, or not apart from the scores and from the corpus.
+        UsageError: the folder is a file, or overlaps with the output or its corpus.
     """
-    place = _resolved(asked)
+    place = _resolved(value)
     source = results.source
     if not is_local(source) and has_wildcards(source):
         source = glob_root(source)
-    for other, what in ((results.root, "the scores"), (source, "the corpus")):
+    for other, title in ((results.root, "the scores"), (source, "the corpus")):
         if overlap(place, _resolved(other)):
-            raise UsageError(f"--{option} {asked} and {what} in {other} must lie apart; choose another folder")
-    if not is_local(asked):
+            raise UsageError(f"--{option} {value} overlaps with {title} in {other}; choose another folder")
+    if not is_local(value):
         return BucketFolder(place, option)
     if Path(place).exists() and not Path(place).is_dir():
-        raise UsageError(f"--{option} {asked}: is a file; choose a folder")
+        raise UsageError(f"--{option} {value}: is a file; choose a folder")
     return LocalFolder(place, option)
 
 
 def overlap(one: str, other: str) -> bool:
-    """Whether one of two folders is the other, or lies within it."""
+    """Whether two folders are the same, or one is inside the other."""
     one, other = f"{one.rstrip('/')}/", f"{other.rstrip('/')}/"
     return one.startswith(other) or other.startswith(one)
 

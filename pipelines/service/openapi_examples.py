@@ -36,7 +36,7 @@ _BURST: dict[str, Any] = {
 _TRUNCATED = Problem(
     422,
     "truncated",
-    "the header promises 130124 bytes, the file holds 64000",
+    "the header states 130124 bytes, the file holds 64000",
     stage="decode",
     utterance_id="take1.wav",
 )

@@ -98,7 +98,7 @@ class ProblemOut(_Strict):
     type: Literal["about:blank"]
     title: str = Field(examples=["Unprocessable Content"])
     status: int = Field(examples=[422])
-    detail: str = Field(examples=["the header promises 65040 samples a channel, 31000 could be decoded"])
+    detail: str = Field(examples=["the header states 65040 samples per channel, 31000 could be decoded"])
     reason: str = Field(examples=["truncated"])
     stage: str | None = Field(
         None, description="stage in which the recording failed; absent if the request itself is wrong"

@@ -1,12 +1,14 @@
-"""What grows with a corpus beside the scoring: `python -m tests.benchmarks.growth WHAT SIZE [...]`, a process for each size.
+"""Measures the parts of a run that grow with a corpus, other than scoring, each size in a separate process.
 
-    reconcile rows      the comparison of what went in with what was written, at the commit
-    launcher  objects   a generated bucket listed, compared and cut into chunks by the launcher
-    tables    output    bytes of a row of each table of an output that was scored, and of the chunks of its corpus
-    compact   copies    `audiosieve compact` over so many copies of an output (--output) at once
-    start     0         what a worker takes before its first score
+    python -m tests.benchmarks.growth WHAT SIZE [...]
 
-Times are those of a core, since other work beside it would make them longer.
+    reconcile rows      the comparison of input and output at the commit
+    launcher  objects   a generated bucket, listed, compared and cut into chunks by the launcher
+    tables    output    bytes per row of each table of an output, and of the chunks of its corpus
+    compact   copies    `audiosieve compact` over several copies of an output (--output) at once
+    start     0         a worker up to its first score
+
+Times are CPU times, because other work on the machine would make wall times longer.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.coders import FastPrimitivesCoder, StrUtf8Coder
 
-from tests.support.generated_bucket import GeneratedBucket, generated
+from tests.support.storage.generated_bucket import GeneratedBucket, generated
 from transforms import schemas
 from transforms.corpus.sources import list_corpus
 from transforms.output import reconcile
@@ -53,7 +55,7 @@ def _memory() -> str:
 
 
 def reconcile_rows(rows: int, place: Path) -> None:
-    """Compares so many rows with as many refs."""
+    """Reconciles rows with as many refs."""
     (place / "utterances").mkdir()
 
     def ids() -> Iterator[list[str]]:
@@ -79,16 +81,14 @@ def reconcile_rows(rows: int, place: Path) -> None:
         names.append(f"utterances/{RUN}-{number:06d}.parquet")
         pq.write_table(pa.table(columns), place / names[-1], compression="zstd")
     before, started = _memory(), time.process_time()
-    with patch.object(
-        reconcile, "count_rows", lambda *_: FRAMES * rows
-    ):  # a footer of each file of frames, which are not here
+    with patch.object(reconcile, "count_rows", lambda *_: FRAMES * rows):  # there are no files of frames to count
         account = reconcile.reconcile(_ledger(place), names, listed())
     assert account.scored == rows
     print(f"reconcile {rows:,} rows: {time.process_time() - started:.1f} s, {_memory()} (start {before})")
 
 
 def launcher(objects: int, place: Path) -> None:
-    """Lists so many objects, as the launcher does."""
+    """Lists objects as the launcher does."""
     steps, started = [f"start {_memory()}"], time.process_time()
 
     def step(name: str) -> None:
@@ -107,7 +107,7 @@ def launcher(objects: int, place: Path) -> None:
 
 
 def tables(output: str, place: Path) -> None:
-    """Bytes of rows and refs of a run."""
+    """Prints the bytes of rows and refs of a run."""
     del place
     results, ledger = open_results(output), _ledger(output)
     hours = results.connect().sql("SELECT sum(duration_s) / 3600 FROM utterances").fetchall()[0][0]
@@ -137,7 +137,7 @@ def tables(output: str, place: Path) -> None:
 
 
 def compact(copies: int, place: Path, source: str, file_mb: int) -> None:
-    """Compacts copies of an output."""
+    """Compacts several copies of an output."""
     from pipelines.compact import run
 
     records = _ledger(source).records()
@@ -156,7 +156,7 @@ def compact(copies: int, place: Path, source: str, file_mb: int) -> None:
 
 
 def start() -> None:
-    """Does what a worker does before its first score."""
+    """Imports and loads what a worker needs before its first score."""
     import importlib
 
     begun = time.process_time()
@@ -174,11 +174,11 @@ def start() -> None:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measures and prints the results."""
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=("reconcile", "launcher", "tables", "compact", "start"))
     parser.add_argument("sizes", nargs="+")
-    parser.add_argument("--output", help="of a run, for `compact`")
+    parser.add_argument("--output", help="output of a run, for `compact`")
     parser.add_argument("--file_mb", type=int, default=16)
     parser.add_argument("--alone", action="store_true", help="measure in this process")
     options = parser.parse_args()

@@ -1,11 +1,11 @@
 """Lists and plans a corpus of very many objects, in the graph of `audiosieve score --listing workers`: `make bench`.
 
-The bucket is generated (`tests.support.generated_bucket`): no object is there, and no network. All else is the code of
-the graph, run by
-Beam's FnApiRunner: `ListCorpus` (places, `list_place`, `CutChunks`) and `WritePlan` with its Parquet. What stands in for
-something are the two shuffles, of places and of chunks: this runner would hold what crosses them in memory, where a
-cluster's keeps it on disk. Of what would cross, one element in 16 is encoded by Beam's own coder, measured and decoded. All
-steps thereby become one, and all objects one bundle, which is the worst case for memory.
+The bucket is generated (`tests.support.storage.generated_bucket`): there are no objects and no network. All other code
+is that of the
+graph, run by Beam's FnApiRunner: `ListCorpus` (places, `list_place`, `CutChunks`) and `WritePlan` with its Parquet. Only the
+two shuffles, of places and of chunks, are replaced: this runner would hold the shuffled elements in memory, while a cluster
+holds them on disk. Beam's own coder encodes one in 16 of the elements that would be shuffled, and the result is measured and
+decoded. All steps therefore become one, and all objects one bundle, which is the worst case for memory.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from apache_beam.coders import FastPrimitivesCoder
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from tests.support.generated_bucket import GeneratedBucket, generated
+from tests.support.storage.generated_bucket import GeneratedBucket, generated
 from transforms.output.ledger import Ledger
 from transforms.runs.plan import count_planned
 from transforms.runs.worker_listing import ListCorpus
@@ -38,25 +38,25 @@ from transforms.storage.files import Place
 
 RUN = "20260101T000000Z-aaaaaa"
 IN_FOLDER = 10_000
-# Chunks of which one is encoded: all of them would take a third of the time.
+# One of so many chunks is encoded; encoding all would take a third of the time.
 ENCODED_OF = 16
-# Refs after which a measurement says how far it is.
+# Refs between two lines of progress.
 TOLD = 1_000_000
 
 
 class Crossing(beam.PTransform):
-    """Stands in for a shuffle: counts what would cross it, and encodes and decodes some of it."""
+    """Replaces a shuffle: counts the elements, and encodes and decodes some of them."""
 
     def expand(self, elements: beam.PCollection) -> beam.PCollection:
-        """As `Reshuffle`."""
+        """Returns the elements, like `Reshuffle`."""
         return elements | "Cross" >> beam.ParDo(Cross()).with_output_types(Any)
 
 
 class Cross(beam.DoFn):
-    """What a shuffle does to an element.
+    """Counts an element, and encodes and decodes it as a shuffle would.
 
     Attributes:
-        counts: of this process: places; chunks and refs in them; of those that were encoded, refs and bytes.
+        counts: counters of this process: places, chunks, refs, encoded refs and their bytes.
     """
 
     counts: ClassVar[dict[str, int]] = {}
@@ -66,11 +66,11 @@ class Cross(beam.DoFn):
 
     @classmethod
     def begin(cls) -> None:
-        """Counts from nothing."""
+        """Resets the counters."""
         cls.counts.update(dict.fromkeys(("places", "chunks", "refs", "encoded_refs", "encoded_bytes"), 0))
 
     def process(self, element: Any) -> Iterable[Any]:
-        """Counts; encodes and decodes one element in some."""
+        """Counts every element; encodes and decodes some."""
         counts = self.counts
         if isinstance(element, Place):
             counts["places"] += 1
@@ -90,12 +90,12 @@ class Cross(beam.DoFn):
 
 
 def memory_mb() -> float:
-    """The most that this process had at any time."""
+    """Returns the peak memory of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 def list_and_plan(bucket: GeneratedBucket, output: Path) -> dict[str, float]:
-    """Lists a bucket and writes the plan of it; returns what there was, and what it took."""
+    """Lists a bucket and writes its plan; returns counts, times and memory."""
     Cross.begin()
     ledger = Ledger(str(output), tuple(SCORE_TABLES))
     ledger.begin(RUN, {})
@@ -118,7 +118,7 @@ def list_and_plan(bucket: GeneratedBucket, output: Path) -> dict[str, float]:
 
 
 def report(found: dict[str, float]) -> str:
-    """A line of the table in README.md."""
+    """Returns a line of results, as in the table of README.md."""
     refs = int(found["refs"])
     return (
         f"{refs:>11,} | {refs / found['seconds']:7,.0f}/s | {found['cpu_s'] / refs * 1e6:5.1f} us CPU | "
@@ -130,16 +130,16 @@ def report(found: dict[str, float]) -> str:
 
 
 def main() -> None:
-    """Measures each size in a process of its own, and prints."""
+    """Measures each size in a separate process and prints the results."""
     parser = argparse.ArgumentParser()
     parser.add_argument(
-        "--objects", default="500000,5000000", help="sizes of the corpora; 50000000 takes an hour or so"
+        "--objects", default="500000,5000000", help="sizes of the corpora; 50000000 takes about an hour"
     )
     parser.add_argument("--in_folder", type=int, default=IN_FOLDER, help="objects in a folder")
-    parser.add_argument("--alone", action="store_true", help="measure the one size in this process, and print JSON")
+    parser.add_argument("--alone", action="store_true", help="measure one size in this process and print JSON")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
-    gc.freeze()  # of all that Beam is made of; a fifth of the time would go into looking for garbage among it
+    gc.freeze()  # otherwise a fifth of the time goes into garbage collection of Beam's own objects
     for objects in options.objects.split(","):
         if options.alone:
             with tempfile.TemporaryDirectory() as place:

@@ -1,7 +1,8 @@
-"""How long a report of a large output takes to make, and its page to open.
+"""Measures how long it takes to make a report of a large output, and to open its page.
 
-`python -m tests.benchmarks.report 100000 1000000` writes outputs of so many utterances of some 4 s each, with all their frames,
-makes a page of each (their audio is not there), and opens it in headless Chromium with the network off, three times.
+`python -m tests.benchmarks.report 100000 1000000` writes outputs with these numbers of utterances of about 4 s, with all their
+frames. It makes a page of each (without audio, which does not exist) and opens it three times in headless Chromium with the
+network off.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from transforms.output.ledger import Ledger
 
 FRAMES = 250
 SPEAKERS = 5_000
-# Utterances that are written at a time.
+# Utterances per write.
 PART = 50_000
 
 
 def write_large(root: Path, number: int) -> None:
-    """Writes an output of so many utterances."""
+    """Writes an output with the given number of utterances."""
     random = np.random.default_rng(0)
     ledger = Ledger(str(root), tuple(schemas.SCORE_TABLES))
     run_id = Ledger.new_run_id()
@@ -114,7 +115,7 @@ def write_large(root: Path, number: int) -> None:
 
 
 def make_page(root: Path, page: Path) -> tuple[float, float]:
-    """Seconds and peak memory in MB of the command."""
+    """Returns seconds and peak memory in MB of the command."""
     command = [sys.executable, "-m", "pipelines.cli", "report", str(root), "-o", str(page)]
     measured = f"import resource, subprocess; subprocess.run({command!r}, check=True, capture_output=True); "
     measured += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
@@ -124,7 +125,7 @@ def make_page(root: Path, page: Path) -> tuple[float, float]:
 
 
 def open_page(page: Path) -> list[tuple[float, float, float]]:
-    """Seconds until a page's text is there, until its charts are, and of work on its main thread; three times."""
+    """Returns for three openings: seconds until the text and the charts are shown, and of work on the main thread."""
     from playwright.sync_api import sync_playwright
 
     found = []
@@ -149,7 +150,7 @@ def open_page(page: Path) -> list[tuple[float, float, float]]:
 
 
 def main() -> None:
-    """Measures outputs of the sizes that are asked for."""
+    """Measures outputs of the given sizes."""
     for number in map(int, sys.argv[1:] or ["100000"]):
         with tempfile.TemporaryDirectory() as scratch:
             root, page = Path(scratch) / "out", Path(scratch) / "page.html"

@@ -1,8 +1,8 @@
-"""How scoring grows: with processes, with the hours of the corpus, with the number of its files. Part of `make bench`.
+"""Measures how scoring grows with processes, with the hours of the corpus, and with its number of files. Part of `make bench`.
 
-A corpus of 16 kHz FLAC is made from the speech below AUDIOSIEVE_CORPUS: recordings of 1 to 60 s (log-uniform), cut from all of
-it in a row, each with a gain of its own. Every figure is a ratio of two measured here. A run is a process of its own, as a
-user starts it; its start is what a run over one recording takes.
+The corpora are 16 kHz FLAC, made from the speech below AUDIOSIEVE_CORPUS: recordings of 1 to 60 s (log-uniform), cut from all
+speech in sequence, each with its own gain. Every figure is a ratio of two measurements. Each run is a separate process, as a
+user starts it. The start of a run is measured as a run over one recording.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PLANNED, SPANS = 1_000_000, 100
 
 
 def speech(place: Path) -> np.ndarray:
-    """All speech of the corpus in a row: float32 [n] at 16 kHz."""
+    """Returns all speech of the corpus in sequence: float32 [n] at 16 kHz."""
     parts = []
     for ref in list_corpus(str(place / "speech")):
         try:
@@ -42,7 +42,7 @@ def speech(place: Path) -> np.ndarray:
 
 
 def make_corpus(folder: Path, samples: np.ndarray, hours: float, seed: int) -> None:
-    """Writes recordings of so many hours together."""
+    """Writes recordings with the given total of hours."""
     rng = np.random.default_rng(seed)
     left, number = hours * 3600, 0
     while left > 0:
@@ -57,7 +57,7 @@ def make_corpus(folder: Path, samples: np.ndarray, hours: float, seed: int) -> N
 
 
 def run(source: Path, output: Path, *options: str) -> tuple[float, float]:
-    """Seconds and peak memory in MB (of the largest process) of a whole run."""
+    """Returns seconds and peak memory in MB (of the largest process) of a complete run."""
     command = [
         sys.executable,
         "-m",
@@ -77,7 +77,7 @@ def run(source: Path, output: Path, *options: str) -> tuple[float, float]:
 
 
 def scaling(samples: np.ndarray, scratch: Path, hours: list[float]) -> None:
-    """Time and memory against the hours of the corpus, in one process; then the longest in two."""
+    """Measures time and memory by hours of the corpus in one process, then the largest corpus in two."""
     make_corpus(scratch / "one", samples, 0.0005, 0)
     startup = min(run(scratch / "one", scratch / f"start{i}", "--direct_num_workers=1")[0] for i in range(2))
     print(f"start of a run {startup:.1f} s", flush=True)
@@ -96,7 +96,7 @@ def scaling(samples: np.ndarray, scratch: Path, hours: list[float]) -> None:
 
 
 def starting(scratch: Path) -> None:
-    """The first score of one file against importing TensorFlow and Beam and loading the bundle, each in its own process."""
+    """Compares the first score of one file with importing TensorFlow and Beam and loading the bundle."""
     soundfile.write(scratch / "first.flac", np.random.default_rng(0).normal(0, 0.1, 5 * RATE), RATE)
     bare = (
         "import tensorflow, apache_beam; from model.bundle import DEFAULT; from model.inference.scorer import Scorer; "
@@ -115,7 +115,7 @@ def starting(scratch: Path) -> None:
 
 
 def planning(scratch: Path) -> None:
-    """A manifest of a million utterances of 5 s in 10,000 recordings: listed, compared, cut into waves, in its own process."""
+    """Lists, compares and cuts a manifest of a million utterances of 5 s in 10,000 recordings, in a separate process."""
     (scratch / "long").mkdir()
     soundfile.write(scratch / "long" / "0.flac", np.random.default_rng(0).normal(0, 0.1, RATE), RATE)
     for number in range(1, PLANNED // SPANS):
@@ -149,7 +149,7 @@ def planning(scratch: Path) -> None:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measures and prints the results."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--hours", default="1,2,5,10,20", help="sizes of the corpora")
     options = parser.parse_args()

@@ -1,10 +1,10 @@
-"""The service under load, against the batch pipeline on the same cores: `python -m tests.benchmarks.serve`.
+"""Measures the service under load against the batch pipeline on the same cores: `python -m tests.benchmarks.serve`.
 
-Clips of 5 s, cut from the recordings below AUDIOSIEVE_CORPUS/speech (or from the samples), are asked for by 1 to 64 clients,
-each of which sends the next one as soon as it has its answer. The service, one process with one TensorFlow thread, has one core
-to itself, and so has the pipeline that scores the same clips, its start excluded, before and after; the clients are on another
-core, if there is one. One process then takes many requests, for its memory. At last two workers behind nginx share all cores
-with the clients, against two processes of the pipeline there.
+1 to 64 clients send clips of 5 s, cut from the recordings below AUDIOSIEVE_CORPUS/speech (or from the samples). Each client
+sends its next clip when it has its answer. The service, one process with one TensorFlow thread, has one core to itself, and so
+has the pipeline that scores the same clips before and after, its start excluded. The clients run on another core if there is
+one. One process then answers many requests, for its memory. Finally two workers behind nginx share all cores with the clients,
+and are compared with two processes of the pipeline there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import numpy as np
 import soundfile
 
 from tests.support.paths import SAMPLES
-from tests.support.service import Server, serving
+from tests.support.web.service import Server, serving
 
 CLIP_S = 5.0
 RATE = 16_000
@@ -37,7 +37,7 @@ LEVELS = (1, 2, 4, 8, 16, 32, 64)
 
 
 def write_clips(folder: Path, count: int) -> list[Path]:
-    """Clips of 5 s, as FLAC, cut from speech."""
+    """Writes clips of 5 s, cut from speech, as FLAC; returns their paths."""
     place = os.environ.get("AUDIOSIEVE_CORPUS")
     sources = sorted((Path(place) / "speech").rglob("*.flac")) if place else sorted(SAMPLES.glob("[!c]*.flac"))
     random = np.random.default_rng(0)
@@ -60,7 +60,7 @@ def _read(path: Path) -> np.ndarray:
 
 
 def batch_clips_a_second(folder: Path, cores: Sequence[int]) -> tuple[float, float]:
-    """Clips that processes of the pipeline score in a second, one on each of these cores, and milliseconds of CPU for each."""
+    """Returns clips per second of pipeline processes, one on each core, and milliseconds of CPU per clip."""
     command = [sys.executable, "-m", "tests.benchmarks.serve", "--batch", str(folder)]
     running = [subprocess.Popen([*pinned(core), *command], stdout=subprocess.PIPE, text=True) for core in cores]
     found = [json.loads(process.communicate()[0]) for process in running]
@@ -68,7 +68,7 @@ def batch_clips_a_second(folder: Path, cores: Sequence[int]) -> tuple[float, flo
 
 
 def batch(folder: Path) -> None:
-    """Prints what `batch_clips_a_second` wants to know of this process."""
+    """Scores in this process and prints its result for `batch_clips_a_second`."""
     from model.bundle import DEFAULT, open_bundle
     from model.runtime import start_tensorflow
     from tests.benchmarks.throughput import pipeline, wave_of
@@ -86,14 +86,14 @@ def batch(folder: Path) -> None:
             seconds = pipeline(wave_of(refs[:count]), bundle, limits, Path(output) / name)
             return seconds, time.process_time() - worked
 
-        # The first loads the model; of the others nothing is left but the start of a pipeline.
+        # The first run also loads the model. The others measure the start of a pipeline only.
         start = np.min([run(f"start{i}", 1) for i in range(3)], axis=0)
         seconds, cpu = np.median([run(f"all{i}", len(refs)) for i in range(3)], axis=0) - start
     print(json.dumps([len(refs) / seconds, 1000 * cpu / len(refs)]))
 
 
 def pinned(core: int | None) -> list[str]:
-    """The words before a command that keep it on a core."""
+    """Returns the prefix of a command that pins it to a core."""
     return [] if core is None else ["taskset", "-c", str(core)]
 
 
@@ -101,11 +101,11 @@ def pinned(core: int | None) -> list[str]:
 
 
 class Load:
-    """Requests that were made.
+    """Clients that send requests, and their results.
 
     Attributes:
-        seconds: of each request.
-        wrong: statuses that are not 200.
+        seconds: duration of each request.
+        wrong: statuses other than 200.
     """
 
     def __init__(self, url: str, bodies: Sequence[bytes]) -> None:
@@ -117,7 +117,7 @@ class Load:
         self._begun = 0
 
     async def client(self, ends: float, most: int) -> None:
-        """Asks until the time is over, or so many requests were begun by all."""
+        """Sends requests until the time is over, or all clients together have begun the given number."""
         reader, writer = await asyncio.open_connection(self.host, int(self.port))
         while time.monotonic() < ends and self._begun < most:
             request = self.requests[self._begun % len(self.requests)]
@@ -133,7 +133,7 @@ class Load:
         writer.close()
 
     def run(self, clients: int, seconds: float = 1e9, most: int = 1 << 60) -> float:
-        """Runs so many clients; returns the requests answered in a second."""
+        """Runs the given number of clients; returns the answered requests per second."""
 
         async def all_clients() -> None:
             ends = time.monotonic() + seconds
@@ -144,12 +144,12 @@ class Load:
         return (len(self.seconds) - before) / (time.monotonic() - begun)
 
     def percentiles(self) -> tuple[float, float]:
-        """Median and 99th percentile, in milliseconds."""
+        """Returns the median and the 99th percentile in milliseconds."""
         return tuple(1000 * float(np.percentile(self.seconds, share)) for share in (50, 99))  # type: ignore[return-value]
 
 
 def measure(server: Server, bodies: Sequence[bytes], seconds: float, levels: Sequence[int], to: float) -> list[str]:
-    """A table of throughput and latency by clients, against `to` clips a second; returns what went wrong."""
+    """Prints throughput and latency by clients, relative to `to` clips per second; returns the errors."""
     wrong: list[str] = []
     Load(server.url, bodies).run(8, 3.0)  # warm
     print(f"{'clients':>7} {'clips/s':>8} {'of batch':>8} {'p50 ms':>7} {'p99 ms':>7} {'a batch':>7} {'CPU ms':>7}")
@@ -169,7 +169,7 @@ def measure(server: Server, bodies: Sequence[bytes], seconds: float, levels: Seq
 
 
 def _counted(server: Server) -> list[float]:
-    """Of all processes of the service so far: calls of the model, recordings in them, seconds of CPU."""
+    """Returns the totals of all service processes so far: calls of the model, recordings in them, seconds of CPU."""
     ports = re.findall(r"\d+", server.said.partition("workers on ports")[2]) or [server.url.rpartition(":")[2]]
     text = "\n".join(httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False, timeout=60).text for port in ports)
     names = ("audiosieve_batch_recordings_count", "audiosieve_batch_recordings_sum", "process_cpu_seconds_total")
@@ -178,7 +178,7 @@ def _counted(server: Server) -> list[float]:
 
 @contextlib.contextmanager
 def on(cores: Sequence[int]) -> Iterator[None]:
-    """Keeps this process, and what it starts, on some cores."""
+    """Pins this process and its children to cores."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:
@@ -199,7 +199,7 @@ def _said(where: str, found: tuple[float, float]) -> float:
 def one_process(
     clips: Path, bodies: Sequence[bytes], options: argparse.Namespace, core: int, elsewhere: int
 ) -> list[str]:
-    """One process of the service, and one of the pipeline, on one core; then its memory. Returns what went wrong."""
+    """Measures one process of the service and one of the pipeline on one core, then the memory. Returns the errors."""
     with contextlib.ExitStack() as stack:
         with on([core]):
             server = stack.enter_context(serving("--queue", 256))
@@ -217,19 +217,19 @@ def one_process(
 
 
 def all_cores(clips: Path, bodies: Sequence[bytes], options: argparse.Namespace, cores: Sequence[int]) -> list[str]:
-    """A worker a core behind nginx, with the clients on the same cores, and as many processes of the pipeline."""
+    """Measures one worker per core behind nginx, with the clients on the same cores, and as many pipeline processes."""
     both = _said(f"{len(cores)} processes on all cores", batch_clips_a_second(clips, cores))
     with serving("--workers", len(cores), "--rate", 0) as server:
         return measure(server, bodies, options.seconds, (1, 8, 64), both)
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measures and prints the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--clips", type=int, default=512, help="different clips")
-    parser.add_argument("--seconds", type=float, default=15.0, help="at each level")
-    parser.add_argument("--requests", type=int, default=20_000, help="for the memory")
+    parser.add_argument("--clips", type=int, default=512, help="number of different clips")
+    parser.add_argument("--seconds", type=float, default=15.0, help="seconds per number of clients")
+    parser.add_argument("--requests", type=int, default=20_000, help="requests of the memory test")
     options = parser.parse_args()
     if options.batch:
         batch(options.batch)

@@ -1,6 +1,6 @@
-"""What a run on Cloud Storage asks for: requests of each kind, counted by a proxy before an emulator.
+"""Counts the requests that a run on Cloud Storage makes, by kind, with a proxy in front of an emulator.
 
-Started by `python -m tests.benchmarks.storage [FILES]`.
+Run it as `python -m tests.benchmarks.storage [FILES]`.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import sys
 from collections import Counter
 
 from pipelines.cli import main
-from tests.support.gcs_emulator import Bucket, running_emulator
-from tests.support.gcs_proxy import Proxy
 from tests.support.paths import SAMPLES
+from tests.support.storage.gcs_emulator import Bucket, running_emulator
+from tests.support.storage.gcs_proxy import Proxy
 from transforms.storage.gcs import EMULATOR
 
 SAMPLE = SAMPLES / "clean.flac"
 
 
 def measure(files: int) -> None:
-    """Scores so many copies of a sample, twice, and prints what that took."""
+    """Scores copies of a sample twice, and prints the number of requests."""
     with running_emulator() as address:
         bucket = Bucket(address)
         content = SAMPLE.read_bytes()

@@ -1,8 +1,8 @@
-"""Throughput of `synthesize` against a bare PESQ loop over the very same clips: `make bench`.
+"""Measures the throughput of `synthesize` against a bare PESQ loop over the same clips: `make bench`.
 
-PESQ is by far the most costly step, so a set cannot be made faster than PESQ alone; the ratio is what is kept of its speed by
-the rest: reading, faults, the truth of frames, coding, Beam and the output. Both run in one process, one after the other.
-The material is the corpus at AUDIOSIEVE_CORPUS; without it, or without PESQ, nothing is measured.
+PESQ is by far the slowest step, so a set cannot be made faster than with PESQ alone. The ratio shows how much of that speed
+remains after reading, degradations, the truth of frames, coding, Beam and the output. Both run in one process, one after the
+other. The material is the corpus at AUDIOSIEVE_CORPUS; without it, or without PESQ, nothing is measured.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipelines.synthesize import run
 from transforms.synthesis.pesq_labels import pesq, pesq_installed
 
 CLIPS = 600
-# All that can be asked for, in the shares that a training set has.
+# All degradations and variations, in the shares of a training set.
 OPTIONS = [
     "--fault_ratio",
     "0.35",
@@ -37,7 +37,7 @@ OPTIONS = [
 
 
 def make(corpus: Path, output: Path, clips: int) -> float:
-    """Seconds that the whole command takes in this process."""
+    """Returns the seconds of the complete command in this process."""
     manifest = str(corpus / "manifest.csv")
     material = ["--speech", manifest, "--noise", manifest, "--rir", manifest]
     started = time.perf_counter()
@@ -46,7 +46,7 @@ def make(corpus: Path, output: Path, clips: int) -> float:
 
 
 def bare_loop(output: Path) -> tuple[int, float, float]:
-    """Clips of a set, their seconds of audio, and the seconds that PESQ alone takes for them."""
+    """Returns the number of clips of a set, their seconds of audio, and the seconds of PESQ alone."""
     count, audio_s, spent = 0, 0.0, 0.0
     for file in sorted((output / "clips").glob("*.parquet")):
         for row in pq.read_table(file, columns=["audio", "reference"]).to_pylist():
@@ -60,14 +60,14 @@ def bare_loop(output: Path) -> tuple[int, float, float]:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measures and prints the results."""
     logging.disable(logging.WARNING)
     place = os.environ.get("AUDIOSIEVE_CORPUS")
     if not place or not pesq_installed():
         print("synthesis: not measured; it needs AUDIOSIEVE_CORPUS and the extra `train`")
         return
     with tempfile.TemporaryDirectory() as scratch:
-        # What does not grow with the set: Beam's start, and reading the material once.
+        # The fixed part: Beam's start, and reading the material once.
         startup = make(Path(place), Path(scratch) / "start", 1)
         whole = make(Path(place), Path(scratch) / "set", CLIPS)
         count, audio_s, bare = bare_loop(Path(scratch) / "set")

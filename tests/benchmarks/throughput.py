@@ -1,9 +1,9 @@
-"""Throughput of the scoring pipeline against the bare loop on the same files: `make bench`.
+"""Measures the throughput of the scoring pipeline against a bare loop over the same files: `make bench`.
 
-The bare loop decodes, transforms and scores in one process with one TensorFlow thread, in the same order and with the same
-batch limits, without Beam, without signal facts and without writing anything. The ratio is what the pipeline keeps of its
-speed. Both run in turn, in this process, so that the ratio holds when the machine's speed drifts. The recordings are those
-below AUDIOSIEVE_CORPUS/speech, or copies of the samples where that is not set.
+The bare loop decodes, transforms and scores in one process with one TensorFlow thread. It uses the same order and the same
+batch limits as the pipeline, but no Beam and no signal facts, and it writes nothing. Both run in turn in this process, so
+that their ratio does not depend on how the machine's speed drifts. The recordings are those below AUDIOSIEVE_CORPUS/speech, or
+copies of the samples if it is not set.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ROUNDS = 3
 
 
 def bare_loop(refs: list[AudioRef], bundle: Bundle, scorer: object, limits: BatchLimits, parts: Counter[str]) -> float:
-    """Seconds that the bare loop takes; adds up in `parts` what each step takes."""
+    """Returns the seconds of the bare loop; adds the seconds of each step to `parts`."""
     clock = time.perf_counter
     started = clock()
     pool, frames, padded = [], 0, 0
@@ -70,13 +70,13 @@ def bare_loop(refs: list[AudioRef], bundle: Bundle, scorer: object, limits: Batc
 
 
 def wave_of(refs: list[AudioRef]) -> Wave:
-    """All recordings as a run would take them."""
+    """Returns all recordings as one wave, in the order of a run."""
     (wave,) = cut_waves(refs, Lengths.sampled(refs), float("inf"))
     return wave
 
 
 def pipeline(wave: Wave, bundle: Bundle, limits: BatchLimits, output: Path) -> float:
-    """Seconds that the pipeline takes in one process, its start and its output included."""
+    """Returns the seconds of the pipeline in one process, including its start and its output."""
     started = time.perf_counter()
     ledger = Ledger(str(output), tuple(SCORE_TABLES))
     score_wave(
@@ -98,7 +98,7 @@ def pipeline(wave: Wave, bundle: Bundle, limits: BatchLimits, output: Path) -> f
 
 
 def recordings(scratch: Path) -> list[AudioRef]:
-    """What to score: the corpus, or a few hundred copies of the samples."""
+    """Returns the recordings to score: the corpus, or a few hundred copies of the samples."""
     if place := os.environ.get("AUDIOSIEVE_CORPUS"):
         return list_corpus(str(Path(place) / "speech"))
     for copy in range(60):
@@ -107,7 +107,7 @@ def recordings(scratch: Path) -> list[AudioRef]:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measures and prints the results."""
     logging.disable(logging.WARNING)  # Beam warns of what it lacks and nobody needs here
     start_tensorflow(threads=1)
     bundle, limits = open_bundle(DEFAULT), BatchLimits()

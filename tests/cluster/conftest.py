@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from dataflow.flink.cluster import EXIT_UNAVAILABLE
-from tests.support.cluster import Cluster, done, score, start, stop
+from tests.support.deployment.cluster import Cluster, done, score, start, stop
 from tests.support.paths import ROOT
 
 CLUSTER = ROOT / "dataflow" / "flink" / "cluster.py"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import audiosieve
-from tests.support.cluster import Cluster, assert_same, children, done, listener, opened, score, wait_for
+from tests.support.deployment.cluster import Cluster, assert_same, children, done, listener, opened, score, wait_for
 from transforms.errors import OutputError
 
 # How often each victim is killed. `AUDIOSIEVE_KILLS=5 make test-cluster` is slow.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.cluster import assert_same, done, score
+from tests.support.deployment.cluster import assert_same, done, score
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1_800)]
 

@@ -13,8 +13,8 @@ import pytest
 from apache_beam.options.pipeline_options import DebugOptions, GoogleCloudOptions, PipelineOptions, WorkerOptions
 
 from pipelines.score import parse
-from tests.support.gcloud_flags import TARGET, table
-from tests.support.staged_job import CLOUD, ROOT, SETTINGS, printed_by
+from tests.support.deployment.gcloud_flags import TARGET, table
+from tests.support.deployment.staged_job import CLOUD, ROOT, SETTINGS, printed_by
 
 FLAGS: dict[str, list[str]] = json.loads(TARGET.read_text())["flags"]
 PROFILES = sorted(path.stem for path in (ROOT / "dataflow" / "profiles").glob("*.options"))
@@ -177,8 +177,13 @@ def test_jobs_of_a_profile_use_its_image_and_template(profile: str, target: str)
 
 def test_the_last_value_of_a_repeated_option_wins_and_lists_are_joined() -> None:
     """In the profile and on the command line, for example. gcloud refuses a repeated parameter."""
-    twice = ["--disk_size_gb", "99", "--max_num_workers=3", "--experiments=a", "--experiments=b",
-             "--dataflow_service_options=enable_prime"]  # fmt: skip
+    twice = [
+        *("--disk_size_gb", "99"),
+        "--max_num_workers=3",
+        "--experiments=a",
+        "--experiments=b",
+        "--dataflow_service_options=enable_prime",
+    ]
     (run,) = printed_by("run", "gs://b/in", "gs://b/out", *twice, PROFILE="gpu-l4")
     options = PipelineOptions(parse(run[2:])[1])
     (words,) = printed_by("run-template", "gs://b/in", "gs://b/out", *twice, PROFILE="gpu-l4")

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from dataflow import cost
 from dataflow.cost import Prices, Workers, best_speed_with_gpu, estimate, measured_speed
+from tests.support.deployment.staged_job import ROOT
 from tests.support.outputs import scored, write_output
-from tests.support.staged_job import ROOT
 
 SMALL = Workers(cores=4, memory_gb=16, disk_gb=50, gpus=0, max_workers=10)
 FREE = Prices(0, 0, 0, 0, 0, 0)
@@ -99,7 +99,7 @@ def test_the_figures_are_those_that_were_measured() -> None:
     page = (ROOT / "tests" / "benchmarks" / "README.md").read_text(encoding="utf-8")
     text = re.sub(r"\s+", " ", page)
     assert "Two processes score the 20 h **1.90** times as fast as one, starts included (92.9 s" in text
-    assert "of 18.5 s under the profiler 7.9 are the network" in text
+    assert "The network takes 7.9 of 18.5 s under the profiler" in text
     assert pytest.approx(20 * 3600 / 92.9 / 2) == cost.X_REAL_TIME
     assert pytest.approx(7.9 / 18.5) == cost.NETWORK_SHARE
 

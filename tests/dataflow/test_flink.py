@@ -23,7 +23,7 @@ from dataflow.flink import cluster, parts
 from dataflow.flink import processes as supervision
 from dataflow.flink.parts import PartUnavailableError
 from dataflow.flink.processes import ClusterError, Processes
-from tests.support.staged_job import ROOT
+from tests.support.deployment.staged_job import ROOT
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="relies on features of Linux")
 
@@ -142,8 +142,8 @@ def test_a_port_in_use_is_an_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ClusterError, match=f"port {port} is in use; choose another --rest_port"):
-            cluster._free_port(port)
-    assert cluster._free_port(port) == port
+            cluster.free_port(port)
+    assert cluster.free_port(port) == port
 
 
 def test_a_fetched_folder_is_complete_or_absent(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import soundfile
 from tensorflow.python.platform import build_info
 
 from pipelines.score import build_parser
-from tests.support.dockerfile import ROOT, Emulation, context, copied, environment, lineage, stages
+from tests.support.deployment.dockerfile import ROOT, Emulation, context, copied, environment, lineage, stages
 
 
 def pins(lock: str) -> dict[str, str]:

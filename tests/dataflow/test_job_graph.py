@@ -15,8 +15,8 @@ from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 
 from tests.support.command import Output, audiosieve
-from tests.support.gcs_emulator import Bucket
-from tests.support.staged_job import ROOT, Job, printed_by, run_elsewhere, stage
+from tests.support.deployment.staged_job import ROOT, Job, printed_by, run_elsewhere, stage
+from tests.support.storage.gcs_emulator import Bucket
 from transforms.schemas import SCORE_TABLES
 from transforms.storage.gcs import EMULATOR, PLUGIN
 

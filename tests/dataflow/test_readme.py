@@ -9,7 +9,7 @@ import pytest
 
 from dataflow import cost
 from pipelines.score import parse
-from tests.support.staged_job import ROOT, printed_by
+from tests.support.deployment.staged_job import ROOT, printed_by
 
 README = (ROOT / "dataflow" / "README.md").read_text(encoding="utf-8")
 PROFILES = sorted(path.stem for path in cost.PROFILES.glob("*.options"))

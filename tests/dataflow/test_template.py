@@ -15,7 +15,7 @@ import pytest
 from dataflow import template_metadata
 from dataflow.launch import with_flags
 from pipelines.score import build_parser, parse
-from tests.support.staged_job import ROOT, printed_by
+from tests.support.deployment.staged_job import ROOT, printed_by
 
 METADATA: dict[str, Any] = json.loads(template_metadata.TARGET.read_text())
 PARAMETERS = {parameter["name"]: parameter for parameter in METADATA["parameters"]}

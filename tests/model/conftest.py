@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from model.bundle import WEIGHTS
-from tests.support.random_bundles import complete_bundle, random_network
+from tests.support.training.random_bundles import complete_bundle, random_network
 
 
 @pytest.fixture(scope="session")

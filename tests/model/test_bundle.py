@@ -16,7 +16,7 @@ import pytest
 from model.bundle import CARD, FORMAT, WEIGHTS, BundleError, bundled_names, open_bundle
 from model.features import FeatureConfig
 from model.labels import LABEL_SCALES, PESQ_NB, PESQ_WB, PSEUDO
-from tests.support.random_bundles import complete_bundle
+from tests.support.training.random_bundles import complete_bundle
 
 CopyBundle = Callable[..., Path]
 

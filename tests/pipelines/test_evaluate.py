@@ -19,7 +19,7 @@ import soundfile
 from model.bundle import BUNDLED, DEFAULT, open_bundle, write_card
 from model.labels import PESQ_WB, PSEUDO
 from tests.support.command import Output, audiosieve
-from tests.support.training_material import synthesize
+from tests.support.training.training_material import synthesize
 from transforms.evaluation.labelled_clips import Gain
 from transforms.evaluation.tables import CLIP_SCORES, FRAME_SCORES
 from transforms.schemas import CLIPS

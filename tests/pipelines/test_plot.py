@@ -1,4 +1,4 @@
-"""`audiosieve plot`: a recording drawn, of a run or on the spot."""
+"""`audiosieve plot`: figures of stored and of new scores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.outputs import scored, write_output
 pytestmark = pytest.mark.slow
 
 
-def test_a_run_and_the_spot_give_the_same_figure(sample_run: Output, samples: Path, tmp_path: Path) -> None:
+def test_stored_and_new_scores_give_the_same_figure(sample_run: Output, samples: Path, tmp_path: Path) -> None:
     spot, run, by_path = (tmp_path / name for name in ("spot.png", "run.png", "by_path.png"))
     said = audiosieve("plot", samples / "burst.flac", "-o", spot).stdout
     again = audiosieve("plot", "burst.flac", "--run", sample_run.root, "-o", run).stdout
@@ -31,12 +31,12 @@ def test_a_run_and_the_spot_give_the_same_figure(sample_run: Output, samples: Pa
         np.asarray(Image.open(io.BytesIO(path.read_bytes())).convert("L"), float) for path in (spot, run, by_path)
     ]
     assert pictures[0].shape == pictures[1].shape
-    # Scores of one run and another may differ in the last digit of a float32, and so may an edge in its shade.
+    # Scores may differ in the last digit of a float32, and so may the shade of an edge.
     assert np.abs(pictures[0] - pictures[1]).mean() < 0.1
     assert run.read_bytes() == by_path.read_bytes()
 
 
-def test_another_model_and_one_channel(samples: Path, tmp_path: Path) -> None:
+def test_a_model_and_a_channel_can_be_selected(samples: Path, tmp_path: Path) -> None:
     said = audiosieve(
         "plot", samples / "stereo_48k.flac", "-o", tmp_path / "a.svg", "--model", "quality_net_v1", "--channels", 1
     ).stdout
@@ -44,17 +44,15 @@ def test_another_model_and_one_channel(samples: Path, tmp_path: Path) -> None:
     assert ET.parse(tmp_path / "a.svg").getroot().tag.endswith("svg")
 
 
-def test_a_recording_that_is_gone_is_drawn_without_its_spectrogram(tmp_path: Path) -> None:
+def test_a_deleted_recording_is_drawn_without_its_spectrogram(tmp_path: Path) -> None:
     root = write_output(tmp_path / "out", [scored("a.wav", 3.0, uri=str(tmp_path / "gone.wav"))])
     done = audiosieve("plot", "a.wav", "--run", root, "-o", tmp_path / "a.png")
     assert "gone.wav" in done.stderr
-    assert "only its scores are drawn" in done.stderr
+    assert "only the scores are drawn" in done.stderr
     assert Image.open(tmp_path / "a.png").size == (1200, 552)
 
 
-def test_mistakes_are_said_in_a_sentence_and_nothing_is_written(
-    sample_run: Output, samples: Path, tmp_path: Path
-) -> None:
+def test_usage_errors_are_reported_and_nothing_is_written(sample_run: Output, samples: Path, tmp_path: Path) -> None:
     figure, there = tmp_path / "a.png", tmp_path / "there.png"
     there.write_text("mine")
     archive = tmp_path / "set.parquet"

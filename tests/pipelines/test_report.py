@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.browser import chromium
 from tests.support.command import Output, audiosieve
 from tests.support.outputs import rejected, scored, write_output
+from tests.support.web.browser import chromium
 from transforms.output.results import open_results
 
 HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>"

@@ -19,7 +19,7 @@ import soundfile
 from model.bundle import DEFAULT, open_bundle
 from model.pooling import pool
 from tests.support.command import Output, audiosieve, audiosieve_process
-from tests.support.training_material import synthesize
+from tests.support.training.training_material import synthesize
 from transforms.elements import ScoredUtterance
 from transforms.scoring.rows import ToRows
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import Output, audiosieve
-from tests.support.service import Server, serving
+from tests.support.web.service import Server, serving
 
 pytestmark = pytest.mark.slow
 KEY = "a-key-of-some-length"

@@ -15,7 +15,7 @@ import soundfile
 from model.features import num_frames
 from model.labels import pseudo_score
 from tests.support.command import Done, audiosieve
-from tests.support.training_material import synthesize, write_folders
+from tests.support.training.training_material import synthesize, write_folders
 from transforms.corpus.sources import list_corpus
 from transforms.schemas import CLIPS
 from transforms.synthesis.degradation_kinds import DEGRADATIONS

@@ -8,7 +8,7 @@ import pytest
 
 from model.bundle import open_bundle
 from tests.support.command import Output, audiosieve
-from tests.support.training_material import synthesize, write_folders
+from tests.support.training.training_material import synthesize, write_folders
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,7 @@ from transforms.progress_counters import ProgressCounter, ProgressCounts, read_c
 
 
 def test_counters_of_all_processes_are_added(tmp_path, monkeypatch):
-    monkeypatch.setattr("transforms.progress_counters._EVERY_S", 0.0)
+    monkeypatch.setattr("transforms.progress_counters.WRITE_EVERY_S", 0.0)
     for pid in (1, 2):
         monkeypatch.setattr(os, "getpid", lambda pid=pid: pid)
         counter = ProgressCounter(str(tmp_path))

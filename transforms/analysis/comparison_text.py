@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from model.labels import LabelScale
 from transforms.analysis.comparison import PERCENTILES, Comparison
-from transforms.analysis.text_tables import aligned, cell, counted, hours
+from transforms.analysis.text_tables import aligned, cell, count_text, duration_text
 
 
 def comparison_text(comparison: Comparison, worst: int) -> str:
@@ -34,7 +34,7 @@ def _scale(scale: LabelScale) -> str:
 
 def _counts_text(comparison: Comparison) -> str:
     counts = comparison.facts["counts"]
-    lines = [f"scored in both: {counted(counts['scored_in_both'], 'utterance')}"]
+    lines = [f"scored in both: {count_text(counts['scored_in_both'], 'utterance')}"]
     for name, title in (
         ("scored_in_a_rejected_in_b", "scored in A, rejected in B"),
         ("scored_in_b_rejected_in_a", "scored in B, rejected in A"),
@@ -72,7 +72,7 @@ def _decisions_text(comparison: Comparison) -> str:
     cells, (threshold_a, threshold_b) = comparison.facts["decisions"], comparison.thresholds
 
     def amount(name: str) -> str:
-        return f"{cells[name]['utterances']:,}, {hours(cells[name]['hours'])}"
+        return f"{cells[name]['utterances']:,}, {duration_text(cells[name]['hours'])}"
 
     differ = [cells[name] for name in ("kept_in_a_only", "kept_in_b_only")]
     total = comparison.facts["counts"]["scored_in_both"]
@@ -86,8 +86,8 @@ def _decisions_text(comparison: Comparison) -> str:
                     [f"A: below {cell(threshold_a)}", amount("kept_in_b_only"), amount("dropped_in_both")],
                 ],
             ),
-            f"different decisions: {counted(number, 'utterance')} ({number / total:.1%}), "
-            f"{hours(sum(part['hours'] for part in differ))}",
+            f"different decisions: {count_text(number, 'utterance')} ({number / total:.1%}), "
+            f"{duration_text(sum(part['hours'] for part in differ))}",
         ]
     )
 

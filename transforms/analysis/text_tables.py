@@ -42,15 +42,15 @@ def table_text(table: pa.Table) -> str:
         for field in table.schema
     ]
     rows = [[cell(value) for value in row] for row in plain_rows(table)]
-    return f"{aligned(table.schema.names, rows, right)}\n{counted(len(rows), 'row')}"
+    return f"{aligned(table.schema.names, rows, right)}\n{count_text(len(rows), 'row')}"
 
 
-def counted(number: int, noun: str, plural: str | None = None) -> str:
+def count_text(number: int, noun: str, plural: str | None = None) -> str:
     """Returns a number with its noun: "1 row", "2,000 rows"."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
-def hours(value: float) -> str:
+def duration_text(value: float) -> str:
     """Formats a duration in hours as hours, or as minutes or seconds if it is short."""
     if value * 3600 < 60:
         return f"{value * 3600:.1f} s"

@@ -19,12 +19,13 @@ def decode_array(samples: np.ndarray, sample_rate: float | None) -> Decoded:
 
     Args:
         samples: [n] or [n, channels]: floats with full scale 1.0, or int16 or int32.
-        sample_rate: in Hz, a whole number.
+        sample_rate: sampling rate in Hz, a whole number above 0.
 
     Raises:
-        AudioFault: the samples are refused as those of a file would be: too short, silent, not finite.
+        AudioFault: the samples are too short, silent or not finite.
+        ScratchError: the temporary file of a long recording cannot be written.
         TypeError: the sample rate is missing, or the samples are of another type.
-        ValueError: the sample rate or the shape of the samples is impossible.
+        ValueError: the sample rate or the shape of the samples is invalid.
     """
     if sample_rate is None:
         raise TypeError("sample_rate is missing; an array needs it")

@@ -40,6 +40,7 @@ def read_audio(uri: str, span: Span = WHOLE) -> Decoded:
 
     Raises:
         AudioFault: the recording cannot be opened, read or decoded.
+        ScratchError: the temporary file of a long recording cannot be written.
     """
     with open_audio(uri) as file:
         return decode(file, span)
@@ -51,6 +52,7 @@ def decode(file: BinaryIO, span: Span = WHOLE, channels: str = MIX, max_s: float
     Raises:
         AudioFault: the recording cannot be decoded.
         OSError: the file cannot be read.
+        ScratchError: the temporary file of a long recording cannot be written.
     """
     (decoded,) = decode_spans(file, [span], channels, max_s)
     if isinstance(decoded.result, AudioFault):
@@ -67,7 +69,7 @@ def decode_spans(
         file: a seekable file. Its content decides the format, not its name.
         spans: parts of the recording; they may overlap.
         channels: "mix" for the mean of all, "first", "each" for every channel by itself, or the number of one channel,
-            from 0. One word for all spans, or one word a span.
+            from 0. One value for all spans, or one value per span.
         max_s: longest span in seconds; `MAX_S` by default.
 
     Yields:
@@ -77,7 +79,8 @@ def decode_spans(
     Raises:
         AudioFault: no span can be decoded: the file is empty, in an unsupported format, shorter than its header states, or
             lacks the channel.
-        OSError: the file cannot be read. It says nothing about the recording.
+        OSError: the file cannot be read; the recording itself may be valid.
+        ScratchError: the temporary file of a long recording cannot be written.
     """
     remaining: list[SpanReader] | None = None
     seeking = True
@@ -95,21 +98,21 @@ def decode_spans(
 
 
 def _span_readers(spans: Sequence[Span], channels: str | Sequence[str], sound: Sound, max_s: float) -> list[SpanReader]:
-    words = [channels] * len(spans) if isinstance(channels, str) else channels
+    selections = [channels] * len(spans) if isinstance(channels, str) else channels
     return [
         SpanReader(index, span, channel, sound, max_s)
-        for index, (span, word) in enumerate(zip(spans, words, strict=True))
-        for channel in _channel_numbers(word, sound.channels)
+        for index, (span, selection) in enumerate(zip(spans, selections, strict=True))
+        for channel in _channel_numbers(selection, sound.channels)
     ]
 
 
-def _channel_numbers(word: str, count: int) -> list[int | None]:
-    """Returns the channels that a word selects among `count`; None stands for their mean."""
-    if word == MIX:
+def _channel_numbers(selection: str, count: int) -> list[int | None]:
+    """Returns the selected channels of a recording with `count` channels; None stands for their mean."""
+    if selection == MIX:
         return [None]
-    if word == EACH:
+    if selection == EACH:
         return list(range(count))
-    channel = 0 if word == FIRST else int(word)
+    channel = 0 if selection == FIRST else int(selection)
     if channel >= count:
         detail = f"channel {channel} (counted from 0) does not exist; the recording has {count}"
         raise AudioFault(Stage.DECODE, Reason.NO_CHANNEL, detail)
@@ -125,8 +128,8 @@ def _read_blocks(sound: Sound, waiting: list[SpanReader], seeking: bool) -> Iter
 
     Args:
         sound: the recording at its start.
-        waiting: readers sorted by start, the last first. They are removed when their first sample is read.
-        seeking: whether to seek over long gaps between spans, if the format allows it.
+        waiting: readers by start in descending order. Each is removed when its first sample is read.
+        seeking: whether to seek over long gaps between spans, if the format is seekable.
 
     Raises:
         _SeekFailedError: a seek failed; `waiting` holds all readers that are not yielded yet.
@@ -157,7 +160,7 @@ def _read_blocks(sound: Sound, waiting: list[SpanReader], seeking: bool) -> Iter
             reader.add(block, position)
         position += len(block)
         if is_last and position < sound.frames < UNKNOWN_LENGTH:
-            detail = f"the header promises {sound.frames} samples a channel, {position} could be decoded"
+            detail = f"the header states {sound.frames} samples per channel, {position} could be decoded"
             fault = AudioFault(Stage.DECODE, Reason.TRUNCATED, detail)
             yield from _with_fault([reader for reader in active if reader.end is None or reader.end > position], fault)
             active = [reader for reader in active if reader.end is not None and reader.end <= position]
@@ -166,7 +169,7 @@ def _read_blocks(sound: Sound, waiting: list[SpanReader], seeking: bool) -> Iter
 
 
 def _with_fault(readers: Sequence[SpanReader], fault: AudioFault) -> Iterator[SpanReader]:
-    """Yields readers whose remaining samples cannot be read, each with that fault unless it has one already."""
+    """Yields readers whose remaining samples cannot be read. Sets their fault, unless they have one already."""
     for reader in readers:
         reader.fault = reader.fault or fault
         yield reader

@@ -1,6 +1,6 @@
-"""Fetches recordings in buckets by threads while others are decoded.
+"""Fetches recordings from buckets in threads while others are decoded.
 
-Fetching a short recording from Cloud Storage takes longer than scoring it, and an SDK process works through a chunk alone.
+Fetching a short recording from Cloud Storage takes longer than scoring it, and an SDK process handles one recording at a time.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from transforms.audio.sound_file import open_audio
 from transforms.elements import Recording
 from transforms.storage.files import is_local
 
-# Recordings that each process fetches ahead.
+# Largest number of recordings that a process fetches ahead.
 MAX_AHEAD = 8
-# Larger files are read while they are decoded. All fetched ones together take at most 32 MB.
+# Larger files are not fetched ahead, but read while they are decoded. So all fetched files take at most 32 MB.
 MAX_BYTES = 4 << 20
 
 FileContext = AbstractContextManager[BinaryIO]
 
 
 def open_ahead(recordings: Sequence[Recording]) -> Iterator[tuple[Recording, FileContext]]:
-    """Opens recordings in order, while threads fetch the next ones in buckets.
+    """Opens recordings in order, while threads fetch the next ones from buckets.
 
     Yields:
         Each recording with a context manager of its file, which raises an `AudioFault` if the file cannot be read.

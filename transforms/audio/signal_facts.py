@@ -32,7 +32,7 @@ def frame_levels_db(samples: np.ndarray) -> np.ndarray:
 
 
 def dynamic_range_db(samples: np.ndarray) -> float:
-    """Returns the 95th minus the 10th percentile of the frame levels in dB: the distance of the pauses from the speech.
+    """Returns the 95th minus the 10th percentile of the frame levels in dB: the distance from pauses to speech.
 
     It decides whether speech can be a reference, because PESQ of a noisy recording against itself is perfect.
 
@@ -73,7 +73,7 @@ def snr_estimate_db(power: np.ndarray) -> float | None:
 
 
 class FactsMeter:
-    """Measures, block by block, the facts of a recording at its own rate and with all its channels.
+    """Measures, block by block, the facts of the decoded channels at the recording's own rate.
 
     - peak: largest absolute sample, in dB of full scale.
     - RMS: root mean square of all samples, in dB of full scale.
@@ -130,7 +130,7 @@ class FactsMeter:
             power: mean square of each frame of the decoded signal, mono at 16 kHz: float64 [T].
         """
         peak = max(self._high.value, self._low.value, 0.0)
-        plateaus = sum(p.count for p in (self._high, self._low) if 0.0 < p.value < FULL_SCALE)
+        plateaus = sum(side.count for side in (self._high, self._low) if 0.0 < side.value < FULL_SCALE)
         strong = np.flatnonzero(self._spectrum > self._spectrum.max() * 10 ** (-BANDWIDTH_BELOW_DB / 10))
         return SignalFacts(
             peak_dbfs=decibels(peak**2),

@@ -17,9 +17,9 @@ from apache_beam.io.filesystems import FileSystems
 
 from transforms.errors import AudioFault, Reason, Stage
 
-# Sampling rates of speech recordings, in Hz. A header outside this range is damaged.
+# Range of supported sampling rates in Hz. A header with a rate outside this range is probably damaged.
 MIN_RATE, MAX_RATE = 4_000, 384_000
-# Programs that write to a pipe cannot know the size; they state one of the largest that the field holds.
+# Programs that write to a pipe do not know the size. They write one of the largest values that the field can hold.
 UNKNOWN_LENGTH = 0x7FFF_F000
 # Formats and codings in which libsndfile seeks to the exact sample.
 _SEEKABLE_FORMATS = ("WAV", "WAVEX", "FLAC", "AIFF", "AU", "W64", "RF64", "NIST", "CAF", "WVE")
@@ -64,6 +64,13 @@ class Sound(soundfile.SoundFile):
 
     `SoundFile.read` seeks after each block where `seekable()` is true. Such a seek damages MP3, whose frames need those
     before them, and FLAC files of unstated length.
+
+    Args:
+        file: a seekable file, at its start.
+
+    Raises:
+        soundfile.LibsndfileError: libsndfile cannot open the file.
+        OSError: the file cannot be read.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -108,7 +115,7 @@ class Sound(soundfile.SoundFile):
 
 
 class _Source:
-    """The file under a sound. It keeps the first error of a read until `raise_error`.
+    """Wraps the file of a sound, and keeps the first error of a read until `raise_error`.
 
     libsndfile calls these methods from C. An exception there would be printed and dropped, and the file would seem to end.
     """
@@ -118,7 +125,7 @@ class _Source:
         self._error: Exception | None = None
 
     def nameless_file(self) -> SimpleNamespace:
-        """Returns the file without its name, because SoundFile takes `x.raw` for samples without a header."""
+        """Returns the file without its name, because SoundFile would read `x.raw` as samples without a header."""
         names = ("readinto", "read", "seek", "tell")
         return SimpleNamespace(**{name: self._keep_error(getattr(self._file, name)) for name in names})
 
@@ -148,7 +155,7 @@ def open_sound(file: BinaryIO) -> Sound:
         file: a seekable file, at any position.
 
     Raises:
-        AudioFault: the file is empty, in an unsupported format, or shorter than its header states.
+        AudioFault: the file is empty, has an unsupported format or rate, or is shorter than its header states.
         OSError: the file cannot be read.
     """
     file.seek(0)
@@ -186,10 +193,10 @@ def message_of(error: soundfile.LibsndfileError) -> str:
 def _check_complete(log: str) -> None:
     """Raises an `AudioFault` if libsndfile's log of the header shows that samples are missing at the end."""
     if (chunk := _CHUNK_TOO_LARGE.search(log)) and int(chunk[2]) < int(chunk[1]) < UNKNOWN_LENGTH:
-        detail = f"the header promises {chunk[1]} bytes, the file holds {chunk[2]}"
+        detail = f"the header states {chunk[1]} bytes, the file holds {chunk[2]}"
         raise AudioFault(Stage.DECODE, Reason.TRUNCATED, detail)
     if (count := _RF64_TOO_LARGE.search(log)) and int(count[1]) < int(count[2]):
-        detail = f"the header promises {count[2]} samples a channel, the file holds {count[1]}"
+        detail = f"the header states {count[2]} samples per channel, the file holds {count[1]}"
         raise AudioFault(Stage.DECODE, Reason.TRUNCATED, detail)
 
 

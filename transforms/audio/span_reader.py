@@ -14,7 +14,7 @@ from transforms.audio.waveform import Waveform
 from transforms.elements import WHOLE, SignalFacts, Span
 from transforms.errors import AudioFault, Reason, Stage
 
-# Manifests round: the end of a span may lie this far beyond the end of the recording.
+# Seconds by which a span may end after its recording, because manifests round times.
 SPAN_SLACK_S = 0.25
 
 
@@ -47,14 +47,21 @@ class Decoded:
 
 
 class SpanReader:
-    """Takes blocks of a recording and keeps the samples of one span and channel.
+    """Collects the samples of one span and channel from the blocks of a recording.
+
+    Args:
+        span_index: position of the span in the caller's list.
+        span: part of the recording.
+        channel: number of the channel, from 0; None for the mean of all.
+        sound: the recording, for its rate, length and format.
+        max_duration_s: longest span in seconds; a longer one gets a fault.
 
     Attributes:
         span_index: position of the span in the caller's list.
         channel: number of the channel, from 0; None for the mean of all.
         start: first sample of the span in the recording.
-        end: sample after the last of the span; None for the end of the recording.
-        fault: reason why the span cannot be decoded; None so far.
+        end: sample after the last one of the span; None for the end of the recording.
+        fault: reason why the span cannot be decoded; None if no fault was found so far.
     """
 
     def __init__(

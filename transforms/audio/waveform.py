@@ -9,13 +9,16 @@ import numpy as np
 
 from model.features import FRAME_SHIFT, SAMPLE_RATE, frame_power
 
-# Ten minutes: 38 MB. A longer recording is in a temporary file without a name, which the system deletes with the process.
+# Ten minutes: 38 MB. Longer recordings are in an unnamed temporary file, which the system deletes when the process ends.
 MEMORY_SAMPLES = 600 * SAMPLE_RATE
 _BYTES = np.dtype(np.float32).itemsize
 
 
 class ScratchError(RuntimeError):
-    """The temporary file of a long recording cannot be written. It is not an OSError, which would mean the recording's file."""
+    """The temporary file of a long recording cannot be written.
+
+    It is not an OSError, because callers take an OSError for a fault of the recording's file.
+    """
 
 
 class Waveform:
@@ -31,7 +34,7 @@ class Waveform:
         self._file: BinaryIO | None = None
         self._length = 0
         self._powers: list[np.ndarray] = []
-        # Samples at which the next frame starts.
+        # Last samples, from the start of the next frame.
         self._rest = np.empty(0, np.float32)
         self.lowest, self.highest = np.inf, -np.inf
 
@@ -73,7 +76,7 @@ class Waveform:
         return np.concatenate(self._powers) if self._powers else np.empty(0)
 
     def read(self, start: int = 0, end: int | None = None) -> np.ndarray:
-        """Returns the samples [start, end), all by default: float32."""
+        """Returns the samples [start, end), all by default: float32 [n]."""
         end = self._length if end is None else min(end, self._length)
         start = min(start, end)
         if self._file is None:

@@ -1,4 +1,4 @@
-"""A recording in an archive: how it is recognised, and the limit of its size."""
+"""Recordings in archives: recognition by suffix or content, and the size limit."""
 
 from __future__ import annotations
 

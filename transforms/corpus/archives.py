@@ -1,4 +1,4 @@
-"""Archives of recordings, WebDataset tars and Hugging Face Parquet files, read as a stream, one recording at a time."""
+"""Reads archives of recordings (WebDataset tars, Hugging Face Parquet files) as a stream, one recording at a time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def archive_kind(file: File) -> ArchiveKind | None:
 
 
 def archive_kind_at(uri: str) -> ArchiveKind | None:
-    """Returns the kind of archive of recordings at a URI; None if it is none.
+    """Returns the kind of the archive at a URI; None for a file that is not an archive of recordings.
 
     A tar is recognised by its suffix, a Parquet file by its suffix and the schema in its footer.
     """
@@ -50,9 +50,9 @@ def members(ref: AudioRef) -> Iterator[tuple[AudioRef, BinaryIO | AudioFault]]:
         ref: an archive in any filesystem that Beam knows.
 
     Yields:
-        Each recording with its content, at its start, or its fault. Ids join those of the archive and the recording
-        (`a.tar/x/1.wav`) and are unique; the archive's columns are copied to its recordings. If the archive holds no
-        recording or cannot be read to its end, the archive itself comes last, with that fault.
+        Each recording with its content, at its start, or its fault. Its id is unique, and joins the ids of the archive and
+        the recording (`a.tar/x/1.wav`). The archive's columns are copied to its recordings. If the archive holds no recording
+        or cannot be read to its end, the last item is the archive itself with that fault.
     """
     names: set[str] = set()
     try:

@@ -35,7 +35,7 @@ class SourceKind:
     """The form of a corpus.
 
     Attributes:
-        format: format of its manifest, a key of `manifest_writers.FORMATS`.
+        format: format of its manifest, a key of `manifest_formats.FORMATS`.
         has_spans: whether it lists spans of recordings.
     """
 
@@ -111,7 +111,7 @@ def _json_kind(uri: str) -> SourceKind:
 
 
 def is_listing(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Returns whether each id is the end of its recording's path, as in a corpus that is a directory or a glob."""
+    """Returns whether no utterance is a span and each id ends its recording's path, as for a directory or a glob."""
     name = r"regexp_replace(utterance_id, '#ch\d+$', '')"
     ((others,),) = connection.execute(
         f"SELECT count(*) FROM utterances WHERE start_s <> 0 OR NOT ends_with(uri, concat('/', {name}))"
@@ -126,8 +126,8 @@ def find_archives(connection: duckdb.DuckDBPyConnection) -> pa.Table:
         connection: connection with the table `utterances`, whose uri is `ARCHIVE#MEMBER` for a member of an archive.
 
     Returns:
-        Table of `begins` (the value of `archive_begins` for all members of an archive), `archive` (its URI), and `kind`
-        ("tar" or "parquet").
+        Table with the columns `begins` (value of `archive_begins` for all members of an archive), `archive` (URI of the
+        archive) and `kind` ("tar" or "parquet").
     """
     rows = connection.execute(f"""
         SELECT {archive_begins("uri")} AS begins, min(uri) FROM utterances WHERE begins <> '' GROUP BY begins
@@ -154,7 +154,7 @@ def archive_begins(uri: str) -> str:
 
 
 def _archive(uri: str) -> str | None:
-    """Returns the archive of a uri: the first that exists, or the first that the name allows if none exists."""
+    """Returns the archive in a uri: the first candidate that exists, or else the first; None if the uri is a file."""
     candidates = [name for name in archives_of(uri) if name.lower().endswith(_SUFFIXES)]
     if is_local(uri):
         if Path(uri).exists():  # a file whose name looks like a member of an archive

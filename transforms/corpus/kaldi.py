@@ -15,9 +15,9 @@ from transforms.storage.files import File, Finder, is_local
 from transforms.storage.text_files import lines
 
 WAV_SCP = "wav.scp"
-# In Kaldi, this end means the end of the recording.
+# As in Kaldi, this value stands for the end of the recording.
 _TO_THE_END = -1.0
-_INTO_AN_ARCHIVE = re.compile(r":\d+$")
+_ARCHIVE_POSITION = re.compile(r":\d+$")
 _BLANKS = re.compile(r"[ \t]+")
 
 
@@ -88,7 +88,7 @@ def _check_path(path: str) -> None:
             f"the recording is the output of a command ({path[:120]}), and commands are not run; write the output to a file "
             "(with Kaldi's wav-copy), and list that file"
         )
-    if _INTO_AN_ARCHIVE.search(path):
+    if _ARCHIVE_POSITION.search(path):
         raise SourceError(
             f"the recording is in a Kaldi archive ({path[:120]}), which is not supported; write it to a file "
             "(with Kaldi's wav-copy), and list that file"

@@ -21,7 +21,7 @@ _CARRIED = ("speaker", "text", "language")
 
 
 def is_lhotse(row: dict[str, Any]) -> bool:
-    """Returns whether an object is a recording, a cut or a supervision of Lhotse. Supervisions alone name no file."""
+    """Returns whether an object is a recording, a cut or a supervision of Lhotse. A supervision names no file."""
     return (
         row.get("type") in (*_CUTS, *_COMPOSED_CUTS)
         or {"sources", "sampling_rate"} <= row.keys()
@@ -42,7 +42,7 @@ def read_lhotse(uri: str, rows: Iterable[NumberedRow]) -> list[AudioRef]:
         their first supervision.
 
     Raises:
-        SourceError: an entry is invalid, or is not a file or a part of one.
+        SourceError: an entry is invalid, or its audio is not a file or a part of one.
     """
     folder = FileSystems.split(uri)[0]
     finder = Finder(folder, os.getcwd()) if is_local(folder) else Finder(folder)  # noqa: PTH109 -- a str
@@ -73,7 +73,8 @@ def _cut(row: dict[str, Any], finder: Finder) -> AudioRef:
         )
     file = _file(recording, finder)
     start, length = seconds("start", row.get("start")), seconds("duration", row.get("duration"))
-    span = span_of(start, round(start + length, 9))  # to a nanosecond, which removes the rounding error of the sum
+    # Rounded to a nanosecond, which removes the rounding error of the sum.
+    span = span_of(start, round(start + length, 9))
     return file.ref(_id(row), _supervision(row), _normalise(span, recording), channel=_channel(row, recording))
 
 

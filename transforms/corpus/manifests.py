@@ -17,7 +17,7 @@ from transforms.errors import SourceError
 from transforms.storage.files import Finder
 from transforms.storage.text_files import as_text, lines, open_text
 
-# Names for the same column. The first that the manifest has counts; the others are carried like any column.
+# Names for the same column. The first one in the manifest is used; the others are carried like any column.
 PATH_COLUMNS = ("path", "audio_filepath", "audio", "file", "wav")
 ID_COLUMNS = ("id", "utterance_id")
 START_COLUMNS = ("start", "start_s", "offset")
@@ -25,7 +25,7 @@ END_COLUMNS = ("end", "end_s")
 DURATION_COLUMN = "duration"
 
 _PARQUET_ROWS = 10_000
-# Distinct cells that are kept to share equal ones (speakers, languages) in memory.
+# Largest number of distinct cells, such as speakers and languages, that rows share in memory.
 _SHARED_TEXTS = 100_000
 
 # A row with the number of its line, or of the row in Parquet, from 1.
@@ -46,7 +46,7 @@ def read_tsv(uri: str) -> list[AudioRef]:
 
 
 def read_list(uri: str) -> list[AudioRef]:
-    """Reads a list of paths, one a line, and ignores blanks around them. See `utterance_refs`."""
+    """Reads a list of paths, one per line, and ignores blanks around them. See `utterance_refs`."""
     return utterance_refs(uri, ((number, {PATH_COLUMNS[0]: path}) for number, path in lines(uri)))
 
 
@@ -60,7 +60,7 @@ def utterance_refs(uri: str, rows: Iterable[NumberedRow], unit: str = "line") ->
 
     Args:
         uri: URI of the manifest. Paths in it are relative to its folder, absolute, or have a scheme.
-        rows: rows with their numbers; cells that are used are removed from the rows. A row has a path (`PATH_COLUMNS`) and
+        rows: rows with their numbers; this function removes the cells that it uses. A row has a path (`PATH_COLUMNS`) and
             may have an id. It is a span of the recording if it has a start (`START_COLUMNS`) or an end (`END_COLUMNS`) in
             seconds. `duration` is the length of the span if the row has a start and no end; otherwise it is carried like any
             column, because NeMo writes it for whole recordings.
@@ -146,21 +146,20 @@ def _span(row: dict[str, Any]) -> Span:
     start, end = _take_seconds(row, START_COLUMNS), _take_seconds(row, END_COLUMNS)
     if start is not None and not has_end:
         length = _take_seconds(row, (DURATION_COLUMN,))
-        end = (
-            None if length is None else round(start + length, 9)
-        )  # removes the rounding error of the sum, as of 1.1 + 2.2
+        # Rounded to a nanosecond, which removes the rounding error of a sum such as 1.1 + 2.2.
+        end = None if length is None else round(start + length, 9)
     return span_of(start or 0.0, end)
 
 
 def _first(row: dict[str, Any], names: Sequence[str]) -> str | None:
-    for name in names:  # a generator would take seconds for a million rows
+    for name in names:  # a generator would cost seconds for a million rows
         if name in row:
             return name
     return None
 
 
 def _take(row: dict[str, Any], names: Sequence[str]) -> Any:
-    """Removes the first of these cells from the row and returns it; None if there is none or it is empty."""
+    """Removes the first of these cells from the row and returns its value; None if no cell exists or it is empty."""
     name = _first(row, names)
     value = None if name is None else row.pop(name)
     return None if value == "" else value

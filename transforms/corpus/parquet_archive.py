@@ -58,10 +58,10 @@ def _declared_types(schema: pa.Schema) -> dict[str, str]:
 
 
 def read_parquet(file: BinaryIO) -> Iterator[Member]:
-    """Reads the recordings in a Parquet file. Damaged row groups are left out.
+    """Reads the recordings in a Parquet file, and skips damaged row groups.
 
     Raises:
-        AudioFault: the file cannot be read as Parquet; or, after its other rows, row groups are damaged.
+        AudioFault: the file cannot be read as Parquet; or row groups are damaged, once the other rows are yielded.
         OSError: the file cannot be read.
     """
     try:
@@ -72,22 +72,23 @@ def read_parquet(file: BinaryIO) -> Iterator[Member]:
         if is_read_error(error):
             raise
         raise AudioFault(Stage.READ, Reason.CORRUPT, f"the file cannot be read as Parquet: {error}") from error
-    first, lost, message = 0, 0, ""
+    total_rows, lost_rows, message = 0, 0, ""
     for group in range(table.num_row_groups):
-        size, done = table.metadata.row_group(group).num_rows, 0
+        group_rows, rows_read = table.metadata.row_group(group).num_rows, 0
         try:
             for batch in table.iter_batches(1, row_groups=[group], columns=rows.columns):
                 (row,) = batch.to_pylist()
-                yield from rows.members(first + done, row)
-                done += 1
+                yield from rows.members(total_rows + rows_read, row)
+                rows_read += 1
         except BROKEN_PARQUET as error:
             if is_read_error(error):
                 raise
             message = message or str(error)
-        lost += size - done
-        first += size
-    if lost:
-        detail = f"the archive is damaged: {lost} of its {first} rows cannot be read ({message or 'they are missing'})"
+        lost_rows += group_rows - rows_read
+        total_rows += group_rows
+    if lost_rows:
+        message = message or "they are missing"
+        detail = f"the archive is damaged: {lost_rows} of its {total_rows} rows cannot be read ({message})"
         raise AudioFault(Stage.READ, Reason.CORRUPT, detail)
 
 
@@ -108,7 +109,7 @@ class _RowReader:
         self.columns = [*self._audio, *self._metadata, *([self._id] if self._id else [])]
 
     def members(self, number: int, row: Mapping[str, Any]) -> Iterator[Member]:
-        """Yields the recordings of a row, one a column of recordings.
+        """Yields the recordings of a row, one per column of recordings.
 
         Args:
             number: number of the row in the file, from 0.

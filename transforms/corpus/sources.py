@@ -39,7 +39,7 @@ INPUT_KINDS = (
     "paths in .txt, gzipped or not, or Parquet); "
     "a Kaldi data directory; WebDataset tars; Parquet with audio, as Hugging Face's"
 )
-# Suffixes of manifests: the kinds that may be gzipped, and the one that may not.
+# Suffixes of manifests. Group 1 holds the kinds that may be gzipped, group 2 the one that may not.
 MANIFEST = re.compile(r"(?i)\.(?:(csv|tsv|jsonl|json|txt)(?:\.gz)?|(parquet))$")
 _NOTHING = "there is no such file or directory"
 
@@ -78,7 +78,9 @@ def list_corpus(source: str) -> list[AudioRef]:
 
 def _check_ids(source: str, refs: list[AudioRef]) -> None:
     """Raises a `SourceError` if an id occurs more than once in refs sorted by id."""
-    repeated = {ref.utterance_id for ref, after in itertools.pairwise(refs) if ref.utterance_id == after.utterance_id}
+    repeated = {
+        ref.utterance_id for ref, following in itertools.pairwise(refs) if ref.utterance_id == following.utterance_id
+    }
     if repeated:
         raise SourceError(
             f"{source}: {len(repeated)} utterance ids occur more than once, as {min(repeated)!r}; ids must be unique: "
@@ -108,7 +110,7 @@ def _relative_refs(root: str, files: Iterable[File]) -> list[AudioRef]:
 
 
 def relative_ref(root: str, file: File, archive: ArchiveKind | None) -> AudioRef:
-    """Returns a file of a folder as an utterance, or as an archive, with its path in the folder as id."""
+    """Returns the ref of a file in a folder, an utterance or an archive. Its id is the path relative to the folder."""
     return file.ref(file.uri.removeprefix(root.rstrip("/") + "/"), archive=archive)
 
 

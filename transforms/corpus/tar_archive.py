@@ -38,7 +38,7 @@ def read_tar(file: BinaryIO) -> Iterator[Member]:
     yielded only at the next recording or the next sample.
 
     Raises:
-        AudioFault: the file is empty; or, after the recordings before the damage, the archive is damaged.
+        AudioFault: the file is empty; or the archive is damaged, once the recordings before the damage are yielded.
         OSError: the file cannot be read.
     """
     pending: Member | None = None

@@ -1,4 +1,4 @@
-"""The audio of what is kept, written out as files or as shards, in any filesystem that Beam knows."""
+"""Writes the audio of kept utterances as files or as tar shards, in any filesystem that Beam knows."""
 
 from __future__ import annotations
 
@@ -10,54 +10,51 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO
 
 import apache_beam as beam
-import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms import schemas
 from transforms.curation.audio_segments import segments, suffix_of
-from transforms.curation.export_plan import ExportFormat, Row
+from transforms.curation.export_outcomes import OUTCOMES
+from transforms.curation.export_plan import Container, ExportFormat, Row
 from transforms.elements import printable
 from transforms.errors import AudioFault, Stage
 from transforms.storage.atomic_files import atomic_file
 
-# What became of each: the file's name in the folder of the export, or why there is none.
-OUTCOMES = pa.schema([*(pa.field(field.name, field.type) for field in schemas.REJECTS), pa.field("path", pa.string())])
 _BLOCK_BYTES = 1 << 20
 
 
-def export_files(rows: Sequence[Row], folder: str, container: str, goes_on: bool = True) -> Iterator[Row]:
-    """Writes a file for each row.
+def export_files(rows: Sequence[Row], folder: str, container: Container, resume: bool = True) -> Iterator[Row]:
+    """Writes one file for each row of a plan.
 
     Args:
-        rows: of a plan.
-        folder: where to, in any filesystem that Beam knows.
-        container: "flac" or "wav", for what is cut out of a recording.
-        goes_on: whether what is there is looked for, and left.
+        rows: rows of a plan.
+        folder: folder of the export, in any filesystem that Beam knows.
+        container: format of audio that is cut out of a recording.
+        resume: whether to skip the rows whose file exists.
 
     Yields:
-        What became of each (`OUTCOMES`).
+        The outcome of each row (`OUTCOMES`).
     """
-    todo = []
+    missing = []
     for row in rows:
-        there = _there(row, folder, container) if goes_on else None
-        if there:
-            yield _done(row, there)
+        name = _existing_file(row, folder, container) if resume else None
+        if name:
+            yield _exported(row, name)
         else:
-            todo.append(row)
-    for row, found in segments(todo, container):
-        if isinstance(found, AudioFault):
-            yield _failed(row, found)
+            missing.append(row)
+    for row, segment in segments(missing, container):
+        if isinstance(segment, AudioFault):
+            yield _rejected(row, segment)
             continue
-        name = f"{row['stem']}.{found.suffix}"
+        name = f"{row['stem']}.{segment.suffix}"
         with atomic_file(f"{folder}/{name}") as out:
-            shutil.copyfileobj(found.content, out, _BLOCK_BYTES)
-        yield _done(row, name)
+            shutil.copyfileobj(segment.content, out, _BLOCK_BYTES)
+        yield _exported(row, name)
 
 
-def _there(row: Row, folder: str, container: str) -> str | None:
-    """The file of a row that an earlier export has written."""
+def _existing_file(row: Row, folder: str, container: Container) -> str | None:
+    """Returns the name of the file that an earlier export wrote for a row."""
     for suffix in dict.fromkeys((suffix_of(row["uri"], row["format"]), container, "wav")):
         name = f"{row['stem']}.{suffix}"
         if FileSystems.exists(f"{folder}/{name}"):
@@ -65,36 +62,37 @@ def _there(row: Row, folder: str, container: str) -> str | None:
     return None
 
 
-def export_shard(rows: Sequence[Row], folder: str, number: int, goes_on: bool = True) -> Iterator[Row]:
-    """Writes a tar of all rows, `KEY.flac` (or the recording's own suffix) and `KEY.json` of each.
+def export_shard(rows: Sequence[Row], folder: str, number: int, resume: bool = True) -> Iterator[Row]:
+    """Writes a tar file with the audio and a JSON file of each row.
 
-    One that is there and has them all is left. Times and owners in it are always the same, so that its bytes are, too.
+    The audio has the suffix flac, or that of the recording if it is copied whole. Times and owners are fixed, so that the same
+    rows give the same bytes.
 
     Args:
-        rows: of one chunk of a plan.
-        folder: where to, in any filesystem that Beam knows.
-        number: of the chunk.
-        goes_on: whether what is there is looked for.
+        rows: rows of one chunk of a plan.
+        folder: folder of the export, in any filesystem that Beam knows.
+        number: number of the chunk.
+        resume: whether to skip a shard that exists and has all rows.
 
     Yields:
-        What became of each (`OUTCOMES`).
+        The outcome of each row (`OUTCOMES`).
     """
     name = f"shard-{number:06d}.tar"
     uri = f"{folder}/{name}"
-    if goes_on and FileSystems.exists(uri):
+    if resume and FileSystems.exists(uri):
         keys = _keys(uri)
         if all(row["stem"] in keys for row in rows):
-            yield from (_done(row, name) for row in rows)
+            yield from (_exported(row, name) for row in rows)
             return
     with atomic_file(uri) as out, tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for row, found in segments(rows, "flac"):
-            if isinstance(found, AudioFault):
-                yield _failed(row, found)
+        for row, segment in segments(rows, "flac"):
+            if isinstance(segment, AudioFault):
+                yield _rejected(row, segment)
                 continue
-            _add(tar, f"{row['stem']}.{found.suffix}", found.content)
-            about = {name: value for name, value in json.loads(row["about"]).items() if value is not None}
-            _add(tar, f"{row['stem']}.json", io.BytesIO(json.dumps(about, ensure_ascii=False).encode()))
-            yield _done(row, name)
+            _add(tar, f"{row['stem']}.{segment.suffix}", segment.content)
+            metadata = {name: value for name, value in json.loads(row["metadata"]).items() if value is not None}
+            _add(tar, f"{row['stem']}.json", io.BytesIO(json.dumps(metadata, ensure_ascii=False).encode()))
+            yield _exported(row, name)
 
 
 def _keys(uri: str) -> set[str]:
@@ -112,11 +110,11 @@ def _add(tar: tarfile.TarFile, name: str, content: BinaryIO) -> None:
     tar.addfile(header, content)
 
 
-def _done(row: Row, path: str) -> Row:
+def _exported(row: Row, path: str) -> Row:
     return dict.fromkeys(OUTCOMES.names) | {"utterance_id": row["utterance_id"], "uri": row["uri"], "path": path}
 
 
-def _failed(row: Row, fault: AudioFault) -> Row:
+def _rejected(row: Row, fault: AudioFault) -> Row:
     return {
         "uri": row["uri"],
         "utterance_id": row["utterance_id"],
@@ -128,23 +126,23 @@ def _failed(row: Row, fault: AudioFault) -> Row:
     }
 
 
-class Export(beam.DoFn):
-    """Numbers of chunks of a plan -> what became of each utterance in them (`OUTCOMES`).
+class ExportChunk(beam.DoFn):
+    """Exports chunks of a plan: number of the chunk -> the outcome of each of its rows (`OUTCOMES`).
 
     Args:
-        plan: its path.
-        folder: where the audio goes.
-        format: of the export.
-        goes_on: whether an earlier one may have written some of it.
+        plan: path of the plan.
+        folder: folder of the export, in any filesystem that Beam knows.
+        format: format of the export.
+        resume: whether to skip what an earlier export wrote.
     """
 
-    def __init__(self, plan: str, folder: str, format: ExportFormat, goes_on: bool) -> None:
-        self.plan, self.folder, self.format, self.goes_on = plan, folder, format, goes_on
+    def __init__(self, plan: str, folder: str, format: ExportFormat, resume: bool) -> None:
+        self.plan, self.folder, self.format, self.resume = plan, folder, format, resume
 
     def process(self, chunk: int) -> Iterable[Row]:
-        """Writes what is in a chunk."""
+        """Exports a chunk."""
         rows = pq.ParquetFile(self.plan).read_row_group(chunk).to_pylist()
         if self.format == "webdataset":
-            yield from export_shard(rows, self.folder, chunk, self.goes_on)
+            yield from export_shard(rows, self.folder, chunk, self.resume)
         else:
-            yield from export_files(rows, self.folder, self.format, self.goes_on)
+            yield from export_files(rows, self.folder, self.format, self.resume)

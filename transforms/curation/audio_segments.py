@@ -1,4 +1,4 @@
-"""From a recording to what is kept of it: as it is where all is kept, or cut out of it to the sample."""
+"""Reads the audio of utterances: a copy of the whole recording, or a span cut out of it to the sample."""
 
 from __future__ import annotations
 
@@ -16,125 +16,145 @@ from transforms.audio.decode import BLOCK_SAMPLES, MIN_SEEK_S
 from transforms.audio.sound_file import is_seekable, open_audio, open_sound
 from transforms.corpus.archive_member import AUDIO_SUFFIXES
 from transforms.corpus.archives import PARQUET_SUFFIX, members
-from transforms.curation.export_plan import Row
+from transforms.curation.export_plan import Container, Row
 from transforms.elements import ArchiveKind, AudioRef, printable
 from transforms.errors import AudioFault, Reason, Stage
 from transforms.storage.files import is_local, literally, look_at, match, version_of_file
 
-_BY_CONTAINER = {"MPEG": "mp3", "WAVEX": "wav", "OGG": "ogg"}
-_INTO_16 = re.compile(r"PCM_(16|S8|U8)|ULAW|ALAW|GSM610|ALAC_16|.*ADPCM.*|DPCM_.*|VOX.*|G72.*|DWVW_1[26]|NMS_.*")
-_INTO_24 = re.compile(r"PCM_24|ALAC_2[04]|DWVW_24")
-_INTO_32 = re.compile(r"PCM_32|ALAC_32")
-_FLAC_CHANNELS = 8
+_SUFFIX_BY_FORMAT = {"MPEG": "mp3", "WAVEX": "wav", "OGG": "ogg"}
+# Codings of libsndfile by the sample format that holds all their values.
+_FITS_16_BITS = re.compile(r"PCM_(16|S8|U8)|ULAW|ALAW|GSM610|ALAC_16|.*ADPCM.*|DPCM_.*|VOX.*|G72.*|DWVW_1[26]|NMS_.*")
+_FITS_24_BITS = re.compile(r"PCM_24|ALAC_2[04]|DWVW_24")
+_FITS_32_BITS = re.compile(r"PCM_32|ALAC_32")
+_MAX_FLAC_CHANNELS = 8
+# Larger segments are buffered on disk.
 _IN_MEMORY_BYTES = 64 << 20
 _BLOCK_BYTES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-    """The audio of an utterance, encoded.
+    """The encoded audio of an utterance.
 
     Attributes:
-        suffix: of its name, without the dot.
-        content: the bytes, from their start.
+        suffix: suffix of the file name, without the dot.
+        content: file with the bytes, at its start.
     """
 
     suffix: str
     content: BinaryIO
 
 
-def segments(rows: Sequence[Row], container: str) -> Iterator[tuple[Row, Segment | AudioFault]]:
-    """The audio of some rows of a plan, each to be used before the next is asked for.
+@dataclasses.dataclass(frozen=True)
+class _Encoding:
+    """A lossless encoding of decoded samples.
+
+    Attributes:
+        dtype: numpy type to read the samples as.
+        subtype: coding of the written file, as libsndfile names it.
+        container: format of the written file.
+    """
+
+    dtype: str
+    subtype: str
+    container: Container
+
+
+def segments(rows: Sequence[Row], container: Container) -> Iterator[tuple[Row, Segment | AudioFault]]:
+    """Reads the audio of some rows of a plan. A segment is closed when the next one is requested.
 
     Args:
-        rows: of one chunk, in its order.
-        container: "flac" or "wav", for what is cut out of a recording.
+        rows: rows of one chunk, in its order.
+        container: format of audio that is cut out of a recording.
 
     Yields:
-        Each row, once, with its audio, or the fault of it.
+        Each row once, with its audio or a fault.
     """
     for (archive, uri), group in itertools.groupby(rows, lambda row: (row["archive"], row["archive"] or row["uri"])):
-        wanted = list(group)
+        of_file = list(group)
         try:
-            _check_version(uri, wanted[0]["source_version"])
+            _check_version(uri, of_file[0]["source_version"])
         except AudioFault as fault:
-            yield from ((row, fault) for row in wanted)
+            yield from ((row, fault) for row in of_file)
             continue
-        yield from _of_archive(archive, wanted, container) if archive else _of_file(uri, wanted, container)
+        yield from _from_archive(archive, of_file, container) if archive else _from_file(uri, of_file, container)
 
 
 def _check_version(uri: str, version: str) -> None:
-    """Refuses a recording that is not what was scored.
+    """Checks that a file is the one that was scored.
 
     Raises:
-        AudioFault: it has changed since, or is gone.
+        AudioFault: the file has changed or is gone.
     """
     try:
         file = look_at(uri) if is_local(uri) else next(match(literally(uri)), None)
     except OSError as error:
         raise AudioFault(Stage.EXPORT, Reason.UNREADABLE, str(error)) from error
     if file is None or not file.is_there:
-        raise AudioFault(Stage.EXPORT, Reason.UNREADABLE, "it is gone since it was scored")
+        raise AudioFault(Stage.EXPORT, Reason.UNREADABLE, "the recording was deleted after it was scored")
     if file.source_version != version_of_file(version):
-        raise AudioFault(Stage.EXPORT, Reason.CHANGED, "it has changed since it was scored; score the corpus again")
+        detail = "the recording has changed since it was scored; score the corpus again"
+        raise AudioFault(Stage.EXPORT, Reason.CHANGED, detail)
 
 
-def _of_archive(archive: str, rows: Sequence[Row], container: str) -> Iterator[tuple[Row, Segment | AudioFault]]:
-    wanted: dict[str, list[Row]] = {}
+def _from_archive(
+    archive: str, rows: Sequence[Row], container: Container
+) -> Iterator[tuple[Row, Segment | AudioFault]]:
+    by_uri: dict[str, list[Row]] = {}
     for row in rows:
-        wanted.setdefault(row["uri"], []).append(row)
+        by_uri.setdefault(row["uri"], []).append(row)
     kind = ArchiveKind.PARQUET if archive.lower().endswith(PARQUET_SUFFIX) else ArchiveKind.TAR
-    lost = AudioFault(Stage.EXPORT, Reason.UNREADABLE, "it is not in the archive any more")
-    found = cast(Generator, members(AudioRef("", archive, 0, "", archive=kind)))
-    with contextlib.closing(found):
-        for ref, content in found:
+    missing = AudioFault(Stage.EXPORT, Reason.UNREADABLE, "the recording is no longer in the archive")
+    entries = cast(Generator, members(AudioRef("", archive, 0, "", archive=kind)))
+    with contextlib.closing(entries):
+        for ref, content in entries:
             if isinstance(content, AudioFault):
                 if ref.uri == archive:
-                    lost = content
+                    missing = content
                 else:
-                    yield from ((row, content) for row in wanted.pop(printable(ref.uri), ()))
-            elif here := wanted.pop(printable(ref.uri), None):
-                yield from _of_sound(content, ref.uri, here, container)
-            if not wanted:
+                    yield from ((row, content) for row in by_uri.pop(printable(ref.uri), ()))
+            elif of_member := by_uri.pop(printable(ref.uri), None):
+                yield from _from_recording(content, ref.uri, of_member, container)
+            if not by_uri:
                 break
-    yield from ((row, lost) for row in itertools.chain.from_iterable(wanted.values()))
+    yield from ((row, missing) for row in itertools.chain.from_iterable(by_uri.values()))
 
 
-def _of_file(uri: str, rows: Sequence[Row], container: str) -> Iterator[tuple[Row, Segment | AudioFault]]:
+def _from_file(uri: str, rows: Sequence[Row], container: Container) -> Iterator[tuple[Row, Segment | AudioFault]]:
     done = 0
     try:
         with open_audio(uri) as file:
-            for found in _of_sound(file, uri, rows, container):
+            for row, segment in _from_recording(file, uri, rows, container):
                 done += 1
-                yield found
+                yield row, segment
     except AudioFault as fault:
         yield from ((row, fault) for row in rows[done:])
 
 
-def _of_sound(
-    file: BinaryIO, name: str, rows: Sequence[Row], container: str
+def _from_recording(
+    file: BinaryIO, name: str, rows: Sequence[Row], container: Container
 ) -> Iterator[tuple[Row, Segment | AudioFault]]:
-    """What rows want of one recording, in the order of their starts."""
+    """Reads the audio of rows of one recording, in the order of their starts."""
     sound: soundfile.SoundFile | None = None
-    at = 0
+    position = 0
     try:
         for row in rows:
             try:
-                is_all = row["whole"] and not _one_of_several(row)
+                is_all = row["whole"] and not _is_one_of_several(row)
                 if not is_all:
-                    if sound is None or row["first_sample"] < at:
+                    if sound is None or row["first_sample"] < position:
                         file.seek(0)
-                        sound, at = open_sound(file), 0
+                        sound, position = open_sound(file), 0
                     is_all = _is_all(row, sound)
                 with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as spooled:
                     content = cast(BinaryIO, spooled)
                     if is_all or sound is None:
                         sound = None
-                        piece = _copied(file, suffix_of(name, row["format"]), content)
+                        segment = _copy(file, suffix_of(name, row["format"]), content)
                     else:
-                        piece = _cut(sound, at, row, container, content)
-                        at = row["first_sample"] + row["samples"]
-                    yield row, piece
+                        segment = _cut(sound, position, row, container, content)
+                        position = row["first_sample"] + row["samples"]
+                    yield row, segment
             except AudioFault as fault:
                 sound = None
                 yield row, fault
@@ -143,27 +163,28 @@ def _of_sound(
             sound.close()
 
 
-def _one_of_several(row: Row) -> bool:
+def _is_one_of_several(row: Row) -> bool:
+    """Whether the row is one channel of a recording with several."""
     return row["channel"] is not None and row["channels"] > 1
 
 
 def _is_all(row: Row, sound: soundfile.SoundFile) -> bool:
-    """Whether a span turns out to be all of the recording."""
-    return not row["first_sample"] and row["samples"] == sound.frames and not _one_of_several(row)
+    """Whether a span happens to be the whole recording."""
+    return not row["first_sample"] and row["samples"] == sound.frames and not _is_one_of_several(row)
 
 
 def suffix_of(name: str, format: str) -> str:
-    """A recording's own suffix; where it has none, or one that says nothing of sound, that of its format."""
+    """Returns the suffix for a copy of a recording: its own if that is an audio suffix, else that of its format."""
     suffix = name.rpartition("/")[2].rpartition(".")[2].lower()
-    found = format.partition("/")[0]
-    return suffix if suffix in AUDIO_SUFFIXES else _BY_CONTAINER.get(found, found.lower())
+    kind = format.partition("/")[0]
+    return suffix if suffix in AUDIO_SUFFIXES else _SUFFIX_BY_FORMAT.get(kind, kind.lower())
 
 
-def _copied(file: BinaryIO, suffix: str, content: BinaryIO) -> Segment:
-    """All bytes of a recording.
+def _copy(file: BinaryIO, suffix: str, content: BinaryIO) -> Segment:
+    """Copies all bytes of a recording.
 
     Raises:
-        AudioFault: they cannot be read.
+        AudioFault: the recording cannot be read.
     """
     file.seek(0)
     while block := _read(file):
@@ -179,51 +200,57 @@ def _read(file: BinaryIO) -> bytes:
         raise AudioFault(Stage.EXPORT, Reason.UNREADABLE, str(error)) from error
 
 
-def _cut(sound: soundfile.SoundFile, at: int, row: Row, container: str, content: BinaryIO) -> Segment:
-    """Encodes a span of a sound so that no sample changes.
+def _cut(sound: soundfile.SoundFile, position: int, row: Row, container: Container, content: BinaryIO) -> Segment:
+    """Encodes a span of a recording without changing a sample.
 
     Args:
-        sound: whose next sample is the one numbered `at`.
-        at: not beyond the span's first.
-        row: what is wanted.
-        container: "flac" or "wav".
-        content: where to.
+        sound: the recording.
+        position: number of the next sample that `sound` reads; not after the first of the span.
+        row: row of a plan with the span and the channel.
+        container: format to encode to, if it can hold the samples.
+        content: file to write to.
 
     Raises:
-        AudioFault: the sound breaks off, or is broken.
+        AudioFault: the recording is truncated or corrupt.
     """
-    kind, subtype, suffix = _coding(sound.subtype, sound.channels if row["channel"] is None else 1, container)
+    channels = sound.channels if row["channel"] is None else 1
+    encoding = _lossless(sound.subtype, channels, container)
     first, left = row["first_sample"], row["samples"]
     block = max(1, BLOCK_SAMPLES // sound.channels)
     try:
-        if is_seekable(sound) and first > at + MIN_SEEK_S * sound.samplerate:
-            at = sound.seek(min(first, sound.frames))
-        while at < first and (passed := len(sound.read(min(block, first - at), dtype=kind, always_2d=True))):
-            at += passed
-        channels = sound.channels if row["channel"] is None else 1
+        if is_seekable(sound) and first > position + MIN_SEEK_S * sound.samplerate:
+            position = sound.seek(min(first, sound.frames))
+        while position < first:
+            skipped = sound.read(min(block, first - position), dtype=encoding.dtype, always_2d=True)
+            if not len(skipped):
+                break
+            position += len(skipped)
         with soundfile.SoundFile(
-            content, "w", sound.samplerate, channels, subtype, format="FLAC" if suffix == "flac" else "WAV"
+            content, "w", sound.samplerate, channels, encoding.subtype, format=encoding.container.upper()
         ) as out:
             while left:
-                samples = sound.read(min(block, left), dtype=kind, always_2d=True)
+                samples = sound.read(min(block, left), dtype=encoding.dtype, always_2d=True)
                 if not len(samples):
-                    detail = f"{left} of the {row['samples']} samples from {first} on are not there"
+                    detail = f"{left} of the {row['samples']} samples from sample {first} on are missing"
                     raise AudioFault(Stage.EXPORT, Reason.TRUNCATED, detail)
                 out.write(samples if row["channel"] is None else samples[:, row["channel"]])
                 left -= len(samples)
     except soundfile.LibsndfileError as error:
         raise AudioFault(Stage.EXPORT, Reason.CORRUPT, str(error)) from error
     content.seek(0)
-    return Segment(suffix, content)
+    return Segment(encoding.container, content)
 
 
-def _coding(subtype: str, channels: int, container: str) -> tuple[str, str, str]:
-    """How samples are read, how they are written, and in which container, so that none changes."""
-    lossless = "wav" if channels > _FLAC_CHANNELS else container
-    if _INTO_16.fullmatch(subtype):
-        return "int16", "PCM_16", lossless
-    if _INTO_24.fullmatch(subtype):
-        return "int32", "PCM_24", lossless
-    if _INTO_32.fullmatch(subtype):
-        return "int32", "PCM_32", "wav"
-    return ("float64", "DOUBLE", "wav") if subtype == "DOUBLE" else ("float32", "FLOAT", "wav")
+def _lossless(subtype: str, channels: int, container: Container) -> _Encoding:
+    """Returns an encoding that holds all sample values of a coding; FLAC holds up to 24 bits and 8 channels."""
+    if channels > _MAX_FLAC_CHANNELS:
+        container = "wav"
+    if _FITS_16_BITS.fullmatch(subtype):
+        return _Encoding("int16", "PCM_16", container)
+    if _FITS_24_BITS.fullmatch(subtype):
+        return _Encoding("int32", "PCM_24", container)
+    if _FITS_32_BITS.fullmatch(subtype):
+        return _Encoding("int32", "PCM_32", "wav")
+    if subtype == "DOUBLE":
+        return _Encoding("float64", "DOUBLE", "wav")
+    return _Encoding("float32", "FLOAT", "wav")

@@ -1,4 +1,4 @@
-"""What DuckDB found, as Arrow batches: read as a stream, and written to one Parquet file."""
+"""Results of DuckDB queries as Arrow batches and as Parquet files, without holding all rows in memory."""
 
 from __future__ import annotations
 
@@ -9,22 +9,37 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-ROWS = 65_536
+BATCH_ROWS = 65_536
 
 
-def batches_of(connection: duckdb.DuckDBPyConnection, query: str, rows: int = ROWS) -> Iterator[pa.RecordBatch]:
-    """The rows of a query, so many at a time.
+def quoted(name: str) -> str:
+    """Quotes a column name for SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def batches_of(connection: duckdb.DuckDBPyConnection, query: str, rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
+    """Streams the rows of a query.
 
     Args:
-        connection: which takes no other query before the last batch.
-        query: SQL.
-        rows: in a batch at most.
+        connection: DuckDB. Run no other query on it before the last batch.
+        query: one SELECT statement.
+        rows: largest number of rows in a batch.
     """
     yield from connection.sql(query).to_arrow_reader(rows)
 
 
 def write_parquet(connection: duckdb.DuckDBPyConnection, query: str, schema: pa.Schema, path: Path) -> int:
-    """Writes the rows of a query to a file, zstd, in the schema given; returns how many there were."""
+    """Writes the rows of a query to a Parquet file, compressed with zstd.
+
+    Args:
+        connection: DuckDB.
+        query: one SELECT statement with at least the columns of `schema`.
+        schema: schema of the file; other columns of the query are left out.
+        path: path of the file.
+
+    Returns:
+        Number of rows.
+    """
     count = 0
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in batches_of(connection, query):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pyarrow as pa
 
 from transforms.curation.rules import SUGGESTED, check_scale, read_rules
 from transforms.curation.rules import where as rules_where
-from transforms.curation.selection import judge
+from transforms.curation.selection import Selection
 from transforms.output.results import Results
 
 
@@ -32,9 +33,6 @@ def kept_utterances(run: Results, rules: str | os.PathLike[str] | None = None, w
         raise TypeError("give either rules or where, not both")
     rule_set = rules_where(where) if where is not None else read_rules(Path(rules or SUGGESTED))
     check_scale(rule_set, run.label_scale.name)
-    connection = run.connect()
-    connection.execute("SET enable_external_access = false")
-    connection.execute("CREATE TEMP VIEW entries AS SELECT * FROM utterances")
-    judge(connection, rule_set.rules, None)
-    kept = "SELECT entries.* FROM entries JOIN judged USING (utterance_id) WHERE len(rules) = 0 ORDER BY score DESC"
-    return connection.sql(kept).to_arrow_table()
+    with tempfile.TemporaryDirectory(prefix="audiosieve-") as scratch, Selection(run, Path(scratch)) as selection:
+        selection.apply_rules(rule_set.rules)
+        return selection.kept_table()

@@ -1,4 +1,4 @@
-"""Rules of what is dropped from a corpus: named SQL conditions over the columns of `utterances`."""
+"""Rules that drop utterances: named SQL conditions over the columns of `utterances`."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ import yaml
 from model.labels import LABEL_SCALES
 
 SUGGESTED = Path(__file__).with_name("suggested_rules.yaml")
-# The one rule of `--where`.
-WHERE = "where"
-# Names by which `dropped.parquet` tells what no rule dropped.
-TAKEN_NAMES = ("budget", "quantile", "trim", WHERE)
+# Entries of the column `rules` in dropped.parquet that no rule of a file can be named after.
+BUDGET, QUANTILE, TRIM, WHERE = "budget", "quantile", "trim", "where"
+RESERVED_NAMES = (BUDGET, QUANTILE, TRIM, WHERE)
 
 _NAME = re.compile(r"[A-Za-z_][\w-]*")
-_NO_COLUMN = re.compile(r'Referenced column "(.*?)" (?:was )?not found')
+_UNKNOWN_COLUMN = re.compile(r'Referenced column "(.*?)" (?:was )?not found')
 _KEYS = ("drop", "label_scales")
-_EXAMPLE = "as `drop: {bad_quality: score < 2.5}`"
+_EXAMPLE = "for example `drop: {bad_quality: score < 2.5}`"
 
 
 class RuleError(ValueError):
-    """Rules that cannot be understood, or do not fit the output that they are for."""
+    """Rules that are not valid, or do not fit the output that they are applied to."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,9 +34,9 @@ class Rule:
     """A reason to drop an utterance.
 
     Attributes:
-        name: of the rule.
-        condition: SQL over the columns of `utterances`.
-        keeps: whether the condition says what is kept, not what is dropped.
+        name: name of the rule.
+        condition: SQL expression over the columns of `utterances`.
+        keeps: whether the condition is true for utterances to keep; by default it is true for those to drop.
     """
 
     name: str
@@ -46,20 +45,25 @@ class Rule:
 
     @property
     def drops(self) -> str:
-        """SQL that is true where the rule drops, and false elsewhere: what is unknown drops nothing."""
-        # On a line of its own, so that a comment at its end ends there.
+        """SQL expression that is true if the rule drops the utterance, and false otherwise; NULL drops nothing."""
+        # The line breaks end a comment at the end of the condition.
         condition = f"(\n{self.condition}\n)"
         return f"(NOT coalesce({condition}, true))" if self.keeps else f"coalesce({condition}, false)"
+
+    @property
+    def title(self) -> str:
+        """Name of the rule in error messages."""
+        return "--where" if self.keeps else f"rule {self.name!r}"
 
 
 @dataclasses.dataclass(frozen=True)
 class RuleSet:
-    """What decides whether an utterance is kept.
+    """Rules that are applied together.
 
     Attributes:
-        origin: where the rules are from, for people.
-        rules: any of which drops it.
-        label_scales: on which the rules make sense; empty for any.
+        origin: where the rules come from, for messages.
+        rules: rules; an utterance is dropped if any of them drops it.
+        label_scales: names of the label scales that the thresholds are made for; empty for any.
     """
 
     origin: str
@@ -68,166 +72,159 @@ class RuleSet:
 
 
 def where(condition: str) -> RuleSet:
-    """The one rule of `--where`, which says what is kept."""
+    """Returns the single rule of `--where`, which keeps what meets the condition."""
     if not condition.strip():
-        raise RuleError("--where is empty; it must be a condition in SQL, as score >= 2.5")
+        raise RuleError("--where is empty; give an SQL condition, for example score >= 2.5")
     return RuleSet("--where", (Rule(WHERE, condition, keeps=True),))
 
 
 def read_rules(path: Path) -> RuleSet:
-    """Reads a file of rules.
+    """Reads a YAML file of rules.
 
     Raises:
-        RuleError: it cannot be read, or is not understood.
+        RuleError: the file cannot be read or is not valid.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RuleError(f"{path}: the rules cannot be read ({error})") from error
+        raise RuleError(f"{path}: cannot read the rules ({error})") from error
     return parse_rules(text, str(path))
 
 
 def parse_rules(text: str, origin: str) -> RuleSet:
-    """Rules from YAML: under `drop` a name and an SQL condition each, and the `label_scales` that they are for, if any.
+    """Parses rules in YAML: conditions by name under `drop`, and optionally `label_scales`.
 
     Raises:
-        RuleError: it is not that.
+        RuleError: the text is not valid.
     """
     try:
-        found = yaml.load(text, _Unique)
+        document = yaml.load(text, _UniqueKeyLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = "" if mark is None else f", line {mark.line + 1}"
         reason = getattr(error, "problem", None) or " ".join(str(error).split())
         raise RuleError(
-            f"{origin}{place}: it cannot be read as YAML ({reason}); put a condition that holds `: ` or ` #`, or begins with "
-            "a sign, into quotation marks"
+            f"{origin}{place}: not valid YAML ({reason}); put quotation marks around a condition that contains `: ` or ` #`, "
+            "or starts with a special character"
         ) from error
-    if not isinstance(found, dict) or not isinstance(found.get("drop"), dict) or not found["drop"]:
-        raise RuleError(
-            f"{origin}: there must be `drop`, and under it a name and a condition for each rule, {_EXAMPLE}"
-        )
-    unknown = [str(key) for key in found if key not in _KEYS]
+    if not isinstance(document, dict) or not isinstance(document.get("drop"), dict) or not document["drop"]:
+        raise RuleError(f"{origin}: has no `drop` with a name and a condition for each rule; {_EXAMPLE}")
+    unknown = [str(key) for key in document if key not in _KEYS]
     if unknown:
-        close = difflib.get_close_matches(unknown[0], _KEYS, n=1)
-        meant = f"is {close[0]} meant?" if close else f"there can be {' and '.join(_KEYS)}"
-        raise RuleError(f"{origin}: {unknown[0]!r} means nothing here; {meant}")
-    rules = tuple(_rule(name, condition, origin) for name, condition in found["drop"].items())
-    return RuleSet(origin, rules, _label_scales(found.get("label_scales"), origin))
+        raise RuleError(f"{origin}: unknown key {unknown[0]!r} ({_suggestion(unknown[0], _KEYS, 'allowed')})")
+    rules = tuple(_rule(name, condition, origin) for name, condition in document["drop"].items())
+    return RuleSet(origin, rules, _label_scales(document.get("label_scales"), origin))
 
 
 def _rule(name: Any, condition: Any, origin: str) -> Rule:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise RuleError(
-            f"{origin}: {name!r} cannot be the name of a rule; it must be a word of letters, digits, _ and -, and one that "
-            "YAML takes for true or false needs quotation marks"
+            f"{origin}: {name!r} is not a valid rule name; use letters, digits, _ and -, and put quotation marks around words "
+            "that YAML reads as true or false"
         )
-    if name in TAKEN_NAMES:
-        raise RuleError(
-            f"{origin}: no rule can be called {name!r}, which stands for something else; choose another name"
-        )
+    if name in RESERVED_NAMES:
+        raise RuleError(f"{origin}: the rule name {name!r} is reserved; choose another name")
     if not isinstance(condition, str) or not condition.strip():
-        raise RuleError(f"{origin}: the condition of {name!r} is {condition!r}, and no text; {_EXAMPLE}")
+        raise RuleError(f"{origin}: the condition of {name!r} is {condition!r}; must be a text; {_EXAMPLE}")
     return Rule(name, condition.strip())
 
 
-def _label_scales(found: Any, origin: str) -> tuple[str, ...]:
-    names = [found] if isinstance(found, str) else found or []
+def _label_scales(value: Any, origin: str) -> tuple[str, ...]:
+    names = [value] if isinstance(value, str) else value or []
     if not isinstance(names, list) or any(name not in LABEL_SCALES for name in names):
-        raise RuleError(f"{origin}: label_scales is {found!r}; it must be a list of some of {', '.join(LABEL_SCALES)}")
+        raise RuleError(f"{origin}: label_scales is {value!r}; must be a list of names from {', '.join(LABEL_SCALES)}")
     return tuple(names)
 
 
-class _Unique(yaml.SafeLoader):
-    """YAML in which no key stands twice: of two rules with one name the first would be lost."""
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses repeated keys; YAML itself would silently lose the first of two rules with the same name."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is repeated", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
 def check_scale(rules: RuleSet, label_scale: str) -> None:
-    """Refuses rules whose thresholds are for another scale.
+    """Checks that the rules are made for a label scale.
 
     Raises:
-        RuleError: they are.
+        RuleError: the rules are made for other label scales.
     """
     if rules.label_scales and label_scale not in rules.label_scales:
         raise RuleError(
-            f"{rules.origin}: the rules are for scores on {' or '.join(rules.label_scales)}, and these are on {label_scale}; "
-            "give rules of your own (--rules FILE or --where)"
+            f"{rules.origin}: the rules are for scores on {' or '.join(rules.label_scales)}, but the scores are on "
+            f"{label_scale}; give other rules with --rules FILE or --where"
         )
 
 
 def check_rules(connection: duckdb.DuckDBPyConnection, table: str, rules: Sequence[Rule]) -> None:
-    """Evaluates each rule over all rows, and refuses what does not give true or false for each.
+    """Checks that each condition is true or false for each row of a table.
 
     Args:
         connection: DuckDB.
-        table: the table or view that has the columns.
-        rules: to be checked.
+        table: name of a table with the columns of `utterances`.
+        rules: rules to check.
 
     Raises:
-        RuleError: a condition cannot be understood or evaluated. It names the rule, and a column that may be meant.
+        RuleError: a condition is not valid; the message names the rule.
     """
     for rule in rules:
-        check_expression(connection, table, rule.condition, _said(rule), boolean=True)
+        check_expression(connection, table, rule.condition, rule.title, boolean=True)
 
 
 def check_expression(
-    connection: duckdb.DuckDBPyConnection, table: str, expression: str, name: str, boolean: bool = False
+    connection: duckdb.DuckDBPyConnection, table: str, expression: str, title: str, boolean: bool = False
 ) -> None:
-    """Evaluates an expression over all rows of a table.
+    """Checks that an expression has one value for each row of a table, by evaluating it.
 
     Args:
         connection: DuckDB.
-        table: the table or view that has the columns.
-        expression: SQL.
-        name: how errors call it.
-        boolean: whether it must be true or false.
+        table: name of a table with the columns of `utterances`.
+        expression: SQL expression.
+        title: name of the expression in error messages.
+        boolean: whether its type must be boolean.
 
     Raises:
-        RuleError: it cannot be evaluated for each row by itself, or is not boolean.
+        RuleError: the expression is not valid, or its type is wrong.
     """
-    query = f"SELECT utterance_id, (\n{expression}\n) AS found FROM {table} AS utterances"
+    query = f"SELECT utterance_id, (\n{expression}\n) AS value FROM {table} AS utterances"
     try:
         if len(connection.extract_statements(query)) != 1:
-            raise RuleError(f"{name} is more than one statement; it must be a single expression")
+            raise RuleError(f"{title}: more than one statement; must be a single expression")
         kind = connection.execute(f"DESCRIBE {query}").fetchall()[1][1]
         if boolean and kind != "BOOLEAN":
             what = "always null" if "NULL" in kind else f"a {kind}"
-            raise RuleError(f"{name} is {what}, not true or false: {_short(expression)}")
-        rows, heard = connection.execute(
-            f"SELECT (SELECT count(*) FROM {table}), count(found IS NULL) FROM ({query})"
+            raise RuleError(f"{title}: is {what}, not true or false: {_short(expression)}")
+        rows, values = connection.execute(
+            f"SELECT (SELECT count(*) FROM {table}), count(value IS NULL) FROM ({query})"
         ).fetchall()[0]
     except duckdb.Error as error:
         columns = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()]
-        raise RuleError(f"{name}: {_reason(error, columns)}: {_short(expression)}") from error
-    if rows != heard:
-        raise RuleError(f"{name} does not give one value for each utterance: {_short(expression)}")
-
-
-def _said(rule: Rule) -> str:
-    return "--where" if rule.keeps else f"the rule {rule.name!r}"
+        raise RuleError(f"{title}: {_reason(error, columns)}: {_short(expression)}") from error
+    if rows != values:
+        raise RuleError(f"{title}: does not give one value for each utterance: {_short(expression)}")
 
 
 def _short(text: str) -> str:
-    words = " ".join(text.split())
-    return words if len(words) <= 120 else f"{words[:117]}..."
+    text = " ".join(text.split())
+    return text if len(text) <= 120 else f"{text[:117]}..."
 
 
 def _reason(error: duckdb.Error, columns: Sequence[str]) -> str:
-    """DuckDB's complaint as a part of a sentence."""
+    """Returns the first part of DuckDB's message, without the query that it quotes."""
     first = str(error).split("\n\n")[0].splitlines()
-    if missing := _NO_COLUMN.search(first[0]):
-        close = difflib.get_close_matches(missing[1], columns, n=1)
-        meant = f"is {close[0]} meant?" if close else f"there are {', '.join(columns)}"
-        return f"there is no column {missing[1]!r}, {meant}"
+    if unknown := _UNKNOWN_COLUMN.search(first[0]):
+        return f"unknown column {unknown[1]!r} ({_suggestion(unknown[1], columns, 'columns')})"
     reason = " ".join(line.strip() for line in first[:2] if not line.lstrip().startswith("Candidate"))
     reason = re.sub(r"^(?:\w+ )*Error: ", "", reason)
-    # The bracket is ours, behind the condition.
-    return "the condition breaks off" if reason == 'syntax error at or near ")"' else reason.rstrip("!.")
+    # The closing bracket is the one that `check_expression` adds.
+    return "the condition is incomplete" if reason == 'syntax error at or near ")"' else reason.rstrip("!.")
+
+
+def _suggestion(word: str, known: Sequence[str], title: str) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"{title}: {', '.join(known)}"

@@ -1,47 +1,63 @@
-"""Which utterances are kept: rules first, then the best of a share or a budget of hours. DuckDB does the work.
-
-All of it happens in two tables of a connection:
-
-    entries    what is judged: the utterances, or, where they are trimmed, what is left of them
-    judged     one row for each entry: its id, score, time in microseconds, group, and the names of all that drop it
-"""
+"""The selection of utterances from a scored corpus. DuckDB does the work; `Selection` owns its connection and tables."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
 from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
 
 import duckdb
+import pyarrow as pa
 
-from transforms.curation.rules import Rule, RuleError, check_expression, check_rules
+from transforms import schemas
+from transforms.corpus.formats import SourceKind, find_archives, is_listing, source_kind
+from transforms.corpus.sources import MANIFEST
+from transforms.curation.decisions import MICROSECONDS, budget_decisions, rule_decisions
+from transforms.curation.duckdb_rows import write_parquet
+from transforms.curation.kept_list import KeptList, kept_list_query, manifest_columns
+from transforms.curation.rules import TRIM, Rule, RuleError, check_expression, check_rules
+from transforms.curation.trimming import check_new_ids, good_spans, removed_spans, score_spans, span_utterances
+from transforms.output.results import Results
+
+# Memory that DuckDB may use before it spills to disk. Each thread needs a part of it: with 64 threads, a million utterances
+# with their frames do not fit.
+MEMORY, MAX_THREADS = "1GB", 4
 
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(h|m|s)")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}
-MICROSECONDS = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Amount:
-    """Some utterances: how many, and how long together."""
+    """A number of utterances and their total duration.
+
+    Attributes:
+        utterances: number of utterances.
+        seconds: total duration in seconds.
+    """
 
     utterances: int
     seconds: float
 
     @property
     def hours(self) -> float:
-        """How long together, in hours."""
+        """Total duration in hours."""
         return self.seconds / 3600
+
+    def __add__(self, other: Amount) -> Amount:
+        return Amount(self.utterances + other.utterances, self.seconds + other.seconds)
 
 
 @dataclasses.dataclass(frozen=True)
-class Dropped:
-    """What a rule, a quantile or a budget drops.
+class RuleCount:
+    """How much a rule, the quantile, the budget or trimming drops.
 
     Attributes:
-        name: of the rule.
-        matches: all that it drops.
-        alone: what nothing else drops.
+        name: name of the rule.
+        matches: everything that it drops.
+        alone: the part that no other rule drops.
     """
 
     name: str
@@ -49,103 +65,219 @@ class Dropped:
     alone: Amount
 
 
-def parse_length(text: str) -> float:
-    """Seconds of a length such as `500h`, `90m` or `30s`.
+class Selection:
+    """Decides which utterances of an output are kept.
 
-    Raises:
-        ValueError: it is none, or not over 0.
-    """
-    found = _LENGTH.fullmatch(text.strip())
-    seconds = float(found[1]) * _SECONDS[found[2]] if found else 0.0
-    if seconds <= 0:
-        raise ValueError(f"{text!r} is no length of time; it must be a number over 0 with h, m or s behind it, as 500h")
-    return seconds
-
-
-def judge(connection: duckdb.DuckDBPyConnection, rules: Sequence[Rule], balance: str | None = None) -> None:
-    """Makes `judged` of `entries`: each with the names of the rules that drop it.
+    Call the methods in this order: `trim` if wanted; `apply_rules`; `keep_best` any number of times; then those that read
+    the selection.
 
     Args:
-        connection: with `entries`.
-        rules: any of which drops an entry.
-        balance: SQL of the group that an entry is in; None for one group of all.
-
-    Raises:
-        RuleError: a rule or `balance` cannot be evaluated.
+        results: an output of `audiosieve score`.
+        scratch: folder for data that does not fit into memory.
+        threads: number of threads to use; at most `MAX_THREADS` are.
     """
-    check_rules(connection, "entries", rules)
-    if balance is not None:
-        check_expression(connection, "entries", balance, "--balance")
-    names = ", ".join(f"CASE WHEN {rule.drops} THEN '{rule.name}' END" for rule in rules)
-    dropping = f"list_filter([{names}], lambda name: name IS NOT NULL)" if rules else "[]::VARCHAR[]"
-    group = "''" if balance is None else f"(\n{balance}\n)::VARCHAR"
-    try:
-        connection.execute(f"""
-            CREATE TEMP TABLE judged AS
-            SELECT utterance_id, score, round(duration_s * {MICROSECONDS})::BIGINT AS length_us, {group} AS balance,
-                {dropping} AS rules
-            FROM entries AS utterances
+
+    def __init__(self, results: Results, scratch: Path, threads: int = MAX_THREADS) -> None:
+        self.results = results
+        self._connection = results.connect()
+        self._rule_names: list[str] = []
+        self._is_trimmed = False
+        temp_directory = str(scratch / "duckdb").replace("'", "''")
+        # Rules are SQL from other people; they must not read files or change settings.
+        for setting in (
+            f"temp_directory = '{temp_directory}'",
+            f"memory_limit = '{MEMORY}'",
+            f"threads = {min(MAX_THREADS, threads)}",
+            "enable_progress_bar = false",
+            "enable_external_access = false",
+            "lock_configuration = true",
+        ):
+            self._connection.execute(f"SET {setting}")
+        self._connection.execute("CREATE TEMP VIEW candidates AS SELECT * FROM utterances")
+
+    def __enter__(self) -> Selection:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    # --- decide ---------------------------------------------------------------------------------------------------------
+
+    def trim(self, min_s: float = 1.0, pad_s: float = 0.1) -> None:
+        """Cuts anomalies out. The good spans around them become utterances that rules decide on.
+
+        Args:
+            min_s: shortest span to keep, in seconds; at least `trimming.LEAST_S`.
+            pad_s: margin that is cut off on both sides of an anomaly, in seconds.
+
+        Raises:
+            TrimError: the spans cannot get scores or ids.
+        """
+        self._connection.execute(f"CREATE TEMP TABLE spans AS {good_spans(min_s, pad_s)}")
+        self._connection.execute(f"CREATE TEMP TABLE removed AS {removed_spans('spans')}")
+        check_new_ids(self._connection, "spans", "removed")
+        self._connection.register("span_scores", score_spans(self._connection, "spans"))
+        self._connection.execute(f"CREATE TEMP TABLE span_rows AS {span_utterances('spans', 'span_scores')}")
+        self._connection.execute("""
+            CREATE OR REPLACE TEMP VIEW candidates AS
+            SELECT * FROM utterances WHERE utterance_id NOT IN (SELECT parent_id FROM removed)
+            UNION ALL SELECT * FROM span_rows
         """)
-    except duckdb.Error as error:  # each by itself was evaluated without one
-        raise RuleError(f"the rules cannot be evaluated together ({str(error).splitlines()[0]})") from error
+        self._is_trimmed = True
 
+    def apply_rules(self, rules: Sequence[Rule], balance: str | None = None) -> None:
+        """Drops the utterances that match a rule.
 
-def fill(connection: duckdb.DuckDBPyConnection, seconds: float, name: str) -> None:
-    """Drops all but the best of what `judged` has kept so far, evenly over groups.
+        Args:
+            rules: rules; an utterance is dropped if any of them drops it.
+            balance: SQL expression for the group of an utterance; `keep_best` treats groups evenly. None for one group.
 
-    Each group is in the order of falling scores (and of ids, where those are the same). An entry's level is how long its
-    group is up to its own end. The level rises in all groups alike, until the next entry, in whichever group, would be
-    too much: so a group that is small is kept as a whole, and what it leaves goes to the others. Within a group no entry is
-    kept that comes behind one that is dropped, and of two groups that are not kept as a whole neither gets more than the
-    other but for the length of one entry.
+        Raises:
+            RuleError: a rule or `balance` is not valid.
+        """
+        check_rules(self._connection, "candidates", rules)
+        if balance is not None:
+            check_expression(self._connection, "candidates", balance, "--balance")
+        try:
+            self._decide(rule_decisions("candidates", rules, balance))
+        except duckdb.Error as error:  # raised by none of the rules alone
+            raise RuleError(f"the rules cannot be evaluated together ({str(error).splitlines()[0]})") from error
+        self._rule_names = [rule.name for rule in rules]
 
-    Args:
-        connection: with `judged`.
-        seconds: which the rest has at most.
-        name: by which the dropped are known.
-    """
-    # In whole microseconds, so that the sums do not depend on the order of adding.
-    connection.execute(f"""
-        CREATE OR REPLACE TEMP TABLE beyond AS
-        WITH levels AS (
-            SELECT utterance_id, score, length_us, sum(length_us) OVER (
-                PARTITION BY balance ORDER BY score DESC, utterance_id ROWS UNBOUNDED PRECEDING) AS level
-            FROM judged WHERE len(rules) = 0
+    def keep_best(self, budget_s: float, name: str) -> None:
+        """Keeps the best of the utterances kept so far, within a total duration, evenly over the groups.
+
+        Args:
+            budget_s: largest total duration to keep, in seconds.
+            name: rule name for the utterances that this drops.
+        """
+        self._decide(budget_decisions("decisions", budget_s, name))
+        self._rule_names.append(name)
+
+    def _decide(self, query: str) -> None:
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE decisions AS {query}")
+
+    # --- count ----------------------------------------------------------------------------------------------------------
+
+    def scored(self) -> Amount:
+        """Returns the amount of all utterances in the output."""
+        return self._amount("SELECT count(*), coalesce(sum(duration_s), 0) FROM utterances")
+
+    def kept(self) -> Amount:
+        """Returns the amount of kept utterances."""
+        return self._decided("len(rules) = 0")
+
+    def dropped(self) -> Amount:
+        """Returns the amount of dropped utterances and removed spans."""
+        dropped = self._decided("len(rules) > 0")
+        return dropped + self._removed() if self._is_trimmed else dropped
+
+    def rule_counts(self) -> list[RuleCount]:
+        """Returns how much trimming, each rule and each limit drops, in the order of their use."""
+        counts = []
+        if self._is_trimmed:
+            counts.append(RuleCount(TRIM, self._removed(), self._removed()))
+        for name in self._rule_names:
+            matches = self._decided(f"list_contains(rules, '{name}')")
+            counts.append(RuleCount(name, matches, self._decided(f"rules = ['{name}']")))
+        return counts
+
+    def reject_counts(self) -> dict[str, int]:
+        """Returns the number of rejects in the output by reason, most frequent first."""
+        query = "SELECT reason, count(*) FROM rejects GROUP BY reason ORDER BY count(*) DESC, reason"
+        return dict(self._connection.execute(query).fetchall())
+
+    def _decided(self, condition: str) -> Amount:
+        return self._amount(f"""
+            SELECT count(*), coalesce(sum(duration_us), 0)::DOUBLE / {MICROSECONDS} FROM decisions WHERE {condition}
+        """)
+
+    def _removed(self) -> Amount:
+        return self._amount(f"""
+            SELECT count(*), coalesce(sum(end_us - start_us), 0)::DOUBLE / {MICROSECONDS} FROM removed
+        """)
+
+    def _amount(self, query: str) -> Amount:
+        ((count, seconds),) = self._connection.execute(query).fetchall()
+        return Amount(count, seconds)
+
+    # --- read -----------------------------------------------------------------------------------------------------------
+
+    def kept_table(self) -> pa.Table:
+        """Returns the kept rows of `utterances`, best score first."""
+        return self._connection.sql(f"{self._kept_rows} ORDER BY score DESC, utterance_id").to_arrow_table()
+
+    def write_kept(self, path: Path) -> int:
+        """Writes the kept rows of `utterances` to a Parquet file, in the order of their ids; returns their number."""
+        schema = schemas.with_carried(schemas.UTTERANCES, self.results.carried).with_metadata(self._metadata)
+        return write_parquet(self._connection, f"{self._kept_rows} ORDER BY utterance_id", schema, path)
+
+    def write_dropped(self, path: Path) -> int:
+        """Writes the dropped utterances and removed spans with their rules to a Parquet file; returns their number."""
+        query = """
+            SELECT utterance_id, uri, start_s, duration_s, candidates.score, rules
+            FROM candidates JOIN decisions USING (utterance_id) WHERE len(rules) > 0
+        """
+        if self._is_trimmed:
+            query += f"""
+                UNION ALL
+                SELECT removed.utterance_id, uri, start_s + start_us / 1e6,
+                    CASE WHEN is_whole THEN duration_s ELSE (end_us - start_us) / 1e6 END,
+                    CASE WHEN is_whole THEN score END, ['{TRIM}']
+                FROM removed JOIN utterances ON utterances.utterance_id = parent_id
+            """
+        query = f"SELECT * FROM ({query}) ORDER BY utterance_id"
+        return write_parquet(self._connection, query, schemas.DROPPED.with_metadata(self._metadata), path)
+
+    def source_kind(self) -> SourceKind:
+        """Returns how the corpus is stored; if it is gone, infers that from its name and the ids of its utterances."""
+        source = self.results.source
+        if kind := source_kind(source):
+            return kind
+        has_spans = bool(MANIFEST.search(source)) or not is_listing(self._connection)
+        return SourceKind("csv" if has_spans else "paths", has_spans)
+
+    def list_kept(self, has_spans: bool) -> KeptList:
+        """Returns the list of kept utterances for manifests and exports.
+
+        Args:
+            has_spans: whether the corpus may list spans of recordings.
+        """
+        carried = manifest_columns(self.results.carried)
+        self._connection.register("archives", find_archives(self._connection))
+        query = kept_list_query(
+            f"({self._kept_rows})",
+            archives="archives",
+            spans="spans" if self._is_trimmed else None,
+            has_spans=has_spans,
+            carried=carried,
         )
-        SELECT utterance_id FROM (
-            SELECT utterance_id, sum(length_us) OVER (
-                ORDER BY level, score DESC, utterance_id ROWS UNBOUNDED PRECEDING) AS filled
-            FROM levels
-        ) WHERE filled > {round(seconds * MICROSECONDS)}
-    """)
-    connection.execute(f"""
-        CREATE OR REPLACE TEMP TABLE judged AS
-        SELECT judged.* REPLACE (CASE WHEN beyond.utterance_id IS NULL THEN rules ELSE ['{name}'] END AS rules)
-        FROM judged LEFT JOIN beyond USING (utterance_id)
-    """)
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE kept_list AS {query}")
+        return KeptList(self._connection, "kept_list", carried)
+
+    @property
+    def _kept_rows(self) -> str:
+        kept = "SELECT utterance_id FROM decisions WHERE len(rules) = 0"
+        return f"SELECT candidates.* FROM candidates SEMI JOIN ({kept}) USING (utterance_id)"
+
+    @property
+    def _metadata(self) -> dict[str, str]:
+        return {
+            "audiosieve.model_id": self.results.model_id,
+            "audiosieve.label_scale": self.results.label_scale.name,
+        }
 
 
-def kept(connection: duckdb.DuckDBPyConnection) -> Amount:
-    """What `judged` keeps."""
-    return _amount(connection, "len(rules) = 0")
+def parse_length(text: str) -> float:
+    """Parses a length of time such as `500h`, `90m` or `30s` into seconds.
 
-
-def dropped(connection: duckdb.DuckDBPyConnection) -> Amount:
-    """What `judged` drops."""
-    return _amount(connection, "len(rules) > 0")
-
-
-def dropped_by(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> list[Dropped]:
-    """What each rule drops, in the order of the names."""
-    found = []
-    for name in names:
-        matches = _amount(connection, f"list_contains(rules, '{name}')")
-        found.append(Dropped(name, matches, _amount(connection, f"rules = ['{name}']")))
-    return found
-
-
-def _amount(connection: duckdb.DuckDBPyConnection, condition: str) -> Amount:
-    ((count, microseconds),) = connection.execute(
-        f"SELECT count(*), coalesce(sum(length_us), 0)::DOUBLE FROM judged WHERE {condition}"
-    ).fetchall()
-    return Amount(count, microseconds / MICROSECONDS)
+    Raises:
+        ValueError: the text is not a length of time over 0.
+    """
+    match = _LENGTH.fullmatch(text.strip())
+    seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
+    if seconds <= 0:
+        raise ValueError(f"{text!r} is not a length of time; must be a number over 0 with h, m or s, for example 500h")
+    return seconds

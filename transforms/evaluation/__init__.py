@@ -1,1 +1,1 @@
-"""Labelled clips: reading, scoring, tables of an evaluation, and the published experiment."""
+"""Labelled clips: reading, scoring, evaluation tables and the published experiment."""

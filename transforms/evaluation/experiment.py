@@ -1,10 +1,10 @@
 """Clips of the experiment that `audiosieve reproduce` repeats.
 
-Each utterance is mixed with one noise at five SNRs, and taken clean: six clips of the same speech, noise and level.
+Each utterance gives six clips with the same speech, noise and level: one at each of five SNRs, and a clean one.
 
-The functions behind `audiosieve synthesize` plan and make the clips, one utterance at a time. `synthesize` itself would draw
-utterances with replacement; the experiment needs each of them exactly once at each SNR. One process is enough, because no
-clip needs a PESQ label.
+The functions of `audiosieve synthesize` plan and make the clips, one utterance at a time. The command itself draws utterances
+with replacement, but the experiment needs each utterance exactly once per SNR. One process is enough, because no clip needs a
+PESQ label.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ if TYPE_CHECKING:
 
 SNRS_DB = (-10.0, -5.0, 5.0, 10.0, 20.0)
 PEAK_DBFS = (-18.0, 0.0)
-# Most draws of a noise for one utterance: a noise that is silent at the drawn place is drawn again.
+# Largest number of noise draws for one utterance. A noise that is silent in the drawn part is drawn again.
 DRAWS = 20
 
 
 class UnmixableError(ValueError):
-    """An utterance that cannot be mixed with any of the drawn noises."""
+    """An utterance cannot be mixed with any of the drawn noises."""
 
 
 def clip_conditions(seed: int, max_duration_s: float) -> dict[float | None, ClipOptions]:
-    """Returns the options of the clips of an utterance: equal draws at each SNR, one noise over the whole clip.
+    """Returns the options for the clips of an utterance. The draws are equal at each SNR; one noise covers the clip.
 
     Args:
         seed: seed of the repeat.
@@ -75,13 +75,13 @@ def plan_utterance(
     """Plans the clips of an utterance.
 
     Args:
-        number: number of the utterance, a part of the ids of its clips.
-        draw: number that decides, with the seed, the noise, the level and the places in both recordings.
+        number: number of the utterance; the ids of its clips contain it.
+        draw: number that determines, with the seed, the noise, the level and the parts of both recordings.
         catalog: the utterance and the noise of its split.
         conditions: options by SNR, from `clip_conditions`.
 
     Returns:
-        One plan for each condition, in their order.
+        One plan per condition, in the order of the conditions.
 
     Raises:
         AudioFault: the split of the utterance has no noise.
@@ -138,15 +138,15 @@ def set_ledger(folder: Path) -> Ledger:
 
 
 def write_set(folder: Path, clips: Iterable[dict[str, Any]], clips_per_row_group: int) -> dict[str, Any]:
-    """Writes a set in the format of `audiosieve synthesize`; it is committed after its last clip.
+    """Writes a set in the format of `audiosieve synthesize`, and commits it after the last clip.
 
     Args:
         folder: folder of the set.
         clips: rows of the set.
-        clips_per_row_group: number of clips that are in memory, and in a row group, at a time.
+        clips_per_row_group: number of clips in a row group, and in memory at a time.
 
     Returns:
-        The numbers of "clips", by split, and of "noises".
+        Number of "clips" by split, and number of "noises".
 
     Raises:
         OutputError: the folder cannot be written.
@@ -173,7 +173,7 @@ def score_test_clips(folder: Path, scorer: Scorer) -> ScoredClips:
 
     Args:
         folder: folder of the set.
-        scorer: network that was trained on the set.
+        scorer: model that was trained on the set.
 
     Returns:
         The scored test clips, with a threshold chosen on the validation clips.

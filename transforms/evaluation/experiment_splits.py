@@ -1,6 +1,6 @@
-"""Splits of the material of `audiosieve reproduce`: `train`, `val` and `test`, with speakers and noise groups apart.
+"""Splits the material of `audiosieve reproduce` into `train`, `val` and `test`. No speaker or noise group is in two splits.
 
-The split `val` has some of the training groups; it chooses the epoch and the threshold, so that test material chooses nothing.
+`val` takes some of the training groups. It selects the epoch and the threshold, so that `test` selects nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ VALIDATION_SHARE = 0.1
 
 
 class SplitError(ValueError):
-    """Material that leaves a split empty.
+    """The material leaves a split empty.
 
     Attributes:
         kind: kind of the material, "speech" or "noise".
@@ -39,15 +39,15 @@ def train_test_material(refs: Sequence[AudioRef], kind: str, holdout: float | No
     Args:
         refs: recordings of one kind.
         kind: "speech" or "noise".
-        holdout: share of the groups for "test"; None for the recordings that the manifest puts into "val" or "test", or for
-            a tenth if it has no splits.
+        holdout: share of the groups for "test", 0 to 1. None takes the recordings that the manifest puts into "val" or "test",
+            or a tenth of the groups if the manifest has no splits.
     """
     items = assign_splits(refs, kind, holdout)
     return [dataclasses.replace(item, split=TEST if item.split in (VAL, TEST) else item.split) for item in items]
 
 
 def measure_material(items: Iterable[Material], min_dynamic_range_db: float) -> tuple[list[Material], Counter[str]]:
-    """Measures recordings and leaves out unusable ones.
+    """Measures recordings and removes unusable ones.
 
     Args:
         items: recordings.
@@ -85,8 +85,8 @@ def draw_utterances(speech: Iterable[Material], split: str, count: int, seed: in
 def with_validation(items: Sequence[Material], seed: int) -> list[Material]:
     """Moves some training groups to the split "val".
 
-    Groups are drawn as long as together they hold at most a tenth of the training recordings. If each group holds more, the
-    smallest is moved; an only group is not moved.
+    The drawn groups together hold at most a tenth of the training recordings. If each group holds more, the smallest one is
+    moved. A single group is not moved.
 
     Args:
         items: speech or noise of the splits "train" and "test".
@@ -100,7 +100,7 @@ def with_validation(items: Sequence[Material], seed: int) -> list[Material]:
     order = [groups[i] for i in np.random.default_rng([seed, 1]).permutation(len(groups)).tolist()]
     moved: set[str] = set()
     for group in order:
-        if sum(sizes[other] for other in moved) + sizes[group] <= VALIDATION_SHARE * sizes.total():
+        if sum(sizes[moved_group] for moved_group in moved) + sizes[group] <= VALIDATION_SHARE * sizes.total():
             moved.add(group)
     if not moved and len(groups) > 1:
         moved = {min(order, key=lambda group: sizes[group])}
@@ -153,15 +153,15 @@ def split_material(
 
 
 def material_facts(speech: Sequence[Material], noise: Sequence[Material]) -> dict[str, Any]:
-    """Returns counts and a hash of the material: a run can be continued only with the same material.
+    """Returns counts and a hash of the material, because a run can be continued only with the same material.
 
     Args:
         speech: speech of all splits.
         noise: noise of all splits.
 
     Returns:
-        By split the numbers of "utterances", "speakers", "noises" and "noise_groups"; and the "sha256", which does not
-        depend on the order or the place of the recordings.
+        Numbers of "utterances", "speakers", "noises" and "noise_groups" by split; and the "sha256", which does not depend on
+        the order or the folder of the recordings.
     """
     lines = sorted(f"{m.kind}\t{m.split}\t{m.group}\t{m.ref.utterance_id}\t{m.num_samples}" for m in (*speech, *noise))
 

@@ -1,4 +1,4 @@
-"""Clips of labelled sets, made by `audiosieve synthesize`: reading them, and scoring them with several models at once."""
+"""Reads the clips of labelled sets (`audiosieve synthesize`), and scores them with several models at once."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Gain:
 
     Attributes:
         db: gain in dB; reduced if the samples would clip.
-        sixteen_bits: whether to round to 16 bits, as a file would, which damages quiet samples.
+        sixteen_bits: whether to round to 16 bits, as in a file, which damages quiet samples.
     """
 
     db: float
@@ -63,7 +63,7 @@ class Gain:
 
 
 def read_clips(set_name: str) -> list[Clip]:
-    """Returns the facts about all clips of a set, without their audio.
+    """Returns all clips of a set, without their audio.
 
     Args:
         set_name: folder of the set.
@@ -75,7 +75,11 @@ def read_clips(set_name: str) -> list[Clip]:
 
 
 def read_audio(clip: Clip) -> tuple[np.ndarray, np.ndarray | None]:
-    """Returns the samples of a clip and of its reference, float32 [n] each; None if the set has no references."""
+    """Returns the samples of a clip and of its reference, float32 [n] each; None if the set has no references.
+
+    Raises:
+        SourceError: the set no longer has the clip, or cannot be read.
+    """
     for rows in _row_groups(clip.set_name, ["clip_id", "audio", "reference"]):
         for row in rows:
             if row["clip_id"] == clip.clip_id:
@@ -90,13 +94,16 @@ def score_clips(
     """Scores clips with several models. One row group of a set is in memory at a time.
 
     Args:
-        clips: clips of any sets [N].
+        clips: clips of one or more sets [N].
         scorers: loaded models [M].
         limits: limits of a batch.
         gains: gains after which each clip is scored again [G].
 
     Returns:
-        Frame scores [T] by model and clip; and the scores of the clips after each gain, float64 [M, N, G].
+        Frame scores, float32 [T], by model and clip; and the scores of the clips after each gain, float64 [M, N, G].
+
+    Raises:
+        SourceError: a set cannot be read.
     """
     index_of = {(clip.set_name, clip.clip_id): n for n, clip in enumerate(clips)}
     frame_scores = [[np.empty(0, np.float32)] * len(clips) for _ in scorers]
@@ -107,7 +114,7 @@ def score_clips(
             samples = {
                 index_of[key]: decode(row["audio"]) for row in rows if (key := (set_name, row["clip_id"])) in index_of
             }
-            # Each clip as it is, and after each gain.
+            # Index of a clip, and index of a gain; None for the unchanged clip.
             versions = [(n, g) for n in samples for g in (None, *range(len(gains)))]
             for batch in cut_batches([num_frames(len(samples[n])) for n, _ in versions], limits):
                 waveforms = [
@@ -149,10 +156,10 @@ def _clip(set_name: str, row: dict[str, Any]) -> Clip:
 
 
 def _row_groups(set_name: str, columns: list[str]) -> Iterator[list[dict[str, Any]]]:
-    """Yields some columns of a set, one row group at a time, so that not all audio is in memory."""
+    """Yields some columns of a set, one row group at a time, to limit the audio in memory."""
     files = Ledger(absolute(set_name), tuple(SYNTHESIS_TABLES)).committed("clips")
     if not files:
-        raise SourceError(f"{set_name}: no finished labelled set is there; make one with `audiosieve synthesize`")
+        raise SourceError(f"{set_name}: contains no finished labelled set; make one with `audiosieve synthesize`")
     for uri in files:
         with FileSystems.open(uri) as file:
             try:

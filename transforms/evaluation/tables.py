@@ -1,4 +1,4 @@
-"""Tables of an evaluation: scores of each model for each clip and frame, beside the labels and the truly bad frames."""
+"""Tables of an evaluation: the scores of each model for each clip and frame, with the labels and the bad frames."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def frames_table(model_id: str, scored: ScoredClips) -> pa.Table:
     frame = np.concatenate([np.arange(length, dtype=np.int32) for length in lengths])
 
     def repeated(names: list[str]) -> pa.Array:
-        distinct, which = np.unique(np.array(names, dtype=str), return_inverse=True)
-        indices = pa.array(np.repeat(which, lengths).astype(np.int32))
+        distinct, codes = np.unique(np.array(names, dtype=str), return_inverse=True)
+        indices = pa.array(np.repeat(codes, lengths).astype(np.int32))
         return pa.DictionaryArray.from_arrays(indices, pa.array(distinct.tolist(), pa.string()))
 
     columns = [

@@ -24,14 +24,14 @@ from transforms.output.reconcile import LostRowsError
 from transforms.schemas import SORTED_BY
 from transforms.storage.files import File, match
 
-# A file is small below this share of the wanted size. Files are closed only at the wanted size, so that of the files that a
-# compaction writes only the last one can be small for the next compaction.
+# A file below this share of the wanted size is small. A compaction closes its files at the wanted size, so that only its last
+# file can be small again.
 SMALL = 0.5
-# Small files that are fetched at the same time, as each request to a bucket takes a while; and their bytes at most.
+# Largest number of small files to fetch at the same time, because a request to a bucket takes a while, and their total bytes.
 READERS = 16
 READ_AHEAD = 128 << 20
-# DuckDB spills to disk (in TMPDIR) beyond this. Each thread takes a part of it: with the threads of a large machine too little
-# would remain for the sort, which then fails.
+# DuckDB spills to disk (in TMPDIR) beyond this. Each thread takes a part of it: the many threads of a large machine would
+# leave too little for the sort, which then fails.
 MEMORY = "1GB"
 THREADS = 2
 _RUN_ID = b"audiosieve.run_id"
@@ -57,7 +57,7 @@ class SmallFiles:
 
 
 def small_files(ledger: Ledger, file_bytes: int) -> list[SmallFiles]:
-    """Returns the files that a compaction would merge: two or more small files with the same schema. Reads only footers.
+    """Returns the groups that a compaction would merge: two or more small files with one schema. Reads only footers.
 
     Args:
         ledger: ledger of the output.
@@ -126,8 +126,8 @@ def compact(
     try:
         merged = [name for group in groups for name in merge(ledger, run_id, group, file_bytes)]
         records = ledger.records()
-        names_now = {name for table in ledger.tables for name in names_that_count(records, table)}
-        if ledger.pending() or not names_now.issuperset(names):
+        current_names = {name for table in ledger.tables for name in names_that_count(records, table)}
+        if ledger.pending() or not current_names.issuperset(names):
             raise OutputError(
                 f"{ledger.root}: another run wrote there meanwhile; nothing was changed, run compact again"
             )
@@ -146,7 +146,7 @@ def compact(
         }
         return ledger.commit(run_id, record, merged, names)
     except BaseException as error:
-        with contextlib.suppress(Exception):  # the next run removes the files that stay
+        with contextlib.suppress(Exception):  # the next run removes the remaining files
             ledger.discard(run_id)
         if isinstance(error, OSError | duckdb.Error):
             message = str(error).partition("\n")[0]
@@ -157,7 +157,7 @@ def compact(
 
 
 def merge(ledger: Ledger, run_id: str, group: SmallFiles, file_bytes: int) -> list[str]:
-    """Writes the rows of small files into large files, which do not count yet.
+    """Writes the rows of small files into large files, which count only after a commit.
 
     A sorted table is sorted over all its files, so that their ranges do not overlap.
 
@@ -191,7 +191,7 @@ def merge(ledger: Ledger, run_id: str, group: SmallFiles, file_bytes: int) -> li
 
 
 def read_row_groups(ledger: Ledger, group: SmallFiles) -> Iterator[pa.Table]:
-    """Yields the row groups of small files, and fetches the next files meanwhile."""
+    """Yields the row groups of small files, and fetches the next files in the background."""
     waiting = deque(zip(group.names, group.sizes, strict=True))
     fetching: deque[tuple[str, int, Future[bytes]]] = deque()
     fetching_bytes = 0
@@ -232,7 +232,7 @@ def _naming(path: str) -> Iterator[None]:
 
 
 def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Concatenates tables into row groups, as the sinks do: a table is never split."""
+    """Concatenates tables into row groups, as the sinks do, without splitting a table."""
     pending: list[pa.Table] = []
     num_rows = 0
     for table in tables:

@@ -2,11 +2,11 @@
 
     OUT/<table>/<run_id>-<random>.parquet        files that a pipeline wrote
     OUT/_runs/<run_id>.json                      record of a committed run, with the names of its files
-    OUT/_runs/<run_id>.pending/                  request and plan of a run that another machine does
+    OUT/_runs/<run_id>.pending/                  request and plan of a run on another machine
 
 A run is visible once its record exists, and not before. A record may also name files of earlier runs that its own files
-replace: by new rows, or, if its job is `COMPACT`, by the same rows in fewer files. Files that no record names are debris of a
-run that did not end, except for those of pending runs.
+replace: by new rows, or, if its job is `COMPACT`, by the same rows in fewer files. Files that no record names are debris of an
+unfinished run, unless they belong to a pending run.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Job(enum.StrEnum):
     SCORE = "score"
     SYNTHESIZE = "synthesize"
     REPRODUCE = "reproduce"
-    # No run: its record only tells which files hold the rows of the runs now.
+    # Not a run: its record only names the files that now hold the rows of earlier runs.
     COMPACT = "compact"
 
 
@@ -84,7 +84,7 @@ class Ledger:
 
         Args:
             run_id: id of the run.
-            ending: what follows the run id: `RECEIPT`, or `PENDING` and a name.
+            ending: text after the run id in the path: `RECEIPT`, or `PENDING` with `/` and a file name.
         """
         return FileSystems.join(self.root, RUNS, *f"{run_id}{ending}".split("/"))
 
@@ -127,11 +127,11 @@ class Ledger:
         """Returns the records of runs, without compactions.
 
         Args:
-            job: command that must have done the runs.
-            records: records to select from; by default those of the folder.
+            job: command that all runs must belong to.
+            records: records to select from; by default all of the folder.
 
         Raises:
-            OutputError: another command did a run, or a record cannot be read.
+            OutputError: a run belongs to another command, or a record cannot be read.
         """
         runs = [
             record for record in (self.records() if records is None else records) if record.get("job") != Job.COMPACT
@@ -144,11 +144,19 @@ class Ledger:
         return runs
 
     def is_committed(self, run_id: str) -> bool:
-        """Whether a run has a record."""
+        """Returns whether a run has a record.
+
+        Raises:
+            OutputError: a record cannot be read.
+        """
         return run_id in {record["run_id"] for record in self.records()}
 
     def committed(self, table: str) -> list[str]:
-        """Returns the paths of the files of a table that count, sorted."""
+        """Returns the paths of the files of a table that count, sorted.
+
+        Raises:
+            OutputError: a record cannot be read.
+        """
         return [FileSystems.join(self.root, name) for name in names_that_count(self.records(), table)]
 
     def rows(self, table: str, columns: list[str], files: Iterable[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -158,6 +166,9 @@ class Ledger:
             table: name of the table.
             columns: names of the columns.
             files: names of the files to read; by default those that count.
+
+        Raises:
+            OutputError: a record cannot be read.
         """
         uris = self.committed(table) if files is None else (FileSystems.join(self.root, name) for name in files)
         for uri in uris:
@@ -165,7 +176,7 @@ class Ledger:
                 yield from pq.ParquetFile(file).iter_batches(columns=columns)
 
     def begin(self, run_id: str, request: dict[str, Any]) -> None:
-        """Marks a run as pending: another machine does it, and commits it even if this process has ended.
+        """Marks a run as pending: another machine executes it, and commits it even if this process has ended.
 
         Args:
             run_id: id of the run.
@@ -181,15 +192,19 @@ class Ledger:
             return request
 
     def pending(self) -> list[str]:
-        """Returns the ids of the runs that were begun and are neither committed nor abandoned, oldest first."""
+        """Returns the ids of the runs that were begun and are neither committed nor abandoned, oldest first.
+
+        Raises:
+            OutputError: a record cannot be read.
+        """
         done = {record["run_id"] for record in self.records()}
         requests = _list(FileSystems.join(self.root, RUNS, f"*{PENDING}", _REQUEST))
         return sorted({path.split("/")[-2].removesuffix(PENDING) for path in requests} - done)
 
     def abandon(self, run_id: str) -> None:
-        """Forgets a pending run. Files that it wrote, or still writes, do not count."""
+        """Deletes the request and plan of a pending run. Files that it wrote, or still writes, do not count."""
         folder = FileSystems.join(self.root, RUNS, f"{run_id}{PENDING}")
-        # First the file that marks the run as pending: without it the others are debris.
+        # The request marks the run as pending, so it is deleted first. Without it, the other files are debris.
         self._delete([FileSystems.join(folder, _REQUEST)])
         self._delete(_list(FileSystems.join(folder, "*")))
         if is_local(folder):
@@ -217,7 +232,7 @@ class Ledger:
         return record
 
     def write_missing(self, run_id: str, files: Sequence[str], schemas: Mapping[str, pa.Schema]) -> list[str]:
-        """Writes, for the first run, an empty file for each table without rows: readers of Parquet expect a file.
+        """Writes an empty file for each table without files, because readers of Parquet expect one. Only for the first run.
 
         Args:
             run_id: id of the run to which the empty files belong.
@@ -240,20 +255,20 @@ class Ledger:
         return names
 
     def discard(self, run_id: str) -> None:
-        """Deletes the files of a run that will not be committed; of a committed run it deletes none."""
+        """Deletes the files of a run that will not be committed. Keeps those of a committed run."""
         if self.is_committed(run_id):
             return
         for table in self.tables:
             self._delete(_list(f"{self.prefix(table, run_id)}-*"))
 
     def clear(self, job: Job) -> None:
-        """Deletes all runs, pending ones too: first their records, so that no run is ever visible in part.
+        """Deletes all runs, also pending ones. Deletes the records first, so that no run is ever partly visible.
 
         Args:
-            job: command that must have done the runs.
+            job: command that all runs must belong to.
 
         Raises:
-            OutputError: another command did a run.
+            OutputError: a run belongs to another command, or a record cannot be read.
         """
         self.runs(job)
         pending = self.pending()
@@ -263,10 +278,13 @@ class Ledger:
         self.remove_debris()
 
     def remove_debris(self) -> list[str]:
-        """Deletes files of runs that did not end, and files that a later run replaced.
+        """Deletes files of unfinished runs, and files that a later run replaced.
 
         Returns:
             Paths of the deleted files and folders.
+
+        Raises:
+            OutputError: a record cannot be read.
         """
         records, pending = self.records(), set(self.pending())
         kept = {FileSystems.join(self.root, name) for table in self.tables for name in names_that_count(records, table)}
@@ -289,7 +307,7 @@ class Ledger:
 
     def _delete(self, uris: Iterable[str]) -> list[str]:
         existing = sorted(uris)
-        if FileSystems.get_scheme(self.root) != CLOUD_STORAGE:  # there a missing object raises no error
+        if FileSystems.get_scheme(self.root) != CLOUD_STORAGE:  # on Cloud Storage, a missing object raises no error
             existing = [uri for uri in existing if FileSystems.exists(uri)]
         if existing:
             FileSystems.delete(existing)
@@ -307,7 +325,7 @@ def names_that_count(records: Iterable[dict[str, Any]], table: str) -> list[str]
 
 
 def count_rows(ledger: Ledger, table: str, files: Iterable[str]) -> int:
-    """Returns the number of rows of one table in some files, from their footers.
+    """Returns the number of rows in those files that belong to a table, from their footers.
 
     Args:
         ledger: ledger of the folder.

@@ -18,9 +18,9 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 # Rows of a row group.
 ROW_GROUP_ROWS = 65_536
-# Rows of a row group of a sorted table. A query with a threshold reads at most one group in vain, so they are small.
+# Rows of a row group of a sorted table. The number is small, because a query with a threshold reads one group only in part.
 SORTED_GROUP_ROWS = 4_096
-# Approximate size of a file in bytes: easy to read at a time, and few files even for a large corpus.
+# Approximate size of a file in bytes: small enough to read at once, and large enough for few files per corpus.
 FILE_BYTES = 256 << 20
 
 
@@ -102,7 +102,7 @@ class FileSeries:
         self._writer: pq.ParquetWriter | None = None
 
     def write(self, table: pa.Table) -> str | None:
-        """Writes a table; returns the path of the file if that is complete now."""
+        """Writes a table; returns the path of the file if this completes it, else None."""
         if self._writer is None:
             self._path = f"{self._prefix}-{secrets.token_hex(6)}.parquet"
             self._file = FileSystems.create(self._path, compression_type=CompressionTypes.UNCOMPRESSED)
@@ -114,7 +114,7 @@ class FileSeries:
         return self.close() if self._file.tell() >= self._file_bytes else None
 
     def close(self) -> str | None:
-        """Closes the open file, if there is one, and returns its path."""
+        """Closes the open file and returns its path; None if no file is open."""
         if self._writer is None:
             return None
         self._writer.close()
@@ -126,8 +126,8 @@ class FileSeries:
 class WriteFiles(beam.DoFn):
     """Tables -> paths of zstd Parquet files, each when the file is complete.
 
-    A runner may repeat a bundle, or run it twice at the same time. Each attempt writes its own files, and only the paths of the
-    attempt that counts go on. The files of the others are debris (`ledger.Ledger.remove_debris`).
+    A runner may repeat a bundle, or run it twice at the same time. Each attempt writes its own files. Only the successful
+    attempt outputs its paths; the files of the others are debris (`ledger.Ledger.remove_debris`).
 
     Args:
         prefix: prefix of the files' paths.
@@ -166,7 +166,7 @@ class WriteTable(beam.PTransform):
         to_table: function that makes one table of many elements; by default the elements are rows (dictionaries).
         count_rows: function that returns the number of rows of an element; by default 1.
         rows: rows of a row group; with `sort_by`, rows that are sorted together.
-        sort_by: columns to sort by, in row groups so small that a query for a range of the first column reads few rows.
+        sort_by: columns to sort by; the row groups are so small that a query for a range of the first column reads few rows.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Receipt of a pipeline: the files that it wrote and the work that it did, from the bundles that count."""
+"""Receipt of a pipeline: the files that it wrote and the work that it did, without failed attempts of bundles."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class GatherReceipt(beam.PTransform):
     """Paths of files and sums of work -> one `Receipt`, even if there are none."""
 
     def expand(self, items: beam.PCollection) -> beam.PCollection:
-        """Shuffles some hundred bytes for each file."""
+        """Shuffles about a hundred bytes per file."""
         no_work = items.pipeline | "NoWork" >> beam.Create([Work().sums()])
         return (
             (items, no_work)

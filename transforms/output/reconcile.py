@@ -1,4 +1,4 @@
-"""Checks that every input of a run is in its output, scored or rejected. It reads the written tables, in bounded memory."""
+"""Checks that every input of a run is in its output, scored or rejected. Reads the written tables in bounded memory."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import pyarrow as pa
 from transforms.elements import AudioRef, archives_of, printable
 from transforms.output.ledger import Ledger, count_rows
 
-# Input of the comparison: all refs. The URI of an archive is needed, since the rows of its members contain it.
+# Input of the comparison: all refs. The rows of an archive's members are matched by the URI of the archive.
 LISTED = pa.schema([("utterance_id", pa.string()), ("archive_uri", pa.string())])
 # DuckDB spills to disk beyond this.
 MEMORY = "2GB"
-_BATCH = 65_536
+BATCH_ROWS = 65_536
 
 
 class LostRowsError(RuntimeError):
@@ -68,20 +68,20 @@ class RunCounts:
         """Returns a quantile of the utterance scores, within 0.05; NaN if there are none.
 
         Args:
-            share: share of the utterances that do not exceed it, 0 to 1.
+            share: share of the utterances with at most that score, 0 to 1.
         """
-        above = share * self.scores.total()
+        remaining = share * self.scores.total()
         for low, count in sorted((float(low), count) for low, count in self.scores.items()):
-            above -= count
-            if above <= 0:
+            remaining -= count
+            if remaining <= 0:
                 return low + 0.05
         return float("nan")
 
 
 def listed_batches(refs: Sequence[AudioRef]) -> Iterator[pa.RecordBatch]:
     """Yields refs as batches of `LISTED`."""
-    for start in range(0, len(refs), _BATCH):
-        part = refs[start : start + _BATCH]
+    for start in range(0, len(refs), BATCH_ROWS):
+        part = refs[start : start + BATCH_ROWS]
         yield pa.RecordBatch.from_pydict(
             {
                 "utterance_id": [ref.utterance_id for ref in part],
@@ -112,7 +112,7 @@ def reconcile(ledger: Ledger, files: Sequence[str], listed: Iterable[pa.RecordBa
 
 
 def out_of_date(ledger: Ledger, listed: Iterable[pa.RecordBatch]) -> set[str]:
-    """Returns the ids of the committed rows of utterances that are scored again.
+    """Returns the ids of committed rows whose utterances are scored again.
 
     Args:
         ledger: ledger of the output.
@@ -167,16 +167,16 @@ def _check(db: duckdb.DuckDBPyConnection, frames: int) -> None:
         "rows without an input": "FROM matched WHERE listed_id IS NULL",
         "duplicate ids": "FROM (SELECT utterance_id FROM written GROUP BY utterance_id HAVING count(*) > 1)",
     }
-    counts = {fault: _one(db, f"SELECT count(*) {rows}") for fault, rows in faults.items()}
-    expected_frames = _one(db, "SELECT coalesce(sum(num_frames), 0)::BIGINT FROM written")
+    counts = {fault: _value(db, f"SELECT count(*) {rows}") for fault, rows in faults.items()}
+    expected_frames = _value(db, "SELECT coalesce(sum(num_frames), 0)::BIGINT FROM written")
     if not any(counts.values()) and frames == expected_frames:
         return
     example = next(
-        (_one(db, f"SELECT min(utterance_id) {faults[fault]}") for fault, count in counts.items() if count), None
+        (_value(db, f"SELECT min(utterance_id) {faults[fault]}") for fault, count in counts.items() if count), None
     )
     raise LostRowsError(
-        f"rows were lost: of {_one(db, 'SELECT count(*) FROM listed')} inputs there are "
-        f"{', '.join(f'{count} {fault}' for fault, count in counts.items())}, and {frames} of {expected_frames} frames"
+        f"rows were lost: {_value(db, 'SELECT count(*) FROM listed')} inputs, "
+        f"{', '.join(f'{count} {fault}' for fault, count in counts.items())}, {frames} of {expected_frames} frames"
         f"{'' if example is None else f' (for example {example!r})'}; nothing was committed. Run the command again, and "
         "report this"
     )
@@ -189,7 +189,7 @@ def _match_members(db: duckdb.DuckDBPyConnection) -> None:
         return
     db.execute("CREATE TABLE members (utterance_id VARCHAR, listed_id VARCHAR)")
     unmatched = db.cursor().execute("SELECT utterance_id, uri FROM matched WHERE listed_id IS NULL")
-    while rows := unmatched.fetchmany(_BATCH):
+    while rows := unmatched.fetchmany(BATCH_ROWS):
         members: dict[str, list[str]] = {"utterance_id": [], "listed_id": []}
         for utterance_id, uri in rows:
             archive = next((archive for archive in archives_of(uri) if archive in archives), None)
@@ -214,5 +214,5 @@ def _run_counts(db: duckdb.DuckDBPyConnection) -> RunCounts:
     return RunCounts(scored, Counter(dict(rejected)), audio_s, frames, Counter(dict(scores)))
 
 
-def _one(db: duckdb.DuckDBPyConnection, query: str) -> Any:
+def _value(db: duckdb.DuckDBPyConnection, query: str) -> Any:
     return db.execute(query).fetchall()[0][0]

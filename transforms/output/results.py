@@ -1,4 +1,4 @@
-"""Opens an output of `audiosieve score` for reading: only the files that count."""
+"""Opens an output of `audiosieve score` for reading. Only the files that count are read."""
 
 from __future__ import annotations
 
@@ -112,7 +112,11 @@ class Results:
             raise FileNotFoundError(missing[0])
 
     def connect(self) -> duckdb.DuckDBPyConnection:
-        """Returns an in-memory DuckDB with a view of each table, and of `runs`."""
+        """Returns an in-memory DuckDB with a view of each table, and of `runs`.
+
+        Raises:
+            OutputError: a file of a table is missing.
+        """
         connection = duckdb.connect()
         for table in schemas.SCORE_TABLES:
             connection.register(table, self.dataset(table))
@@ -124,7 +128,7 @@ def open_results(output: str) -> Results:
     """Opens an output folder, local or in any filesystem that Beam knows.
 
     Raises:
-        OutputError: the folder contains no committed run, or something else.
+        OutputError: the folder contains no committed run, was written by another command, or cannot be read.
     """
     root = absolute(str(output)).rstrip("/")
     ledger = Ledger(root, tuple(schemas.SCORE_TABLES))

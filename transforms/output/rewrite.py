@@ -64,7 +64,7 @@ def _copy_without(source: str, target: str, sorted_ids: list[str]) -> bool:
 
 
 def _may_contain(parquet: pq.ParquetFile, sorted_ids: list[str]) -> bool:
-    """Whether an id lies within the range of ids of a row group. Few files qualify, as waves are ranges of ids."""
+    """Returns whether an id lies within the range of ids of a row group. It does for few files, as a wave is a range of ids."""
     column = parquet.schema_arrow.get_field_index("utterance_id")
     for group in range(parquet.num_row_groups):
         statistics = parquet.metadata.row_group(group).column(column).statistics

@@ -12,16 +12,16 @@ from transforms.audio.sound_file import open_audio, open_sound
 from transforms.elements import AudioRef, Recording
 from transforms.errors import AudioFault
 
-# Length of a wave: the work that is lost at most when the process is killed, some two minutes on two cores.
+# Hours of audio in a wave. A killed process loses at most the work of one wave, some two minutes on two cores.
 WAVE_HOURS = 20.0
-# Length of a chunk, the work of one worker at a time: some utterances of similar length, or one long recording.
+# Seconds of audio in a chunk, which one worker scores: some utterances of similar length, or one long recording.
 CHUNK_S = 600.0
-# Recordings of each suffix whose headers are read, to estimate the length of the others.
+# Number of recordings per suffix whose headers are read to estimate the length of the others.
 SAMPLE = 5
-# Bytes per second where no header of the suffix can be read, as at 16 kHz and 16 bits. USUAL_RATE is that of PCM.
+# Bytes per second at 16 kHz, used if no header of the suffix can be read. USUAL_RATE is that of PCM with 16 bits.
 USUAL_RATES = {".flac": 17_000.0, ".mp3": 8_000.0, ".ogg": 6_000.0, ".opus": 4_000.0}
 USUAL_RATE = 32_000.0
-# No speech is coded in fewer bytes per second; a header that implies fewer is wrong.
+# No speech codec uses fewer bytes per second; a header that implies fewer is wrong.
 LOWEST_RATE = 50.0
 
 # Recordings that one worker takes at a time.
@@ -40,7 +40,7 @@ class Lengths:
 
     @classmethod
     def sampled(cls, refs: Sequence[AudioRef]) -> Lengths:
-        """Reads the headers of a few recordings of each suffix, always of the same ones."""
+        """Reads the headers of a few recordings of each suffix; the same refs give the same choice."""
         by_suffix: dict[str, list[AudioRef]] = defaultdict(list)
         for ref in refs:
             if ref.archive is None and ref.size_bytes:
@@ -114,7 +114,7 @@ def cut_waves(refs: Sequence[AudioRef], lengths: Lengths, hours: float = WAVE_HO
     Args:
         refs: utterances in the order in which to score them.
         lengths: estimated lengths.
-        hours: length of a wave in hours at most.
+        hours: largest length of a wave in hours of audio.
 
     Returns:
         Waves that contain each ref once. Within a wave the recordings are sorted by length, the longest first.

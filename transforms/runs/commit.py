@@ -1,4 +1,4 @@
-"""End of a run: compares its output with its input, and makes it visible as a whole, with a record."""
+"""End of a run: compares its output with its input, and makes the complete output visible with a record."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def commit(
 class Commit(beam.DoFn):
     """`Receipt` -> nothing. Commits a pending run where the pipeline runs, even if the launcher has exited.
 
-    A second attempt does nothing, as the record exists.
+    A second attempt does nothing, because the record exists.
 
     Args:
         ledger: ledger of the output.
@@ -82,7 +82,12 @@ class Commit(beam.DoFn):
         self.schemas = dict(schemas)
 
     def process(self, receipt: Receipt) -> Iterable[Any]:
-        """Commits the run."""
+        """Commits the run.
+
+        Raises:
+            OutputError: the run was abandoned.
+            LostRowsError: the output does not match the input.
+        """
         ledger, run_id = self.ledger, self.run_id
         if ledger.is_committed(run_id):
             return ()
@@ -92,7 +97,8 @@ class Commit(beam.DoFn):
         launcher_listed = bool(request["counts"])
         if launcher_listed:
             plan = plan_paths(ledger, run_id)
-        else:  # the pipeline listed the corpus, and a bundle that does not count may have left files of a plan, too
+        else:
+            # The pipeline listed the corpus. Only the receipt tells its plan from the files of failed bundles.
             plan = [path for path in receipt.paths if path.startswith(plan_prefix(ledger, run_id))]
             inputs = count_planned(plan)
             request["wave"]["inputs"] = inputs

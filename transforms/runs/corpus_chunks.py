@@ -14,8 +14,8 @@ class CorpusChunks(NamedTuple):
     """Output of the transforms that read a corpus: `GivenChunks`, `plan.ReadPlan` and `worker_listing.ListCorpus`.
 
     Attributes:
-        chunks: the chunks, spread over the workers.
-        receipts: collections that belong into the receipt of the run: paths of files of a plan, and sums of work.
+        chunks: chunks, spread over the workers.
+        receipts: collections for the receipt of the run: paths of plan files, and sums of work.
     """
 
     chunks: beam.PCollection

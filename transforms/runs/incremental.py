@@ -25,7 +25,7 @@ class Outstanding:
     Attributes:
         refs: new and changed utterances, in the corpus's order.
         stale: ids of committed rows that are out of date, by the id of the ref that is scored again.
-        gone: number of committed rows whose utterances are no longer in the corpus.
+        gone: number of committed rows whose utterances the corpus no longer contains.
     """
 
     refs: list[AudioRef]
@@ -36,16 +36,16 @@ class Outstanding:
 def outstanding(refs: Sequence[AudioRef], ledger: Ledger) -> Outstanding:
     """Compares a corpus with the committed rows.
 
-    A recording is done if its present version has scores or a lasting reject. An unreadable recording may be readable the next
-    time: its reject does not last. An archive is done as a whole, or not at all. Of the rows only one byte per ref is kept, so
-    that a million rows take little memory.
+    A recording is done if its current version has scores or a lasting reject. The reject of an unreadable recording does not
+    last, because the recording may be readable the next time. An archive is done as a whole, or not at all. The comparison
+    keeps one byte per ref and no rows, so that a million rows take little memory.
 
     Args:
         refs: the corpus.
         ledger: ledger of the output.
 
     Raises:
-        OutputError: an id belongs to a recording elsewhere: the output contains another corpus.
+        OutputError: an id belonged to another recording, so the output is of another corpus.
     """
     states = bytearray(len(refs))
     indices = {ref.utterance_id: index for index, ref in enumerate(refs)}

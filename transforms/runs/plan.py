@@ -1,4 +1,4 @@
-"""Plan of a run on another machine: its chunks as Parquet files beside the output, so that the job itself stays small."""
+"""Plan of a run on another machine: its chunks, in Parquet files beside the output, so that the job stays small."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from transforms.runs.chunking import Chunk, recordings
 from transforms.runs.corpus_chunks import CorpusChunks
 from transforms.schemas import PLAN
 
-# Utterances in a file of the plan. A worker reads such a file in about a second.
+# Number of utterances in a file of the plan. A worker reads such a file in about a second.
 FILE_ROWS = 100_000
 
 

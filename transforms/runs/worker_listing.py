@@ -1,4 +1,4 @@
-"""Listing of a very large corpus by the workers: folder by folder, in bounded memory, without what is already scored."""
+"""Listing of a very large corpus by the workers: folder by folder, in bounded memory, without scored recordings."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from transforms.runs.plan import WritePlan
 from transforms.storage.files import Place, has_wildcards, is_directory, places_in, stream
 from transforms.telemetry import Work
 
-# Folders into which the corpus is cut, so that as many workers can list at a time.
+# Number of places into which the corpus is divided; up to so many workers can list it at the same time.
 PLACES = 2_000
-# Files that are sorted by length together; also the largest number of files in a chunk.
+# Number of files that are sorted by length together; also the largest number of files in a chunk.
 SORTED_FILES = 20_000
 _SKIPPED = "skipped"
-# Tables whose rows tell which recordings are done.
+# Tables whose rows show which recordings are done.
 _TABLES_WITH_VERSIONS = ("utterances", "rejects")
 
 
 def is_listable(source: str) -> bool:
-    """Whether workers can list a corpus: a folder, but no file, glob, manifest or data directory."""
+    """Returns whether workers can list a corpus: it is a folder, not a file, glob, manifest or data directory."""
     if has_wildcards(source) or MANIFEST.search(source) or not is_directory(source):
         return False
     return not is_data_directory(source.rstrip("/") or "/")
@@ -43,7 +43,7 @@ def is_listable(source: str) -> bool:
 class ListCorpus(beam.PTransform):
     """Root -> chunks of the recordings in a folder, without those that earlier runs scored; and their plan.
 
-    Shuffles the folders, the chunks and, if there are earlier runs, some 200 bytes for each recording.
+    Shuffles the folders, the chunks and, if there are earlier runs, some 200 bytes per recording.
 
     Args:
         source: the folder.
@@ -132,10 +132,10 @@ class DropScored(beam.DoFn):
         self._skipped = 0
 
     def process(self, group: tuple[str, dict[str, Iterable[Any]]]) -> Iterable[AudioRef]:
-        """Compares versions. Rows of other recordings, which have the same key by chance, do not count.
+        """Compares versions. Ignores rows of other recordings that have the same key by chance.
 
         Raises:
-            OutputError: an id belonged to a recording elsewhere: the output contains another corpus.
+            OutputError: an id belonged to another recording, so the output is of another corpus.
         """
         _, members = group
         rows = list(members["rows"])

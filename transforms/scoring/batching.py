@@ -15,13 +15,13 @@ from transforms.elements import FeaturizedUtterance
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """Largest size of a batch.
+    """Limits of a batch, and of the pool of utterances that is cut into batches.
 
     Attributes:
-        batch_size: most utterances of a batch.
-        batch_frames: most padded frames of a batch (count x longest); a longer utterance is a batch of its own.
-        pool_frames: frames to collect and sort by length before they are cut into batches. This bounds the memory: a frame
-            takes about 1 kB.
+        batch_size: largest number of utterances in a batch.
+        batch_frames: largest number of padded frames in a batch (count x longest); a longer utterance is a batch of its own.
+        pool_frames: number of frames to collect and sort by length before they are cut into batches. It bounds the memory: a
+            frame takes about 1 kB.
     """
 
     batch_size: int = 64
@@ -34,7 +34,7 @@ def cut_batches(lengths: Sequence[int], limits: BatchLimits) -> list[list[int]]:
 
     Args:
         lengths: number of frames of each utterance.
-        limits: largest size of a batch.
+        limits: limits of a batch.
 
     Returns:
         Lists of indices into `lengths`, each index once, longest utterances first.
@@ -52,25 +52,29 @@ def cut_batches(lengths: Sequence[int], limits: BatchLimits) -> list[list[int]]:
 
 @beam.typehints.with_output_types(list[FeaturizedUtterance])
 class BatchByLength(beam.DoFn):
-    """`FeaturizedUtterance` -> lists of them, of similar length; keeps nothing beyond the end of a bundle."""
+    """`FeaturizedUtterance` -> lists of them, of similar length. Keeps nothing after the end of a bundle.
+
+    Args:
+        limits: limits of a batch and of the pool.
+    """
 
     def __init__(self, limits: BatchLimits) -> None:
         self.limits = limits
 
     def start_bundle(self) -> None:
-        """Empties the pool, which may hold utterances of a bundle that failed."""
+        """Empties the pool, also after a failed bundle."""
         self._pool: list[FeaturizedUtterance] = []
         self._frames = 0
 
     def process(self, utterance: FeaturizedUtterance) -> Iterable[list[FeaturizedUtterance]]:
-        """Adds an utterance to the pool; returns all batches of the pool when it is full."""
+        """Adds an utterance to the pool; outputs all batches of the pool when it is full."""
         self._pool.append(utterance)
         self._frames += len(utterance.spectrogram)
         if self._frames >= self.limits.pool_frames:
             yield from self._cut()
 
     def finish_bundle(self) -> Iterable[WindowedValue]:
-        """Returns the batches of the rest of the pool."""
+        """Outputs the batches of the remaining utterances."""
         for batch in self._cut():
             yield GlobalWindows.windowed_value_at_end_of_window(batch)
 

@@ -17,7 +17,8 @@ from transforms.storage.storage_errors import reason
 
 # Folder of an output for the bundles of its runs.
 MODELS = "_models"
-# Without the lock, threads that start together would each download the bundle, and all but one folder would be deleted.
+# Lets one thread at a time download a bundle. Otherwise threads that start together would each download it, and the folders
+# that the cache does not keep would be deleted while in use.
 _DOWNLOAD = threading.Lock()
 
 
@@ -55,11 +56,11 @@ def _download(uri: str) -> tuple[tempfile.TemporaryDirectory[str], Bundle]:
 def bundle_reference(bundle: Bundle, model: str) -> str:
     """Returns the name or path by which other processes of this machine find a bundle.
 
-    Other machines find it too, unless it is a local folder.
+    Other machines can use it too, unless it is a local folder.
 
     Args:
-        bundle: as `find_bundle` returned it.
-        model: the argument of that call.
+        bundle: result of `find_bundle`.
+        model: argument of that call.
     """
     if bundle.path.parent == BUNDLED:
         return bundle.path.name  # each machine has a copy, wherever audiosieve is installed
@@ -70,22 +71,22 @@ def share_bundle(bundle: Bundle, model: str, output: str) -> str:
     """Returns the name or path by which workers on other machines find a bundle; copies a local one to OUT/_models/HASH.
 
     Args:
-        bundle: as `find_bundle` returned it.
-        model: the argument of that call.
+        bundle: result of `find_bundle`.
+        model: argument of that call.
         output: output folder of the run, which the workers can reach.
 
     Raises:
         OutputError: the copy cannot be written.
     """
-    place = bundle_reference(bundle, model)
-    if place == bundle.path.name or not is_local(place):
-        return place
+    reference = bundle_reference(bundle, model)
+    if reference == bundle.path.name or not is_local(reference):
+        return reference
     copy = FileSystems.join(output, MODELS, bundle.hash)
     try:
         if find_bundle(copy).hash == bundle.hash:
             return copy
     except BundleError:
-        pass  # missing or incomplete: written again below
+        pass  # the copy is missing or incomplete, and is written below
     _download.cache_clear()
     if is_local(copy):
         Path(copy).mkdir(parents=True, exist_ok=True)

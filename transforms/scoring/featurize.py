@@ -49,7 +49,7 @@ class LongSpectrogram:
     """The spectrogram of a long recording, computed part by part on access.
 
     Args:
-        waveform: the samples, at 16 kHz.
+        waveform: mono samples at 16 kHz.
         config: feature definition.
         level: level of the whole recording, by which the features are scaled.
     """
@@ -73,8 +73,8 @@ def featurize(decoded: Decoded, ref: AudioRef, config: FeatureConfig) -> Featuri
     """Computes the features of an utterance.
 
     Args:
-        decoded: its audio.
-        ref: its identity.
+        decoded: audio of the utterance.
+        ref: utterance in the corpus.
         config: feature definition.
 
     Raises:
@@ -114,10 +114,13 @@ def featurize_recording(
         recording: the recording or archive.
         config: feature definition.
         channels: channels to decode (`decode.decode_spans`); "each" adds `#ch0`, `#ch1` and so on to the ids.
-        opened: the open file of the recording; None to open it here.
+        opened: context manager of the recording's file; None to open the file here.
 
     Yields:
         The features of each utterance, or the reason why it has none.
+
+    Raises:
+        ScratchError: the temporary file of a long recording cannot be written.
     """
     if recording.archive is None:
         yield from _featurize_file(recording.refs, opened or open_audio(recording.uri), config, channels)
@@ -149,7 +152,7 @@ def _featurize_file(
 
 
 def _channel_ref(ref: AudioRef, channel: int | None) -> AudioRef:
-    """Returns the ref of one channel that is an utterance of its own."""
+    """Returns the ref of a channel that is its own utterance."""
     return dataclasses.replace(ref, utterance_id=channel_id(ref.utterance_id, channel or 0))
 
 
@@ -183,7 +186,7 @@ class NeverEncoded(beam.coders.Coder):
         )
 
     def decode(self, encoded: bytes) -> Any:  # noqa: ARG002 -- Beam's signature
-        """Refuses to decode, since nothing is ever encoded.
+        """Refuses to decode, because `encode` encodes nothing.
 
         Raises:
             TypeError: always.

@@ -39,7 +39,7 @@ class ScoredBatch:
 
     Attributes:
         results: score or reject of each utterance, in order.
-        work: time and frames that the batch took.
+        work: time and number of frames of the batch.
     """
 
     results: list[Result]
@@ -62,7 +62,7 @@ class ScorerHandler(ModelHandler[Batch, ScoredBatch, "Scorer"]):
         self._bundle_hash = bundle_hash
 
     def load_model(self) -> Scorer:
-        """Loads the model on the worker; the launcher never imports TensorFlow."""
+        """Loads the model on a worker, because the launcher must not import TensorFlow."""
         return load_scorer(self._model, self._threads, self._bundle_hash)
 
     def run_inference(
@@ -71,7 +71,7 @@ class ScorerHandler(ModelHandler[Batch, ScoredBatch, "Scorer"]):
         model: Scorer,
         inference_args: Mapping[str, Any] | None = None,  # noqa: ARG002 -- Beam's signature
     ) -> list[ScoredBatch]:
-        """Scores each batch; returns as many results as there are batches."""
+        """Returns one result per batch."""
         return [_timed(items, model) for items in batch]
 
     def batch_elements_kwargs(self) -> Mapping[str, Any]:
@@ -135,7 +135,7 @@ def score_batch(batch: Batch, scorer: Scorer) -> list[Result]:
     """
     try:
         scores = scorer.score([item.spectrogram for item in batch])
-    except _failures() as error:
+    except _tensorflow_errors() as error:
         if len(batch) > 1:
             return [result for item in batch for result in score_batch([item], scorer)]
         return [_failed(batch[0].utterance, error)]
@@ -157,13 +157,13 @@ def score_in_parts(item: FeaturizedUtterance, scorer: Scorer) -> Iterator[Result
         for frame_score in scorer.score_in_parts(item.spectrogram):
             parts.append(frame_score)
             yield None
-    except _failures() as error:
+    except _tensorflow_errors() as error:
         yield _failed(item.utterance, error)
         return
     yield _result(item.utterance, np.concatenate(parts))
 
 
-def _failures() -> tuple[type[Exception], ...]:
+def _tensorflow_errors() -> tuple[type[Exception], ...]:
     import tensorflow as tf  # already loaded with the scorer; the launcher must not load it
 
     return (tf.errors.ResourceExhaustedError, tf.errors.InvalidArgumentError, tf.errors.InternalError)
@@ -185,11 +185,11 @@ class SplitResults(beam.DoFn):
     """`ScoredBatch` -> `ScoredUtterance`s, with `Reject`s on the output `REJECTS` and the `Work` of a bundle on `WORK`."""
 
     def start_bundle(self) -> None:
-        """Resets the sum, which may hold the work of a bundle that failed."""
+        """Resets the sum, also after a failed bundle."""
         self._work = Work()
 
     def process(self, batch: ScoredBatch) -> Iterable[Any]:
-        """Splits one batch into its results."""
+        """Outputs the results of a batch one by one."""
         work = batch.work
         self._work += work
         telemetry.observe("batch_size", work.utterances)
@@ -200,6 +200,6 @@ class SplitResults(beam.DoFn):
             yield beam.pvalue.TaggedOutput(REJECTS, result) if isinstance(result, Reject) else result
 
     def finish_bundle(self) -> Iterable[beam.pvalue.TaggedOutput]:
-        """Returns the work of the bundle."""
+        """Outputs the work of the bundle."""
         if self._work.batches:
             yield beam.pvalue.TaggedOutput(WORK, GlobalWindows.windowed_value_at_end_of_window(self._work.sums()))

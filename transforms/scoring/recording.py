@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from model.inference.scorer import Scorer
 
 
-# Audio that belongs to no corpus has no identity; its score needs none.
+# Ref of audio that belongs to no corpus. The score does not depend on it.
 NO_REF = AudioRef("", "", 0, "")
 
 
@@ -28,9 +28,9 @@ def score_decoded(decoded: Decoded, scorer: Scorer, ref: AudioRef = NO_REF) -> S
     """Scores decoded audio.
 
     Args:
-        decoded: the audio.
-        scorer: the model.
-        ref: identity of the utterance in its row; empty by default.
+        decoded: decoded audio.
+        scorer: loaded model.
+        ref: utterance in the corpus; empty by default.
 
     Raises:
         AudioFault: the audio cannot be scored.
@@ -42,12 +42,15 @@ def score_recording(recording: Recording, scorer: Scorer, channels: str = MIX) -
     """Decodes and scores the utterances of a recording or of an archive, one by one.
 
     Args:
-        recording: the recording or archive.
-        scorer: the model.
-        channels: channels to score: "mix", "first", "each", or the number of one, from 0.
+        recording: recording or archive.
+        scorer: loaded model.
+        channels: channels to score: "mix", "first", "each", or the number of one channel, from 0.
 
     Yields:
         The score of each utterance, or the reason why it has none.
+
+    Raises:
+        ScratchError: the temporary file of a long recording cannot be written.
     """
     for featurized in featurize_recording(recording, scorer.bundle.features, channels):
         if isinstance(featurized, Reject):

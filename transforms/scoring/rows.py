@@ -60,7 +60,7 @@ def reject_row(reject: Reject) -> dict[str, Any]:
 
 
 def frames_table(scored: Sequence[ScoredUtterance]) -> pa.Table:
-    """Returns the rows of `FRAMES` for some utterances: one row a frame, in their order."""
+    """Returns the rows of `FRAMES` for some utterances: one row per frame, in their order."""
     lengths = [len(item.frame_score) for item in scored]
     frame = np.concatenate([np.arange(length, dtype=np.int32) for length in lengths])
     ids = pa.array([item.utterance.ref.utterance_id for item in scored], pa.string())
@@ -79,7 +79,7 @@ class ToRows(beam.DoFn):
     """`ScoredUtterance` -> itself for `frames`, and the rows of `utterances` and `anomalies` on outputs of those names.
 
     Args:
-        model: the model that scored.
+        model: properties of the model.
         carry: columns of the corpus to copy into `utterances`.
         counters: folder of the run's progress counters; None to count nothing.
     """

@@ -52,9 +52,9 @@ class Score:
         score: predicted quality, on `label_scale`.
         frame_score: quality of each frame of 32 ms, one frame every 16 ms: float32 [T], on `label_scale`.
         anomalies: stretches that score below the level around them, in order of time.
-        flags: reasons to doubt the score, such as "clipped"; `utterance_score.flags` defines them.
-        utterance: the utterance, with its source and its audio format.
-        model: the model that scored.
+        flags: reasons to doubt the score, such as "clipped"; the function `flags` defines them.
+        utterance: decoded utterance, with its source and audio format.
+        model: properties of the model.
     """
 
     score: float
@@ -91,12 +91,12 @@ class Score:
 
     @property
     def model_id(self) -> str:
-        """The model that scored, as name@hash."""
+        """Id of the model, name@hash."""
         return self.model.model_id
 
     @property
     def label_scale(self) -> LabelScale:
-        """The scale of the scores: its name, its worst and its best value."""
+        """Scale of the scores, with its name and its lowest and highest value."""
         return self.model.label_scale
 
     def __repr__(self) -> str:
@@ -112,8 +112,8 @@ def summarise(result: ScoredUtterance | Reject, model: ModelInfo) -> Score:
     """Pools the frame scores of an utterance, finds its anomalies and sets its flags.
 
     Args:
-        result: output of the model call.
-        model: the model that was called.
+        result: output of the model.
+        model: properties of the model.
 
     Raises:
         AudioFault: the model gave no score.
@@ -134,10 +134,10 @@ def flags(utterance: Utterance) -> list[str]:
     """Returns the reasons to doubt an utterance's score, as words.
 
     near_silent: RMS level under -55 dBFS. mostly_silence: over 80 % of the frames are silence. clipped: over 0.1 % of the
-    samples are clipped. dc_offset: over 1 % of full scale. narrow_band: nothing from 5 kHz up. very_short: under 1 s.
+    samples are clipped. dc_offset: mean over 1 % of full scale. narrow_band: bandwidth under 5 kHz. very_short: under 1 s.
     """
     facts = utterance.facts
-    holds = {
+    conditions = {
         "near_silent": facts.rms_dbfs < NEAR_SILENT_DBFS,
         "mostly_silence": facts.silence_ratio > MOSTLY_SILENCE_RATIO,
         "clipped": facts.clipped_ratio > CLIPPED_RATIO,
@@ -145,4 +145,4 @@ def flags(utterance: Utterance) -> list[str]:
         "narrow_band": facts.bandwidth_hz < NARROW_BAND_HZ,
         "very_short": utterance.duration_s < VERY_SHORT_S,
     }
-    return [flag for flag, is_set in holds.items() if is_set]
+    return [flag for flag, is_set in conditions.items() if is_set]

@@ -14,7 +14,7 @@ from transforms.storage.gcs import open_in_parts
 
 
 def arrow_filesystem(root: str) -> tuple[fs.FileSystem, str]:
-    """Returns Arrow's filesystem for a folder, and the prefix of the names of files in the folder.
+    """Returns Arrow's filesystem for a folder, and the prefix of the paths of its files in that filesystem.
 
     Arrow reads local files by itself. Other files can be opened, but not listed.
     """

@@ -25,7 +25,7 @@ DRAFT = rf"{re.escape(DRAFT_PREFIX)}[^/]+(?:/[^/]+)?"
 
 @contextlib.contextmanager
 def atomic_file(uri: str) -> Iterator[BinaryIO]:
-    """Opens a file for writing. The file appears, or replaces an older one, if the block succeeds.
+    """Opens a file for writing. The file appears, or replaces an older one, only if the block succeeds.
 
     Raises:
         OSError: it cannot be written.

@@ -1,4 +1,4 @@
-"""Files in any filesystem that Beam knows: which there are, their sizes and versions."""
+"""Lists and looks up files, with sizes and versions, in any filesystem that Beam knows."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ _WILDCARDS = re.compile(r"[*?\[]")
 
 
 class File(NamedTuple):
-    """A file; where its size could not be read, of size 0 and version "0-0.000000", so that reading it gives the error.
+    """A file of a corpus.
+
+    If its size cannot be read, the size is 0 and the version is "0-0.000000". Reading the file then gives the error.
 
     Attributes:
         uri: path or URI of the file.
         size_bytes: size of the file in bytes.
-        source_version: size and time of modification; changes when the file does.
+        source_version: size and modification time; changes when the file changes.
     """
 
     uri: str
@@ -36,7 +38,7 @@ class File(NamedTuple):
 
     @property
     def is_there(self) -> bool:
-        """Whether its size could be read."""
+        """Whether the size of the file could be read."""
         return self.source_version != _NO_VERSION
 
     def ref(
@@ -78,19 +80,19 @@ def absolute(path: str) -> str:
 
 
 def is_local(path: str) -> bool:
-    """Whether a path has no scheme."""
+    """Returns whether a path has no scheme."""
     return FileSystems.get_scheme(path) is None
 
 
 def is_directory(path: str) -> bool:
-    """Whether a path is a directory. A remote path counts as one if it is no file: buckets have no directories."""
+    """Returns whether a path is a directory. A remote path counts as one unless it is a file: buckets have no directories."""
     if is_local(path):
         return Path(path).is_dir()
     return path.endswith("/") or not (has_wildcards(path) or FileSystems.exists(path))
 
 
 def has_wildcards(path: str) -> bool:
-    """Whether a path contains `*`, `?` or `[`. The name of an existing file may contain them, too."""
+    """Returns whether a path contains `*`, `?` or `[`. The name of an existing file may contain them, too."""
     return bool(_WILDCARDS.search(path))
 
 
@@ -117,7 +119,12 @@ def probe(folder: str) -> None:
 
 
 def match(pattern: str) -> Iterator[File]:
-    """Yields the files whose paths match a pattern of Beam's: `**` matches any depth."""
+    """Yields the files whose paths match a Beam pattern: `**` matches any depth.
+
+    Raises:
+        OSError: the files cannot be listed.
+        StorageError: the storage does not answer.
+    """
     if is_object_storage(pattern):
         # Beam's own listing keeps all names in memory, and its times depend on the machine's time zone.
         matches = re.compile(FileSystems.get_filesystem(pattern).translate_pattern(pattern)).match
@@ -132,7 +139,7 @@ def match(pattern: str) -> Iterator[File]:
 
 
 def would_match(pattern: str, path: str) -> bool:
-    """Whether a pattern with wildcards would match a file at a path."""
+    """Returns whether a pattern with wildcards would match a file at a path."""
     if not has_wildcards(pattern):
         return False
     return bool(re.match(FileSystems.get_filesystem(pattern).translate_pattern(pattern), path))
@@ -148,7 +155,12 @@ def look_at(path: str) -> File:
 
 
 def walk(root: str) -> Iterator[File]:
-    """Yields every file below a directory and follows links. A directory that cannot be opened is yielded as a file."""
+    """Yields all files below a directory, also behind links. A directory that cannot be opened is yielded as a file.
+
+    Raises:
+        OSError: the files cannot be listed.
+        StorageError: the storage does not answer.
+    """
     if is_object_storage(root):
         yield from stream(Place(root, deep=True))
         return
@@ -187,29 +199,38 @@ class Place(NamedTuple):
 
 
 def places_in(folder: str, most: int) -> Iterator[Place]:
-    """Cuts a folder into places that contain each of its files once, level by level.
+    """Divides a folder, level by level, into places that together contain each file once.
 
     Args:
-        folder: folder to cut; unless it is on object storage, it becomes one place.
-        most: number of places at which to stop; the last level may exceed it.
+        folder: folder to divide. A folder that is not on object storage becomes one place.
+        most: number of places at which to stop; the subfolders of the last divided folder may exceed it.
+
+    Raises:
+        OSError: the files cannot be listed.
+        StorageError: the storage does not answer.
     """
     if not is_object_storage(folder):
         yield Place(folder, deep=True)
         return
-    waiting = deque([folder])
+    undivided = deque([folder])
     num_places = 0
-    while waiting and num_places + len(waiting) < most:
-        parent = waiting.popleft()
+    while undivided and num_places + len(undivided) < most:
+        parent = undivided.popleft()
         children = folders_in(parent)
         yield Place(parent, deep=not children)
         num_places += 1
-        waiting.extend(children)
-    for leaf in waiting:
+        undivided.extend(children)
+    for leaf in undivided:
         yield Place(leaf, deep=True)
 
 
 def stream(place: Place) -> Iterator[File]:
-    """Yields the files in a place."""
+    """Yields the files in a place.
+
+    Raises:
+        OSError: the files cannot be listed.
+        StorageError: the storage does not answer.
+    """
     if is_object_storage(place.folder):
         yield from _objects(f"{place.folder.rstrip('/')}/", place.deep)
     else:
@@ -223,17 +244,17 @@ def _objects(uri_prefix: str, deep: bool) -> Iterator[File]:
 
 
 def _is_folder_marker(uri: str) -> bool:
-    """Whether an object is empty and only makes consoles show a folder."""
+    """Returns whether an object is only the marker of a folder, which consoles create."""
     return uri.endswith("/")
 
 
 class Finder:
-    """Finds the files that a manifest names. Reads the size of each file once, however many of its spans are named.
+    """Finds the files that a manifest names. Reads the size of each file once, even if it has many spans.
 
     Files in buckets are looked up a directory at a time: a request for each of a million files would take hours.
 
     Args:
-        roots: directories that relative paths may refer to. The first one that has the file counts, or else the first.
+        roots: directories that relative paths may refer to. The first one that contains the file is used, or else the first.
     """
 
     def __init__(self, *roots: str) -> None:

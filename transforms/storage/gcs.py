@@ -1,7 +1,7 @@
 """Access to Cloud Storage: Beam's `GcsIO` with one client per process, and with errors that are OSErrors.
 
-Beam's own class makes a client, and so a connection, for every file that it opens. Without credentials it looks for some for
-half a minute, even where `STORAGE_EMULATOR_HOST` names an emulator that needs none. It raises Google's errors, which are no
+Beam's own class makes a client, and so a connection, for every file that it opens. Without credentials it searches for them
+for half a minute, even if `STORAGE_EMULATOR_HOST` names an emulator that needs none. It raises Google's errors, which are not
 OSErrors. `patch_beam` replaces it in a process. The client library itself retries transient failures (429, 5xx, a lost
 connection) for two minutes.
 """
@@ -58,17 +58,17 @@ def patch_beam() -> None:
 
 
 def open_in_parts(uri: str) -> BinaryIO:
-    """Opens a file of which only parts will be read; of an object in a bucket only those parts are fetched."""
+    """Opens a file to read parts of it. From a bucket, only those parts are fetched."""
     if FileSystems.get_scheme(uri) != SCHEME or gcsio is None:
         return FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED)
     return gcsio.GcsIO(pipeline_options=FileSystems._pipeline_options).open(uri, read_buffer_size=1)
 
 
-def _to_os_error(place: str, error: Exception, client: Any = None, needs_bucket: bool = False) -> Exception:
+def _to_os_error(path: str, error: Exception, client: Any = None, needs_bucket: bool = False) -> Exception:
     """Returns the OSError, or `StorageError`, that stands for an error of Google's libraries.
 
     Args:
-        place: path of the object or bucket.
+        path: path of the object or bucket.
         error: error of the library.
         client: client that raised it.
         needs_bucket: whether only the bucket can be missing, as in a listing.
@@ -77,25 +77,25 @@ def _to_os_error(place: str, error: Exception, client: Any = None, needs_bucket:
     log_in = _LOG_IN if anonymous and not os.environ.get(EMULATOR) else None
     if isinstance(error, (RetryError, RequestException, TransportError)):
         cause = getattr(error, "cause", None) or error
-        return StorageError(f"{place}: the storage does not answer ({_message(cause)})")
+        return StorageError(f"{path}: the storage does not answer ({_message(cause)})")
     if isinstance(error, GoogleAuthError):
-        # Also raised without credentials, by a storage that requires some.
+        # Also raised if there are no credentials and the storage requires them.
         return _os_error(
-            PermissionError, errno.EACCES, f"{place}: {log_in or f'the credentials were refused ({error})'}"
+            PermissionError, errno.EACCES, f"{path}: {log_in or f'the credentials were refused ({error})'}"
         )
     if isinstance(error, InvalidResponse):
-        return _to_os_error(place, from_http_response(error.response), client, needs_bucket)
+        return _to_os_error(path, from_http_response(error.response), client, needs_bucket)
     status: int = error.code  # type: ignore[attr-defined]
     if status == 404 and (needs_bucket or "bucket does not exist" in str(error)):
-        bucket = "/".join(place.split("/")[:3])
+        bucket = "/".join(path.split("/")[:3])
         return _os_error(FileNotFoundError, errno.ENOENT, f"there is no bucket {bucket}")
     if status == 404:
-        return _os_error(FileNotFoundError, errno.ENOENT, f"{place}: there is no such object")
+        return _os_error(FileNotFoundError, errno.ENOENT, f"{path}: there is no such object")
     if status in (401, 403):
-        return _os_error(PermissionError, errno.EACCES, f"{place}: permission is denied ({log_in or _message(error)})")
+        return _os_error(PermissionError, errno.EACCES, f"{path}: permission is denied ({log_in or _message(error)})")
     if status == 429 or status >= 500:
-        return StorageError(f"{place}: the storage does not answer ({_message(error)})")
-    return _os_error(OSError, errno.EIO, f"{place}: {_message(error)}")
+        return StorageError(f"{path}: the storage does not answer ({_message(error)})")
+    return _os_error(OSError, errno.EIO, f"{path}: {_message(error)}")
 
 
 def _message(error: Exception) -> str:
@@ -116,9 +116,9 @@ class BufferedFile(io.BufferedIOBase):
     """File with a buffer that outlives seeks; the buffers of Beam and Python are dropped by a seek.
 
     Args:
-        raw: file of which every read is a request.
+        raw: file that makes a request for every read.
         size: size of the file in bytes.
-        buffer_size: bytes to fetch, and keep, at least.
+        buffer_size: size of the buffer in bytes; a request fetches no less, except at the end of the file.
     """
 
     def __init__(self, raw: Any, size: int, buffer_size: int) -> None:
@@ -127,7 +127,7 @@ class BufferedFile(io.BufferedIOBase):
         self._buffer = b""
 
     def read(self, size: int | None = -1) -> bytes:
-        """Reads like any file; at the end of the file it makes no request."""
+        """Reads at most `size` bytes, or the rest of the file by default. At its end, makes no request."""
         end = self._size if size is None or size < 0 else min(self._position + size, self._size)
         if self._position >= end:
             return b""
@@ -147,13 +147,13 @@ class BufferedFile(io.BufferedIOBase):
     read1 = read
 
     def seek(self, target: int, whence: int = io.SEEK_SET) -> int:
-        """Moves without a request."""
+        """Sets the position, without a request, and returns it."""
         origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
         self._position = max(0, origin + target)
         return self._position
 
     def tell(self) -> int:
-        """Returns where the next read begins."""
+        """Returns the position of the next read."""
         return self._position
 
     def readable(self) -> bool:
@@ -182,11 +182,11 @@ if gcsio is not None:
         return PipelineOptions()
 
     def client(pipeline_options: Any = None, use_credentials: bool = True) -> Any:  # noqa: ARG001 -- Beam's signature
-        """Returns the client of this process, whose connections stay open. Threads may share it, forks may not."""
+        """Returns the client of this process, whose connections stay open. Threads can share it, forked processes cannot."""
         return _client(os.getpid(), os.environ.get(EMULATOR), use_credentials)
 
     def find_credentials(pipeline_options: PipelineOptions) -> Any:
-        """Looks for credentials once. Where there are none, Beam goes on without, which public buckets allow."""
+        """Searches for credentials once. Without any, Beam continues anonymously, which public buckets allow."""
         if os.environ.get(EMULATOR):
             return AnonymousCredentials()
         return google.auth.default(scopes=pipeline_options.view_as(GoogleCloudOptions).gcp_oauth_scopes)[0]
@@ -205,12 +205,12 @@ if gcsio is not None:
         return wrapped
 
     @contextlib.contextmanager
-    def os_errors_of_listing(place: str) -> Iterator[None]:
-        """Turns errors of Google's libraries in the block into OSErrors; a missing place means a missing bucket."""
+    def os_errors_of_listing(path: str) -> Iterator[None]:
+        """Turns errors of Google's libraries in the block into OSErrors; status 404 means that the bucket is missing."""
         try:
             yield
         except _GOOGLE_ERRORS as error:
-            raise _to_os_error(place, error, client(), needs_bucket=True) from error
+            raise _to_os_error(path, error, client(), needs_bucket=True) from error
 
     class _Reader(gcsio.BeamBlobReader):
         def read(self, size: int = -1) -> bytes:
@@ -271,15 +271,14 @@ if gcsio is not None:
         _gcs_object = _with_os_errors(gcsio.GcsIO._gcs_object)
 
         def _batch_with_retry(self, requests: Any, fn: Callable[[Any], None]) -> list[Any]:
-            """Raises what Beam's method reports as a mere status, or not at all when the whole batch failed."""
+            """Raises the errors that Beam's method returns as a status, or drops if the whole batch fails."""
             responses: list[Any] = super()._batch_with_retry(requests, fn)
             for request, response in zip(requests, responses, strict=True):
                 path = request if isinstance(request, str) else request[0]
                 if response is None:
                     raise StorageError(f"{path}: the storage does not answer")
-                if (
-                    response.status_code >= 400 and response.status_code != 404
-                ):  # a missing object is as good as deleted
+                # A missing object is as good as deleted.
+                if response.status_code >= 400 and response.status_code != 404:
                     raise _to_os_error(path, from_http_response(response), self.client)
             return responses
 

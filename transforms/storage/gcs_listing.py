@@ -7,35 +7,46 @@ from typing import Any
 
 from transforms.storage import gcs
 
-# Requested fields of an object. All its other fields would make up most of the answer.
+# Requested fields of an object. The other fields would make up most of a response.
 _FIELDS = "items(name,size,updated),prefixes,nextPageToken"
 _SCHEME = f"{gcs.SCHEME}://"
 
 
 def is_object_storage(uri: str) -> bool:
-    """Whether this module can list a place: one on Cloud Storage, with the extra `gcp` installed."""
+    """Returns whether this module can list a URI: it is on Cloud Storage, and the extra `gcp` is installed."""
     return uri.startswith(_SCHEME) and gcs.IS_INSTALLED
 
 
 def objects(uri_prefix: str, deep: bool) -> Iterator[tuple[str, int, float]]:
-    """Yields the URI, size in bytes and time of change (seconds since 1970) of each object whose URI has a prefix.
+    """Yields the URI, size in bytes and modification time (seconds since 1970) of each object with a URI prefix.
 
     Args:
         uri_prefix: `gs://bucket/some/folder/`, or `gs://bucket/some/pre`.
-        deep: whether objects count whose URI has a slash behind the prefix.
+        deep: whether to include objects with a slash after the prefix, which lie in folders below it.
+
+    Raises:
+        OSError: the bucket does not exist, or may not be listed.
+        StorageError: the storage does not answer.
     """
     bucket, prefix = _parts(uri_prefix)
     with gcs.os_errors_of_listing(uri_prefix):
-        for blob in _blobs(bucket, prefix, delimiter=None if deep else "/"):
+        for blob in list_blobs(bucket, prefix, delimiter=None if deep else "/"):
             yield f"{_SCHEME}{bucket}/{blob.name}", blob.size, blob.updated.timestamp()
 
 
 def folders_in(folder: str) -> list[str]:
-    """Returns the folders in a folder; none if the first page of its listing has none, as it may have millions of objects."""
+    """Returns the subfolders of a folder.
+
+    The listing stops if its first page has none, because the folder may hold millions of objects.
+
+    Raises:
+        OSError: the bucket does not exist, or may not be listed.
+        StorageError: the storage does not answer.
+    """
     bucket, prefix = _parts(f"{folder.rstrip('/')}/")
     names: list[str] = []
     with gcs.os_errors_of_listing(folder):
-        for page in _blobs(bucket, prefix, delimiter="/").pages:
+        for page in list_blobs(bucket, prefix, delimiter="/").pages:
             list(page)
             names += page.prefixes
             if not names:
@@ -48,5 +59,6 @@ def _parts(uri: str) -> tuple[str, str]:
     return bucket, prefix
 
 
-def _blobs(bucket: str, prefix: str, **how: Any) -> Any:
-    return gcs.client().list_blobs(bucket, prefix=prefix, fields=_FIELDS, **how)
+def list_blobs(bucket: str, prefix: str, **options: Any) -> Any:
+    """Returns an iterator of the client library over the objects of a bucket whose names start with a prefix."""
+    return gcs.client().list_blobs(bucket, prefix=prefix, fields=_FIELDS, **options)

@@ -1,7 +1,6 @@
-"""Patches Beam's access to Cloud Storage where this module is imported: in Beam's workers.
+"""Patches Beam's access to Cloud Storage on import. Only Beam's workers import this module.
 
-Workers import the modules of the option `beam_plugins` before they run any step. No other module imports this one; other
-processes call `patch_beam`.
+Workers import the modules of the option `beam_plugins` before they run any step. Other processes call `patch_beam`.
 """
 
 from transforms.storage.gcs import patch_beam

@@ -11,11 +11,11 @@ _NEEDS_EXTRA = {"gs": "gcp"}
 
 
 class StorageError(RuntimeError):
-    """A storage that did not answer until the retries ran out. It tells nothing about the files in the storage."""
+    """The storage did not answer before the retries ran out. The state of its files is unknown."""
 
 
 def reason(error: BaseException) -> str:
-    """Returns the message of an error; of errors that Beam wrapped, the message of the first one."""
+    """Returns the message of an error, or of the first error that Beam wrapped in it."""
     while isinstance(error, BeamIOError) and error.exception_details:
         cause = next(iter(error.exception_details.values()))
         if not isinstance(cause, BaseException):
@@ -30,7 +30,7 @@ def reason(error: BaseException) -> str:
 
 
 def outage(error: BaseException) -> str | None:
-    """Returns the message of a `StorageError`, also of one that a runner quoted in its own error; else None."""
+    """Returns the message of a `StorageError`, or of one that a runner quotes in its own error; None for other errors."""
     text = f"StorageError: {error}" if isinstance(error, StorageError) else str(error)
-    found = re.search(r"StorageError: ([^\n]*?)(?: \[while running|\n|$)", text)
-    return found[1] if found else None
+    match = re.search(r"StorageError: ([^\n]*?)(?: \[while running|\n|$)", text)
+    return match[1] if match else None

@@ -20,7 +20,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 @contextlib.contextmanager
 def open_text(uri: str) -> Iterator[TextIO]:
-    """Opens a UTF-8 text file, with or without a byte order mark and gzip, whatever its name. Line ends are kept.
+    """Opens a UTF-8 text file. Skips a byte order mark, recognises gzip by the content, and keeps line ends.
 
     Raises:
         SourceError: the file does not exist; or, while it is read, it cannot be read or is not UTF-8.

@@ -13,7 +13,8 @@ from transforms.synthesis.mix import power
 from transforms.synthesis.rooms import RecordedRoom, Room, impulse_response, reverberate
 from transforms.synthesis.spectral_filters import high_pass, low_pass, shape_spectrum
 
-Span = tuple[int, int]
+# A part of a recording, [start, end) in samples.
+SampleSpan = tuple[int, int]
 
 # Samples of a packet of 20 ms.
 PACKET = round(0.020 * SAMPLE_RATE)
@@ -35,7 +36,7 @@ class Degraded:
     """
 
     samples: np.ndarray
-    spans: tuple[Span, ...]
+    spans: tuple[SampleSpan, ...]
 
 
 class Degradation(Protocol):
@@ -259,15 +260,15 @@ class Dropouts:
         return Degraded(degraded, spans_where(silent))
 
 
-def whole(samples: np.ndarray) -> tuple[Span, ...]:
+def whole(samples: np.ndarray) -> tuple[SampleSpan, ...]:
     """Returns the one span of all samples [n]."""
     return ((0, len(samples)),) if len(samples) else ()
 
 
-def spans_where(mask: np.ndarray, gap: int = 0) -> tuple[Span, ...]:
+def spans_where(mask: np.ndarray, gap: int = 0) -> tuple[SampleSpan, ...]:
     """Returns the runs of True in bool [n] as [start, end). Runs at most `gap` apart are joined."""
     edges = np.flatnonzero(np.diff(mask, prepend=False, append=False))
-    spans: list[Span] = []
+    spans: list[SampleSpan] = []
     for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
         if spans and start - spans[-1][1] <= gap:
             spans[-1] = (spans[-1][0], end)

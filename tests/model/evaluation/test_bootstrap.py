@@ -56,7 +56,7 @@ def test_the_same_seed_gives_the_same_interval_and_chunks_change_nothing(monkeyp
     expected = interval(3)
     assert interval(3) == expected
     assert interval(4) != expected
-    monkeypatch.setattr("model.evaluation.bootstrap._WEIGHTS_AT_A_TIME", 100)
+    monkeypatch.setattr("model.evaluation.bootstrap.WEIGHTS_AT_A_TIME", 100)
     assert interval(3) == pytest.approx(expected)
 
 

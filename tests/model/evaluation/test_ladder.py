@@ -7,7 +7,7 @@ import pytest
 from model.evaluation.bootstrap import Resamples
 from model.evaluation.ladder import ladder_steps, measure_ladder
 from model.evaluation.scored_clips import EvaluationError, ScoredClips
-from tests.support.scored_clips import clean_clip, clip, scored
+from tests.support.training.scored_clips import clean_clip, clip, scored
 
 
 def ladder_of(scores: dict[float | None, list[float]]) -> ScoredClips:

@@ -11,7 +11,7 @@ from model.evaluation.measures import differences, evaluate, measure_level
 from model.evaluation.metrics import agreement
 from model.evaluation.text_tables import report
 from model.labels import PSEUDO
-from tests.support.scored_clips import clean_clip, clip, quiet, resamples_of, scored
+from tests.support.training.scored_clips import clean_clip, clip, quiet, resamples_of, scored
 
 
 def test_agreement_is_that_of_the_labelled_clips() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from model.evaluation.localisation import Distortion
 from model.evaluation.scored_clips import EvaluationError, Threshold, choose_threshold
-from tests.support.scored_clips import clean_clip, clip
+from tests.support.training.scored_clips import clean_clip, clip
 
 quick = settings(deadline=None, max_examples=100)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from model.evaluation.measures import as_json, evaluate
 from model.evaluation.text_tables import report, table
-from tests.support.scored_clips import clean_clip, clip, resamples_of, scored
+from tests.support.training.scored_clips import clean_clip, clip, resamples_of, scored
 
 
 def test_a_table_is_aligned() -> None:

@@ -17,7 +17,7 @@ from model.features import NUM_BINS
 from model.inference.scorer import Scorer, pad
 from model.labels import PESQ_WB, PSEUDO
 from model.networks.architectures import NETWORKS
-from tests.support.random_bundles import complete_bundle, random_network
+from tests.support.training.random_bundles import complete_bundle, random_network
 
 both = pytest.mark.parametrize("name", ["quality_net", "lc_att"])
 

@@ -10,7 +10,7 @@ import pytest
 from model.features import NUM_BINS, WHOLE_FRAMES
 from model.inference.scorer import Scorer
 from model.inference.streaming import ATTENTION_MARGIN, WINDOW, LongRecordings
-from tests.support.random_bundles import random_network
+from tests.support.training.random_bundles import random_network
 
 WITHOUT_ATTENTION = ["quality_net", "l_1dcnn", "disturbance_net"]
 WITH_ATTENTION = ["l_att", "lc_att"]

@@ -17,7 +17,7 @@ from model.inference.export import save_onnx, save_saved_model
 from model.inference.scorer import Scorer
 from model.inference.waveform_model import WaveformModel
 from model.labels import PESQ_WB
-from tests.support.random_bundles import complete_bundle, random_network
+from tests.support.training.random_bundles import complete_bundle, random_network
 
 NETWORKS = ["quality_net", "l_1dcnn", "l_att", "lc_att", "disturbance_net"]
 # One frame, one sample before and at two frames, lengths around half and whole PESQ windows, and some seconds.

@@ -11,7 +11,7 @@ from model.bundle import NETWORK_NAMES
 from model.features import NUM_BINS
 from model.inference.scorer import pad
 from model.networks.architectures import NETWORKS, ForgetBias, quality_net
-from tests.support.random_bundles import random_network
+from tests.support.training.random_bundles import random_network
 
 PUBLISHED = ("quality_net", "l_1dcnn", "l_att", "lc_att")
 published = pytest.mark.parametrize("name", PUBLISHED)

@@ -55,8 +55,8 @@ def naive(x: np.ndarray, mask: np.ndarray, weights: dict[str, np.ndarray]) -> np
 
 @pytest.mark.parametrize("mask", [MASK, np.ones_like(MASK)], ids=["ragged", "full"])
 def test_attention_equals_a_loop_over_all_pairs_of_frames(inputs, weights, mask) -> None:
-    found = layer_of(weights)(inputs, mask=mask).numpy()
-    assert found == pytest.approx(naive(inputs, mask, weights), abs=1e-5)
+    attended = layer_of(weights)(inputs, mask=mask).numpy()
+    assert attended == pytest.approx(naive(inputs, mask, weights), abs=1e-5)
 
 
 def test_the_mask_may_have_holes(inputs, weights) -> None:
@@ -140,8 +140,8 @@ def test_attention_in_blocks_has_the_gradients_of_attention_at_once(inputs, weig
 def test_masked_frames_have_no_influence(inputs, weights, block_bytes: int) -> None:
     layer = layer_of(weights, block_bytes=block_bytes)
     garbage = np.where(MASK[..., np.newaxis], inputs, np.float32(1e4))
-    found, disturbed = layer(inputs, mask=MASK).numpy(), layer(garbage, mask=MASK).numpy()
-    assert disturbed[MASK] == pytest.approx(found[MASK], abs=1e-6)
+    clean, disturbed = layer(inputs, mask=MASK).numpy(), layer(garbage, mask=MASK).numpy()
+    assert disturbed[MASK] == pytest.approx(clean[MASK], abs=1e-6)
 
 
 def test_every_frame_has_influence_on_every_other(inputs, weights) -> None:

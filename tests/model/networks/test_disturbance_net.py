@@ -10,7 +10,7 @@ import tensorflow as tf
 from model.networks.architectures import disturbance_net, masked_pesq_norm
 from model.networks.losses import frames_loss
 from model.pooling import pesq_norm, pool
-from tests.support.random_bundles import random_network
+from tests.support.training.random_bundles import random_network
 
 LENGTHS = [1, 7, 20, 21, 50, 57]
 

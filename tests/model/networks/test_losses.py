@@ -60,10 +60,10 @@ def test_every_scale_has_the_published_anchor(scale: LabelScale) -> None:
 @quick
 def test_the_loss_of_a_ragged_batch_equals_its_transcription(data, scale: LabelScale, name: str) -> None:
     label, score, frame_score, mask = data.draw(batches(scale))
-    found = quality_loss(label, score, frame_score, mask, name=name, anchor=scale.anchor)
+    loss = quality_loss(label, score, frame_score, mask, name=name, anchor=scale.anchor)
     anchor = PUBLISHED_ANCHORS[scale]
     expected = transcribed(label, score, frame_score, mask.sum(axis=1), name=name, anchor=anchor)
-    assert float(found) == pytest.approx(expected, rel=1e-4)
+    assert float(loss) == pytest.approx(expected, rel=1e-4)
 
 
 @names

@@ -8,7 +8,7 @@ import pytest
 
 from model.labels import PESQ_WB
 from model.training.dataset import TrainingSet, open_set
-from tests.support.training_set import CLIPS, CONFIG, UNLABELLED, write_set
+from tests.support.training.training_set import CLIPS, CONFIG, UNLABELLED, write_set
 
 
 @pytest.fixture(scope="session")

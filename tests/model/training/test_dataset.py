@@ -16,7 +16,7 @@ import tensorflow as tf
 from model.features import FeatureConfig, num_frames, spectrogram
 from model.labels import PESQ_NB, PESQ_WB, PSEUDO
 from model.training.dataset import DatasetError, TrainingSet, open_set
-from tests.support.training_set import CLIPS, CONFIG, LABELS, SCHEMA, clip, write_set
+from tests.support.training.training_set import CLIPS, CONFIG, LABELS, SCHEMA, clip, write_set
 
 
 def labels_of(batches: tf.data.Dataset) -> list[float]:

@@ -22,7 +22,7 @@ from model.labels import PESQ_WB, PSEUDO
 from model.networks.architectures import NETWORKS
 from model.training.dataset import TrainingSet, open_set
 from model.training.trainer import CHECKPOINTS, HISTORY, TrainingError, TrainOptions, train
-from tests.support.training_set import CLIPS, CONFIG, write_set
+from tests.support.training.training_set import CLIPS, CONFIG, write_set
 
 OPTIONS = TrainOptions(name="tiny", network="quality_net", epochs=3, batch_size=4)
 

@@ -19,20 +19,20 @@ CLIPS = 240
 
 @pytest.fixture(scope="module")
 def known(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, dict[str, Any]]]:
-    """A folder of clean, noisy, clipped and partly spoiled recordings of unseen speakers, and the truth by utterance id."""
+    """A folder of clean, noisy, clipped and partly degraded recordings of unseen speakers, and the truth by utterance id."""
     pytest.importorskip("pesq")
     place = tmp_path_factory.mktemp("curation")
     manifest = corpus / "manifest.csv"
-    audiosieve(
-        "synthesize", "--speech", manifest, "--noise", manifest, "--where", "split=val", "--clips", CLIPS, "--seed", 11,
-        "--snr=-10:30", "--clean_ratio", 0.4, "--partial_ratio", 0.2, "--fault_ratio", 0.3,
-        "--faults", "clipping,codec,dropouts", "--output", place / "set",
-    )  # fmt: skip
+    sources = ["--speech", manifest, "--noise", manifest, "--where", "split=val"]
+    degradations = ["--snr=-10:30", "--clean_ratio", 0.4, "--partial_ratio", 0.2, "--fault_ratio", 0.3]
+    degradations += ["--faults", "clipping,codec,dropouts"]
+    size = ["--clips", CLIPS, "--seed", 11]
+    audiosieve("synthesize", *sources, *degradations, *size, "--output", place / "set")
     truth = {}
     for row in ds.dataset(place / "set" / "clips").to_table().to_pylist():
         distortions = row["distortions"]
         partial = any(item["end_s"] - item["start_s"] < 0.9 * row["duration_s"] for item in distortions)
-        kind = "clean" if not distortions else "spoiled" if partial else distortions[0]["kind"]
+        kind = "clean" if not distortions else "partial" if partial else distortions[0]["kind"]
         name = f"{kind}/{row['clip_id']}.flac"
         (place / "corpus" / kind).mkdir(parents=True, exist_ok=True)
         (place / "corpus" / name).write_bytes(row["audio"])

@@ -1,4 +1,4 @@
-"""Folders that commands write to: in a bucket one is whole, or has no record."""
+"""Folders that commands write to: one in a bucket is complete, or has no record."""
 
 from __future__ import annotations
 
@@ -9,75 +9,73 @@ import pytest
 
 from pipelines.common.errors import UsageError
 from pipelines.filtering.folders import BucketFolder, Folder, LocalFolder
-from tests.support.gcs_emulator import Bucket
-from tests.support.gcs_proxy import Call, Proxy
+from tests.support.storage.gcs_emulator import Bucket
+from tests.support.storage.gcs_proxy import Call, Proxy
 
 RECORD = "record.json"
 
 
-def put(folder: Folder, number: int, *names: str) -> None:
-    with folder.drafted(RECORD) as draft:
+def write(folder: Folder, number: int, *names: str) -> None:
+    with folder.replace(RECORD) as draft:
         for name in (*names, RECORD):
             (draft / name).parent.mkdir(exist_ok=True)
             (draft / name).write_text(json.dumps({"number": number}))
 
 
-def test_what_was_there_gives_way_to_what_is_put_there(bucket: Bucket) -> None:
+def test_new_content_replaces_the_old(bucket: Bucket) -> None:
     folder = BucketFolder(bucket / "keep")
     assert (folder.names(), folder.load(RECORD)) == ([], {})
-    put(folder, 1, "a", "kaldi/b")
+    write(folder, 1, "a", "kaldi/b")
     assert (folder.names(), folder.load(RECORD)) == (["a", "kaldi/b", "record.json"], {"number": 1})
-    put(folder, 2, "a", "c")
+    write(folder, 2, "a", "c")
     assert (folder.names(), folder.load(RECORD)) == (["a", "c", "record.json"], {"number": 2})
     assert json.loads(bucket.read("keep/a")) == {"number": 2}
 
 
-@pytest.mark.parametrize("lost", ["part", "batch"], ids=["a file", "the removal of what is stale"])
-def test_what_is_there_by_half_has_no_record_neither_the_old_one_nor_the_new(
-    bucket: Bucket, proxy: Proxy, lost: str
-) -> None:
+@pytest.mark.parametrize("lost", ["part", "batch"], ids=["a file", "deleting stale files"])
+def test_incomplete_content_has_no_record(bucket: Bucket, proxy: Proxy, lost: str) -> None:
     folder = BucketFolder(bucket / "keep")
-    put(folder, 1, "a", "b", "stale")
-    asked = []
+    write(folder, 1, "a", "b", "stale")
+    kinds = []
 
     def fail(call: Call) -> int | None:
-        asked.append(call.kind)
-        # The first removal is that of the old record.
-        return 403 if call.kind == lost and asked.count(lost) == 2 else None
+        kinds.append(call.kind)
+        # The first deletion is that of the old record.
+        return 403 if call.kind == lost and kinds.count(lost) == 2 else None
 
     proxy.fail = fail
     with pytest.raises(UsageError, match=f"--output {folder.uri}: cannot write there"):
-        put(folder, 2, "a", "b")
+        write(folder, 2, "a", "b")
     assert folder.load(RECORD) == {}
     assert "record.json" not in folder.names()
     proxy.fail = lambda _: None
-    put(folder, 3, "a", "b")
+    write(folder, 3, "a", "b")
     assert (folder.names(), folder.load(RECORD)) == (["a", "b", "record.json"], {"number": 3})
 
 
-def test_a_block_that_fails_writes_nothing(bucket: Bucket) -> None:
+def test_a_block_that_raises_writes_nothing(bucket: Bucket) -> None:
     folder = BucketFolder(bucket / "keep")
 
     def fail(draft: Path) -> None:
         (draft / "a").write_text("1")
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError), folder.drafted(RECORD) as draft:
+    with pytest.raises(ZeroDivisionError), folder.replace(RECORD) as draft:
         fail(draft)
     assert folder.names() == []
 
 
-def test_both_kinds_do_the_same(bucket: Bucket, tmp_path: Path) -> None:
+def test_local_folders_and_buckets_behave_alike(bucket: Bucket, tmp_path: Path) -> None:
     (tmp_path / "b").write_text('{"b": 1}')
     for folder in (BucketFolder(bucket / "keep"), LocalFolder(str(tmp_path / "keep"))):
         assert folder.is_empty()
         folder.check_writable()
         assert folder.is_empty()
-        put(folder, 1, "a", "kaldi/b")
+        write(folder, 1, "a", "kaldi/b")
         assert not folder.is_empty()
         folder.put(tmp_path / "b", "b")
         assert [folder.load(name) for name in ("a", "b", "c")] == [{"number": 1}, {"b": 1}, {}]
-        put(folder, 2, "c")
+        write(folder, 2, "c")
         assert [folder.load(name) for name in ("a", "b", "c")] == [{}, {}, {"number": 2}]
         folder.clear()
         assert folder.is_empty()
@@ -85,7 +83,7 @@ def test_both_kinds_do_the_same(bucket: Bucket, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 
-def test_a_place_that_cannot_be_written_is_said(bucket: Bucket, proxy: Proxy, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_named(bucket: Bucket, proxy: Proxy, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     proxy.fail = lambda call: 403 if call.kind in ("part", "write") else None
     for folder in (BucketFolder(bucket / "keep", "export"), LocalFolder(str(tmp_path / "file/keep"), "export")):

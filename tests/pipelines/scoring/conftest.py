@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import audiosieve
-from tests.support.gcs_emulator import Bucket
+from tests.support.storage.gcs_emulator import Bucket
 from transforms.storage.gcs import EMULATOR
 
 

@@ -122,7 +122,7 @@ def test_ctrl_c_ends_a_run_with_a_message_how_to_continue(corpus_of_many, undist
         assert run.poll() is None, run.stderr.read()
         time.sleep(0.01)
     run.send_signal(signal.SIGINT)
-    _, said = run.communicate(timeout=60)
+    _, said = run.communicate(timeout=300)
     assert run.returncode == 130
     assert "interrupted" in said
     assert "run the same command again to continue" in said
@@ -137,7 +137,7 @@ def test_two_runs_at_once_into_one_output_are_refused(corpus_of_many, tmp_path):
     while not list(output.glob("_runs/*.json")):
         time.sleep(0.01)
     second = start(corpus_of_many, output)
-    _, said = second.communicate(timeout=60)
+    _, said = second.communicate(timeout=300)
     first.kill()
     first.communicate()
     assert second.returncode == 2

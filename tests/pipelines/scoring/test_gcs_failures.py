@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.bucket_runs import FEW, only, retry_briefly, tables, upload_few
 from tests.support.command import Output, audiosieve
-from tests.support.gcs_emulator import Bucket
-from tests.support.gcs_proxy import CUT, RESET, Call, Fault, Inside, Proxy, classify, first
+from tests.support.storage.bucket_runs import FEW, only, retry_briefly, tables, upload_few
+from tests.support.storage.gcs_emulator import Bucket
+from tests.support.storage.gcs_proxy import CUT, RESET, Call, Fault, Inside, Proxy, classify, first
 
 
 @pytest.mark.parametrize("fault", [429, 503, RESET, CUT])

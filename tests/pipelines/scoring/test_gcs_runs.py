@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from model.bundle import BUNDLED, DEFAULT
-from tests.support.bucket_runs import FEW, only, tables, upload_few
 from tests.support.command import Output, audiosieve, audiosieve_process
-from tests.support.gcs_emulator import Bucket
-from tests.support.gcs_proxy import Proxy
+from tests.support.storage.bucket_runs import FEW, only, tables, upload_few
+from tests.support.storage.gcs_emulator import Bucket
+from tests.support.storage.gcs_proxy import Proxy
 
 
 def test_a_directory_in_a_bucket_is_scored_like_a_local_one(scored: Bucket, sample_run: Output, tmp_path: Path) -> None:

@@ -37,18 +37,18 @@ def item(frames: int, seed: int = 0, width: int = NUM_BINS) -> FeaturizedUtteran
 
 
 class Recorder:
-    """The model, and the lengths of each call of it."""
+    """A model that records the lengths of each call."""
 
     def __init__(self, scorer) -> None:
         self._scorer = scorer
         self.whole_frames = scorer.whole_frames
         self.calls: list[list[int] | str] = []
-        self.may_work = threading.Event()
-        self.may_work.set()
+        self.may_run = threading.Event()
+        self.may_run.set()
 
     def score(self, spectrograms):
         self.calls.append([len(one) for one in spectrograms])
-        self.may_work.wait()
+        self.may_run.wait()
         return self._scorer.score(spectrograms)
 
     def score_in_parts(self, spectrogram):
@@ -70,7 +70,7 @@ async def working(recorder: Recorder, **settings) -> AsyncIterator[Batcher]:
 
 
 def run(scorer, items: Sequence[FeaturizedUtterance], **settings) -> tuple[list, list]:
-    """All at once: the results, and the calls that were made for them."""
+    """Scores recordings concurrently; returns the results and the model calls."""
 
     async def together():
         recorder = Recorder(scorer)
@@ -82,7 +82,7 @@ def run(scorer, items: Sequence[FeaturizedUtterance], **settings) -> tuple[list,
     return asyncio.run(together())
 
 
-def test_each_gets_its_own_scores_and_like_lengths_go_together(scorer):
+def test_each_recording_gets_its_scores_and_batches_have_similar_lengths(scorer):
     items = [item(frames, seed) for seed, frames in enumerate([30, 300, 31, 310, 29, 305] * 3)]
     found, calls = run(scorer, items, batch=BatchLimits(batch_size=64, batch_frames=3_000))
     for one, result in zip(items, found, strict=True):
@@ -92,19 +92,19 @@ def test_each_gets_its_own_scores_and_like_lengths_go_together(scorer):
     assert all(len(call) * max(call) <= 3_000 for call in calls)
 
 
-def test_the_batch_with_the_oldest_goes_first(scorer):
+def test_the_batch_with_the_oldest_recording_is_scored_first(scorer):
     _, calls = run(scorer, [item(20), *(item(1_000, seed) for seed in range(5))], batch=BatchLimits(batch_frames=2_000))
     assert 20 in calls[0]
 
 
-def test_a_batch_that_is_full_waits_for_nobody(scorer):
+def test_a_full_batch_is_scored_at_once(scorer):
     begun = time.monotonic()
     _, calls = run(scorer, [item(20, seed) for seed in range(4)], batch=BatchLimits(batch_size=4), max_wait_s=1_000)
     assert calls == [[20] * 4]
     assert time.monotonic() - begun < 500
 
 
-def test_whoever_comes_while_the_first_waits_shares_its_call(scorer):
+def test_recordings_that_arrive_during_the_wait_share_the_call(scorer):
     async def one_after_the_other():
         recorder = Recorder(scorer)
         async with working(recorder, max_wait_s=2.0) as batcher:
@@ -116,7 +116,7 @@ def test_whoever_comes_while_the_first_waits_shares_its_call(scorer):
     assert asyncio.run(one_after_the_other()) == [[25, 20]]
 
 
-def test_the_first_waits_no_longer_because_others_come(scorer):
+def test_arrivals_do_not_prolong_the_wait_of_the_first_recording(scorer):
     async def trickling():
         limits = BatchLimits(batch_size=10_000)
         async with working(Recorder(scorer), batch=limits, max_wait_s=0.5) as batcher:
@@ -130,7 +130,7 @@ def test_the_first_waits_no_longer_because_others_come(scorer):
     assert asyncio.run(trickling()) < 500
 
 
-def test_a_queue_that_breaks_leaves_nobody_waiting(scorer, monkeypatch):
+def test_a_bug_in_the_queue_fails_every_recording(scorer, monkeypatch):
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
@@ -150,7 +150,7 @@ def test_a_queue_that_breaks_leaves_nobody_waiting(scorer, monkeypatch):
     assert [type(one) for one in asyncio.run(breaking())] == [ZeroDivisionError] * 3
 
 
-def test_a_mistake_beside_the_model_costs_one_batch(scorer, monkeypatch):
+def test_a_bug_beside_the_model_call_costs_one_batch(scorer, monkeypatch):
     async def failing():
         async with asyncio.timeout(60), working(Recorder(scorer)) as batcher:
             with monkeypatch.context() as patch:
@@ -162,10 +162,10 @@ def test_a_mistake_beside_the_model_costs_one_batch(scorer, monkeypatch):
     assert len(asyncio.run(failing()).frame_score) == 20
 
 
-def test_whoever_leaves_while_the_model_works_on_it_costs_nobody_else(scorer):
+def test_a_disconnect_during_the_model_call_costs_no_other_recording(scorer):
     async def leaving():
         recorder = Recorder(scorer)
-        recorder.may_work.clear()
+        recorder.may_run.clear()
         async with asyncio.timeout(60), working(recorder) as batcher:
             leaver = asyncio.create_task(batcher.score(item(20)))
             stayer = asyncio.create_task(batcher.score(item(30)))
@@ -173,13 +173,13 @@ def test_whoever_leaves_while_the_model_works_on_it_costs_nobody_else(scorer):
                 await asyncio.sleep(0.01)
             leaver.cancel()
             await asyncio.wait({leaver})
-            recorder.may_work.set()
+            recorder.may_run.set()
             return [len((await stayer).frame_score), len((await batcher.score(item(40))).frame_score)]
 
     assert asyncio.run(leaving()) == [30, 40]
 
 
-def test_whoever_leaves_is_not_scored(scorer):
+def test_a_recording_whose_client_disconnects_is_not_scored(scorer):
     async def leaving():
         recorder = Recorder(scorer)
         async with working(recorder, max_wait_s=1.0) as batcher:
@@ -195,7 +195,7 @@ def test_whoever_leaves_is_not_scored(scorer):
     assert asyncio.run(leaving()) == [[30]]
 
 
-def test_long_ones_take_turns_with_each_other_and_with_short_ones(scorer):
+def test_long_recordings_alternate_with_each_other_and_with_short_ones(scorer):
     longs = [item(9_000, 1), item(8_000, 2)]
 
     async def scene():
@@ -217,7 +217,7 @@ def test_long_ones_take_turns_with_each_other_and_with_short_ones(scorer):
     assert calls.count("step") == 9 + 7
 
 
-def test_a_long_one_is_done_however_many_short_ones_come(scorer):
+def test_short_recordings_do_not_starve_a_long_one(scorer):
     async def scene():
         async with working(Recorder(scorer), batch=BatchLimits(batch_size=1)) as batcher:
             long = asyncio.create_task(batcher.score(item(8_000)))
@@ -232,7 +232,7 @@ def test_a_long_one_is_done_however_many_short_ones_come(scorer):
     assert asyncio.run(scene()), "7 steps among 40 batches"
 
 
-def test_a_long_one_whose_client_leaves_is_worked_on_no_more(scorer):
+def test_a_long_recording_whose_client_disconnects_is_scored_no_further(scorer):
     async def leaving():
         recorder = Recorder(scorer)
         async with working(recorder) as batcher:
@@ -247,7 +247,7 @@ def test_a_long_one_whose_client_leaves_is_worked_on_no_more(scorer):
     assert asyncio.run(leaving()).count("step") <= 3
 
 
-def test_a_mistake_costs_its_batch_and_no_later_one(scorer, caplog):
+def test_a_bug_costs_its_batch_and_no_later_one(scorer, caplog):
     async def scene():
         async with working(Recorder(scorer)) as batcher:
             with pytest.raises(ValueError, match="broadcast"):
@@ -260,7 +260,7 @@ def test_a_mistake_costs_its_batch_and_no_later_one(scorer, caplog):
     assert "the model failed" in caplog.text
 
 
-def test_it_says_when_to_come_again(scorer):
+def test_the_retry_time_is_estimated_from_the_queue(scorer):
     async def scene():
         async with working(Recorder(scorer), max_wait_s=0.5) as batcher:
             assert batcher.retry_after_s == 1
@@ -277,8 +277,8 @@ def test_it_says_when_to_come_again(scorer):
     assert 1 < asyncio.run(scene()) <= 60
 
 
-class TestRoom:
-    def test_what_does_not_fit_takes_nothing(self):
+class TestCapacity:
+    def test_an_amount_that_does_not_fit_takes_nothing(self):
         capacity = CapacityLimit(10)
         with capacity.acquired(6):
             with pytest.raises(CapacityError):
@@ -286,13 +286,13 @@ class TestRoom:
             assert capacity.used == 6
         assert capacity.used == 0
 
-    def test_it_is_given_back_however_the_block_ends(self):
+    def test_an_exception_releases_the_amount(self):
         capacity = CapacityLimit(10)
         with pytest.raises(ZeroDivisionError), capacity.acquired(10):
             _ = 1 // 0
         assert capacity.used == 0
 
-    def test_those_of_a_request_wait_for_each_other_and_for_nobody_else(self):
+    def test_recordings_of_a_request_wait_for_each_other_only(self):
         async def scene():
             capacity = CapacityLimit(10)
             mine, others = RequestShare(capacity), RequestShare(capacity)
@@ -306,7 +306,7 @@ class TestRoom:
             assert capacity.used == 10
             with pytest.raises(CapacityError):
                 await RequestShare(capacity).acquire(1)
-            # Once nothing of it is left inside, it waits no more.
+            # A request that holds nothing does not wait.
             last = asyncio.create_task(others.acquire(5))
             await asyncio.sleep(0)
             others.release(4)
@@ -325,6 +325,6 @@ class TestRoom:
         ({"max_upload_bytes": 1 << 40}, "an upload may have"),
     ],
 )
-def test_limits_that_let_nothing_in_are_refused(limits, message):
+def test_limits_that_allow_no_request_are_refused(limits, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(Settings(), **limits)

@@ -1,4 +1,4 @@
-"""Requests at work in the service, with the real model and no HTTP."""
+"""The way of requests through the service, with the real model and no HTTP."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from model.bundle import DEFAULT
 from pipelines.service import uploads
 from pipelines.service.request_flow import LARGE_BYTES, ScoreRequest, Service
 from pipelines.service.settings import Settings
-from tests.support.hostile_files import RATE, encode, noise
+from tests.support.web.hostile_files import RATE, encode, noise
 from transforms.scoring.inference import ScorerHandler
 
 pytestmark = pytest.mark.slow
-# 1,561 frames each.
+# A recording of 1,561 frames.
 SOME = encode(noise(25 * RATE), coding="FLAC/PCM_16")
 TIGHT = {"max_audio_s": 30.0, "max_frames": 2_000, "max_wait_s": 1_000.0}
 
@@ -32,7 +32,7 @@ def scorer():
 
 
 class Client:
-    """Asks for the score of a body, and stays until it is told to leave."""
+    """A client that sends a body and stays connected until `leave`."""
 
     def __init__(self, service: Service, body: bytes, kind: str = "application/octet-stream") -> None:
         self._body, self._leaves = [body], asyncio.Event()
@@ -52,7 +52,7 @@ class Client:
 
 
 class Held(tempfile.SpooledTemporaryFile):
-    """The samples of a spool file that is large are read only when they may be; its header, under a lock, at once."""
+    """A spool file whose samples, if it is large, cannot be read before `may_be_read` is set; its header can."""
 
     may_be_read = threading.Event()
     found: list[Held]
@@ -81,7 +81,7 @@ def held(monkeypatch):
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    """Waits for something that is bound to come."""
+    """Waits until a condition holds."""
     async with asyncio.timeout(60):
         while not holds():
             await asyncio.sleep(0.01)
@@ -96,7 +96,7 @@ def at_work(scorer, scene: Callable[[Service], Any], **settings: Any) -> None:
     asyncio.run(work())
 
 
-def test_whoever_leaves_the_queue_gives_back_the_room_of_its_frames(scorer):
+def test_a_disconnect_releases_the_capacity_of_its_frames(scorer):
     async def scene(service: Service) -> None:
         for _ in range(2):
             client = Client(service, SOME)
@@ -107,7 +107,7 @@ def test_whoever_leaves_the_queue_gives_back_the_room_of_its_frames(scorer):
     at_work(scorer, scene, **TIGHT)
 
 
-def test_of_a_form_that_waits_for_room_no_more_than_one_file_is_decoded(scorer):
+def test_a_form_that_waits_for_capacity_decodes_one_file_ahead(scorer):
     part = b'--x\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n' + SOME + b"\r\n"
 
     async def scene(service: Service) -> None:
@@ -123,7 +123,7 @@ def test_of_a_form_that_waits_for_room_no_more_than_one_file_is_decoded(scorer):
     at_work(scorer, scene, **TIGHT)
 
 
-def test_a_large_file_is_read_no_further_once_its_client_left_and_keeps_no_small_one_waiting(scorer, held):
+def test_a_large_file_does_not_delay_small_ones_and_is_read_no_further_after_a_disconnect(scorer, held):
     async def scene(service: Service) -> None:
         client = Client(service, encode(noise(100 * RATE)))
         await until(lambda: bool(held.found))

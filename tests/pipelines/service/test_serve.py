@@ -1,4 +1,4 @@
-"""`audiosieve serve`: the real process, asked over HTTP."""
+"""`audiosieve serve`: the real process, over HTTP."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipelines.service.openapi_examples import RESPONSES
 from pipelines.service.responses import ProblemOut, Scored, ScoredFiles
 from tests.support.command import Output, audiosieve
 from tests.support.paths import ROOT
-from tests.support.service import Server, serving
+from tests.support.web.service import PATIENCE_S, Server, serving
 from transforms.schemas import UTTERANCES
 
 pytestmark = pytest.mark.slow
@@ -46,7 +46,7 @@ def noise(seconds: float, seed: int = 0) -> np.ndarray:
 
 
 class TestScores:
-    def test_they_are_those_of_the_batch_pipeline(self, server: Server, samples: Path, sample_run: Output):
+    def test_they_are_those_of_the_pipeline(self, server: Server, samples: Path, sample_run: Output):
         rows = {row["utterance_id"]: row for row in sample_run.utterances}
         assert len(rows) == 8
         for name, row in rows.items():
@@ -64,7 +64,7 @@ class TestScores:
             for one, other in zip(found["anomalies"], expected, strict=True):
                 assert one == pytest.approx({key: other[key] for key in one}, abs=1e-3)
 
-    def test_rejects_are_problems_of_the_same_stage_reason_and_detail(self, server, samples, sample_run):
+    def test_rejects_are_problems_with_the_same_stage_reason_and_detail(self, server, samples, sample_run):
         (reject,) = sample_run.rejects
         found = server.score(samples / reject["utterance_id"], utterance_id=reject["utterance_id"])
         assert found.status_code == 422
@@ -76,7 +76,7 @@ class TestScores:
         }
 
     @pytest.mark.corpus
-    def test_they_are_those_of_the_batch_pipeline_on_real_speech_asked_for_all_at_once(self, server, corpus, tmp_path):
+    def test_concurrent_requests_on_real_speech_get_the_scores_of_the_pipeline(self, server, corpus, tmp_path):
         paths = sorted((corpus / "speech").rglob("*.flac"))
         chosen = random.Random(0).sample(paths, 60)
         (tmp_path / "list.txt").write_text("\n".join(map(str, chosen)))
@@ -88,7 +88,7 @@ class TestScores:
             assert answer.json()["score"] == pytest.approx(expected[str(path)], abs=1e-3), path
         assert server.metric("audiosieve_batch_recordings_sum") > 2 * server.metric("audiosieve_batch_recordings_count")
 
-    def test_neither_company_nor_order_changes_them(self, server, samples):
+    def test_batch_and_order_do_not_change_them(self, server, samples):
         bodies = [(samples / f"{name}.flac").read_bytes() for name in GOOD]
         alone = [server.score(body).json()["score"] for body in bodies]
         random.Random(1).shuffle(order := list(range(len(GOOD))) * 4)
@@ -97,7 +97,7 @@ class TestScores:
             [alone[place] for place in order], abs=1e-3
         )
 
-    def test_a_long_recording_is_scored_in_steps_as_in_the_batch_pipeline(self, server, samples, tmp_path):
+    def test_a_long_recording_is_scored_in_steps_as_in_the_pipeline(self, server, samples, tmp_path):
         clean, rate = soundfile.read(samples / "clean.flac")
         soundfile.write(tmp_path / "long.flac", np.tile(clean, 40), rate)
         audiosieve("score", "--input", tmp_path / "long.flac", "--output", tmp_path / "out")
@@ -109,13 +109,13 @@ class TestScores:
         assert found["frame_score"] == pytest.approx(output.frame_scores["long.flac"], abs=1e-3)
 
     @pytest.mark.parametrize(("channels", "channel"), [("mix", None), ("first", 0), ("1", 1)])
-    def test_channels_are_heard_as_asked(self, server, samples, channels, channel):
+    def test_channels_are_selected(self, server, samples, channels, channel):
         found = server.score(samples / "stereo_48k.flac", channels=channels).json()
         assert (found["channel"], found["channels"]) == (channel, 2)
 
 
 class TestForms:
-    def test_each_file_has_its_answer_in_its_place(self, server, samples):
+    def test_the_results_are_in_the_order_of_the_files(self, server, samples):
         names = ["clean.flac", "corrupt.flac", "compressed.mp3"]
         found = server.client.post(
             "/v1/score", files=[("audio", (name, (samples / name).read_bytes())) for name in names]
@@ -128,7 +128,7 @@ class TestForms:
             [4.5497, "corrupt", 4.5166], abs=1e-2
         )
 
-    def test_if_no_file_has_a_score_the_answer_is_a_problem_that_tells_of_all(self, server, samples):
+    def test_a_form_without_a_score_gets_one_problem_that_lists_all(self, server, samples):
         corrupt = (samples / "corrupt.flac").read_bytes()
         found = server.client.post("/v1/score", files=[("a", ("a.flac", corrupt)), ("b", ("b.flac", b""))])
         assert found.status_code == 422
@@ -137,14 +137,14 @@ class TestForms:
             ("b.flac", 400),
         ]
 
-    def test_a_form_of_one_file_is_answered_by_a_list_of_one(self, server, samples):
+    def test_a_form_of_one_file_gets_a_list_of_one(self, server, samples):
         found = server.client.post("/v1/score", files={"file": (samples / "clean.flac").read_bytes()})
         assert len(found.json()["results"]) == 1
 
     @pytest.mark.parametrize(
         "name", ["../../etc/passwd", "/etc/shadow", "a\x00b", "\u202egnp.wav", "é" * 300, "C:\\x.wav", "'; rm -rf /"]
     )
-    def test_names_are_given_back_and_open_nothing(self, server, samples, name):
+    def test_file_names_are_returned_and_never_used_as_paths(self, server, samples, name):
         found = server.client.post("/v1/score", files={"file": (name, (samples / "clean.flac").read_bytes())})
         assert found.status_code == 200
         assert isinstance(found.json()["results"][0]["utterance_id"], str)
@@ -169,17 +169,17 @@ class TestForms:
             ("multipart/form-data; boundary=x", b"--x\r\n\r\n\r\n--x--", 400),
         ],
     )
-    def test_what_is_no_form_is_refused(self, server, kind, body, status):
+    def test_an_invalid_form_is_refused(self, server, kind, body, status):
         found = server.client.post("/v1/score", content=body, headers={"content-type": kind})
         assert found.status_code == status, found.text
         assert found.json()["reason"] == "bad_form"
 
 
-class TestTheRest:
-    def test_every_column_of_utterances_that_a_sent_recording_can_have_is_in_the_answer(self):
+class TestOtherRoutes:
+    def test_a_response_has_every_column_of_utterances_that_an_upload_has(self):
         assert set(UTTERANCES.names) - set(Scored.model_fields) == {"uri", "start_s", "source_version"}
 
-    def test_the_examples_of_the_description_are_true(self, server, samples):
+    def test_the_examples_of_the_openapi_description_are_real_responses(self, server, samples):
         found = server.score(samples / "burst.flac", anomalies=True, utterance_id="burst.flac").json()
         assert set(found) == set(RESPONSES["body"]["value"])
         for column, value in RESPONSES["body"]["value"].items():
@@ -205,12 +205,12 @@ class TestTheRest:
         assert [len(one["frame_score"]) for one in found[1]["results"]] == [263, 224]
         assert found[2]["score"] == found[0]["score"]
 
-    def test_the_model_says_what_it_is(self, server):
+    def test_the_model_is_described(self, server):
         found = server.client.get("/v1/model").json()
         assert found["model_id"] == f"{found['card']['name']}@{found['hash']}"
         assert found["label_scale"]["high"] == 4.64
 
-    def test_it_is_alive_and_ready(self, server):
+    def test_an_idle_service_is_alive_and_ready(self, server):
         assert server.client.get("/healthz").status_code == server.client.get("/readyz").status_code == 200
 
     @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ class TestTheRest:
             ({"channels": "each"}, "channels"),
         ],
     )
-    def test_a_wrong_option_is_refused(self, server, samples, wanted, said):
+    def test_an_invalid_parameter_is_refused(self, server, samples, wanted, said):
         found = server.score(samples / "clean.flac", **wanted)
         assert (found.status_code, found.json()["reason"]) == (422, "bad_request")
         assert said in found.json()["detail"]
@@ -236,28 +236,28 @@ class TestTheRest:
             ("GET", "/..%2f", 404),
         ],
     )
-    def test_what_is_not_there_is_a_problem_too(self, server, method, path, status):
+    def test_an_unknown_route_is_a_problem(self, server, method, path, status):
         found = server.client.request(method, path)
         assert found.status_code == status
         assert found.headers["content-type"] == "application/problem+json"
         ProblemOut.model_validate(found.json())
 
-    def test_no_other_site_is_allowed_to_read_answers(self, server, samples):
+    def test_other_sites_may_not_read_responses(self, server, samples):
         found = server.client.post(
             "/v1/score", content=(samples / "clean.flac").read_bytes(), headers={"origin": "https://elsewhere.example"}
         )
         assert not [name for name in found.headers if name.startswith("access-control")]
-        assert server.client.options("/v1/score", headers={"origin": "https://x", "access-control-request-method": "POST"}
-            ).status_code == 405  # fmt: skip
+        preflight = {"origin": "https://x", "access-control-request-method": "POST"}
+        assert server.client.options("/v1/score", headers=preflight).status_code == 405
 
     @pytest.mark.parametrize("path", ["/", "/v1/model", "/nothing", "/metrics"])
-    def test_all_answers_have_the_headers_that_keep_a_page_in_its_place(self, server, path):
+    def test_every_response_has_the_security_headers(self, server, path):
         headers = server.client.get(path).headers
         assert "default-src 'none'" in headers["content-security-policy"]
         assert headers["x-content-type-options"] == "nosniff"
         assert "server" not in headers
 
-    def test_metrics_count_what_was_done(self, server, samples):
+    def test_metrics_count_recordings_and_audio(self, server, samples):
         before = [server.metric(name) for name in ("audiosieve_audio_seconds_total", "audiosieve_recordings_total")]
         server.score(samples / "clean.flac")
         server.score(samples / "corrupt.flac")
@@ -267,18 +267,18 @@ class TestTheRest:
 
 
 def assert_nothing_written(server: Server) -> None:
-    """TMPDIR holds the private folder of the service alone, and that folder is empty."""
+    """Checks that TMPDIR has only the private folder of the service, and that this folder is empty."""
     (private,) = server.folder.iterdir()
     assert private.stat().st_mode & 0o777 == 0o700
     assert list(private.iterdir()) == []
 
 
 def together(server: Server, bodies: list[bytes], at_a_time: int = 1_000) -> list[httpx.Response]:
-    """Sends all at once, or so many at a time."""
+    """Sends bodies concurrently, at most `at_a_time`."""
 
     async def ask() -> list[httpx.Response]:
         limits = httpx.Limits(max_connections=at_a_time)
-        timeout = httpx.Timeout(120, pool=None)
+        timeout = httpx.Timeout(PATIENCE_S, pool=None)
         async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=timeout, limits=limits) as client:
             return await asyncio.gather(*(client.post("/v1/score", content=body) for body in bodies))
 

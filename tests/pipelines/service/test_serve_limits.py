@@ -1,4 +1,4 @@
-"""The service under what nobody should send, and under more than it has room for."""
+"""The service under hostile files, oversized requests and more load than its capacity."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ import httpx
 import numpy as np
 import pytest
 
-from pipelines.serve import _is_loopback
+from pipelines.serve import is_loopback
 from pipelines.service.responses import ProblemOut
 from tests.pipelines.service.test_serve import assert_nothing_written, together
 from tests.support.command import audiosieve
-from tests.support.hostile_files import RATE, bomb, encode, fuzzed, hostile, noise
-from tests.support.service import Server, serving
+from tests.support.web.hostile_files import RATE, bomb, encode, fuzzed, hostile, noise
+from tests.support.web.service import PATIENCE_S, Server, serving
 from transforms.audio.decode import decode_spans
 from transforms.audio.span_reader import Decoded
 from transforms.errors import AudioFault
@@ -38,30 +38,30 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def small() -> Iterator[Server]:
-    """A service with little room, that waits long for company."""
+    """A service with low limits that waits long for batches."""
     options = ("--queue", 2, "--max_mb", 2, "--max_s", 30, "--queue_frames", 2_000, "--max_wait_ms", 4_000)
     with serving(*options, "--max_silence_s", 3) as started:
         yield started
 
 
 def until(holds: Callable[[], bool]) -> None:
-    """Waits for something that is bound to come."""
-    ends = time.monotonic() + 60
+    """Waits until a condition holds."""
+    ends = time.monotonic() + PATIENCE_S
     while not holds():
-        assert time.monotonic() < ends, "it never came"
+        assert time.monotonic() < ends, "the condition never held"
         time.sleep(0.02)
 
 
 def open_request(server: Server, head: str, body: bytes = b"") -> socket.socket:
-    """A request by hand; the rest is up to the test."""
+    """Sends the head and the first bytes of a request; the test sends the rest."""
     host, port = re.fullmatch(r"http://([^:/]+):(\d+)", server.url).groups()  # type: ignore[union-attr]
-    connection = socket.create_connection((host, int(port)), timeout=60)
+    connection = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
     connection.sendall(f"POST /v1/score HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n".encode() + body)
     return connection
 
 
 def answer_of(connection: socket.socket) -> tuple[int, str]:
-    """The status and all of an answer."""
+    """Returns the status and the text of a response."""
     received = b""
     while chunk := connection.recv(65_536):
         received += chunk
@@ -78,7 +78,7 @@ def files() -> dict[str, bytes]:
 
 
 class TestHostileFiles:
-    def test_every_one_is_a_problem_with_the_words_of_the_table_of_rejects(self, server, files):
+    def test_each_is_a_problem_with_the_reason_of_its_reject(self, server, files):
         for name, data in files.items():
             found = server.score(data)
             assert 400 <= found.status_code < 500, (name, found.text)
@@ -98,13 +98,13 @@ class TestHostileFiles:
         assert "Traceback" not in server.stderr
         assert_nothing_written(server)
 
-    def test_in_a_form_too(self, server, files):
+    def test_each_is_a_problem_in_a_form_too(self, server, files):
         for name, data in files.items():
             found = server.client.post("/v1/score", files={"file": (name, data)})
             assert 400 <= found.status_code < 500, (name, found.text)
             assert found.json()["utterance_id"] == name
 
-    def test_damaged_files_of_every_format_are_heard_or_refused_as_in_a_corpus(self, server):
+    def test_damaged_files_of_every_format_are_decoded_or_refused_as_in_a_corpus(self, server):
         files = fuzzed(25)
         found = together(server, list(files.values()), at_a_time=64)
         heard = 0
@@ -121,32 +121,32 @@ class TestHostileFiles:
                 if isinstance(expected, AudioFault):
                     assert response.json()["reason"] == expected.reason, name
         assert heard > 20
-        assert "Traceback" not in server.stderr  # libmpg123 has its own things to say
+        assert "Traceback" not in server.stderr  # libmpg123 may print messages
         assert server.client.get("/readyz").status_code == 200
 
-    def test_samples_near_the_end_of_what_a_float_holds_are_scored_or_refused(self, server):
+    def test_samples_near_the_range_of_a_float_are_scored_or_refused(self, server):
         for level in (1e-37, 1e-20, 1e10, 1e30, 1e37, 3e38):
             found = server.score(encode(noise(RATE) * level, coding="WAV/FLOAT"))
             assert found.status_code in (200, 422), (level, found.text)
 
-    def test_a_thousand_channels_are_heard_in_bounded_memory(self, server):
+    def test_a_thousand_channels_are_decoded_in_bounded_memory(self, server):
         found = server.score(encode(np.repeat(noise(40_000)[:, np.newaxis], 1000, axis=1), 384_000))
         assert found.status_code == 200
         assert server.metric("process_resident_memory_bytes") < 3 << 30
 
-    def test_a_coded_body_is_refused(self, server):
+    def test_a_body_with_a_content_encoding_is_refused(self, server):
         found = server.client.post("/v1/score", content=b"x", headers={"content-encoding": "gzip"})
         assert (found.status_code, found.json()["reason"]) == (415, "content_encoding")
 
 
-class TestTooMuch:
-    def test_what_says_that_it_is_too_large_is_refused_before_it_comes(self, small):
+class TestRequestLimits:
+    def test_a_content_length_over_the_limit_is_refused_at_once(self, small):
         with open_request(small, "Content-Length: 999999999") as connection:
             status, text = answer_of(connection)
         assert status == 413
         assert "upload_too_large" in text
 
-    def test_what_does_not_say_so_is_refused_on_its_way(self, small):
+    def test_a_chunked_body_over_the_limit_is_refused_during_the_upload(self, small):
         def chunks() -> Iterator[bytes]:
             for _ in range(40):
                 yield bytes(100_000)
@@ -158,7 +158,7 @@ class TestTooMuch:
     def test_a_recording_that_is_too_long_is_refused(self, small):
         found = small.score(encode(noise(31 * RATE), coding="FLAC/PCM_16"))
         assert (found.status_code, found.json()["reason"], found.json()["stage"]) == (413, "too_long", "decode")
-        assert "after 30 s" in found.json()["detail"]
+        assert "longer than the limit of 30 s" in found.json()["detail"]
 
     def test_a_small_file_of_many_hours_costs_little(self, small):
         data = bomb(2.0)
@@ -170,15 +170,15 @@ class TestTooMuch:
         found = server.client.post("/v1/score", files=[("f", (f"{n}.wav", b"x")) for n in range(33)])
         assert (found.status_code, found.json()["reason"]) == (400, "bad_form")
 
-    def test_what_comes_too_slowly_is_given_up(self, small):
+    def test_an_upload_that_stalls_is_ended(self, small):
         with open_request(small, "Content-Length: 1000", b"RIFF") as connection:
             status, text = answer_of(connection)
         assert status == 408
         assert "upload_timeout" in text
 
 
-class TestRoom:
-    def test_a_full_service_says_when_to_come_again_and_whoever_leaves_frees_a_place(self, small, samples):
+class TestCapacity:
+    def test_a_full_service_refuses_requests_until_one_ends(self, small, samples):
         waiting = [open_request(small, "Content-Length: 1000", b"RIFF") for _ in range(2)]
         until(lambda: small.metric("audiosieve_requests_inside") == 2)
         found = small.score(samples / "clean.flac")
@@ -193,7 +193,7 @@ class TestRoom:
         waiting.pop().close()
         until(lambda: small.metric("audiosieve_requests_inside") == 0)
 
-    def test_whoever_leaves_the_queue_frees_its_place_there(self, small, samples):
+    def test_a_disconnect_removes_the_recording_from_the_queue(self, small, samples):
         body = (samples / "clean.flac").read_bytes()
         connection = open_request(small, f"Content-Length: {len(body)}", body)
         until(lambda: small.metric("audiosieve_queue_recordings") == 1)
@@ -205,21 +205,19 @@ class TestRoom:
         until(lambda: small.metric("audiosieve_requests_inside") == 0)
         assert small.metric("audiosieve_batch_recordings_count") == calls
 
-    def test_frames_have_room_too(self, small):
-        one = encode(noise(25 * RATE))  # 1,561 frames; 2,000 may wait
+    def test_the_frames_in_the_queue_are_limited(self, small):
+        one = encode(noise(25 * RATE))  # 1,561 frames, of a limit of 2,000
         found = together(small, [one, one])
         assert sorted(answer.status_code for answer in found) == [200, 503]
 
     def test_the_files_of_a_form_wait_for_each_other(self, small):
-        one = encode(
-            noise(25 * RATE), coding="FLAC/PCM_16"
-        )  # as above: three at once find no room, however often they come
+        one = encode(noise(25 * RATE), coding="FLAC/PCM_16")  # as above: no two fit at the same time
         found = small.client.post("/v1/score", files=[("f", (f"{n}.flac", one)) for n in range(3)])
         assert found.status_code == 200, found.text
         assert len({result["score"] for result in found.json()["results"]}) == 1
         assert small.metric("audiosieve_queue_frames") == 0
 
-    def test_a_full_disk_turns_away_what_needs_it_and_nothing_else(self, samples):
+    def test_a_full_disk_refuses_only_requests_that_need_it(self, samples):
         with serving() as server:
             subprocess.run(["prlimit", "--pid", str(server.process.pid), "--fsize=2000000"], check=True)
             large = encode(noise(100 * RATE))
@@ -229,8 +227,8 @@ class TestRoom:
             assert "File too large" in server.stderr
             assert server.metric("audiosieve_requests_inside") == 0
 
-    def test_whoever_leaves_while_a_long_file_is_decoded_stops_that(self, server):
-        body = bomb(0.9)  # is heard to its end, if nobody stops it
+    def test_a_disconnect_stops_decoding(self, server):
+        body = bomb(0.9)  # within the limits, so decoding would go on to the end
         connection = open_request(server, f"Content-Length: {len(body)}", body)
         until(lambda: server.metric("audiosieve_requests_inside") == 1)
         connection.close()
@@ -253,12 +251,12 @@ class TestRoom:
 
 
 def server_score(server: Server, body: bytes) -> httpx.Response:
-    """As `Server.score`, from another thread."""
-    return httpx.post(f"{server.url}/v1/score", content=body, timeout=120, trust_env=False)
+    """Scores a body like `Server.score`, from another thread."""
+    return httpx.post(f"{server.url}/v1/score", content=body, timeout=PATIENCE_S, trust_env=False)
 
 
-class TestItsEnd:
-    def test_sigterm_finishes_what_is_inside_and_takes_nothing_more(self, samples):
+class TestShutdown:
+    def test_sigterm_finishes_open_requests_and_accepts_no_more(self, samples):
         with serving("--max_wait_ms", 3_000) as server:
             found = []
             asking = threading.Thread(
@@ -270,7 +268,7 @@ class TestItsEnd:
             until(lambda: refused(server))
             asking.join()
             assert found[0].status_code == 200
-            assert server.process.wait(60) == 0
+            assert server.process.wait(PATIENCE_S) == 0
             assert server.stderr == ""
             assert list(server.folder.iterdir()) == []
 
@@ -283,7 +281,7 @@ class TestItsEnd:
         assert (process.returncode, said) == (0, b"")
         assert list(tmp_path.iterdir()) == []
 
-    def test_sigint_ends_it_too(self):
+    def test_sigint_ends_the_service(self):
         with serving() as server:
             assert server.stop(signal.SIGINT) == 0
             assert server.stderr == ""
@@ -319,30 +317,30 @@ class TestKeys:
             "Bearer",
         ],
     )
-    def test_without_one_nothing_is_given(self, locked, path, header):
+    def test_a_request_without_a_valid_key_is_refused(self, locked, path, header):
         headers = {} if header is None else {"authorization": header}
         found = locked.client.request("POST" if path == "/v1/score" else "GET", path, headers=headers)
         assert found.status_code == 401
         assert found.headers["www-authenticate"] == "Bearer"
         assert found.json()["reason"] == "unauthorized"
 
-    def test_with_any_of_them_all_is_as_without(self, locked, samples):
+    def test_each_key_is_accepted(self, locked, samples):
         for key in (KEY, "another-key-of-length"):
             headers = {"authorization": f"Bearer {key}"}
             body = (samples / "clean.flac").read_bytes()
             assert locked.client.post("/v1/score", content=body, headers=headers).status_code == 200
             assert locked.client.get("/metrics", headers=headers).status_code == 200
 
-    def test_whether_it_lives_is_no_secret(self, locked):
+    def test_health_and_page_need_no_key(self, locked):
         assert all(locked.client.get(path).status_code == 200 for path in ("/healthz", "/readyz", "/", "/openapi.json"))
 
 
-def test_a_service_whose_queue_breaks_ends_and_is_no_success(samples):
+def test_a_service_whose_queue_fails_ends_with_status_1(samples):
     sabotage = "import pipelines.service.batcher as batcher\nbatcher.cut_batches = lambda *_: 1 / 0"
     with serving(sabotage=sabotage) as server:
         answer = server.score(samples / "clean.flac")
         assert (answer.status_code, answer.json()["reason"]) == (500, "internal_error")
-        assert server.process.wait(60) == 1
+        assert server.process.wait(PATIENCE_S) == 1
         assert "the batcher failed; the service ends" in server.stderr
         assert "ZeroDivisionError" in server.stderr
         assert list(server.folder.iterdir()) == []
@@ -361,29 +359,29 @@ def test_a_service_whose_queue_breaks_ends_and_is_no_success(samples):
         (["--prot", 1], "unknown option --prot (did you mean --port?)"),
     ],
 )
-def test_what_cannot_be_is_refused_before_it_starts(options, message):
+def test_invalid_options_are_refused_at_the_start(options, message):
     assert message in audiosieve("serve", *options, status=2).stderr
 
 
-def test_keys_that_are_none_are_refused(monkeypatch):
+def test_invalid_keys_are_refused(monkeypatch):
     monkeypatch.setenv("AUDIOSIEVE_API_KEYS", "a-long-enough-key-of-it,of-15-letters..")
     assert "key 2 must have at least 16" in audiosieve("serve", status=2).stderr
 
 
-def test_a_port_that_is_taken_is_refused():
+def test_a_port_in_use_is_refused():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert "cannot listen there" in audiosieve("serve", "--port", port, status=2).stderr
 
 
-def test_a_service_that_others_can_reach_without_a_key_says_so(monkeypatch):
-    # An address that is nobody's: it comes no further than to the warning.
+def test_a_public_address_without_keys_gets_a_warning(monkeypatch):
+    # No machine has this address: the command ends after the warning.
     warning = "WARNING: other machines can use the service on 192.0.2.1 without a key; set keys in AUDIOSIEVE_API_KEYS"
     assert warning in audiosieve("serve", "--host", "192.0.2.1", status=2).stderr
     monkeypatch.setenv("AUDIOSIEVE_API_KEYS", "a-long-enough-key-of-it")
     assert "WARNING" not in audiosieve("serve", "--host", "192.0.2.1", status=2).stderr
 
 
-def test_others_can_reach_whatever_is_not_loopback():
+def test_only_loopback_addresses_are_private():
     hosts = ("127.0.0.1", "127.9.9.9", "::1", "localhost", "0.0.0.0", "::", "192.168.0.1", "a.example")
-    assert [host for host in hosts if _is_loopback(host)] == ["127.0.0.1", "127.9.9.9", "::1", "localhost"]
+    assert [host for host in hosts if is_loopback(host)] == ["127.0.0.1", "127.9.9.9", "::1", "localhost"]

@@ -22,7 +22,7 @@ from pipelines.service.nginx import PASSED_ON
 from pipelines.service.settings import ServeOptions
 from tests.pipelines.service.test_serve_limits import open_request, until
 from tests.support.command import Output, audiosieve
-from tests.support.service import Server, serving
+from tests.support.web.service import Server, serving
 
 pytestmark = [
     pytest.mark.slow,
@@ -122,7 +122,7 @@ async def load(url: str, body: bytes, clients: int, stop: Callable[[], bool]) ->
                 found.append(0)
 
     limits = httpx.Limits(max_connections=clients)
-    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=120, limits=limits) as client:
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=300, limits=limits) as client:
         await asyncio.gather(*(ask(client) for _ in range(clients)))
     return found
 

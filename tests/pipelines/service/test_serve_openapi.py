@@ -1,4 +1,4 @@
-"""The service keeps what its OpenAPI description promises, as schemathesis tries it."""
+"""Schemathesis checks the service against its OpenAPI description."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from pipelines.service.openapi_examples import PROBLEMS, RESPONSES
-from tests.support.service import Server, serving
+from tests.support.web.service import Server, serving
 
 pytestmark = pytest.mark.slow
 KEY = "a-key-of-some-length"
-# Bytes that are no recording are valid by any schema, and have no score.
+# Arbitrary bytes match the schema of a body, but are no recording.
 CONFIG = """
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", 400, 415, 422]
@@ -27,14 +27,30 @@ def server() -> Iterator[Server]:
         yield started
 
 
-def test_schemathesis_finds_nothing(server: Server, tmp_path: Path):
+def test_schemathesis_finds_no_violation(server: Server, tmp_path: Path):
     (tmp_path / "schemathesis.toml").write_text(CONFIG)
     words = [
-        "--config-file", tmp_path / "schemathesis.toml", "run", f"{server.url}/openapi.json",
-        "--header", f"Authorization: Bearer {KEY}",
-        "--checks", "all", "--max-examples", 40, "--seed", 8, "--continue-on-failure", "--generation-database", "none",
-        "--request-timeout", 120, "--no-color", "--suppress-health-check", "all",
-    ]  # fmt: skip
+        "--config-file",
+        tmp_path / "schemathesis.toml",
+        "run",
+        f"{server.url}/openapi.json",
+        "--header",
+        f"Authorization: Bearer {KEY}",
+        "--checks",
+        "all",
+        "--max-examples",
+        40,
+        "--seed",
+        8,
+        "--continue-on-failure",
+        "--generation-database",
+        "none",
+        "--request-timeout",
+        120,
+        "--no-color",
+        "--suppress-health-check",
+        "all",
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "schemathesis.cli", *map(str, words)],
         cwd=tmp_path,
@@ -55,9 +71,13 @@ def test_every_operation_has_examples(server: Server):
     for status in ("400", "401", "408", "413", "415", "422", "500", "503"):
         content = scoring["responses"][status]["content"]
         assert list(content) == ["application/problem+json"]
-        told = {name: value for name, value in PROBLEMS[int(status)].items() if value is not None}
-        assert content["application/problem+json"]["example"] == told
+        example = {name: value for name, value in PROBLEMS[int(status)].items() if value is not None}
+        assert content["application/problem+json"]["example"] == example
     assert {parameter["name"] for parameter in scoring["parameters"]} == {
-        "frames", "anomalies", "spectrogram", "channels", "utterance_id"
-    }  # fmt: skip
+        "frames",
+        "anomalies",
+        "spectrogram",
+        "channels",
+        "utterance_id",
+    }
     assert scoring["security"] == [{"HTTPBearer": []}]

@@ -1,4 +1,4 @@
-"""The page of the service, in a real browser that sends real recordings to a real service."""
+"""The page of the service, in a real browser with a real service."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 import soundfile
 from PIL import Image
 
-from tests.support.browser import chromium
 from tests.support.command import Output
-from tests.support.service import Server, serving
+from tests.support.web.browser import chromium
+from tests.support.web.service import Server, serving
 
 pytestmark = pytest.mark.slow
 KEY = "a-key-of-some-length"
@@ -34,8 +34,8 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def opened(browser: Any) -> Iterator[Any]:
-    """Opens the page of a service. It may ask nothing of any other, and nothing may go wrong that is not expected."""
-    complaints: list[str] = []
+    """Opens the page of a service; fails on a request to another site and on an unexpected error."""
+    errors: list[str] = []
     contexts = []
 
     def open_page(server: Server, expected: tuple[int, ...] = (), **how: Any) -> Any:
@@ -43,13 +43,13 @@ def opened(browser: Any) -> Iterator[Any]:
         context.set_default_timeout(120_000)
         contexts.append(context)
         tab = context.new_page()
-        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        tab.on("pageerror", lambda error: errors.append(str(error)))
         tab.on(
             "console",
-            lambda said: complaints.append(said.text) if not any(str(n) in said.text for n in expected) else None,
+            lambda said: errors.append(said.text) if not any(str(n) in said.text for n in expected) else None,
         )
         own = (server.url, "blob:", "data:")
-        tab.on("request", lambda asked: complaints.append(asked.url) if not asked.url.startswith(own) else None)
+        tab.on("request", lambda asked: errors.append(asked.url) if not asked.url.startswith(own) else None)
         tab.goto(server.url)
         tab.wait_for_selector("html[data-ready=yes]")
         return tab
@@ -57,18 +57,18 @@ def opened(browser: Any) -> Iterator[Any]:
     yield open_page
     for context in contexts:
         context.close()
-    assert complaints == []
+    assert errors == []
 
 
 def send(tab: Any, *paths: Path) -> Any:
-    """Chooses files; returns their cards once all are done, the last sent first."""
+    """Chooses files and waits for their scores; returns their cards, the last file first."""
     tab.set_input_files("#files", [str(path) for path in paths])
     cards = tab.locator("article[data-done]")
     cards.nth(len(paths) - 1).wait_for()
     return cards
 
 
-def test_a_recording_is_sent_and_its_score_shown(opened, server, samples: Path, sample_run: Output):
+def test_the_score_of_a_recording_is_shown(opened, server, samples: Path, sample_run: Output):
     tab = opened(server)
     (row,) = [row for row in sample_run.utterances if row["utterance_id"] == "burst.flac"]
     card = send(tab, samples / "burst.flac").first
@@ -82,7 +82,7 @@ def test_a_recording_is_sent_and_its_score_shown(opened, server, samples: Path, 
     assert row["model_id"] in tab.inner_text("#model")
 
 
-def test_it_is_heard_from_where_one_clicks_and_from_its_bad_stretch(opened, server, samples):
+def test_a_click_plays_from_that_point_and_a_button_plays_an_anomaly(opened, server, samples):
     tab = opened(server)
     card = send(tab, samples / "burst.flac").first
     player = card.locator("audio")
@@ -105,7 +105,7 @@ def test_it_is_heard_from_where_one_clicks_and_from_its_bad_stretch(opened, serv
     assert 3.2 <= time < 3.6, "it ends where the bad stretch does"
 
 
-def test_the_spectrogram_is_that_of_the_recording_and_the_frame_under_the_pointer_is_read_off(opened, server, tmp_path):
+def test_the_spectrogram_and_the_score_under_the_pointer_are_those_of_the_recording(opened, server, tmp_path):
     rate = 16_000
     time = np.arange(2 * rate) / rate
     low, high = np.sin(2 * np.pi * 1_000 * time), np.sin(2 * np.pi * 6_000 * time)
@@ -134,14 +134,14 @@ def test_the_spectrogram_is_that_of_the_recording_and_the_frame_under_the_pointe
     assert float(value) == pytest.approx(near, abs=0.006) or float(value) in [round(one, 2) for one in found[58:66]]
 
 
-def test_what_has_no_score_says_why_and_costs_no_other(opened, server, samples):
+def test_a_recording_without_a_score_shows_its_problem_and_costs_no_other(opened, server, samples):
     tab = opened(server, expected=(422,))
     cards = send(tab, samples / "corrupt.flac", samples / "clean.flac")
     assert [card.get_attribute("data-done") for card in cards.all()] == ["scored", "failed"]
     assert "corrupt: after 0 of 65040 samples" in cards.nth(1).locator(".state").inner_text()
 
 
-def test_a_name_is_text(opened, server, samples, tmp_path):
+def test_a_file_name_is_shown_as_text(opened, server, samples, tmp_path):
     name = "<img src=x onerror=alert(1)>&amp;.flac"
     (tmp_path / name).write_bytes((samples / "clean.flac").read_bytes())
     tab = opened(server)
@@ -150,7 +150,7 @@ def test_a_name_is_text(opened, server, samples, tmp_path):
     assert tab.locator("img").count() == 0
 
 
-def test_a_recording_that_the_browser_cannot_play_is_scored_and_says_so(opened, server, samples, tmp_path):
+def test_a_recording_that_the_browser_cannot_play_is_scored(opened, server, samples, tmp_path):
     audio, rate = soundfile.read(samples / "clean.flac")
     soundfile.write(tmp_path / "clean.au", audio, rate)
     card = send(opened(server), tmp_path / "clean.au").first
@@ -167,7 +167,7 @@ def test_a_long_recording_is_drawn(opened, server, samples, tmp_path):
     assert len(Image.open(io.BytesIO(card.locator("canvas").screenshot())).convert("RGB").getcolors(1 << 24)) > 100
 
 
-def test_light_and_dark_and_narrow(opened, server, samples):
+def test_the_page_fits_light_dark_and_narrow_screens(opened, server, samples):
     found = {}
     for scheme in ("light", "dark"):
         tab = opened(server, color_scheme=scheme, viewport={"width": 400, "height": 800})
@@ -178,7 +178,7 @@ def test_light_and_dark_and_narrow(opened, server, samples):
     assert found["dark"] < 80
 
 
-def test_a_key_is_asked_for_where_one_is_wanted(opened, samples):
+def test_a_service_with_keys_asks_for_one(opened, samples):
     with serving(environment={"AUDIOSIEVE_API_KEYS": KEY}) as locked:
         tab = opened(locked, expected=(401,))
         assert tab.locator("#access").is_visible()
@@ -192,7 +192,7 @@ def test_a_key_is_asked_for_where_one_is_wanted(opened, samples):
         assert tab.locator("article .score b").first.inner_text() == "4.55"
 
 
-def test_files_are_dropped(opened, server, samples):
+def test_dropped_files_are_scored(opened, server, samples):
     tab = opened(server)
     data = (samples / "clean.flac").read_bytes()
     tab.evaluate(

@@ -1,4 +1,4 @@
-"""Uploads under limits, as they come from the server: no model, no connection."""
+"""Uploads and their limits, without a model or a connection."""
 
 from __future__ import annotations
 
@@ -22,24 +22,26 @@ HEADERS = {False: {}, True: {"content-type": "Multipart/Form-Data; boundary=x"}}
 LEFT, SILENT = "left", "silent"
 
 
-def take(pieces: Sequence[bytes | str], capacity: CapacityLimit, headers: dict[str, str], **limits: Any) -> list[bytes]:
-    """What is in an upload that comes in pieces; of the capacity it takes as much as came, and only while the block lasts."""
-    coming = iter(pieces)
+def receive_all(
+    chunks: Sequence[bytes | str], capacity: CapacityLimit, headers: dict[str, str], **limits: Any
+) -> list[bytes]:
+    """Receives an upload that arrives in chunks, and checks the capacity in use; returns the contents of its files."""
+    coming = iter(chunks)
 
     async def receive() -> dict[str, Any]:
-        piece = next(coming, b"")
-        if piece == SILENT:
+        chunk = next(coming, b"")
+        if chunk == SILENT:
             await asyncio.Event().wait()
-        if piece == LEFT:
+        if chunk == LEFT:
             return {"type": "http.disconnect"}
-        return {"type": "http.request", "body": piece, "more_body": bool(piece)}
+        return {"type": "http.request", "body": chunk, "more_body": bool(chunk)}
 
     scope = {"type": "http", "headers": [(name.encode(), value.encode()) for name, value in headers.items()]}
     settings = dataclasses.replace(Settings(), max_upload_bytes=LIMIT, **limits)
 
     async def scene() -> list[bytes]:
         async with received(Request(scope, receive), settings, capacity, "name") as uploads:
-            assert capacity.used == sum(map(len, pieces))
+            assert capacity.used == sum(map(len, chunks))
             found = [upload.file.read() for upload in uploads.files]
             assert [upload.size_bytes for upload in uploads.files] == [len(one) for one in found]
             return found
@@ -48,30 +50,30 @@ def take(pieces: Sequence[bytes | str], capacity: CapacityLimit, headers: dict[s
 
 
 @pytest.mark.parametrize("form", [False, True])
-def test_what_came_is_there_and_its_room_is_given_back(form):
+def test_an_upload_is_received_and_its_capacity_released(form):
     capacity = CapacityLimit(LIMIT)
     body = FORM % b"hello" if form else b"hello"
-    assert take([body[:4], body[4:]], capacity, HEADERS[form]) == [b"hello"]
+    assert receive_all([body[:4], body[4:]], capacity, HEADERS[form]) == [b"hello"]
     assert capacity.used == 0
 
 
 @pytest.mark.parametrize("stated", [False, True])
 @pytest.mark.parametrize("over", [0, 1])
-def test_as_much_as_the_limit_is_taken_and_a_byte_more_is_not(stated, over):
-    capacity, pieces = CapacityLimit(10 * LIMIT), [bytes(400), bytes(LIMIT - 400 + over)]
+def test_a_body_of_the_limit_is_accepted_and_one_more_byte_refused(stated, over):
+    capacity, chunks = CapacityLimit(10 * LIMIT), [bytes(400), bytes(LIMIT - 400 + over)]
     headers = {"content-length": str(LIMIT + over)} if stated else {}
     if not over:
-        assert take(pieces, capacity, headers) == [bytes(LIMIT)]
+        assert receive_all(chunks, capacity, headers) == [bytes(LIMIT)]
     else:
         with pytest.raises(Problem, match="413 upload_too_large"):
-            # Where it is stated, not a byte is read.
-            take([SILENT] if stated else pieces, capacity, headers)
+            # With a content length, the body is refused before a byte is read.
+            receive_all([SILENT] if stated else chunks, capacity, headers)
     assert capacity.used == 0
 
 
 @pytest.mark.parametrize("form", [False, True])
 @pytest.mark.parametrize(
-    ("pieces", "error"),
+    ("chunks", "error"),
     [
         ([bytes(5), LEFT], ClientDisconnect),
         ([bytes(5), SILENT], Problem),
@@ -79,29 +81,29 @@ def test_as_much_as_the_limit_is_taken_and_a_byte_more_is_not(stated, over):
         ([bytes(301)], CapacityError),
     ],
 )
-def test_however_it_ends_the_room_is_given_back(form, pieces, error):
+def test_a_failed_upload_releases_its_capacity(form, chunks, error):
     capacity = CapacityLimit(2 * LIMIT)
     capacity.acquire(2 * LIMIT - 300 if error is CapacityError else 3)
     before = capacity.used
     head = [] if error is CapacityError or not form else [FORM.partition(b"%s")[0]]
     with pytest.raises(error):
-        take([*head, *pieces], capacity, HEADERS[form], max_silence_s=0.05)
+        receive_all([*head, *chunks], capacity, HEADERS[form], max_silence_s=0.05)
     assert capacity.used == before
 
 
 @pytest.mark.parametrize(("files", "taken"), [(3, True), (4, False)])
-def test_a_form_has_as_many_files_as_it_may(files, taken):
+def test_the_files_of_a_form_are_limited(files, taken):
     part = (FORM % b"hello").partition(b"--x--")[0]
     body, capacity = [part * files + b"--x--\r\n"], CapacityLimit(LIMIT)
     if taken:
-        assert take(body, capacity, HEADERS[True], max_files=3) == [b"hello"] * 3
+        assert receive_all(body, capacity, HEADERS[True], max_files=3) == [b"hello"] * 3
     else:
         with pytest.raises(Problem, match="400 bad_form"):
-            take(body, capacity, HEADERS[True], max_files=3)
+            receive_all(body, capacity, HEADERS[True], max_files=3)
     assert capacity.used == 0
 
 
-def test_the_status_of_a_fault_says_whose_it_is():
+def test_each_reason_has_its_status():
     statuses = {reason: Problem.of(AudioFault(Stage.DECODE, reason, ""), None).status for reason in Reason}
     others = {reason: status for reason, status in statuses.items() if status != 422}
     assert others == {

@@ -1,4 +1,4 @@
-"""Figures of recordings: what is drawn is what is there, however long it is."""
+"""Figures of recordings of any length show their spectrogram, scores and anomalies."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def waveform_of(samples: np.ndarray) -> Waveform:
 
 @pytest.fixture(scope="module")
 def noise() -> np.ndarray:
-    """Three seconds of noise that is 40 dB weaker in its last second."""
+    """Three seconds of noise, 40 dB lower in the last second."""
     samples = np.random.default_rng(0).normal(0, 0.1, 3 * SAMPLE_RATE).astype(np.float32)
     samples[2 * SAMPLE_RATE :] /= 100
     return samples
@@ -60,7 +60,7 @@ def test_a_column_is_the_mean_power_of_its_frames(noise):
         assert reduced_db(waveform_of(noise), columns) == pytest.approx(10 * np.log10(power), abs=1e-3)
 
 
-def test_blocks_do_not_show(noise, monkeypatch):
+def test_the_block_size_does_not_change_the_spectrogram(noise, monkeypatch):
     expected = reduced_db(waveform_of(noise), 40)
     for frames in (1, 9, 50):
         monkeypatch.setattr(spectrogram_image, "BLOCK_FRAMES", frames)
@@ -86,7 +86,7 @@ def test_the_axes_are_seconds_kilohertz_and_the_scale(data):
     assert (shade.x0, shade.x1) == (1.0, 2.0)
 
 
-def test_of_a_long_recording_the_range_of_each_column_is_drawn(data):
+def test_a_long_recording_is_drawn_as_ranges_of_columns(data):
     frame_score = np.tile([1.0, 4.0], 100_000).astype(np.float32)
     figure = draw(dataclasses.replace(data, frame_score=frame_score, duration_s=3200.0, anomalies=[]))
     below = figure.axes[1]
@@ -106,7 +106,7 @@ def test_one_frame_is_enough():
     assert small_png(draw(one))
 
 
-def test_a_name_is_no_formula_and_the_same_figure_is_the_same_bytes(data):
+def test_a_title_is_not_parsed_as_a_formula_and_equal_figures_are_equal_files(data):
     for kind in ("png", "svg"):
         files = []
         for _ in range(2):
@@ -118,7 +118,7 @@ def test_a_name_is_no_formula_and_the_same_figure_is_the_same_bytes(data):
 
 
 @pytest.mark.parametrize("colours", [LIGHT, DARK])
-def test_a_small_png_has_the_paper_it_is_for(data, colours):
+def test_a_small_png_has_the_background_of_its_colours(data, colours):
     image = Image.open(io.BytesIO(small_png(draw(data, colours, (9, 3.3)))))
     assert image.size == (900, 330)
     paper = image.convert("RGB").getpixel((2, 2))

@@ -24,7 +24,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     return open_results(str(write_output(root, long)))
 
 
-def test_all_that_was_written_of_an_utterance_is_found(results):
+def test_an_utterance_is_found_with_all_its_rows(results):
     for name in ("speaker/burst.flac", "/corpus/speaker/burst.flac"):
         found = find_utterance(results, name)
         assert found.row["utterance_id"] == "speaker/burst.flac"
@@ -33,7 +33,7 @@ def test_all_that_was_written_of_an_utterance_is_found(results):
         assert (start, end) == pytest.approx((6.4, 8.0), abs=0.1)
 
 
-def test_several_are_loaded_at_once_in_the_order_asked_for(results):
+def test_several_utterances_are_loaded_in_the_order_of_their_ids(results):
     found = load(results, ["rising", "speaker/burst.flac"])
     assert list(found) == ["rising", "speaker/burst.flac"]
     assert np.array_equal(found["rising"].frame_score, RISING)
@@ -56,12 +56,12 @@ def test_several_are_loaded_at_once_in_the_order_asked_for(results):
         ),
     ],
 )
-def test_what_cannot_be_found_is_said_in_a_sentence(results, name, message):
+def test_an_unknown_rejected_or_ambiguous_name_is_an_error(results, name, message):
     with pytest.raises(OutputError, match=message):
         find_utterance(results, name)
 
 
-def test_a_path_is_taken_from_where_the_user_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_path_is_relative_to_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     results = open_results(str(write_output(tmp_path / "out", [scored("a", 3.0, uri=f"{tmp_path}/audio/a.wav")])))
     monkeypatch.chdir(tmp_path)
     assert find_utterance(results, "audio/a.wav").row["utterance_id"] == "a"

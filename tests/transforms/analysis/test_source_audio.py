@@ -1,4 +1,4 @@
-"""The audio of a row is heard again as it was scored: the span, the channel, the member of an archive."""
+"""The audio of a row is decoded as it was scored: its span, its channel, its member of an archive."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def row(uri: Path | str, duration_s: float, start_s: float = 0.0, channel: int |
 
 @pytest.fixture(scope="module")
 def stereo() -> np.ndarray:
-    """Four seconds, the second channel half as loud, all samples different from their neighbours."""
+    """Four seconds of noise, the second channel half as loud."""
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, 4 * RATE)
     return np.stack([noise, noise / 2], axis=1)
 
@@ -37,23 +37,23 @@ def wave(tmp_path_factory: pytest.TempPathFactory, stereo: np.ndarray) -> Path:
     return path
 
 
-def test_a_span_and_a_channel_are_heard(wave, stereo):
+def test_a_span_and_a_channel_are_decoded(wave, stereo):
     decoded = source_audio(row(wave, 1.5, start_s=0.25, channel=1))
     assert decoded.samples == pytest.approx(stereo[RATE // 4 : RATE // 4 + RATE * 3 // 2, 1], abs=1e-6)
 
 
-def test_the_mean_of_the_channels_is_heard_where_none_is_named(wave, stereo):
+def test_the_mean_of_the_channels_is_decoded_by_default(wave, stereo):
     assert source_audio(row(wave, 4.0)).samples == pytest.approx(stereo.mean(axis=1), abs=1e-6)
 
 
-def test_a_recording_that_is_gone_or_shorter_now_says_so(wave, tmp_path):
+def test_a_deleted_or_shortened_recording_is_a_fault(wave, tmp_path):
     with pytest.raises(AudioFault, match="No such file"):
         source_audio(row(tmp_path / "gone.wav", 4.0))
     with pytest.raises(AudioFault, match="not within the recording of 4"):
         source_audio(row(wave, 5.0))
 
 
-def test_members_of_archives_are_heard_each_archive_read_once(tmp_path, wave, stereo):
+def test_members_of_archives_are_decoded(tmp_path, wave, stereo):
     content = wave.read_bytes()
     tar = tmp_path / "shard#0.tar"
     with tarfile.open(tar, "w") as file:
@@ -65,14 +65,14 @@ def test_members_of_archives_are_heard_each_archive_read_once(tmp_path, wave, st
     pq.write_table(pa.table({"audio": [{"bytes": content, "path": "x.wav"}]}), parquet)
     names = [f"{tar}#b.wav", f"{tar}#a.wav", f"{tar}#broken.wav", f"{tar}#gone.wav", f"{parquet}#x.wav", str(wave)]
     found = dict.fromkeys(names)
-    for heard_row, heard in source_audio_of_many([row(name, 4.0, channel=0) for name in names]):
-        found[heard_row["uri"]] = heard
+    for decoded_row, audio in source_audio_of_many([row(name, 4.0, channel=0) for name in names]):
+        found[decoded_row["uri"]] = audio
     for name in (names[0], names[1], names[4], names[5]):
         assert found[name].samples == pytest.approx(stereo[:, 0], abs=1e-6)
     assert "no longer has this member" in str(found[names[3]])
     assert isinstance(found[names[2]], AudioFault)
 
 
-def test_every_row_of_the_same_recording_is_heard(wave):
+def test_every_row_of_one_recording_is_decoded(wave):
     rows = [row(wave, 1.0, start_s=float(n)) for n in range(3)]
-    assert [heard_row for heard_row, _ in source_audio_of_many(rows)] == rows
+    assert [decoded_row for decoded_row, _ in source_audio_of_many(rows)] == rows

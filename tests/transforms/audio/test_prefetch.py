@@ -12,7 +12,7 @@ import pytest
 from apache_beam.io.filesystems import FileSystems
 
 from model.features import FeatureConfig
-from tests.support.buckets import Shelf, bucket
+from tests.support.storage.local_buckets import Shelf, bucket
 from transforms.audio.prefetch import MAX_AHEAD, MAX_BYTES, open_ahead
 from transforms.elements import ArchiveKind, AudioRef, FeaturizedUtterance, Recording
 from transforms.errors import AudioFault, Reason

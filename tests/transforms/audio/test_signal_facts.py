@@ -48,9 +48,9 @@ def facts(*blocks: np.ndarray, rate: int = RATE) -> SignalFacts:
 class TestLevels:
     @pytest.mark.parametrize("amplitude", [1.0, 0.5, 0.1, 0.001])
     def test_the_rms_of_a_sine_is_3_db_below_its_peak(self, amplitude):
-        found = facts(tone(1.0, amplitude=amplitude))
-        assert found.peak_dbfs == pytest.approx(20 * np.log10(amplitude), abs=0.01)
-        assert found.rms_dbfs == pytest.approx(20 * np.log10(amplitude) - 3.01, abs=0.01)
+        measured = facts(tone(1.0, amplitude=amplitude))
+        assert measured.peak_dbfs == pytest.approx(20 * np.log10(amplitude), abs=0.01)
+        assert measured.rms_dbfs == pytest.approx(20 * np.log10(amplitude) - 3.01, abs=0.01)
 
     @pytest.mark.parametrize("sign", [1, -1])
     def test_the_peak_may_be_in_any_channel_and_of_either_sign(self, sign):
@@ -60,13 +60,13 @@ class TestLevels:
 
     def test_the_rms_is_over_all_channels(self):
         left = tone(1.0, amplitude=1.0)
-        found = facts(np.stack([left, np.zeros_like(left)], axis=1))
-        assert found.rms_dbfs == pytest.approx(-6.02, abs=0.01)
+        measured = facts(np.stack([left, np.zeros_like(left)], axis=1))
+        assert measured.rms_dbfs == pytest.approx(-6.02, abs=0.01)
 
     def test_digital_silence_is_at_the_floor_and_has_no_bandwidth(self):
-        found = facts(np.zeros(1_000, np.float32))
-        assert (found.peak_dbfs, found.rms_dbfs, found.bandwidth_hz) == (FLOOR_DB, FLOOR_DB, 0.0)
-        assert (found.clipped_ratio, found.dc_offset) == (0.0, 0.0)
+        measured = facts(np.zeros(1_000, np.float32))
+        assert (measured.peak_dbfs, measured.rms_dbfs, measured.bandwidth_hz) == (FLOOR_DB, FLOOR_DB, 0.0)
+        assert (measured.clipped_ratio, measured.dc_offset) == (0.0, 0.0)
 
     @pytest.mark.parametrize("offset", [0.05, -0.2, 0.0])
     def test_the_dc_offset_is_the_mean(self, offset):
@@ -111,8 +111,8 @@ class TestClipping:
 
     def test_a_plateau_in_one_channel_counts_among_the_samples_of_all(self):
         clipped = np.clip(tone(1.0, amplitude=2.0, hertz=100), -0.5, 0.5)
-        found = facts(np.stack([tone(1.0, amplitude=0.3), clipped], axis=1))
-        assert found.clipped_ratio == pytest.approx(np.mean(np.abs(clipped) == 0.5) / 2)
+        measured = facts(np.stack([tone(1.0, amplitude=0.3), clipped], axis=1))
+        assert measured.clipped_ratio == pytest.approx(np.mean(np.abs(clipped) == 0.5) / 2)
 
     def test_a_run_across_channels_is_not_a_plateau(self):
         block = np.zeros((1_000, 3), np.float32)
@@ -176,8 +176,8 @@ class TestBandwidth:
     @pytest.mark.parametrize("rate", [16_000, 44_100, 48_000])
     @pytest.mark.parametrize("hertz", [1_000, 3_400, 7_000])
     def test_low_passed_noise_has_the_bandwidth_of_its_filter(self, rate, hertz):
-        found = facts(low_passed_noise(2 * rate, rate, hertz), rate=rate)
-        assert found.bandwidth_hz == pytest.approx(hertz, abs=200)
+        measured = facts(low_passed_noise(2 * rate, rate, hertz), rate=rate)
+        assert measured.bandwidth_hz == pytest.approx(hertz, abs=200)
 
     @pytest.mark.parametrize("rate", [8_000, 16_000, 44_100, 48_000])
     def test_white_noise_has_half_the_sampling_rate(self, rate):
@@ -256,8 +256,8 @@ def test_blocks_do_not_change_levels_and_counts_at_full_scale(samples, cuts):
 
 @given(samples=arrays(np.float32, st.integers(1, 2_000), elements=st.floats(-4, 4, width=32)))
 def test_every_fact_is_finite_and_in_its_range(samples):
-    found = facts(samples)
-    assert FLOOR_DB <= found.rms_dbfs <= found.peak_dbfs + 1e-6
-    assert 0 <= found.clipped_ratio <= 1
-    assert abs(found.dc_offset) <= 4
-    assert 0 <= found.bandwidth_hz <= RATE / 2
+    measured = facts(samples)
+    assert FLOOR_DB <= measured.rms_dbfs <= measured.peak_dbfs + 1e-6
+    assert 0 <= measured.clipped_ratio <= 1
+    assert abs(measured.dc_offset) <= 4
+    assert 0 <= measured.bandwidth_hz <= RATE / 2

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.buckets import bucket
+from tests.support.storage.local_buckets import bucket
 from transforms.corpus.sources import SourceError, list_corpus
 from transforms.elements import Span
 

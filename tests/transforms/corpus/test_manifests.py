@@ -16,7 +16,7 @@ from apache_beam.io.filesystems import FileSystems
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.buckets import Shelf, bucket
+from tests.support.storage.local_buckets import Shelf, bucket
 from transforms.corpus.manifests import PATH_COLUMNS
 from transforms.corpus.sources import SourceError, list_corpus
 from transforms.elements import AudioRef, Span
@@ -308,10 +308,10 @@ def test_local_files_are_looked_at_once_each(root, monkeypatch):
 
 def test_a_list_of_paths(tmp_path):
     (tmp_path / "a b.wav").write_bytes(b"12345")
-    (tmp_path / "list.txt").write_text(f"a b.wav\r\n\n{tmp_path}/gone.wav\n")
+    (tmp_path / "list.txt").write_text(f"a b.wav\r\n\n{tmp_path}/missing.wav\n")
     refs = list_corpus(str(tmp_path / "list.txt"))
     assert [(ref.utterance_id, ref.uri, ref.size_bytes) for ref in refs] == [
-        (f"{tmp_path}/gone.wav", f"{tmp_path}/gone.wav", 0),
+        (f"{tmp_path}/missing.wav", f"{tmp_path}/missing.wav", 0),
         ("a b.wav", f"{tmp_path}/a b.wav", 5),
     ]
     (tmp_path / "empty.txt").write_text("\n")

@@ -12,7 +12,7 @@ from apache_beam.io.filesystems import FileSystems
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.buckets import bucket
+from tests.support.storage.local_buckets import bucket
 from transforms.corpus.sources import INPUT_KINDS, SourceError, list_corpus
 from transforms.elements import Reject
 from transforms.errors import AudioFault, Reason, Stage

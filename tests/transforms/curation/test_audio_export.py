@@ -1,4 +1,4 @@
-"""The audio of what is kept: the same bytes, or the same samples."""
+"""Exported audio has the bytes of the recording, or its samples."""
 
 from __future__ import annotations
 
@@ -19,13 +19,11 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.outputs import scored, write_output
-from transforms.corpus.formats import find_archives
+from tests.support.kept_lists import list_all, of_channel
+from tests.support.outputs import scored
 from transforms.curation.audio_export import export_files, export_shard
 from transforms.curation.export_plan import CHUNK, write_export_plan
-from transforms.curation.manifest_writers import list_kept
 from transforms.elements import ScoredUtterance
-from transforms.output.results import open_results
 from transforms.storage.files import look_at
 
 RATE = 22_050
@@ -34,13 +32,9 @@ RATE = 22_050
 def plan(utterances: Sequence[ScoredUtterance], *, has_spans: bool = True, format: str = "flac", shard_size: int = 2):
     """The chunks of a plan for all utterances, each a list of rows."""
     with tempfile.TemporaryDirectory() as folder:
-        root = write_output(Path(folder) / "out", utterances, carry=["speaker"])
-        connection = open_results(str(root)).connect()
-        connection.execute("CREATE TEMP VIEW entries AS SELECT * FROM utterances")
-        connection.execute("CREATE TEMP TABLE kept AS SELECT utterance_id FROM utterances")
-        list_kept(connection, has_spans, find_archives(connection), ["speaker"])
+        kept = list_all(Path(folder) / "out", utterances, ["speaker"], has_spans)
         path = Path(folder) / "plan.parquet"
-        chunks = write_export_plan(connection, ["speaker"], path, format, shard_size)
+        chunks = write_export_plan(kept, path, format, shard_size)
         file = pq.ParquetFile(path)
         assert file.num_row_groups == chunks
         return [file.read_row_group(number).to_pylist() for number in range(chunks)]
@@ -55,21 +49,17 @@ def item(
     channels: int = 1,
     **more,
 ) -> ScoredUtterance:
-    """An utterance of a recording that is there; of a member, with the version of its archive."""
+    """An utterance of an existing recording; a member has the version of its archive."""
     made = scored(name, 3.5, uri=str(uri), start_s=start / RATE, duration_s=samples / RATE, sample_rate=RATE, **more)
     version = look_at(str(uri).partition("#")[0]).source_version
     ref = dataclasses.replace(made.utterance.ref, source_version=version)
-    return dataclasses.replace(
-        made, utterance=dataclasses.replace(made.utterance, ref=ref, channel=channel, channels=channels)
-    )
+    made = dataclasses.replace(made, utterance=dataclasses.replace(made.utterance, ref=ref))
+    return of_channel(made, channels, channel)
 
 
 def export(utterances: Sequence[ScoredUtterance], folder: Path, container: str = "flac", **how) -> dict[str, dict]:
-    return {
-        row["utterance_id"]: row
-        for rows in plan(utterances, **how)
-        for row in export_files(rows, str(folder), container)
-    }  # fmt: skip
+    chunks = plan(utterances, **how)
+    return {row["utterance_id"]: row for rows in chunks for row in export_files(rows, str(folder), container)}
 
 
 @pytest.fixture
@@ -114,7 +104,7 @@ def test_no_sample_of_a_span_changes(tmp_path, waves, encode, coding, suffix, su
     assert not list((tmp_path / "audio").glob(".*"))
 
 
-def test_wav_is_written_where_it_is_asked_for(tmp_path, waves, encode):
+def test_spans_are_written_as_wav_on_request(tmp_path, waves, encode):
     path = tmp_path / "a.flac"
     path.write_bytes(encode(waves, RATE, "FLAC/PCM_24"))
     found = export([item("a", path, 10, 5_000, channels=2)], tmp_path / "audio", "wav")
@@ -123,7 +113,7 @@ def test_wav_is_written_where_it_is_asked_for(tmp_path, waves, encode):
 
 
 @pytest.mark.parametrize("has_spans", [False, True])
-def test_what_is_kept_whole_keeps_its_bytes(tmp_path, waves, encode, has_spans):
+def test_whole_recordings_keep_their_bytes(tmp_path, waves, encode, has_spans):
     content = encode(waves, RATE, "WAV/PCM_16")
     for name in ("a.wav", "no_suffix", "misnamed.txt"):
         (tmp_path / name).write_bytes(content)
@@ -146,7 +136,7 @@ def test_a_channel_of_several_is_cut_out(tmp_path, waves, encode):
         assert (samples == expected[:, n]).all()
 
 
-def test_a_bad_recording_costs_no_other(tmp_path, waves, encode):
+def test_a_bad_recording_does_not_affect_others(tmp_path, waves, encode):
     content = encode(waves, RATE, "FLAC/PCM_16")
     for name in ("good.flac", "changed.flac", "gone.flac", "short.flac"):
         (tmp_path / name).write_bytes(content)
@@ -158,8 +148,13 @@ def test_a_bad_recording_costs_no_other(tmp_path, waves, encode):
     (tmp_path / "gone.flac").unlink()
     found = export(items, tmp_path / "audio")
     assert {name: row["reason"] for name, row in found.items()} == {
-        "broken": "corrupt", "changed": "changed", "gone": "unreadable", "good": None, "short": None, "beyond": "truncated",
-    }  # fmt: skip
+        "broken": "corrupt",
+        "changed": "changed",
+        "gone": "unreadable",
+        "good": None,
+        "short": None,
+        "beyond": "truncated",
+    }
     assert {row["stage"] for row in found.values() if row["path"] is None} == {"export"}
     assert sorted(path.name for path in (tmp_path / "audio").iterdir()) == ["good.flac", "short.flac"]
 
@@ -193,14 +188,13 @@ def test_members_of_archives(tmp_path, waves, encode):
     found = export(items, tmp_path / "audio")
     assert (tmp_path / "audio" / found["s.tar/x/2.wav"]["path"]).read_bytes() == contents[2]
     assert (tmp_path / "audio" / found["h.parquet/1.wav"]["path"]).read_bytes() == contents[1]
-    assert (found["s.tar/x/9.wav"]["reason"], found["s.tar/x/9.wav"]["detail"]) == (
-        "unreadable", "it is not in the archive any more",
-    )  # fmt: skip
+    missing = found["s.tar/x/9.wav"]
+    assert (missing["reason"], missing["detail"]) == ("unreadable", "the recording is no longer in the archive")
     right, _ = soundfile.read(tmp_path / "audio" / found["s.tar/x/2.wav#ch1"]["path"])
     assert (right == soundfile.read(io.BytesIO(contents[2]))[0][:, 1]).all()
 
 
-def test_what_is_there_is_not_written_again(tmp_path, waves, encode):
+def test_existing_files_are_not_written_again(tmp_path, waves, encode):
     (tmp_path / "a.wav").write_bytes(encode(waves, RATE))
     items = [
         item("x/a.wav", tmp_path / "a.wav", samples=len(waves)),
@@ -219,10 +213,15 @@ IDS = st.lists(
         st.sampled_from(
             ["a", "A", "..", ".", "", "a.wav", "a.flac", "b.c", "b_c", "#1", "gs:", "x" * 300, "\u00e9", "n\nl", "~"]
         ),
-        min_size=1, max_size=3,
-    ).map("/".join).filter(bool),
-    min_size=1, max_size=8, unique=True,
-)  # fmt: skip
+        min_size=1,
+        max_size=3,
+    )
+    .map("/".join)
+    .filter(bool),
+    min_size=1,
+    max_size=8,
+    unique=True,
+)
 
 
 @settings(max_examples=40)
@@ -242,7 +241,7 @@ def test_names_are_different_and_stay_in_the_folder(ids, format):
             assert "." not in parts[-1]
 
 
-def test_chunks_hold_a_bounded_number_and_all_of_an_archive():
+def test_chunks_are_bounded_except_for_archives():
     items = [scored(f"{n:04d}.wav", 4.0) for n in range(CHUNK + 10)]
     items += [scored(f"s.tar/{n:04d}.wav", 4.0, uri=f"/corpus/s.tar#{n:04d}.wav") for n in range(CHUNK + 10)]
     chunks = plan(items, has_spans=False)
@@ -285,14 +284,18 @@ def test_shards_as_webdataset_reads_them(shards, waves):
     assert set(samples) == {"x/u_0", "x/u_1", "x/u_2", "x/c"}
     assert "mp3" in samples["x/c"]
     assert json.loads(samples["x/u_2"]["json"]) == {
-        "id": "x/u.2", "score": 3.5, "duration": round(4_000 / RATE, 6), "sample_rate": RATE, "speaker": "s2",
-    }  # fmt: skip
+        "id": "x/u.2",
+        "score": 3.5,
+        "duration": round(4_000 / RATE, 6),
+        "sample_rate": RATE,
+        "speaker": "s2",
+    }
     read, rate = soundfile.read(io.BytesIO(samples["x/u_2"]["flac"]), dtype="float64")
     assert rate == RATE
     assert np.abs(read - waves[2_000:6_000]).max() < 2**-15
 
 
-def test_shards_are_the_same_every_time_and_only_what_is_missing_is_written_again(shards):
+def test_shards_are_reproducible_and_only_missing_ones_are_written_again(shards):
     chunks, folder = shards
     first = write_shards(chunks, folder)
     contents = {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -1,8 +1,7 @@
-"""What is kept, listed for trainers: read back by the readers of corpora, and by the trainers' own libraries."""
+"""Manifests, read back by our own readers of corpora and by the libraries of trainers."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import tempfile
 from collections.abc import Sequence
@@ -15,67 +14,46 @@ import soundfile
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tests.support.outputs import scored, write_output
-from transforms.corpus.formats import find_archives
+from tests.support.kept_lists import list_all, of_channel
+from tests.support.outputs import scored
 from transforms.corpus.sources import list_corpus
-from transforms.curation.manifest_writers import (
-    FORMATS,
-    ManifestError,
-    carried_in_manifests,
-    list_kept,
-    measure_recordings,
-    refusal,
-)
+from transforms.curation.kept_list import KeptList, measure_recordings
+from transforms.curation.manifest_formats import FORMATS, refusal
 from transforms.elements import ScoredUtterance
-from transforms.output.results import open_results
 
 TABLES = ("csv", "tsv", "jsonl", "parquet")
 READ_BACK = (*TABLES, "kaldi", "lhotse", "paths")
 
 
-def listed(root: Path, utterances: Sequence[ScoredUtterance], carry: Sequence[str] = (), has_spans: bool = False):
-    """A connection in which all utterances are kept and listed."""
-    connection = open_results(str(write_output(root, utterances, carry=carry))).connect()
-    connection.execute("CREATE TEMP VIEW entries AS SELECT * FROM utterances")
-    connection.execute("CREATE TEMP TABLE kept AS SELECT utterance_id FROM utterances")
-    list_kept(connection, has_spans, find_archives(connection), carried_in_manifests(carry))
-    return connection
-
-
-def write(connection, format: str, folder: Path, carry: Sequence[str] = ()) -> Path:
-    assert refusal(connection, format, carry) is None
+def write(kept: KeptList, format: str, folder: Path) -> Path:
+    assert refusal(kept, format) is None
     path = folder / FORMATS[format].file
-    FORMATS[format].write(connection, carry, path)
+    FORMATS[format].write(kept, path)
     return path
 
 
-def of_channel(item: ScoredUtterance, channels: int, channel: int | None) -> ScoredUtterance:
-    return dataclasses.replace(item, utterance=dataclasses.replace(item.utterance, channels=channels, channel=channel))
-
-
-def heard(item: ScoredUtterance) -> tuple[str, int, int]:
-    """Where an utterance lies: the recording, its first sample, and how many they are."""
+def place(item: ScoredUtterance) -> tuple[str, int, int]:
+    """The recording of an utterance, its first sample in it, and its number of samples."""
     utterance = item.utterance
     rate = utterance.sample_rate
     return utterance.ref.uri, round(utterance.ref.span.start_s * rate), round(utterance.duration_s * rate)
 
 
 def read_back(path: Path, utterances: Sequence[ScoredUtterance]) -> dict[str, tuple[str, int, int]]:
-    """What our own reader makes of a manifest, in the same form."""
-    found = {}
+    """The places of the utterances that our own reader finds in a manifest."""
+    places = {}
     by_id = {item.utterance.ref.utterance_id: item.utterance for item in utterances}
     for ref in list_corpus(str(path)):
         utterance = by_id[ref.utterance_id]
         rate = utterance.sample_rate
         start = round(ref.span.start_s * rate)
         end = round(utterance.duration_s * rate) if ref.span.end_s is None else round(ref.span.end_s * rate)
-        found[ref.utterance_id] = (ref.uri, start, end - start)
-    return found
+        places[ref.utterance_id] = (ref.uri, start, end - start)
+    return places
 
 
-NAMES = st.text(
-    st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1, max_size=12
-).filter(lambda name: name not in (".", ".."))  # fmt: skip
+CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="/\0")
+NAMES = st.text(CHARACTERS, min_size=1, max_size=12).filter(lambda name: name not in (".", ".."))
 
 
 @st.composite
@@ -102,17 +80,15 @@ def corpora(draw) -> list[ScoredUtterance]:
 def test_a_manifest_lists_exactly_what_is_kept_or_is_refused(utterances, format):
     has_spans = any(item.utterance.ref.span.start_s for item in utterances)
     with tempfile.TemporaryDirectory() as folder:
-        connection = listed(Path(folder) / "out", utterances, has_spans=has_spans)
-        assume(refusal(connection, format, ()) is None)
-        if format == "lhotse":
-            # As measuring would find.
-            connection.execute("UPDATE listed SET recording_s = coalesce(recording_s, end_s)")
-        path = write(connection, format, Path(folder))
-        expected = {item.utterance.ref.utterance_id: heard(item) for item in utterances}
+        kept = list_all(Path(folder) / "out", utterances, has_spans=has_spans)
+        assume(refusal(kept, format) is None)
+        # The recordings do not exist: say that they end with their utterance.
+        ends = {row["path"]: row["end_s"] for row in kept.rows(f"SELECT path, end_s FROM {kept.table}")}
+        kept.set_durations({path: ends[path] for path in kept.unmeasured()})
+        path = write(kept, format, Path(folder))
+        expected = {item.utterance.ref.utterance_id: place(item) for item in utterances}
         if format == "paths":
-            assert sorted((ref.uri, *heard(item)[1:]) for ref, item in zip(
-                sorted(list_corpus(str(path)), key=lambda ref: ref.uri), sorted(utterances, key=heard), strict=True)
-            ) == sorted(expected.values())  # fmt: skip
+            assert sorted(ref.uri for ref in list_corpus(str(path))) == sorted(uri for uri, _, _ in expected.values())
         else:
             assert read_back(path, utterances) == expected
 
@@ -138,8 +114,8 @@ CARRY = ("speaker", "text", "session")
 
 @pytest.mark.parametrize("format", TABLES)
 def test_tables_carry_what_is_carried(tmp_path, two, format):
-    connection = listed(tmp_path / "out", two, CARRY, has_spans=True)
-    refs = list_corpus(str(write(connection, format, tmp_path, CARRY)))
+    kept = list_all(tmp_path / "out", two, CARRY, has_spans=True)
+    refs = list_corpus(str(write(kept, format, tmp_path)))
     assert [ref.utterance_id for ref in refs] == ["u1", "u2"]
     columns = dict(refs[1].columns)
     assert columns["channel"] == "1"
@@ -152,20 +128,27 @@ def test_tables_carry_what_is_carried(tmp_path, two, format):
 
 
 def test_a_line_for_nemo(tmp_path, two):
-    path = write(listed(tmp_path / "out", two, CARRY, has_spans=True), "jsonl", tmp_path, CARRY)
+    path = write(list_all(tmp_path / "out", two, CARRY, has_spans=True), "jsonl", tmp_path)
     assert json.loads(path.read_text(encoding="utf-8").splitlines()[1]) == {
-        "audio_filepath": two[0].utterance.ref.uri, "id": "u2", "offset": 0.5, "duration": 1.0, "channel": 1, "score": 3.25,
-        "speaker": "alice", "text": 'a "quoted"  word, and\u00fc', "session": "x",
-    }  # fmt: skip
+        "audio_filepath": two[0].utterance.ref.uri,
+        "id": "u2",
+        "offset": 0.5,
+        "duration": 1.0,
+        "channel": 1,
+        "score": 3.25,
+        "speaker": "alice",
+        "text": 'a "quoted"  word, and\u00fc',
+        "session": "x",
+    }
 
 
-def test_a_table_says_of_whole_recordings_only_how_long_they_are(tmp_path):
-    path = write(listed(tmp_path / "out", [scored("a.wav", 4.0)]), "parquet", tmp_path)
+def test_a_table_of_whole_recordings_has_no_start_and_end(tmp_path):
+    path = write(list_all(tmp_path / "out", [scored("a.wav", 4.0)]), "parquet", tmp_path)
     assert pq.read_table(path).to_pylist() == [{"id": "a.wav", "path": "/corpus/a.wav", "duration": 4.0, "score": 4.0}]
 
 
 def test_a_kaldi_directory(tmp_path, two):
-    folder = write(listed(tmp_path / "out", two, CARRY, has_spans=True), "kaldi", tmp_path, CARRY)
+    folder = write(list_all(tmp_path / "out", two, CARRY, has_spans=True), "kaldi", tmp_path)
     texts = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
     assert texts == {
         "wav.scp": f"recording-00000001 {two[0].utterance.ref.uri}\n",
@@ -178,7 +161,7 @@ def test_a_kaldi_directory(tmp_path, two):
 
 def test_a_kaldi_directory_of_whole_recordings_is_sorted_as_in_the_c_locale(tmp_path):
     names = ["b", "B", "a-1", "a1", "a_1", "\u00e9", "z"]
-    folder = write(listed(tmp_path / "out", [scored(name, 4.0) for name in names]), "kaldi", tmp_path)
+    folder = write(list_all(tmp_path / "out", [scored(name, 4.0) for name in names]), "kaldi", tmp_path)
     keys = [line.split()[0] for line in (folder / "wav.scp").read_text(encoding="utf-8").splitlines()]
     assert keys == sorted(names, key=str.encode)
     assert not (folder / "segments").exists()
@@ -190,7 +173,7 @@ def test_kaldi_itself_reads_it(tmp_path):
     whole = tmp_path / "mono.wav"
     samples = (np.arange(8_000) % 100).astype(np.int16)
     soundfile.write(whole, samples, 16_000)
-    folder = write(listed(tmp_path / "out", [scored("m", 4.0, uri=str(whole), duration_s=0.5)]), "kaldi", tmp_path)
+    folder = write(list_all(tmp_path / "out", [scored("m", 4.0, uri=str(whole), duration_s=0.5)]), "kaldi", tmp_path)
     with kaldi_native_io.RandomAccessWaveReader(f"scp:{folder}/wav.scp") as reader:
         wave = reader["m"]
         assert wave.sample_freq == 16_000
@@ -200,12 +183,12 @@ def test_kaldi_itself_reads_it(tmp_path):
 
 
 def test_lhotse_cuts(tmp_path, two):
-    connection = listed(tmp_path / "out", two, CARRY, has_spans=True)
-    measure_recordings(connection)
-    path = write(connection, "lhotse", tmp_path, CARRY)
+    kept = list_all(tmp_path / "out", two, CARRY, has_spans=True)
+    measure_recordings(kept)
+    path = write(kept, "lhotse", tmp_path)
     again = tmp_path / "again"
     again.mkdir()
-    assert write(connection, "lhotse", again, CARRY).read_bytes() == path.read_bytes()
+    assert write(kept, "lhotse", again).read_bytes() == path.read_bytes()
     refs = list_corpus(str(path))
     assert [(ref.utterance_id, ref.span.start_s, ref.span.end_s) for ref in refs] == [
         ("u1", 1.75, 3.0),
@@ -220,9 +203,9 @@ def test_lhotse_itself_reads_them(tmp_path, two):
     whole = tmp_path / "whole.flac"
     soundfile.write(whole, np.stack([np.arange(9_600) % 50, np.arange(9_600) % 31], axis=1).astype(np.int16), 48_000)
     mixed = of_channel(scored("w", 4.0, uri=str(whole), duration_s=0.2, sample_rate=48_000), 2, None)
-    connection = listed(tmp_path / "out", [*two, mixed], CARRY, has_spans=True)
-    measure_recordings(connection)
-    cuts = {cut.id: cut for cut in lhotse.CutSet.from_file(write(connection, "lhotse", tmp_path, CARRY))}
+    kept = list_all(tmp_path / "out", [*two, mixed], CARRY, has_spans=True)
+    measure_recordings(kept)
+    cuts = {cut.id: cut for cut in lhotse.CutSet.from_file(write(kept, "lhotse", tmp_path))}
     lhotse.validate(lhotse.CutSet.from_cuts(cuts.values()), read_data=True)
     assert sorted(cuts) == ["u1", "u2", "w"]
     ramp = (np.arange(48_000) - 24_000) / 32_768
@@ -234,29 +217,23 @@ def test_lhotse_itself_reads_them(tmp_path, two):
     assert cuts["u2"].custom == {"score": 3.25, "session": "x"}
 
 
-def test_a_recording_that_cannot_be_measured_is_named(tmp_path):
-    connection = listed(
-        tmp_path / "out", [scored("a", 4.0, uri=str(tmp_path / "gone.wav"), start_s=1.0)], has_spans=True
-    )
-    with pytest.raises(ManifestError, match=r"gone\.wav: Lhotse's cuts of it need its length"):
-        measure_recordings(connection)
-
-
 def test_an_index_of_tars(tmp_path):
     items = [
         scored("s.tar/x/2.wav", 4.0, uri="/data/s.tar#x/2.wav", columns={"speaker": "b"}),
         scored("s.tar/x/1.a.wav", 3.0, uri="/data/s.tar#x/1.a.wav", columns={"speaker": "a"}),
     ]
-    connection = listed(tmp_path / "out", items, ["speaker"])
-    rows = [
-        json.loads(line) for line in write(connection, "webdataset", tmp_path, ["speaker"]).read_text().splitlines()
-    ]
+    kept = list_all(tmp_path / "out", items, ["speaker"])
+    rows = [json.loads(line) for line in write(kept, "webdataset", tmp_path).read_text().splitlines()]
     assert rows[0] == {
-        "url": "/data/s.tar", "key": "x/1", "member": "x/1.a.wav", "id": "s.tar/x/1.a.wav", "duration": 4.0, "score": 3.0,
+        "url": "/data/s.tar",
+        "key": "x/1",
+        "member": "x/1.a.wav",
+        "id": "s.tar/x/1.a.wav",
+        "duration": 4.0,
+        "score": 3.0,
         "speaker": "a",
-    }  # fmt: skip
+    }
     assert rows[1]["key"] == "x/2"
-    assert "point into an archive" in (refusal(connection, "csv", []) or "")
 
 
 def test_an_index_leads_webdataset_to_the_samples(tmp_path):
@@ -266,7 +243,7 @@ def test_an_index_leads_webdataset_to_the_samples(tmp_path):
         for number in range(4):
             writer.write({"__key__": f"x/{number}", "wav": b"RIFF....WAVE", "txt": "words"})
     kept = [scored(f"s.tar/x/{number}.wav", 4.0, uri=f"{tar}#x/{number}.wav") for number in (1, 3)]
-    path = write(listed(tmp_path / "out", kept), "webdataset", tmp_path)
+    path = write(list_all(tmp_path / "out", kept), "webdataset", tmp_path)
     keys = {(row["url"], row["key"]) for row in map(json.loads, path.read_text().splitlines())}
     samples = webdataset.WebDataset([str(tar)], shardshuffle=False).select(
         lambda sample: (sample["__url__"], sample["__key__"]) in keys
@@ -277,45 +254,8 @@ def test_an_index_leads_webdataset_to_the_samples(tmp_path):
 @pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
 def test_datasets_reads_it(tmp_path, two, format):
     datasets = pytest.importorskip("datasets")
-    path = write(listed(tmp_path / "out", two, CARRY, has_spans=True), format, tmp_path, CARRY)
+    path = write(list_all(tmp_path / "out", two, CARRY, has_spans=True), format, tmp_path)
     kind = "json" if format == "jsonl" else format
     found = datasets.load_dataset(kind, data_files=str(path), split="train", cache_dir=str(tmp_path / "cache"))
     assert found["id"] == ["u1", "u2"]
     assert found[1]["text"] == 'a "quoted"  word, and\u00fc'
-
-
-SPAN = scored("s", 4.0, start_s=1.0)
-LEFT = of_channel(scored("l", 4.0), 2, 0)
-
-
-@pytest.mark.parametrize(
-    ("item", "format", "message"),
-    [
-        (SPAN, "paths", "cannot say where in a recording"),
-        (LEFT, "paths", "cannot say which channel"),
-        (scored("a\nb", 4.0), "paths", "line break"),
-        (scored("a ", 4.0), "paths", "begins or ends with a blank"),
-        (scored("a b", 4.0), "kaldi", "a blank in it"),
-        (scored("a", 4.0, uri="/data/cat x |"), "kaldi", "takes such a path for a command"),
-        (scored("a", 4.0, uri="/data/feats.ark:12"), "kaldi", "a place in an archive"),
-        (scored("a\tb", 4.0), "tsv", "a tab or a line break"),
-        (scored("a", 4.0), "webdataset", "lists what is in tars"),
-        (scored("p", 4.0, uri="/data/x.parquet#1"), "webdataset", "lists what is in tars"),
-        *[(scored("t", 4.0, uri="/data/x.tar#1.wav"), format, "into an archive") for format in READ_BACK],
-    ],
-)
-def test_what_a_format_cannot_say_is_refused(tmp_path, item, format, message):
-    connection = listed(tmp_path / "out", [item, scored("zz", 4.0)], has_spans=item is SPAN)
-    said = refusal(connection, format, [])
-    assert message in said
-    assert said.startswith(format)
-    assert repr(item.utterance.ref.utterance_id) in said
-
-
-def test_a_speaker_with_a_blank_is_none_for_kaldi(tmp_path):
-    connection = listed(tmp_path / "out", [scored("a", 4.0, columns={"speaker": "x y"})], ["speaker"])
-    assert "a speaker with a blank" in refusal(connection, "kaldi", ["speaker"])
-
-
-def test_columns_that_would_be_taken_for_something_else_are_left_out():
-    assert carried_in_manifests(["speaker", "offset", "Audio", "text", "member"]) == ["speaker", "text"]

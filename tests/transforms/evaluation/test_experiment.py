@@ -14,7 +14,7 @@ import soundfile
 import transforms.evaluation.experiment as experiment
 from model.features import SAMPLE_RATE, FeatureConfig
 from model.labels import PSEUDO, pseudo_score
-from tests.support.materials import speech_and_noise
+from tests.support.training.materials import speech_and_noise
 from transforms.corpus.sources import SourceError
 from transforms.elements import AudioRef
 from transforms.errors import AudioFault, OutputError, Reason, Stage

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import transforms.evaluation.experiment_splits as experiment_splits
-from tests.support.materials import material, speech_and_noise
+from tests.support.training.materials import material, speech_and_noise
 from transforms.errors import AudioFault, Reason, Stage
 from transforms.evaluation.experiment_splits import (
     SplitError,

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.buckets import bucket
 from tests.support.outputs import rejected, scored, write_output, written
+from tests.support.storage.local_buckets import bucket
 from transforms import schemas
 from transforms.errors import OutputError
 from transforms.output import compaction

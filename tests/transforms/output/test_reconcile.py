@@ -52,12 +52,12 @@ def test_lost_and_duplicate_rows_are_errors(ledger, scored, rejected, frames, me
 
 
 def test_rows_are_compared_in_batches(ledger, monkeypatch):
-    monkeypatch.setattr(reconcile_module, "_BATCH", 2)
+    monkeypatch.setattr(reconcile_module, "BATCH_ROWS", 2)
     members = [row(f"x#1.tar/{i}", uri=f"/corpus/x#1.tar#{i}") for i in range(5)]
     write(ledger, [row(name) for name in "abcde"] + members)
     refs = [*(ref(name) for name in "abcde"), ref("x#1.tar", archive=ArchiveKind.TAR)]
     assert reconcile(ledger, written(ledger, RUN), listed_batches(refs)).scored == 10
-    with pytest.raises(LostRowsError, match="of 7 inputs there are 1 inputs without a row"):
+    with pytest.raises(LostRowsError, match="7 inputs, 1 inputs without a row"):
         reconcile(ledger, written(ledger, RUN), listed_batches([*refs, ref("f")]))
     with pytest.raises(LostRowsError, match="5 rows without an input"):
         reconcile(ledger, written(ledger, RUN), listed_batches([*refs[:-1], ref("y.tar", archive=ArchiveKind.TAR)]))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.buckets import bucket
 from tests.support.outputs import rejected, scored, write_output
+from tests.support.storage.local_buckets import bucket
 from transforms import schemas
 from transforms.errors import OutputError
 from transforms.output.ledger import Ledger

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.listing import RUN, list_and_plan
-from tests.support.generated_bucket import PAGE, GeneratedBucket, generated
+from tests.support.storage.generated_bucket import PAGE, GeneratedBucket, generated
 from transforms.corpus.sources import list_corpus
 from transforms.output.ledger import Ledger
 from transforms.runs.plan import FILE_ROWS, plan_paths, read_plan

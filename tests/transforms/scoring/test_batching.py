@@ -1,4 +1,4 @@
-"""Batches of like length: nothing lost, nothing too large, little padding."""
+"""Batches by length: complete, within the limits, with little padding."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def names(batches) -> Counter:
 
 
 class TestBatchByLength:
-    def test_what_is_left_comes_at_the_end_of_the_bundle(self, make_featurized):
+    def test_the_rest_of_the_pool_is_cut_at_the_end_of_the_bundle(self, make_featurized):
         early, late = cut_directly([make_featurized(str(i), 10) for i in range(5)], BatchLimits())
         assert early == []
         assert names(late) == Counter("01234")
@@ -83,7 +83,7 @@ class TestBatchByLength:
         assert late == []
 
     @pytest.mark.parametrize("pool_frames", [1, 50, 100, 10_000])
-    def test_nothing_is_lost_whatever_the_pool_holds(self, make_featurized, pool_frames):
+    def test_any_pool_size_keeps_every_utterance(self, make_featurized, pool_frames):
         utterances = [make_featurized(str(i), 1 + 7 * i % 60) for i in range(30)]
         early, late = cut_directly(utterances, BatchLimits(batch_size=4, pool_frames=pool_frames))
         assert names(early + late) == Counter(str(i) for i in range(30))
@@ -104,12 +104,12 @@ class TestBatchByLength:
         dofn.start_bundle()
         assert list(dofn.finish_bundle()) == []
 
-    def test_spectrograms_come_out_as_they_went_in(self, make_featurized):
+    def test_batches_hold_the_same_objects(self, make_featurized):
         before = [make_featurized(str(i), 5 + i, seed=i) for i in range(4)]
         _, (batch,) = cut_directly(before, BatchLimits())
         assert {id(item) for item in batch} == {id(item) for item in before}
 
-    def test_the_order_in_which_utterances_come_does_not_change_the_batches_sizes(self, make_featurized):
+    def test_the_order_of_utterances_does_not_change_the_batch_sizes(self, make_featurized):
         utterances = [make_featurized(str(i), 1 + 11 * i % 90) for i in range(30)]
         limits = BatchLimits(batch_size=5, batch_frames=200)
         shapes = [
@@ -118,7 +118,7 @@ class TestBatchByLength:
         ]
         assert shapes[0] == shapes[1]
 
-    def test_in_a_pipeline_nothing_is_lost(self, make_featurized):
+    def test_a_pipeline_keeps_every_utterance(self, make_featurized):
         utterances = [make_featurized(str(i), 1 + 11 * i % 90) for i in range(24)]
         limits = BatchLimits(batch_size=5, batch_frames=200, pool_frames=300)
 
@@ -128,7 +128,7 @@ class TestBatchByLength:
                 assert len(batch) <= 5
                 assert len(batch) * max(length for _, length in batch) <= 200
 
-        def told(batch):  # spectra themselves stay where they are
+        def lengths(batch):  # spectrograms must not leave their process
             return [(item.utterance.ref.utterance_id, len(item.spectrogram)) for item in batch]
 
         with beam.Pipeline(runner=FnApiRunner()) as root:
@@ -137,6 +137,6 @@ class TestBatchByLength:
                 | beam.Create(range(len(utterances)))
                 | beam.Map(utterances.__getitem__).with_output_types(FeaturizedUtterance)
                 | beam.ParDo(BatchByLength(limits))
-                | beam.Map(told)
+                | beam.Map(lengths)
             )
             assert_that(batches, check)

@@ -1,4 +1,4 @@
-"""Bundles elsewhere, and how workers find one."""
+"""Bundles in other filesystems, and how workers find a bundle."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from model.bundle import BUNDLED, CARD, DEFAULT, WEIGHTS, BundleError, open_bundle
-from tests.support.gcs_emulator import Bucket
-from tests.support.gcs_proxy import Proxy, first
+from tests.support.storage.gcs_emulator import Bucket
+from tests.support.storage.gcs_proxy import Proxy, first
 from transforms.scoring.bundles import MODELS, bundle_reference, find_bundle, share_bundle
 from transforms.scoring.inference import ScorerHandler
 
 
-def test_a_bundle_in_a_bucket_is_fetched_once_a_process(bucket: Bucket, proxy: Proxy) -> None:
+def test_a_bundle_in_a_bucket_is_downloaded_once_per_process(bucket: Bucket, proxy: Proxy) -> None:
     uri = bucket.upload(BUNDLED / DEFAULT, "models/mine")
     found = find_bundle(uri)
     assert (found.model_id, found.hash) == (open_bundle(DEFAULT).model_id, open_bundle(DEFAULT).hash)
@@ -24,7 +24,7 @@ def test_a_bundle_in_a_bucket_is_fetched_once_a_process(bucket: Bucket, proxy: P
     assert proxy.counts["read"] == 2
 
 
-def test_many_may_ask_at_once_and_one_fetches_for_all(bucket: Bucket, proxy: Proxy) -> None:
+def test_concurrent_threads_share_one_download(bucket: Bucket, proxy: Proxy) -> None:
     proxy.fail = first(1, 503)
     uri = bucket.upload(BUNDLED / DEFAULT, "models/mine")
     with ThreadPoolExecutor(4) as threads:
@@ -34,12 +34,12 @@ def test_many_may_ask_at_once_and_one_fetches_for_all(bucket: Bucket, proxy: Pro
     assert {bundle.path for bundle in found} == {find_bundle(uri).path}
 
 
-def test_names_and_local_folders_are_opened_where_they_are(bundle: Path) -> None:
+def test_bundled_and_local_bundles_are_opened_in_place(bundle: Path) -> None:
     assert find_bundle(DEFAULT) == open_bundle(DEFAULT)
     assert find_bundle(bundle) == open_bundle(bundle)
 
 
-def test_workers_find_a_bundled_model_by_name_and_others_by_place(bucket: Bucket, bundle: Path) -> None:
+def test_workers_find_a_bundled_model_by_name_and_others_by_path(bucket: Bucket, bundle: Path) -> None:
     assert bundle_reference(open_bundle(DEFAULT), DEFAULT) == DEFAULT
     assert bundle_reference(open_bundle(BUNDLED / DEFAULT), str(BUNDLED / DEFAULT)) == DEFAULT
     assert bundle_reference(open_bundle(bundle), str(bundle)) == str(bundle)
@@ -47,7 +47,7 @@ def test_workers_find_a_bundled_model_by_name_and_others_by_place(bucket: Bucket
     assert bundle_reference(find_bundle(uri), uri) == share_bundle(find_bundle(uri), uri, bucket / "out") == uri
 
 
-def test_a_local_bundle_is_copied_to_where_workers_reach_it(bucket: Bucket, bundle: Path, tmp_path: Path) -> None:
+def test_a_local_bundle_is_copied_to_the_output(bucket: Bucket, bundle: Path, tmp_path: Path) -> None:
     expected = open_bundle(bundle)
     for output in (bucket / "out", str(tmp_path / "out")):
         place = share_bundle(expected, str(bundle), output)
@@ -59,7 +59,7 @@ def test_a_local_bundle_is_copied_to_where_workers_reach_it(bucket: Bucket, bund
     assert share_bundle(open_bundle(DEFAULT), DEFAULT, bucket / "out") == DEFAULT
 
 
-def test_a_copy_that_was_cut_short_is_made_again(bucket: Bucket, bundle: Path) -> None:
+def test_an_incomplete_copy_is_replaced(bucket: Bucket, bundle: Path) -> None:
     expected = open_bundle(bundle)
     bucket.write(f"out/{MODELS}/{expected.hash}/{WEIGHTS}", "half of")
     place = share_bundle(expected, str(bundle), bucket / "out")

@@ -1,4 +1,4 @@
-"""From recordings to spectrograms and rejects, in one step."""
+"""Recordings become spectrograms and rejects in one step."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def one(ref: AudioRef) -> FeaturizedUtterance | Reject:
     return found
 
 
-def test_the_spectrogram_is_that_of_the_decoded_samples_and_the_facts_travel_along(tmp_path, make_ref):
+def test_the_spectrogram_and_the_facts_are_those_of_the_decoded_samples(tmp_path, make_ref):
     samples = noise(48_000, 2)
     soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
     ref = make_ref("a.wav", tmp_path / "a.wav")
@@ -80,7 +80,7 @@ def test_any_part_of_a_long_spectrogram_is_that_part_of_the_whole(
 
 
 class TestSpans:
-    def test_each_is_an_utterance_of_its_own_whatever_their_order(self, tmp_path):
+    def test_each_span_is_an_utterance_in_any_order(self, tmp_path):
         samples = noise(10 * RATE)
         soundfile.write(tmp_path / "a.flac", samples, RATE)
         samples = soundfile.read(tmp_path / "a.flac", dtype="float32")[0]
@@ -94,7 +94,7 @@ class TestSpans:
             assert item.utterance.duration_s == len(part) / RATE
             np.testing.assert_array_equal(item.spectrogram, spectrogram(part, FeatureConfig()))
 
-    def test_one_that_lies_outside_costs_no_other_its_score(self, tmp_path):
+    def test_a_span_outside_the_recording_costs_no_other_its_score(self, tmp_path):
         soundfile.write(tmp_path / "a.wav", noise(2 * RATE), RATE)
         uri = str(tmp_path / "a.wav")
         refs = [
@@ -108,7 +108,7 @@ class TestSpans:
         reasons = [getattr(found[ref.utterance_id], "reason", None) for ref in refs]
         assert reasons == [None, Reason.OUTSIDE, Reason.OUTSIDE, Reason.OUTSIDE, None, Reason.TOO_SHORT]
 
-    def test_a_recording_that_breaks_off_keeps_the_spans_before(self, tmp_path):
+    def test_a_truncated_recording_keeps_the_spans_before_the_end(self, tmp_path):
         soundfile.write(tmp_path / "a.flac", noise(60 * RATE), RATE)
         whole = (tmp_path / "a.flac").read_bytes()
         (tmp_path / "a.flac").write_bytes(whole[: len(whole) * 3 // 4])
@@ -124,7 +124,7 @@ class TestSpans:
     @pytest.mark.parametrize(
         "coding", [("wav", "PCM_16"), ("flac", "PCM_16"), ("ogg", "VORBIS"), ("mp3", "MPEG_LAYER_III")]
     )
-    def test_a_late_span_is_the_same_whether_it_is_jumped_to_or_not(self, tmp_path, coding):
+    def test_a_late_span_is_the_same_with_and_without_a_seek(self, tmp_path, coding):
         name, subtype = coding
         soundfile.write(tmp_path / f"a.{name}", noise(100 * RATE), RATE, subtype=subtype)
         samples = soundfile.read(tmp_path / f"a.{name}", dtype="float32")[0]
@@ -140,24 +140,24 @@ class TestChannels:
         soundfile.write(tmp_path / "a.wav", noise(2 * RATE, 3) * [1.0, 0.5, 0.1], RATE, subtype="FLOAT")
         return Recording((make_ref("a.wav", tmp_path / "a.wav"),))
 
-    def test_each_is_an_utterance_with_facts_of_its_own(self, recording):
+    def test_each_channel_is_an_utterance_with_its_own_facts(self, recording):
         found = found_in(recording, EACH)
         assert [item.utterance.ref.utterance_id for item in found] == ["a.wav#ch0", "a.wav#ch1", "a.wav#ch2"]
         assert [item.utterance.facts.rms_dbfs for item in found] == pytest.approx([-20, -26, -40], abs=0.3)
         assert all(item.utterance.channels == 3 for item in found)
 
     @pytest.mark.parametrize(("channels", "level"), [("first", -20), ("0", -20), ("2", -40)])
-    def test_one_of_them_keeps_the_id(self, recording, channels, level):
+    def test_a_selected_channel_keeps_the_id(self, recording, channels, level):
         (found,) = found_in(recording, channels)
         assert found.utterance.ref.utterance_id == "a.wav"
         assert found.utterance.facts.rms_dbfs == pytest.approx(level, abs=0.3)
 
-    def test_one_that_is_not_there_is_a_reject(self, recording):
+    def test_a_missing_channel_is_a_reject(self, recording):
         (found,) = found_in(recording, "3")
         assert (found.reason, found.utterance_id) == (Reason.NO_CHANNEL, "a.wav")
         assert "has 3" in found.detail
 
-    def test_a_silent_channel_is_a_reject_of_its_own(self, tmp_path, make_ref):
+    def test_a_silent_channel_is_a_reject(self, tmp_path, make_ref):
         samples = noise(RATE, 2)
         samples[:, 1] = 0
         soundfile.write(tmp_path / "a.wav", samples, RATE)
@@ -166,7 +166,7 @@ class TestChannels:
         assert (second.utterance_id, second.reason) == ("a.wav#ch1", Reason.SILENT)
 
 
-def test_a_recording_counts_once_however_many_utterances_are_in_it(tmp_path, make_ref):
+def test_a_recording_with_several_utterances_counts_once(tmp_path, make_ref):
     soundfile.write(tmp_path / "a.wav", noise(48_000, 2), RATE)
     recording = Recording((make_ref("a.wav", tmp_path / "a.wav"),))
     with beam.Pipeline(runner=FnApiRunner()) as root:
@@ -177,7 +177,7 @@ def test_a_recording_counts_once_however_many_utterances_are_in_it(tmp_path, mak
     assert counts == {"decode_ms": 2, "features_ms": 2}
 
 
-def test_a_recording_that_goes_on_and_on_is_refused_and_fills_no_disk(tmp_path, make_ref, monkeypatch):
+def test_a_recording_over_the_longest_length_is_a_reject(tmp_path, make_ref, monkeypatch):
     monkeypatch.setattr("transforms.audio.decode.MAX_S", 2)
     soundfile.write(tmp_path / "a.flac", np.tile(noise(800), (100, 1)), RATE)
     found = one(make_ref("a.flac", tmp_path / "a.flac"))
@@ -185,14 +185,14 @@ def test_a_recording_that_goes_on_and_on_is_refused_and_fills_no_disk(tmp_path, 
 
 
 class TestDoFn:
-    def test_what_is_good_goes_on(self, tmp_path, make_ref):
+    def test_utterances_are_the_main_output(self, tmp_path, make_ref):
         soundfile.write(tmp_path / "a.wav", noise(2_000), RATE)
         recording = Recording((make_ref("a.wav", tmp_path / "a.wav"),))
         assert [found.spectrogram.shape for found in Featurize(FeatureConfig()).process([recording] * 2)] == [
             (6, NUM_BINS)
         ] * 2
 
-    def test_what_is_not_is_a_reject_that_names_its_utterance(self, tmp_path, make_ref):
+    def test_rejects_are_tagged_and_name_their_utterance(self, tmp_path, make_ref):
         (tmp_path / "a.wav").write_text("no sound")
         ref = make_ref("speaker/a.wav", tmp_path / "a.wav")
         (output,) = Featurize(FeatureConfig()).process([Recording((ref,))])
@@ -206,12 +206,12 @@ class TestDoFn:
             detail=output.value.detail,
         )
 
-    def test_a_file_that_is_not_there_rejects_all_that_is_in_it(self, tmp_path):
+    def test_a_missing_file_rejects_all_its_utterances(self, tmp_path):
         refs = tuple(AudioRef(str(i), str(tmp_path / "none.wav"), 1, "1", span=Span(i, i + 1)) for i in range(3))
         outputs = list(Featurize(FeatureConfig()).process([Recording(refs)]))
         assert [output.value.utterance_id for output in outputs] == ["0", "1", "2"]
         assert {output.value.reason for output in outputs} == {Reason.UNREADABLE}
 
-    def test_a_bug_is_no_reject(self):
+    def test_a_bug_is_not_a_reject(self):
         with pytest.raises(AttributeError):
             list(Featurize(None).process([None]))

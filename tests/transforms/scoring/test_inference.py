@@ -1,4 +1,4 @@
-"""A result for every utterance of every batch, whatever TensorFlow says to one of them."""
+"""Every utterance of a batch gets a result, even if TensorFlow fails on some of them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def ids(results) -> list[str]:
 
 
 class FailsOn:
-    """Scores like a scorer, every frame 2.5, but fails with `error` on the batches that `fails` names."""
+    """A scorer that gives every frame 2.5, and raises `error` for the batches that `fails` selects."""
 
     def __init__(self, error: Exception, fails) -> None:
         self.error = error
@@ -64,7 +64,7 @@ def out_of_memory() -> Exception:
 
 
 class TestHandler:
-    def test_it_gives_a_list_for_each_batch_and_a_score_for_each_frame(self, handler, scorer, batch):
+    def test_each_batch_has_a_result_and_each_frame_a_score(self, handler, scorer, batch):
         batches = [batch[:1], batch[1:], batch[:2]]
         results = handler.run_inference(batches, scorer)
         assert [ids(found.results) for found in results] == [ids_of(items) for items in batches]
@@ -98,7 +98,7 @@ class TestHandler:
         assert work.padding == pytest.approx(1 - 38 / 56)
 
     @pytest.mark.parametrize("pickler", [pickle, beam_pickler])
-    def test_it_travels_to_workers_before_anything_is_loaded(self, handler, scorer, batch, pickler):
+    def test_it_is_pickled_without_loading_the_model(self, handler, scorer, batch, pickler):
         there = pickler.loads(pickler.dumps(handler))
         (found,) = there.run_inference([batch], there.load_model())
         for one, two in zip(found.results, score_batch(batch, scorer), strict=True):
@@ -107,7 +107,7 @@ class TestHandler:
     def test_its_pickle_holds_no_weights(self, handler):
         assert len(pickle.dumps(handler)) < 2_000
 
-    def test_a_model_that_is_not_there_is_an_error_and_no_reject(self, tmp_path):
+    def test_a_missing_model_is_an_error_and_not_a_reject(self, tmp_path):
         with pytest.raises(BundleError, match="no model"):
             ScorerHandler(str(tmp_path)).load_model()
 
@@ -132,7 +132,7 @@ class TestFailures:
 
     @pytest.mark.parametrize("kind", ["ResourceExhaustedError", "InvalidArgumentError", "InternalError"])
     @pytest.mark.parametrize("place", [0, 2, 3])
-    def test_one_that_always_fails_costs_no_other_its_score(self, batch, kind, place):
+    def test_an_utterance_that_always_fails_costs_no_other_its_score(self, batch, kind, place):
         import tensorflow as tf
 
         poison = batch[place].spectrogram
@@ -146,7 +146,7 @@ class TestFailures:
         assert rejects[0].detail == f"{kind}: it will not do"
         assert rejects[0].source_version == batch[place].utterance.ref.source_version
 
-    def test_a_single_one_that_fails_is_not_tried_again(self, batch):
+    def test_a_single_utterance_that_fails_is_not_retried(self, batch):
         scorer = FailsOn(out_of_memory(), lambda _: True)
         (reject,) = score_batch(batch[:1], scorer)
         assert isinstance(reject, Reject)
@@ -164,7 +164,7 @@ class TestFailures:
             score_batch(batch, scorer)
 
     @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-    def test_a_score_that_is_not_finite_is_a_reject_and_the_others_stay(self, batch, value):
+    def test_a_score_that_is_not_finite_rejects_one_utterance(self, batch, value):
         scorer = FailsOn(out_of_memory(), lambda _: False)
         scores = scorer.score([item.spectrogram for item in batch])
         scores[1][2] = value

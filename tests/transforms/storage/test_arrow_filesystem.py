@@ -10,8 +10,8 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from tests.support.gcs_emulator import Bucket
-from tests.support.gcs_proxy import Proxy, first
+from tests.support.storage.gcs_emulator import Bucket
+from tests.support.storage.gcs_proxy import Proxy, first
 from transforms.storage.arrow_filesystem import arrow_filesystem
 
 

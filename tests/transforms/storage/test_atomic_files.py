@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import buckets
-from tests.support.gcs_emulator import Bucket
-from tests.support.gcs_proxy import RESET, Call, Fault, Proxy
+from tests.support.storage import local_buckets
+from tests.support.storage.gcs_emulator import Bucket
+from tests.support.storage.gcs_proxy import RESET, Call, Fault, Proxy
 from transforms.errors import OutputError
 from transforms.storage.atomic_files import atomic_file, check_new, new_file, new_text
 
@@ -28,7 +28,7 @@ def test_a_file_appears_when_the_block_ends(tmp_path: Path) -> None:
 
 
 def test_any_filesystem_of_beam_is_written(tmp_path: Path) -> None:
-    target = buckets.bucket(tmp_path / "a" / "rows.txt")
+    target = local_buckets.bucket(tmp_path / "a" / "rows.txt")
     for text in ("before", "after"):
         with new_text(target, overwrite=True) as file:
             file.write(text)

@@ -12,9 +12,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.gcs_emulator import Bucket
-from tests.support.gcs_proxy import CUT, RESET, Fault, Proxy, first
 from tests.support.paths import ROOT
+from tests.support.storage.gcs_emulator import Bucket
+from tests.support.storage.gcs_proxy import CUT, RESET, Fault, Proxy, first
 from transforms.storage.gcs import BufferedFile, client
 
 

@@ -47,7 +47,7 @@ NAMES = st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map("/
 def test_places_contain_each_object_once(names, most):
     objects = [f"root/{name}/x.wav" for name in names]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gcs_listing, "_blobs", lambda _, prefix, delimiter: FakeBlobs(objects, prefix, delimiter))
+        patch.setattr(gcs_listing, "list_blobs", lambda _, prefix, delimiter: FakeBlobs(objects, prefix, delimiter))
         places = list(places_in("gs://bucket/root", most))
         found = [file.uri for place in places for file in stream(place)]
     assert sorted(found) == sorted(f"gs://bucket/{name}" for name in objects)
@@ -75,7 +75,7 @@ def test_a_pattern_lists_only_what_it_needs(pattern, found, asked):
         return answer
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gcs_listing, "_blobs", blobs)
+        patch.setattr(gcs_listing, "list_blobs", blobs)
         assert [file.uri for file in match(f"gs://bucket/{pattern}")] == [f"gs://bucket/{name}" for name in found]
     assert len(named) == asked
 
@@ -90,6 +90,6 @@ def test_a_folder_without_folders_is_one_place():
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gcs_listing, "_blobs", blobs)
+        patch.setattr(gcs_listing, "list_blobs", blobs)
         assert list(places_in("gs://bucket/root", 10)) == [Place("gs://bucket/root", deep=True)]
     assert len(asked) == 1

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.features import SAMPLE_RATE
-from tests.support.clip_options import ALL_OPTIONS, OPTIONS
+from tests.support.training.clip_options import ALL_OPTIONS, OPTIONS
 from transforms.elements import AudioRef
 from transforms.errors import AudioFault
 from transforms.synthesis.clip_plan import ClipOptions, ClipPlan, plan_clip

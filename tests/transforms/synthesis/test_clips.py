@@ -16,7 +16,7 @@ from apache_beam.testing.util import assert_that
 
 from model.features import SAMPLE_RATE, num_frames
 from model.labels import PESQ_NB, PESQ_WB, PSEUDO
-from tests.support.clip_options import ALL_OPTIONS, OPTIONS
+from tests.support.training.clip_options import ALL_OPTIONS, OPTIONS
 from transforms.audio.decode import decode
 from transforms.elements import REJECTS, AudioRef, Reject
 from transforms.errors import AudioFault, Reason, Stage
@@ -292,12 +292,12 @@ class TestMakeClip:
 
     def test_deleted_material_is_a_reject_with_the_id_of_the_clip(self, recordings, tmp_path):
         deleted = dataclasses.replace(
-            recordings["speech"], ref=dataclasses.replace(recordings["speech"].ref, uri=str(tmp_path / "gone.flac"))
+            recordings["speech"], ref=dataclasses.replace(recordings["speech"].ref, uri=str(tmp_path / "missing.flac"))
         )
         (output,) = MakeClip(dataclasses.replace(OPTIONS, clean_ratio=1.0)).process(3, Catalog([deleted]))
         assert output.tag == REJECTS
         assert isinstance(output.value, Reject)
-        assert (output.value.utterance_id, output.value.uri) == ("7-00000003", str(tmp_path / "gone.flac"))
+        assert (output.value.utterance_id, output.value.uri) == ("7-00000003", str(tmp_path / "missing.flac"))
         assert (output.value.stage, output.value.reason) == (Stage.READ, Reason.UNREADABLE)
 
     def test_progress_is_reported(self, recordings, monkeypatch, capsys):

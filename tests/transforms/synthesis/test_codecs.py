@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from model.features import SAMPLE_RATE
-from tests.support.alignment import delay
+from tests.support.training.alignment import delay
 from transforms.synthesis.codecs import GOOD, LOSSY, Coding, transcode
 
 CODINGS = [*(coding for family in LOSSY for coding in family), *GOOD]

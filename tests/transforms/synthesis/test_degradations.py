@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.features import SAMPLE_RATE
-from tests.support.alignment import delay
+from tests.support.training.alignment import delay
 from transforms.synthesis.codecs import Coding
 from transforms.synthesis.degradation_kinds import DEGRADATIONS, DegradationError, draw_degradations, parse_degradations
 from transforms.synthesis.degradations import (

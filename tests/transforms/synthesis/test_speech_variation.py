@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.support.alignment import delay
+from tests.support.training.alignment import delay
 from transforms.audio.signal_facts import dynamic_range_db
 from transforms.synthesis.rooms import simulation_installed
 from transforms.synthesis.speech_variation import (

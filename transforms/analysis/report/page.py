@@ -207,7 +207,7 @@ def _fact_table(facts: Sequence[Fact]) -> Html:
         title, unit = FACTS[fact.name]
         values = [_digits(value) for value in fact.quantiles] or ["-"] * len(_QUANTILE_TITLES)
         rows.append([f"{title} ({unit})", *values, f"{fact.missing:,}"])
-    head = ["fact", *_QUANTILE_TITLES, "without"]
+    head = ["fact", *_QUANTILE_TITLES, "missing"]
     return table("All facts: quantiles over the utterances", head, rows, id="fact-table")
 
 

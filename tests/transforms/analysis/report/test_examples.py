@@ -83,16 +83,16 @@ def test_a_clip_holds_the_decoded_samples(samples: Path):
 
 
 def test_an_example_without_a_clip_has_a_reason(samples: Path, tmp_path: Path):
-    uris = {"here": samples / "clean.flac", "full": samples / "burst.flac", "gone": tmp_path / "gone.flac"}
-    lengths = {name: soundfile.info(uri).duration for name, uri in uris.items() if uri.exists()} | {"gone": 4.0}
+    uris = {"whole": samples / "clean.flac", "full": samples / "burst.flac", "missing": tmp_path / "missing.flac"}
+    lengths = {name: soundfile.info(uri).duration for name, uri in uris.items() if uri.exists()} | {"missing": 4.0}
     items = [scored(name, 3.0, uri=str(uri), duration_s=lengths[name]) for name, uri in uris.items()]
     _, utterances = choose_examples(open_results(str(write_output(tmp_path / "out", items))), 3)
-    part = lowest_part(utterances["here"].frame_score, lengths["here"], 2.0)
-    max_bytes = len(encode_clip(read_audio(str(uris["here"])), part))
+    part = lowest_part(utterances["whole"].frame_score, lengths["whole"], 2.0)
+    max_bytes = len(encode_clip(read_audio(str(uris["whole"])), part))
     examples = make_examples(utterances, list(uris), PESQ_WB, 2.0, max_bytes)
-    assert examples["here"].clip is not None
-    assert soundfile.info(io.BytesIO(examples["here"].clip)).duration == pytest.approx(2.0)
-    assert (examples["full"].clip, examples["gone"].clip) == (None, None)
+    assert examples["whole"].clip is not None
+    assert soundfile.info(io.BytesIO(examples["whole"].clip)).duration == pytest.approx(2.0)
+    assert (examples["full"].clip, examples["missing"].clip) == (None, None)
     assert "--max_mb" in examples["full"].no_clip_reason
-    assert "No such file" in examples["gone"].no_clip_reason
+    assert "No such file" in examples["missing"].no_clip_reason
     assert all(example.light != example.dark for example in examples.values())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.support.html_elements import Elements
+from tests.support.web.html_elements import Elements
 from transforms.analysis.report.html import Html, element, escape
 
 

@@ -12,8 +12,8 @@ import re
 import pytest
 
 from model.labels import PESQ_WB
-from tests.support.html_elements import Elements
 from tests.support.outputs import rejected, scored, write_output
+from tests.support.web.html_elements import Elements
 from transforms.analysis.report.examples import choose_examples, make_examples
 from transforms.analysis.report.numbers import report_data
 from transforms.analysis.report.page import Heading, hours, render_page

@@ -1,6 +1,6 @@
 """Writes gcloud_flags.json, the flags of gcloud's commands, from the table of an installed gcloud.
 
-    python -m tests.support.gcloud_flags
+    python -m tests.support.deployment.gcloud_flags
 
 gcloud ships the table for shell completion (data/cli/gcloud_completions.py in its folder). It is generated for each version
 from the declarations behind the reference pages (docs.cloud.google.com/sdk/gcloud/reference/...).

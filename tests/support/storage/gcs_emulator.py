@@ -30,7 +30,7 @@ def running_emulator() -> Iterator[str]:
     Yields:
         Its address, for `STORAGE_EMULATOR_HOST`.
     """
-    command = [sys.executable, "-m", "tests.support.gcs_emulator"]
+    command = [sys.executable, "-m", "tests.support.storage.gcs_emulator"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdin is not None

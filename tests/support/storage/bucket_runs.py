@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from apache_beam.io.gcp import gcsio_retry
 
-from tests.support.gcs_emulator import Bucket
+from tests.support.storage.gcs_emulator import Bucket
 from transforms.output.ledger import Job, Ledger, names_that_count
 from transforms.schemas import SCORE_TABLES
 

@@ -24,8 +24,8 @@ from apache_beam.portability import common_urns, python_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 
 from tests.support.command import audiosieve
-from tests.support.gcs_emulator import Bucket
 from tests.support.paths import ROOT
+from tests.support.storage.gcs_emulator import Bucket
 
 CLOUD = ROOT / "dataflow" / "cloud.sh"
 SHUFFLES = {

@@ -1,4 +1,4 @@
-"""The real service, in a process of its own, on a free port of this machine."""
+"""Starts the real service in a process of its own, on a free port of this machine."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from typing import IO, Any
 
 import httpx
 
-# Connections of the tests go nowhere but to this machine, whatever the environment says of proxies.
-_CLIENT: dict[str, Any] = {"trust_env": False, "timeout": 120.0}
+# Longest wait for the service. It answers within seconds, but a test must not fail because other programs use the cores.
+PATIENCE_S = 300.0
+# Ignores proxies of the environment: the service runs on this machine.
+_CLIENT: dict[str, Any] = {"trust_env": False, "timeout": PATIENCE_S}
 
 
 class Server:
-    """A service that was started.
+    """A running service.
 
     Attributes:
-        url: where it listens.
-        said: the line in which it said so.
-        process: that was started; with several workers, the one that started them.
-        client: talks to it.
-        errors: file with what it said on stderr.
+        url: its address.
+        said: line that it printed when it was ready.
+        process: its process; with several workers, the one that started them.
+        client: HTTP client with its address.
         folder: TMPDIR of the process.
     """
 
@@ -41,22 +42,22 @@ class Server:
         self._errors.seek(0)
         return self._errors.read()
 
-    def score(self, content: bytes | Path, **wanted: Any) -> httpx.Response:
+    def score(self, content: bytes | Path, **parameters: Any) -> httpx.Response:
         """Sends a recording as the body."""
         body = content.read_bytes() if isinstance(content, Path) else content
-        return self.client.post("/v1/score", content=body, params=wanted)
+        return self.client.post("/v1/score", content=body, params=parameters)
 
     def metric(self, name: str) -> float:
-        """The sum of a metric over its labels."""
+        """Returns the sum of a metric over its labels."""
         lines = self.client.get("/metrics").text.splitlines()
         return sum(float(line.split()[-1]) for line in lines if re.match(rf"{name}[ {{]", line))
 
     def stop(self, how: int = signal.SIGTERM) -> int:
-        """Ends it; returns its exit status."""
+        """Ends the service and returns its exit status."""
         self.client.close()
         if self.process.poll() is None:
             self.process.send_signal(how)
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE_S)
 
 
 def _inherited() -> dict[str, str]:
@@ -71,12 +72,12 @@ def _inherited() -> dict[str, str]:
 def serving(
     *options: object, environment: Mapping[str, str] | None = None, sabotage: str | None = None
 ) -> Iterator[Server]:
-    """Starts the service, for the length of the block; port 0 unless the options say another.
+    """Starts the service for the length of a block, on a free port unless the options name one.
 
     Args:
-        options: of the command.
-        environment: what is set besides.
-        sabotage: Python that its process runs first.
+        options: options of the command.
+        environment: additional environment variables.
+        sabotage: Python code that the process runs first.
     """
     program = ["-c", f"{sabotage}\nimport sys\nfrom pipelines.cli import main\nsys.exit(main(sys.argv[1:]))"]
     start = [sys.executable, *(program if sabotage else ["-m", "pipelines.cli"])]

@@ -1,4 +1,4 @@
-"""What nobody should send, and somebody will: the files that the tests of decoding refuse, as a set."""
+"""Hostile files: damaged, invalid and oversized recordings, and files that are no audio."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def encode(samples: np.ndarray, rate: int = RATE, coding: str = "WAV/PCM_16") ->
 
 
 def noise(*shape: int) -> np.ndarray:
-    """Noise that is no silence."""
+    """Returns noise at -20 dBFS."""
     return np.random.default_rng(0).normal(0, 0.1, shape).clip(-1, 1)
 
 
 def bomb(hours: float) -> bytes:
-    """A FLAC file of some hours in a few hundred kB."""
+    """Returns a FLAC file of some hours of silence in a few hundred kB."""
     buffer = io.BytesIO()
     with soundfile.SoundFile(buffer, "w", RATE, 1, format="FLAC", subtype="PCM_16") as file:
         block = np.zeros(60 * RATE, np.int16)
@@ -39,7 +39,7 @@ def bomb(hours: float) -> bytes:
 
 
 def hostile() -> dict[str, bytes]:
-    """Files by name, none of which has a score."""
+    """Returns files by name, none of which can be scored."""
     wav, flac = encode(noise(40_000)), encode(noise(40_000), coding="FLAC/PCM_16")
     mp3 = encode(noise(20_000), coding="MP3/MPEG_LAYER_III")
     archive = io.BytesIO()
@@ -89,7 +89,7 @@ def hostile() -> dict[str, bytes]:
 
 
 def fuzzed(mutations: int) -> dict[str, bytes]:
-    """Files of every format, each damaged in so many ways; of some the sound may still be whole."""
+    """Returns damaged files of every format; some may still be decoded."""
     found = {}
     for coding in FORMATS:
         if not soundfile.check_format(*coding.split("/")):

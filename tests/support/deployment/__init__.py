@@ -1,0 +1,1 @@
+"""Clusters, staged jobs, the image and gcloud."""

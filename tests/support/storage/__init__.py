@@ -1,0 +1,1 @@
+"""Cloud Storage and buckets on this machine."""

@@ -1,0 +1,1 @@
+"""Material, training sets and bundles."""

@@ -1,0 +1,1 @@
+"""The service, a browser and HTML."""

@@ -1,0 +1,174 @@
+"""The list of kept utterances that manifests and exports are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from transforms.audio.sound_file import open_audio, open_sound
+from transforms.corpus.formats import archive_begins
+from transforms.corpus.manifests import DURATION_COLUMN, END_COLUMNS, ID_COLUMNS, PATH_COLUMNS, START_COLUMNS
+from transforms.curation.duckdb_rows import batches_of, quoted, write_parquet
+from transforms.errors import AudioFault
+
+_OWN_COLUMNS = ("archive", "member", "whole", "recording_s", "channel", "score", "first_sample", "samples")
+# Corpus columns with these names would be read as something else in a manifest.
+RESERVED_COLUMNS = {*PATH_COLUMNS, *ID_COLUMNS, *START_COLUMNS, *END_COLUMNS, DURATION_COLUMN, *_OWN_COLUMNS}
+# Number of recordings whose headers are read at the same time.
+_READERS = 16
+
+
+class ManifestError(ValueError):
+    """A manifest that cannot list the kept utterances."""
+
+
+class KeptList:
+    """The kept utterances, one row each, in a DuckDB table.
+
+    Columns of the table:
+
+        id, path             of the utterance; of its recording
+        archive, member      of a recording in an archive: path of the archive, name in it; null for a file
+        whole                whether the utterance is the whole recording
+        start_s, end_s       place in the recording, on whole samples
+        recording_s          duration of the recording; null if unknown
+        duration_s, sample_rate, channels, channel, score, source_version, format, carried columns
+                             as in `utterances`; the score has four decimals
+
+    Attributes:
+        table: name of the table, for SQL.
+        carried: columns of the corpus in the table.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, table: str, carried: Sequence[str]) -> None:
+        self._connection = connection
+        self.table = table
+        self.carried = list(carried)
+
+    def batches(self, query: str) -> Iterator[pa.RecordBatch]:
+        """Streams the rows of a query over the table as Arrow batches."""
+        return batches_of(self._connection, query)
+
+    def rows(self, query: str) -> Iterator[dict[str, Any]]:
+        """Streams the rows of a query over the table."""
+        for batch in self.batches(query):
+            yield from batch.to_pylist()
+
+    def texts(self, query: str) -> Iterator[str]:
+        """Streams the first column of a query over the table, which is a text."""
+        for batch in self.batches(query):
+            yield from batch.column(0).to_pylist()
+
+    def schema(self, query: str) -> pa.Schema:
+        """Returns the Arrow schema of a query over the table."""
+        return self._connection.sql(query).to_arrow_reader(1).schema
+
+    def write_parquet(self, query: str, schema: pa.Schema, path: Path) -> int:
+        """Writes the rows of a query over the table to a Parquet file; returns their number."""
+        return write_parquet(self._connection, query, schema, path)
+
+    def join(self, name: str, rows: Any) -> None:
+        """Makes Arrow data available to queries.
+
+        Args:
+            name: name of the view that queries read.
+            rows: Arrow table or dataset.
+        """
+        self._connection.register(name, rows)
+
+    def has_archives(self) -> bool:
+        """Whether any utterance is in an archive."""
+        (row,) = self.rows(f"SELECT count(archive) > 0 AS has_archives FROM {self.table}")
+        return bool(row["has_archives"])
+
+    def unmeasured(self) -> list[str]:
+        """Returns the paths of the recordings whose duration is unknown, without those in archives."""
+        query = f"SELECT DISTINCT path FROM {self.table} WHERE recording_s IS NULL AND archive IS NULL ORDER BY path"
+        return list(self.texts(query))
+
+    def set_durations(self, durations: Mapping[str, float]) -> None:
+        """Fills in unknown durations of recordings.
+
+        Args:
+            durations: duration in seconds by path.
+        """
+        paths, seconds = pa.array(durations.keys(), pa.string()), pa.array(durations.values(), pa.float64())
+        self.join("recordings", pa.table({"path": paths, "duration_s": seconds}))
+        self._connection.execute(f"""
+            UPDATE {self.table} SET recording_s = recordings.duration_s FROM recordings
+            WHERE {self.table}.path = recordings.path AND recording_s IS NULL
+        """)
+
+
+def kept_list_query(
+    kept: str, *, archives: str, spans: str | None, has_spans: bool, carried: Sequence[str] = ()
+) -> str:
+    """Returns the query for the table of a `KeptList`.
+
+    Args:
+        kept: name of the table of kept rows, with the columns of `utterances`.
+        archives: name of the table of archives (`formats.find_archives`).
+        spans: name of the table of good spans (`trimming.good_spans`); None if nothing was trimmed.
+        has_spans: whether the corpus may list spans of recordings. Its utterances then get a start and an end.
+        carried: columns of the corpus to include.
+    """
+    is_span, recording_s, parents = "false", "kept.duration_s", ""
+    if spans is not None:
+        is_span, recording_s = "spans.utterance_id IS NOT NULL", "coalesce(parents.duration_s, kept.duration_s)"
+        parents = (
+            f"LEFT JOIN {spans} AS spans USING (utterance_id) "
+            "LEFT JOIN utterances AS parents ON parents.utterance_id = spans.parent_id"
+        )
+    # An utterance in an archive is always a whole recording.
+    is_recording = "archives.archive IS NOT NULL" if has_spans else "true"
+    columns = "".join(f", kept.{quoted(name)}" for name in carried)
+    return f"""
+        WITH on_samples AS (
+            SELECT kept.utterance_id AS id, kept.uri AS path, archives.archive,
+                substr(kept.uri, length(archives.archive) + 2) AS member,
+                ({is_recording}) AND NOT ({is_span}) AS whole,
+                CASE WHEN {is_recording} THEN {recording_s} END AS recording_s,
+                round_even(kept.start_s * kept.sample_rate, 0) AS first_sample,
+                round(kept.duration_s * kept.sample_rate) AS samples,
+                kept.duration_s, kept.sample_rate, kept.channels, kept.channel, round(kept.score::DOUBLE, 4) AS score,
+                kept.source_version, kept.format{columns}
+            FROM {kept} AS kept {parents}
+            LEFT JOIN {archives} AS archives ON {archive_begins("kept.uri")} = archives.begins
+        )
+        SELECT * EXCLUDE (first_sample, samples), first_sample / sample_rate AS start_s,
+            (first_sample + samples) / sample_rate AS end_s
+        FROM on_samples ORDER BY id
+    """
+
+
+def manifest_columns(carried: Sequence[str]) -> list[str]:
+    """Returns the carried columns of a corpus that manifests can have too, without `RESERVED_COLUMNS`."""
+    return [name for name in carried if name.lower() not in RESERVED_COLUMNS]
+
+
+def measure_recordings(kept: KeptList) -> None:
+    """Fills in the durations of recordings from their headers, where the corpus lists only spans of them.
+
+    Raises:
+        ManifestError: a recording cannot be opened.
+    """
+    paths = kept.unmeasured()
+    with ThreadPoolExecutor(_READERS) as readers:
+        durations = list(readers.map(_duration_of, paths))
+    kept.set_durations(dict(zip(paths, durations, strict=True)))
+
+
+def _duration_of(path: str) -> float:
+    try:
+        with open_audio(path) as file, open_sound(file) as sound:
+            return float(sound.frames / sound.samplerate)
+    except AudioFault as fault:
+        raise ManifestError(
+            f"{path}: Lhotse cuts need the duration of the recording, which cannot be opened ({fault.detail}); "
+            "choose another --format"
+        ) from fault

@@ -1,0 +1,103 @@
+"""Formats of manifests: their files, their writers, and the utterances that they cannot list."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from transforms.curation import manifest_writers as writers
+from transforms.curation.duckdb_rows import quoted
+from transforms.curation.kept_list import KeptList
+from transforms.curation.manifest_writers import ONE_OF_SEVERAL
+
+
+@dataclasses.dataclass(frozen=True)
+class Limit:
+    """Utterances that a format cannot list.
+
+    Attributes:
+        condition: SQL over a `KeptList` that is true for them.
+        reason: rest of the sentence that begins with the name of the format.
+    """
+
+    condition: str
+    reason: str
+
+
+_IN_ARCHIVE = Limit("archive IS NOT NULL", "cannot point into an archive")
+_NOT_IN_TAR = Limit(
+    r"archive IS NULL OR regexp_matches(archive, '(?i)\.parquet$')", "can only list recordings in tar archives"
+)
+_SPAN = Limit("NOT whole", "cannot list spans of a recording")
+_CHANNEL = Limit(ONE_OF_SEVERAL, "cannot select one channel of a recording")
+_NEWLINE = Limit(r"regexp_matches(path, '[\r\n]')", "cannot hold a path with a line break")
+_OUTER_BLANK = Limit(r"path <> trim(path, ' ' || chr(9))", "cannot hold a path that begins or ends with a blank")
+
+
+def _table_limits(carried: Sequence[str]) -> list[Limit]:
+    del carried
+    return [_IN_ARCHIVE]
+
+
+def _path_limits(carried: Sequence[str]) -> list[Limit]:
+    del carried
+    return [_IN_ARCHIVE, _SPAN, _CHANNEL, _NEWLINE, _OUTER_BLANK]
+
+
+def _tsv_limits(carried: Sequence[str]) -> list[Limit]:
+    cells = " OR ".join(rf"regexp_matches({quoted(name)}, '[\t\r\n]')" for name in ("id", "path", *carried))
+    return [_IN_ARCHIVE, Limit(cells, "cannot hold a tab or a line break")]
+
+
+def _kaldi_limits(carried: Sequence[str]) -> list[Limit]:
+    speaker = r" OR regexp_matches(speaker, '\s')" if "speaker" in carried else ""
+    blank = Limit(rf"regexp_matches(id, '\s') OR id = ''{speaker}", "cannot hold an id or a speaker with a blank")
+    special = Limit(
+        r"regexp_matches(path, '^\||\|$|:[0-9]+$')", "reads a path like this as a command or as a place in an archive"
+    )
+    return [_IN_ARCHIVE, _NEWLINE, _OUTER_BLANK, blank, special]
+
+
+def _index_limits(carried: Sequence[str]) -> list[Limit]:
+    del carried
+    return [_NOT_IN_TAR, _SPAN, _CHANNEL]
+
+
+@dataclasses.dataclass(frozen=True)
+class ManifestFormat:
+    """A format of manifests.
+
+    Attributes:
+        file: name of the file or folder that holds the manifest.
+        write: writes a list to a path.
+        limits: returns the limits of the format, given the carried columns.
+        needs_durations: whether the durations of all recordings must be known.
+    """
+
+    file: str
+    write: Callable[[KeptList, Path], None]
+    limits: Callable[[Sequence[str]], list[Limit]] = _table_limits
+    needs_durations: bool = False
+
+
+FORMATS = {
+    "csv": ManifestFormat("manifest.csv", writers.write_csv),
+    "tsv": ManifestFormat("manifest.tsv", writers.write_tsv, _tsv_limits),
+    "jsonl": ManifestFormat("manifest.jsonl", writers.write_jsonl),
+    "parquet": ManifestFormat("manifest.parquet", writers.write_parquet),
+    "kaldi": ManifestFormat("kaldi", writers.write_kaldi, _kaldi_limits),
+    "lhotse": ManifestFormat("cuts.jsonl.gz", writers.write_lhotse, needs_durations=True),
+    "webdataset": ManifestFormat("index.jsonl", writers.write_index, _index_limits),
+    "paths": ManifestFormat("paths.txt", writers.write_paths, _path_limits),
+}
+
+
+def refusal(kept: KeptList, format: str) -> str | None:
+    """Returns in one sentence why a format cannot list the kept utterances; None if it can."""
+    for limit in FORMATS[format].limits(kept.carried):
+        (row,) = kept.rows(f"SELECT count(*) AS count, min(id) AS first FROM {kept.table} WHERE {limit.condition}")
+        if row["count"]:
+            example = f"{row['count']:,} of the kept utterances, for example {row['first']!r}"
+            return f"{format} {limit.reason}; this concerns {example}"
+    return None
