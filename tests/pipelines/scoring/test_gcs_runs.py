@@ -131,4 +131,4 @@ def test_a_bundle_in_a_bucket_scores_like_a_local_one(
     assert (tmp_path / "exported/assets.extra/bundle.json").read_bytes() == bucket.read("models/mine/bundle.json")
     bucket.write("models/broken/model.weights.h5", "garbage")
     done = audiosieve(*words, "--model", bucket / "models/broken", status=2)
-    assert f"model {bucket.uri}/models/broken: model.weights.h5 is not the file" in done.stderr
+    assert f"model {bucket.uri}/models/broken: model.weights.h5 does not match the SHA-256" in done.stderr
