@@ -41,17 +41,17 @@ class FilterOptions:
         rules: path of a YAML file, "suggested" or "none"; None if not given.
         where: SQL condition that kept utterances meet; None to use rules.
         print_rules: whether to print the suggested rules and do nothing else.
-        trim: "anomalies" to cut anomalies out; None to keep utterances whole.
-        min_s: shortest part that trimming keeps, in seconds.
+        trim: "anomalies" to cut anomalies out; None for no trimming.
+        min_s: shortest span that trimming keeps, in seconds, at least 0.1.
         pad_s: margin that trimming cuts off on both sides of an anomaly, 0 to 60 seconds.
         quantile: share of the hours to keep after the rules, over 0 and at most 1; None for all.
         budget: seconds to keep after the rules and the quantile, over 0; None for all.
-        balance: SQL of the group over which quantile and budget are spread; None for no groups.
+        balance: SQL expression for the groups over which quantile and budget are spread; None for one group.
         format: format of the manifest, or "none"; None for the format of the corpus.
         export: folder for the audio of the kept utterances; None for no export.
         export_format: format of exported audio.
         shard_size: utterances in a tar file, at least 1.
-        overwrite: whether to replace what an earlier filter wrote.
+        overwrite: whether to replace the files of an earlier filter.
     """
 
     scores: str
@@ -90,7 +90,7 @@ def _run(options: FilterOptions, beam_arguments: tuple[str, ...]) -> None:
     config = _config(options)
     output = folder_of("output", options.output, config.results)
     export = _export_config(options, beam_arguments, config, output)
-    # The same selection is there: only the export is left to do.
+    # The output already holds the same selection, so only the export remains.
     resume = (
         export is not None and not options.overwrite and output.load(RECORD).get("fingerprint") == config.fingerprint
     )
@@ -131,17 +131,17 @@ def _check_output(output: Folder, options: FilterOptions) -> None:
     """Checks that the output folder is empty, or that an earlier filter wrote it and may be overwritten.
 
     Raises:
-        UsageError: it must not be written.
+        UsageError: it may not be written.
     """
     if output.is_empty():
         return
     if not options.overwrite:
         raise UsageError(f"--output {options.output}: is not empty; choose another folder, or add --overwrite")
-    # A local folder is replaced at once; only in a bucket can an interrupted command leave files without a record.
-    is_own = output.load(RECORD).get("job") == "filter"
-    if not is_own and not (isinstance(output, BucketFolder) and is_unfinished(output.names())):
+    # A local folder is replaced atomically. In a bucket, an interrupted command can leave files without a record.
+    has_record = output.load(RECORD).get("job") == "filter"
+    if not has_record and not (isinstance(output, BucketFolder) and is_unfinished(output.names())):
         raise UsageError(
-            f"--output {options.output}: holds something other than an earlier filter; choose another folder"
+            f"--output {options.output}: holds files that `audiosieve filter` did not write; choose another folder"
         )
 
 
@@ -152,13 +152,13 @@ def _check_export(output: Folder, export: ExportConfig, options: FilterOptions, 
         output: folder of the selection.
         export: the requested export.
         options: options of the command.
-        resume: whether the selection is the same as before.
+        resume: whether the output already holds the same selection.
 
     Returns:
         Whether the folder must be cleared first.
 
     Raises:
-        UsageError: it must not be written.
+        UsageError: it may not be written.
     """
     if export.folder.is_empty():
         return False
@@ -168,7 +168,9 @@ def _check_export(output: Folder, export: ExportConfig, options: FilterOptions, 
         return True
     if resume and earlier == export.as_dict():
         return False
-    advice = "or add --overwrite" if is_own else f"--overwrite replaces only what {options.output} says it exported"
+    advice = (
+        "or add --overwrite" if is_own else f"--overwrite replaces only the export of {options.output}/{EXPORT_RECORD}"
+    )
     raise UsageError(f"--export {options.export}: is not empty; choose another folder; {advice}")
 
 
@@ -259,13 +261,15 @@ def build_parser() -> Parser:
     add(
         "--where",
         metavar="SQL",
-        help="condition on the columns of `utterances` that kept utterances meet, instead of --rules",
+        help="SQL condition that kept utterances meet, over the columns of `utterances`; replaces --rules",
     )
-    add("--print_rules", action="store_true", help="print the suggested rules, a start for your own file, and exit")
+    add("--print_rules", action="store_true", help="print the suggested rules, to start your own file from, and exit")
     add(
-        "--trim", choices=["anomalies"], help="cut anomalies out of utterances; the parts around them become utterances"
+        "--trim",
+        choices=["anomalies"],
+        help="cut anomalies out of utterances; the spans between them become utterances",
     )
-    add("--min_s", type=number(at_least=LEAST_S), default=1.0, help="shortest part that --trim keeps, in seconds")
+    add("--min_s", type=number(at_least=LEAST_S), default=1.0, help="shortest span that --trim keeps, in seconds")
     add(
         "--pad_s",
         type=number(at_least=0, at_most=LONGEST_PAD_S),
@@ -282,7 +286,7 @@ def build_parser() -> Parser:
         "--budget",
         type=_length_of_time,
         metavar="LENGTH",
-        help="length to keep after the rules and --quantile, best scores first, such as 500h, 90m or 30s",
+        help="duration to keep after the rules and --quantile, best scores first, such as 500h, 90m or 30s",
     )
     add(
         "--balance",
@@ -295,8 +299,8 @@ def build_parser() -> Parser:
         "--export_format",
         choices=["flac", "wav", "webdataset"],
         default="flac",
-        help="format of parts cut out of a recording, if it stores their samples exactly; whole recordings are copied "
-        "unchanged; webdataset: both in tar files",
+        help="format of spans cut out of a recording; wav if flac cannot store their samples exactly. Whole recordings are "
+        "copied unchanged. webdataset: tar files with both",
     )
     add(
         "--shard_size",
@@ -304,7 +308,7 @@ def build_parser() -> Parser:
         default=1_000,
         help="utterances in a tar file, with --export_format webdataset",
     )
-    add("--overwrite", action="store_true", help="replace what an earlier filter wrote to --output and --export")
+    add("--overwrite", action="store_true", help="replace the files of an earlier filter in --output and --export")
     return parser
 
 

@@ -23,7 +23,7 @@ NO_MANIFEST = "none"
 
 @dataclasses.dataclass(frozen=True)
 class FilterConfig:
-    """What to keep of a scored corpus, and how to list it.
+    """Configuration of a filter.
 
     Attributes:
         results: the scored corpus.
@@ -76,17 +76,17 @@ class FilterConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """What is kept of a scored corpus.
+    """Result of a filter.
 
     Attributes:
         scored: all utterances of the corpus.
         kept: kept utterances; after trimming, some are spans of those of the corpus.
         dropped: dropped utterances, and spans that trimming removed.
-        rule_counts: what each rule drops.
+        rule_counts: amounts that trimming, each rule, the quantile and the budget drop.
         reject_counts: utterances without a score, by reason.
         kept_list: the kept utterances, for manifests and exports.
         format: format of the manifest; None for no manifest.
-        remarks: parts of a sentence about the manifest; empty if it is as expected.
+        remarks: clauses of one sentence about the manifest; empty if it has the format and columns of the corpus.
     """
 
     scored: Amount
@@ -104,11 +104,13 @@ def decide(selection: Selection, config: FilterConfig) -> Decision:
 
     Args:
         selection: a new selection from `config.results`.
-        config: what to keep.
+        config: configuration of the filter.
 
     Raises:
         UsageError: nothing is kept, or the requested format cannot list it.
-        RuleError, TrimError or ManifestError: the output does not support what is requested.
+        RuleError: a rule or `balance` is not valid.
+        TrimError: the utterances cannot be trimmed.
+        ManifestError: the duration of a recording cannot be read.
     """
     scored = selection.scored()
     if not scored.utterances:
@@ -131,7 +133,9 @@ def decide(selection: Selection, config: FilterConfig) -> Decision:
     if format is not None:
         excluded = [name for name in config.results.carried if name not in kept_list.carried]
         if excluded:
-            remarks.insert(0, f"the manifest lacks {', '.join(excluded)}, which have another meaning there; see {KEPT}")
+            remarks.insert(
+                0, f"the manifest lacks {', '.join(excluded)}: manifests use these names for other data; see {KEPT}"
+            )
         if FORMATS[format].needs_durations:
             measure_recordings(kept_list)
     return Decision(

@@ -22,7 +22,7 @@ FILES = REJECTS, MANIFEST, RECORD = "export_rejects.parquet", "exported.jsonl", 
 
 @dataclasses.dataclass(frozen=True)
 class ExportConfig:
-    """An export.
+    """Configuration of an export.
 
     Attributes:
         folder: folder for the audio.
@@ -69,7 +69,7 @@ def export_kept(kept: KeptList, config: ExportConfig, output: Folder, scratch: P
         scratch: a local folder for temporary files.
 
     Returns:
-        A line that says what was exported.
+        One line with the numbers of exported and rejected utterances.
 
     Raises:
         UsageError: a folder cannot be written.

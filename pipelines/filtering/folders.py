@@ -1,4 +1,4 @@
-"""Folders that commands write to, on this machine or in a bucket. Their files and records are complete, or not there."""
+"""Folders that commands write to, on this machine or in a bucket. Each file is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Folder(ABC):
         """
 
     def load(self, name: str) -> dict[str, Any]:
-        """Returns a JSON record; an empty one if there is no such file."""
+        """Returns a JSON record; an empty one if the file is missing or not readable."""
         with contextlib.suppress(OSError, ValueError):
             with FileSystems.open(f"{self.uri}/{name}", compression_type=CompressionTypes.UNCOMPRESSED) as file:
                 record = json.loads(file.read())
@@ -90,12 +90,12 @@ class Folder(ABC):
             shutil.copyfileobj(source, file, 1 << 20)
 
     @contextlib.contextmanager
-    def _usage_errors(self, what: str = "cannot write there") -> Iterator[None]:
+    def _usage_errors(self, problem: str = "cannot write there") -> Iterator[None]:
         """Turns storage errors of the block into usage errors."""
         try:
             yield
         except (OSError, ValueError) as error:
-            raise UsageError(f"--{self.option} {self.uri}: {what} ({reason(error)})") from error
+            raise UsageError(f"--{self.option} {self.uri}: {problem} ({reason(error)})") from error
 
 
 class LocalFolder(Folder):
@@ -107,7 +107,7 @@ class LocalFolder(Folder):
         return not folder.exists() or not any(folder.iterdir())
 
     @contextlib.contextmanager
-    def replace(self, record: str) -> Iterator[Path]:  # noqa: ARG002 -- all files appear at once
+    def replace(self, record: str) -> Iterator[Path]:  # noqa: ARG002 -- the rename is atomic
         """Yields a folder that replaces this one."""
         with contextlib.ExitStack() as stack:
             with self._usage_errors():
@@ -140,7 +140,7 @@ class BucketFolder(Folder):
 
     @contextlib.contextmanager
     def replace(self, record: str) -> Iterator[Path]:
-        """Yields a folder, and uploads its files: deletes the old record first, and uploads the new one last."""
+        """Yields a draft folder, then uploads its files. Deletes the old record first, and uploads the new one last."""
         with tempfile.TemporaryDirectory(prefix="audiosieve-") as folder:
             draft = Path(folder)
             yield draft

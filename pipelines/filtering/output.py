@@ -1,4 +1,4 @@
-"""Writes and prints what `audiosieve filter` keeps and drops, and by which rules."""
+"""Writes the files of a selection, and prints the amounts that each rule drops."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ def is_unfinished(names: Collection[str]) -> bool:
     Args:
         names: paths of the files, relative to the folder.
     """
-    own = {KEPT, DROPPED, *EXPORT_FILES, *(format.file for format in FORMATS.values())}
-    return RECORD not in names and {name.partition("/")[0] for name in names} <= own
+    known = {KEPT, DROPPED, *EXPORT_FILES, *(format.file for format in FORMATS.values())}
+    return RECORD not in names and {name.partition("/")[0] for name in names} <= known
 
 
 def rule_table(decision: Decision) -> str:
-    """Returns a text table of what each rule drops."""
+    """Returns a text table of the amounts that each rule drops."""
     width = max([len(count.name) for count in decision.rule_counts] + [8])
     lines = [f"{'rule':<{width}}  {'drops':>10}{'hours':>12}  {'only it':>10}{'hours':>12}"]
     lines += [

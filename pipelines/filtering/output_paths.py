@@ -1,4 +1,4 @@
-"""Checks the folders that a command writes to: they must not overlap with those that it reads."""
+"""Checks that the folders that a command writes to do not overlap with those that it reads."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def folder_of(option: str, value: str, results: Results) -> Folder:
     Raises:
         UsageError: the folder is a file, or overlaps with the output or its corpus.
     """
-    place = _resolved(value)
+    uri = _resolved(value)
     source = results.source
     if not is_local(source) and has_wildcards(source):
         source = glob_root(source)
     for other, title in ((results.root, "the scores"), (source, "the corpus")):
-        if overlap(place, _resolved(other)):
+        if overlap(uri, _resolved(other)):
             raise UsageError(f"--{option} {value} overlaps with {title} in {other}; choose another folder")
     if not is_local(value):
-        return BucketFolder(place, option)
-    if Path(place).exists() and not Path(place).is_dir():
+        return BucketFolder(uri, option)
+    if Path(uri).exists() and not Path(uri).is_dir():
         raise UsageError(f"--{option} {value}: is a file; choose a folder")
-    return LocalFolder(place, option)
+    return LocalFolder(uri, option)
 
 
 def overlap(one: str, other: str) -> bool:
@@ -41,5 +41,5 @@ def overlap(one: str, other: str) -> bool:
     return one.startswith(other) or other.startswith(one)
 
 
-def _resolved(place: str) -> str:
-    return str(Path(absolute(place)).resolve()) if is_local(place) else place.rstrip("/")
+def _resolved(uri: str) -> str:
+    return str(Path(absolute(uri)).resolve()) if is_local(uri) else uri.rstrip("/")

@@ -175,7 +175,7 @@ def test_folders_that_are_refused(tmp_path):
         ([output, "--output", tmp_path], "overlaps with the scores in"),
         ([output, "--output", audio / "keep"], "overlaps with the corpus in"),
         ([output, "--output", full], "is not empty"),
-        ([output, "--output", full, "--overwrite"], "holds something other than an earlier filter"),
+        ([output, "--output", full, "--overwrite"], "holds files that `audiosieve filter` did not write"),
         ([output, "--output", full / "thesis.txt"], "is a file"),
         ([output, "--output", tmp_path / "k", "--export", tmp_path / "k/audio"], "overlaps with --output"),
         ([output, "--output", tmp_path / "k", "--export", full], "is not empty"),

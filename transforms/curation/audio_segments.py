@@ -1,4 +1,4 @@
-"""Reads the audio of utterances: a copy of the whole recording, or a span cut out of it to the sample."""
+"""Reads the audio of utterances: a copy of the whole recording, or a span that is cut out of it exactly."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from transforms.errors import AudioFault, Reason, Stage
 from transforms.storage.files import is_local, literally, look_at, match, version_of_file
 
 _SUFFIX_BY_FORMAT = {"MPEG": "mp3", "WAVEX": "wav", "OGG": "ogg"}
-# Codings of libsndfile by the sample format that holds all their values.
+# Subtypes of libsndfile whose sample values all fit into 16, 24 or 32 bits.
 _FITS_16_BITS = re.compile(r"PCM_(16|S8|U8)|ULAW|ALAW|GSM610|ALAC_16|.*ADPCM.*|DPCM_.*|VOX.*|G72.*|DWVW_1[26]|NMS_.*")
 _FITS_24_BITS = re.compile(r"PCM_24|ALAC_2[04]|DWVW_24")
 _FITS_32_BITS = re.compile(r"PCM_32|ALAC_32")
@@ -51,7 +51,7 @@ class _Encoding:
 
     Attributes:
         dtype: numpy type to read the samples as.
-        subtype: coding of the written file, as libsndfile names it.
+        subtype: subtype of the written file, as libsndfile names it.
         container: format of the written file.
     """
 
@@ -84,7 +84,7 @@ def _check_version(uri: str, version: str) -> None:
     """Checks that a file is the one that was scored.
 
     Raises:
-        AudioFault: the file has changed or is gone.
+        AudioFault: the file was changed or deleted.
     """
     try:
         file = look_at(uri) if is_local(uri) else next(match(literally(uri)), None)
@@ -140,15 +140,15 @@ def _from_recording(
     try:
         for row in rows:
             try:
-                is_all = row["whole"] and not _is_one_of_several(row)
-                if not is_all:
+                is_copied = row["whole"] and not _selects_channel(row)
+                if not is_copied:
                     if sound is None or row["first_sample"] < position:
                         file.seek(0)
                         sound, position = open_sound(file), 0
-                    is_all = _is_all(row, sound)
+                    is_copied = _covers_recording(row, sound)
                 with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as spooled:
                     content = cast(BinaryIO, spooled)
-                    if is_all or sound is None:
+                    if is_copied or sound is None:
                         sound = None
                         segment = _copy(file, suffix_of(name, row["format"]), content)
                     else:
@@ -163,14 +163,14 @@ def _from_recording(
             sound.close()
 
 
-def _is_one_of_several(row: Row) -> bool:
+def _selects_channel(row: Row) -> bool:
     """Whether the row is one channel of a recording with several."""
     return row["channel"] is not None and row["channels"] > 1
 
 
-def _is_all(row: Row, sound: soundfile.SoundFile) -> bool:
-    """Whether a span happens to be the whole recording."""
-    return not row["first_sample"] and row["samples"] == sound.frames and not _is_one_of_several(row)
+def _covers_recording(row: Row, sound: soundfile.SoundFile) -> bool:
+    """Whether a span covers the whole recording."""
+    return not row["first_sample"] and row["samples"] == sound.frames and not _selects_channel(row)
 
 
 def suffix_of(name: str, format: str) -> str:
@@ -205,7 +205,7 @@ def _cut(sound: soundfile.SoundFile, position: int, row: Row, container: Contain
 
     Args:
         sound: the recording.
-        position: number of the next sample that `sound` reads; not after the first of the span.
+        position: index of the next sample that `sound` reads, at most the first sample of the span.
         row: row of a plan with the span and the channel.
         container: format to encode to, if it can hold the samples.
         content: file to write to.
@@ -215,7 +215,7 @@ def _cut(sound: soundfile.SoundFile, position: int, row: Row, container: Contain
     """
     channels = sound.channels if row["channel"] is None else 1
     encoding = _lossless(sound.subtype, channels, container)
-    first, left = row["first_sample"], row["samples"]
+    first, remaining = row["first_sample"], row["samples"]
     block = max(1, BLOCK_SAMPLES // sound.channels)
     try:
         if is_seekable(sound) and first > position + MIN_SEEK_S * sound.samplerate:
@@ -228,13 +228,13 @@ def _cut(sound: soundfile.SoundFile, position: int, row: Row, container: Contain
         with soundfile.SoundFile(
             content, "w", sound.samplerate, channels, encoding.subtype, format=encoding.container.upper()
         ) as out:
-            while left:
-                samples = sound.read(min(block, left), dtype=encoding.dtype, always_2d=True)
+            while remaining:
+                samples = sound.read(min(block, remaining), dtype=encoding.dtype, always_2d=True)
                 if not len(samples):
-                    detail = f"{left} of the {row['samples']} samples from sample {first} on are missing"
+                    detail = f"{remaining} of the {row['samples']} samples from sample {first} on are missing"
                     raise AudioFault(Stage.EXPORT, Reason.TRUNCATED, detail)
                 out.write(samples if row["channel"] is None else samples[:, row["channel"]])
-                left -= len(samples)
+                remaining -= len(samples)
     except soundfile.LibsndfileError as error:
         raise AudioFault(Stage.EXPORT, Reason.CORRUPT, str(error)) from error
     content.seek(0)
@@ -242,7 +242,7 @@ def _cut(sound: soundfile.SoundFile, position: int, row: Row, container: Contain
 
 
 def _lossless(subtype: str, channels: int, container: Container) -> _Encoding:
-    """Returns an encoding that holds all sample values of a coding; FLAC holds up to 24 bits and 8 channels."""
+    """Returns an encoding that holds all sample values of a subtype; FLAC holds up to 24 bits and 8 channels."""
     if channels > _MAX_FLAC_CHANNELS:
         container = "wav"
     if _FITS_16_BITS.fullmatch(subtype):

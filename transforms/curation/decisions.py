@@ -38,7 +38,7 @@ def rule_decisions(candidates: str, rules: Sequence[Rule], balance: str | None =
 def budget_decisions(decisions: str, budget_s: float, name: str) -> str:
     """Returns the query that keeps the best of the utterances kept so far, within a total duration.
 
-    The budget is spread evenly over the groups. Each group is sorted by falling score, then by id. The level of an
+    The budget is spread evenly over the groups. Each group is sorted by descending score, then by id. The level of an
     utterance is the total duration of its group up to and including it. Utterances are kept in the order of their
     levels, over all groups, until the next one would exceed the budget. Three things follow:
 
@@ -49,7 +49,7 @@ def budget_decisions(decisions: str, budget_s: float, name: str) -> str:
     Args:
         decisions: name of the table of decisions.
         budget_s: largest total duration to keep, in seconds.
-        name: rule name for the utterances that this drops.
+        name: rule name to record for the utterances over the budget.
     """
     return f"""
         WITH levels AS (

@@ -1,4 +1,4 @@
-"""Results of DuckDB queries as Arrow batches and as Parquet files, without holding all rows in memory."""
+"""Streams results of DuckDB queries as Arrow batches, or into a Parquet file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The outcomes of an export: for each kept utterance its file, or the reason why there is none."""
+"""The outcomes of an export: the file of each kept utterance, or the reason for its reject."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from transforms import schemas
 from transforms.curation.kept_list import KeptList
 from transforms.curation.manifest_writers import json_line, nemo_entry, write_lines
 
-# `path` is the file, relative to the folder of the export, and null for a reject. Of the columns of rejects, exported
-# utterances have only their id and uri.
+# `path` is the file, relative to the folder of the export, and null for a reject. The other columns are those of rejects. An
+# exported utterance has only `utterance_id`, `uri` and `path`.
 OUTCOMES = pa.schema([*(pa.field(field.name, field.type) for field in schemas.REJECTS), pa.field("path", pa.string())])
 
 
@@ -68,7 +68,7 @@ class ExportOutcomes:
             folder: folder of the export.
             path: path of the manifest.
         """
-        # An exported file holds the utterance and nothing else.
+        # An exported file holds exactly one utterance.
         rows = self._kept.rows(f"""
             SELECT kept.* REPLACE (outcomes.path AS path, true AS whole, NULL AS channel)
             FROM {self._kept.table} AS kept JOIN outcomes ON id = outcomes.utterance_id

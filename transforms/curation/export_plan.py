@@ -21,7 +21,7 @@ Container = Literal["flac", "wav"]
 ExportFormat = Literal["flac", "wav", "webdataset"]
 # A row of the plan.
 Row = dict[str, Any]
-# Utterances in a chunk that is no shard. Those of an archive are a single chunk, because it is read from its beginning.
+# Utterances in a chunk of single files. An archive is one chunk, because it can only be read from its beginning.
 CHUNK = 500
 
 PLAN = pa.schema(
@@ -109,15 +109,15 @@ def _plan_query(kept: KeptList, format: ExportFormat, shard_size: int) -> str:
 
 def _by_chunk(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
     """Regroups rows that are sorted by chunk into one table for each chunk."""
-    held: list[pa.RecordBatch] = []
+    pending: list[pa.RecordBatch] = []
     for batch in batches:
         numbers = batch.column("chunk").to_numpy()
         starts = [0, *(1 + (numbers[1:] != numbers[:-1]).nonzero()[0]).tolist(), len(batch)]
         for first, last in itertools.pairwise(starts):
             part = batch.slice(first, last - first)
-            if held and held[-1].column("chunk")[0] != part.column("chunk")[0]:
-                yield pa.Table.from_batches(held)
-                held = []
-            held.append(part)
-    if held:
-        yield pa.Table.from_batches(held)
+            if pending and pending[-1].column("chunk")[0] != part.column("chunk")[0]:
+                yield pa.Table.from_batches(pending)
+                pending = []
+            pending.append(part)
+    if pending:
+        yield pa.Table.from_batches(pending)

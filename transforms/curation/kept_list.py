@@ -17,14 +17,14 @@ from transforms.curation.duckdb_rows import batches_of, quoted, write_parquet
 from transforms.errors import AudioFault
 
 _OWN_COLUMNS = ("archive", "member", "whole", "recording_s", "channel", "score", "first_sample", "samples")
-# Corpus columns with these names would be read as something else in a manifest.
+# Column names that have another meaning in manifests, so that carried columns cannot use them.
 RESERVED_COLUMNS = {*PATH_COLUMNS, *ID_COLUMNS, *START_COLUMNS, *END_COLUMNS, DURATION_COLUMN, *_OWN_COLUMNS}
 # Number of recordings whose headers are read at the same time.
 _READERS = 16
 
 
 class ManifestError(ValueError):
-    """A manifest that cannot list the kept utterances."""
+    """A manifest cannot list the kept utterances."""
 
 
 class KeptList:
@@ -32,10 +32,10 @@ class KeptList:
 
     Columns of the table:
 
-        id, path             of the utterance; of its recording
-        archive, member      of a recording in an archive: path of the archive, name in it; null for a file
+        id, path             id of the utterance, path of its recording
+        archive, member      path of the archive and name in it; null if the recording is a file of its own
         whole                whether the utterance is the whole recording
-        start_s, end_s       place in the recording, on whole samples
+        start_s, end_s       start and end in the recording, rounded to whole samples
         recording_s          duration of the recording; null if unknown
         duration_s, sample_rate, channels, channel, score, source_version, format, carried columns
                              as in `utterances`; the score has four decimals
@@ -60,7 +60,7 @@ class KeptList:
             yield from batch.to_pylist()
 
     def texts(self, query: str) -> Iterator[str]:
-        """Streams the first column of a query over the table, which is a text."""
+        """Streams the first column of a query over the table, which must hold texts."""
         for batch in self.batches(query):
             yield from batch.column(0).to_pylist()
 
@@ -152,7 +152,7 @@ def manifest_columns(carried: Sequence[str]) -> list[str]:
 
 
 def measure_recordings(kept: KeptList) -> None:
-    """Fills in the durations of recordings from their headers, where the corpus lists only spans of them.
+    """Reads the unknown durations of recordings from their headers, and adds them to the list.
 
     Raises:
         ManifestError: a recording cannot be opened.

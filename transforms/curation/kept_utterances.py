@@ -1,4 +1,4 @@
-"""The filter of the Python API: the kept utterances of a scored corpus as one Arrow table."""
+"""The filter of the Python API. It returns the kept utterances of a scored corpus as one Arrow table."""
 
 from __future__ import annotations
 

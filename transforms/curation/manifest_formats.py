@@ -9,7 +9,7 @@ from pathlib import Path
 from transforms.curation import manifest_writers as writers
 from transforms.curation.duckdb_rows import quoted
 from transforms.curation.kept_list import KeptList
-from transforms.curation.manifest_writers import ONE_OF_SEVERAL
+from transforms.curation.manifest_writers import SELECTS_CHANNEL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Limit:
 
     Attributes:
         condition: SQL over a `KeptList` that is true for them.
-        reason: rest of the sentence that begins with the name of the format.
+        reason: end of an error message that begins with the name of the format.
     """
 
     condition: str
@@ -30,7 +30,7 @@ _NOT_IN_TAR = Limit(
     r"archive IS NULL OR regexp_matches(archive, '(?i)\.parquet$')", "can only list recordings in tar archives"
 )
 _SPAN = Limit("NOT whole", "cannot list spans of a recording")
-_CHANNEL = Limit(ONE_OF_SEVERAL, "cannot select one channel of a recording")
+_CHANNEL = Limit(SELECTS_CHANNEL, "cannot select one channel of a recording")
 _NEWLINE = Limit(r"regexp_matches(path, '[\r\n]')", "cannot hold a path with a line break")
 _OUTER_BLANK = Limit(r"path <> trim(path, ' ' || chr(9))", "cannot hold a path that begins or ends with a blank")
 
@@ -52,9 +52,12 @@ def _tsv_limits(carried: Sequence[str]) -> list[Limit]:
 
 def _kaldi_limits(carried: Sequence[str]) -> list[Limit]:
     speaker = r" OR regexp_matches(speaker, '\s')" if "speaker" in carried else ""
-    blank = Limit(rf"regexp_matches(id, '\s') OR id = ''{speaker}", "cannot hold an id or a speaker with a blank")
+    blank = Limit(
+        rf"regexp_matches(id, '\s') OR id = ''{speaker}",
+        "cannot hold an empty id, or an id or speaker with white space",
+    )
     special = Limit(
-        r"regexp_matches(path, '^\||\|$|:[0-9]+$')", "reads a path like this as a command or as a place in an archive"
+        r"regexp_matches(path, '^\||\|$|:[0-9]+$')", "reads a path like this as a command or as an offset in an archive"
     )
     return [_IN_ARCHIVE, _NEWLINE, _OUTER_BLANK, blank, special]
 
@@ -70,8 +73,8 @@ class ManifestFormat:
 
     Attributes:
         file: name of the file or folder that holds the manifest.
-        write: writes a list to a path.
-        limits: returns the limits of the format, given the carried columns.
+        write: function that writes a list to a path.
+        limits: function that returns the limits of the format for the carried columns.
         needs_durations: whether the durations of all recordings must be known.
     """
 
@@ -94,7 +97,7 @@ FORMATS = {
 
 
 def refusal(kept: KeptList, format: str) -> str | None:
-    """Returns in one sentence why a format cannot list the kept utterances; None if it can."""
+    """Returns the reason why a format cannot list the kept utterances, as one sentence; None if it can."""
     for limit in FORMATS[format].limits(kept.carried):
         (row,) = kept.rows(f"SELECT count(*) AS count, min(id) AS first FROM {kept.table} WHERE {limit.condition}")
         if row["count"]:

@@ -14,8 +14,8 @@ from transforms.curation.duckdb_rows import quoted
 from transforms.curation.kept_list import KeptList
 
 # SQL over a `KeptList`: whether the utterance is one channel of a recording with several.
-ONE_OF_SEVERAL = "(channel IS NOT NULL AND channels > 1)"
-# Nanoseconds; differences of start and end have rounding errors beyond that.
+SELECTS_CHANNEL = "(channel IS NOT NULL AND channels > 1)"
+# Round durations to nanoseconds, because differences of start and end have rounding errors.
 _DIGITS = 9
 
 
@@ -81,7 +81,7 @@ def nemo_entry(row: dict[str, Any], carried: Sequence[str]) -> dict[str, Any]:
 
 
 def write_index(kept: KeptList, path: Path) -> None:
-    """Writes an index of WebDataset tars: a JSON object a line with the tar, the key of the sample and its member."""
+    """Writes an index of WebDataset tars: one JSON object a line, with tar, key and member of the sample."""
     query = (
         f"SELECT archive, member, id, duration_s, channel, score{_columns(kept.carried)} "
         f"FROM {kept.table} ORDER BY archive, id"
@@ -103,7 +103,7 @@ def _sample(row: dict[str, Any], carried: Sequence[str]) -> dict[str, Any]:
 
 
 def write_lhotse(kept: KeptList, path: Path) -> None:
-    """Writes gzipped Lhotse cuts with their recordings; a supervision if speaker, text or language are carried."""
+    """Writes gzipped Lhotse cuts with their recordings, and supervisions if speaker, text or language are carried."""
     # Without a name and a time in the header, the same cuts give the same bytes.
     with path.open("wb") as file, gzip.GzipFile(fileobj=file, mode="wb", filename="", mtime=0) as packed:
         for row in kept.rows(f"SELECT * FROM {kept.table} ORDER BY id"):
@@ -149,19 +149,19 @@ def _cut(row: dict[str, Any], carried: Sequence[str]) -> dict[str, Any]:
 
 
 def write_kaldi(kept: KeptList, folder: Path) -> None:
-    """Writes a Kaldi data directory: wav.scp, utt2spk, spk2utt, and segments and text if there is anything to say.
+    """Writes a Kaldi data directory: wav.scp, utt2spk and spk2utt; segments and text if needed.
 
     All files are sorted as in the C locale. The speaker is the carried column `speaker`, or the utterance id where that is
-    empty. Ids stay as they are; Kaldi's own validation expects those of a speaker to begin with the speaker.
+    empty. Ids are not changed, although Kaldi's own validation expects an id to begin with its speaker.
     """
     folder.mkdir()
     by_id = f"FROM {kept.table} ORDER BY id"
     speaker = "coalesce(nullif(speaker, ''), id)" if "speaker" in kept.carried else "id"
-    (has,) = kept.rows(f"SELECT bool_or(NOT whole OR {ONE_OF_SEVERAL}) AS segments FROM {kept.table}")
+    (has,) = kept.rows(f"SELECT bool_or(NOT whole OR {SELECTS_CHANNEL}) AS segments FROM {kept.table}")
     if has["segments"]:
-        # An output has no ids of recordings.
+        # An output has no recording ids, so recordings are numbered.
         recording = "format('recording-{:08d}', dense_rank() OVER (ORDER BY path))"
-        channel = f"CASE WHEN {ONE_OF_SEVERAL} THEN concat(' ', channel) ELSE '' END"
+        channel = f"CASE WHEN {SELECTS_CHANNEL} THEN concat(' ', channel) ELSE '' END"
         segment = f"format('{{}} {{}} {{:.6f}} {{:.6f}}', id, {recording}, start_s, end_s) || {channel}"
         write_lines(folder / "segments", kept.texts(f"SELECT {segment} {by_id}"))
         recordings = f"SELECT DISTINCT concat({recording}, ' ', path) AS line FROM {kept.table} ORDER BY line"

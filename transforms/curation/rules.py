@@ -15,7 +15,7 @@ import yaml
 from model.labels import LABEL_SCALES
 
 SUGGESTED = Path(__file__).with_name("suggested_rules.yaml")
-# Entries of the column `rules` in dropped.parquet that no rule of a file can be named after.
+# Reserved rule names, which the column `rules` of dropped.parquet uses for other reasons.
 BUDGET, QUANTILE, TRIM, WHERE = "budget", "quantile", "trim", "where"
 RESERVED_NAMES = (BUDGET, QUANTILE, TRIM, WHERE)
 
@@ -26,7 +26,7 @@ _EXAMPLE = "for example `drop: {bad_quality: score < 2.5}`"
 
 
 class RuleError(ValueError):
-    """Rules that are not valid, or do not fit the output that they are applied to."""
+    """Rules are not valid, or do not fit the output that they are applied to."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Rule:
     Attributes:
         name: name of the rule.
         condition: SQL expression over the columns of `utterances`.
-        keeps: whether the condition is true for utterances to keep; by default it is true for those to drop.
+        keeps: whether the condition selects utterances to keep; False if it selects those to drop.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Rule:
 
     @property
     def drops(self) -> str:
-        """SQL expression that is true if the rule drops the utterance, and false otherwise; NULL drops nothing."""
+        """SQL expression: true if the rule drops the utterance, else false. A NULL condition drops nothing."""
         # The line breaks end a comment at the end of the condition.
         condition = f"(\n{self.condition}\n)"
         return f"(NOT coalesce({condition}, true))" if self.keeps else f"coalesce({condition}, false)"
@@ -61,7 +61,7 @@ class RuleSet:
     """Rules that are applied together.
 
     Attributes:
-        origin: where the rules come from, for messages.
+        origin: source of the rules, as error messages name it.
         rules: rules; an utterance is dropped if any of them drops it.
         label_scales: names of the label scales that the thresholds are made for; empty for any.
     """
@@ -72,7 +72,11 @@ class RuleSet:
 
 
 def where(condition: str) -> RuleSet:
-    """Returns the single rule of `--where`, which keeps what meets the condition."""
+    """Returns the rule set of `--where`: one rule that keeps the utterances that meet the condition.
+
+    Raises:
+        RuleError: the condition is empty.
+    """
     if not condition.strip():
         raise RuleError("--where is empty; give an SQL condition, for example score >= 2.5")
     return RuleSet("--where", (Rule(WHERE, condition, keeps=True),))
@@ -101,10 +105,10 @@ def parse_rules(text: str, origin: str) -> RuleSet:
         document = yaml.load(text, _UniqueKeyLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        place = "" if mark is None else f", line {mark.line + 1}"
+        line = "" if mark is None else f", line {mark.line + 1}"
         reason = getattr(error, "problem", None) or " ".join(str(error).split())
         raise RuleError(
-            f"{origin}{place}: not valid YAML ({reason}); put quotation marks around a condition that contains `: ` or ` #`, "
+            f"{origin}{line}: not valid YAML ({reason}); put quotation marks around a condition that contains `: ` or ` #`, "
             "or starts with a special character"
         ) from error
     if not isinstance(document, dict) or not isinstance(document.get("drop"), dict) or not document["drop"]:
@@ -162,7 +166,7 @@ def check_scale(rules: RuleSet, label_scale: str) -> None:
 
 
 def check_rules(connection: duckdb.DuckDBPyConnection, table: str, rules: Sequence[Rule]) -> None:
-    """Checks that each condition is true or false for each row of a table.
+    """Checks that each condition is a boolean expression over the rows of a table.
 
     Args:
         connection: DuckDB.
@@ -197,8 +201,8 @@ def check_expression(
             raise RuleError(f"{title}: more than one statement; must be a single expression")
         kind = connection.execute(f"DESCRIBE {query}").fetchall()[1][1]
         if boolean and kind != "BOOLEAN":
-            what = "always null" if "NULL" in kind else f"a {kind}"
-            raise RuleError(f"{title}: is {what}, not true or false: {_short(expression)}")
+            found = "always null" if "NULL" in kind else f"a {kind}"
+            raise RuleError(f"{title}: is {found}, not true or false: {_short(expression)}")
         rows, values = connection.execute(
             f"SELECT (SELECT count(*) FROM {table}), count(value IS NULL) FROM ({query})"
         ).fetchall()[0]

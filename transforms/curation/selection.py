@@ -1,4 +1,4 @@
-"""The selection of utterances from a scored corpus. DuckDB does the work; `Selection` owns its connection and tables."""
+"""Selects utterances of a scored corpus with DuckDB. `Selection` owns the connection and its tables."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from transforms.curation.rules import TRIM, Rule, RuleError, check_expression, c
 from transforms.curation.trimming import check_new_ids, good_spans, removed_spans, score_spans, span_utterances
 from transforms.output.results import Results
 
-# Memory that DuckDB may use before it spills to disk. Each thread needs a part of it: with 64 threads, a million utterances
-# with their frames do not fit.
+# Memory that DuckDB may use before it spills to disk. The threads share it: with 64 threads, a million utterances with their
+# frames do not fit.
 MEMORY, MAX_THREADS = "1GB", 4
 
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(h|m|s)")
@@ -52,12 +52,12 @@ class Amount:
 
 @dataclasses.dataclass(frozen=True)
 class RuleCount:
-    """How much a rule, the quantile, the budget or trimming drops.
+    """Amount that a rule, the quantile, the budget or trimming drops.
 
     Attributes:
         name: name of the rule.
-        matches: everything that it drops.
-        alone: the part that no other rule drops.
+        matches: all utterances and spans that it drops.
+        alone: utterances and spans that no other rule drops.
     """
 
     name: str
@@ -68,13 +68,13 @@ class RuleCount:
 class Selection:
     """Decides which utterances of an output are kept.
 
-    Call the methods in this order: `trim` if wanted; `apply_rules`; `keep_best` any number of times; then those that read
-    the selection.
+    Call the methods in this order: `trim` if wanted; `apply_rules`; `keep_best` any number of times; then the methods
+    that count or read the selection.
 
     Args:
         results: an output of `audiosieve score`.
         scratch: folder for data that does not fit into memory.
-        threads: number of threads to use; at most `MAX_THREADS` are.
+        threads: number of threads, at least 1; more than `MAX_THREADS` are not used.
     """
 
     def __init__(self, results: Results, scratch: Path, threads: int = MAX_THREADS) -> None:
@@ -83,7 +83,7 @@ class Selection:
         self._rule_names: list[str] = []
         self._is_trimmed = False
         temp_directory = str(scratch / "duckdb").replace("'", "''")
-        # Rules are SQL from other people; they must not read files or change settings.
+        # Rules are untrusted SQL: they must not read files or change settings.
         for setting in (
             f"temp_directory = '{temp_directory}'",
             f"memory_limit = '{MEMORY}'",
@@ -142,7 +142,7 @@ class Selection:
             check_expression(self._connection, "candidates", balance, "--balance")
         try:
             self._decide(rule_decisions("candidates", rules, balance))
-        except duckdb.Error as error:  # raised by none of the rules alone
+        except duckdb.Error as error:  # each rule alone is valid
             raise RuleError(f"the rules cannot be evaluated together ({str(error).splitlines()[0]})") from error
         self._rule_names = [rule.name for rule in rules]
 
@@ -175,7 +175,7 @@ class Selection:
         return dropped + self._removed() if self._is_trimmed else dropped
 
     def rule_counts(self) -> list[RuleCount]:
-        """Returns how much trimming, each rule and each limit drops, in the order of their use."""
+        """Returns the amounts that trimming, each rule, the quantile and the budget drop, in this order."""
         counts = []
         if self._is_trimmed:
             counts.append(RuleCount(TRIM, self._removed(), self._removed()))
@@ -232,7 +232,10 @@ class Selection:
         return write_parquet(self._connection, query, schemas.DROPPED.with_metadata(self._metadata), path)
 
     def source_kind(self) -> SourceKind:
-        """Returns how the corpus is stored; if it is gone, infers that from its name and the ids of its utterances."""
+        """Returns the kind of the corpus.
+
+        If the corpus was deleted, the kind is inferred from its name and the ids of its utterances.
+        """
         source = self.results.source
         if kind := source_kind(source):
             return kind

@@ -1,4 +1,4 @@
-"""Trimming: anomalies are cut out of utterances, and the good spans between them become utterances of their own.
+"""Cuts anomalies out of utterances. The good spans between them become utterances of their own.
 
 Times are whole microseconds here, so that kept and removed spans meet exactly. A span starts on a frame of its utterance;
 its frame scores are those of the utterance's frames that lie inside it.
@@ -7,7 +7,7 @@ Queries read the tables `utterances`, `anomalies` and `frames` of an output. `sp
 
     utterance_id              new id, `PARENT#START-END` in seconds
     parent_id                 utterance that it is part of
-    start_us, end_us          place in the parent, in microseconds
+    start_us, end_us          start and end in the parent, in microseconds
     first_frame, last_frame   frames of the parent inside it
     is_last                   whether it ends where the parent ends
 """
@@ -32,7 +32,7 @@ _SHIFT_US = FRAME_SHIFT * 1_000_000 // SAMPLE_RATE
 _FRAME_US = FRAME_LENGTH * 1_000_000 // SAMPLE_RATE
 # Limits the frame scores that are in memory at the same time.
 _FRAMES_AT_A_TIME = 20_000_000
-# The model's pooling is recognised on this many utterances, with this tolerance on the label scale.
+# Number of utterances that the pooling is inferred from, and the largest error of their scores on the label scale.
 _POOLING_SAMPLE, _POOLING_TOLERANCE = 20, 0.01
 
 _ID = "format('{}#{:.3f}-{:.3f}', parent_id, start_us / 1e6, end_us / 1e6)"
@@ -54,7 +54,7 @@ _SCORES = pa.schema(
 
 
 class TrimError(ValueError):
-    """An output whose utterances cannot be trimmed."""
+    """The utterances of an output cannot be trimmed."""
 
 
 def good_spans(min_s: float, pad_s: float) -> str:
@@ -65,7 +65,7 @@ def good_spans(min_s: float, pad_s: float) -> str:
         pad_s: margin that is cut off on both sides of an anomaly, in seconds.
     """
     min_us, pad_us = round(min_s * 1_000_000), round(pad_s * 1_000_000)
-    # Anomalies start and end on frames. Their times are 32-bit floats, which for long recordings are less exact than that.
+    # Anomalies start and end on frames, but their times are 32-bit floats, which are too coarse for long recordings.
     return f"""
         WITH padded AS (
             SELECT utterance_id AS parent_id, round(duration_s * 1e6)::BIGINT AS duration_us, num_frames,
@@ -97,8 +97,8 @@ def good_spans(min_s: float, pad_s: float) -> str:
 def removed_spans(spans: str) -> str:
     """Returns the query for the spans that trimming removes.
 
-    Its rows have `utterance_id`, `parent_id`, `start_us`, `end_us`, and `is_whole`: whether nothing is left of the parent,
-    whose id then stays.
+    Its columns are `utterance_id`, `parent_id`, `start_us`, `end_us` and `is_whole`. `is_whole` is true if the whole parent is
+    removed; `utterance_id` is then the id of the parent.
 
     Args:
         spans: name of the table of good spans.
@@ -124,7 +124,7 @@ def removed_spans(spans: str) -> str:
 def span_utterances(spans: str, scores: str) -> str:
     """Returns the query for the good spans as rows of `utterances`.
 
-    Duration, frames, score and score statistics are those of the span. It has no anomalies. All other columns, such as
+    Duration, frames, score and score statistics are those of the span. A span has no anomalies. All other columns, such as
     levels, clipping and SNR, are those of its utterance.
 
     Args:
@@ -181,7 +181,7 @@ def score_spans(connection: duckdb.DuckDBPyConnection, spans: str) -> pa.Table:
         `utterance_id` of the span, `num_frames`, `score`, and the statistics of its frame scores.
 
     Raises:
-        TrimError: frames are missing, or the pooling of the model is not known.
+        TrimError: frames are missing, or the pooling of the model is unknown.
     """
     pooling = _pooling(connection, spans)
     ((num_spans, num_frames),) = connection.execute(
@@ -221,7 +221,7 @@ def _missing_frames() -> TrimError:
 
 
 def _pooling(connection: duckdb.DuckDBPyConnection, spans: str) -> Pooling:
-    """Finds the pooling that gives the utterance scores back from their frames; the model itself may be gone."""
+    """Infers the pooling from scores and frame scores, because the bundle may have been deleted."""
     sample = f"SELECT DISTINCT parent_id FROM {spans} ORDER BY parent_id LIMIT {_POOLING_SAMPLE}"
     query = f"""
         SELECT utterance_id, list(frames.score ORDER BY frame) FROM frames
@@ -250,7 +250,7 @@ def _pooling(connection: duckdb.DuckDBPyConnection, spans: str) -> Pooling:
 
 
 def _lists(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields the rows of a query for a text and a list of floats [T]."""
+    """Yields the rows of a query with two columns: a text and a list of floats [T]."""
     for batch in batches_of(connection, query, 1_000):
         lists = batch.column(1)
         offsets, values = lists.offsets.to_numpy(), lists.values.to_numpy()

@@ -55,7 +55,7 @@ def test_filter_writes_its_decision_into_a_bucket(scored: Bucket, sample_run: Ou
     audiosieve("filter", scored / "out", "--output", keep, "--where", "score > 2", "--overwrite")
     scored.write("other/thesis.txt", "keep me")
     words = ["filter", scored / "out", "--output", scored / "other", "--overwrite"]
-    assert "holds something other" in audiosieve(*words, status=2).stderr
+    assert "did not write" in audiosieve(*words, status=2).stderr
     for place in ("out/keep", "in/keep"):
         assert "overlaps with" in audiosieve("filter", scored / "out", "--output", scored / place, status=2).stderr
 

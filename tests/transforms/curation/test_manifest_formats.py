@@ -20,9 +20,9 @@ LEFT_CHANNEL = of_channel(scored("l", 4.0), 2, 0)
         (LEFT_CHANNEL, "paths", "cannot select one channel"),
         (scored("a\nb", 4.0), "paths", "cannot hold a path with a line break"),
         (scored("a ", 4.0), "paths", "begins or ends with a blank"),
-        (scored("a b", 4.0), "kaldi", "an id or a speaker with a blank"),
+        (scored("a b", 4.0), "kaldi", "an id or speaker with white space"),
         (scored("a", 4.0, uri="/data/cat x |"), "kaldi", "as a command"),
-        (scored("a", 4.0, uri="/data/feats.ark:12"), "kaldi", "a place in an archive"),
+        (scored("a", 4.0, uri="/data/feats.ark:12"), "kaldi", "an offset in an archive"),
         (scored("a\tb", 4.0), "tsv", "cannot hold a tab or a line break"),
         (scored("a", 4.0), "webdataset", "can only list recordings in tar archives"),
         (scored("p", 4.0, uri="/data/x.parquet#1"), "webdataset", "can only list recordings in tar archives"),
@@ -44,7 +44,8 @@ def test_a_format_refuses_what_it_cannot_list(tmp_path, item, format, message):
 def test_kaldi_refuses_a_speaker_with_a_blank(tmp_path):
     items = [scored("a", 4.0, columns={"speaker": "x y"}), scored("b", 4.0, columns={"speaker": "z"})]
     kept = list_all(tmp_path / "out", items, ["speaker"])
-    assert "a speaker with a blank; this concerns 1 of the kept utterances, for example 'a'" in refusal(kept, "kaldi")
+    message = refusal(kept, "kaldi")
+    assert "an id or speaker with white space; this concerns 1 of the kept utterances, for example 'a'" in message
 
 
 def test_plain_recordings_fit_every_format_of_files(tmp_path):
