@@ -5,6 +5,6 @@ Importing this package loads neither TensorFlow nor Keras; the modules that need
 
 import os
 
-# The libraries read both variables when they are first imported.
+# Keras and TensorFlow read these variables when they are first imported.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -16,7 +16,7 @@ MIN_FRAMES = 20
 MIN_DEEP_FRAMES = 10
 JOIN_FRAMES = 25
 # Distances below the local level, as shares of the label scale: of every frame of an anomaly, and of its deep frames. They
-# and the lengths were chosen on bursts of noise in speech of the training split. DEEP keeps harmless dips out, LOW finds
+# and the lengths were chosen on bursts of noise in speech of the training split. DEEP excludes harmless dips; LOW sets
 # the ends of an anomaly.
 LOW, DEEP = 0.16, 0.20
 
@@ -42,9 +42,9 @@ def find_anomalies(frame_score: np.ndarray, scale_span: float) -> list[Anomaly]:
     """Finds the anomalies of an utterance.
 
     The frame scores are smoothed by a running median of 9 frames (144 ms). The local level is the median of the smoothed
-    scores over the surrounding 20 s, or over all of a shorter utterance. A frame is low if its smoothed score is more than
-    16 % of the scale below that level. Low frames with less than 25 other frames (400 ms) between them form a run. A run of
-    at least 20 frames (320 ms) is an anomaly if at least 10 of them are more than 20 % of the scale below the level.
+    scores over the surrounding 20 s, or over the whole of a shorter utterance. A frame is low if its smoothed score is more
+    than 16 % of the scale below that level. Low frames with fewer than 25 other frames (400 ms) between them form a run. A run
+    of at least 20 frames (320 ms) is an anomaly if at least 10 of them are more than 20 % of the scale below the level.
     A recording that is bad throughout has no anomaly; its score is low instead.
 
     Args:
@@ -52,7 +52,7 @@ def find_anomalies(frame_score: np.ndarray, scale_span: float) -> list[Anomaly]:
         scale_span: distance between the ends of the label scale.
 
     Returns:
-        Anomalies in order of time, which do not touch. Each ends with the end of its last frame.
+        Disjoint anomalies in order of time. Each ends at the end of its last frame.
     """
     if len(frame_score) < MIN_FRAMES:
         return []

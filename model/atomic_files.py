@@ -1,4 +1,4 @@
-"""Atomic writes of local files and folders: a path holds its old content or all of the new, never a part."""
+"""Atomic writes of local files and folders: a path holds either its old or its new content, never a part of it."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-# Beginning of the name of the folder that holds a draft. It stays only if the process is killed.
+# Prefix of the folder that holds a draft. Only a killed process leaves such a folder.
 DRAFT_PREFIX = ".draft-"
 
 
 @contextlib.contextmanager
 def atomic_path(path: Path, replace_folder: bool = False) -> Iterator[Path]:
-    """Yields the path of a draft, and moves the draft to its place if the block succeeds.
+    """Yields the path of a draft, and renames the draft to `path` if the block succeeds.
 
     Args:
-        path: file or folder to create; a file there is replaced. Parent folders are created. The draft has the same name.
-        replace_folder: whether to replace a folder, too.
+        path: file or folder to create; an existing file is replaced. Parent folders are created. The draft has the same name.
+        replace_folder: whether to replace an existing folder.
 
     Raises:
-        IsADirectoryError: there is a folder, and it must not be replaced.
+        IsADirectoryError: `path` is a folder, and `replace_folder` is False.
     """
     if path.is_dir() and not replace_folder:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the path, as a rename is atomic only within a filesystem.
+    # In the same folder, because a rename is atomic only within a filesystem.
     with tempfile.TemporaryDirectory(prefix=DRAFT_PREFIX, dir=path.parent, ignore_cleanup_errors=True) as folder:
         draft = Path(folder, path.name)
         yield draft

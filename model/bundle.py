@@ -18,7 +18,7 @@ WEIGHTS = "model.weights.h5"
 FORMAT = 1
 BUNDLED = Path(__file__).parent / "bundles"
 DEFAULT = "disturbance_net_v1"
-# The keys of `architectures.NETWORKS`, whose import loads TensorFlow, and how each network pools its frame scores.
+# The pooling of each network. The keys are those of `architectures.NETWORKS`, whose import loads TensorFlow.
 POOLING: dict[str, Pooling] = {
     "quality_net": "mean",
     "l_1dcnn": "mean",
@@ -30,20 +30,20 @@ NETWORK_NAMES = tuple(POOLING)
 
 
 class BundleError(ValueError):
-    """A bundle that is missing, damaged, or from an incompatible version."""
+    """A bundle is missing, damaged, or from an incompatible version."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Bundle:
-    """A bundle, as its `bundle.json` describes it.
+    """The content of `bundle.json`, and the folder that holds it.
 
     Attributes:
         path: folder of the bundle.
-        name: name of the model, for people.
-        network: key into `architectures.NETWORKS`.
+        name: name of the model.
+        network: key of `architectures.NETWORKS`.
         features: features that the network was trained on.
         label_scale: scale of its scores.
-        metrics: metrics on the validation split (`metrics.agreement`), and others if known.
+        metrics: LCC, SRCC and RMSE on the validation split (`metrics.agreement`), and others if known.
         training: options, epochs and training set.
         weights_sha256: SHA-256 of the weights file, in hex.
     """
@@ -59,7 +59,7 @@ class Bundle:
 
     @property
     def hash(self) -> str:
-        """First 12 hex digits of a SHA-256 over weights, network, features and scale, which decide every score."""
+        """First 12 hex digits of a SHA-256 over everything that determines a score: weights, network, features and scale."""
         parts = (self.weights_sha256, self.network, self.features.hash, self.label_scale.name)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
@@ -70,7 +70,7 @@ class Bundle:
 
     @property
     def pooling(self) -> Pooling:
-        """The way in which frame scores become the score of an utterance."""
+        """Method that computes the score of an utterance from its frame scores."""
         return POOLING[self.network]
 
     @property
@@ -80,7 +80,7 @@ class Bundle:
 
 
 def bundled_names() -> list[str]:
-    """Returns the names of the models that the package contains."""
+    """Returns the names of the models in the package, sorted."""
     return sorted(path.parent.name for path in BUNDLED.glob(f"*/{CARD}"))
 
 

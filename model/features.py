@@ -16,9 +16,9 @@ SAMPLE_RATE = 16_000
 FRAME_LENGTH = 512
 FRAME_SHIFT = 256
 NUM_BINS = FRAME_LENGTH // 2 + 1
-# Two minutes. Longer recordings are processed in parts, so that memory does not grow with their length.
+# Two minutes. Longer recordings are processed in parts to bound the memory.
 WHOLE_FRAMES = 7_500
-# An RMS below this (-240 dBFS) counts as silence; float32 could not represent the scaled signal.
+# An RMS below this (-240 dBFS) counts as silence, because float32 cannot represent the scaled signal.
 SILENCE = 1e-12
 
 
@@ -31,7 +31,7 @@ class Frames(Protocol):
 
 
 class FeatureError(ValueError):
-    """Samples without features: too few, not finite, or silent."""
+    """Samples have no features (too few, not finite, or silent), or a feature config is not valid."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,10 +42,10 @@ class FeatureConfig:
 
     Attributes:
         window: periodic analysis window, "hann" or "hamming".
-        compression: "magnitude" for |X|, or "log" for ln(|X| + floor), which also shows sounds far below the speech.
+        compression: "magnitude" for |X|, or "log" for ln(|X| + floor), which also represents sounds far below the speech.
         level: "gated" to divide the recording by its gated RMS (`gated_level`), so that a gain does not change the score;
             "none" to keep the level.
-        floor: number that is added to the magnitude before the logarithm; for "gated", -60 dB relative to the speech.
+        floor: magnitude that is added before the logarithm, over 0; by default 60 dB below gated speech.
     """
 
     window: Literal["hann", "hamming"] = "hann"
@@ -77,7 +77,7 @@ class FeatureConfig:
         return cls(**fields)
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns all parameters, with those of the fixed frame grid."""
+        """Returns all parameters, including the fixed frame grid."""
         return {**_GRID, **dataclasses.asdict(self)}
 
     @property
@@ -137,7 +137,7 @@ def level_of(power: np.ndarray, config: FeatureConfig) -> float:
 
     Args:
         power: mean square of each frame (`frame_power`): float64 [T], T >= 1.
-        config: feature config, whose `level` decides.
+        config: feature config; its `level` selects the method.
 
     Returns:
         Level on the scale of the samples, above 0; 1.0 for "none".
@@ -166,7 +166,8 @@ def spectrogram(samples: np.ndarray, config: FeatureConfig, level: float | None 
         has an expected squared magnitude of 1 in every bin.
 
     Raises:
-        FeatureError: there are fewer than 512 samples, a sample is not finite, or the level is "gated" and all are silent.
+        FeatureError: the shape is not [n], there are fewer than 512 samples, a sample is not finite, or the level is "gated"
+            and the recording is silent.
     """
     if samples.ndim != 1:
         raise FeatureError(f"the samples have the shape {samples.shape}; must be mono, [n]")

@@ -16,7 +16,7 @@ class LabelScale:
         low: worst score.
         high: best score.
         anchor: label at which the frame term of the weighted loss has weight 1 (`losses.frame_weight`).
-        title: name for people.
+        title: name for figures and reports.
     """
 
     name: str
@@ -48,7 +48,8 @@ LABEL_SCALES = {scale.name: scale for scale in (PESQ_WB, PESQ_NB, PSEUDO)}
 def pseudo_score(snr_db: float | None) -> float:
     """Returns the pseudo-score of an SNR: 1 at -10 dB, 2 at -5, 4 at 5, 5 at 10, 7 at 20, and 8 for clean speech.
 
-    These published points lie on (snr + 15) / 5, which is also used between them. It is limited to the scale.
+    All published points lie on the line (snr + 15) / 5, so the line gives the values between them. The result is limited to
+    the scale.
 
     Args:
         snr_db: SNR in dB; None for clean speech.

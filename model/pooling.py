@@ -1,9 +1,8 @@
 """Pools frame scores into the score of an utterance: by their mean, or by the norms of PESQ over frames.
 
-PESQ gives each frame a disturbance, and the score falls with the disturbance of the recording. For that, ITU-T P.862 takes
-the L6 norm over windows of 20 frames (320 ms) that overlap by half, and the L2 norm over the windows. A short bad part
-therefore costs more than its share of time. A frame score is the score of a recording in which every frame has the
-disturbance of that frame.
+PESQ gives each frame a disturbance. ITU-T P.862 computes the disturbance of a recording from them: the L6 norm over windows of
+20 frames (320 ms) that overlap by half, then the L2 norm over the windows. A short bad part therefore lowers the score by more
+than its share of time. A frame score is the score of a recording in which every frame has the disturbance of that frame.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ LOWEST, RANGE, SLOPE, OFFSET = 0.999, 4.0, 1.3669, 3.8224
 # Frames in half a window. Windows of 20 frames start every 10 frames.
 HALF_WINDOW = 10
 WINDOW_POWER = 6
-# The mapping never reaches its ends, so its inverse keeps scores at least this far from them.
+# Smallest distance of a score from both ends of the mapping, where its inverse is infinite.
 END_MARGIN = 1e-4
 
 
@@ -54,7 +53,7 @@ def pesq_norm(disturbance: np.ndarray) -> float:
     """Computes the norm of P.862: L6 over windows of 20 frames that overlap by half, then L2 over the windows.
 
     The last window may be shorter and is the mean over its own frames, so a constant disturbance equals its norm at any
-    length. P.862 weights early frames less in recordings over 16 s; that is left out, so that all parts count alike.
+    length. Unlike P.862, early frames of recordings over 16 s do not get a lower weight.
 
     Args:
         disturbance: disturbance of each frame: float [T], T >= 1.
@@ -62,7 +61,7 @@ def pesq_norm(disturbance: np.ndarray) -> float:
     powers = np.power(np.asarray(disturbance, np.float64), WINDOW_POWER)
     starts = np.arange(0, len(powers), HALF_WINDOW)
     sums, counts = np.add.reduceat(powers, starts), np.diff(np.append(starts, len(powers)))
-    # A window is a half and the next one. The last half is a window of its own.
+    # A window is a half window and the next one. The last half window is a window of its own.
     windows = (sums + np.append(sums[1:], 0.0)) / (counts + np.append(counts[1:], 0))
     return float(np.sqrt(np.mean(np.power(windows, 2 / WINDOW_POWER))))
 

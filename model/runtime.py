@@ -15,8 +15,8 @@ def start_tensorflow(threads: int | None = None) -> None:
     """Imports TensorFlow and sets its thread pools. Call it before importing any module that imports TensorFlow.
 
     Args:
-        threads: number of threads of each pool; None for TensorFlow's default. It has no effect once TensorFlow has run an
-            operation in this process.
+        threads: number of threads of each pool, at least 1; None for TensorFlow's default. It has no effect after the first
+            operation of TensorFlow in this process.
     """
     with hold_native_stderr():
         import tensorflow as tf
@@ -33,8 +33,8 @@ def start_tensorflow(threads: int | None = None) -> None:
 def hold_native_stderr() -> Iterator[None]:
     """Captures the output of native code on file descriptor 2, and writes it only if the block fails.
 
-    TensorFlow 2.21 always logs a dozen lines at start-up. No environment variable turns them off, because its logger is not
-    yet initialised then.
+    TensorFlow 2.21 always logs a dozen lines at start-up. No environment variable turns them off, because they are logged
+    before its logger is initialised.
     """
     sys.stderr.flush()
     with tempfile.TemporaryFile() as captured:
@@ -54,8 +54,8 @@ def hold_native_stderr() -> Iterator[None]:
 def release_memory() -> None:
     """Returns freed memory to the system, if its C library is glibc.
 
-    Batches differ in size, so the gaps between freed ones are not reused. Without this function, a process had grown by 50 MB
-    after 10 hours of audio.
+    Batches differ in size, so glibc does not reuse the gaps between freed ones. Without this call, a process grew by 50 MB in
+    10 hours of audio.
     """
     if trim := _malloc_trim():
         trim(0)

@@ -1,1 +1,1 @@
-"""Measures of how far a model can be trusted, and their tables and figures."""
+"""Measures of the accuracy of a model, with their tables and figures."""

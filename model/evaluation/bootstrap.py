@@ -1,4 +1,4 @@
-"""95 % intervals of measures, from resampling the speakers of a set."""
+"""95 % intervals of measures, by resampling the speakers of a set."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 LEVEL = 0.95
-# Weights held at a time: 32 MB, and a few times that inside a measure.
+# Weights in memory at a time: 32 MB, and a few times that inside a measure.
 WEIGHTS_AT_A_TIME = 4_000_000
 
 # Weights [R, N] of N items in R resamples -> measures by name, [R] each (as in `metrics`).
@@ -38,7 +38,7 @@ class Estimate:
         return float(low), float(high)
 
     def __sub__(self, other: Estimate) -> Estimate:
-        """Returns the difference of two measures on the same resamples; its interval is narrower than theirs."""
+        """Returns the difference of two measures on the same resamples; its interval is usually narrower than theirs."""
         return Estimate(self.value - other.value, self.resampled - other.resampled)
 
     def as_dict(self) -> dict[str, float | None]:
@@ -86,5 +86,5 @@ class Resamples:
         parts = [
             statistic(counts[first : first + rows, speaker].astype(np.float64)) for first in range(0, len(counts), rows)
         ]
-        found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        return {name: Estimate(float(values[0]), values[1:]) for name, values in found.items()}
+        values_of = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return {name: Estimate(float(values[0]), values[1:]) for name, values in values_of.items()}

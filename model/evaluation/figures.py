@@ -17,7 +17,7 @@ from model.features import FRAME_LENGTH, FRAME_SHIFT, NUM_BINS, SAMPLE_RATE, Fea
 from model.labels import LabelScale
 
 DPI = 120
-# Range of the colours below the loudest point of a spectrogram.
+# Range of the colour scale of a spectrogram, below its loudest point.
 RANGE_DB = 80.0
 STYLE: Any = {
     "axes.spines.top": False,
@@ -36,7 +36,7 @@ def draw_predicted_against_target(
     scales: tuple[LabelScale, LabelScale],
     title: str,
 ) -> None:
-    """Draws scores over labels, with clean clips in a colour of their own.
+    """Draws scores against labels. Clean clips have another colour than degraded ones.
 
     Args:
         path: path of the PNG file.
@@ -49,8 +49,8 @@ def draw_predicted_against_target(
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(5, 5), layout="constrained")
         axes = figure.add_subplot(xlabel=scales[0].title, ylabel=f"predicted: {scales[1].title}", title=title)
-        for name, which, colour in (("degraded", ~clean, "C0"), ("clean", clean, "C1")):
-            axes.scatter(label[which], score[which], s=8, alpha=0.5, linewidths=0, color=colour, label=name)
+        for name, selected, colour in (("degraded", ~clean, "C0"), ("clean", clean, "C1")):
+            axes.scatter(label[selected], score[selected], s=8, alpha=0.5, linewidths=0, color=colour, label=name)
         if scales[0] == scales[1]:
             ends = (scales[0].low, scales[0].high)
             axes.plot(ends, ends, color="0.4", linewidth=1)
@@ -81,14 +81,14 @@ def draw_conditions(
         panels = figure.subplots(2, len(conditions), squeeze=False, sharey="row", width_ratios=widths)
         for column, (dimension, rows) in enumerate(conditions.items()):
             for axes, measure in zip(panels[:, column], ("mean", "variance"), strict=True):
-                places = np.arange(len(rows))
+                positions = np.arange(len(rows))
                 series = [("score", f"predicted {scale.name}", "C0", -0.18)]
                 series += [("label", f"label {label_scale.name}", "C1", 0.18)] if label_scale else []
                 for kind, name, colour, shift in series:
                     heights = [_number(row[f"{kind}_{measure}"]) for row in rows.values()]
-                    axes.bar(places + shift, heights, width=0.36, color=colour, label=name)
+                    axes.bar(positions + shift, heights, width=0.36, color=colour, label=name)
                 names = [f"{name} ({row['clips']})" if measure == "variance" else "" for name, row in rows.items()]
-                axes.set_xticks(places, names, rotation=45, ha="right")
+                axes.set_xticks(positions, names, rotation=45, ha="right")
                 axes.grid(visible=False, axis="x")
             panels[0, column].set_title(dimension.replace("_", " "))
         panels[0, 0].set_ylabel("mean")
@@ -104,8 +104,8 @@ class Example:
 
     Attributes:
         title: title of the figure.
-        samples: samples of the clip [n].
-        reference: samples without noise and faults [n]; None if the set does not hold them.
+        samples: samples of the clip at 16 kHz [n].
+        reference: clean samples at 16 kHz [n]; None if the set does not contain them.
         spans: start and end of each truly bad span, in seconds.
         frame_scores: frame scores by model id [T].
         scales: label scale by model id.
@@ -120,7 +120,7 @@ class Example:
 
 
 def draw_example(path: Path, example: Example) -> None:
-    """Draws the spectrograms of a clip and of its reference over the frame scores of each model, with bad spans marked.
+    """Draws the spectrograms of a clip and its reference above the frame scores of each model, and marks the bad spans.
 
     Each label scale has a panel of its own.
     """
@@ -165,14 +165,14 @@ def draw_example(path: Path, example: Example) -> None:
 
 
 def merged(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Returns the same times as spans that neither touch nor overlap."""
-    apart: list[tuple[float, float]] = []
+    """Merges spans that touch or overlap, and returns the result sorted by time."""
+    disjoint: list[tuple[float, float]] = []
     for start, end in sorted(spans):
-        if apart and start <= apart[-1][1]:
-            apart[-1] = (apart[-1][0], max(end, apart[-1][1]))
+        if disjoint and start <= disjoint[-1][1]:
+            disjoint[-1] = (disjoint[-1][0], max(end, disjoint[-1][1]))
         else:
-            apart.append((start, end))
-    return apart
+            disjoint.append((start, end))
+    return disjoint
 
 
 def spectrum_db(samples: np.ndarray) -> np.ndarray:

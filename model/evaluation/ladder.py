@@ -34,10 +34,10 @@ class Step:
 
 
 def ladder_steps(clips: Sequence[Clip]) -> list[Step]:
-    """Pairs the clips that several sets hold at different SNRs: the same id and the same speech.
+    """Pairs clips that have the same id and speech, and neighbouring SNRs.
 
     Args:
-        clips: clips of sets made with the same seed and material, each at one SNR; clean clips count as the highest.
+        clips: clips of several sets with the same seed and material and one SNR per set. A clean clip has the highest SNR.
 
     Returns:
         Steps between neighbouring SNRs, for each clip that is present at both.
@@ -45,7 +45,7 @@ def ladder_steps(clips: Sequence[Clip]) -> list[Step]:
     Raises:
         EvaluationError: there is no such pair.
     """
-    # Clips with faults and no noise have no place on the ladder.
+    # Clips with faults but no noise are not on the ladder.
     rung = {n: math.inf if clip.clean else clip.snr_db for n, clip in enumerate(clips)}
     rungs = sorted({snr_db for snr_db in rung.values() if snr_db is not None})
     indices: dict[tuple[str, str], dict[float, int]] = defaultdict(dict)
@@ -60,7 +60,7 @@ def ladder_steps(clips: Sequence[Clip]) -> list[Step]:
     ]
     if not steps:
         raise EvaluationError(
-            "a ladder needs the same clips at several SNRs: make sets with the same --seed, each with another number as --snr"
+            "a ladder needs the same clips at several SNRs: synthesize sets with the same --seed and a different --snr each"
         )
     return steps
 
@@ -89,17 +89,22 @@ def measure_ladder(scored: ScoredClips, resamples: Resamples) -> dict[str, Any]:
             for snr_db, items in sorted(clips_at.items())
         ],
         "steps": [
-            {"from": _rung_name(low), "to": _rung_name(high), "clips": len(some), **_rose(scored, some, resamples)}
-            for (low, high), some in sorted(steps_between.items())
+            {
+                "from": _rung_name(low),
+                "to": _rung_name(high),
+                "clips": len(between),
+                **_rise_share(scored, between, resamples),
+            }
+            for (low, high), between in sorted(steps_between.items())
         ],
     }
     of_5db = [step for step in steps if math.isclose(step.high_db - step.low_db, STEP_DB, abs_tol=1e-6)]
     if of_5db:
-        measured |= {"steps_of_5db": len(of_5db), "rose_5db": _rose(scored, of_5db, resamples)["rose"]}
+        measured |= {"steps_of_5db": len(of_5db), "rose_5db": _rise_share(scored, of_5db, resamples)["rose"]}
     return measured
 
 
-def _rose(scored: ScoredClips, steps: Sequence[Step], resamples: Resamples) -> dict[str, Any]:
+def _rise_share(scored: ScoredClips, steps: Sequence[Step], resamples: Resamples) -> dict[str, Any]:
     """Returns the share of steps on which the score rises."""
     rises = np.array([scored.score[step.high] > scored.score[step.low] for step in steps])
     items = np.array([step.low for step in steps])

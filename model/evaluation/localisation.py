@@ -1,7 +1,7 @@
 """Localisation: anomalies and frame scores of a model against the known spans of noises and faults.
 
 A frame is truly bad if at least half of its 32 ms lies within one noise or fault that covers only a part of the clip. A noise
-or fault that covers the whole clip marks no frame: it shows in the score of the clip.
+or fault that covers the whole clip marks no frame, because it lowers the score of the whole clip.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Distortion:
 
     Attributes:
         kind: "noise", or the kind of the fault.
-        detail: description for people.
+        detail: description of its strength.
         start_s: start in seconds from the start of the clip.
         end_s: end in seconds from the start of the clip.
     """
@@ -35,7 +35,7 @@ class Distortion:
 
 
 def covered_frames(start_s: float, end_s: float, num_frames: int) -> np.ndarray:
-    """Returns the frames that lie at least half (256 of 512 samples) within a span, bool [T]."""
+    """Returns whether at least half of each frame (256 of 512 samples) lies within a span, bool [T]."""
     start = np.arange(num_frames) * FRAME_SHIFT
     inside = np.minimum(start + FRAME_LENGTH, end_s * SAMPLE_RATE) - np.maximum(start, start_s * SAMPLE_RATE)
     # Spans are whole numbers of samples, stored in seconds.
@@ -48,7 +48,7 @@ def partial(distortions: Sequence[Distortion], num_frames: int) -> list[Distorti
 
 
 def bad_frames(distortions: Sequence[Distortion], num_frames: int) -> np.ndarray:
-    """Returns the truly bad frames of a clip, bool [T]."""
+    """Returns whether each frame of a clip is truly bad, bool [T]."""
     bad = np.zeros(num_frames, bool)
     for distortion in partial(distortions, num_frames):
         bad |= covered_frames(distortion.start_s, distortion.end_s, num_frames)
@@ -56,18 +56,18 @@ def bad_frames(distortions: Sequence[Distortion], num_frames: int) -> np.ndarray
 
 
 def has_known_span(bad: np.ndarray) -> bool:
-    """Whether truly bad frames, bool [T], are some but not all frames: only such a clip can test localisation."""
+    """Returns whether some but not all frames are truly bad, bool [T]. Only such a clip can test localisation."""
     return bool(bad.any() and not bad.all())
 
 
 def anomaly_frames(anomalies: Sequence[Anomaly], num_frames: int) -> np.ndarray:
-    """Returns the frames that lie in an anomaly, bool [T]. An anomaly ends with its last frame."""
-    found = np.zeros(num_frames, bool)
+    """Returns whether each frame lies in an anomaly, bool [T]. An anomaly ends at the end of its last frame."""
+    inside = np.zeros(num_frames, bool)
     for anomaly in anomalies:
         first = round(anomaly.start_s * SAMPLE_RATE / FRAME_SHIFT)
         end = round((anomaly.end_s * SAMPLE_RATE - FRAME_LENGTH) / FRAME_SHIFT) + 1
-        found[first:end] = True
-    return found
+        inside[first:end] = True
+    return inside
 
 
 def intersection_over_union(a: np.ndarray, b: np.ndarray) -> float:
@@ -78,18 +78,18 @@ def intersection_over_union(a: np.ndarray, b: np.ndarray) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Localised:
-    """Anomalies that a model found in a clip, beside the truly bad frames.
+    """Anomalies of a clip according to a model, and its truly bad frames.
 
     Attributes:
         frame_score: frame scores [T].
-        bad: truly bad frames, bool [T].
-        found: frames in anomalies, bool [T].
+        bad: whether each frame is truly bad, bool [T].
+        in_anomaly: whether each frame is in an anomaly, bool [T].
         num_anomalies: number of anomalies.
     """
 
     frame_score: np.ndarray
     bad: np.ndarray
-    found: np.ndarray
+    in_anomaly: np.ndarray
     num_anomalies: int
 
 
@@ -119,20 +119,20 @@ def measure_localisation(clips: Sequence[Localised], items: np.ndarray, resample
         resamples: resamples of the set.
 
     Returns:
-        "precision", "recall" and "f1": frames in anomalies, over the frames of all clips.
-        "auc": frame scores over the frames of all clips; bad frames should have lower scores.
-        "auc_within_clip": mean of the AUC of each clip, which ignores differences of level between clips.
+        "precision", "recall" and "f1": detection of bad frames by anomalies, over the frames of all clips.
+        "auc": detection of bad frames by low frame scores, over the frames of all clips.
+        "auc_within_clip": mean of the AUC of each clip, which ignores differences of score between clips.
         "iou": mean of `intersection_over_union` of each clip.
     """
-    found = np.array([np.count_nonzero(clip.bad & clip.found) for clip in clips])
-    false = np.array([np.count_nonzero(~clip.bad & clip.found) for clip in clips])
-    missed = np.array([np.count_nonzero(clip.bad & ~clip.found) for clip in clips])
-    iou = np.array([intersection_over_union(clip.bad, clip.found) for clip in clips])
+    true_positives = np.array([np.count_nonzero(clip.bad & clip.in_anomaly) for clip in clips])
+    false_positives = np.array([np.count_nonzero(~clip.bad & clip.in_anomaly) for clip in clips])
+    false_negatives = np.array([np.count_nonzero(clip.bad & ~clip.in_anomaly) for clip in clips])
+    iou = np.array([intersection_over_union(clip.bad, clip.in_anomaly) for clip in clips])
     within = np.array([weighted_auc(clip.bad, -clip.frame_score, np.ones((1, len(clip.bad))))[0] for clip in clips])
 
     def of_clips(weight: np.ndarray) -> dict[str, np.ndarray]:
         return {
-            **precision_recall_f1(weight @ found, weight @ false, weight @ missed),
+            **precision_recall_f1(weight @ true_positives, weight @ false_positives, weight @ false_negatives),
             "iou": weighted_mean(iou, weight),
             "auc_within_clip": weighted_mean(within, weight),
         }

@@ -1,6 +1,6 @@
 """Measures of a model on a labelled set: agreement, clean against degraded, localisation, and effect of the level.
 
-The input is scored clips; `audiosieve evaluate` scores them. All measures of a set use the same resamples of its speakers
+The input is a list of clips that `audiosieve evaluate` has scored. All measures of a set use the same resamples of its speakers
 (`bootstrap`).
 """
 
@@ -24,7 +24,7 @@ from model.evaluation.metrics import (
 from model.evaluation.scored_clips import CLEAN, FAULTS_ONLY, NOISE, ScoredClips
 
 DIMENSIONS = ("snr", "noise_group", "fault", "corpus", "variation")
-# Largest change of a score by a gain that counts as none.
+# A gain has no effect on a score that changes by less than this, on the label scale.
 LEVEL_TOLERANCE = 0.1
 
 
@@ -106,8 +106,8 @@ def measure(scored: ScoredClips, items: np.ndarray, others: np.ndarray, resample
 def measure_conditions(scored: ScoredClips, dimension: str, resamples: Resamples) -> dict[str, dict[str, Any]]:
     """Calls `measure` for each condition of a dimension.
 
-    A condition of noise or fault has no clean clips, so detection uses all clean clips of the set. A condition of corpus or
-    variation has clean clips of its own.
+    Conditions of SNR, noise and fault describe degraded clips, so detection compares them with all clean clips of the set.
+    Conditions of corpus and variation have clean clips of their own.
 
     Args:
         scored: scored clips.
@@ -128,7 +128,7 @@ def _snr_order(band: str) -> float:
 
 
 def measure_anomalies(scored: ScoredClips, resamples: Resamples) -> dict[str, Any]:
-    """Measures localisation on clips with a known span, and counts anomalies in clean clips, which are false.
+    """Measures localisation on clips with a known span, and counts the anomalies in clean clips, which are all false.
 
     Args:
         scored: scored clips.
@@ -180,22 +180,22 @@ def _kind_order(item: tuple[str, list[int]]) -> tuple[str, float]:
 
 
 def measure_level(score: np.ndarray, at_gains: np.ndarray, resamples: Resamples) -> dict[str, Any]:
-    """Measures how far gains move the scores.
+    """Measures by how much gains change the scores.
 
     Args:
         score: scores of the clips [N].
         at_gains: scores of the same clips after each gain [N, G].
         resamples: resamples of the clips.
     """
-    moved = np.abs(at_gains - score[:, np.newaxis]).max(axis=1)
+    change = np.abs(at_gains - score[:, np.newaxis]).max(axis=1)
     within = resamples.estimate(
-        lambda weight: {"moved_under_0.1": weighted_mean(moved < LEVEL_TOLERANCE, weight)}, np.arange(len(score))
+        lambda weight: {"moved_under_0.1": weighted_mean(change < LEVEL_TOLERANCE, weight)}, np.arange(len(score))
     )
-    return {"clips": len(score), "largest_move": float(moved.max()), **within}
+    return {"clips": len(score), "largest_move": float(change.max()), **within}
 
 
 def evaluate(scored: ScoredClips, resamples: Resamples) -> dict[str, Any]:
-    """Returns all measures that need nothing but the scores: nested dicts with `Estimate`s as leaves.
+    """Returns all measures that depend on the scores alone: nested dicts of numbers and `Estimate`s.
 
     Args:
         scored: scored clips.
@@ -210,7 +210,12 @@ def evaluate(scored: ScoredClips, resamples: Resamples) -> dict[str, Any]:
 
 
 def differences(measured: dict[str, Any], reference: dict[str, Any]) -> dict[str, Any]:
-    """Returns the difference of each measure, overall and in localisation, from that of another model on the same set."""
+    """Returns the differences between the measures of two models on the same set, overall and in localisation.
+
+    Args:
+        measured: measures of a model (`evaluate`).
+        reference: measures of the model to subtract.
+    """
     return {
         part: {
             name: value - reference[part][name]

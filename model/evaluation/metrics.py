@@ -2,7 +2,7 @@
 
 The `weighted_*` functions compute a metric for R resamples of N items at once. `weight` [R, N] is the number of times that
 each item occurs in each resample; the result [R] equals the plain metric of the repeated items. An undefined metric (a
-correlation with a constant, a share of nothing) is NaN.
+correlation with a constant, a ratio with denominator 0) is NaN.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def weighted_srcc(label: np.ndarray, score: np.ndarray, weight: np.ndarray) -> n
 def weighted_auc(positive: np.ndarray, value: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Returns the area under the ROC curve in each resample.
 
-    It is the chance that a positive item has a larger value than a negative one; ties count half.
+    It is the probability that a positive item has a larger value than a negative one; ties count half.
 
     Args:
         positive: whether each item is positive, bool [N].
@@ -84,30 +84,32 @@ def weighted_auc(positive: np.ndarray, value: np.ndarray, weight: np.ndarray) ->
     return _ratio((of_positive * below).sum(axis=1), of_positive.sum(axis=1) * of_negative.sum(axis=1))
 
 
-def precision_recall_f1(found: np.ndarray, false: np.ndarray, missed: np.ndarray) -> dict[str, np.ndarray]:
+def precision_recall_f1(
+    true_positives: np.ndarray, false_positives: np.ndarray, false_negatives: np.ndarray
+) -> dict[str, np.ndarray]:
     """Returns precision, recall and F1.
 
     Args:
-        found: number of true positives, any shape.
-        false: number of false positives, same shape.
-        missed: number of false negatives, same shape.
+        true_positives: number of true positives TP, any shape.
+        false_positives: number of false positives FP, same shape.
+        false_negatives: number of false negatives FN, same shape.
 
     Returns:
-        "precision", found / (found + false); "recall", found / (found + missed); and "f1", their harmonic mean
-        2 found / (2 found + false + missed). Each has the shape of the arguments.
+        "precision", TP / (TP + FP); "recall", TP / (TP + FN); and "f1", 2 TP / (2 TP + FP + FN). Each has the shape of the
+        arguments.
     """
     return {
-        "precision": _ratio(found, found + false),
-        "recall": _ratio(found, found + missed),
-        "f1": _ratio(2 * found, 2 * found + false + missed),
+        "precision": _ratio(true_positives, true_positives + false_positives),
+        "recall": _ratio(true_positives, true_positives + false_negatives),
+        "f1": _ratio(2 * true_positives, 2 * true_positives + false_positives + false_negatives),
     }
 
 
 def _ranks(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Returns the rank of each value in each resample, ties and copies of an item at their mean rank: [R, N]."""
-    order, starts, which = _ties(values)
+    order, starts, number = _ties(values)
     count = np.add.reduceat(weight[:, order], starts, axis=1)  # [R, distinct values]
-    return (np.cumsum(count, axis=1) - (count - 1) / 2)[:, which]
+    return (np.cumsum(count, axis=1) - (count - 1) / 2)[:, number]
 
 
 def _ties(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ from model.evaluation.measures import as_json, measure, measure_conditions
 from model.evaluation.scored_clips import ScoredClips
 
 MEASURES = {"lcc": "LCC", "srcc": "SRCC", "precision": "precision", "recall": "recall", "f1": "F1"}
-# Networks in the order of the table; the others are compared to the first.
+# Titles of the networks in the order of the table. The first network is the baseline.
 TITLES = {
     "quality_net": "Quality-Net (baseline)",
     "l_1dcnn": "L_1DCNN",
@@ -30,7 +30,7 @@ PUBLISHED: dict[str, dict[str, float]] = {
     "lc_att": {"lcc": 0.919, "srcc": 0.914, "f1": 0.848},
 }
 MISSING = "-"
-# Kind of work besides the networks: making the set of a repeat.
+# Kind of work that makes the set of a repeat; the other kinds are names of networks.
 SET = "set"
 
 # Measures of one network in one repeat, by name; None if a measure is undefined.
@@ -62,7 +62,7 @@ class Spread:
         )
 
     def text(self, sign: str = "") -> str:
-        """Returns text for people: "0.912 ± 0.004"; with `sign` "+" positive numbers have a sign too."""
+        """Returns text such as "0.912 ± 0.004". If `sign` is "+", positive numbers have a sign too."""
         if self.mean is None:
             return MISSING
         return f"{self.mean:{sign}.3f}" + (f" ± {self.std:.3f}" if self.std is not None else "")
@@ -78,7 +78,7 @@ def network_result(scored: ScoredClips) -> dict[str, Any]:
         "values" by measure, the "threshold", and "by_snr" the means of labels and scores.
     """
     everything = np.arange(len(scored.clips))
-    # Without intervals: the spread over the repeats takes their place.
+    # No intervals are needed, because the repeats give the spread.
     no_resamples = Resamples([clip.speaker for clip in scored.clips], 0, 0)
     measured = as_json(measure(scored, everything, everything[:0], no_resamples))
     bands = measure_conditions(scored, "snr", no_resamples)
@@ -121,8 +121,8 @@ def differences(repeats: Sequence[Mapping[str, Values]], networks: Sequence[str]
         return {}
 
     def minus(repeat: Mapping[str, Values], name: str, measure: str) -> float | None:
-        own, other = repeat[name].get(measure), repeat[BASELINE].get(measure)
-        return None if own is None or other is None else own - other
+        value, baseline = repeat[name].get(measure), repeat[BASELINE].get(measure)
+        return None if value is None or baseline is None else value - baseline
 
     return {
         name: {measure: Spread.of([minus(repeat, name, measure) for repeat in repeats]) for measure in MEASURES}
@@ -234,7 +234,8 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def seconds_left(finished: Sequence[tuple[str, float]], unfinished: Sequence[str]) -> float | None:
     """Estimates the time of the remaining work in seconds.
 
-    A kind of network that has not finished once is estimated by the mean of the others; a set by 0, as it takes little time.
+    A network without finished work is estimated by the mean of the others. A set is then estimated by 0, because it takes
+    little time.
 
     Args:
         finished: kind (`SET`, or the name of a network) and seconds of each finished piece of work.
@@ -253,7 +254,7 @@ def seconds_left(finished: Sequence[tuple[str, float]], unfinished: Sequence[str
 
 
 def time_text(seconds: float) -> str:
-    """Returns a time for people: "40 s", "12 min", "3 h 05 min"."""
+    """Returns a duration as text: "40 s", "12 min", "3 h 05 min"."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -261,14 +262,14 @@ def time_text(seconds: float) -> str:
 
 
 def progress_text(finished: Sequence[tuple[str, float]], unfinished: Sequence[str]) -> str:
-    """Returns progress for people: "2 min so far, about 3 h 05 min left"; no estimate if no network is finished.
+    """Returns progress as text: "2 min so far, about 3 h 05 min left"; no estimate if no network is finished.
 
     Args:
         finished: kind and seconds of each finished piece of work, as for `seconds_left`.
         unfinished: kind of each remaining piece of work.
     """
-    spent, left = sum(seconds for _, seconds in finished), seconds_left(finished, unfinished)
-    return f"{time_text(spent)} so far" + ("" if left is None else f", about {time_text(left)} left")
+    spent_s, left_s = sum(seconds for _, seconds in finished), seconds_left(finished, unfinished)
+    return f"{time_text(spent_s)} so far" + ("" if left_s is None else f", about {time_text(left_s)} left")
 
 
 def option_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -22,7 +22,7 @@ STEP_DB = 5.0
 
 
 class EvaluationError(ValueError):
-    """A set that lacks the clips that a measure needs."""
+    """A set lacks the clips that a measure needs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Clip:
         labels: label by column (`LabelScale.column`); None for a missing label.
         snr_db: mixing SNR in dB; None without noise.
         distortions: all noises and faults.
-        variation: harmless variations, each beginning with the word for its kind.
+        variation: descriptions of harmless variations; the first word of each is its kind.
         speech_id: id of the speech recording.
         speaker: speaker of the speech.
         corpus: corpus of the speech; None if unknown.
@@ -75,7 +75,7 @@ class Clip:
         return f"{STEP_DB * math.floor(self.snr_db / STEP_DB + 0.5):g} dB"
 
     def conditions(self, dimension: str) -> list[str]:
-        """Returns the conditions of a dimension (one of `measures.DIMENSIONS`) that the clip belongs to, maybe none."""
+        """Returns the conditions of a dimension (one of `measures.DIMENSIONS`) that the clip belongs to."""
         return {
             "snr": [self.snr_band],
             "noise_group": sorted(set(self.noise_groups)),
@@ -91,7 +91,7 @@ class Threshold:
 
     Attributes:
         value: lowest score of a clip that counts as clean.
-        f1: F1 of clean clips on the clips that the threshold was chosen on.
+        f1: F1 of clean clips, 0 to 1, on the clips that the threshold was chosen on.
     """
 
     value: float
@@ -113,11 +113,11 @@ def choose_threshold(clean: np.ndarray, score: np.ndarray) -> Threshold:
         EvaluationError: all clips are clean, or none.
     """
     if not clean.any() or clean.all():
-        raise EvaluationError("a threshold needs clean clips and degraded ones to be chosen on")
-    values, which = np.unique(score, return_inverse=True)
-    # Clips, and clean clips, that score at least each value.
-    kept = np.cumsum(np.bincount(which)[::-1])[::-1]
-    kept_clean = np.cumsum(np.bincount(which, weights=clean)[::-1])[::-1]
+        raise EvaluationError("choosing a threshold needs both clean and degraded clips")
+    values, value_index = np.unique(score, return_inverse=True)
+    # Numbers of clips, and of clean clips, that score at least each value.
+    kept = np.cumsum(np.bincount(value_index)[::-1])[::-1]
+    kept_clean = np.cumsum(np.bincount(value_index, weights=clean)[::-1])[::-1]
     f1 = precision_recall_f1(kept_clean, kept - kept_clean, clean.sum() - kept_clean)["f1"]
     best = int(np.argmax(f1))
     lower = values[best - 1] if best else values[best]
@@ -131,7 +131,7 @@ class ScoredClips:
     Attributes:
         clips: the clips [N].
         score: score of each clip [N].
-        localised: anomalies found in each clip, beside its truly bad frames [N]; may be empty if not measured.
+        localised: anomalies and truly bad frames of each clip [N]; empty if localisation is not measured.
         label: label of each clip [N]; NaN for a missing label.
         label_scale: scale of the labels; None if no clip has a label.
         scale: scale of the scores.

@@ -1,4 +1,4 @@
-"""Exports bundles for other programs, as models from waveforms to scores that do not need audiosieve."""
+"""Exports bundles for other programs. The exported models map waveforms to scores and do not need audiosieve."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import tensorflow as tf
 from model.bundle import CARD, Bundle
 from model.inference.waveform_model import SIGNATURE, WaveformModel
 
-# Version of the ONNX operators, the newest that tf2onnx writes.
+# Newest version of the ONNX operators that tf2onnx writes.
 OPSET = 18
-# The folder of a SavedModel for files that TensorFlow ignores.
+# Folder in a SavedModel for files that TensorFlow ignores.
 EXTRA = "assets.extra"
 
 
 def save_saved_model(bundle: Bundle, target: Path) -> None:
-    """Writes a SavedModel for TensorFlow Serving, with the signature of `WaveformModel.score` and the card of the bundle."""
+    """Writes a SavedModel for TensorFlow Serving, with the signature of `WaveformModel.score` and `bundle.json`."""
     model = WaveformModel(bundle)
     tf.saved_model.save(model, str(target), signatures={"serving_default": model.score.get_concrete_function()})
     (target / EXTRA).mkdir()
@@ -25,7 +25,11 @@ def save_saved_model(bundle: Bundle, target: Path) -> None:
 
 
 def save_onnx(bundle: Bundle, target: Path) -> None:
-    """Writes a file for ONNX runtimes, with the same inputs and outputs. It needs the extra `onnx`."""
+    """Writes an ONNX file with the inputs and outputs of `WaveformModel.score`.
+
+    Raises:
+        ImportError: the extra `onnx` is not installed.
+    """
     import onnx
     import tf2onnx
 

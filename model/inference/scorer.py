@@ -17,20 +17,20 @@ from model.networks.attention import AdditiveAttention
 from model.pooling import pool
 from model.runtime import hold_native_stderr
 
-# Frames that enter the layers before the BLSTM at a time. A frame takes 4 kB after a convolution, but only 0.4 kB at the input
-# of the BLSTM, which is fast with many utterances in parallel.
+# Frames that enter the layers before the BLSTM at a time, which bounds their memory: a frame takes 4 kB after a convolution. At
+# the input of the BLSTM it takes only 0.4 kB, so the BLSTM runs on the whole batch, which is faster.
 FRONT_FRAMES = 2048
 
 
 class Scorer:
-    """A loaded bundle.
+    """A loaded bundle that scores spectrograms.
 
-    A score depends only on the spectrogram and the bundle. Padding is masked, so the other members of a batch change it only
-    by the rounding of float32. A recording longer than `whole_frames` is scored in parts, with the same result.
+    A score depends only on the spectrogram and the bundle. Padding is masked, so the other members of a batch affect it only
+    through the rounding of float32. A recording longer than `whole_frames` is scored in parts, with the same result.
 
     Attributes:
         bundle: the bundle.
-        whole_frames: longest recording that is scored at once, in frames. Attention over longer ones is defined by windows.
+        whole_frames: longest recording that is scored at once, in frames. For longer ones, attention covers only windows.
     """
 
     def __init__(self, bundle: Bundle | str | Path) -> None:
@@ -67,15 +67,15 @@ class Scorer:
             Frame scores in the same order, within the label scale: float32 [T_i].
         """
         frame_scores: list[np.ndarray] = [np.empty(0, np.float32)] * len(spectrograms)
-        together = []
+        short = []
         for i, spectrogram in enumerate(spectrograms):
             if len(spectrogram) > self.whole_frames:
                 frame_scores[i] = self._long.frame_scores(spectrogram)
             else:
-                together.append(i)
-        if together:
-            batch = self._frame_scores([spectrograms[i][:] for i in together])
-            for i, scores in zip(together, batch, strict=True):
+                short.append(i)
+        if short:
+            batch = self._frame_scores([spectrograms[i][:] for i in short])
+            for i, scores in zip(short, batch, strict=True):
                 # A slice would keep the whole padded batch in memory.
                 frame_scores[i] = scores[: len(spectrograms[i])].copy()
         return [self._within_scale(scores) for scores in frame_scores]

@@ -1,9 +1,9 @@
 """Scores recordings of any length in bounded memory.
 
-The memory of a BLSTM has no known limit, so cutting a recording could change its scores. Instead, the recording is processed
-window by window, and the state of each LSTM is carried from one window to the next. First, the backward LSTM runs from the
-end to the start, and only its states between the windows are kept. Then both LSTMs run from the start. The result is exactly
-that of the whole recording.
+A BLSTM may remember frames from any distance, so scoring the parts of a recording separately could change its scores. Instead,
+the recording is processed window by window, and the state of each LSTM is passed from one window to the next. First, the
+backward LSTM runs from the end to the start, and only its states between the windows are kept. Then both LSTMs run from the
+start. The result equals that of the whole recording.
 
 The layers before the BLSTM (convolutions) and after it (convolution, attention, dense layers) read a margin of frames beyond
 each window. The margin exceeds the width of the convolutions. Attention covers its window and `ATTENTION_MARGIN` frames on
@@ -22,7 +22,7 @@ from model.features import NUM_BINS, Frames
 
 # Frames in a window: 32.8 s.
 WINDOW = 2048
-# Frames beyond a window that the layers before and after the BLSTM read.
+# Frames on either side of a window that the layers before the BLSTM (front) and attention read.
 FRONT_MARGIN = 8
 ATTENTION_MARGIN = 512
 
@@ -82,7 +82,8 @@ class LongRecordings:
         """Scores the frames window by window, so that the caller can do other work between them.
 
         Yields:
-            Scores of the next frames, float32, after each window; empty arrays while the backward LSTM runs first.
+            First an empty array for each window but the first, while the backward LSTM runs; then the scores of each window,
+            float32 [frames].
         """
         starts = range(0, len(spectrogram), self.window)
         # The state of the backward LSTM at the right end of each window.

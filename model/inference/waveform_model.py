@@ -38,8 +38,8 @@ class WaveformModel(tf.Module):
         bundle: bundle of the network.
 
     Attributes:
-        max_frames: longest recording in frames; None without a limit. Attention over longer ones is defined by windows, which
-            this graph does not have.
+        max_frames: longest recording in frames; None for no limit. Networks with attention have a limit, because this graph
+            does not process longer recordings in windows.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -60,9 +60,9 @@ class WaveformModel(tf.Module):
             lengths: number of samples of each recording: int32 [B], 0 to n.
 
         Returns:
-            "score" float32 [B]; "num_frames" int32 [B]; and "frame_score" float32 [B, T] with T of the longest recording, of
-            which the first `num_frames` are valid. All scores of a recording are NaN if it has fewer than 512 samples, is
-            silent, or has a sample that is not finite.
+            "score" float32 [B]; "num_frames" int32 [B]; and "frame_score" float32 [B, T], where T is the number of frames of
+            the longest recording, and NaN follows the last frame of a shorter one. All scores of a recording are NaN if it has
+            fewer than 512 samples, is silent, or has a sample that is not finite.
 
         Raises:
             tf.errors.InvalidArgumentError: a length is negative, or exceeds the waveforms or `max_frames`.
@@ -75,7 +75,8 @@ class WaveformModel(tf.Module):
         if self.max_frames is not None:
             limit = (self.max_frames - 1) * FRAME_SHIFT + FRAME_LENGTH
             message = (
-                f"this network attends over a whole recording, of at most {limit} samples; cut it, or use `audiosieve`"
+                f"this network attends over the whole recording, which may have at most {limit} samples; cut it, or use "
+                "`audiosieve`"
             )
             checks.append(tf.debugging.assert_less(longest, limit + FRAME_SHIFT, message))
         with tf.control_dependencies(checks):
@@ -90,7 +91,7 @@ class WaveformModel(tf.Module):
         frame_score = tf.clip_by_value(frame_score, self._scale.low, self._scale.high)
         score = pool_batch(frame_score, mask, self._pooling)
         has_signal = tf.logical_and(num_frames > 0, tf.reduce_any(x != 0.0, axis=[1, 2]))
-        # Tested on the samples, because minimum and maximum pass on a NaN only on some processors.
+        # The samples are tested, because minimum and maximum preserve a NaN only on some processors.
         is_valid = tf.logical_and(has_signal, tf.reduce_all(tf.math.is_finite(frames), axis=[1, 2]))
         nan = tf.constant(float("nan"))
         return {
@@ -141,7 +142,7 @@ def pool_batch(frame_score: tf.Tensor, mask: tf.Tensor, pooling: Pooling) -> tf.
     raw = (OFFSET - tf.math.log(RANGE / (clipped - LOWEST) - 1.0)) / SLOPE
     powers = tf.pow(tf.maximum(BEST_RAW_SCORE - raw, 0.0), WINDOW_POWER) * real
     sums, counts = _halves(powers), _halves(real)  # [B, ceil(T / 10)]
-    # A window is a half and the next one. The last half is a window of its own.
+    # A window is a half window and the next one. The last half window is a window of its own.
     sums, all_counts = (values + tf.pad(values, [[0, 0], [0, 1]])[:, 1:] for values in (sums, counts))
     means = tf.pow(sums / tf.maximum(all_counts, 1.0), 2 / WINDOW_POWER)
     windows = tf.cast(counts > 0, tf.float64)

@@ -27,8 +27,8 @@ TINY = 1e-12
 def quality_net() -> keras.Model:
     """Quality-Net (Fu et al., Interspeech 2018): BLSTM -> Dense 50 ELU -> frame score.
 
-    The bias of the forget gates starts at -3, as published. The LSTM then starts with a short memory, so that a frame score
-    depends mainly on the frames around it.
+    As published, the bias of the forget gates is initialised to -3. The LSTM thus starts with a short memory, so that a frame
+    score depends mainly on the frames around it.
     """
     spectrogram, mask = _inputs()
     x = _blstm(spectrogram, mask, forget_bias=-3.0)  # [B, T, 200]
@@ -65,11 +65,11 @@ def lc_att() -> keras.Model:
 
 
 def disturbance_net() -> keras.Model:
-    """Two small convolutions -> Dense 100 -> BLSTM -> Dense 50 -> disturbance -> frame score. Not a published network.
+    """Two small convolutions -> Dense 100 -> BLSTM -> Dense 50 -> disturbance -> frame score (not a published network).
 
-    It predicts the disturbance of each frame, as P.862 defines it (`pooling`). The frame score is that disturbance mapped to
-    MOS-LQO, and the score is the mapped norm of all disturbances. The convolutions share weights over the frequencies, so
-    that the spectral balance of a recording matters less.
+    It predicts the disturbance of each frame, as P.862 defines it (`pooling`). The frame score is that disturbance, mapped
+    to MOS-LQO. The score is the norm of all disturbances, mapped likewise. The convolutions share weights over the
+    frequencies, so that the score depends less on the spectral balance of a recording.
     """
     spectrogram, mask = _inputs()
     # The log-magnitude ranges from about -7 (the floor) to 3 (loud speech).
@@ -144,7 +144,7 @@ def _conv(x: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def _zero_padding(x: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
-    """Sets the padding of x [B, T, ...] to 0, so that a convolution reads the same past the end in every batch."""
+    """Sets the padding of x [B, T, ...] to 0, so that a convolution reads the same values past the end in every batch."""
     return x * ops.expand_dims(ops.cast(mask, "float32"), tuple(range(2, x.ndim)))
 
 

@@ -19,9 +19,9 @@ class AdditiveAttention(keras.layers.Layer):
         a[t, .] = softmax over all s that are not masked
         y[t]    = sum over s of a[t, s] x[s]             [B, T, F]
 
-    With F = 250 and 32 units there are 16,065 parameters. For all pairs, h would take B x T x T x units floats: 180 GB for ten
-    minutes. Therefore the queries t are processed in blocks whose h fits into `block_bytes`. Every query still covers every
-    frame, so the result is exact.
+    With F = 250 and 32 units, the layer has 16,065 parameters. For all pairs, h would take B x T x T x units floats, which is
+    180 GB for ten minutes. Therefore the queries t are processed in blocks whose h fits into `block_bytes`. Every query still
+    covers every frame, so the result is exact.
 
     Args:
         units: size of the hidden layer.
@@ -50,7 +50,7 @@ class AdditiveAttention(keras.layers.Layer):
         keys = inputs @ self.key  # [B, T, units]
         if mask is None:
             mask = tf.ones((batch, length), tf.bool)
-        # exp(-1e9) is 0 in float32. Unlike -inf, it gives no NaN for a row of padding alone.
+        # exp(-1e9) is 0 in float32. Unlike -inf, it gives no NaN for a row that is all padding.
         masked_energy = tf.where(mask, 0.0, -1e9)[:, tf.newaxis, :]  # [B, 1, T]
 
         @tf.autograph.experimental.do_not_convert  # for the reason given in `Scorer`; map_fn converts otherwise

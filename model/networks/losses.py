@@ -19,7 +19,7 @@ def frame_weight(label: tf.Tensor, anchor: float) -> tf.Tensor:
     """Returns the weight of the frame error of each utterance: 10^(label - anchor), [B] for labels [B].
 
     This is eq. 2 of Quality-Net (Fu et al., Interspeech 2018), with the anchor 4.5 on the PESQ scale. In a good recording every
-    frame is good, so the label applies to all frames. In a bad one the frames differ, so the weight is small.
+    frame is good, so the label fits all frames. In a bad recording the frames differ, so the weight is small.
     """
     return tf.pow(10.0, label - anchor)
 

@@ -9,18 +9,18 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-# In the first steps, the share of the past is smaller, so that the initial weights do not dominate the mean.
+# After n steps, the share of the past is at most n / (n + WARM_UP), so that the initial weights do not dominate the mean.
 WARM_UP = 9.0
 
 
 class WeightAverage(keras.callbacks.Callback):
     """A running mean of the weights of a network over training steps (Polyak and Juditsky, 1992).
 
-    The mean has a smaller error than the weights after a single step.
+    The mean has a smaller error than the weights of the last step.
 
     Args:
         network: network in training.
-        share: share of the past in the mean, 0 to below 1; with 0, there is no mean.
+        share: share of the past in the mean, 0 to below 1; 0 for no mean.
 
     Attributes:
         state: variables that a checkpoint must hold.
@@ -42,7 +42,7 @@ class WeightAverage(keras.callbacks.Callback):
         self._steps.assign_add(1.0)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002 -- Keras' signature
-        """Adds the weights after a step to the mean."""
+        """Updates the mean with the weights after a step."""
         if self.share:
             self._update()
 

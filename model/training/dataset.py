@@ -1,4 +1,4 @@
-"""Reads a training set from disk in batches. Clips are decoded, and their features computed, when they are needed."""
+"""Reads a training set from disk in batches. Each batch decodes its clips and computes their features when it is needed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from model.pooling import true_frame_scores
 SHUFFLE_CLIPS = 2048
 # Largest difference in length between clips of a batch.
 BUCKET_FRAMES = 48
-# Batches of longer clips are smaller. Clips above MAX_FRAMES share one bucket.
+# Batches of clips over FULL_BATCH_FRAMES are smaller. Clips over MAX_FRAMES share one bucket.
 FULL_BATCH_FRAMES = 1024
 MAX_FRAMES = 8192
 # Columns from which `pooling.true_frame_scores` computes the labels of frames.
@@ -30,18 +30,18 @@ DISTURBANCES = ("disturbance", "asymmetric_disturbance")
 
 
 class DatasetError(ValueError):
-    """A training set that is missing or incomplete."""
+    """A training set is missing or incomplete."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSet:
-    """A set from `audiosieve synthesize`, and the label to learn.
+    """A training set of `audiosieve synthesize`, with the label to learn.
 
     Attributes:
         files: Parquet files with the columns `audio`, `split` and that of the label.
         label_scale: scale of the label.
         features: parameters of the spectrograms.
-        frames: whether to learn the label of each frame too; clips without it are skipped.
+        frames: whether to learn the label of each frame too; clips without frame labels are skipped.
     """
 
     files: tuple[Path, ...]
@@ -79,7 +79,7 @@ class TrainingSet:
             clips = clips.shuffle(SHUFFLE_CLIPS, seed=seed)
         features = clips.map(self._featurize, num_parallel_calls=2, deterministic=True)
         boundaries = list(range(BUCKET_FRAMES, MAX_FRAMES, BUCKET_FRAMES))
-        # Fewer long clips make a batch, so that its memory is bounded.
+        # Batches of long clips have fewer clips, to bound the memory.
         sizes = [
             max(1, min(batch_size, batch_size * FULL_BATCH_FRAMES // longest)) for longest in [*boundaries, MAX_FRAMES]
         ]
@@ -88,7 +88,7 @@ class TrainingSet:
             # Without this shuffle, the last batches of an epoch would be ordered by length.
             batched = batched.shuffle(16, seed=seed)
         options = tf.data.Options()
-        # Nothing here is tuned automatically, and the autotune thread can delay the end of an epoch by many seconds.
+        # No setting here is tuned automatically, and the autotune thread can delay the end of an epoch by many seconds.
         options.autotune.enabled = False
         return batched.prefetch(4).with_options(options)
 
@@ -103,7 +103,7 @@ class TrainingSet:
 
     def _clips(self, split: str, seed: int | None) -> Iterator[tuple[bytes, dict[str, Any]]]:
         """Yields (FLAC bytes, labels) of every clip of a split. A seed shuffles the row groups."""
-        groups = [(file, g) for file in self.files for g in range(pq.ParquetFile(file).num_row_groups)]
+        groups = [(file, group) for file in self.files for group in range(pq.ParquetFile(file).num_row_groups)]
         if seed is not None:
             np.random.default_rng(seed).shuffle(groups)
         for file, group in groups:

@@ -17,14 +17,14 @@ def write_curves(folder: Path, history: Sequence[dict[str, Any]]) -> None:
 
     Args:
         folder: folder for `tensorboard --logdir`.
-        history: `epoch`, `ended_unix_s`, and a value or None for each of `TAGS`, for each epoch.
+        history: one dict for each epoch with `epoch` (from 1), `ended_unix_s`, and a value or None for each of `TAGS`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     event, summary = tf.compat.v1.Event, tf.compat.v1.Summary
-    began = history[0]["ended_unix_s"] if history else 0.0
+    started_unix_s = history[0]["ended_unix_s"] if history else 0.0
     with tf.io.TFRecordWriter(str(folder / FILE)) as writer:
-        writer.write(event(wall_time=began, file_version="brain.Event:2").SerializeToString())
-        for facts in history:
-            values = [summary.Value(tag=tag, simple_value=facts[tag]) for tag in TAGS if facts[tag] is not None]
-            row = event(wall_time=facts["ended_unix_s"], step=facts["epoch"], summary=summary(value=values))
+        writer.write(event(wall_time=started_unix_s, file_version="brain.Event:2").SerializeToString())
+        for epoch in history:
+            values = [summary.Value(tag=tag, simple_value=epoch[tag]) for tag in TAGS if epoch[tag] is not None]
+            row = event(wall_time=epoch["ended_unix_s"], step=epoch["epoch"], summary=summary(value=values))
             writer.write(row.SerializeToString())

@@ -28,12 +28,12 @@ from model.training.tensorboard_curves import write_curves
 CHECKPOINTS = "training"
 HISTORY = "history.json"
 CURVES = "curves"  # for TensorBoard
-# With fewer clips in the split val, the best epoch is mostly chance.
+# With fewer clips in the split val, the choice of the best epoch is mostly random.
 MIN_VAL_CLIPS = 50
 
 
 class TrainingError(RuntimeError):
-    """A training that cannot start or continue."""
+    """A training cannot start or continue."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,18 +42,18 @@ class TrainOptions:
 
     Attributes:
         name: name of the model.
-        network: key into `architectures.NETWORKS`.
-        loss: "weighted" or "unweighted" as published, or "frames" with the label of each frame.
-        epochs: total number of epochs.
+        network: key of `architectures.NETWORKS`.
+        loss: "weighted" or "unweighted" as published, or "frames" for a label of each frame.
+        epochs: total number of epochs, at least 1.
         batch_size: number of clips in a batch.
         learning_rate: learning rate of RMSprop in the first epoch.
         decay: factor of the learning rate from one epoch to the next.
         clip_norm: largest norm of the gradient; None without a limit.
-        average: share of the past in the running mean of the weights, which is validated and saved, 0 to below 1; 0 for the
-            weights of the last step.
-        patience: number of epochs without improvement after which training ends; None for no such end.
+        average: share of the past in the running mean of the weights (`WeightAverage`), 0 to below 1. The mean is validated and
+            saved; with 0, the weights of the last step are.
+        patience: number of epochs without improvement after which training ends; None to train all epochs.
         seed: seed of the initial weights, the order of the clips and the dropout.
-        start: id of the model with the initial weights; None for random weights.
+        start: id of the model that provides the initial weights; None for random weights.
     """
 
     name: str
@@ -109,8 +109,8 @@ def train(
 ) -> Bundle:
     """Trains a network and writes the bundle of its best epoch (by LCC on the split `val`) to `output`.
 
-    After every epoch, `output/training/` holds a checkpoint and the history, and `output` the bundle of the best epoch so far.
-    A run that is killed can be resumed, and its bundle can be used.
+    After every epoch, `output/training/` holds a checkpoint and the history. `output` holds the bundle of the best epoch so
+    far. A killed run can be resumed, and its bundle can be used.
 
     Args:
         data: training set.
@@ -123,8 +123,9 @@ def train(
         Bundle of the best epoch.
 
     Raises:
-        TrainingError: `start` has another network, features or scale; the loss is not finite; the scores of no epoch
-            correlate with the labels; or the checkpoint to resume is missing or was trained with other options.
+        TrainingError: `start` has another network, features or scale; the loss is not finite; the correlation of scores and
+            labels is undefined in every epoch; or the checkpoint to resume is missing or was trained with other options.
+        DatasetError: a file of `data` cannot be read, or lacks a column.
     """
     keras.utils.set_random_seed(options.seed)
     clips = {split: data.count(split) for split in ("train", "val")}
@@ -159,7 +160,7 @@ def train(
             raise TrainingError(f"the loss is {loss} in epoch {epoch + 1}; try a smaller --learning_rate")
         with average.applied():
             metrics = validate(trainer, data, options.batch_size)
-            # An undefined correlation, as of constant scores, becomes null, because JSON has no NaN.
+            # JSON has no NaN, so an undefined correlation (for example of constant scores) becomes null.
             facts: dict[str, Any] = {"epoch": epoch + 1, "loss": loss}
             facts |= {key: value if math.isfinite(value) else None for key, value in metrics.items()}
             facts |= {"seconds": round(time.monotonic() - started, 1), "ended_unix_s": round(time.time(), 1)}
@@ -176,7 +177,7 @@ def train(
         print(f"  {numbers}, {facts['seconds']:.0f} s", file=sys.stderr)
 
     if not (output / WEIGHTS).exists():
-        raise TrainingError("in no epoch did the scores correlate with the labels; train longer or on more clips")
+        raise TrainingError("the scores did not correlate with the labels in any epoch; train longer or on more clips")
     # The card also records the epochs after the best one.
     return _write_card(output, data, options, history, clips)
 
@@ -207,11 +208,11 @@ def _reseed(network: keras.Model, seed: int) -> None:
 
 
 def _fit_epoch(trainer: keras.Model, batches: tf.data.Dataset, average: WeightAverage) -> float:
-    """Trains on all batches once and returns the mean loss. On a terminal, it shows a progress bar.
+    """Trains on all batches once, and returns the mean loss. Shows a progress bar if stdout is a terminal.
 
     A loss that is not finite ends the epoch at once.
     """
-    with warnings.catch_warnings(), hold_native_stderr():  # the bar goes to stdout
+    with warnings.catch_warnings(), hold_native_stderr():  # the progress bar goes to stdout
         # Keras warns when a dataset of unknown length ends.
         warnings.filterwarnings("ignore", message="Your input ran out of data")
         callbacks = [average, keras.callbacks.TerminateOnNaN()]
@@ -233,7 +234,7 @@ def _rank(facts: dict[str, Any]) -> float:
 
 
 def _comparable(data: TrainingSet, options: TrainOptions) -> dict[str, Any]:
-    """Returns the options that a resumed training must share: all but its length."""
+    """Returns the options that a resumed training must share: all except `epochs` and `patience`."""
     shared = {key: value for key, value in dataclasses.asdict(options).items() if key not in ("epochs", "patience")}
     files = [file.name for file in data.files]
     return {**shared, "label": data.label_scale.name, "features": data.features.as_dict(), "files": files}
@@ -247,7 +248,7 @@ def _resume(
     saved = json.loads((work / HISTORY).read_text(encoding="utf-8"))
     if saved["options"] != comparable:
         raise TrainingError(f"{work}: was trained with other options, which --resume cannot change: {saved['options']}")
-    # The history is written after the checkpoint. An epoch that is not in the history is repeated.
+    # The history is written after the checkpoint, so an epoch may have a checkpoint and no history. It is then repeated.
     history: list[dict[str, Any]] = saved["epochs"]
     checkpoint.restore(manager.latest_checkpoint.rpartition("-")[0] + f"-{len(history)}").assert_consumed()
     return history

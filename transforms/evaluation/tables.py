@@ -50,7 +50,7 @@ def clip_row(model_id: str, scored: ScoredClips, n: int) -> dict[str, Any]:
         "speaker": clip.speaker,
         "duration_s": clip.duration_s,
         "num_anomalies": localised.num_anomalies,
-        "iou": intersection_over_union(localised.bad, localised.found) if has_known_span(localised.bad) else None,
+        "iou": intersection_over_union(localised.bad, localised.in_anomaly) if has_known_span(localised.bad) else None,
     }
 
 
@@ -72,6 +72,6 @@ def frames_table(model_id: str, scored: ScoredClips) -> pa.Table:
         frame_start_s(frame).astype(np.float32),
         np.concatenate([localised.frame_score for localised in scored.localised]).astype(np.float32),
         np.concatenate([localised.bad for localised in scored.localised]),
-        np.concatenate([localised.found for localised in scored.localised]),
+        np.concatenate([localised.in_anomaly for localised in scored.localised]),
     ]
     return pa.Table.from_arrays([pa.array(column) for column in columns], schema=FRAME_SCORES)

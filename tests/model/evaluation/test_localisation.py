@@ -83,7 +83,7 @@ def test_a_drop_in_the_frame_scores_is_localised() -> None:
     start_s, end_s = (100 * 256 + 128) / 16_000, (149 * 256 + 384) / 16_000
     found = localise(frame_score, [Distortion("noise", "", start_s, end_s)], PESQ_WB.span)
     assert np.flatnonzero(found.bad).tolist() == list(range(100, 150))
-    assert np.array_equal(found.found, anomaly_frames(find_anomalies(frame_score, PESQ_WB.span), 249))
+    assert np.array_equal(found.in_anomaly, anomaly_frames(find_anomalies(frame_score, PESQ_WB.span), 249))
     assert found.num_anomalies == 1
     measured = measure_localisation([found], np.array([0]), Resamples(["a"], 10, 0))
     assert measured["iou"].value > 0.9

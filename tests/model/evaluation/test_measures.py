@@ -90,7 +90,7 @@ def test_differences_are_taken_on_the_same_resamples() -> None:
 def test_only_clips_that_are_bad_in_part_test_localisation_and_only_clean_ones_give_false_anomalies() -> None:
     bad = np.arange(249) < 50
     places = [quiet(), Localised(np.where(bad, 1.0, 4.0), bad, bad, 1), quiet(), quiet()]
-    places[0] = Localised(places[0].frame_score, places[0].bad, places[0].found, 3)
+    places[0] = Localised(places[0].frame_score, places[0].bad, places[0].in_anomaly, 3)
     clips = [clean_clip(0), clip(1), clip(2), clean_clip(3)]
     found = evaluate(scored(clips, [4, 3, 2, 4], localised=places), resamples_of(clips))["localisation"]
     assert (found["clips_with_known_span"], found["clean_clips"]) == (1, 2)

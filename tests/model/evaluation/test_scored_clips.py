@@ -24,7 +24,7 @@ def test_the_threshold_lies_midway_between_classes_that_are_apart() -> None:
 def test_no_threshold_has_a_better_f1_than_the_chosen_one(rows: list[tuple[bool, int]]) -> None:
     clean, score = np.array([row[0] for row in rows]), np.array([row[1] for row in rows], float)
     if not clean.any() or clean.all():
-        with pytest.raises(EvaluationError, match="clean clips and degraded ones"):
+        with pytest.raises(EvaluationError, match="needs both clean and degraded clips"):
             choose_threshold(clean, score)
         return
 
