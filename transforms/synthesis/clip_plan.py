@@ -1,7 +1,6 @@
 """Plans training clips: draws the speech, the noise and the degradations of each clip, without reading audio.
 
-The seed, the clip's number, the material and the options alone decide a clip, so the clips are the same on any number of
-workers.
+A clip depends only on the seed, its number, the material and the options, so the clips are the same on any number of workers.
 """
 
 from __future__ import annotations
@@ -36,26 +35,27 @@ _MAIN, _VARIATION, _DEGRADATIONS, _NOISE, _SPEED, _EXPANDER = range(6)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ClipOptions:
-    """How clips are made.
+    """Options that determine how clips are made.
 
     Attributes:
         seed: seed of the whole set.
-        snr_db: ranges (low, high) in dB. A range is drawn for each clip, then an SNR within it; low = high for one SNR.
+        snr_db: ranges (low, high) of SNRs in dB. For each clip, a range is drawn, then an SNR within it. A range may have equal
+            ends.
         clean_ratio: share of clips without noise, 0 to 1.
         duration_s: shortest and longest clip in seconds; shorter speech is used whole.
         peak_dbfs: lowest and highest peak level in dB of full scale.
         labels: scales of the labels to compute.
         noises: smallest and largest number of noises in a noisy clip.
         partial_ratio: share of the noisy clips whose noise covers only a part, 0 to 1.
-        partial_s: shortest and longest such part in seconds; a shorter clip is covered whole.
+        partial_s: shortest and longest such part in seconds; noise covers the whole of a shorter clip.
         variation_ratio: share of clips whose clean speech is varied, 0 to 1.
         speed_ratio: share of clips whose speech is slower or faster, 0 to 1.
-        expander_ratio: share of clips whose soft speech is made softer, 0 to 1.
+        expander_ratio: share of clips whose soft sounds are attenuated, 0 to 1.
         noise_variation_ratio: share of noises that are varied, 0 to 1.
         degradation_ratio: share of clips with degradations, 0 to 1.
-        max_degradations: largest number of degradations in a clip.
+        max_degradations: largest number of degradations in a clip, at least 1.
         degradations: kinds to draw from, with the ranges of their strengths (`parse_degradations`).
-        keep_reference: whether a row holds the clean reference too.
+        keep_reference: whether a row contains the clean reference too.
         max_disagreement: largest difference between PESQ and the score of the frame disturbances, in MOS.
     """
 
@@ -87,7 +87,7 @@ class NoiseSegment:
         material: the recording.
         offset: first sample of the segment; a recording that is too short is repeated.
         level_db: level relative to the other noises of the clip, in dB.
-        variation: variation of the noise; None for the recording as it is.
+        variation: variation of the noise; None for the unchanged recording.
     """
 
     material: Material
@@ -121,14 +121,14 @@ class NoisePlan:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ClipPlan:
-    """A clip before it is made.
+    """Everything that was drawn for a clip.
 
     Attributes:
         clip_id: id of the clip.
         seed: seed of the set.
         speech: speech recording.
         speech_offset: first sample of the speech, at 16 kHz.
-        speed: speed of the speech; 1 for the recording as it is.
+        speed: factor of speed and pitch; 1 for the unchanged recording.
         length: number of samples of the clip, at 16 kHz.
         variations: variations of the clean speech, in order.
         noise: noise of the clip; None for a clip without noise.
@@ -221,7 +221,7 @@ def _plan_degradations(number: int, split: str, catalog: Catalog, options: ClipO
     rng = _generator(options.seed, number, _DEGRADATIONS)
 
     def draw_room(rng: np.random.Generator, rt60_s: Range) -> Room | RecordedRoom:
-        """Draws a recorded room half of the time, if there are any."""
+        """Draws a recorded room with a probability of 1/2 if there are any, else a simulated one."""
         recorded = catalog.rirs.get(split)
         if recorded and rng.random() < 0.5:
             return RecordedRoom(_choose(rng, _choose(rng, recorded)).ref)

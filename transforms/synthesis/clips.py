@@ -1,7 +1,7 @@
 """Makes training clips from their plans: mixes and degrades the speech, and labels the result.
 
-Steps follow the life of a recording: the voice (variations), the room, the noise, the recording chain, the codec, the line
-(degradations), and the level.
+The order of the steps is that in a real recording: voice (variations), room, noise, recording chain, codec, transmission
+(degradations), and level.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _speech_variations(plan: ClipPlan) -> list[str]:
 
 
 def _degrade(samples: np.ndarray, degradations: Sequence[Degradation], distortions: list[dict[str, Any]]) -> np.ndarray:
-    """Applies degradations in order, and appends what they did to `distortions`."""
+    """Applies degradations in order, and appends their degraded spans to `distortions`."""
     for degradation in degradations:
         degraded = degradation.apply(samples)
         samples = degraded.samples
@@ -100,7 +100,7 @@ def _add_noise(samples: np.ndarray, plan: NoisePlan, distortions: list[dict[str,
 
 
 def _noise_samples(segment: NoiseSegment, length: int) -> np.ndarray:
-    """Reads a segment of a noise, varied: float32 [length]."""
+    """Reads a segment of a noise and applies its variation: float32 [length]."""
     noise = read_samples(segment.material.ref)
     if segment.variation is None:
         return fit_length(noise, length, segment.offset)
@@ -113,7 +113,7 @@ def _distortion(kind: str, detail: str, start: int, end: int) -> dict[str, Any]:
 
 
 def _clip_snr_db(plan: ClipPlan) -> float | None:
-    """Returns the SNR with both powers averaged over the whole clip: noise over a tenth of it counts 10 dB less."""
+    """Returns the SNR with both powers averaged over the whole clip. It is 10 dB higher if noise covers a tenth of the clip."""
     if plan.noise is None:
         return None
     return plan.noise.snr_db + 10 * float(np.log10(plan.length / plan.noise.length))

@@ -1,4 +1,4 @@
-"""Lossy codecs of libsndfile: a recording is encoded and decoded, and keeps its timing."""
+"""Encodes and decodes recordings with lossy codecs of libsndfile, without changing their timing."""
 
 from __future__ import annotations
 
@@ -48,9 +48,10 @@ class Coding:
     def options(self) -> dict[str, Any]:
         """Options of libsndfile, which takes a compression level from 0 to 1 instead of a bit rate.
 
-        By its source and by measurement, the bit rate is linear in the level: 256 to 6 kbit/s a channel for Opus, 160 to 8
-        kbit/s for MP3 at 16 kHz, and 64 to 8 kbit/s for MP3 at 8 kHz. The quality of Vorbis is 0.9 minus the level. MP3 uses
-        an average bit rate, because frames of a low constant rate are too small for the header with the samples to drop.
+        According to its source and to measurements, the bit rate is linear in the level: 256 to 6 kbit/s a channel for Opus,
+        160 to 8 kbit/s for MP3 at 16 kHz, and 64 to 8 kbit/s for MP3 at 8 kHz. The quality of Vorbis is 0.9 minus the level.
+        MP3 uses an average bit rate, because frames of a low constant rate are too small for the header, which holds the
+        padding to drop.
         """
         if self.setting is None:
             return {}
@@ -74,7 +75,7 @@ LOSSY = (
     (Coding("mu-law", NARROW), Coding("a-law", NARROW)),
     (Coding("gsm", NARROW),),
 )
-# Codecs of recordings that still count as clean. Opus is the slowest and occurs once.
+# Codecs of recordings that still count as clean. Opus occurs only once, because it is the slowest.
 GOOD = (
     *(Coding("vorbis", WIDE, quality) for quality in (0.5, 0.6, 0.7, 0.8)),
     *(Coding("mp3", WIDE, kbps) for kbps in (80, 128)),

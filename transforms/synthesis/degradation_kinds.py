@@ -1,4 +1,4 @@
-"""The kinds of degradations, the ranges of their strengths, and how those of a clip are drawn."""
+"""The kinds of degradations and the ranges of their strengths, and functions that draw degradations for a clip."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def _draw_reverb(rng: np.random.Generator, rt60_s: Range, draw_room: DrawRoom) -
 def _draw_hum(rng: np.random.Generator, snr_db: Range, _: DrawRoom) -> Degradation:
     mains = float(rng.choice([50.0, 60.0])) + float(rng.uniform(-0.1, 0.1))
     count = int(rng.integers(3, 13))
-    # Higher harmonics are weaker, even ones more so: rectifiers and transformer cores make odd ones.
+    # Higher harmonics are weaker. Even ones are weaker still, because rectifiers and transformer cores make odd ones.
     slope = rng.uniform(0.5, 1.5)
     amplitudes = [rng.uniform(0.3, 1.0) * (0.4 if n % 2 == 0 else 1.0) / n**slope for n in range(1, count + 1)]
     phases = rng.uniform(0, 2 * np.pi, count)
     return Hum(mains, float(rng.uniform(*snr_db)), tuple(map(float, amplitudes)), tuple(map(float, phases)))
 
 
-# The band of the telephone, and those of sampling rates of 8 kHz and 11.025 kHz.
+# Bands in Hz of the telephone, and of sampling rates of 8 kHz and 11.025 kHz.
 BANDS = ((300.0, 3400.0), (0.0, 4000.0), (0.0, 5500.0))
 
 
@@ -91,7 +91,7 @@ def _draw_dropouts(rng: np.random.Generator, length_ms: Range, _: DrawRoom) -> D
     return Dropouts(tuple((float(rng.random()), float(rng.uniform(*length_ms) / 1000)) for _ in range(count)))
 
 
-# In the order of a recording's life: the room and the mains, the recording chain, the codec, the line.
+# In the order in which they affect a recording: room and mains, recording chain, codec, transmission.
 DEGRADATIONS: Mapping[str, DegradationKind] = {
     Reverb.KIND: DegradationKind(_draw_reverb, (0.2, 1.2), (0.1, 2.0), "s of RT60"),
     Hum.KIND: DegradationKind(_draw_hum, (5.0, 40.0), (-20.0, 60.0), "dB of SNR"),
@@ -102,17 +102,17 @@ DEGRADATIONS: Mapping[str, DegradationKind] = {
     PacketLoss.KIND: DegradationKind(_draw_packet_loss, (1.0, 20.0), (0.1, 60.0), "% of the packets"),
     Dropouts.KIND: DegradationKind(_draw_dropouts, (10.0, 150.0), (2.0, 2000.0), "ms of a gap"),
 }
-# Kinds that are applied before the noise is added. All others follow it.
+# Kinds that are applied before the noise is added. The others are applied after it.
 BEFORE_NOISE = {Reverb.KIND}
 _NO_RANGE = (0.0, 0.0)
 
 
 class DegradationError(ValueError):
-    """An invalid choice of degradations."""
+    """A choice of degradations is not valid."""
 
 
 def parse_degradations(text: str) -> tuple[tuple[str, Range], ...]:
-    """Parses a choice of degradations, as "clipping=3:20,codec", or "all" for all with their default ranges.
+    """Parses a choice of degradations, such as "clipping=3:20,codec", or "all" for all kinds with their default ranges.
 
     Returns:
         Kinds with their ranges, in the order of `DEGRADATIONS`.
@@ -122,12 +122,12 @@ def parse_degradations(text: str) -> tuple[tuple[str, Range], ...]:
     """
     chosen: dict[str, Range] = {}
     for part in ",".join(DEGRADATIONS).split(",") if text == "all" else text.split(","):
-        name, given, values = part.strip().partition("=")
+        name, equals_sign, values = part.strip().partition("=")
         if name not in DEGRADATIONS:
             raise DegradationError(f"unknown fault {name!r}; choose from {', '.join(DEGRADATIONS)}")
         if name in chosen:
             raise DegradationError(f"{name!r} occurs twice")
-        chosen[name] = _read_range(name, values) if given else DEGRADATIONS[name].default or _NO_RANGE
+        chosen[name] = _read_range(name, values) if equals_sign else DEGRADATIONS[name].default or _NO_RANGE
     return tuple((name, chosen[name]) for name in DEGRADATIONS if name in chosen)
 
 
@@ -154,7 +154,7 @@ def draw_degradations(
     Args:
         rng: random generator.
         kinds: kinds to draw from, with the ranges of their strengths (`parse_degradations`).
-        max_count: largest number of degradations.
+        max_count: largest number of degradations, at least 1.
         draw_room: function that draws a room from a range of RT60 in seconds.
     """
     count = int(rng.integers(1, min(max_count, len(kinds)) + 1))

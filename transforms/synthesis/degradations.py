@@ -1,4 +1,4 @@
-"""Degradations that real corpora have. Each is a small value with all its parameters; it keeps length and timing."""
+"""Degradations that occur in real corpora. Each is a dataclass of its parameters, and keeps the length and the timing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SampleSpan = tuple[int, int]
 
 # Samples of a packet of 20 ms.
 PACKET = round(0.020 * SAMPLE_RATE)
-# Gain of each repetition of a packet that conceals lost ones.
+# Gain from one repetition of a packet to the next, where repetitions conceal lost packets.
 REPEAT_FADE = 0.7
 # Samples of the ramps at the ends of a dropout.
 DROPOUT_RAMP = 16
@@ -46,15 +46,15 @@ class Degradation(Protocol):
 
     @property
     def detail(self) -> str:
-        """Its strength, for people."""
+        """Description of its strength."""
 
     def apply(self, samples: np.ndarray) -> Degraded:
-        """Degrades samples [n] at 16 kHz, of any level. Always gives the same result, and does not change its argument."""
+        """Degrades samples [n] at 16 kHz, of any level. The result is deterministic, and the argument is not changed."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reverb:
-    """Reverberation of a simulated or recorded room. `apply` raises AudioFault if a recorded one cannot be read."""
+    """Reverberation of a simulated or recorded room."""
 
     KIND: ClassVar[str] = "reverb"
     room: Room | RecordedRoom
@@ -65,7 +65,11 @@ class Reverb:
         return str(self.room)
 
     def apply(self, samples: np.ndarray) -> Degraded:
-        """Adds the reverberation. The level and the position of the direct sound stay the same."""
+        """Adds the reverberation. The level of the signal and the position of the direct sound are kept.
+
+        Raises:
+            AudioFault: the file of a recorded room cannot be read.
+        """
         return Degraded(reverberate(samples, impulse_response(self.room)), whole(samples))
 
 
@@ -105,7 +109,12 @@ class Hum:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BandLimit:
-    """A narrow band, as of a telephone or of a low sampling rate."""
+    """A narrow band, for example of a telephone or of a low sampling rate.
+
+    Attributes:
+        low_hz: lower cut-off frequency in Hz; 0 for none.
+        high_hz: upper cut-off frequency in Hz.
+    """
 
     KIND: ClassVar[str] = "band_limit"
     low_hz: float
@@ -117,7 +126,7 @@ class BandLimit:
         return f"{self.low_hz:g} to {self.high_hz:g} Hz"
 
     def apply(self, samples: np.ndarray) -> Degraded:
-        """Filters out the rest, with a steeper slope at the upper end."""
+        """Attenuates frequencies outside the band, more steeply at the upper end."""
 
         def gain(frequency: np.ndarray) -> np.ndarray:
             low_passed = low_pass(frequency, self.high_hz, 16)
@@ -139,7 +148,7 @@ class Clipping:
         return f"{self.overload_db:.1f} dB over"
 
     def apply(self, samples: np.ndarray) -> Degraded:
-        """Clips the samples at the level that the overload gives."""
+        """Clips the samples at `overload_db` below their peak."""
         ceiling = np.abs(samples).max(initial=0.0) * 10 ** (-self.overload_db / 20)
         clipped = np.abs(samples) > ceiling
         return Degraded(np.clip(samples, -ceiling, ceiling).astype(np.float32), spans_where(clipped, CLIPPING_GAP))
@@ -147,7 +156,11 @@ class Clipping:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DcOffset:
-    """A constant offset, as a share of the peak of the signal."""
+    """A constant offset.
+
+    Attributes:
+        share: offset as a share of the peak of the signal, -1 to 1.
+    """
 
     KIND: ClassVar[str] = "dc_offset"
     share: float
@@ -187,7 +200,7 @@ class PacketLoss:
     Attributes:
         rate: share of the packets that are lost, 0 to 1.
         burst: mean number of consecutive lost packets.
-        repeats: whether the last packet received is repeated in their place, fading; otherwise they are silent.
+        repeats: whether lost packets are replaced by fading repetitions of the last one received; otherwise they are silent.
         seed: seed of the random losses.
     """
 
@@ -261,7 +274,7 @@ class Dropouts:
 
 
 def whole(samples: np.ndarray) -> tuple[SampleSpan, ...]:
-    """Returns the one span of all samples [n]."""
+    """Returns a single span over all samples [n]; none if n is 0."""
     return ((0, len(samples)),) if len(samples) else ()
 
 

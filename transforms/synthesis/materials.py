@@ -21,7 +21,7 @@ from transforms.errors import AudioFault, Reason, Stage
 TRAIN, VAL = "train", "val"
 SPEECH, NOISE, RIR = "speech", "noise", "rir"
 GROUP_COLUMNS = {SPEECH: ("speaker", "speaker_or_class"), NOISE: ("group",), RIR: ("group",)}
-# Decoded material that each process keeps in memory: two hours and twenty minutes.
+# Size of the decoded material that each process keeps in memory: two hours and twenty minutes of audio.
 CACHE_BYTES = 512 << 20
 
 
@@ -32,8 +32,8 @@ class Material:
     Attributes:
         ref: reference to the recording.
         kind: "speech", "noise" or "rir".
-        group: the speaker, the noise group, or the kind of room; no group is in two splits.
-        split: "train" or "val".
+        group: speaker, noise group, or kind of room; no group is in two splits.
+        split: "train", "val", or another split of the manifest.
         num_samples: length in samples at 16 kHz; 0 before it is measured.
     """
 
@@ -47,14 +47,16 @@ class Material:
 def assign_splits(refs: Sequence[AudioRef], kind: str, holdout: float | None) -> list[Material]:
     """Assigns recordings to groups and splits.
 
-    The group is the manifest's column (`GROUP_COLUMNS`). Without it, the group is the first folder in which the recordings
-    differ (as the speaker in speaker/chapter/1.flac), or the recording itself if it is in no folder. The split is the
-    manifest's column `split` if `holdout` is None. Otherwise `held_out` decides by the groups.
+    The group is the value of a manifest column (`GROUP_COLUMNS`). If it is missing, the group is the first folder in which the
+    recordings differ (such as the speaker in speaker/chapter/1.flac), or the recording itself if it is in no folder. If
+    `holdout` is None, the split is the value of the manifest column `split`. If that is missing, `held_out` selects the groups
+    of "val".
 
     Args:
         refs: recordings of one kind.
         kind: "speech", "noise" or "rir".
-        holdout: share of the groups for "val", 0 to 1; None for the column `split`, or a tenth without it.
+        holdout: share of the groups in "val", 0 to 1, which overrides the column `split`; None for that column, and a tenth of
+            the groups of recordings without it.
     """
     groups = _groups(refs, kind)
     val = held_out(set(groups), 0.1 if holdout is None else holdout)
@@ -68,8 +70,8 @@ def assign_splits(refs: Sequence[AudioRef], kind: str, holdout: float | None) ->
 def held_out(groups: Set[str], share: float) -> set[str]:
     """Returns the groups whose SHA-1, as a fraction of its range, is below `share`.
 
-    A group that is added later does not move the others. At least one group is not held out. Of two or more groups, at
-    least one is, unless `share` is 0.
+    Groups that are added later do not change the split of the others. At least one group is not held out. If there are two or
+    more groups and `share` is over 0, at least one is held out.
     """
     position = {group: int.from_bytes(hashlib.sha1(group.encode()).digest()[:4], "big") / 2**32 for group in groups}
     order = sorted(groups, key=lambda group: position[group])
@@ -108,7 +110,7 @@ class Catalog:
     """The material by group.
 
     Attributes:
-        speech: recordings of each speaker of any split.
+        speech: recordings of each speaker, in all splits.
         noise: recordings of each noise group, by split.
         rirs: impulse responses of each kind of room, by split.
     """

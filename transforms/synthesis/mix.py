@@ -12,7 +12,7 @@ REFERENCE_PEAK_DBFS = -1.0
 
 
 class MixError(ValueError):
-    """Silent speech or noise, for which no SNR is defined."""
+    """Speech or noise is silent, so no SNR is defined."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Mixture:
 def power(samples: np.ndarray) -> float:
     """Returns the mean square of samples [n]."""
     wide = samples.astype(np.float64, copy=False)
-    # The last bit of `np.dot` depends on the number of threads.
+    # Not `np.dot`, whose last bit depends on the number of threads.
     return float(np.einsum("n,n->", wide, wide)) / len(wide) if len(wide) else 0.0
 
 
@@ -70,8 +70,8 @@ def blend(noises: list[np.ndarray], levels_db: list[float]) -> np.ndarray:
 def add_noise(speech: np.ndarray, noise: np.ndarray, snr_db: float, start: int = 0) -> np.ndarray:
     """Adds noise to speech, or to a part of it, at an SNR.
 
-    The SNR is 10 log10(P_speech / P_noise), where P_speech is the mean power over the whole clip and P_noise that over the
-    noise. The noise has no fades.
+    The SNR is 10 log10(P_speech / P_noise), where P_speech is the mean power of the speech over the whole clip and P_noise
+    that of the noise over its own length. The noise has no fades.
 
     Args:
         speech: clean speech: float [n].
@@ -94,7 +94,7 @@ def add_noise(speech: np.ndarray, noise: np.ndarray, snr_db: float, start: int =
 
 
 def set_peak(reference: np.ndarray, degraded: np.ndarray, peak_dbfs: float) -> Mixture:
-    """Sets the peak of a degraded recording, and rounds it to 16 bits, so that labels describe the samples that are stored.
+    """Sets the peak of a degraded recording, and rounds it to 16 bits, so that labels describe the stored samples.
 
     Args:
         reference: clean speech, which gets the same gain: float [n].

@@ -1,7 +1,7 @@
-"""Variations of noise: speed, direction, spectrum, pulses and ringing make thousands of noises out of a hundred.
+"""Variations of noise in speed, direction, spectrum, pulses and ringing, which turn a hundred noises into thousands.
 
-A scorer that was trained on few noises takes new ones for part of the voice, above all those that come in pulses (clocks,
-steps) or ring (bells, alarms). Noise may be varied more strongly than speech, because it need not stay natural.
+A scorer that was trained on few noises mistakes new ones for speech, above all pulses (clocks, steps) and ringing (bells,
+alarms). Noise may be varied more strongly than speech, because it need not sound natural.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from transforms.synthesis.speech_variation import Equalizer, change_speed, draw_
 
 MAX_SPEED = 2.0
 EQUALIZER_DB = 12.0
-# Shares of noises that are reversed, cut into pulses, and ring.
+# Shares of noises that are reversed, that are cut into pulses, and that ring.
 BACKWARDS_RATIO, PULSED_RATIO, RINGING_RATIO = 0.3, 0.3, 0.25
 # Largest difference in level between two pulses, in dB.
 PULSE_DB = 12.0
@@ -65,7 +65,7 @@ class Ring:
     """Resonances that a noise excites.
 
     Attributes:
-        tones: frequency in Hz, amplitude, and time in seconds of the decay to 1/e, of each resonance.
+        tones: for each resonance its frequency in Hz, its amplitude, and the time in seconds in which it decays to 1/e.
     """
 
     tones: tuple[tuple[float, float, float], ...]
@@ -125,7 +125,7 @@ class NoiseVariation:
 
 
 def draw_noise_variation(rng: np.random.Generator) -> NoiseVariation:
-    """Draws a variation: a speed from half to double, as often slower as faster; some noises reversed, pulsed or ringing."""
+    """Draws a variation: a speed from half to double, a spectrum, and for some noises reversal, pulses or ringing."""
     return NoiseVariation(
         speed=float(MAX_SPEED ** rng.uniform(-1.0, 1.0)),
         backwards=bool(rng.random() < BACKWARDS_RATIO),

@@ -1,7 +1,7 @@
 """Disturbance of each frame by the perceptual model of PESQ (ITU-T P.862), for signals that are aligned by construction.
 
-The frames are those of the scorer, 32 ms every 16 ms. The time alignment of the Recommendation is left out, because the
-signals have no unknown delay. The rest is its perceptual model with the input filter of P.862.2, computed on arrays of frames.
+The frames are those of the scorer, 32 ms every 16 ms. This is the perceptual model of the Recommendation with the input filter
+of P.862.2. Its time alignment is omitted, because the signals have no unknown delay.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from model.pooling import combined_disturbance, mos, pesq_norm
 # Wide-band input filter of P.862.2: one second-order section at 16 kHz.
 _INPUT_FILTER = np.array([[2.740826, -5.4816519, 2.740826, 1.0, -1.9444777, 0.94597794]])
 _FADE = 15
-# Level alignment of P.862: signals get this power within the band. The mean is taken over 320 ms more than the signal.
+# Level alignment of P.862: the power of signals in the band after scaling. The mean is taken over 320 ms more than the signal.
 _TARGET_POWER, _LEVEL_BAND_HZ, _LEVEL_PADDING = 1e7, (325.0, 3375.0), 5120
 # Scales of power density and loudness in P.862.
 _POWER_SCALE, _LOUDNESS_SCALE = 6.910853e-6, 0.1866055
@@ -84,7 +84,7 @@ _BANDS = np.array(
 )
 _BINS, _CENTRE_BARK, _WIDTH_BARK, _CORRECTION, _THRESHOLD = _BANDS.T
 _THRESHOLD_F32 = _THRESHOLD.astype(np.float32)
-# The lowest band is left out of the audible power and of the disturbance.
+# The audible power and the disturbance exclude the lowest band.
 _WIDTH = _WIDTH_BARK[1:].astype(np.float32)
 _EXPONENT = (_ZWICKER_POWER * np.clip(6 / (_CENTRE_BARK + 2), 1, 2) ** 0.15).astype(np.float32)
 _LOUDNESS_FACTOR = (_LOUDNESS_SCALE * (2 * _THRESHOLD) ** _EXPONENT).astype(np.float32)
@@ -121,7 +121,7 @@ def frame_disturbances(reference: np.ndarray, degraded: np.ndarray) -> FrameDist
     """
     count = num_frames(len(reference))
     power_ref, power_deg = (_band_power(signal) for signal in (reference, degraded))  # [T + 1, 49]
-    # Each band of the reference gets the mean gain of the degraded signal in that band, over the frames with speech.
+    # Each band of the reference is scaled to the mean power of the degraded signal in that band, over the frames with speech.
     has_speech = _audible(power_ref, 100.0).sum(axis=1) >= 1e7
     mean_ref, mean_deg = (
         _audible(power, 100.0, first=0)[has_speech].sum(axis=0) / len(power) for power in (power_ref, power_deg)
@@ -147,7 +147,7 @@ def frame_disturbances(reference: np.ndarray, degraded: np.ndarray) -> FrameDist
 
 
 def _band_power(signal: np.ndarray) -> np.ndarray:
-    """Returns the power in the 49 bands of each frame: float32 [T + 1, 49]. Half of the last frame lies beyond the end."""
+    """Returns the power in the 49 bands of each frame: float32 [T + 1, 49]. Half of the last frame is padding."""
     signal = _align_level(np.asarray(signal, np.float32)).astype(np.float64)
     signal[:_FADE] *= _fade()
     signal[-_FADE:] *= _fade()[::-1]

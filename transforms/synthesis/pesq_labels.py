@@ -22,13 +22,13 @@ def pesq_installed() -> bool:
 
 
 def label(scale: LabelScale, mixture: Mixture, snr_db: float | None, is_degraded: bool = False) -> float | None:
-    """Returns the label of a mixture on a scale.
+    """Returns the label of a mixture on a scale; None if it has none.
 
     Args:
         scale: scale of the label.
         mixture: degraded recording and its reference.
         snr_db: SNR in dB; None for clean speech.
-        is_degraded: whether the mixture has degradations besides noise. It has no pseudo-score then, because the pseudo-score
+        is_degraded: whether the mixture has degradations besides noise. It then has no pseudo-score, which
             depends on the SNR alone.
 
     Raises:
@@ -43,7 +43,8 @@ def pesq(reference: np.ndarray, degraded: np.ndarray, scale: LabelScale) -> floa
     """Computes PESQ MOS-LQO (ITU-T P.862.1 or P.862.2) of samples [n] at 16 kHz against their reference [n].
 
     Raises:
-        AudioFault: PESQ fails.
+        AudioFault: PESQ fails, for example because it finds no speech.
+        ImportError: the optional package `pesq` is not installed.
     """
     # An optional package, because its installation needs a C compiler.
     import pesq as pesq_package

@@ -15,9 +15,9 @@ from model.features import SAMPLE_RATE
 from transforms.elements import AudioRef
 from transforms.synthesis.materials import read_samples
 
-# Rooms of each kind in a split: too many to memorise, and few enough to simulate once per process.
+# Number of rooms of each kind in a split: too many to memorise, and few enough to simulate in every process.
 BANK_ROOMS = 100
-# Length of the early part from image sources, and of its end over which it is cross-faded with noise, in seconds.
+# Length in seconds of the early part from image sources, and of the cross-fade with noise at its end.
 EARLY_S, SEAM_S = 0.08, 0.02
 # Distances of the source from the microphone, in m.
 CLOSE_M, FAR_M = (0.15, 0.4), (0.5, 3.0)
@@ -73,7 +73,7 @@ def draw_room(rng: np.random.Generator, rt60_s: float, distance_m: tuple[float, 
     length, width = (rng.uniform(2.2 + 2.0 * rt60_s, 2.4 + 8.0 * rt60_s) for _ in range(2))
     size = np.array([length, width, rng.uniform(2.2 + 0.8 * rt60_s, 2.4 + 2.0 * rt60_s)])
     microphone = rng.uniform(0.2, 0.8, 3) * size
-    # Towards the middle of the floor, at least half of the room is free. Heads are at similar heights.
+    # The source is on the side of the room's middle, where there is more space. Heads are at similar heights.
     direction = np.abs(rng.normal(size=3)) * np.where(microphone < size / 2, 1.0, -1.0) * (1.0, 1.0, 0.3)
     direction /= np.linalg.norm(direction)
     distance = min(rng.uniform(*distance_m), 0.4 * size[:2].min())
@@ -95,7 +95,7 @@ def bank(seed: int, split: str, rt60_s: tuple[float, float], distance_m: tuple[f
 
 
 def impulse_response(room: Room | RecordedRoom) -> np.ndarray:
-    """Returns the impulse response of a room: float32 [m], 16 kHz. Simulated and recorded ones are cached.
+    """Returns the impulse response of a room: float32 [m], 16 kHz. Both kinds are cached.
 
     Raises:
         AudioFault: the file of a recorded room cannot be read.
@@ -107,14 +107,14 @@ def impulse_response(room: Room | RecordedRoom) -> np.ndarray:
 def simulate(room: Room) -> np.ndarray:
     """Simulates the early part of an impulse response by image sources, and the rest by decaying noise.
 
-    The images of the first 80 ms cost a few ms to compute. Those of a second would cost many seconds, and their flat walls
-    cause a flutter that furnished rooms do not have. Late reverberation is Gaussian noise with an exponential decay (Moorer,
-    Computer Music Journal 3(2), 1979), at the level of the images just before it.
+    The images of the first 80 ms take a few ms to compute. Those of a whole second would take many seconds, and their flat
+    walls cause a flutter that furnished rooms do not have. Late reverberation is Gaussian noise with an exponential decay
+    (Moorer, Computer Music Journal 3(2), 1979), at the level of the images just before it.
     """
     # An optional package that only synthesis needs.
     import pyroomacoustics
 
-    # With more threads, the order of the sum and so its last bit would vary.
+    # More threads would change the order of the sum, and thus its last bit.
     pyroomacoustics.constants.set("num_threads", 1)
     absorption, _ = pyroomacoustics.inverse_sabine(room.rt60_s, room.size_m)
     order = math.ceil(pyroomacoustics.constants.get("c") * EARLY_S / min(room.size_m))
@@ -137,7 +137,7 @@ def _with_tail(early: np.ndarray, rt60_s: float) -> np.ndarray:
     decay = 10 ** (-3 * seconds / rt60_s)
     before = slice(seam - round(SEAM_S * SAMPLE_RATE), seam)
     level = math.sqrt(np.sum(np.square(early[before])) / np.sum(np.square(decay[before])))
-    # The seed need not differ between rooms: they differ in the decay.
+    # Rooms may share a seed, because they differ in the decay.
     tail = level * decay * np.random.default_rng(len(seconds)).normal(size=len(seconds))
     share = np.clip((np.arange(len(seconds)) - before.start) / (seam - before.start), 0.0, 1.0)
     # An equal-power cross-fade.

@@ -1,4 +1,4 @@
-"""Zero-phase filters over whole recordings: they shape the spectrum without a delay."""
+"""Zero-phase filters, which shape the spectrum of a whole recording without a delay."""
 
 from __future__ import annotations
 

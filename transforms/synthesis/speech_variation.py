@@ -1,7 +1,7 @@
-"""Variations of clean speech: voices, microphones, equalisers, good codecs, small rooms, digital silence, never noise.
+"""Variations of clean speech: voices, microphones, equalisers, good codecs, small rooms and digital silence, but no noise.
 
-The speech is varied before noise is added, in the reference and in the degraded signal alike, so a variation does not lower
-the label. A model that is trained on such clips does not take a dull microphone for a degradation.
+The reference and the degraded signal have the same variations, so a variation does not lower the label. A model that is trained
+on such clips does not mistake a dull microphone for a degradation.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ GATE_BLOCK = round(0.005 * SAMPLE_RATE)
 # Thresholds in dB relative to the loudest block, hold times in seconds, and gains in dB.
 GATE_DB, GATE_HOLD_S = (-60.0, -35.0), (0.02, 0.2)
 EXPANDER_DB, EXPANDER_HOLD_S, EXPANDER_GAIN_DB = (-50.0, -28.0), (0.002, 0.1), (-60.0, -10.0)
-# A codec takes the longest and is the rarest.
+# Probabilities of the variations. A codec is the rarest, because it takes the longest.
 WEIGHTS = {"equalizer": 0.3, "microphone": 0.3, "room": 0.2, "silence": 0.13, "codec": 0.07}
 
 
@@ -40,7 +40,7 @@ class Variation(Protocol):
 
     @property
     def detail(self) -> str:
-        """Its kind and strength, for people."""
+        """Description of its kind and strength."""
 
     def apply(self, samples: np.ndarray) -> np.ndarray:
         """Varies samples [n] at 16 kHz: float32 [n]. Does not change its argument."""
@@ -48,7 +48,7 @@ class Variation(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Equalizer:
-    """Gains in dB at `EQUALIZER_HZ`, interpolated linearly over octaves."""
+    """An equaliser whose gains in dB at `EQUALIZER_HZ` are interpolated linearly over octaves."""
 
     gains_db: tuple[float, ...]
 
@@ -125,7 +125,7 @@ class GoodCodec:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DigitalSilence:
-    """Digital silence in pauses, as editors, noise gates and speech synthesisers leave it. No speech is lost.
+    """Digital silence in pauses, as editors, noise gates and speech synthesisers make it. No speech is removed.
 
     Attributes:
         threshold_db: level relative to the loudest block of 5 ms, in dB, below which blocks are silenced.
@@ -205,7 +205,7 @@ def change_speed(samples: np.ndarray, speed: float, length: int) -> np.ndarray:
 
 
 def draw_speed(rng: np.random.Generator) -> float:
-    """Draws the speed of a voice, as often slower as faster. The voice then resembles another speaker's."""
+    """Draws the speed of a voice; slower and faster are equally likely. The voice then resembles another speaker's."""
     return float(VOICE_SPEED ** rng.uniform(-1.0, 1.0))
 
 
@@ -216,11 +216,11 @@ def draw_expander(rng: np.random.Generator) -> Expander:
 
 
 def draw_variations(rng: np.random.Generator, seed: int, split: str) -> tuple[Variation, ...]:
-    """Draws one or two different variations, in the order of a recording's life.
+    """Draws one or two different variations, in the order in which they affect a recording.
 
     Args:
         rng: random generator.
-        seed: seed of the set, which decides its rooms.
+        seed: seed of the set, which determines its rooms.
         split: split of the clip; no room is in two splits.
     """
     count = int(rng.integers(1, MAX_VARIATIONS + 1))
