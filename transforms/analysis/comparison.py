@@ -16,8 +16,8 @@ from transforms.analysis.row_formats import plain_rows
 from transforms.output.results import Results
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
-# Each utterance of an output once, with its score or the reason of its reject. An id that is both scored and rejected, as a
-# duplicate in an archive, counts as scored.
+# One row for each utterance of an output, with its score or the reason of its reject. An id that is both scored and rejected,
+# for example a duplicate in an archive, counts as scored.
 _STATUS = """
     SELECT utterance_id, score, duration_s, source_version, NULL AS reason FROM {0}utterances
     UNION ALL
@@ -34,7 +34,7 @@ _JOINED = f"""
 
 
 class NothingInCommonError(ValueError):
-    """Two outputs without an utterance that is scored in both."""
+    """No utterance is scored in both outputs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Comparison:
         joined: a row for each utterance in A or B: utterance_id, duration_s (from A if possible), in_a, in_b, score_a, score_b,
             reason_a, reason_b (of rejects), changed (source_version differs), difference, kept_a and kept_b. The last three
             are null unless both outputs have a score.
-        same_scale: whether both have the same label scale. If not, the differences are those of percentile ranks.
+        same_scale: whether both have the same label scale. Otherwise, the differences are those of percentile ranks.
         thresholds: thresholds of A and B.
-        facts: counts, agreement, differences and decisions, as values of JSON.
+        facts: counts, agreement, differences and decisions, as JSON values.
     """
 
     a: Results
@@ -74,7 +74,7 @@ def compare(a: Results, b: Results, thresholds: tuple[float, ...] = ()) -> Compa
         a: output A.
         b: output B.
         thresholds: lowest scores that are kept, in A and B. The default of A is the median of its scores. The default of B is
-            the threshold of A or, on another label scale, the one that keeps the same number of utterances.
+            the threshold of A. If the label scales differ, it is the threshold that keeps the same number of utterances.
 
     Raises:
         NothingInCommonError: no utterance is scored in both.
@@ -142,8 +142,8 @@ def decisions(kept_a: np.ndarray, kept_b: np.ndarray, seconds: np.ndarray) -> di
     """Returns the 2 x 2 table of decisions, in utterances and hours.
 
     Args:
-        kept_a: utterances that A keeps: bool [N].
-        kept_b: utterances that B keeps: bool [N].
+        kept_a: whether A keeps each utterance: bool [N].
+        kept_b: whether B keeps each utterance: bool [N].
         seconds: durations of the utterances in seconds: float [N].
     """
     cells = {

@@ -22,9 +22,9 @@ from transforms.analysis.spectrogram_image import COLUMNS, column_edges, reduced
 from transforms.audio.waveform import Waveform
 from transforms.scoring.utterance_score import Score
 
-# The edges of more anomalies would hide the spectrogram. Below, among the scores, all anomalies are shaded.
+# More marked anomalies would hide the spectrogram. The plot of the scores always shades all anomalies.
 MAX_MARKED_ANOMALIES = 20
-# An utterance id may be longer than the figure is wide.
+# Longer utterance ids would not fit into the width of the figure.
 MAX_TITLE_LETTERS = 90
 
 
@@ -62,7 +62,7 @@ class FigureData:
         frame_score: frame scores [T].
         anomalies: (start_s, end_s) of each anomaly.
         scale: scale of the scores.
-        clip: (start_s, end_s) of the part to mark; None to mark no part.
+        clip: (start_s, end_s) of the part to mark; None for no mark.
     """
 
     title: str
@@ -93,7 +93,7 @@ class FigureData:
 
 
 def title(name: str, score: float, scale: LabelScale, model_id: str) -> str:
-    """Returns the title of a figure: the name on a line of its own, if there is one, and the score."""
+    """Returns the title of a figure: the name, if any, on its own line, and the score."""
     text = f"score {score:.2f} on a scale of {scale.low:g} to {scale.high:g}, by {model_id}"
     return f"{one_line(name)}\n{text}" if name else text
 
@@ -125,7 +125,7 @@ def draw(data: FigureData, colours: Colours = LIGHT, size: tuple[float, float] =
         below.set_xlim(0, data.duration_s)
         if data.title:
             figure.suptitle(data.title)
-        # Lay the figure out here: matplotlib applies the style only then.
+        # Lay out the figure within the context, because matplotlib applies some of the style only then.
         figure.draw_without_rendering()
     return figure
 
@@ -137,7 +137,7 @@ def save(figure: Figure, file: Path | IO[bytes], kind: str, dpi: int = 120) -> N
 
 
 def small_png(figure: Figure, dpi: int = 100) -> bytes:
-    """Returns a figure as a PNG of 256 colours, a third of the size of a full-colour PNG."""
+    """Returns a figure as a PNG of 256 colours, which has a third of the size of a full-colour PNG."""
     full = io.BytesIO()
     save(figure, full, "png", dpi)
     reduced = io.BytesIO()
@@ -146,7 +146,7 @@ def small_png(figure: Figure, dpi: int = 100) -> bytes:
 
 
 def one_line(text: str) -> str:
-    """Returns a text as one line for a title; cuts out the middle of a long one."""
+    """Returns a text as one line for a title. A long text is shortened in its middle."""
     text = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     if len(text) <= MAX_TITLE_LETTERS:
         return text

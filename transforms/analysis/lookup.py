@@ -17,9 +17,9 @@ from transforms.errors import OutputError
 from transforms.output.results import Results
 from transforms.storage.files import absolute
 
-# Most ids that an error suggests.
+# Largest number of ids that an error suggests.
 MAX_SUGGESTIONS = 3
-# Lowest Jaro-Winkler similarity (0 to 1) of an id that is suggested for a misspelt one.
+# Lowest Jaro-Winkler similarity (0 to 1) of an id to a misspelt one, for which an error suggests it.
 MIN_SIMILARITY = 0.8
 
 
@@ -29,7 +29,7 @@ class FoundUtterance:
 
     Attributes:
         row: its row of `utterances`.
-        frame_score: its frame scores [T].
+        frame_score: its frame scores: float32 [T].
         anomalies: (start_s, end_s) of each anomaly.
     """
 
@@ -81,7 +81,7 @@ def find_utterance(results: Results, name: str) -> FoundUtterance:
 
 
 def load(results: Results, ids: Sequence[str]) -> dict[str, FoundUtterance]:
-    """Loads the rows of some utterances; reads the frames of the output once.
+    """Loads utterances with their frame scores and anomalies. Reads the table `frames` once.
 
     Args:
         results: the output.

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 import duckdb
 import pyarrow as pa
 
-# DuckDB splits PIVOT into several statements, of which none writes a file.
+# DuckDB splits PIVOT into several statements (MULTI), which write no file.
 _READING = {duckdb.StatementType.SELECT, duckdb.StatementType.MULTI}
-# Errors about names.
+# Errors that unknown names cause.
 _NAMES = (duckdb.BinderException, duckdb.CatalogException)
 
 
 class QueryError(ValueError):
-    """An invalid query, or one that cannot be computed."""
+    """A query is not valid, or cannot be computed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,13 +45,13 @@ def select(connection: duckdb.DuckDBPyConnection, sql: str) -> QueryResult:
         sql: one SELECT (or FROM, WITH, VALUES, DESCRIBE, SUMMARIZE, PIVOT ...) in the dialect of DuckDB.
 
     Raises:
-        QueryError: the query is invalid or writes. Reading the batches raises it if they cannot be computed.
+        QueryError: the query is invalid or writes. Reading the batches raises it too, if they cannot be computed.
     """
     with _query_errors(connection, sql):
         statements = connection.extract_statements(sql)
         if len(statements) != 1 or statements[0].type not in _READING:
             kinds = ", ".join(statement.type.name for statement in statements) or "nothing"
-            raise QueryError(f"the query is {kinds}; must be one statement that reads, as SELECT")
+            raise QueryError(f"the query is {kinds}; must be one statement that reads, such as SELECT")
         # Otherwise, DuckDB would look up unknown names among the variables of this program.
         connection.execute("SET python_enable_replacements = false")
         reader = pa.RecordBatchReader.from_stream(connection.sql(sql))
@@ -71,7 +71,7 @@ def _checked_batches(
 
 @contextlib.contextmanager
 def _query_errors(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[None]:
-    """Raises errors of DuckDB and Arrow as a `QueryError` with one line, which lists the columns if a name is unknown."""
+    """Raises errors of DuckDB and Arrow as a `QueryError` of one line. It lists the columns if a name is unknown."""
     try:
         yield
     except (duckdb.Error, pa.ArrowException, OSError) as error:

@@ -32,7 +32,7 @@ def write_csv(result: QueryResult, out: TextIO) -> None:
 
 
 class _Lines:
-    """Ends lines with LF. The writer must end them with CR LF, because otherwise it would not quote a CR within a text."""
+    """Replaces CR LF at the end of a line by LF. `csv.writer` must write CR LF, or it would not quote a CR in a text."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out

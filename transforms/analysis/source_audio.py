@@ -16,7 +16,7 @@ from transforms.elements import MIX, AudioRef, Span, archives_of
 from transforms.errors import AudioFault, Reason, Stage
 from transforms.storage.files import File, is_local, literally, look_at, match
 
-# Columns of `utterances` that decoding needs.
+# Columns of `utterances` that are needed to decode the audio.
 COLUMNS = ("utterance_id", "uri", "start_s", "duration_s", "channel")
 Row = Mapping[str, Any]
 
@@ -40,7 +40,7 @@ def source_audio_of_many(rows: Sequence[Row]) -> Iterator[tuple[Row, Decoded | A
         rows: rows of `utterances`, with `COLUMNS` at least.
 
     Yields:
-        Each row and its audio, or the reason why it has none: rows of files in their order, then rows of archives.
+        Each row with its audio or a fault: first the rows of files in their order, then the rows of archives.
     """
     rows_of_archives: dict[File, list[Row]] = defaultdict(list)
     for row in rows:

@@ -1,4 +1,4 @@
-"""Computes the spectrogram of a recording of any length in a fixed number of columns, for a picture."""
+"""Computes the spectrogram of a recording of any length with a limited number of columns, for a figure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from model.features import FRAME_LENGTH, FRAME_SHIFT, NUM_BINS, FeatureConfig, num_frames, spectrogram
 from transforms.audio.waveform import Waveform
 
-# Columns of a figure. In a longer recording several frames share a column.
+# Largest number of columns of a figure. In a longer recording, several frames share a column.
 COLUMNS = 1_000
 # Frames whose spectra are in memory at the same time.
 BLOCK_FRAMES = 4_096

@@ -26,7 +26,7 @@ QUANTILES = {
 }
 # Width of a bin of the histogram, in points of the label scale.
 BIN = 0.5
-# Largest number of groups by folder; more do not fit on a screen.
+# Largest number of groups by folder that fit on a screen.
 MAX_GROUPS = 50
 # Deepest folder level at which ids are compared.
 MAX_FOLDER_DEPTH = 4
@@ -41,7 +41,7 @@ class Bin:
         high: upper end, exclusive.
         utterances: number of utterances.
         hours: duration of the utterances in hours.
-        hours_from_here: duration in hours of this bin and all above, which a threshold at `low` keeps.
+        hours_from_here: duration in hours of this bin and all higher bins, which a threshold at `low` keeps.
     """
 
     low: float
@@ -137,7 +137,7 @@ def quantiles(score: np.ndarray, weight: np.ndarray) -> dict[str, float]:
         weight: weights above 0: float [N].
 
     Returns:
-        For each of `QUANTILES`, the lowest score that at least this share of the weight does not exceed.
+        For each share of `QUANTILES`, the lowest score such that scores up to it have at least this share of the weight.
     """
     if not len(score):
         return {}
@@ -188,5 +188,5 @@ def _statistics(connection: duckdb.DuckDBPyConnection, by: str, source: str, ord
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, Any]]:
-    answer = select(connection, sql)
-    return [dict(zip(answer.schema.names, row, strict=True)) for row in plain_rows(answer.table())]
+    result = select(connection, sql)
+    return [dict(zip(result.schema.names, row, strict=True)) for row in plain_rows(result.table())]

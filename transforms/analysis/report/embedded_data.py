@@ -1,4 +1,4 @@
-"""Embeds scripts, numbers, pictures and audio in the page, so that one file holds everything."""
+"""Embeds scripts, numbers, figures and audio in the page, so that the report is a single file."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from transforms.analysis.report.numbers import FACT_BINS, FACTS, SCORE_BIN, STEP
 
 
 def data_uri(media_type: str, content: bytes) -> str:
-    """Returns a URI that contains the content itself."""
+    """Returns a data URI that contains the content."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
 
 
 def script(text: str) -> Html:
-    """Returns a script for embedding. In its strings, it escapes the sequences that would end the element."""
+    """Returns a script for embedding. Sequences in its strings that would end the element are escaped."""
     return Html(text.replace("</script", "<\\/script").replace("<!--", "<\\!--"))
 
 
 def content_security_policy(*scripts: str) -> Html:
-    """Returns the policy of the page: it allows these scripts and embedded content, and no network."""
+    """Returns the policy of the page. It allows these scripts and embedded content, but no network."""
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
     return Html(
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; media-src data:; "
@@ -34,7 +34,7 @@ def content_security_policy(*scripts: str) -> Html:
 
 
 def numbers_json(data: ReportData, scale: LabelScale, threshold: float) -> Html:
-    """Returns the numbers that `page.js` draws, as JSON for a script element. No name in it can end the element."""
+    """Returns the numbers that `page.js` draws, as JSON that cannot end its script element."""
     return Html(json.dumps(_numbers(data, scale, threshold), allow_nan=False).replace("<", "\\u003c"))
 
 
@@ -43,7 +43,7 @@ def pack(values: np.ndarray, dtype: str) -> str:
 
     Args:
         values: numbers of any shape.
-        dtype: numpy type in which they are stored, as "<u4".
+        dtype: numpy type in which they are stored, for example "<u4".
     """
     return base64.b64encode(np.ascontiguousarray(values, dtype).tobytes()).decode()
 

@@ -1,4 +1,4 @@
-"""The examples of a report: each recording with its picture, player and facts."""
+"""The examples of a report, each with its figure, player and facts."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from transforms.analysis.report.embedded_data import data_uri
 from transforms.analysis.report.examples import KINDS, Example
 from transforms.analysis.report.html import Html, definitions, element
 
-# Anomalies that a card lists.
+# Largest number of anomalies that a card lists.
 MAX_ANOMALIES = 4
 
 
 def example_cards(chosen: Mapping[str, Sequence[str]], examples: Mapping[str, Example]) -> Html:
-    """Returns a card for each recording, under its first kind. Its further kinds link to the card.
+    """Returns a card for each recording, under its first kind. Its other kinds link to the card.
 
     Args:
         chosen: utterance ids by kind.

@@ -28,24 +28,24 @@ KINDS = {
     "median": "the scores nearest to the median",
     "best": "the highest scores",
 }
-# Utterances whose frames are read for each suspicious example.
+# Number of utterances whose frame scores are compared for each suspicious example.
 CANDIDATES = 8
-# Largest share of anomalies in a recording that is otherwise good.
+# Largest share of the duration in anomalies for a recording that is otherwise good.
 MAX_BAD_SHARE = 0.5
-# The lowest part of a recording is where the mean of the frame scores over 1 s is lowest.
+# Frames of the running mean (1 s) that locates the lowest part of a recording.
 LOWEST_FRAMES = 63
 FIGURE_INCHES = (9.0, 3.3)
 
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """An utterance with its pictures and a clip to play.
+    """An utterance with its figures and a clip to play.
 
     Attributes:
         utterance: row, frame scores and anomalies of the utterance.
-        light: picture for a light page, PNG.
-        dark: picture for a dark page, PNG.
-        clip: the lowest part of the utterance, FLAC; None if it cannot be played.
+        light: PNG figure for a light page.
+        dark: PNG figure for a dark page.
+        clip: lowest part of the utterance as FLAC; None if it cannot be played.
         span: (start_s, end_s) of that part.
         no_clip_reason: reason why nothing can be played; empty if there is a clip.
     """
@@ -120,7 +120,7 @@ def lowest_part(frame_score: np.ndarray, duration_s: float, length_s: float) -> 
 
 
 def encode_clip(decoded: Decoded, span: tuple[float, float]) -> bytes:
-    """Returns the part (start_s, end_s) of a recording as FLAC, which is lossless and which all browsers play."""
+    """Returns the part (start_s, end_s) of a recording as FLAC, a lossless format that all browsers play."""
     start, end = (round(edge * SAMPLE_RATE) for edge in span)
     samples = np.clip(decoded.waveform.read(start, end), -1.0, 1.0)
     file = io.BytesIO()
@@ -135,10 +135,10 @@ def make_examples(
 
     Args:
         utterances: utterances by id.
-        ids: ids of the utterances to draw. Earlier ones get their clips first.
+        ids: ids of the utterances to draw.
         scale: scale of the scores.
         clip_s: longest clip in seconds.
-        max_bytes: largest size of all clips together.
+        max_bytes: largest size of all clips together. Clips of files are added before those of archives.
 
     Returns:
         Examples by utterance id.
@@ -176,9 +176,10 @@ def _ids(connection: duckdb.DuckDBPyConnection, order: str, number: int) -> list
 
 
 def _deepest_anomalies(connection: duckdb.DuckDBPyConnection, number: int) -> list[str]:
-    """Returns the utterances in which the anomalies are likely to lie far below the rest.
+    """Returns the ids of the utterances whose anomalies are likely to be the deepest, deepest first.
 
-    If a share p of the scores lies d below the others, their standard deviation is d sqrt(p (1 - p)).
+    If a share p of the scores is lower than the others by d, the standard deviation of all scores is d sqrt(p (1 - p)). The
+    query sorts by this d.
     """
     query = f"""
         SELECT utterance_id FROM (

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 _VOID_ELEMENTS = ("img", "input", "source")
 # Control characters other than line breaks and tabs, surrogates, and characters that change the direction of text. They
-# could disguise a name, so the page shows their numbers.
+# could disguise a name, so the page shows their code points.
 _INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 
 
 class Html(str):
-    """A text that is HTML already. `escape` and `element` escape every other text."""
+    """A text that is already HTML. `escape` and `element` escape every other text."""
 
     __slots__ = ()
 
@@ -31,7 +31,7 @@ def element(tag: str, *children: str, **attributes: str | bool) -> Html:
 
     Args:
         tag: name of the element.
-        children: contents in order; texts are escaped.
+        children: content in order; texts are escaped.
         attributes: values by name; True for an attribute without a value, False for none. Underscores in names become
             hyphens, and a trailing underscore is removed (`class_`).
     """
@@ -51,7 +51,7 @@ def table(
     text_columns: Sequence[int] = (),
     **attributes: str,
 ) -> Html:
-    """Returns a table in an element that scrolls when it is wider than the window, with the keyboard too.
+    """Returns a table in an element that scrolls if the table is wider than the window, also with the keyboard.
 
     Args:
         caption: title of the table.
@@ -73,7 +73,7 @@ def table(
 
 
 def select(name: str, titles: Sequence[str], selected: int) -> Html:
-    """Returns a list to choose from, whose values are the numbers of the titles."""
+    """Returns a drop-down list. The value of an option is the index of its title."""
     options = [element("option", title, value=str(n), selected=n == selected) for n, title in enumerate(titles)]
     return element("select", *options, id=name, autocomplete="off")
 

@@ -1,4 +1,4 @@
-"""The numbers of a report: aggregates of an output, whose size does not depend on the size of the corpus."""
+"""The numbers of a report. They are aggregates of an output, so their size does not depend on that of the corpus."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy as np
 
 from model.labels import LabelScale
 
-# Thresholds in one point of the scale: utterances are counted in steps of 0.01.
+# Steps per point of the scale: utterances are counted in steps of 0.01.
 STEPS = 100
-# Groups of a column that are shown; the smaller ones are merged into one.
+# Largest number of groups of a column; the smaller groups are merged into one more.
 MAX_GROUPS = 30
 FACT_BINS = 60
 # Steps of 0.01 in a row of a fact's density.
 SCORE_BIN = 10
 REJECT_EXAMPLES = 3
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-# The bins of a fact range between these quantiles; values beyond them are counted in the first and last bin.
+# Quantiles between which the bins of a fact lie. The first and last bin also count the values outside.
 _BIN_RANGE = (0.001, 0.999)
-# Columns of `utterances` in the section on the signal, with title and unit.
+# Titles and units of the columns of `utterances` in the section on the signal.
 FACTS = {
     "duration_s": ("Duration", "s"),
     "peak_dbfs": ("Peak level", "dBFS"),
@@ -67,11 +67,11 @@ class Steps:
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """The utterances with one value of a column, or those of all small groups together.
+    """The utterances with one value of a column, or with any of the values of the merged groups.
 
     Attributes:
-        name: the value; None for utterances without a value, and for the merged groups.
-        merged_values: number of values that are merged here; 0 for a group of one value.
+        name: value of the column; None for utterances without a value, and for merged groups.
+        merged_values: number of merged values; 0 for a group of one value.
         quantiles: quantiles of the scores, at `QUANTILES`.
         steps: utterances by score.
     """
@@ -83,7 +83,7 @@ class Group:
 
     @property
     def title(self) -> str:
-        """The name for the page."""
+        """Name of the group on the page."""
         if self.merged_values:
             return f"all others ({self.merged_values:,} values)"
         return "(none)" if self.name is None else self.name
@@ -101,7 +101,7 @@ class Group:
 
 @dataclasses.dataclass(frozen=True)
 class Fact:
-    """The distribution of a signal fact over the utterances, alone and with the score.
+    """The distribution of a signal fact over the utterances, and jointly with the score.
 
     Attributes:
         name: column in `utterances`.
@@ -120,7 +120,14 @@ class Fact:
 
 @dataclasses.dataclass(frozen=True)
 class Rejected:
-    """The rejects of one stage and reason, with utterance_id and detail of a few."""
+    """The rejects of one stage and reason.
+
+    Attributes:
+        stage: stage that rejected the inputs.
+        reason: reason of the rejects.
+        count: number of rejects.
+        examples: (utterance_id, detail) of up to `REJECT_EXAMPLES` of them.
+    """
 
     stage: str
     reason: str
@@ -167,7 +174,7 @@ def report_data(connection: duckdb.DuckDBPyConnection, carried: Sequence[str], s
 
     Args:
         connection: connection with the tables of an output, from `Results.connect`.
-        carried: columns of the corpus in `utterances`. Each also groups the utterances.
+        carried: columns of the corpus in `utterances`; each of them groups the utterances.
         scale: scale of the scores.
     """
     binning = _Binning(connection, scale)
@@ -286,4 +293,7 @@ def _rejects(connection: duckdb.DuckDBPyConnection) -> list[Rejected]:
         FROM rejects GROUP BY stage, reason ORDER BY number DESC, stage, reason
         """
     ).fetchall()
-    return [Rejected(stage, reason, count, [tuple(example) for example in some]) for stage, reason, count, some in rows]
+    return [
+        Rejected(stage, reason, count, [tuple(example) for example in examples])
+        for stage, reason, count, examples in rows
+    ]

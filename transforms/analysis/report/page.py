@@ -19,7 +19,7 @@ ASSETS = "assets"
 # Steps of 0.01 between two rows of the table of thresholds.
 _TABLE_STEPS = 10
 _QUANTILE_TITLES = ("lowest", "5 %", "25 %", "median", "75 %", "95 %", "highest")
-# Content of the cells that the script fills with what a group keeps.
+# Placeholder for the cells in which page.js writes the hours and the share that a group keeps.
 _KEPT = Html("<!--kept-->")
 
 
@@ -98,7 +98,7 @@ def default_threshold(scale: LabelScale) -> float:
 
 
 def hours(seconds: float) -> str:
-    """Formats seconds as hours, with more decimals for fewer hours. `hours` in page.js formats alike."""
+    """Formats seconds as hours, with more decimals for fewer hours. `hours` in page.js must use the same format."""
     value = seconds / 3600
     return f"{value:,.{1 if value >= 100 else 2 if value >= 1 else 4}f}"
 
@@ -137,7 +137,7 @@ def _card(name: str, value: str, note: str, wide: bool = False) -> Html:
 
 
 def _threshold(data: ReportData, threshold: float) -> Html:
-    """Returns the slider and its numbers. They are in the HTML, so that the page shows them without scripts."""
+    """Returns the slider and its numbers, which the page also shows without scripts."""
     count, seconds = data.steps.kept(threshold)
     ends = {"min": f"{data.steps.threshold(0):.2f}", "max": f"{data.steps.threshold(len(data.steps.count) - 1):.2f}"}
     setting = {**ends, "step": "0.01", "value": f"{threshold:.2f}", "autocomplete": "off"}
@@ -228,8 +228,8 @@ def _reject_table(data: ReportData) -> Html:
         return element("p", "Every input got a score.")
     rows = []
     for reject in data.rejects:
-        some = [element("li", element("code", name), f": {detail}") for name, detail in reject.examples]
-        rows.append([reject.reason, reject.stage, f"{reject.count:,}", element("ul", *some, class_="plain")])
+        examples = [element("li", element("code", name), f": {detail}") for name, detail in reject.examples]
+        rows.append([reject.reason, reject.stage, f"{reject.count:,}", element("ul", *examples, class_="plain")])
     inputs = "1 input" if data.rejected == 1 else f"{data.rejected:,} inputs"
     total = element(
         "p", f"{inputs} got no score. The table ", element("code", "rejects"), " lists each with its reason."
