@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from model.bundle import DEFAULT, open_bundle
-from tests.model.inference.test_waveform_model import elsewhere
+from tests.model.inference.test_waveform_model import run_exported
 from tests.support.command import Output, audiosieve
 from transforms.audio.decode import read_audio
 
@@ -38,7 +38,7 @@ def heard(samples: Path, names: list[str]) -> tuple[np.ndarray, list[int]]:
 def test_all_samples_in_one_call_have_the_scores_of_the_pipeline(exported, samples, sample_run: Output, tmp_path):
     names = sorted(sample_run.scores)
     waveforms, lengths = heard(samples, names)
-    found = elsewhere(exported, tmp_path, waveforms, lengths)
+    found = run_exported(exported, tmp_path, waveforms, lengths)
     for place, name in enumerate(names):
         assert found["score"][place] == pytest.approx(sample_run.scores[name], abs=1e-3)
         frames = sample_run.frame_scores[name]
