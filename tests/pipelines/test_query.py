@@ -111,7 +111,7 @@ def test_sql_comes_from_a_file_or_stdin(output: str, tmp_path: Path, monkeypatch
         (["COPY utterances TO 'x.csv'"], "the query is COPY"),
         (["ATTACH 'x.db'"], "the query is ATTACH"),
         (["CREATE TABLE x AS FROM utterances"], "the query is CREATE"),
-        ([""], "the query is nothing"),
+        ([""], "the query is empty"),
         (["SELECT 1", "--format", "parquet"], "needs an --output"),
         (["--format", "csv"], "--format csv needs SQL"),
         (["SELECT 1", "--by", "speaker"], "--by groups the summary"),

@@ -50,7 +50,7 @@ def select(connection: duckdb.DuckDBPyConnection, sql: str) -> QueryResult:
     with _query_errors(connection, sql):
         statements = connection.extract_statements(sql)
         if len(statements) != 1 or statements[0].type not in _READING:
-            kinds = ", ".join(statement.type.name for statement in statements) or "nothing"
+            kinds = ", ".join(statement.type.name for statement in statements) or "empty"
             raise QueryError(f"the query is {kinds}; must be one statement that reads, such as SELECT")
         # Otherwise, DuckDB would look up unknown names among the variables of this program.
         connection.execute("SET python_enable_replacements = false")
