@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from model.atomic_files import write_text
 from model.features import FeatureConfig
 from model.labels import LABEL_SCALES, LabelScale
+from model.local_files import write_text
 from model.pooling import Pooling
 
 CARD = "bundle.json"

@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from model.atomic_files import atomic_path
 from model.bundle import DEFAULT, Bundle
+from model.local_files import atomic_path
 from model.runtime import hold_native_stderr, start_tensorflow
 from pipelines.common.arguments import MODEL_HELP, Parser, parse_options
 from pipelines.common.errors import UsageError, command

@@ -15,9 +15,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from model.atomic_files import atomic_path, write_text
 from model.bundle import WEIGHTS, Bundle, write_card
 from model.evaluation.metrics import agreement
+from model.local_files import atomic_path, write_text
 from model.networks.architectures import NETWORKS
 from model.networks.losses import LossName, frames_loss, quality_loss
 from model.runtime import hold_native_stderr

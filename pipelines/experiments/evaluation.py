@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model.atomic_files import write_text
 from model.evaluation.bootstrap import Resamples
 from model.evaluation.ladder import measure_ladder
 from model.evaluation.localisation import has_known_span, localise, partial
@@ -26,6 +25,7 @@ from model.evaluation.measures import as_json, differences, evaluate, measure_le
 from model.evaluation.scored_clips import Clip, ScoredClips, choose_threshold
 from model.evaluation.text_tables import report
 from model.features import num_frames
+from model.local_files import write_text
 from model.runtime import start_tensorflow
 from pipelines.common.arguments import recorded
 from pipelines.experiments.evaluation_setup import Evaluation

@@ -26,11 +26,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from model.atomic_files import write_text
 from model.bundle import Bundle
 from model.evaluation.reproduction import SET, TITLES, markdown, network_result, notes, progress_text, results
 from model.features import FeatureConfig
 from model.labels import PSEUDO
+from model.local_files import write_text
 from model.runtime import start_tensorflow
 from pipelines.common.errors import UsageError
 from pipelines.experiments.reproduction_files import RESULTS, TABLE, read_json, write_json

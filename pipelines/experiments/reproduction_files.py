@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from model.atomic_files import write_text
+from model.local_files import write_text
 
 EXPERIMENT, RESULTS, TABLE = "experiment.json", "reproduction.json", "reproduction.md"
 

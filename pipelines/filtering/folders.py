@@ -14,7 +14,7 @@ from typing import Any
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from model.atomic_files import atomic_path
+from model.local_files import atomic_path
 from pipelines.common.errors import UsageError
 from transforms.storage.atomic_files import atomic_file
 from transforms.storage.files import literally, match, probe

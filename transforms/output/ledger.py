@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 
-from model.atomic_files import DRAFT_PREFIX
+from model.local_files import DRAFT_PREFIX
 from transforms.errors import OutputError
 from transforms.storage.atomic_files import DRAFT, write_bytes
 from transforms.storage.files import PROBE, has_wildcards, is_local, probe

@@ -13,7 +13,7 @@ from typing import BinaryIO, TextIO
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from model.atomic_files import DRAFT_PREFIX, atomic_path
+from model.local_files import DRAFT_PREFIX, atomic_path
 from transforms.errors import OutputError
 from transforms.storage.files import absolute, is_local
 from transforms.storage.gcs_listing import is_object_storage

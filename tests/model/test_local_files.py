@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from model.atomic_files import atomic_path, write_text
+from model.local_files import atomic_path, write_text
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path: Path) -> None:
