@@ -46,7 +46,10 @@ def test_training_mistakes_end_with_one_sentence(labelled: Path, tmp_path: Path)
     for options, sentence in (
         (["--data", tmp_path, "--output", tmp_path / "b"], "no finished training set"),
         (["--data", labelled, "--output", full], "is not empty"),
-        (["--data", labelled, "--output", tmp_path / "b", "--label", "pesq-wb"], "no 'train' clip with the label"),
+        (
+            ["--data", labelled, "--output", tmp_path / "b", "--label", "pesq-wb"],
+            "the split 'train' has no clip with the label pesq-wb",
+        ),
         (["--data", labelled, "--output", tmp_path / "c", "--network", "resnet"], "invalid choice"),
         (
             ["--data", labelled, "--output", tmp_path / "c", "--epoch", "3"],
