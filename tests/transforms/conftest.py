@@ -14,21 +14,12 @@ from hypothesis import HealthCheck, settings
 from scipy.signal import lfilter
 
 from model.features import NUM_BINS, SAMPLE_RATE, FeatureConfig
+from tests.support.outputs import GOOD
 from transforms.elements import AudioRef, FeaturizedUtterance, SignalFacts, Utterance
 
 # No test is timed: on a busy machine any example may be slow.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
-
-FACTS = SignalFacts(
-    peak_dbfs=-3.0,
-    rms_dbfs=-20.0,
-    clipped_ratio=0.0,
-    silence_ratio=0.2,
-    dc_offset=0.0,
-    bandwidth_hz=7_900.0,
-    snr_db=40.0,
-)
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +73,7 @@ def make_utterance(make_ref: Callable[..., AudioRef]) -> Callable[..., Utterance
     """Makes a decoded utterance without a doubt on it; keywords replace what it is or its facts."""
 
     def utterance(utterance_id: str = "a.wav", duration_s: float = 2.0, **facts: Any) -> Utterance:
-        known = {name: getattr(FACTS, name) for name in SignalFacts.__slots__}
+        known = {name: getattr(GOOD, name) for name in SignalFacts.__slots__}
         return Utterance(
             ref=make_ref(utterance_id),
             duration_s=duration_s,
