@@ -148,3 +148,12 @@ def test_help_describes_the_job_and_each_option(job: str) -> None:
     for action in parser._actions:
         assert action.help, action.option_strings
         assert not action.help.endswith("."), action.help
+
+
+def test_help_shows_the_default_of_a_value_and_none_of_a_flag() -> None:
+    parser = Parser("job", "A job.")
+    parser.add_argument("--size", type=positive_int, default=7, help="size")
+    parser.add_argument("--overwrite", action="store_true", help="replace files")
+    text = parser.format_help()
+    assert "size (default: 7)" in text
+    assert "False" not in text

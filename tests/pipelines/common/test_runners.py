@@ -10,6 +10,8 @@ import grpc
 import pytest
 from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 
+from pipelines.common import runners
+from pipelines.common.runners import requested_processes
 from tests.support.command import audiosieve
 
 
@@ -64,3 +66,11 @@ def test_who_answers_may_be_no_job_server(samples, tmp_path):
     said = refused(samples, tmp_path, "--runner=PortableRunner", f"--job_endpoint=localhost:{port}", "--some_option")
     server.stop(None)
     assert "this is not a job server (UNIMPLEMENTED)" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "processes"), [([], None), (["--direct_num_workers=3"], 3), (["--direct_num_workers", "0"], 5)]
+)
+def test_requested_processes(monkeypatch: pytest.MonkeyPatch, arguments: list[str], processes: int | None) -> None:
+    monkeypatch.setattr(runners, "usable_cores", lambda: 5)  # 0 requests one for each core
+    assert requested_processes(arguments) == processes

@@ -143,3 +143,10 @@ def test_lengths_of_time(text, seconds):
 def test_texts_that_are_no_length_of_time(text):
     with pytest.raises(ValueError, match="is not a length of time"):
         parse_length(text)
+
+
+def test_a_rule_reads_no_file(selection, tmp_path):
+    (tmp_path / "list.csv").write_text("id\nu1\n", encoding="utf-8")
+    condition = f"utterance_id IN (SELECT id FROM read_csv('{tmp_path}/list.csv'))"
+    with pytest.raises(RuleError, match="list"):
+        selection.apply_rules([Rule("listed", condition)])
