@@ -47,9 +47,9 @@ class Clipping:
 class ClippingMeter:
     """Measures clipping block by block.
 
-    Sound becomes rarer towards its extremes. Clipping leaves more samples at the extreme than just below it, also after a gain or an
-    offset. A resampler or a codec moves these samples to a maximum of the density somewhat below the new extreme. Steady tones have
-    such a maximum too, but fewer small than large amplitudes.
+    Sound becomes rarer towards its extremes. Clipping leaves more samples at the extreme than just below it, also after a gain
+    or an offset. A resampler or a codec moves these samples to a maximum of the density somewhat below the new extreme. Steady
+    tones have such a maximum too, but fewer small than large amplitudes.
 
     Args:
         sample_rate: sampling rate of the recording in Hz.
@@ -123,15 +123,8 @@ class _Channel:
 
     def sides(self) -> tuple[_Side, _Side]:
         """Returns the lower and the upper side."""
-        low, high = (
-            _clipped(
-                self._classes[side * _CLASSES : (side + 1) * _CLASSES],
-                self._extremes[side],
-                self._equal[side],
-                self.count,
-            )
-            for side in (1, 0)
-        )
+        classes = self._classes.reshape(2, _CLASSES)
+        low, high = (_clipped(classes[i], self._extremes[i], self._equal[i], self.count) for i in (1, 0))
         offset = float(self._offset)
         return _moved(low, -offset), _moved(high, offset)
 
@@ -157,19 +150,15 @@ def _clipped(classes: np.ndarray, extreme: float, equal: int, count: int) -> _Si
     if between < 0.02 * equal or between < EQUAL_COUNT:
         return _Side()
     below = cells[90:98].mean()
+    fewest = max(EQUAL_COUNT, EQUAL_SHARE * count)
     limit = None
     if num_classes < _FINE_CLASSES:
         # Coarse values: compare with the next values below, because a cell may hold one value or none.
         lower = classes[: _class_of(extreme)]
         used = np.flatnonzero(lower)[-3:]
-        if equal >= EQUAL_COUNT and equal >= EQUAL_SHARE * count and equal > 2 * EQUAL_RATIO * lower[used].mean():
+        if equal >= fewest and equal > 2 * EQUAL_RATIO * lower[used].mean():
             limit = extreme
-    elif (
-        equal >= EQUAL_COUNT
-        and equal >= EQUAL_SHARE * count
-        and equal >= max(EQUAL_RATIO, 1) * below
-        and _rare(cells, equal, below)
-    ):
+    elif equal >= max(fewest, EQUAL_RATIO * below) and _is_no_tone(cells, equal, below):
         limit = extreme
     elif cells[99] >= max(TOP_COUNT, TOP_SHARE * count) and cells[99] >= TOP_RATIO * below:
         limit = 0.99 * extreme
@@ -182,7 +171,7 @@ def _clipped(classes: np.ndarray, extreme: float, equal: int, count: int) -> _Si
     return _Side(limit, clipped)
 
 
-def _rare(cells: np.ndarray, equal: int, below: float) -> bool:
+def _is_no_tone(cells: np.ndarray, equal: int, below: float) -> bool:
     """Returns whether the samples at the extreme are not those of a tone, whose density rises towards the extreme."""
     return equal >= 20 * below or cells[20:40].sum() > cells[60:80].sum()
 

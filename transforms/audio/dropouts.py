@@ -67,9 +67,10 @@ class _Gap:
 class DropoutMeter:
     """Finds dropouts block by block.
 
-    A dropout is a run of zeros or of one held value of 8 ms to 3 s. Within 6 ms before and after it, the power is at least 35 dB over
-    that in the gap, and near the gated level of the recording. So the pauses of a noise gate, closures of plosives, and silence at the
-    ends are none. Samples need not be exactly equal: a resampler leaves ripples. A dropout in any channel counts.
+    A dropout is a run of zeros or of one held value of 8 ms to 3 s. Within 6 ms before and after it, the power is at least
+    35 dB over that in the gap, and near the gated level of the recording. So the pauses of a noise gate, closures of plosives,
+    and silence at the ends are none. Samples need not be exactly equal: a resampler leaves ripples. A dropout in any channel
+    counts.
 
     Args:
         sample_rate: sampling rate of the recording in Hz.
@@ -197,7 +198,7 @@ class _Channel:
         before = np.maximum(np.maximum(power[:-3], power[1:-2]), power[2:-1])[: last - EDGE_STEPS]
         starts = EDGE_STEPS + np.flatnonzero(power[EDGE_STEPS:last] * MIN_DROP < before)
         found, end = False, 0
-        for start in starts:
+        for start in starts.tolist():
             if start < end:
                 continue
             edge = power[start - EDGE_STEPS : start].max()
