@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 # Speech, even in a louder noise, moves the level of the frames by more: 99th to 10th percentile.
-STEADY_DB = 2.5
+STEADY_DB = 2.2
 # Frames over which the level is averaged first, because that of a noise scatters.
 AVERAGED_FRAMES = 4
 # Frames without digital silence that the test of steadiness needs, and frames that the test of lines needs: 1 s.
-MIN_STEADY_FRAMES, MIN_LINES_FRAMES = 20, 60
+MIN_STEADY_FRAMES, MIN_LINES_FRAMES = 40, 60
 # Share of the power in a few lines of the spectrum that only tones have. A single vowel comes close to it.
 LINES_SHARE = 0.9935
 MAX_LINES, LINE_BINS = 4, 2
