@@ -67,6 +67,12 @@ UTTERANCES = pa.schema(
     ]
 )
 
+TRIMMED = "trimmed"
+# The kept rows of `utterances`.
+KEPT = pa.schema(
+    [*UTTERANCES, _field(TRIMMED, pa.bool_(), "whether the row is a piece that --trim cut out of an utterance")]
+)
+
 FRAMES = pa.schema(
     [
         _ID,
@@ -248,7 +254,7 @@ def with_carried(schema: pa.Schema, names: Sequence[str]) -> pa.Schema:
     """Returns the schema with columns of the corpus appended.
 
     Args:
-        schema: schema of `utterances`.
+        schema: schema of `utterances`, or of its kept rows.
         names: names of the columns.
 
     Raises:

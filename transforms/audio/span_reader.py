@@ -159,7 +159,7 @@ class SpanReader:
         if not np.isfinite([waveform.lowest, waveform.highest]).all():
             detail = "the mean of the channels exceeds the range of float32"
             return AudioFault(Stage.DECODE, Reason.NON_FINITE, detail)
-        if self._meter.constant:
+        if self._meter.is_constant():
             return AudioFault(Stage.DECODE, Reason.SILENT, "all samples are the same")
         if waveform.lowest == waveform.highest:
             return AudioFault(Stage.DECODE, Reason.SILENT, "the channels cancel each other")
