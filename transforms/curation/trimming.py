@@ -24,7 +24,7 @@ import pyarrow as pa
 from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE
 from model.pooling import Pooling, pool
 from transforms.curation.duckdb_rows import batches_of
-from transforms.scoring.utterance_score import VERY_SHORT_S
+from transforms.scoring.verdicts import VERY_SHORT_S
 
 # Shortest span that trimming may keep: a span needs several frames.
 LEAST_S = 0.1
