@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
 from transforms.audio.channel_relations import ChannelChoice
-from transforms.audio.sound import Sound, open_sound
 from transforms.audio.sound_file import open_audio
 from transforms.audio.span_reader import Decoded, SpanReader
+from transforms.decoders.sound import Sound, open_sound
 from transforms.elements import AUTO, EACH, FIRST, MIX, WHOLE, Span
 from transforms.errors import AudioFault, Reason, Stage
 

@@ -12,11 +12,11 @@ from typing import BinaryIO, cast
 import soundfile
 
 from transforms.audio.decode import BLOCK_SAMPLES, MIN_SEEK_S
-from transforms.audio.sound import Sound, open_sound
 from transforms.audio.sound_file import open_audio
 from transforms.corpus.archive_member import AUDIO_SUFFIXES
 from transforms.corpus.archives import PARQUET_SUFFIX, members
 from transforms.curation.export_plan import Container, Row
+from transforms.decoders.sound import Sound, open_sound
 from transforms.elements import ArchiveKind, AudioRef, printable
 from transforms.errors import AudioFault, Reason, Stage
 from transforms.storage.files import is_local, literally, look_at, match, version_of_file

@@ -10,11 +10,11 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from transforms.audio.sound import num_samples, open_sound
 from transforms.audio.sound_file import open_audio
 from transforms.corpus.formats import archive_begins
 from transforms.corpus.manifests import DURATION_COLUMN, END_COLUMNS, ID_COLUMNS, PATH_COLUMNS, START_COLUMNS
 from transforms.curation.duckdb_rows import batches_of, quoted, write_parquet
+from transforms.decoders.sound import num_samples, open_sound
 from transforms.errors import AudioFault
 
 _OWN_COLUMNS = ("archive", "member", "whole", "recording_s", "channel", "score", "first_sample", "samples")

@@ -8,8 +8,8 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from transforms.audio.sound import open_sound
 from transforms.audio.sound_file import open_audio
+from transforms.decoders.sound import open_sound
 from transforms.elements import AudioRef, Recording
 from transforms.errors import AudioFault
 

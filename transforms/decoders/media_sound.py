@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import numpy as np
 
-from transforms.audio.containers import OGG, Container, is_chained
-from transforms.audio.source_file import SourceFile
+from transforms.decoders.containers import OGG, Container, is_chained
+from transforms.decoders.source_file import SourceFile
 from transforms.errors import AudioFault, Reason, Stage
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _pyav() -> ModuleType:
 
 
 class MediaSound:
-    """The first or default audio stream of a file that FFmpeg reads; see `transforms.audio.sound.Sound`.
+    """The first or default audio stream of a file that FFmpeg reads; see `transforms.decoders.sound.Sound`.
 
     Args:
         file: a seekable file.

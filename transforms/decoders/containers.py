@@ -6,7 +6,7 @@ import dataclasses
 import os
 from typing import BinaryIO
 
-from transforms.audio.mpeg_frames import id3_length
+from transforms.decoders.mpeg_frames import id3_length
 
 # First bytes of a file that are enough to recognise it.
 HEAD_BYTES = 400

@@ -11,8 +11,8 @@ from model.features import SAMPLE_RATE
 from tests.support.decoding import decode_bytes, fault_of, noise, tone
 from tests.support.media import encode_media
 from transforms.audio.decode import decode, decode_spans
-from transforms.audio.mpeg_frames import FrameHeader, MpegFrames
 from transforms.audio.span_reader import Decoded
+from transforms.decoders.mpeg_frames import FrameHeader, MpegFrames
 from transforms.elements import Span
 from transforms.errors import AudioFault, Reason
 

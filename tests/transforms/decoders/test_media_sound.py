@@ -14,10 +14,10 @@ from scipy.signal import correlate, lfilter
 
 from tests.support.decoding import decode_bytes, fault_of, noise, tone
 from tests.support.media import MEDIA, encode_media, encode_video, flac_of_bits
-from transforms.audio.containers import container_of
 from transforms.audio.decode import decode, decode_spans
-from transforms.audio.media_file import MAX_CHANNELS, MediaSound
-from transforms.audio.sound import open_sound
+from transforms.decoders.containers import container_of
+from transforms.decoders.media_sound import MAX_CHANNELS, MediaSound
+from transforms.decoders.sound import open_sound
 from transforms.elements import Span
 from transforms.errors import AudioFault, Reason
 

@@ -8,10 +8,10 @@ from typing import BinaryIO, Protocol, Self, cast
 import numpy as np
 import soundfile
 
-from transforms.audio import media_file
-from transforms.audio.containers import OGG, Container, container_of, is_chained, missing_bytes
-from transforms.audio.mpeg_frames import MpegFrames
-from transforms.audio.sound_file import LibsndfileSound, message_of
+from transforms.decoders import media_sound
+from transforms.decoders.containers import OGG, Container, container_of, is_chained, missing_bytes
+from transforms.decoders.libsndfile_sound import LibsndfileSound, message_of
+from transforms.decoders.mpeg_frames import MpegFrames
 from transforms.errors import AudioFault, Reason, Stage
 
 # Range of supported sampling rates in Hz. A header with a rate outside this range is probably damaged.
@@ -150,16 +150,14 @@ def _checked_ogg(file: BinaryIO, sound: LibsndfileSound) -> Sound:
         if not is_chained(file):
             file.seek(position)
             return sound
-        if not media_file.is_installed():
-            detail = (
-                f"it holds several Ogg streams in a row, which libsndfile does not read; {media_file.INSTALL} adds them"
-            )
+        if not media_sound.is_installed():
+            detail = f"it holds several Ogg streams in a row, which libsndfile does not read; {media_sound.INSTALL} adds them"
             raise AudioFault(Stage.DECODE, Reason.UNSUPPORTED_FORMAT, detail)
     except BaseException:
         sound.close()
         raise
     sound.close()
-    return media_file.MediaSound(file, OGG)
+    return media_sound.MediaSound(file, OGG)
 
 
 def _open_refused(file: BinaryIO, message: str) -> Sound:
@@ -177,15 +175,15 @@ def _open_refused(file: BinaryIO, message: str) -> Sound:
             return LibsndfileSound(cast(BinaryIO, frames), frames)
         raise refusal
     is_shared = container.demuxer in _SHARED_CONTAINERS
-    if not media_file.is_installed():
+    if not media_sound.is_installed():
         raise AudioFault(Stage.DECODE, Reason.UNSUPPORTED_FORMAT, f"{message} {_hint(container)}")
     if detail := missing_bytes(file, container):
         raise AudioFault(Stage.DECODE, Reason.TRUNCATED, detail)
     try:
-        return media_file.MediaSound(file, container)
+        return media_sound.MediaSound(file, container)
     except AudioFault as fault:
         raise (refusal if is_shared else fault) from fault
 
 
 def _hint(container: Container) -> str:
-    return f"It is {container.title}, which libsndfile does not read; to read it, {media_file.INSTALL}"
+    return f"It is {container.title}, which libsndfile does not read; to read it, {media_sound.INSTALL}"
