@@ -162,7 +162,7 @@ def plot(
 
     decoded, scored = _decode_and_score(recording, sample_rate, model)
     name = Path(recording).name if isinstance(recording, (str, os.PathLike)) else ""
-    return draw(FigureData.of(scored, decoded.waveform, name))
+    return draw(FigureData.of(scored, decoded.of_channel(scored.utterance.channel).waveform, name))
 
 
 def filter(run: Results, rules: str | os.PathLike[str] | None = None, where: str | None = None) -> pa.Table:

@@ -18,7 +18,7 @@ from pipelines.scoring.options import LAUNCHER, WORKERS, ScoreOptions
 from pipelines.scoring.runs import LocalRun, RemoteRun
 from transforms import schemas, telemetry
 from transforms.corpus.sources import INPUT_KINDS, absolute, list_corpus
-from transforms.elements import EACH, FIRST, MIX, AudioRef
+from transforms.elements import AUTO, EACH, FIRST, MIX, AudioRef
 from transforms.errors import OutputError
 from transforms.output.ledger import Job, Ledger
 from transforms.runs.chunking import WAVE_HOURS
@@ -172,9 +172,9 @@ def build_parser() -> Parser:
     add(
         "--channels",
         type=channels(each=True),
-        default=MIX,
-        help=f"channels to score: {MIX} (mean of all channels), {FIRST}, {EACH} (one utterance for each channel, with #ch0, "
-        "#ch1, ... added to its id), or the number of a channel from 0",
+        default=AUTO,
+        help=f"channels to score: {AUTO} (mean of all, or the best one where they differ), {MIX} (always the mean), {FIRST}, "
+        f"{EACH} (one utterance for each channel, with #ch0, #ch1, ... added to its id), or the number of a channel from 0",
     )
     add(
         "--carry",

@@ -52,7 +52,7 @@ def decode_upload(
 
     Args:
         upload: the upload.
-        channels: channels to score: "mix", "first" or the number of a channel.
+        channels: channels to score: "auto", "mix", "first" or the number of a channel.
         image: whether to draw the spectrogram.
         features: feature definition of the model.
         settings: limits of the service.

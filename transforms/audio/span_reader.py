@@ -9,7 +9,8 @@ import soundfile
 import soxr
 
 from model.features import FRAME_LENGTH, SAMPLE_RATE
-from transforms.audio.signal_facts import FactsMeter
+from transforms.audio.channel_relations import ChannelChoice, ChannelMeter
+from transforms.audio.facts_meter import FactsMeter, Measured
 from transforms.audio.waveform import Waveform
 from transforms.elements import WHOLE, SignalFacts, Span
 from transforms.errors import AudioFault, Reason, Stage
@@ -23,13 +24,14 @@ class Decoded:
     """The decoded samples of a recording, or of one span or channel of it, with properties of the recording.
 
     Attributes:
-        waveform: samples at 16 kHz, one channel or the mean of all, full scale 1.0, at least 512.
+        waveform: samples at 16 kHz without DC offset, one channel or the mean of all, full scale 1.0, at least 512.
         duration_s: length of the span in seconds, at the recording's own rate.
         sample_rate: sampling rate of the recording in Hz.
         channels: number of channels of the recording.
         channel: number of the decoded channel, from 0; None for the mean of all.
         format: container and coding, as "FLAC/PCM_16".
-        facts: signal facts of the decoded span and channels, at the recording's own rate.
+        measured: signal facts of the decoded span and channels.
+        alternatives: other channels of the span that may be the better ones.
     """
 
     waveform: Waveform
@@ -38,7 +40,17 @@ class Decoded:
     channels: int
     channel: int | None
     format: str
-    facts: SignalFacts
+    measured: Measured
+    alternatives: tuple[Decoded, ...] = ()
+
+    def of_channel(self, channel: int | None) -> Decoded:
+        """Returns the result for a channel among this one and its alternatives."""
+        return next(result for result in (self, *self.alternatives) if result.channel == channel)
+
+    @property
+    def facts(self) -> SignalFacts:
+        """Signal facts of the decoded span and channels."""
+        return self.measured.facts
 
     @property
     def samples(self) -> np.ndarray:
@@ -55,6 +67,7 @@ class SpanReader:
         channel: number of the channel, from 0; None for the mean of all.
         sound: the recording, for its rate, length and format.
         max_duration_s: longest span in seconds; a longer one gets a fault.
+        compare_channels: whether to compare the channels, for `choice`.
 
     Attributes:
         span_index: position of the span in the caller's list.
@@ -65,7 +78,13 @@ class SpanReader:
     """
 
     def __init__(
-        self, span_index: int, span: Span, channel: int | None, sound: soundfile.SoundFile, max_duration_s: float
+        self,
+        span_index: int,
+        span: Span,
+        channel: int | None,
+        sound: soundfile.SoundFile,
+        max_duration_s: float,
+        compare_channels: bool = False,
     ) -> None:
         self.span_index, self.channel = span_index, channel
         rate = sound.samplerate
@@ -74,6 +93,7 @@ class SpanReader:
         self.fault: AudioFault | None = None
         self._span, self._max_duration_s, self._sound = span, max_duration_s, sound
         self._meter = FactsMeter(rate)
+        self._channel_meter = ChannelMeter(rate, sound.channels) if compare_channels and sound.channels > 1 else None
         self._waveform = Waveform()
         self._resampler = None
         if rate != SAMPLE_RATE:
@@ -108,12 +128,18 @@ class SpanReader:
             self.fault = AudioFault(Stage.DECODE, Reason.TOO_LONG, detail)
             return
         self._meter.add(block)
+        if self._channel_meter:
+            self._channel_meter.add(block)
         mono = block.mean(axis=1) if block.shape[1] > 1 else block[:, 0]
         self._waveform.add(self._resampler.resample_chunk(mono) if self._resampler else mono)
 
     def is_complete(self, position: int) -> bool:
         """Returns whether the span needs no sample of the recording from `position` on."""
         return self.fault is not None or (self.end is not None and self.end <= position)
+
+    def choice(self) -> ChannelChoice:
+        """Returns the channels to score instead of their mean. Call it after the last block."""
+        return self._channel_meter.choice() if self._channel_meter and not self.fault else ChannelChoice()
 
     def result(self) -> Decoded | AudioFault:
         """Returns the decoded span, or its fault. Call it once, after the last block."""
@@ -144,5 +170,5 @@ class SpanReader:
             channels=sound.channels,
             channel=self.channel,
             format=f"{sound.format}/{sound.subtype}",
-            facts=self._meter.facts(waveform.power),
+            measured=self._meter.measure(waveform.power()).with_marks(self.choice().flags),
         )
