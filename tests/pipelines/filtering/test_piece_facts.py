@@ -30,11 +30,13 @@ TOLERANCES = {
 @pytest.mark.slow
 def test_facts_of_pieces_are_those_of_their_audio(samples: Path, tmp_path: Path) -> None:
     speech, rate = soundfile.read(samples / "clean.flac")
-    noise = np.random.default_rng(3).normal(0, 0.2, 2 * rate)
+    generator = np.random.default_rng(3)
+    noise = generator.normal(0, 0.2, 2 * rate)
     half = len(speech) // 2
     # A piece at a lower level; a burst of noise; and a loud piece with silence in the middle and at the end.
-    parts = [0.25 * speech, speech[: 2 * rate] + noise, 0.9 * speech[:half], np.zeros(2 * rate), 0.9 * speech[half:]]
+    parts = [0.6 * speech, speech[: 2 * rate] + noise, 0.9 * speech[:half], np.zeros(2 * rate), 0.9 * speech[half:]]
     recording = np.concatenate([*parts, np.zeros(rate)])
+    recording += generator.normal(0, 5e-4, len(recording))
     (tmp_path / "audio").mkdir()
     soundfile.write(tmp_path / "audio/a.wav", recording, rate)
     audiosieve("score", "--input", tmp_path / "audio", "--output", tmp_path / "out")
@@ -50,4 +52,4 @@ def test_facts_of_pieces_are_those_of_their_audio(samples: Path, tmp_path: Path)
             assert pieces[name][fact] == pytest.approx(row[fact], abs=tolerance), (name, fact)
         assert (pieces[name]["flags"], pieces[name]["causes"]) == (row["flags"], row["causes"])
     levels = [row["rms_dbfs"] for row in sorted(pieces.values(), key=lambda row: row["start_s"])]
-    assert levels[0] < levels[-1] - 8
+    assert levels[0] < levels[-1] - 2
