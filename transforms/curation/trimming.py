@@ -14,7 +14,7 @@ Queries read the tables `utterances`, `anomalies` and `frames` of an output. `sp
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import duckdb
@@ -23,8 +23,8 @@ import pyarrow as pa
 
 from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE
 from model.pooling import Pooling, pool
-from transforms.curation.duckdb_rows import batches_of
-from transforms.scoring.utterance_score import VERY_SHORT_S
+from transforms.curation.duckdb_rows import batches_of, quoted
+from transforms.scoring.verdicts import VERY_SHORT_S
 
 # Shortest span that trimming may keep: a span needs several frames.
 LEAST_S = 0.1
@@ -121,16 +121,19 @@ def removed_spans(spans: str) -> str:
     """
 
 
-def span_utterances(spans: str, scores: str) -> str:
+def span_utterances(spans: str, scores: str, texts: str, text_columns: Sequence[str]) -> str:
     """Returns the query for the good spans as rows of `utterances`.
 
-    Duration, frames, score and score statistics are those of the span. A span has no anomalies. All other columns, such as
-    levels, clipping and SNR, are those of its utterance.
+    Duration, frames, score, score statistics and texts are those of the span. A span has no anomalies. All other columns, such
+    as levels, clipping and SNR, are those of its utterance.
 
     Args:
         spans: name of the table of good spans.
         scores: name of the table that `score_spans` returns.
+        texts: name of the table that `PieceTexts.table` returns.
+        text_columns: columns of the corpus that this table replaces.
     """
+    replaced = "".join(f", texts.{quoted(name)} AS {quoted(name)}" for name in text_columns)
     return f"""
         SELECT utterances.* REPLACE (
             spans.utterance_id AS utterance_id,
@@ -140,10 +143,11 @@ def span_utterances(spans: str, scores: str) -> str:
             0::FLOAT AS anomaly_s,
             0::INTEGER AS num_anomalies,
             list_concat(list_filter(flags, lambda flag: flag <> 'very_short'),
-                CASE WHEN {_SPAN_S} < {VERY_SHORT_S} THEN ['very_short'] ELSE []::VARCHAR[] END) AS flags
+                CASE WHEN {_SPAN_S} < {VERY_SHORT_S} THEN ['very_short'] ELSE []::VARCHAR[] END) AS flags{replaced}
         )
         FROM {spans} AS spans JOIN utterances ON utterances.utterance_id = spans.parent_id
         JOIN {scores} AS scores ON scores.utterance_id = spans.utterance_id
+        JOIN {texts} AS texts ON texts.utterance_id = spans.utterance_id
     """
 
 

@@ -1,0 +1,232 @@
+"""Share of clipped samples, from the distribution of the amplitudes relative to the recording's own extremes."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+# The upper half of a float32 (sign, exponent, 7 bits of the mantissa) numbers 128 classes an octave, whatever the range.
+_CLASSES = 1 << 15
+_UPPER_HALF = 1 if np.little_endian else 0
+# Edges of the cells of amplitudes relative to the extreme of a side.
+_CELLS = 100
+_EDGES = np.arange(1, _CELLS + 1) / _CELLS
+# The mean of the first block counts as an offset if it exceeds this share of the block's range.
+OFFSET_SHARE = 0.02
+# Fewest samples, and smallest share of all samples, that equal the extreme of a clipped side.
+EQUAL_COUNT, EQUAL_SHARE, EQUAL_RATIO = 6, 1e-4, 3.0
+# The same for samples within 1 % of the extreme. Dither and gain spread a plateau over several values.
+TOP_COUNT, TOP_SHARE, TOP_RATIO = 10, 2e-4, 6.0
+# The same for a maximum of the density below the extreme. Resamplers and codecs overshoot a plateau.
+BUMP_COUNT, BUMP_SHARE, BUMP_RATIO = 20, 4e-4, 2.3
+# A weaker maximum suffices for a large share of the samples.
+LARGE_BUMP_SHARE, LARGE_BUMP_RATIO = 3e-3, 1.8
+# Amplitudes relative to the extreme at which a maximum is sought.
+_BUMP_CELLS = np.arange(45, 98)
+# Fewest different amplitudes in the upper half of the range for which a density can be measured.
+_FINE_CLASSES = 25
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Clipping:
+    """Clipped samples of a recording.
+
+    Attributes:
+        clipped_ratio: share of the samples of all channels that are clipped, 0 to 1; 0.0 without clipping.
+        lowest: for each channel, the value at or below which a sample is clipped; None if that side is not clipped.
+        highest: for each channel, the value at or above which a sample is clipped; None if that side is not clipped.
+    """
+
+    clipped_ratio: float
+    lowest: tuple[float | None, ...]
+    highest: tuple[float | None, ...]
+
+    def reached(self, high: np.ndarray, low: np.ndarray) -> np.ndarray:
+        """Returns whether the extremes of frames reach the clipped values of any channel, bool [T].
+
+        Args:
+            high: largest sample of each frame: float [T].
+            low: smallest sample of each frame: float [T].
+        """
+        reached = np.zeros(len(high), bool)
+        if highest := [value for value in self.highest if value is not None]:
+            reached |= high >= min(highest)
+        if lowest := [value for value in self.lowest if value is not None]:
+            reached |= low <= max(lowest)
+        return reached
+
+
+class ClippingMeter:
+    """Measures clipping block by block.
+
+    Sound becomes rarer towards its extremes. Clipping leaves more samples at the extreme than just below it, also after a gain
+    or an offset. A resampler or a codec moves these samples to a maximum of the density somewhat below the new extreme. Steady
+    tones have such a maximum too, but fewer small than large amplitudes.
+
+    Args:
+        sample_rate: sampling rate of the recording in Hz.
+    """
+
+    def __init__(self, sample_rate: int) -> None:
+        self._sample_rate = sample_rate
+        self._channels: list[_Channel] = []
+
+    def add(self, block: np.ndarray) -> None:
+        """Adds the next samples: float32 [n, channels]."""
+        if not len(block):
+            return
+        if not self._channels:
+            self._channels = [_Channel(channel) for channel in block.T]
+        for channel, samples in zip(self._channels, block.T, strict=True):
+            channel.add(samples)
+
+    def result(self) -> Clipping:
+        """Returns the clipped samples of all blocks so far."""
+        sides = [channel.sides() for channel in self._channels]
+        count = sum(channel.count for channel in self._channels)
+        clipped = sum(side.clipped for pair in sides for side in pair)
+        return Clipping(
+            clipped_ratio=clipped / max(count, 1),
+            lowest=tuple(_negated(low.value) for low, _ in sides),
+            highest=tuple(high.value for _, high in sides),
+        )
+
+
+def _negated(value: float | None) -> float | None:
+    return None if value is None else -value
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Side:
+    """Smallest clipped sample of a side, as a distance from 0, and the number of clipped samples."""
+
+    value: float | None = None
+    clipped: int = 0
+
+
+class _Channel:
+    """Amplitude classes and extremes of one channel.
+
+    Args:
+        samples: first samples: float32 [n], n >= 1.
+    """
+
+    def __init__(self, samples: np.ndarray) -> None:
+        mean = float(samples.mean(dtype=np.float64))
+        spread = float(samples.max()) - float(samples.min())
+        self.count = 0
+        self._offset = np.float32(mean if abs(mean) > OFFSET_SHARE * spread else 0.0)
+        self._classes = np.zeros(2 * _CLASSES, np.int64)
+        self._extremes = [-math.inf, -math.inf]
+        self._equal = [0, 0]
+
+    def add(self, samples: np.ndarray) -> None:
+        samples = np.ascontiguousarray(samples, np.float32)
+        if self._offset:
+            samples = samples - self._offset
+        self.count += len(samples)
+        self._classes += np.bincount(samples.view(np.uint16)[_UPPER_HALF::2], minlength=2 * _CLASSES)
+        for side, extreme in enumerate((samples.max(), samples.min())):
+            value = float(-extreme if side else extreme)
+            if value > self._extremes[side]:
+                self._extremes[side], self._equal[side] = value, 0
+            if value == self._extremes[side]:
+                self._equal[side] += int(np.count_nonzero(samples == extreme))
+
+    def sides(self) -> tuple[_Side, _Side]:
+        """Returns the lower and the upper side."""
+        classes = self._classes.reshape(2, _CLASSES)
+        low, high = (_clipped(classes[i], self._extremes[i], self._equal[i], self.count) for i in (1, 0))
+        offset = float(self._offset)
+        return _moved(low, -offset), _moved(high, offset)
+
+
+def _moved(side: _Side, offset: float) -> _Side:
+    return side if side.value is None else _Side(side.value + offset, side.clipped)
+
+
+def _clipped(classes: np.ndarray, extreme: float, equal: int, count: int) -> _Side:
+    """Returns the clipped samples of one side.
+
+    Args:
+        classes: number of samples in each class of amplitudes: int64 [32768].
+        extreme: largest amplitude.
+        equal: number of samples with that amplitude.
+        count: number of samples on both sides.
+    """
+    if not 0.0 < extreme < math.inf:
+        return _Side()
+    cells, num_classes = _cells(classes, extreme)
+    between = cells[25:90].sum()
+    # Clicks and square waves have hardly any samples between 0 and the extreme.
+    if between < 0.02 * equal or between < EQUAL_COUNT:
+        return _Side()
+    below = cells[90:98].mean()
+    fewest = max(EQUAL_COUNT, EQUAL_SHARE * count)
+    limit = None
+    if num_classes < _FINE_CLASSES:
+        # Coarse values: compare with the next values below, because a cell may hold one value or none.
+        lower = classes[: _class_of(extreme)]
+        used = np.flatnonzero(lower)[-3:]
+        if equal >= fewest and equal > 2 * EQUAL_RATIO * lower[used].mean():
+            limit = extreme
+    elif equal >= max(fewest, EQUAL_RATIO * below) and _is_no_tone(cells, equal, below):
+        limit = extreme
+    elif cells[99] >= max(TOP_COUNT, TOP_SHARE * count) and cells[99] >= TOP_RATIO * below:
+        limit = 0.99 * extreme
+    else:
+        bump = _bump(cells, count)
+        limit = None if bump is None else bump * extreme
+    if limit is None:
+        return _Side()
+    clipped = equal if limit == extreme else round(cells[math.floor(limit / extreme * _CELLS + 0.5) :].sum())
+    return _Side(limit, clipped)
+
+
+def _is_no_tone(cells: np.ndarray, equal: int, below: float) -> bool:
+    """Returns whether the samples at the extreme are not those of a tone, whose density rises towards the extreme."""
+    return equal >= 20 * below or cells[20:40].sum() > cells[60:80].sum()
+
+
+def _bump(cells: np.ndarray, count: int) -> float | None:
+    """Returns where a maximum of the density begins that only clipping explains, relative to the extreme; None without one.
+
+    Args:
+        cells: number of samples in each cell of 1 % of the extreme: float64 [100].
+        count: number of samples on both sides.
+    """
+    total = np.concatenate([[0.0], np.cumsum(cells)])
+    at = _BUMP_CELLS
+    upper = total[at + 3] - total[at - 2]
+    lower = (total[at - 5] - total[at - 15]) / 2
+    ratio = upper / np.maximum(lower, 1.0)
+    share = upper / count
+    strong = (upper >= BUMP_COUNT) & (share >= BUMP_SHARE) & (ratio >= BUMP_RATIO)
+    strong |= (share >= LARGE_BUMP_SHARE) & (ratio >= LARGE_BUMP_RATIO)
+    # A steady tone has more large than small amplitudes.
+    small = total[at * 2 // 5] - total[at // 5]
+    large = total[at * 4 // 5] - total[at * 3 // 5]
+    strong &= small > large
+    if not strong.any():
+        return None
+    best = at[strong][np.argmax(ratio[strong])]
+    return float(best - 2) / _CELLS
+
+
+def _class_of(amplitude: float) -> int:
+    return int(np.float32(amplitude).view(np.uint32) >> 16)
+
+
+def _cells(classes: np.ndarray, extreme: float) -> tuple[np.ndarray, int]:
+    """Returns the samples in each cell of 1 % of the extreme: float64 [100], and the number of classes over half of it."""
+    last = _class_of(extreme)
+    first = max(_class_of(extreme / _CELLS), 1)
+    numbers = np.arange(first, last + 2, dtype=np.uint32) << 16
+    edges = numbers.view(np.float32).astype(np.float64)
+    total = np.concatenate([[0], np.cumsum(classes[first : last + 1])]).astype(np.float64)
+    edges[-1] = extreme
+    at_edges = np.interp(_EDGES * extreme, edges, total)
+    half = _class_of(extreme / 2)
+    return np.diff(at_edges, prepend=0.0), int(np.count_nonzero(classes[half : last + 1]))

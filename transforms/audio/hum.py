@@ -1,0 +1,149 @@
+"""Level of steady mains hum: 50 or 60 Hz and its harmonics."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import scipy.fft
+
+# Rate of the signal in which hum is sought; the recording's rate is divided by a whole number near that.
+HUM_RATE = 1_000
+# Length of a window: lines are 1 Hz apart. Adjacent windows overlap by half.
+WINDOW_S = 1.0
+# Fewest windows, about 2 s, in which a line counts as steady.
+MIN_WINDOWS = 3
+MAINS_HZ = (50.0, 60.0)
+HARMONICS = 6
+# Share by which the mains frequency may be off.
+TOLERANCE = 0.006
+# Distances from a line, in bins, of the neighbours that it must exceed.
+_NEAREST, _FARTHEST = 4, 14
+# Decibels by which a steady line exceeds its neighbours, for the fundamental and for harmonics. Voices have no steady 50 Hz.
+FUNDAMENTAL_DB, HARMONIC_DB = 10.0, 12.0
+# Largest decibels between the 30th and the 70th percentile of a steady line's power.
+STEADY_DB = 6.0
+# Most windows whose spectrum is kept. Of a longer recording, every second, fourth, ... window is kept.
+MAX_WINDOWS = 512
+_FIR_LENGTH = 48
+_STAGES = 4
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Hum:
+    """Steady mains hum of a recording.
+
+    Attributes:
+        rms: RMS of the hum on the scale of the samples; 0.0 without hum.
+        mains_hz: nominal frequency, 50.0 or 60.0; None without hum.
+    """
+
+    rms: float
+    mains_hz: float | None
+
+    @property
+    def hum_db(self) -> float | None:
+        """RMS of the hum in dB of full scale; None without hum."""
+        return 20 * math.log10(self.rms) if self.rms > 0 else None
+
+    def relative_db(self, level: float) -> float | None:
+        """Returns the hum in dB of a level, such as the gated RMS of the speech; None without hum or level."""
+        return 20 * math.log10(self.rms / level) if self.rms > 0 and level > 0 else None
+
+
+class HumMeter:
+    """Measures hum block by block, on the mean of the channels.
+
+    A line of hum exceeds its neighbours in most windows of 1 s, with nearly the same power. The pitch of a voice moves.
+
+    Args:
+        sample_rate: sampling rate of the recording in Hz.
+    """
+
+    def __init__(self, sample_rate: int) -> None:
+        self._first = max(1, round(sample_rate / (HUM_RATE * _STAGES)))
+        self._rate = sample_rate / (self._first * _STAGES)
+        self._size = round(self._rate * WINDOW_S)
+        self._window = np.hanning(self._size).astype(np.float32)
+        position = np.arange(_FIR_LENGTH) - (_FIR_LENGTH - 1) / 2
+        taps = np.sinc(position / _STAGES) * np.hamming(_FIR_LENGTH)
+        self._taps = (taps / taps.sum()).astype(np.float32)
+        self._rest = np.empty(0, np.float32)
+        self._fast = np.empty(0, np.float32)
+        self._slow = np.empty(0, np.float32)
+        self._num_bins = min(math.ceil(MAINS_HZ[1] * HARMONICS * (1 + TOLERANCE)) + 20, self._size // 2)
+        self._spectra: list[np.ndarray] = []
+        self._every, self._num_windows = 1, 0
+
+    def add(self, block: np.ndarray) -> None:
+        """Adds the next samples: float32 [n, channels]."""
+        mono = block.mean(axis=1) if block.shape[1] > 1 else block[:, 0]
+        mono = np.concatenate([self._rest, mono]) if len(self._rest) else mono
+        parts = mono[: len(mono) // self._first * self._first].reshape(-1, self._first)
+        self._rest = mono[parts.size :].copy()
+        fast = parts @ np.full(self._first, 1 / self._first, np.float32)
+        self._fast = np.concatenate([self._fast, fast])
+        groups = self._fast[: len(self._fast) // _STAGES * _STAGES].reshape(-1, _STAGES)
+        num_taps = _FIR_LENGTH // _STAGES
+        count = len(groups) - num_taps + 1
+        if count < 1:
+            return
+        products = groups @ self._taps.reshape(num_taps, _STAGES).T
+        filtered = np.zeros(count, np.float32)
+        for tap in range(num_taps):
+            filtered += products[tap : tap + count, tap]
+        self._fast = self._fast[count * _STAGES :]
+        self._slow = np.concatenate([self._slow, filtered])
+        if len(self._slow) >= self._size:
+            windows = np.lib.stride_tricks.sliding_window_view(self._slow, self._size)[:: self._size // 2]
+            self._slow = self._slow[len(windows) * (self._size // 2) :]
+            self._add(windows)
+
+    def _add(self, windows: np.ndarray) -> None:
+        windows = windows - windows.mean(axis=1, keepdims=True)
+        # Digital silence has no hum. It may be padding.
+        windows = windows[np.abs(windows).max(axis=1) > 0]
+        skip = -self._num_windows % self._every
+        self._num_windows += len(windows)
+        windows = windows[skip :: self._every]
+        if not len(windows):
+            return
+        spectrum = scipy.fft.rfft(windows * self._window, axis=1)[:, : self._num_bins]
+        self._spectra += list(np.square(spectrum.real) + np.square(spectrum.imag))
+        while len(self._spectra) > MAX_WINDOWS:
+            self._spectra = self._spectra[::2]
+            self._every *= 2
+
+    def result(self) -> Hum:
+        """Returns the hum of all blocks so far."""
+        none = Hum(0.0, None)
+        if len(self._spectra) < MIN_WINDOWS:
+            return none
+        spectra = np.array(self._spectra, np.float64) + np.finfo(np.float32).tiny
+        low, middle, high = np.quantile(spectra, [0.3, 0.5, 0.7], axis=0)
+        power, mains = max((self._hum_power(mains, low, middle, high), mains) for mains in MAINS_HZ)
+        return Hum(math.sqrt(power), mains) if power > 0 else none
+
+    def _hum_power(self, mains: float, low: np.ndarray, middle: np.ndarray, high: np.ndarray) -> float:
+        """Returns the mean square of the hum at a mains frequency; 0.0 without steady lines."""
+        lines, power = [], 0.0
+        for harmonic in range(1, HARMONICS + 1):
+            center = mains * harmonic * self._size / self._rate
+            reach = max(1.0, center * TOLERANCE)
+            first, last = math.ceil(center - reach), math.floor(center + reach) + 1
+            if last + _FARTHEST >= self._num_bins:
+                break
+            peak = first + int(np.argmax(middle[first:last]))
+            around = np.r_[
+                middle[peak - _FARTHEST : peak - _NEAREST], middle[peak + _NEAREST + 1 : peak + _FARTHEST + 1]
+            ]
+            excess_db = 10 * math.log10(middle[peak] / np.median(around))
+            steady = high[peak] <= low[peak] * 10 ** (STEADY_DB / 10)
+            lines.append(steady and excess_db >= (FUNDAMENTAL_DB if harmonic == 1 else HARMONIC_DB))
+            if lines[-1]:
+                power += float(middle[peak - 2 : peak + 3].sum())
+        # Without the fundamental, which loudspeakers and filters remove, two harmonics are needed.
+        if not lines or not (lines[0] or sum(lines) >= 2):
+            return 0.0
+        return 2 * power / (self._size * float(np.square(self._window, dtype=np.float64).sum()))
