@@ -122,7 +122,7 @@ def score(
     corrupt
 
     Args:
-        recording: path of a file in any format that libsndfile reads, local or in a bucket; or samples, [n] or
+        recording: path of a file in any format that a corpus may have, local or in a bucket; or samples, [n] or
             [n, channels]: floats with full scale 1.0, or int16 or int32. The mean of the channels is scored.
         sample_rate: sample rate of an array, in Hz; None for a file.
         model: name of a bundled model, or folder of a bundle. Each model is loaded once.
@@ -162,7 +162,7 @@ def plot(
 
     decoded, scored = _decode_and_score(recording, sample_rate, model)
     name = Path(recording).name if isinstance(recording, (str, os.PathLike)) else ""
-    return draw(FigureData.of(scored, decoded.waveform, name))
+    return draw(FigureData.of(scored, decoded.of_channel(scored.utterance.channel).waveform, name))
 
 
 def filter(run: Results, rules: str | os.PathLike[str] | None = None, where: str | None = None) -> pa.Table:

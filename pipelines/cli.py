@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one job.
 
     Returns:
-        The exit status: 0 for success, 1 for failure, 2 for a usage error, 130 if interrupted.
+        The exit status, as `_usage` explains it.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -65,7 +65,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _usage() -> str:
     jobs = "\n".join(f"  {name:<12}{text}" for name, text in JOBS.items())
-    return f"usage: audiosieve JOB [options]\n\njobs:\n{jobs}\n\n`audiosieve JOB --help` lists the options of a job."
+    return (
+        f"usage: audiosieve JOB [options]\n\njobs:\n{jobs}\n\n`audiosieve JOB --help` lists the options of a job.\n\n"
+        "exit status: 0 success; 1 failure; 2 usage error; 3 no utterance is left (score: all inputs are rejected; filter: "
+        "nothing is kept); 130 interrupted"
+    )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import tempfile
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
@@ -11,13 +12,13 @@ from typing import Literal
 
 from pipelines.common.argument_types import number, positive_int
 from pipelines.common.arguments import Parser, parse_with_beam
-from pipelines.common.errors import UsageError, command
+from pipelines.common.errors import NOTHING_LEFT, UsageError, command
 from pipelines.common.runners import is_local, usable_cores
-from pipelines.filtering.decision import NO_MANIFEST, FilterConfig, decide
+from pipelines.filtering.decision import KEPT, NO_MANIFEST, FilterConfig, decide
 from pipelines.filtering.export import RECORD as EXPORT_RECORD
 from pipelines.filtering.export import ExportConfig, export_kept
 from pipelines.filtering.folders import BucketFolder, Folder
-from pipelines.filtering.output import RECORD, is_unfinished, rule_table, summary, write_selection
+from pipelines.filtering.output import RECORD, is_unfinished, nothing_kept, rule_table, summary, write_selection
 from pipelines.filtering.output_paths import folder_of, overlap
 from transforms.curation.kept_list import ManifestError
 from transforms.curation.manifest_formats import FORMATS
@@ -25,6 +26,7 @@ from transforms.curation.rules import SUGGESTED, RuleError, RuleSet, check_scale
 from transforms.curation.selection import Selection, parse_length
 from transforms.curation.trimming import LEAST_S, TrimError
 from transforms.output.results import Results, open_results
+from transforms.schemas import TRIMMED
 
 # Values of `--rules` that are not files.
 SUGGESTED_RULES, NO_RULES = "suggested", "none"
@@ -74,19 +76,21 @@ class FilterOptions:
 
 @command("filter")
 def run(argv: Sequence[str]) -> int:
-    """Selects utterances, writes the kept and the dropped ones, and exports the audio if requested."""
+    """Selects utterances, writes the kept and the dropped ones, and exports the audio if requested.
+
+    The exit status is `NOTHING_LEFT` if nothing is kept.
+    """
     options, beam_arguments = parse(argv)
     if options.print_rules:
         print(SUGGESTED.read_text(encoding="utf-8"), end="")
         return 0
     try:
-        _run(options, beam_arguments)
+        return _run(options, beam_arguments)
     except (RuleError, TrimError, ManifestError) as error:
         raise UsageError(str(error)) from error
-    return 0
 
 
-def _run(options: FilterOptions, beam_arguments: tuple[str, ...]) -> None:
+def _run(options: FilterOptions, beam_arguments: tuple[str, ...]) -> int:
     config = _config(options)
     output = folder_of("output", options.output, config.results)
     export = _export_config(options, beam_arguments, config, output)
@@ -111,6 +115,10 @@ def _run(options: FilterOptions, beam_arguments: tuple[str, ...]) -> None:
             if replaces_export:
                 export.folder.clear()
             print(export_kept(decision.kept_list, export, output, Path(scratch)))
+    if decision.kept.utterances:
+        return 0
+    print(f"audiosieve filter: {nothing_kept(decision, options.output)}", file=sys.stderr)
+    return NOTHING_LEFT
 
 
 def _export_config(
@@ -210,10 +218,10 @@ def _config(options: FilterOptions) -> FilterConfig:
 
 
 def _check_columns(results: Results) -> None:
-    """Checks that column names are unique in SQL, which ignores case.
+    """Checks that column names are unique in SQL, which ignores case, also with those of kept.parquet.
 
     Raises:
-        UsageError: two columns differ only in case.
+        UsageError: two columns differ only in case, or not at all.
     """
     names = [name.lower() for name in results.dataset("utterances").schema.names]
     repeated = [name for name in results.carried if names.count(name.lower()) > 1]
@@ -221,6 +229,12 @@ def _check_columns(results: Results) -> None:
         raise UsageError(
             f"{results.root}: another column differs from {repeated[0]!r} only in case, and rules cannot tell them apart; "
             "score again with another --carry"
+        )
+    taken = [name for name in results.carried if name.lower() == TRIMMED]
+    if taken:
+        raise UsageError(
+            f"{results.root}: has a carried column {taken[0]!r}, but {KEPT} has a column with this name; score again with "
+            "another --carry"
         )
 
 

@@ -18,7 +18,7 @@ from transforms.analysis.spectrogram_image import reduced_db
 from transforms.audio.decode import decode
 from transforms.audio.sound_file import open_audio
 from transforms.corpus.archives import archive_kind_at
-from transforms.elements import FIRST, MIX
+from transforms.elements import AUTO, FIRST, MIX
 from transforms.errors import AudioFault
 from transforms.output.results import open_results
 from transforms.scoring.bundles import find_bundle
@@ -37,7 +37,7 @@ class PlotOptions:
         output: path of the figure, ending in .png or .svg.
         run: output folder of `audiosieve score`; None to score the recording now.
         model: name or folder of a model; None for the default model.
-        channels: channels to score, "mix", "first" or a number; None for "mix".
+        channels: channels to score, "auto", "mix", "first" or a number; None for "auto".
         overwrite: whether to replace an existing figure.
     """
 
@@ -101,11 +101,11 @@ def _score_now(options: PlotOptions) -> FigureData:
     find_bundle(model)  # reports an unknown model before the audio is decoded
     try:
         with open_audio(uri) as file:
-            decoded = decode(file, channels=options.channels or MIX)
+            decoded = decode(file, channels=options.channels or AUTO)
         score = score_decoded(decoded, load_scorer(model))
     except AudioFault as fault:
         raise UsageError(f"{options.file}: {fault.reason}: {fault.detail}") from fault
-    return FigureData.of(score, decoded.waveform, name)
+    return FigureData.of(score, decoded.of_channel(score.utterance.channel).waveform, name)
 
 
 def parse(argv: Sequence[str]) -> PlotOptions:
@@ -138,7 +138,8 @@ def build_parser() -> Parser:
     add(
         "--channels",
         type=channels(advice="draw the channels one by one"),
-        help=f"channels to score: {MIX} (mean of all channels), {FIRST}, or the number of a channel from 0; by default {MIX}",
+        help=f"channels to score: {AUTO} (mean of all, or the best one where they differ), {MIX} (always the mean), {FIRST}, "
+        f"or the number of a channel from 0; by default {AUTO}",
     )
     add("--overwrite", action="store_true", help="replace an existing figure")
     return parser

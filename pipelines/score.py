@@ -18,7 +18,7 @@ from pipelines.scoring.options import LAUNCHER, WORKERS, ScoreOptions
 from pipelines.scoring.runs import LocalRun, RemoteRun
 from transforms import schemas, telemetry
 from transforms.corpus.sources import INPUT_KINDS, absolute, list_corpus
-from transforms.elements import EACH, FIRST, MIX, AudioRef
+from transforms.elements import AUTO, EACH, FIRST, MIX, AudioRef
 from transforms.errors import OutputError
 from transforms.output.ledger import Job, Ledger
 from transforms.runs.chunking import WAVE_HOURS
@@ -32,7 +32,10 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 @command("score")
 def run(argv: Sequence[str]) -> int:
-    """Scores the recordings that are new or changed, and prints a summary."""
+    """Scores the recordings that are new or changed, and prints a summary.
+
+    The exit status is `NOTHING_LEFT` if all inputs are rejected.
+    """
     options, beam_arguments = parse(argv)
     telemetry.show_log(options.log_level)
     bundle = find_bundle(options.model)
@@ -42,7 +45,7 @@ def run(argv: Sequence[str]) -> int:
     lists_here = options.listing == LAUNCHER
     if not lists_here:
         _check_worker_listing(options, local)
-    refs = list_corpus(options.input) if lists_here else []
+    refs = list_corpus(options.input, options.carry) if lists_here else []
     if lists_here:
         _check_carry(options.carry, refs)
     if options.dry_run:
@@ -73,7 +76,7 @@ def run(argv: Sequence[str]) -> int:
         job = LocalRun(options, beam_arguments, bundle, ledger, len(refs), unscored)
         status = job.run(processes) if unscored.refs else 0
         print(job.summary())
-    return status
+        return status or job.status()
 
 
 def _check_worker_listing(options: ScoreOptions, local: bool) -> None:
@@ -169,9 +172,9 @@ def build_parser() -> Parser:
     add(
         "--channels",
         type=channels(each=True),
-        default=MIX,
-        help=f"channels to score: {MIX} (mean of all channels), {FIRST}, {EACH} (one utterance for each channel, with #ch0, "
-        "#ch1, ... added to its id), or the number of a channel from 0",
+        default=AUTO,
+        help=f"channels to score: {AUTO} (mean of all, or the best one where they differ), {MIX} (always the mean), {FIRST}, "
+        f"{EACH} (one utterance for each channel, with #ch0, #ch1, ... added to its id), or the number of a channel from 0",
     )
     add(
         "--carry",
@@ -214,7 +217,7 @@ def _carried_columns(text: str) -> tuple[str, ...]:
     """Parses names of columns, separated by commas."""
     columns = tuple(name for name in text.split(",") if name)
     try:
-        schemas.with_carried(schemas.UTTERANCES, columns)
+        schemas.with_carried(schemas.KEPT, columns)
     except ValueError as error:
         raise ArgumentTypeError(f"is {text!r}; {error}") from error
     return columns

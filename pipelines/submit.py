@@ -20,7 +20,7 @@ from pipelines.common.argument_types import channels, existing_file, number, pos
 from pipelines.common.arguments import Parser, parse_options
 from pipelines.common.errors import command
 from transforms.analysis.text_tables import aligned
-from transforms.elements import FIRST, MIX, printable
+from transforms.elements import AUTO, FIRST, MIX, printable
 
 FORMATS = ("table", "json")
 # Environment variable with the client's key. The service reads its keys from AUDIOSIEVE_API_KEYS.
@@ -42,7 +42,7 @@ class SubmitOptions:
         format: "table" or "json".
         frames: whether to request frame scores.
         anomalies: whether to request anomalies.
-        channels: channels to score: "mix", "first" or the number of a channel.
+        channels: channels to score: "auto", "mix", "first" or the number of a channel.
         at_a_time: number of requests in flight, at least 1.
         timeout_s: longest wait for a response in seconds, over 0.
         patience_s: longest time of retries in seconds, at least 0, while the service is full or unreachable.
@@ -253,8 +253,9 @@ def build_parser() -> Parser:
     add(
         "--channels",
         type=channels(advice="send the channels one by one"),
-        default=MIX,
-        help=f"channels to score: {MIX} (mean of all channels), {FIRST}, or the number of a channel from 0",
+        default=AUTO,
+        help=f"channels to score: {AUTO} (mean of all, or the best one where they differ), {MIX} (always the mean), {FIRST}, "
+        "or the number of a channel from 0",
     )
     add(
         "--at_a_time",

@@ -19,6 +19,7 @@ from pipelines.cli import JOBS, main
 from tests.samples import show
 from tests.support.command import Output
 from tests.support.paths import ROOT
+from transforms import schemas
 from transforms.curation.rules import SUGGESTED, read_rules
 from transforms.errors import Reason
 from transforms.schemas import SCORE_TABLES
@@ -111,6 +112,10 @@ class TestTables:
     @pytest.mark.parametrize("name", SCORE_TABLES)
     def test_every_column_is_described(self, name: str) -> None:
         assert self.as_markdown(SCORE_TABLES[name]) in self.section(f"`{name}`")
+
+    def test_the_column_of_kept_rows_is_described(self) -> None:
+        own = pa.schema([field for field in schemas.KEPT if field.name not in schemas.UTTERANCES.names])
+        assert self.as_markdown(own) in self.section("`kept.parquet`")
 
     def test_every_reason_for_a_reject_is_explained(self) -> None:
         assert Counter(self.first_column(self.section("Reasons for a reject"))) == Counter(Reason)

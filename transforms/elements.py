@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from model.activity import Activity, find_activity
 from model.features import Frames
 from transforms.errors import AudioFault, Reason, Stage
 
 # Tag of a step's output for rejects.
 REJECTS = "rejects"
-# Values of `channels`: the mean of all channels, the first, or each as its own utterance. A number selects one channel.
-MIX, FIRST, EACH = "mix", "first", "each"
+# Values of `channels`: the mean of all channels, or the best one where they differ; always the mean; the first; or each as its
+# own utterance. A number selects one channel.
+AUTO, MIX, FIRST, EACH = "auto", "mix", "first", "each"
 
 
 class ArchiveKind(enum.StrEnum):
@@ -158,22 +161,68 @@ class SignalFacts:
     """Measurements of the samples that need no model; `audio.signal_facts` defines each.
 
     Attributes:
-        peak_dbfs: largest absolute sample of the scored channels, in dBFS.
-        rms_dbfs: RMS level of all samples of the scored channels, in dBFS.
+        peak_dbfs: largest absolute sample of the scored channels without their DC offset, in dBFS.
+        rms_dbfs: RMS level of the active part of the scored signal, in dBFS.
         clipped_ratio: share of clipped samples, 0 to 1.
         silence_ratio: share of frames more than 40 dB below the gated level, 0 to 1.
+        lead_silence_s: silence before the active part, in seconds.
+        trail_silence_s: silence after the active part, in seconds.
+        longest_gap_s: longest silence inside the active part, in seconds.
+        speech_s: length of the active part without the inner part of long pauses, in seconds.
+        dropouts: number of hard-edged gaps inside sound.
+        dropout_s: total length of these gaps, in seconds.
         dc_offset: mean of the samples, full scale 1.0.
         bandwidth_hz: highest frequency that carries signal, in Hz, at the recording's own rate.
-        snr_db: estimated signal-to-noise ratio in dB; None if a tenth of the frames is digital silence.
+        snr_db: estimated signal-to-noise ratio in dB; None if a tenth of the active part is digital silence.
+        hum_db: level of mains hum in dB relative to `rms_dbfs`; None without hum.
     """
 
     peak_dbfs: float
     rms_dbfs: float
     clipped_ratio: float
     silence_ratio: float
+    lead_silence_s: float
+    trail_silence_s: float
+    longest_gap_s: float
+    speech_s: float
+    dropouts: int
+    dropout_s: float
     dc_offset: float
     bandwidth_hz: float
     snr_db: float | None
+    hum_db: float | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FrameFacts:
+    """Measurements of each frame that need no model. The facts of any part of an utterance follow from them.
+
+    Attributes:
+        level_dbfs: RMS level of the scored signal (mono, 16 kHz, without DC offset) in dBFS, to 0.1 dB: float32 [T].
+        peak_dbfs: largest absolute sample of the scored channels without their DC offset, in dBFS, to 0.1 dB: float32 [T].
+        bandwidth_hz: highest frequency that carries signal, in Hz; 0 in silence: float32 [T].
+        clipped: whether a sample is clipped, bool [T].
+        dropout_s: length of the dropouts in the first half of the frame, in seconds: float32 [T].
+    """
+
+    level_dbfs: np.ndarray
+    peak_dbfs: np.ndarray
+    bandwidth_hz: np.ndarray
+    clipped: np.ndarray
+    dropout_s: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.level_dbfs)
+
+    @property
+    def power(self) -> np.ndarray:
+        """Mean square of each frame: float64 [T]."""
+        return np.asarray(10 ** (np.asarray(self.level_dbfs, np.float64) / 10))
+
+    @functools.cached_property
+    def activity(self) -> Activity:
+        """Active and silent frames."""
+        return find_activity(self.power)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -188,6 +237,8 @@ class Utterance:
         channel: scored channel, from 0; None for the mean of all.
         format: container and coding, as "FLAC/PCM_16".
         facts: measurements of the samples.
+        frame_facts: measurements of each frame.
+        marks: flags that the samples of the whole recording decide, such as "upsampled" or "antiphase".
     """
 
     ref: AudioRef
@@ -197,6 +248,8 @@ class Utterance:
     channel: int | None
     format: str
     facts: SignalFacts
+    frame_facts: FrameFacts
+    marks: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -208,15 +261,17 @@ class FeaturizedUtterance:
 
     Attributes:
         utterance: the decoded utterance.
-        spectrogram: features, float32 [T, 257].
+        spectrogram: features of the frames that count (`Activity.counted`): float32 [C, 257], C <= T.
         decode_s: seconds spent on reading, decoding, resampling and measuring.
         features_s: seconds spent on the FFTs.
+        alternatives: other channels of the same recording. The channel with the best score becomes the utterance.
     """
 
     utterance: Utterance
     spectrogram: Frames
     decode_s: float = 0.0
     features_s: float = 0.0
+    alternatives: tuple[FeaturizedUtterance, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -225,7 +280,8 @@ class ScoredUtterance:
 
     Attributes:
         utterance: the decoded utterance.
-        frame_score: predicted quality of each frame on the scale of the model, float32 [T].
+        frame_score: predicted quality of each frame on the scale of the model: float32 [T]. Long silence, which the model
+            does not get, repeats the score of the frame before it.
     """
 
     utterance: Utterance

@@ -38,29 +38,39 @@ UTTERANCES = pa.schema(
         _field("frame_score_std", pa.float32(), "standard deviation of the frame scores"),
         _field("anomaly_s", pa.float32(), "total length of the anomalies"),
         _field("num_anomalies", pa.int32(), "number of anomalies and of rows in `anomalies`"),
-        _field("peak_dbfs", pa.float32(), "largest absolute sample of the scored channels"),
-        _field("rms_dbfs", pa.float32(), "RMS level over all samples of the scored channels"),
-        _field(
-            "clipped_ratio",
-            pa.float32(),
-            "share of samples at full scale, or in a run of 3 or more at the highest or lowest value of the utterance",
-        ),
+        _field("peak_dbfs", pa.float32(), "largest absolute sample of the scored channels, without DC offset"),
+        _field("rms_dbfs", pa.float32(), "RMS level of the active part of the scored signal, without DC offset"),
+        _field("clipped_ratio", pa.float32(), "share of clipped samples"),
         _field("silence_ratio", pa.float32(), "share of frames more than 40 dB below the gated level of the utterance"),
+        _field("lead_silence_s", pa.float32(), "silence before the active part"),
+        _field("trail_silence_s", pa.float32(), "silence after the active part"),
+        _field("longest_gap_s", pa.float32(), "longest silence inside the active part"),
+        _field("speech_s", pa.float32(), "length of the active part without the inner part of pauses over 0.5 s"),
+        _field("dropouts", pa.int32(), "number of hard-edged gaps inside sound, of zeros or of a repeated sample"),
+        _field("dropout_s", pa.float32(), "total length of the dropouts"),
         _field("dc_offset", pa.float32(), "mean of the samples, where full scale is 1.0"),
-        _field(
-            "bandwidth_hz",
-            pa.float32(),
-            "highest frequency with an average power less than 60 dB below that of the strongest frequency",
-        ),
+        _field("bandwidth_hz", pa.float32(), "highest frequency that carries signal, without images of a lower rate"),
         _field(
             "snr_db",
             pa.float32(),
-            "signal-to-noise ratio estimated from frame levels; null if a tenth of the frames is digital silence",
+            "signal-to-noise ratio estimated from frame levels; null if a tenth of the active part is digital silence",
             nullable=True,
         ),
-        _field("flags", pa.list_(pa.string()), "reasons to doubt the score: near_silent, mostly_silence, clipped, ..."),
+        _field("hum_db", pa.float32(), "level of mains hum relative to `rms_dbfs`; null without hum", nullable=True),
+        _field("flags", pa.list_(pa.string()), "reasons to doubt the score: no_speech, near_silent, clipped, ..."),
+        _field(
+            "causes",
+            pa.list_(pa.string()),
+            "faults that the samples prove: silence, dropouts, clipping, band_limit, hum, channel, second_voice",
+        ),
         _field("model_id", pa.string(), "model that made the score, as name@hash"),
     ]
+)
+
+TRIMMED = "trimmed"
+# The kept rows of `utterances`.
+KEPT = pa.schema(
+    [*UTTERANCES, _field(TRIMMED, pa.bool_(), "whether the row is a piece that --trim cut out of an utterance")]
 )
 
 FRAMES = pa.schema(
@@ -69,6 +79,11 @@ FRAMES = pa.schema(
         _field("frame", pa.int32(), "index of the frame, from 0; it covers samples [256 t, 256 t + 512) at 16 kHz"),
         _field("start_s", pa.float32(), "start of the frame in the utterance"),
         _field("score", pa.float32(), "predicted quality of the frame, on the label scale of the model"),
+        _field("level_dbfs", pa.float32(), "RMS level of the scored signal, to 0.1 dB"),
+        _field("peak_dbfs", pa.float32(), "largest absolute sample of the scored channels, to 0.1 dB"),
+        _field("bandwidth_hz", pa.float32(), "highest frequency that carries signal; 0 in silence"),
+        _field("clipped", pa.bool_(), "whether a sample is clipped"),
+        _field("dropout_s", pa.float32(), "length of the dropouts in the first half of the frame"),
     ]
 )
 
@@ -239,7 +254,7 @@ def with_carried(schema: pa.Schema, names: Sequence[str]) -> pa.Schema:
     """Returns the schema with columns of the corpus appended.
 
     Args:
-        schema: schema of `utterances`.
+        schema: schema of `utterances`, or of its kept rows.
         names: names of the columns.
 
     Raises:

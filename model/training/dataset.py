@@ -15,6 +15,7 @@ import soundfile
 import tensorflow as tf
 
 from model.features import NUM_BINS, FeatureConfig, spectrogram
+from model.high_pass import without_dc
 from model.labels import LabelScale
 from model.pooling import true_frame_scores
 
@@ -99,7 +100,7 @@ class TrainingSet:
 
     def _spectrogram(self, audio: bytes) -> np.ndarray:
         samples, _ = soundfile.read(io.BytesIO(audio), dtype="float32")
-        return spectrogram(samples, self.features)
+        return spectrogram(without_dc(samples), self.features)
 
     def _clips(self, split: str, seed: int | None) -> Iterator[tuple[bytes, dict[str, Any]]]:
         """Yields (FLAC bytes, labels) of every clip of a split. A seed shuffles the row groups."""

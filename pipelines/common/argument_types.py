@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from transforms.elements import EACH, FIRST, MIX
+from transforms.elements import AUTO, EACH, FIRST, MIX
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,13 +178,13 @@ def names_of(known: Collection[str]) -> Callable[[str], tuple[str, ...]]:
 
 
 def channels(each: bool = False, advice: str = "") -> Callable[[str], str]:
-    """Returns a type for the channels to score: mix, first, or the number of a channel from 0.
+    """Returns a type for the channels to score: auto, mix, first, or the number of a channel from 0.
 
     Args:
         each: whether "each" is allowed too.
         advice: advice for the error message if "each" is given but not allowed.
     """
-    words = (MIX, FIRST, EACH) if each else (MIX, FIRST)
+    words = (AUTO, MIX, FIRST, EACH) if each else (AUTO, MIX, FIRST)
 
     def read(text: str) -> str:
         if text not in words and not text.isdecimal():

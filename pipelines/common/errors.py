@@ -14,6 +14,8 @@ from transforms.storage.gcs import patch_beam
 from transforms.storage.storage_errors import outage
 
 Run = Callable[[Sequence[str]], int]
+# Exit status of a command that has done its work, but without any utterance as the result.
+NOTHING_LEFT = 3
 
 
 class UsageError(ValueError):
@@ -22,6 +24,8 @@ class UsageError(ValueError):
 
 def command(job: str) -> Callable[[Run], Run]:
     """Reports expected errors of a command in one line: exit status 2 for usage errors, 1 if storage is unavailable.
+
+    The command itself returns `NOTHING_LEFT` if it has no result.
 
     Args:
         job: name of the command, for the beginning of the line.

@@ -29,7 +29,7 @@ from model.local_files import write_text
 from model.runtime import start_tensorflow
 from pipelines.common.arguments import recorded
 from pipelines.experiments.evaluation_setup import Evaluation
-from transforms.evaluation.labelled_clips import read_audio, score_clips
+from transforms.evaluation.labelled_clips import ClipScores, read_audio, score_clips
 from transforms.evaluation.tables import write_tables
 from transforms.scoring.batching import BatchLimits
 
@@ -70,13 +70,13 @@ def _score_and_measure(evaluation: Evaluation) -> tuple[dict[str, ScoredClips], 
         f"{', '.join(bundle.model_id for bundle in evaluation.bundles)} ...",
         file=sys.stderr,
     )
-    frame_scores, at_gains = score_clips(evaluation.clips, scorers, limits, evaluation.gains)
-    threshold_frame_scores, _ = score_clips(evaluation.threshold_clips, scorers, limits)
+    clip_scores, at_gains = score_clips(evaluation.clips, scorers, limits, evaluation.gains)
+    threshold_scores, _ = score_clips(evaluation.threshold_clips, scorers, limits)
     resamples = Resamples([clip.speaker for clip in evaluation.clips], options.resamples, options.seed)
     scored_by: dict[str, ScoredClips] = {}
     measures_of: dict[str, Measures] = {}
     for m, scorer in enumerate(scorers):
-        scored = _scored_clips(evaluation, m, scorer, frame_scores[m], threshold_frame_scores[m])
+        scored = _scored_clips(evaluation, m, scorer, clip_scores[m], threshold_scores[m])
         measures = evaluate(scored, resamples)
         if options.ladder:
             measures["ladder"] = measure_ladder(scored, resamples)
@@ -92,21 +92,21 @@ def _scored_clips(
     evaluation: Evaluation,
     m: int,
     scorer: Scorer,
-    frame_scores: Sequence[np.ndarray],
-    threshold_frame_scores: Sequence[np.ndarray],
+    clip_scores: Sequence[ClipScores],
+    threshold_scores: Sequence[ClipScores],
 ) -> ScoredClips:
     """Returns the clips with the scores of the model at index `m`, and a threshold from the threshold clips."""
     label_scale, scale = evaluation.label_scales[m], scorer.bundle.label_scale
     threshold = None
     if evaluation.threshold_clips:
         clean = np.array([clip.clean for clip in evaluation.threshold_clips])
-        threshold = choose_threshold(clean, np.array([scorer.pool(scores) for scores in threshold_frame_scores]))
+        threshold = choose_threshold(clean, np.array([scores.score for scores in threshold_scores]))
     return ScoredClips(
         clips=evaluation.clips,
-        score=np.array([scorer.pool(scores) for scores in frame_scores]),
+        score=np.array([scores.score for scores in clip_scores]),
         localised=[
-            localise(scores, clip.distortions, scale.span)
-            for clip, scores in zip(evaluation.clips, frame_scores, strict=True)
+            localise(scores.frame_score, clip.distortions, scale.span, scores.silent)
+            for clip, scores in zip(evaluation.clips, clip_scores, strict=True)
         ],
         # None becomes NaN.
         label=np.array([label_scale and clip.labels[label_scale.column] for clip in evaluation.clips], float),

@@ -11,6 +11,8 @@ from typing import Any
 from pipelines.common.errors import UsageError
 from transforms.curation.kept_list import KeptList, measure_recordings
 from transforms.curation.manifest_formats import FORMATS, refusal
+from transforms.curation.manifest_writers import without_text
+from transforms.curation.piece_texts import TextState
 from transforms.curation.rules import BUDGET, QUANTILE, RuleSet
 from transforms.curation.selection import Amount, RuleCount, Selection
 from transforms.output.results import Results
@@ -80,7 +82,8 @@ class Decision:
 
     Attributes:
         scored: all utterances of the corpus.
-        kept: kept utterances; after trimming, some are spans of those of the corpus.
+        kept: kept utterances; after trimming, some are pieces of those of the corpus.
+        piece_texts: number of kept pieces by how they got their texts; empty without trimming.
         dropped: dropped utterances, and spans that trimming removed.
         rule_counts: amounts that trimming, each rule, the quantile and the budget drop.
         reject_counts: utterances without a score, by reason.
@@ -91,6 +94,7 @@ class Decision:
 
     scored: Amount
     kept: Amount
+    piece_texts: dict[TextState, int]
     dropped: Amount
     rule_counts: list[RuleCount]
     reject_counts: dict[str, int]
@@ -107,7 +111,7 @@ def decide(selection: Selection, config: FilterConfig) -> Decision:
         config: configuration of the filter.
 
     Raises:
-        UsageError: nothing is kept, or the requested format cannot list it.
+        UsageError: the output has no utterances, or the requested format cannot list those that are kept.
         RuleError: a rule or `balance` is not valid.
         TrimError: the utterances cannot be trimmed.
         ManifestError: the duration of a recording cannot be read.
@@ -122,27 +126,27 @@ def decide(selection: Selection, config: FilterConfig) -> Decision:
         selection.keep_best(config.quantile * selection.kept().seconds, QUANTILE)
     if config.budget_s is not None:
         selection.keep_best(config.budget_s, BUDGET)
-    kept, rule_counts = selection.kept(), selection.rule_counts()
-    if not kept.utterances:
-        strictest = max(rule_counts, key=lambda count: count.matches.utterances, default=None)
-        reason = "" if strictest is None else f"; {strictest.name!r} alone drops {strictest.matches.utterances:,}"
-        raise UsageError(f"none of the {scored.utterances:,} utterances would be kept{reason}; nothing was written")
     source_kind = selection.source_kind()
     kept_list = selection.list_kept(source_kind.has_spans)
     format, remarks = _choose_format(kept_list, source_kind.format, config.format)
     if format is not None:
-        excluded = [name for name in config.results.carried if name not in kept_list.carried]
+        excluded = [name for name in config.results.carried if name not in kept_list.columns]
         if excluded:
             remarks.insert(
                 0, f"the manifest lacks {', '.join(excluded)}: manifests use these names for other data; see {KEPT}"
+            )
+        if format == "kaldi" and (silent := without_text(kept_list)):
+            remarks.append(
+                f"kaldi/text lacks {silent:,} kept utterances, which have no text; Kaldi's fix_data_dir.sh removes them"
             )
         if FORMATS[format].needs_durations:
             measure_recordings(kept_list)
     return Decision(
         scored=scored,
-        kept=kept,
+        kept=selection.kept(),
+        piece_texts=selection.piece_texts(),
         dropped=selection.dropped(),
-        rule_counts=rule_counts,
+        rule_counts=selection.rule_counts(),
         reject_counts=selection.reject_counts(),
         kept_list=kept_list,
         format=format,

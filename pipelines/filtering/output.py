@@ -9,6 +9,7 @@ from pathlib import Path
 from pipelines.filtering.decision import KEPT, Decision, FilterConfig
 from pipelines.filtering.export import FILES as EXPORT_FILES
 from transforms.curation.manifest_formats import FORMATS
+from transforms.curation.piece_texts import TextState
 from transforms.curation.selection import Amount, Selection
 
 DROPPED, RECORD = "dropped.parquet", "filter.json"
@@ -53,6 +54,7 @@ def write_selection(selection: Selection, config: FilterConfig, decision: Decisi
             "kept": round(decision.kept.hours, 6),
             "dropped": round(decision.dropped.hours, 6),
         },
+        "piece_texts": decision.piece_texts,
         "dropped_by": [
             {
                 "name": count.name,
@@ -92,17 +94,54 @@ def rule_table(decision: Decision) -> str:
     return "\n".join(lines)
 
 
+def _pieces(decision: Decision) -> str:
+    """Returns a sentence about the texts of the kept pieces; empty if there are no pieces."""
+    counts = decision.piece_texts
+    total = sum(counts.values())
+    if not total:
+        return ""
+    text = f"{total:,} pieces of trimmed utterances"
+    if total == counts.get(TextState.NO_TEXT):
+        return text
+    with_words = counts.get(TextState.WORDS, 0) + counts.get(TextState.OTHER_WORDS, 0)
+    parts = [f"{with_words:,} have the words inside them as their text"]
+    if other := counts.get(TextState.OTHER_WORDS):
+        parts.append(f"for {other:,} of these, the word times have other words than the text")
+    if empty := counts.get(TextState.NO_WORD_INSIDE):
+        parts.append(f"{empty:,} have no text, because no whole word lies inside them")
+    if lost := counts.get(TextState.BAD_TIMES):
+        parts.append(f"{lost:,} have no text, because their word times cannot be used (see docs/input-formats.md)")
+    if lost := counts.get(TextState.NO_TIMES):
+        parts.append(
+            f"{lost:,} have no text, because there are no word times; to keep the words, score a corpus with word times and "
+            "--carry text,words (see docs/input-formats.md)"
+        )
+    return f"{text}: {'; '.join(parts)}"
+
+
+def nothing_kept(decision: Decision, output: str) -> str:
+    """Returns a sentence that nothing was kept, with the strictest rule and the advice where to look."""
+    strictest = max(decision.rule_counts, key=lambda count: count.matches.utterances, default=None)
+    reason = "" if strictest is None else f"; {strictest.name!r} alone drops {strictest.matches.utterances:,}"
+    return (
+        f"none of the {decision.scored.utterances:,} utterances is kept{reason}; look at the column rules of "
+        f"{output}/{DROPPED}, and loosen the rules"
+    )
+
+
 def _hours(amount: Amount) -> str:
     return f"{amount.hours:,.2f}" if amount.hours >= 10 or not amount.seconds else f"{amount.hours:.4f}"
 
 
 def summary(decision: Decision, output: str) -> str:
-    """Returns lines with the kept share, the rejects, the files and remarks on the manifest."""
+    """Returns lines with the kept share, the rejects, the texts of pieces, the files and remarks on the manifest."""
     share = decision.kept.seconds / decision.scored.seconds
     text = f"{_hours(decision.kept)} of {_hours(decision.scored)} h are kept ({share:.1%})"
     if decision.reject_counts:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in decision.reject_counts.items())
         text += f"; {sum(decision.reject_counts.values()):,} more got no score ({reasons})"
+    if pieces := _pieces(decision):
+        text += f"\n{pieces}"
     names = [KEPT, DROPPED, RECORD] + ([FORMATS[decision.format].file] if decision.format else [])
     text += f"\n{output}: {', '.join(names)}"
     return f"{text}\n{'; '.join(decision.remarks)}" if decision.remarks else text

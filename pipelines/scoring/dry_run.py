@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from model.bundle import Bundle
 from transforms import schemas
-from transforms.elements import MIX, AudioRef, Recording, Reject
+from transforms.elements import AUTO, AudioRef, Recording, Reject
 from transforms.runs.chunking import Lengths, suffix
 from transforms.scoring.inference import load_scorer
 from transforms.scoring.recording import score_recording
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 TRIAL_S = 120.0
 
 
-def preview(refs: Sequence[AudioRef], bundle: Bundle, threads: int, processes: int | None, channels: str = MIX) -> int:
+def preview(refs: Sequence[AudioRef], bundle: Bundle, threads: int, processes: int | None, channels: str = AUTO) -> int:
     """Scores a few utterances in this process and prints a summary of the corpus; writes nothing.
 
     Args:

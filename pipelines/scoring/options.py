@@ -16,7 +16,7 @@ class ScoreOptions:
         input: directory, glob, file or manifest of the corpus.
         output: folder for the tables; empty if not given.
         model: name or folder of a model.
-        channels: channels to score: "mix", "first", "each" or the number of a channel.
+        channels: channels to score: "auto", "mix", "first", "each" or the number of a channel.
         carry: columns of the corpus to copy into `utterances`.
         overwrite: whether to remove earlier scores from the output first.
         dry_run: whether to score a few recordings and write nothing.

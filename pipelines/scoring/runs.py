@@ -19,12 +19,13 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineState
 
 from model.bundle import Bundle
+from pipelines.common.errors import NOTHING_LEFT
 from pipelines.common.runners import usable_cores
 from pipelines.scoring.graph import Committer, ScoreConfig, build, score_wave
 from pipelines.scoring.options import ScoreOptions
 from pipelines.scoring.process_pool import exit_on_signal, run_all
 from pipelines.scoring.progress_bar import ProgressBar
-from transforms.output.ledger import Job, Ledger
+from transforms.output.ledger import Job, Ledger, count_rows, names_that_count
 from transforms.output.receipts import Receipt
 from transforms.output.reconcile import RunCounts, listed_batches
 from transforms.runs.chunking import Lengths, Wave, cut_chunks, cut_waves, recordings
@@ -120,6 +121,20 @@ class Run:
                 f"batch{'' if work.batches == 1 else 'es'} of {work.batch_size:.1f} utterances, {work.padding:.1%} padding"
             )
         return text
+
+    def status(self) -> int:
+        """Returns the exit status: `NOTHING_LEFT`, with a sentence on stderr, if the output has no scored utterance."""
+        if self.counts.scored:
+            return 0
+        files = names_that_count(self.ledger.records(), "utterances")
+        if any(count_rows(self.ledger, "utterances", [name]) for name in files):
+            return 0
+        output = self.options.output
+        return _fail(
+            f"no utterance has a score, because all inputs were rejected; the reasons are in {output}/rejects "
+            f"(audiosieve query {output} 'SELECT uri, reason, detail FROM rejects')",
+            NOTHING_LEFT,
+        )
 
 
 class LocalRun(Run):
@@ -339,7 +354,7 @@ class RemoteRun(Run):
         self.counts, self.work = RunCounts.of_record(record), Work.of_sums(record["work"])
         self.skipped = record["counts"]["skipped"]
         print(self.summary())
-        return 0
+        return self.status()
 
 
 def _fail(message: str, status: int = 1) -> int:

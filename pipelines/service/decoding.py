@@ -52,7 +52,7 @@ def decode_upload(
 
     Args:
         upload: the upload.
-        channels: channels to score: "mix", "first" or the number of a channel.
+        channels: channels to score: "auto", "mix", "first" or the number of a channel.
         image: whether to draw the spectrogram.
         features: feature definition of the model.
         settings: limits of the service.
@@ -76,7 +76,7 @@ def decode_upload(
 class _InterruptibleFile:
     """A file whose reads fail after a deadline or a stop signal.
 
-    libsndfile cannot be interrupted, but it reads only a few kilobytes at a time.
+    A decoder cannot be interrupted, but it reads only a few kilobytes at a time.
     """
 
     def __init__(self, file: BinaryIO, deadline: float, stop: threading.Event) -> None:

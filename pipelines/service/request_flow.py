@@ -23,7 +23,7 @@ from pipelines.service.responses import as_json, response_body
 from pipelines.service.settings import Settings
 from pipelines.service.uploads import MAX_NAME_LETTERS, Upload, received
 from transforms.audio.waveform import ScratchError
-from transforms.elements import MIX
+from transforms.elements import AUTO
 from transforms.errors import AudioFault
 from transforms.scoring.inference import Result
 from transforms.scoring.utterance_score import ModelInfo, Score, summarise
@@ -46,9 +46,10 @@ class ScoreRequest(BaseModel):
     anomalies: bool = Field(False, description="whether to return the anomalies")
     spectrogram: bool = Field(False, description="whether to return an image of the spectrogram")
     channels: str = Field(
-        MIX,
-        pattern=r"^(mix|first|[0-9]{1,4})$",
-        description="channels to score: mix (the mean of all channels), first, or the number of a channel, from 0",
+        AUTO,
+        pattern=r"^(auto|mix|first|[0-9]{1,4})$",
+        description="channels to score: auto (the mean of all, or the best one where they differ), mix (always the mean), "
+        "first, or the number of a channel, from 0",
         examples=["mix"],
     )
     utterance_id: str | None = Field(

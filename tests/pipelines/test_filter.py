@@ -13,6 +13,7 @@ import pytest
 from tests.support.command import Output, audiosieve
 from tests.support.filtered import ids_of, rows_of, write_corpus, write_output_of, write_small_output
 from tests.support.outputs import scored, write_output
+from transforms.curation.manifest_formats import FORMATS
 
 # --- the decision ------------------------------------------------------------------------------------------------------
 
@@ -34,7 +35,7 @@ def test_the_samples_by_the_suggested_rules(sample_run, kept_samples):
         **{f"noise_{level}db.flac": ["bad_quality"] for level in ("00", "10")},
     }
     rows = {row["utterance_id"]: row for row in sample_run.utterances}
-    assert rows_of(keep / "kept.parquet") == [rows[name] for name in ids_of(keep / "kept.parquet")]
+    assert rows_of(keep / "kept.parquet") == [rows[name] | {"trimmed": False} for name in ids_of(keep / "kept.parquet")]
     assert all(row["score"] == rows[row["utterance_id"]]["score"] for row in rows_of(keep / "dropped.parquet"))
     schema = pq.read_schema(keep / "kept.parquet")
     assert schema.metadata[b"audiosieve.model_id"].decode() == sample_run.utterances[0]["model_id"]
@@ -139,8 +140,6 @@ def test_a_file_of_rules(small, tmp_path):
     ("options", "message"),
     [
         (["--where", "scor > 3"], "--where: unknown column 'scor' (did you mean score?)"),
-        (["--where", "score > 9"], "none of the 7 utterances would be kept; 'where' alone drops 7"),
-        (["--rules", "none", "--budget", "3s"], "none of the 7 utterances would be kept; 'budget' alone drops 7"),
         (["--where", "score"], "is a FLOAT, not true or false"),
         (["--where", "true", "--rules", "none"], "--where and --rules exclude each other"),
         (["--rules", "/gone.yaml"], "/gone.yaml: cannot read the rules"),
@@ -162,6 +161,38 @@ def test_bad_options_are_refused_in_a_sentence_and_nothing_is_written(small, tmp
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("options", [["--where", "score > 9"], ["--rules", "none", "--budget", "3s"]])
+def test_nothing_kept_is_exit_status_3_with_a_sentence_and_all_files(small, tmp_path, options):
+    keep = tmp_path / "keep"
+    done = audiosieve("filter", small, "--output", keep, *options, status=3)
+    name = options[-2].strip("-")
+    assert done.stderr == (
+        f"audiosieve filter: none of the 7 utterances is kept; {name!r} alone drops 7; look at the column rules of "
+        f"{keep}/dropped.parquet, and loosen the rules\n"
+    )
+    assert (ids_of(keep / "kept.parquet"), len(ids_of(keep / "dropped.parquet"))) == ([], 7)
+    assert json.loads((keep / "filter.json").read_text())["counts"]["kept"] == 0
+    assert len((keep / "manifest.csv").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_format_can_list_nothing(small, tmp_path, format):
+    audiosieve("filter", small, "--output", tmp_path / "keep", "--where", "score > 9", "--format", format, status=3)
+    assert (tmp_path / "keep" / FORMATS[format].file).exists()
+
+
+def test_nothing_is_exported_if_nothing_is_kept(small, tmp_path):
+    words = ("--where", "score > 9", "--export", tmp_path / "audio")
+    done = audiosieve("filter", small, "--output", tmp_path / "keep", *words, status=3)
+    assert "0 exported" in done.stdout
+
+
+def test_a_carried_column_with_the_name_of_ours_is_refused(tmp_path):
+    root = write_output(tmp_path / "out", [scored("a", 4.0)], carry=["trimmed"])
+    done = audiosieve("filter", root, "--output", tmp_path / "keep", status=2)
+    assert "has a carried column 'trimmed'" in done.stderr
 
 
 def test_folders_that_are_refused(tmp_path):

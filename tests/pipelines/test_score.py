@@ -185,12 +185,25 @@ def test_each_kind_of_garbage_is_rejected_for_its_reason_and_costs_no_other_its_
     assert all(row["detail"] and row["uri"].endswith(row["utterance_id"]) for row in out.rejects)
 
 
-def test_a_corpus_of_nothing_but_garbage_ends_well(hostile: Path, tmp_path: Path) -> None:
-    (hostile / "good.flac").unlink()
+def test_a_corpus_of_nothing_but_garbage_is_exit_status_3_with_a_sentence(hostile: Path, tmp_path: Path) -> None:
+    good = hostile / "good.flac"
+    good.rename(tmp_path / good.name)
     (hostile / "good too.mp3").unlink()
-    audiosieve("score", "--input", hostile, "--output", tmp_path / "out")
-    out = Output(tmp_path / "out")
+    output = tmp_path / "out"
+    for _ in range(2):  # the second time, all inputs are skipped
+        done = audiosieve("score", "--input", hostile, "--output", output, status=3)
+        assert done.stderr.splitlines()[-1] == (
+            "audiosieve score: no utterance has a score, because all inputs were rejected; the reasons are in "
+            f"{output}/rejects (audiosieve query {output} 'SELECT uri, reason, detail FROM rejects')"
+        )
+    out = Output(output)
     assert (len(out.utterances), len(out.frames), len(out.rejects)) == (0, 0, 7)
+    (tmp_path / good.name).rename(good)
+    audiosieve("score", "--input", hostile, "--output", output)
+    good.unlink()
+    (hostile / "zeros.wav").write_bytes(b"RIFF")
+    done = audiosieve("score", "--input", hostile, "--output", output)  # an earlier run scored an utterance
+    assert "0 scored, 1 rejected" in done.stdout
 
 
 def test_a_second_run_scores_only_what_is_new_or_changed(hostile: Path, samples: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from model.labels import PESQ_WB
 from transforms import schemas
-from transforms.elements import AudioRef, Reject, ScoredUtterance, SignalFacts, Span, Utterance
+from transforms.elements import AudioRef, FrameFacts, Reject, ScoredUtterance, SignalFacts, Span, Utterance
 from transforms.errors import AudioFault, Reason, Stage
 from transforms.output.ledger import Ledger
 from transforms.scoring.rows import anomaly_rows, frames_table, reject_row, utterance_row
@@ -24,10 +24,28 @@ GOOD = SignalFacts(
     rms_dbfs=-20.0,
     clipped_ratio=0.0,
     silence_ratio=0.2,
+    lead_silence_s=0.1,
+    trail_silence_s=0.2,
+    longest_gap_s=0.3,
+    speech_s=3.5,
+    dropouts=0,
+    dropout_s=0.0,
     dc_offset=0.0,
     bandwidth_hz=7_900.0,
     snr_db=40.0,
+    hum_db=None,
 )
+
+
+def steady_frames(count: int) -> FrameFacts:
+    """Measurements of frames that are all active and without a fault."""
+    return FrameFacts(
+        level_dbfs=np.full(count, -20.0, np.float32),
+        peak_dbfs=np.full(count, -3.0, np.float32),
+        bandwidth_hz=np.full(count, 7_900.0, np.float32),
+        clipped=np.zeros(count, bool),
+        dropout_s=np.zeros(count, np.float32),
+    )
 
 
 def written(ledger: Ledger, run_id: str) -> list[str]:
@@ -62,9 +80,8 @@ def scored(
         duration_s = ((len(frame_score) - 1) * 256 + 512) / 16_000
     span = Span(start_s, start_s + duration_s) if start_s else Span()
     ref = AudioRef(utterance_id, uri or f"/corpus/{utterance_id}", 1_000, "1000-1.000000", columns or {}, span)
-    return ScoredUtterance(
-        Utterance(ref, duration_s, sample_rate, 1, channel, format, dataclasses.replace(GOOD, **facts)), frame_score
-    )
+    measured = dataclasses.replace(GOOD, **facts), steady_frames(len(frame_score))
+    return ScoredUtterance(Utterance(ref, duration_s, sample_rate, 1, channel, format, *measured), frame_score)
 
 
 def rejected(utterance_id: str, reason: Reason = Reason.CORRUPT, stage: Stage = Stage.DECODE) -> Reject:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from scipy.signal import lfilter
 
 from model.features import NUM_BINS, SAMPLE_RATE, FeatureConfig
-from tests.support.outputs import GOOD
+from tests.support.outputs import GOOD, steady_frames
 from transforms.elements import AudioRef, FeaturizedUtterance, SignalFacts, Utterance
 
 # No test is timed: on a busy machine any example may be slow.
@@ -72,7 +72,9 @@ def make_ref() -> Callable[..., AudioRef]:
 def make_utterance(make_ref: Callable[..., AudioRef]) -> Callable[..., Utterance]:
     """Makes a decoded utterance without a doubt on it; keywords replace what it is or its facts."""
 
-    def utterance(utterance_id: str = "a.wav", duration_s: float = 2.0, **facts: Any) -> Utterance:
+    def utterance(
+        utterance_id: str = "a.wav", duration_s: float = 2.0, num_frames: int = 124, **facts: Any
+    ) -> Utterance:
         known = {name: getattr(GOOD, name) for name in SignalFacts.__slots__}
         return Utterance(
             ref=make_ref(utterance_id),
@@ -82,6 +84,7 @@ def make_utterance(make_ref: Callable[..., AudioRef]) -> Callable[..., Utterance
             channel=None,
             format="WAV/PCM_16",
             facts=SignalFacts(**{**known, **facts}),
+            frame_facts=steady_frames(num_frames),
         )
 
     return utterance
@@ -93,7 +96,7 @@ def make_featurized(make_utterance: Callable[..., Utterance]) -> Callable[..., F
 
     def featurized(utterance_id: str, num_frames: int, seed: int = 0) -> FeaturizedUtterance:
         spectrogram = np.random.default_rng(seed).normal(size=(num_frames, NUM_BINS)).astype(np.float32)
-        return FeaturizedUtterance(make_utterance(utterance_id), spectrogram)
+        return FeaturizedUtterance(make_utterance(utterance_id, num_frames=num_frames), spectrogram)
 
     return featurized
 

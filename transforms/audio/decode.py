@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
-import soundfile
-
-from transforms.audio.sound_file import UNKNOWN_LENGTH, Sound, is_seekable, message_of, open_audio, open_sound
+from transforms.audio.channel_relations import ChannelChoice
+from transforms.audio.sound_file import open_audio
 from transforms.audio.span_reader import Decoded, SpanReader
-from transforms.elements import EACH, FIRST, MIX, WHOLE, Span
+from transforms.decoders.sound import Sound, open_sound
+from transforms.elements import AUTO, EACH, FIRST, MIX, WHOLE, Span
 from transforms.errors import AudioFault, Reason, Stage
 
 # Limits of a block in memory at the recording's own rate: seconds, and samples of all channels together.
@@ -36,7 +37,7 @@ class DecodedSpan(NamedTuple):
 
 
 def read_audio(uri: str, span: Span = WHOLE) -> Decoded:
-    """Opens and decodes the recording at `uri`, or a span of it, as the mean of its channels.
+    """Opens and decodes the recording at `uri`, or a span of it, as one signal.
 
     Raises:
         AudioFault: the recording cannot be opened, read or decoded.
@@ -46,7 +47,7 @@ def read_audio(uri: str, span: Span = WHOLE) -> Decoded:
         return decode(file, span)
 
 
-def decode(file: BinaryIO, span: Span = WHOLE, channels: str = MIX, max_s: float | None = None) -> Decoded:
+def decode(file: BinaryIO, span: Span = WHOLE, channels: str = AUTO, max_s: float | None = None) -> Decoded:
     """Decodes a recording, or a span of it, to one signal. The arguments are those of `decode_spans`, without "each".
 
     Raises:
@@ -61,15 +62,16 @@ def decode(file: BinaryIO, span: Span = WHOLE, channels: str = MIX, max_s: float
 
 
 def decode_spans(
-    file: BinaryIO, spans: Sequence[Span] = (WHOLE,), channels: str | Sequence[str] = MIX, max_s: float | None = None
+    file: BinaryIO, spans: Sequence[Span] = (WHOLE,), channels: str | Sequence[str] = AUTO, max_s: float | None = None
 ) -> Iterator[DecodedSpan]:
-    """Decodes spans of a recording in one pass, in any format that libsndfile reads, and resamples them with soxr.
+    """Decodes spans of a recording in one pass, in any format that libsndfile or FFmpeg reads, and resamples them with soxr.
 
     Args:
         file: a seekable file. Its content decides the format, not its name.
         spans: parts of the recording; they may overlap.
-        channels: "mix" for the mean of all, "first", "each" for every channel by itself, or the number of one channel,
-            from 0. One value for all spans, or one value per span.
+        channels: "auto" for the mean of all, or for one channel where they differ (`channel_relations`); "mix" for the mean,
+            "first", "each" for every channel by itself, or the number of one channel, from 0. One value for all spans, or one
+            value per span. "auto" reads a span a second time if its channels differ.
         max_s: longest span in seconds; `MAX_S` by default.
 
     Yields:
@@ -82,33 +84,76 @@ def decode_spans(
         OSError: the file cannot be read; the recording itself may be valid.
         ScratchError: the temporary file of a long recording cannot be written.
     """
+    selections = [channels] * len(spans) if isinstance(channels, str) else channels
+    max_duration_s = MAX_S if max_s is None else max_s
+
+    def first_readers(sound: Sound) -> list[SpanReader]:
+        return [
+            SpanReader(index, span, channel, sound, max_duration_s, compare_channels=selection in (AUTO, MIX))
+            for index, (span, selection) in enumerate(zip(spans, selections, strict=True))
+            for channel in _channel_numbers(selection, sound.channels)
+        ]
+
+    choices: dict[int, ChannelChoice] = {}
+    for reader in _read(file, first_readers):
+        choice = reader.choice()
+        if choice.candidates and selections[reader.span_index] == AUTO:
+            choices[reader.span_index] = choice
+        else:
+            yield DecodedSpan(reader.span_index, reader.channel, reader.result())
+    if choices:
+        yield from _decode_candidates(file, spans, choices, max_duration_s)
+
+
+def _decode_candidates(
+    file: BinaryIO, spans: Sequence[Span], choices: dict[int, ChannelChoice], max_duration_s: float
+) -> Iterator[DecodedSpan]:
+    """Decodes the candidate channels of spans. Yields one result per span: the first candidate, with the others."""
+
+    def readers(sound: Sound) -> list[SpanReader]:
+        return [
+            SpanReader(index, spans[index], channel, sound, max_duration_s)
+            for index, choice in choices.items()
+            for channel in choice.candidates
+        ]
+
+    results: dict[int, dict[int | None, Decoded | AudioFault]] = {index: {} for index in choices}
+    for reader in _read(file, readers):
+        candidates, of_span = choices[reader.span_index].candidates, results[reader.span_index]
+        of_span[reader.channel] = reader.result()
+        if len(of_span) == len(candidates):
+            ordered = [of_span[channel] for channel in candidates]
+            del results[reader.span_index]  # frees the waveforms once they are yielded
+            yield DecodedSpan(reader.span_index, None, _best_first(ordered, choices[reader.span_index].flags))
+
+
+def _best_first(results: Sequence[Decoded | AudioFault], flags: tuple[str, ...]) -> Decoded | AudioFault:
+    """Returns the first decoded channel with the others as alternatives; the fault of the first if none is decoded."""
+    decoded = [
+        dataclasses.replace(result, measured=result.measured.with_marks(flags))
+        for result in results
+        if isinstance(result, Decoded)
+    ]
+    return dataclasses.replace(decoded[0], alternatives=tuple(decoded[1:])) if decoded else results[0]
+
+
+def _read(file: BinaryIO, make_readers: Callable[[Sound], list[SpanReader]]) -> Iterator[SpanReader]:
+    """Yields the readers of a recording, each once it has all of its samples or a fault."""
     remaining: list[SpanReader] | None = None
     seeking = True
     while remaining is None or remaining:
         with open_sound(file) as sound:
             if remaining is None:
-                readers = _span_readers(spans, channels, sound, MAX_S if max_s is None else max_s)
-                remaining = sorted(readers, key=lambda reader: reader.start)[::-1]
-                del readers  # frees each waveform once it is yielded
+                remaining = sorted(make_readers(sound), key=lambda reader: reader.start)[::-1]
             try:
-                for reader in _read_blocks(sound, remaining, seeking):
-                    yield DecodedSpan(reader.span_index, reader.channel, reader.result())
+                yield from _read_blocks(sound, remaining, seeking)
             except _SeekFailedError:
                 seeking = False
 
 
-def _span_readers(spans: Sequence[Span], channels: str | Sequence[str], sound: Sound, max_s: float) -> list[SpanReader]:
-    selections = [channels] * len(spans) if isinstance(channels, str) else channels
-    return [
-        SpanReader(index, span, channel, sound, max_s)
-        for index, (span, selection) in enumerate(zip(spans, selections, strict=True))
-        for channel in _channel_numbers(selection, sound.channels)
-    ]
-
-
 def _channel_numbers(selection: str, count: int) -> list[int | None]:
     """Returns the selected channels of a recording with `count` channels; None stands for their mean."""
-    if selection == MIX:
+    if selection in (AUTO, MIX):
         return [None]
     if selection == EACH:
         return list(range(count))
@@ -120,7 +165,7 @@ def _channel_numbers(selection: str, count: int) -> list[int | None]:
 
 
 class _SeekFailedError(Exception):
-    """libsndfile cannot seek to the next span. Reading from the start may still reach it."""
+    """The decoder cannot seek to the next span. Reading from the start may still reach it."""
 
 
 def _read_blocks(sound: Sound, waiting: list[SpanReader], seeking: bool) -> Iterator[SpanReader]:
@@ -136,20 +181,22 @@ def _read_blocks(sound: Sound, waiting: list[SpanReader], seeking: bool) -> Iter
         OSError: the file cannot be read.
     """
     block_length = max(1, min(BLOCK_S * sound.samplerate, BLOCK_SAMPLES // sound.channels))
-    seeking = seeking and is_seekable(sound)
+    seeking = seeking and sound.is_seekable
     active: list[SpanReader] = []
     position, is_last = 0, False
     while not is_last and (active or waiting):
         if seeking and not active and waiting[-1].start > position + MIN_SEEK_S * sound.samplerate:
             try:
                 position = sound.seek_to(waiting[-1].start)
-            except soundfile.LibsndfileError as error:
+            except AudioFault as error:
                 raise _SeekFailedError from error
         try:
             block = sound.read_block(block_length)
-        except soundfile.LibsndfileError as error:
-            detail = f"after {position} of {sound.frames} samples: {message_of(error)}"
-            fault = AudioFault(Stage.DECODE, Reason.CORRUPT, detail)
+        except AudioFault as error:
+            place = (
+                f"after {position} samples" if sound.frames is None else f"after {position} of {sound.frames} samples"
+            )
+            fault = AudioFault(error.stage, error.reason, f"{place}: {error.detail}")
             yield from _with_fault([*active, *waiting], fault)
             waiting.clear()
             return
@@ -159,8 +206,7 @@ def _read_blocks(sound: Sound, waiting: list[SpanReader], seeking: bool) -> Iter
         for reader in active:
             reader.add(block, position)
         position += len(block)
-        if is_last and position < sound.frames < UNKNOWN_LENGTH:
-            detail = f"the header states {sound.frames} samples per channel, {position} could be decoded"
+        if is_last and (detail := sound.truncation(position)):
             fault = AudioFault(Stage.DECODE, Reason.TRUNCATED, detail)
             yield from _with_fault([reader for reader in active if reader.end is None or reader.end > position], fault)
             active = [reader for reader in active if reader.end is not None and reader.end <= position]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import soundfile
 import soxr
 
 from model.features import FRAME_LENGTH, SAMPLE_RATE
-from transforms.audio.signal_facts import FactsMeter
+from transforms.audio.channel_relations import ChannelChoice, ChannelMeter
+from transforms.audio.facts_meter import FactsMeter, Measured
 from transforms.audio.waveform import Waveform
+from transforms.decoders.sound import Sound
 from transforms.elements import WHOLE, SignalFacts, Span
 from transforms.errors import AudioFault, Reason, Stage
 
@@ -23,13 +24,14 @@ class Decoded:
     """The decoded samples of a recording, or of one span or channel of it, with properties of the recording.
 
     Attributes:
-        waveform: samples at 16 kHz, one channel or the mean of all, full scale 1.0, at least 512.
+        waveform: samples at 16 kHz without DC offset, one channel or the mean of all, full scale 1.0, at least 512.
         duration_s: length of the span in seconds, at the recording's own rate.
         sample_rate: sampling rate of the recording in Hz.
         channels: number of channels of the recording.
         channel: number of the decoded channel, from 0; None for the mean of all.
         format: container and coding, as "FLAC/PCM_16".
-        facts: signal facts of the decoded span and channels, at the recording's own rate.
+        measured: signal facts of the decoded span and channels.
+        alternatives: other channels of the span that may be the better ones.
     """
 
     waveform: Waveform
@@ -38,7 +40,17 @@ class Decoded:
     channels: int
     channel: int | None
     format: str
-    facts: SignalFacts
+    measured: Measured
+    alternatives: tuple[Decoded, ...] = ()
+
+    def of_channel(self, channel: int | None) -> Decoded:
+        """Returns the result for a channel among this one and its alternatives."""
+        return next(result for result in (self, *self.alternatives) if result.channel == channel)
+
+    @property
+    def facts(self) -> SignalFacts:
+        """Signal facts of the decoded span and channels."""
+        return self.measured.facts
 
     @property
     def samples(self) -> np.ndarray:
@@ -55,6 +67,7 @@ class SpanReader:
         channel: number of the channel, from 0; None for the mean of all.
         sound: the recording, for its rate, length and format.
         max_duration_s: longest span in seconds; a longer one gets a fault.
+        compare_channels: whether to compare the channels, for `choice`.
 
     Attributes:
         span_index: position of the span in the caller's list.
@@ -65,7 +78,13 @@ class SpanReader:
     """
 
     def __init__(
-        self, span_index: int, span: Span, channel: int | None, sound: soundfile.SoundFile, max_duration_s: float
+        self,
+        span_index: int,
+        span: Span,
+        channel: int | None,
+        sound: Sound,
+        max_duration_s: float,
+        compare_channels: bool = False,
     ) -> None:
         self.span_index, self.channel = span_index, channel
         rate = sound.samplerate
@@ -74,11 +93,13 @@ class SpanReader:
         self.fault: AudioFault | None = None
         self._span, self._max_duration_s, self._sound = span, max_duration_s, sound
         self._meter = FactsMeter(rate)
+        self._channel_meter = ChannelMeter(rate, sound.channels) if compare_channels and sound.channels > 1 else None
         self._waveform = Waveform()
         self._resampler = None
         if rate != SAMPLE_RATE:
             self._resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
         self._num_samples = 0
+        self._read_to = 0
 
     # Sums and squares of samples near float32's limit overflow. `_finish` rejects the result.
     @np.errstate(over="ignore", invalid="ignore")
@@ -89,6 +110,7 @@ class SpanReader:
             block: float32 [n, channels], all channels of the recording.
             position: number of the block's first sample in the recording.
         """
+        self._read_to = position + len(block)
         first = max(self.start - position, 0)
         last = len(block) if self.end is None else min(self.end - position, len(block))
         if self.fault is not None or last <= first:
@@ -108,12 +130,18 @@ class SpanReader:
             self.fault = AudioFault(Stage.DECODE, Reason.TOO_LONG, detail)
             return
         self._meter.add(block)
+        if self._channel_meter:
+            self._channel_meter.add(block)
         mono = block.mean(axis=1) if block.shape[1] > 1 else block[:, 0]
         self._waveform.add(self._resampler.resample_chunk(mono) if self._resampler else mono)
 
     def is_complete(self, position: int) -> bool:
         """Returns whether the span needs no sample of the recording from `position` on."""
         return self.fault is not None or (self.end is not None and self.end <= position)
+
+    def choice(self) -> ChannelChoice:
+        """Returns the channels to score instead of their mean. Call it after the last block."""
+        return self._channel_meter.choice() if self._channel_meter and not self.fault else ChannelChoice()
 
     def result(self) -> Decoded | AudioFault:
         """Returns the decoded span, or its fault. Call it once, after the last block."""
@@ -123,7 +151,7 @@ class SpanReader:
         sound, waveform = self._sound, self._waveform
         missing = 0 if self.end is None else self.end - self.start - self._num_samples
         if self._span != WHOLE and (not self._num_samples or missing > SPAN_SLACK_S * sound.samplerate):
-            detail = f"{self._span} is not within the recording of {sound.frames / sound.samplerate:.2f} s"
+            detail = f"{self._span} is not within the recording of {self._read_to / sound.samplerate:.2f} s"
             return AudioFault(Stage.DECODE, Reason.OUTSIDE, detail)
         if self._resampler:
             waveform.add(self._resampler.resample_chunk(np.empty(0, np.float32), last=True))
@@ -133,7 +161,7 @@ class SpanReader:
         if not np.isfinite([waveform.lowest, waveform.highest]).all():
             detail = "the mean of the channels exceeds the range of float32"
             return AudioFault(Stage.DECODE, Reason.NON_FINITE, detail)
-        if self._meter.constant:
+        if self._meter.is_constant():
             return AudioFault(Stage.DECODE, Reason.SILENT, "all samples are the same")
         if waveform.lowest == waveform.highest:
             return AudioFault(Stage.DECODE, Reason.SILENT, "the channels cancel each other")
@@ -144,5 +172,5 @@ class SpanReader:
             channels=sound.channels,
             channel=self.channel,
             format=f"{sound.format}/{sound.subtype}",
-            facts=self._meter.facts(waveform.power),
+            measured=self._meter.measure(waveform.power()).with_marks(self.choice().flags),
         )

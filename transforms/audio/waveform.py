@@ -7,7 +7,17 @@ from typing import BinaryIO
 
 import numpy as np
 
-from model.features import FRAME_SHIFT, SAMPLE_RATE, frame_power
+from model.features import (
+    FRAME_LENGTH,
+    FRAME_SHIFT,
+    SAMPLE_RATE,
+    WHOLE_FRAMES,
+    fold,
+    frame_power,
+    grid_offset,
+    num_frames,
+)
+from model.high_pass import HighPass
 
 # Ten minutes: 38 MB. Longer recordings are in an unnamed temporary file, which the system deletes when the process ends.
 MEMORY_SAMPLES = 600 * SAMPLE_RATE
@@ -22,7 +32,7 @@ class ScratchError(RuntimeError):
 
 
 class Waveform:
-    """Mono samples at 16 kHz, added block by block, with the power of their frames.
+    """Mono samples at 16 kHz without DC offset, added block by block.
 
     Attributes:
         lowest: smallest sample; inf without samples.
@@ -33,24 +43,21 @@ class Waveform:
         self._parts: list[np.ndarray] = []
         self._file: BinaryIO | None = None
         self._length = 0
-        self._powers: list[np.ndarray] = []
-        # Last samples, from the start of the next frame.
-        self._rest = np.empty(0, np.float32)
+        self._high_pass = HighPass()
+        self._folded = np.zeros(FRAME_SHIFT)
         self.lowest, self.highest = np.inf, -np.inf
 
     def add(self, samples: np.ndarray) -> None:
-        """Adds the next samples: float32 [n].
+        """Adds the next samples without their DC offset: float32 [n].
 
         Raises:
             ScratchError: the samples exceed the memory limit, and the temporary file cannot be written.
         """
         if not len(samples):
             return
+        samples = self._high_pass.filter(samples)
         self.lowest, self.highest = min(self.lowest, samples.min()), max(self.highest, samples.max())
-        tail = np.concatenate([self._rest, samples])
-        power = frame_power(tail)
-        self._powers.append(power)
-        self._rest = tail[len(power) * FRAME_SHIFT :].copy()  # a view would keep all of `tail` in memory
+        self._folded += fold(samples, self._length)
         self._length += len(samples)
         if self._length <= MEMORY_SAMPLES:
             self._parts.append(samples)
@@ -71,9 +78,27 @@ class Waveform:
         return self._length
 
     @property
+    def grid_offset(self) -> int:
+        """Offset of the frames in samples (`features.grid_offset`)."""
+        return grid_offset(self._folded)
+
     def power(self) -> np.ndarray:
-        """Mean square of each frame: float64 [T]."""
-        return np.concatenate(self._powers) if self._powers else np.empty(0)
+        """Returns the mean square of each frame: float64 [T]."""
+        count = num_frames(self._length)
+        return np.concatenate(
+            [np.empty(0)]
+            + [
+                frame_power(self.read_frames(first, min(first + WHOLE_FRAMES, count)))
+                for first in range(0, count, WHOLE_FRAMES)
+            ]
+        )
+
+    def read_frames(self, first: int, end: int) -> np.ndarray:
+        """Returns the samples of the frames [first, end), with zeros beyond the ends of the recording: float32 [n]."""
+        start = first * FRAME_SHIFT + self.grid_offset
+        stop = start + (end - first - 1) * FRAME_SHIFT + FRAME_LENGTH
+        samples = self.read(max(start, 0), stop)
+        return np.pad(samples, (max(-start, 0), max(stop - self._length, 0)))
 
     def read(self, start: int = 0, end: int | None = None) -> np.ndarray:
         """Returns the samples [start, end), all by default: float32 [n]."""

@@ -1,20 +1,22 @@
-"""Kaldi data directories: `wav.scp`, and optionally `segments`, `utt2spk` and `text`."""
+"""Kaldi data directories: `wav.scp`, and optionally `segments`, `utt2spk`, `text` and `ctm`."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.corpus.manifests import seconds, span_of
+from transforms.corpus.word_times import WORDS, Word, words_json
 from transforms.elements import AudioRef, Span
 from transforms.errors import SourceError
 from transforms.storage.files import File, Finder, is_local
 from transforms.storage.text_files import lines
 
 WAV_SCP = "wav.scp"
+_CTM = "ctm"
 # As in Kaldi, this value stands for the end of the recording.
 _TO_THE_END = -1.0
 _ARCHIVE_POSITION = re.compile(r":\d+$")
@@ -26,26 +28,34 @@ def is_data_directory(folder: str) -> bool:
     return FileSystems.exists(FileSystems.join(folder, WAV_SCP))
 
 
-def read_data_directory(folder: str) -> list[AudioRef]:
+def read_data_directory(folder: str, carry: Collection[str] = ()) -> list[AudioRef]:
     """Reads the segments of a data directory, or its recordings if it has no segments.
 
     Args:
         folder: the directory. Paths in `wav.scp` are relative to it, or to the current directory if that file does not exist.
+        carry: columns that are carried. Word times are large, so `ctm` is read only if `words` is one of them.
 
     Returns:
-        Utterances in the order of the files, with the columns `speaker` from `utt2spk` and `text` from `text`, if those files
-        exist, and with the channel of their segment.
+        Utterances in the order of the files, with the columns `speaker` from `utt2spk`, `text` from `text` and `words` from
+        `ctm`, if those files exist, and with the channel of their segment.
 
     Raises:
         SourceError: a line is invalid, or names a command or a position in a Kaldi archive instead of a file.
     """
     recordings = _recordings(FileSystems.join(folder, WAV_SCP), Finder(*_roots(folder)))
     tables = {column: _table(folder, name) for column, name in (("speaker", "utt2spk"), ("text", "text"))}
+    if WORDS in carry:
+        tables[WORDS] = _word_times(folder)
     present = {column: table for column, table in tables.items() if table is not None}
     refs = []
     for utterance, file, span, channel in _segments(folder, recordings):
         columns = {column: table.get(utterance, "") for column, table in present.items()}
         refs.append(file.ref(utterance, columns, span, channel=channel))
+    if present.get(WORDS) and not any(ref.columns[WORDS] for ref in refs):
+        raise SourceError(
+            f"{FileSystems.join(folder, _CTM)}: names no utterance of this directory (the first id is "
+            f"{next(iter(present[WORDS]))!r}); must have ids of utterances, with times from their starts"
+        )
     return refs
 
 
@@ -63,6 +73,29 @@ def _entries(uri: str) -> Iterator[tuple[int, str, str]]:
 def _table(folder: str, name: str) -> dict[str, str] | None:
     uri = FileSystems.join(folder, name)
     return {key: rest for _, key, rest in _entries(uri)} if FileSystems.exists(uri) else None
+
+
+def _word_times(folder: str) -> dict[str, str] | None:
+    """Returns the word times of `ctm` by utterance; None if there is no such file."""
+    uri = FileSystems.join(folder, _CTM)
+    if not FileSystems.exists(uri):
+        return None
+    words: dict[str, list[Word]] = {}
+    for number, key, rest in _entries(uri):
+        try:
+            _, start, length, word, *score = _BLANKS.split(rest)
+            start_s, length_s = seconds("the start", start), seconds("the duration", length)
+            words.setdefault(key, []).append(
+                Word(word, start_s, start_s + length_s, seconds("the score", score[0]) if score else None)
+            )
+        except SourceError as error:
+            raise SourceError(f"{uri}, line {number}: {error}") from error
+        except ValueError as error:
+            raise SourceError(
+                f"{uri}, line {number}: must be utterance, channel, start and duration in seconds from the start of the "
+                "utterance, word, and optionally a score"
+            ) from error
+    return {key: words_json(entries) for key, entries in words.items()}
 
 
 def _recordings(uri: str, finder: Finder) -> dict[str, File]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.corpus.manifests import NumberedRow, seconds, span_of
+from transforms.corpus.word_times import WORDS
 from transforms.elements import WHOLE, AudioRef, Span
 from transforms.errors import SourceError
 from transforms.storage.files import File, Finder, is_local
@@ -30,16 +31,17 @@ def is_lhotse(row: dict[str, Any]) -> bool:
     )
 
 
-def read_lhotse(uri: str, rows: Iterable[NumberedRow]) -> list[AudioRef]:
+def read_lhotse(uri: str, rows: Iterable[NumberedRow], carry: Collection[str] = ()) -> list[AudioRef]:
     """Reads the recordings or cuts of a manifest, in its order.
 
     Args:
         uri: URI of the manifest. Paths are relative to its folder, or to the current directory if that file does not exist.
         rows: objects with the numbers of their lines.
+        carry: columns that are carried. Word times are large, so `words` is read only if it is one of them.
 
     Returns:
         Recordings, or cuts as spans of recordings with their channel and with the columns `speaker`, `text` and `language` of
-        their first supervision.
+        their first supervision, and its alignment of words as `words`.
 
     Raises:
         SourceError: an entry is invalid, or its audio is not a file or a part of one.
@@ -49,7 +51,7 @@ def read_lhotse(uri: str, rows: Iterable[NumberedRow]) -> list[AudioRef]:
     refs = []
     for number, row in rows:
         try:
-            refs.append(_recording(row, finder) if "sources" in row else _cut(row, finder))
+            refs.append(_recording(row, finder) if "sources" in row else _cut(row, finder, WORDS in carry))
         except SourceError as error:
             raise SourceError(f"{uri}, line {number}: {error}") from error
     return refs
@@ -59,7 +61,7 @@ def _recording(row: dict[str, Any], finder: Finder) -> AudioRef:
     return _file(row, finder).ref(_id(row))
 
 
-def _cut(row: dict[str, Any], finder: Finder) -> AudioRef:
+def _cut(row: dict[str, Any], finder: Finder, has_words: bool) -> AudioRef:
     kind = row.get("type", _CUTS[0])
     if kind not in _CUTS:
         raise SourceError(
@@ -75,7 +77,9 @@ def _cut(row: dict[str, Any], finder: Finder) -> AudioRef:
     start, length = seconds("start", row.get("start")), seconds("duration", row.get("duration"))
     # Rounded to a nanosecond, which removes the rounding error of the sum.
     span = span_of(start, round(start + length, 9))
-    return file.ref(_id(row), _supervision(row), _normalise(span, recording), channel=_channel(row, recording))
+    return file.ref(
+        _id(row), _supervision(row, has_words), _normalise(span, recording), channel=_channel(row, recording)
+    )
 
 
 def _normalise(span: Span, recording: dict[str, Any]) -> Span:
@@ -111,12 +115,17 @@ def _file(recording: dict[str, Any], finder: Finder) -> File:
     return finder.find(path)
 
 
-def _supervision(row: dict[str, Any]) -> dict[str, str]:
+def _supervision(row: dict[str, Any], has_words: bool) -> dict[str, str]:
     supervisions = row.get("supervisions")
     first = supervisions[0] if isinstance(supervisions, list) and supervisions else None
     if not isinstance(first, dict):
         return {}
-    return {name: as_text(first[name]) for name in _CARRIED if first.get(name) is not None}
+    columns = {name: as_text(first[name]) for name in _CARRIED if first.get(name) is not None}
+    alignment = first.get("alignment")
+    if has_words and isinstance(alignment, dict) and alignment.get("word") is not None:
+        # The times of an alignment are relative to the cut, as those of its supervision.
+        columns[WORDS] = as_text({"word": alignment["word"]})
+    return columns
 
 
 def _channel(row: dict[str, Any], recording: dict[str, Any]) -> int | None:

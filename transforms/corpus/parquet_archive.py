@@ -14,6 +14,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from transforms.corpus.archive_member import Member, size_fault
 from transforms.corpus.manifests import ID_COLUMNS
+from transforms.corpus.word_times import word_columns
 from transforms.errors import AudioFault, Reason, Stage
 from transforms.storage.text_files import as_text
 
@@ -105,7 +106,13 @@ class _RowReader:
         self._id = _id_column(table, schema)
         self._paths = {column for column in self._audio if self._id is None and _has_unique_paths(table, column)}
         self._digits = len(str(table.metadata.num_rows))
-        self._metadata = [field.name for field in schema if _is_plain(field.type) and field.name != self._id]
+        words = word_columns(schema.names)
+        self._metadata = [
+            field.name
+            for field in schema
+            if field.name != self._id
+            and (_is_plain(field.type) or (field.name in words and pa.types.is_nested(field.type)))
+        ]
         self.columns = [*self._audio, *self._metadata, *([self._id] if self._id else [])]
 
     def members(self, number: int, row: Mapping[str, Any]) -> Iterator[Member]:

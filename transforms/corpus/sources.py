@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -44,7 +44,7 @@ MANIFEST = re.compile(r"(?i)\.(?:(csv|tsv|jsonl|json|txt)(?:\.gz)?|(parquet))$")
 _NOTHING = "there is no such file or directory"
 
 
-def list_corpus(source: str) -> list[AudioRef]:
+def list_corpus(source: str, carry: Collection[str] = ()) -> list[AudioRef]:
     """Lists a corpus, sorted by utterance id.
 
     Args:
@@ -55,6 +55,7 @@ def list_corpus(source: str) -> list[AudioRef]:
             - a file: a recording, an archive or a manifest;
             - a glob: the files that match. A glob with the suffix of a manifest (`*.csv`) stands for the manifests'
               utterances. In other globs and in directories, manifests are files like any other.
+        carry: columns that are carried. Word times of Lhotse and Kaldi are read only if `words` is one of them.
 
     Raises:
         SourceError: the source is missing or empty, a manifest is invalid, or two utterances have the same id.
@@ -63,7 +64,7 @@ def list_corpus(source: str) -> list[AudioRef]:
         raise SourceError("the corpus has an empty name")
     source = absolute(source)
     try:
-        refs = _list_refs(source)
+        refs = _list_refs(source, carry)
     except SourceError:
         raise
     except (OSError, ValueError) as error:  # Beam raises a ValueError if the extra for a scheme is not installed
@@ -88,18 +89,18 @@ def _check_ids(source: str, refs: list[AudioRef]) -> None:
         )
 
 
-def _list_refs(source: str) -> list[AudioRef]:
+def _list_refs(source: str, carry: Collection[str]) -> list[AudioRef]:
     exists = is_local(source) and Path(source).exists()  # also if its name contains `*` or `[`
     if is_directory(source):
         root = source.rstrip("/") or "/"
-        return read_data_directory(root) if is_data_directory(root) else _relative_refs(root, walk(root))
+        return read_data_directory(root, carry) if is_data_directory(root) else _relative_refs(root, walk(root))
     if source.endswith(f"/{WAV_SCP}"):
-        return read_data_directory(FileSystems.split(source)[0])
+        return read_data_directory(FileSystems.split(source)[0], carry)
     is_glob = has_wildcards(source) and not exists
     root = glob_root(source) if is_glob else FileSystems.split(source)[0]
     if MANIFEST.search(source):
         files = match(source) if is_glob else [look_at(source) if is_local(source) else File(source, 0, "")]
-        return [ref for file in files for ref in _manifest_refs(root, file)]
+        return [ref for file in files for ref in _manifest_refs(root, file, carry)]
     if exists:
         return _relative_refs(root, [look_at(source)])
     return _relative_refs(root, match(source))
@@ -114,7 +115,7 @@ def relative_ref(root: str, file: File, archive: ArchiveKind | None) -> AudioRef
     return file.ref(file.uri.removeprefix(root.rstrip("/") + "/"), archive=archive)
 
 
-def _manifest_refs(root: str, file: File) -> list[AudioRef]:
+def _manifest_refs(root: str, file: File, carry: Collection[str]) -> list[AudioRef]:
     suffix = MANIFEST.search(file.uri)
     assert suffix is not None
     kind = (suffix[1] or suffix[2]).lower()
@@ -124,15 +125,15 @@ def _manifest_refs(root: str, file: File) -> list[AudioRef]:
         return read_tsv(file.uri)
     if kind == "txt":
         return read_list(file.uri)
-    return _parquet_refs(root, file) if kind == "parquet" else _json_refs(file.uri)
+    return _parquet_refs(root, file) if kind == "parquet" else _json_refs(file.uri, carry)
 
 
-def _json_refs(uri: str) -> list[AudioRef]:
+def _json_refs(uri: str, carry: Collection[str]) -> list[AudioRef]:
     rows = json_lines(uri)
     first = list(itertools.islice(rows, 1))
     all_rows = itertools.chain(first, rows)
     if first and is_lhotse(first[0][1]):
-        return read_lhotse(uri, all_rows)
+        return read_lhotse(uri, all_rows, carry)
     return utterance_refs(uri, all_rows)
 
 

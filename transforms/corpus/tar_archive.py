@@ -18,6 +18,7 @@ from transforms.corpus.archive_member import (
     size_fault,
     starts_like_audio,
 )
+from transforms.corpus.word_times import word_columns
 from transforms.elements import printable
 from transforms.errors import AudioFault, Reason, Stage
 from transforms.storage.text_files import GZIP_MAGIC, as_text
@@ -34,8 +35,8 @@ def read_tar(file: BinaryIO) -> Iterator[Member]:
     """Reads the recordings in a tar.
 
     As in WebDataset, consecutive members whose names are equal up to the first dot of the last part form a sample. The plain
-    values of its JSON member become columns of its recordings. That member may come after the recording, so a recording is
-    yielded only at the next recording or the next sample.
+    values and the word times of its JSON member become columns of its recordings. That member may come after the recording, so
+    a recording is yielded only at the next recording or the next sample.
 
     Raises:
         AudioFault: the file is empty; or the archive is damaged, once the recordings before the damage are yielded.
@@ -110,7 +111,7 @@ class _Entry:
             self.is_recording = self._file is not None and starts_like_audio(self._file.peek(SIGNATURE_BYTES))
 
     def metadata(self) -> dict[str, str]:
-        """Returns the plain values of a JSON object; empty for any other content."""
+        """Returns the plain values and the word times of a JSON object; empty for any other content."""
         if self._file is None or not self.name.lower().endswith(".json") or self.size_bytes > MAX_METADATA_BYTES:
             return {}
         try:
@@ -119,7 +120,12 @@ class _Entry:
             return {}
         if not isinstance(values, dict):
             return {}
-        return {as_text(key): as_text(value) for key, value in values.items() if not isinstance(value, (dict, list))}
+        words = word_columns(list(values))
+        return {
+            as_text(key): as_text(value)
+            for key, value in values.items()
+            if not isinstance(value, (dict, list)) or key in words
+        }
 
     def content(self) -> BinaryIO | AudioFault:
         """Reads the content into memory."""

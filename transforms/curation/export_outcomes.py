@@ -74,5 +74,5 @@ class ExportOutcomes:
             FROM {self._kept.table} AS kept JOIN outcomes ON id = outcomes.utterance_id
             WHERE outcomes.path IS NOT NULL ORDER BY id
         """)
-        entries = (nemo_entry(row | {"path": f"{folder}/{row['path']}"}, self._kept.carried) for row in rows)
+        entries = (nemo_entry(row | {"path": f"{folder}/{row['path']}"}, self._kept.columns) for row in rows)
         write_lines(path, map(json_line, entries))

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms.corpus.archive_member import AUDIO_SUFFIXES
+from transforms.corpus.word_times import word_columns
 from transforms.curation.duckdb_rows import quoted
 from transforms.curation.kept_list import KeptList
 
@@ -81,7 +82,7 @@ def _plan_query(kept: KeptList, format: ExportFormat, shard_size: int) -> str:
     else:
         chunk = f"CASE WHEN archive IS NULL THEN format('{{:012d}}', {position} // {CHUNK}) ELSE archive END"
         name = "parts[-1]"
-    carried = "".join(f", {quoted(column)} := {quoted(column)}" for column in kept.carried)
+    further = "".join(f", {quoted(name)} := {_json_value(name)}" for name in kept.columns)
     return f"""
         WITH split AS (
             SELECT *, list_transform(string_split(regexp_replace(id, '{_AUDIO_SUFFIX}', ''), '/'),
@@ -102,9 +103,19 @@ def _plan_query(kept: KeptList, format: ExportFormat, shard_size: int) -> str:
             archive, source_version, format, whole, round(start_s * sample_rate)::BIGINT AS first_sample,
             round((end_s - start_s) * sample_rate)::BIGINT AS samples, sample_rate, channel, channels, duration_s,
             to_json(struct_pack(id := id, score := score, duration := round(duration_s, 6), sample_rate := sample_rate
-                {carried})) AS metadata
+                {further})) AS metadata
         FROM chunked ORDER BY chunk, path, start_s, id
     """
+
+
+def _json_value(name: str) -> str:
+    """Returns SQL for the value of a column in JSON. Word times are JSON already."""
+    column = quoted(name)
+    return (
+        f"CASE WHEN json_valid({column}) THEN {column}::JSON ELSE to_json({column}) END"
+        if word_columns([name])
+        else column
+    )
 
 
 def _by_chunk(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:

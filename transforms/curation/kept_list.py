@@ -10,13 +10,15 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from transforms.audio.sound_file import open_audio, open_sound
+from transforms.audio.sound_file import open_audio
 from transforms.corpus.formats import archive_begins
 from transforms.corpus.manifests import DURATION_COLUMN, END_COLUMNS, ID_COLUMNS, PATH_COLUMNS, START_COLUMNS
 from transforms.curation.duckdb_rows import batches_of, quoted, write_parquet
+from transforms.decoders.sound import num_samples, open_sound
 from transforms.errors import AudioFault
+from transforms.schemas import TRIMMED
 
-_OWN_COLUMNS = ("archive", "member", "whole", "recording_s", "channel", "score", "first_sample", "samples")
+_OWN_COLUMNS = ("archive", "member", "whole", "recording_s", "channel", "score", "first_sample", "samples", TRIMMED)
 # Column names that have another meaning in manifests, so that carried columns cannot use them.
 RESERVED_COLUMNS = {*PATH_COLUMNS, *ID_COLUMNS, *START_COLUMNS, *END_COLUMNS, DURATION_COLUMN, *_OWN_COLUMNS}
 # Number of recordings whose headers are read at the same time.
@@ -37,18 +39,19 @@ class KeptList:
         whole                whether the utterance is the whole recording
         start_s, end_s       start and end in the recording, rounded to whole samples
         recording_s          duration of the recording; null if unknown
-        duration_s, sample_rate, channels, channel, score, source_version, format, carried columns
+        duration_s, sample_rate, channels, channel, score, source_version, format
                              as in `utterances`; the score has four decimals
+        further columns      those of the corpus that were carried; after trimming also `trimmed`, as in kept.parquet
 
     Attributes:
         table: name of the table, for SQL.
-        carried: columns of the corpus in the table.
+        columns: names of the further columns, which manifests copy.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, table: str, carried: Sequence[str]) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, table: str, columns: Sequence[str]) -> None:
         self._connection = connection
         self.table = table
-        self.carried = list(carried)
+        self.columns = list(columns)
 
     def batches(self, query: str) -> Iterator[pa.RecordBatch]:
         """Streams the rows of a query over the table as Arrow batches."""
@@ -106,7 +109,7 @@ class KeptList:
 
 
 def kept_list_query(
-    kept: str, *, archives: str, spans: str | None, has_spans: bool, carried: Sequence[str] = ()
+    kept: str, *, archives: str, spans: str | None, has_spans: bool, columns: Sequence[str] = ()
 ) -> str:
     """Returns the query for the table of a `KeptList`.
 
@@ -115,7 +118,7 @@ def kept_list_query(
         archives: name of the table of archives (`formats.find_archives`).
         spans: name of the table of good spans (`trimming.good_spans`); None if nothing was trimmed.
         has_spans: whether the corpus may list spans of recordings. Its utterances then get a start and an end.
-        carried: columns of the corpus to include.
+        columns: further columns of `kept` to include.
     """
     is_span, recording_s, parents = "false", "kept.duration_s", ""
     if spans is not None:
@@ -126,7 +129,7 @@ def kept_list_query(
         )
     # An utterance in an archive is always a whole recording.
     is_recording = "archives.archive IS NOT NULL" if has_spans else "true"
-    columns = "".join(f", kept.{quoted(name)}" for name in carried)
+    further = "".join(f", kept.{quoted(name)}" for name in columns)
     return f"""
         WITH on_samples AS (
             SELECT kept.utterance_id AS id, kept.uri AS path, archives.archive,
@@ -136,7 +139,7 @@ def kept_list_query(
                 round_even(kept.start_s * kept.sample_rate, 0) AS first_sample,
                 round(kept.duration_s * kept.sample_rate) AS samples,
                 kept.duration_s, kept.sample_rate, kept.channels, kept.channel, round(kept.score::DOUBLE, 4) AS score,
-                kept.source_version, kept.format{columns}
+                kept.source_version, kept.format{further}
             FROM {kept} AS kept {parents}
             LEFT JOIN {archives} AS archives ON {archive_begins("kept.uri")} = archives.begins
         )
@@ -166,7 +169,7 @@ def measure_recordings(kept: KeptList) -> None:
 def _duration_of(path: str) -> float:
     try:
         with open_audio(path) as file, open_sound(file) as sound:
-            return float(sound.frames / sound.samplerate)
+            return num_samples(sound) / sound.samplerate
     except AudioFault as fault:
         raise ManifestError(
             f"{path}: Lhotse cuts need the duration of the recording, which cannot be opened ({fault.detail}); "

@@ -35,23 +35,23 @@ _NEWLINE = Limit(r"regexp_matches(path, '[\r\n]')", "cannot hold a path with a l
 _OUTER_BLANK = Limit(r"path <> trim(path, ' ' || chr(9))", "cannot hold a path that begins or ends with a blank")
 
 
-def _table_limits(carried: Sequence[str]) -> list[Limit]:
-    del carried
+def _table_limits(columns: Sequence[str]) -> list[Limit]:
+    del columns
     return [_IN_ARCHIVE]
 
 
-def _path_limits(carried: Sequence[str]) -> list[Limit]:
-    del carried
+def _path_limits(columns: Sequence[str]) -> list[Limit]:
+    del columns
     return [_IN_ARCHIVE, _SPAN, _CHANNEL, _NEWLINE, _OUTER_BLANK]
 
 
-def _tsv_limits(carried: Sequence[str]) -> list[Limit]:
-    cells = " OR ".join(rf"regexp_matches({quoted(name)}, '[\t\r\n]')" for name in ("id", "path", *carried))
+def _tsv_limits(columns: Sequence[str]) -> list[Limit]:
+    cells = " OR ".join(rf"regexp_matches({quoted(name)}::VARCHAR, '[\t\r\n]')" for name in ("id", "path", *columns))
     return [_IN_ARCHIVE, Limit(cells, "cannot hold a tab or a line break")]
 
 
-def _kaldi_limits(carried: Sequence[str]) -> list[Limit]:
-    speaker = r" OR regexp_matches(speaker, '\s')" if "speaker" in carried else ""
+def _kaldi_limits(columns: Sequence[str]) -> list[Limit]:
+    speaker = r" OR regexp_matches(speaker, '\s')" if "speaker" in columns else ""
     blank = Limit(
         rf"regexp_matches(id, '\s') OR id = ''{speaker}",
         "cannot hold an empty id, or an id or speaker with white space",
@@ -62,8 +62,8 @@ def _kaldi_limits(carried: Sequence[str]) -> list[Limit]:
     return [_IN_ARCHIVE, _NEWLINE, _OUTER_BLANK, blank, special]
 
 
-def _index_limits(carried: Sequence[str]) -> list[Limit]:
-    del carried
+def _index_limits(columns: Sequence[str]) -> list[Limit]:
+    del columns
     return [_NOT_IN_TAR, _SPAN, _CHANNEL]
 
 
@@ -74,7 +74,7 @@ class ManifestFormat:
     Attributes:
         file: name of the file or folder that holds the manifest.
         write: function that writes a list to a path.
-        limits: function that returns the limits of the format for the carried columns.
+        limits: function that returns the limits of the format for the further columns of the list.
         needs_durations: whether the durations of all recordings must be known.
     """
 
@@ -98,7 +98,7 @@ FORMATS = {
 
 def refusal(kept: KeptList, format: str) -> str | None:
     """Returns the reason why a format cannot list the kept utterances, as one sentence; None if it can."""
-    for limit in FORMATS[format].limits(kept.carried):
+    for limit in FORMATS[format].limits(kept.columns):
         (row,) = kept.rows(f"SELECT count(*) AS count, min(id) AS first FROM {kept.table} WHERE {limit.condition}")
         if row["count"]:
             example = f"{row['count']:,} of the kept utterances, for example {row['first']!r}"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow.csv
 
+from transforms.corpus.word_times import Word, WordTimesError, lhotse_alignment, parse_words, word_columns
 from transforms.curation.duckdb_rows import quoted
 from transforms.curation.kept_list import KeptList
 
@@ -17,6 +20,7 @@ from transforms.curation.kept_list import KeptList
 SELECTS_CHANNEL = "(channel IS NOT NULL AND channels > 1)"
 # Round durations to nanoseconds, because differences of start and end have rounding errors.
 _DIGITS = 9
+_KALDI_TEXT = r"trim(regexp_replace(coalesce(text, ''), '\s+', ' ', 'g'))"
 
 
 def write_paths(kept: KeptList, path: Path) -> None:
@@ -55,7 +59,7 @@ def _table_query(kept: KeptList) -> str:
     (has,) = kept.rows(f"SELECT NOT bool_and(whole) AS spans, count(channel) > 0 AS channels FROM {kept.table}")
     span = ", CASE WHEN NOT whole THEN start_s END AS start, CASE WHEN NOT whole THEN end_s END AS end"
     columns = f"id, path{span if has['spans'] else ''}{', channel' if has['channels'] else ''}"
-    return f"SELECT {columns}, duration_s AS duration, score{_columns(kept.carried)} FROM {kept.table} ORDER BY id"
+    return f"SELECT {columns}, duration_s AS duration, score{_columns(kept.columns)} FROM {kept.table} ORDER BY id"
 
 
 # --- JSON --------------------------------------------------------------------------------------------------------------
@@ -63,12 +67,12 @@ def _table_query(kept: KeptList) -> str:
 
 def write_jsonl(kept: KeptList, path: Path) -> None:
     """Writes a NeMo manifest: a JSON object a line, with an offset if the utterance is a span of its recording."""
-    columns = f"id, path, whole, start_s, end_s, duration_s, channel, score{_columns(kept.carried)}"
+    columns = f"id, path, whole, start_s, end_s, duration_s, channel, score{_columns(kept.columns)}"
     rows = kept.rows(f"SELECT {columns} FROM {kept.table} ORDER BY id")
-    write_lines(path, (json_line(nemo_entry(row, kept.carried)) for row in rows))
+    write_lines(path, (json_line(nemo_entry(row, kept.columns)) for row in rows))
 
 
-def nemo_entry(row: dict[str, Any], carried: Sequence[str]) -> dict[str, Any]:
+def nemo_entry(row: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:
     """Returns the entry of a NeMo manifest for a row of a `KeptList`."""
     entry = {"audio_filepath": row["path"], "id": row["id"]}
     if row["whole"]:
@@ -77,19 +81,19 @@ def nemo_entry(row: dict[str, Any], carried: Sequence[str]) -> dict[str, Any]:
         entry |= {"offset": row["start_s"], "duration": _span_s(row)}
     if row["channel"] is not None:
         entry["channel"] = row["channel"]
-    return entry | {"score": row["score"]} | _values(row, carried)
+    return entry | {"score": row["score"]} | _values(row, columns)
 
 
 def write_index(kept: KeptList, path: Path) -> None:
     """Writes an index of WebDataset tars: one JSON object a line, with tar, key and member of the sample."""
     query = (
-        f"SELECT archive, member, id, duration_s, channel, score{_columns(kept.carried)} "
+        f"SELECT archive, member, id, duration_s, channel, score{_columns(kept.columns)} "
         f"FROM {kept.table} ORDER BY archive, id"
     )
-    write_lines(path, (json_line(_sample(row, kept.carried)) for row in kept.rows(query)))
+    write_lines(path, (json_line(_sample(row, kept.columns)) for row in kept.rows(query)))
 
 
-def _sample(row: dict[str, Any], carried: Sequence[str]) -> dict[str, Any]:
+def _sample(row: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:
     folder, slash, name = row["member"].rpartition("/")
     entry = {
         "url": row["archive"],
@@ -99,18 +103,21 @@ def _sample(row: dict[str, Any], carried: Sequence[str]) -> dict[str, Any]:
         "duration": row["duration_s"],
         "score": row["score"],
     }
-    return entry | _values(row, carried)
+    return entry | _values(row, columns)
 
 
 def write_lhotse(kept: KeptList, path: Path) -> None:
-    """Writes gzipped Lhotse cuts with their recordings, and supervisions if speaker, text or language are carried."""
+    """Writes gzipped Lhotse cuts with their recordings.
+
+    A cut has a supervision if it has a speaker, a text, a language or word times. Word times become the alignment `word`.
+    """
     # Without a name and a time in the header, the same cuts give the same bytes.
     with path.open("wb") as file, gzip.GzipFile(fileobj=file, mode="wb", filename="", mtime=0) as packed:
         for row in kept.rows(f"SELECT * FROM {kept.table} ORDER BY id"):
-            packed.write(f"{json_line(_cut(row, kept.carried))}\n".encode())
+            packed.write(f"{json_line(_cut(row, kept.columns))}\n".encode())
 
 
-def _cut(row: dict[str, Any], carried: Sequence[str]) -> dict[str, Any]:
+def _cut(row: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:
     rate, channels = row["sample_rate"], list(range(row["channels"]))
     channel = (channels if row["channels"] > 1 else 0) if row["channel"] is None else row["channel"]
     samples = round(row["recording_s"] * rate)
@@ -123,8 +130,12 @@ def _cut(row: dict[str, Any], carried: Sequence[str]) -> dict[str, Any]:
         "duration": samples / rate,
         "channel_ids": channels,
     }
-    custom = _values(row, carried)
+    custom = _values(row, columns)
     spoken: dict[str, Any] = {name: custom.pop(name) for name in ("speaker", "text", "language") if name in custom}
+    column, words = _words(row, columns)
+    if words:
+        del custom[column]
+        spoken["alignment"] = {"word": lhotse_alignment(words)}
     supervision = {
         "id": row["id"],
         "recording_id": row["path"],
@@ -149,14 +160,15 @@ def _cut(row: dict[str, Any], carried: Sequence[str]) -> dict[str, Any]:
 
 
 def write_kaldi(kept: KeptList, folder: Path) -> None:
-    """Writes a Kaldi data directory: wav.scp, utt2spk and spk2utt; segments and text if needed.
+    """Writes a Kaldi data directory: wav.scp, utt2spk and spk2utt; segments, text and ctm if needed.
 
     All files are sorted as in the C locale. The speaker is the carried column `speaker`, or the utterance id where that is
-    empty. Ids are not changed, although Kaldi's own validation expects an id to begin with its speaker.
+    empty. Ids are not changed, although Kaldi's own validation expects an id to begin with its speaker. `text` has a line for
+    each utterance with a text, and `ctm` one for each word with times, which are relative to the utterance.
     """
     folder.mkdir()
     by_id = f"FROM {kept.table} ORDER BY id"
-    speaker = "coalesce(nullif(speaker, ''), id)" if "speaker" in kept.carried else "id"
+    speaker = "coalesce(nullif(speaker, ''), id)" if "speaker" in kept.columns else "id"
     (has,) = kept.rows(f"SELECT bool_or(NOT whole OR {SELECTS_CHANNEL}) AS segments FROM {kept.table}")
     if has["segments"]:
         # An output has no recording ids, so recordings are numbered.
@@ -172,17 +184,49 @@ def write_kaldi(kept: KeptList, folder: Path) -> None:
     utterances = f"concat({speaker}, ' ', string_agg(id, ' ' ORDER BY id))"
     by_speaker = f"SELECT {utterances} FROM {kept.table} GROUP BY {speaker} ORDER BY {speaker}"
     write_lines(folder / "spk2utt", kept.texts(by_speaker))
-    if "text" in kept.carried:
-        text = r"regexp_replace(coalesce(text, ''), '\s+', ' ', 'g')"
-        write_lines(folder / "text", kept.texts(f"SELECT trim(concat(id, ' ', {text})) {by_id}"))
+    if "text" in kept.columns:
+        lines = f"SELECT concat(id, ' ', {_KALDI_TEXT}) FROM {kept.table} WHERE {_KALDI_TEXT} <> '' ORDER BY id"
+        write_lines(folder / "text", kept.texts(lines))
+    if word_columns(kept.columns):
+        rows = kept.rows(f"SELECT id, channel, duration_s{_columns(kept.columns)} {by_id}")
+        write_lines(folder / "ctm", itertools.chain.from_iterable(_ctm_lines(row, kept.columns) for row in rows))
 
 
-def _columns(carried: Sequence[str]) -> str:
-    return "".join(f", {quoted(name)}" for name in carried)
+def without_text(kept: KeptList) -> int:
+    """Returns the number of utterances that a Kaldi directory has no text for; 0 if it has no texts at all."""
+    if "text" not in kept.columns:
+        return 0
+    (row,) = kept.rows(f"SELECT count(*) AS count FROM {kept.table} WHERE {_KALDI_TEXT} = ''")
+    return int(row["count"])
 
 
-def _values(row: dict[str, Any], carried: Sequence[str]) -> dict[str, Any]:
-    return {name: row[name] for name in carried if row[name] is not None}
+def _ctm_lines(row: dict[str, Any], columns: Sequence[str]) -> Iterator[str]:
+    channel = 1 if row["channel"] is None else row["channel"] + 1
+    for word, start_s, length_s, score in lhotse_alignment(_words(row, columns)[1]):
+        confidence = "" if score is None else f" {score:g}"
+        yield f"{row['id']} {channel} {start_s:.3f} {length_s:.3f} {'_'.join(word.split())}{confidence}"
+
+
+def _columns(columns: Sequence[str]) -> str:
+    return "".join(f", {quoted(name)}" for name in columns)
+
+
+def _values(row: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:
+    """Returns the further columns of a row that are not null; word times as the JSON that their text is."""
+    values = {name: row[name] for name in columns if row[name] is not None}
+    for name in word_columns(list(values)):
+        with contextlib.suppress(ValueError, RecursionError):
+            values[name] = json.loads(values[name])
+    return values
+
+
+def _words(row: dict[str, Any], columns: Sequence[str]) -> tuple[str, list[Word]]:
+    """Returns the words of an utterance and the column that has them; none if it has no usable word times."""
+    for name in word_columns(columns):
+        if row[name]:
+            with contextlib.suppress(WordTimesError):
+                return name, parse_words(row[name], row["duration_s"])
+    return "", []
 
 
 def _span_s(row: dict[str, Any]) -> float:

@@ -17,8 +17,9 @@ from transforms.corpus.sources import MANIFEST
 from transforms.curation.decisions import MICROSECONDS, budget_decisions, rule_decisions
 from transforms.curation.duckdb_rows import write_parquet
 from transforms.curation.kept_list import KeptList, kept_list_query, manifest_columns
+from transforms.curation.piece_texts import PieceTexts, TextState
 from transforms.curation.rules import TRIM, Rule, RuleError, check_expression, check_rules
-from transforms.curation.trimming import check_new_ids, good_spans, removed_spans, score_spans, span_utterances
+from transforms.curation.trimming import check_new_ids, good_spans, measure_spans, removed_spans, span_utterances
 from transforms.output.results import Results
 
 # Memory that DuckDB may use before it spills to disk. The threads share it: with 64 threads, a million utterances with their
@@ -93,7 +94,7 @@ class Selection:
             "lock_configuration = true",
         ):
             self._connection.execute(f"SET {setting}")
-        self._connection.execute("CREATE TEMP VIEW candidates AS SELECT * FROM utterances")
+        self._connection.execute(f"CREATE TEMP VIEW candidates AS SELECT *, false AS {schemas.TRIMMED} FROM utterances")
 
     def __enter__(self) -> Selection:
         return self
@@ -116,14 +117,22 @@ class Selection:
             TrimError: the spans cannot get scores or ids.
         """
         self._connection.execute(f"CREATE TEMP TABLE spans AS {good_spans(min_s, pad_s)}")
+        self._connection.register("measured", measure_spans(self._connection, "spans"))
+        # A span without speech is not an utterance.
+        self._connection.execute(
+            "DELETE FROM spans WHERE utterance_id IN (SELECT utterance_id FROM measured WHERE is_silent)"
+        )
         self._connection.execute(f"CREATE TEMP TABLE removed AS {removed_spans('spans')}")
         check_new_ids(self._connection, "spans", "removed")
-        self._connection.register("span_scores", score_spans(self._connection, "spans"))
-        self._connection.execute(f"CREATE TEMP TABLE span_rows AS {span_utterances('spans', 'span_scores')}")
-        self._connection.execute("""
+        texts = PieceTexts(self.results.carried)
+        self._connection.register("span_texts", texts.table(self._connection, "spans"))
+        span_rows = span_utterances("spans", "measured", "span_texts", texts.columns)
+        self._connection.execute(f"CREATE TEMP TABLE span_rows AS {span_rows}")
+        self._connection.execute(f"""
             CREATE OR REPLACE TEMP VIEW candidates AS
-            SELECT * FROM utterances WHERE utterance_id NOT IN (SELECT parent_id FROM removed)
-            UNION ALL SELECT * FROM span_rows
+            SELECT *, false AS {schemas.TRIMMED} FROM utterances
+            WHERE utterance_id NOT IN (SELECT parent_id FROM removed)
+            UNION ALL SELECT *, true AS {schemas.TRIMMED} FROM span_rows
         """)
         self._is_trimmed = True
 
@@ -189,6 +198,16 @@ class Selection:
         query = "SELECT reason, count(*) FROM rejects GROUP BY reason ORDER BY count(*) DESC, reason"
         return dict(self._connection.execute(query).fetchall())
 
+    def piece_texts(self) -> dict[TextState, int]:
+        """Returns the number of kept pieces by how they got their text; empty if nothing was trimmed."""
+        if not self._is_trimmed:
+            return {}
+        rows = self._connection.execute("""
+            SELECT text_state, count(*) FROM span_texts JOIN decisions USING (utterance_id) WHERE len(rules) = 0
+            GROUP BY text_state ORDER BY text_state
+        """).fetchall()
+        return {TextState(state): count for state, count in rows}
+
     def _decided(self, condition: str) -> Amount:
         return self._amount(f"""
             SELECT count(*), coalesce(sum(duration_us), 0)::DOUBLE / {MICROSECONDS} FROM decisions WHERE {condition}
@@ -207,11 +226,12 @@ class Selection:
 
     def kept_table(self) -> pa.Table:
         """Returns the kept rows of `utterances`, best score first."""
-        return self._connection.sql(f"{self._kept_rows} ORDER BY score DESC, utterance_id").to_arrow_table()
+        query = f"SELECT * EXCLUDE ({schemas.TRIMMED}) FROM ({self._kept_rows}) ORDER BY score DESC, utterance_id"
+        return self._connection.sql(query).to_arrow_table()
 
     def write_kept(self, path: Path) -> int:
-        """Writes the kept rows of `utterances` to a Parquet file, in the order of their ids; returns their number."""
-        schema = schemas.with_carried(schemas.UTTERANCES, self.results.carried).with_metadata(self._metadata)
+        """Writes the kept rows to a Parquet file (`schemas.KEPT`), in the order of their ids; returns their number."""
+        schema = schemas.with_carried(schemas.KEPT, self.results.carried).with_metadata(self._metadata)
         return write_parquet(self._connection, f"{self._kept_rows} ORDER BY utterance_id", schema, path)
 
     def write_dropped(self, path: Path) -> int:
@@ -248,17 +268,19 @@ class Selection:
         Args:
             has_spans: whether the corpus may list spans of recordings.
         """
-        carried = manifest_columns(self.results.carried)
+        columns = manifest_columns(self.results.carried)
+        if self._is_trimmed:
+            columns.append(schemas.TRIMMED)
         self._connection.register("archives", find_archives(self._connection))
         query = kept_list_query(
             f"({self._kept_rows})",
             archives="archives",
             spans="spans" if self._is_trimmed else None,
             has_spans=has_spans,
-            carried=carried,
+            columns=columns,
         )
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE kept_list AS {query}")
-        return KeptList(self._connection, "kept_list", carried)
+        return KeptList(self._connection, "kept_list", columns)
 
     @property
     def _kept_rows(self) -> str:

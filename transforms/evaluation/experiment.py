@@ -184,8 +184,8 @@ def score_test_clips(folder: Path, scorer: Scorer) -> ScoredClips:
     known = read_clips(str(folder))
 
     def score(clips: Sequence[Clip]) -> np.ndarray:
-        frame_scores, _ = score_clips(clips, [scorer], BatchLimits())
-        return np.array([scorer.pool(scores) for scores in frame_scores[0]])
+        scored, _ = score_clips(clips, [scorer], BatchLimits())
+        return np.array([clip.score for clip in scored[0]])
 
     validation = [clip for clip in known if clip.split == VAL]
     threshold = choose_threshold(np.array([clip.clean for clip in validation]), score(validation))

@@ -13,9 +13,11 @@ import pyarrow.parquet as pq
 import soundfile
 from apache_beam.io.filesystems import FileSystems
 
+from model.activity import counted_spectrogram
 from model.evaluation.localisation import Distortion
 from model.evaluation.scored_clips import Clip
-from model.features import num_frames, spectrogram
+from model.features import num_frames
+from model.high_pass import without_dc
 from model.labels import LABEL_SCALES
 from transforms.corpus.sources import SourceError, absolute
 from transforms.output.ledger import Ledger
@@ -62,6 +64,21 @@ class Gain:
         return (np.round(louder * 2**15) / 2**15).astype(np.float32) if self.sixteen_bits else louder
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class ClipScores:
+    """The scores of a clip by one model.
+
+    Attributes:
+        score: score of the clip.
+        frame_score: scores of its frames: float32 [T].
+        silent: whether each frame is silent, bool [T].
+    """
+
+    score: float
+    frame_score: np.ndarray
+    silent: np.ndarray
+
+
 def read_clips(set_name: str) -> list[Clip]:
     """Returns all clips of a set, without their audio.
 
@@ -90,7 +107,7 @@ def read_audio(clip: Clip) -> tuple[np.ndarray, np.ndarray | None]:
 
 def score_clips(
     clips: Sequence[Clip], scorers: Sequence[Scorer], limits: BatchLimits, gains: Sequence[Gain] = ()
-) -> tuple[list[list[np.ndarray]], np.ndarray]:
+) -> tuple[list[list[ClipScores]], np.ndarray]:
     """Scores clips with several models. One row group of a set is in memory at a time.
 
     Args:
@@ -100,13 +117,14 @@ def score_clips(
         gains: gains after which each clip is scored again [G].
 
     Returns:
-        Frame scores, float32 [T], by model and clip; and the scores of the clips after each gain, float64 [M, N, G].
+        Scores by model and clip; and the scores of the clips after each gain, float64 [M, N, G].
 
     Raises:
         SourceError: a set cannot be read.
     """
     index_of = {(clip.set_name, clip.clip_id): n for n, clip in enumerate(clips)}
-    frame_scores = [[np.empty(0, np.float32)] * len(clips) for _ in scorers]
+    unscored = ClipScores(np.nan, np.empty(0, np.float32), np.empty(0, bool))
+    scored = [[unscored] * len(clips) for _ in scorers]
     at_gains = np.empty((len(scorers), len(clips), len(gains)))
     progress = Progress("clips are scored", len(clips))
     for set_name in dict.fromkeys(clip.set_name for clip in clips):
@@ -121,21 +139,21 @@ def score_clips(
                     samples[n] if g is None else gains[g].apply(samples[n]) for n, g in (versions[v] for v in batch)
                 ]
                 for m, scorer in enumerate(scorers):
-                    results = scorer.score([spectrogram(waveform, scorer.bundle.features) for waveform in waveforms])
-                    for v, scores in zip(batch, results, strict=True):
+                    counted = [counted_spectrogram(waveform, scorer.bundle.features) for waveform in waveforms]
+                    results = scorer.score([spectrogram for spectrogram, _ in counted])
+                    for v, scores, (_, activity) in zip(batch, results, counted, strict=True):
                         n, g = versions[v]
                         if g is None:
-                            frame_scores[m][n] = scores
+                            scored[m][n] = ClipScores(scorer.pool(scores), activity.expand(scores), ~activity.active)
                         else:
                             at_gains[m, n, g] = scorer.pool(scores)
             progress.add(len(samples))
-    return frame_scores, at_gains
+    return scored, at_gains
 
 
 def decode(audio: bytes) -> np.ndarray:
-    """Returns the samples of a FLAC file, float32 [n]."""
-    samples: np.ndarray = soundfile.read(io.BytesIO(audio), dtype="float32")[0]
-    return samples
+    """Returns the samples of a FLAC file without their DC offset, as for scoring: float32 [n]."""
+    return without_dc(soundfile.read(io.BytesIO(audio), dtype="float32")[0])
 
 
 def _clip(set_name: str, row: dict[str, Any]) -> Clip:

@@ -13,15 +13,12 @@ import apache_beam as beam
 import numpy as np
 
 from model.features import (
-    FRAME_LENGTH,
-    FRAME_SHIFT,
     NUM_BINS,
     WHOLE_FRAMES,
     FeatureConfig,
     FeatureError,
     Frames,
     level_of,
-    num_frames,
     spectrogram,
 )
 from transforms import telemetry
@@ -32,8 +29,8 @@ from transforms.audio.span_reader import Decoded
 from transforms.audio.waveform import Waveform
 from transforms.corpus.archives import members
 from transforms.elements import (
+    AUTO,
     EACH,
-    MIX,
     REJECTS,
     AudioRef,
     FeaturizedUtterance,
@@ -46,31 +43,37 @@ from transforms.errors import AudioFault, Reason, Stage
 
 
 class LongSpectrogram:
-    """The spectrogram of a long recording, computed part by part on access.
+    """The spectrogram of some frames of a long recording, computed part by part on access.
 
     Args:
         waveform: mono samples at 16 kHz.
         config: feature definition.
         level: level of the whole recording, by which the features are scaled.
+        counted: whether each frame of the recording is one of the frames, bool [T].
     """
 
-    def __init__(self, waveform: Waveform, config: FeatureConfig, level: float) -> None:
+    def __init__(self, waveform: Waveform, config: FeatureConfig, level: float, counted: np.ndarray) -> None:
         self._waveform, self._config, self._level = waveform, config, level
-        self._frames = num_frames(len(waveform))
+        self._positions = np.flatnonzero(counted).astype(np.int32)
 
     def __len__(self) -> int:
-        return self._frames
+        return len(self._positions)
 
     def __getitem__(self, part: slice) -> np.ndarray:
-        first, last, _ = part.indices(self._frames)
-        if last <= first:
+        positions = self._positions[part]
+        if not len(positions):
             return np.empty((0, NUM_BINS), np.float32)
-        samples = self._waveform.read(first * FRAME_SHIFT, (last - 1) * FRAME_SHIFT + FRAME_LENGTH)
+        # Runs of adjacent frames, so that no silence between them is read.
+        runs = np.split(positions, np.flatnonzero(np.diff(positions) > 1) + 1)
+        return np.concatenate([self._frames(int(run[0]), int(run[-1])) for run in runs])
+
+    def _frames(self, first: int, last: int) -> np.ndarray:
+        samples = self._waveform.read_frames(first, last + 1)
         return spectrogram(samples, self._config, self._level)
 
 
 def featurize(decoded: Decoded, ref: AudioRef, config: FeatureConfig) -> FeaturizedUtterance:
-    """Computes the features of an utterance.
+    """Computes the features of the frames of an utterance that count for its score.
 
     Args:
         decoded: audio of the utterance.
@@ -80,14 +83,15 @@ def featurize(decoded: Decoded, ref: AudioRef, config: FeatureConfig) -> Featuri
     Raises:
         AudioFault: the audio is silent.
     """
-    waveform = decoded.waveform
+    waveform, measured = decoded.waveform, decoded.measured
+    counted = measured.frame_facts.activity.counted
     features: Frames
     try:
-        level = level_of(waveform.power, config)
-        if num_frames(len(waveform)) > WHOLE_FRAMES:
-            features = LongSpectrogram(waveform, config, level)
+        level = level_of(waveform.power()[counted], config)
+        if len(counted) > WHOLE_FRAMES:
+            features = LongSpectrogram(waveform, config, level, counted)
         else:
-            features = spectrogram(waveform.read(), config, level)
+            features = spectrogram(waveform.read_frames(0, len(counted)), config, level)[counted]
     except FeatureError as error:
         raise AudioFault(Stage.FEATURIZE, Reason.SILENT, str(error)) from error
     utterance = Utterance(
@@ -97,15 +101,18 @@ def featurize(decoded: Decoded, ref: AudioRef, config: FeatureConfig) -> Featuri
         channels=decoded.channels,
         channel=decoded.channel,
         format=decoded.format,
-        facts=decoded.facts,
+        facts=measured.facts,
+        frame_facts=measured.frame_facts,
+        marks=measured.marks,
     )
-    return FeaturizedUtterance(utterance, features)
+    alternatives = tuple(featurize(other, ref, config) for other in decoded.alternatives)
+    return FeaturizedUtterance(utterance, features, alternatives=alternatives)
 
 
 def featurize_recording(
     recording: Recording,
     config: FeatureConfig,
-    channels: str = MIX,
+    channels: str = AUTO,
     opened: AbstractContextManager[BinaryIO] | None = None,
 ) -> Iterator[FeaturizedUtterance | Reject]:
     """Decodes the utterances of a recording, or of all recordings of an archive, and computes their features.
@@ -214,7 +221,7 @@ class Featurize(beam.DoFn):
         channels: channels to decode.
     """
 
-    def __init__(self, config: FeatureConfig, channels: str = MIX) -> None:
+    def __init__(self, config: FeatureConfig, channels: str = AUTO) -> None:
         self.config = config
         self.channels = channels
 

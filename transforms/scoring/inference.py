@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from model.runtime import start_tensorflow
 from transforms import telemetry
 from transforms.elements import REJECTS, FeaturizedUtterance, Reject, ScoredUtterance, Utterance
 from transforms.errors import AudioFault, Reason, Stage
+from transforms.scoring.best_channel import best_channel
 from transforms.scoring.bundles import find_bundle
 from transforms.telemetry import Work
 
@@ -133,6 +135,8 @@ def score_batch(batch: Batch, scorer: Scorer) -> list[Result]:
     Returns:
         A result for each utterance, in order, without its spectrogram.
     """
+    if any(item.alternatives for item in batch):
+        return _score_alternatives(batch, scorer)
     try:
         scores = scorer.score([item.spectrogram for item in batch])
     except _tensorflow_errors() as error:
@@ -140,6 +144,13 @@ def score_batch(batch: Batch, scorer: Scorer) -> list[Result]:
             return [result for item in batch for result in score_batch([item], scorer)]
         return [_failed(batch[0].utterance, error)]
     return [_result(item.utterance, frame_score) for item, frame_score in zip(batch, scores, strict=True)]
+
+
+def _score_alternatives(batch: Batch, scorer: Scorer) -> list[Result]:
+    """Scores all channels of a batch, and returns the best channel of each utterance."""
+    channels = [[dataclasses.replace(item, alternatives=()), *item.alternatives] for item in batch]
+    results = iter(score_batch(list(itertools.chain.from_iterable(channels)), scorer))
+    return [best_channel(list(itertools.islice(results, len(one))), scorer.bundle) for one in channels]
 
 
 def score_in_parts(item: FeaturizedUtterance, scorer: Scorer) -> Iterator[Result | None]:
@@ -152,15 +163,18 @@ def score_in_parts(item: FeaturizedUtterance, scorer: Scorer) -> Iterator[Result
     Yields:
         None after each step, then the result.
     """
-    parts = []
-    try:
-        for frame_score in scorer.score_in_parts(item.spectrogram):
-            parts.append(frame_score)
-            yield None
-    except _tensorflow_errors() as error:
-        yield _failed(item.utterance, error)
-        return
-    yield _result(item.utterance, np.concatenate(parts))
+    results: list[Result] = []
+    for channel in (item, *item.alternatives):
+        parts = []
+        try:
+            for frame_score in scorer.score_in_parts(channel.spectrogram):
+                parts.append(frame_score)
+                yield None
+        except _tensorflow_errors() as error:
+            results.append(_failed(channel.utterance, error))
+            continue
+        results.append(_result(channel.utterance, np.concatenate(parts)))
+    yield best_channel(results, scorer.bundle)
 
 
 def _tensorflow_errors() -> tuple[type[Exception], ...]:
@@ -178,7 +192,7 @@ def _result(utterance: Utterance, frame_score: np.ndarray) -> Result:
     if not np.isfinite(frame_score).all():
         fault = AudioFault(Stage.SCORE, Reason.MODEL_FAILED, "the network returned a score that is not finite")
         return Reject.of(utterance.ref, fault)
-    return ScoredUtterance(utterance, frame_score)
+    return ScoredUtterance(utterance, utterance.frame_facts.activity.expand(frame_score))
 
 
 class SplitResults(beam.DoFn):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from transforms.audio.span_reader import Decoded
-from transforms.elements import MIX, AudioRef, FeaturizedUtterance, Recording, Reject
+from transforms.elements import AUTO, AudioRef, FeaturizedUtterance, Recording, Reject
 from transforms.errors import AudioFault
 from transforms.scoring.featurize import featurize, featurize_recording
 from transforms.scoring.inference import score_batch
@@ -38,13 +38,13 @@ def score_decoded(decoded: Decoded, scorer: Scorer, ref: AudioRef = NO_REF) -> S
     return _score(featurize(decoded, ref, scorer.bundle.features), scorer)
 
 
-def score_recording(recording: Recording, scorer: Scorer, channels: str = MIX) -> Iterator[Score | Reject]:
+def score_recording(recording: Recording, scorer: Scorer, channels: str = AUTO) -> Iterator[Score | Reject]:
     """Decodes and scores the utterances of a recording or of an archive, one by one.
 
     Args:
         recording: recording or archive.
         scorer: loaded model.
-        channels: channels to score: "mix", "first", "each", or the number of one channel, from 0.
+        channels: channels to score: "auto", "mix", "first", "each", or the number of one channel, from 0.
 
     Yields:
         The score of each utterance, or the reason why it has none.

@@ -12,18 +12,20 @@ import pyarrow as pa
 
 from model.features import frame_start_s
 from transforms import telemetry
-from transforms.elements import Reject, ScoredUtterance, printable
+from transforms.elements import FrameFacts, Reject, ScoredUtterance, printable
 from transforms.progress_counters import progress_counter
 from transforms.schemas import FRAMES
 from transforms.scoring.utterance_score import ModelInfo, Score, summarise
 
 # Tags of the outputs of `ToRows` beside the main one.
 UTTERANCE_ROWS, ANOMALY_ROWS = "utterances", "anomalies"
+FRAME_FACTS = tuple(field.name for field in dataclasses.fields(FrameFacts))
 
 
 def utterance_row(score: Score) -> dict[str, Any]:
     """Returns the row of `UTTERANCES` for a scored utterance."""
     utterance, frame_score, anomalies = score.utterance, score.frame_score, score.anomalies
+    counted_score = frame_score[utterance.frame_facts.activity.counted]
     return {
         "utterance_id": utterance.ref.utterance_id,
         "uri": printable(utterance.ref.uri),
@@ -37,13 +39,14 @@ def utterance_row(score: Score) -> dict[str, Any]:
         "source_version": utterance.ref.source_version,
         "num_frames": len(frame_score),
         "score": score.score,
-        "frame_score_p10": float(np.percentile(frame_score, 10)),
-        "frame_score_min": float(frame_score.min()),
-        "frame_score_std": float(frame_score.std()),
+        "frame_score_p10": float(np.percentile(counted_score, 10)),
+        "frame_score_min": float(counted_score.min()),
+        "frame_score_std": float(counted_score.std()),
         "anomaly_s": sum(anomaly.end_s - anomaly.start_s for anomaly in anomalies),
         "num_anomalies": len(anomalies),
         **dataclasses.asdict(utterance.facts),
         "flags": list(score.flags),
+        "causes": list(score.causes),
         "model_id": score.model_id,
     }
 
@@ -63,6 +66,7 @@ def frames_table(scored: Sequence[ScoredUtterance]) -> pa.Table:
     """Returns the rows of `FRAMES` for some utterances: one row per frame, in their order."""
     lengths = [len(item.frame_score) for item in scored]
     frame = np.concatenate([np.arange(length, dtype=np.int32) for length in lengths])
+    measured = [item.utterance.frame_facts for item in scored]
     ids = pa.array([item.utterance.ref.utterance_id for item in scored], pa.string())
     return pa.table(
         {
@@ -70,6 +74,7 @@ def frames_table(scored: Sequence[ScoredUtterance]) -> pa.Table:
             "frame": frame,
             "start_s": frame_start_s(frame).astype(np.float32),
             "score": np.concatenate([item.frame_score for item in scored]),
+            **{name: np.concatenate([getattr(facts, name) for facts in measured]) for name in FRAME_FACTS},
         },
         FRAMES,
     )

@@ -14,14 +14,11 @@ from model.labels import LabelScale
 from model.pooling import Pooling, pool
 from transforms.elements import Reject, ScoredUtterance, SignalFacts, Utterance
 from transforms.errors import AudioFault
+from transforms.scoring import verdicts
 
-# Limits beyond which a signal fact makes a score doubtful.
-NEAR_SILENT_DBFS = -55.0
-MOSTLY_SILENCE_RATIO = 0.8
-CLIPPED_RATIO = 1e-3
-DC_OFFSET = 0.01
-NARROW_BAND_HZ = 5_000.0
-VERY_SHORT_S = 1.0
+
+# A frame is bad if a dropout covers most of its first half, which is 16 ms long.
+DROPPED_S = 0.008
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,7 +49,8 @@ class Score:
         score: predicted quality, on `label_scale`.
         frame_score: quality of each frame of 32 ms, one frame every 16 ms: float32 [T], on `label_scale`.
         anomalies: stretches that score below the level around them, in order of time.
-        flags: reasons to doubt the score, such as "clipped"; the function `flags` defines them.
+        flags: reasons to doubt the score, such as "clipped"; `verdicts.flags` defines them.
+        causes: faults that the samples prove, such as "clipping"; `verdicts.causes` defines them.
         utterance: decoded utterance, with its source and audio format.
         model: properties of the model.
     """
@@ -61,6 +59,7 @@ class Score:
     frame_score: np.ndarray
     anomalies: Sequence[Anomaly]
     flags: Sequence[str]
+    causes: Sequence[str]
     utterance: Utterance
     model: ModelInfo
 
@@ -120,29 +119,20 @@ def summarise(result: ScoredUtterance | Reject, model: ModelInfo) -> Score:
     """
     if isinstance(result, Reject):
         raise AudioFault(result.stage, result.reason, result.detail)
+    utterance, frame_score = result.utterance, result.frame_score
+    activity = utterance.frame_facts.activity
+    flags = verdicts.flags(utterance.facts, utterance.marks, utterance.duration_s, utterance.format)
     return Score(
-        score=pool(result.frame_score, model.pooling),
-        frame_score=result.frame_score,
-        anomalies=find_anomalies(result.frame_score, model.label_scale.span),
-        flags=flags(result.utterance),
-        utterance=result.utterance,
+        score=pool(frame_score[activity.counted], model.pooling),
+        frame_score=frame_score,
+        anomalies=find_anomalies(
+            frame_score,
+            model.label_scale.span,
+            silent=~activity.active,
+            known_bad=utterance.frame_facts.dropout_s > DROPPED_S,
+        ),
+        flags=flags,
+        causes=verdicts.causes(utterance.facts, flags, utterance.marks),
+        utterance=utterance,
         model=model,
     )
-
-
-def flags(utterance: Utterance) -> list[str]:
-    """Returns the reasons to doubt an utterance's score, as words.
-
-    near_silent: RMS level under -55 dBFS. mostly_silence: over 80 % of the frames are silence. clipped: over 0.1 % of the
-    samples are clipped. dc_offset: mean over 1 % of full scale. narrow_band: bandwidth under 5 kHz. very_short: under 1 s.
-    """
-    facts = utterance.facts
-    conditions = {
-        "near_silent": facts.rms_dbfs < NEAR_SILENT_DBFS,
-        "mostly_silence": facts.silence_ratio > MOSTLY_SILENCE_RATIO,
-        "clipped": facts.clipped_ratio > CLIPPED_RATIO,
-        "dc_offset": abs(facts.dc_offset) > DC_OFFSET,
-        "narrow_band": facts.bandwidth_hz < NARROW_BAND_HZ,
-        "very_short": utterance.duration_s < VERY_SHORT_S,
-    }
-    return [flag for flag, is_set in conditions.items() if is_set]

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.storage.local_buckets import bucket
 from transforms.corpus.sources import SourceError, list_corpus
+from transforms.corpus.word_times import Word, parse_words
 from transforms.elements import Span
 
 
@@ -51,6 +52,31 @@ def test_speakers_and_texts_are_columns(data):
         {"speaker": "alice", "text": "GOOD  MORNING\u3000you"},
         {"speaker": "bob", "text": ""},
     ]
+
+
+def test_word_times_are_a_column_if_they_are_carried(data):
+    (data / "segments").write_text("u1 rec1 5 9\nu2 rec1 9 12\n")
+    (data / "ctm").write_text("u1 1 0.50 0.25 good\nu1 1 0.75  0.5 morning 0.9\nother 1 0 1 x\n")
+    assert [ref.columns for ref in list_corpus(str(data))] == [{}, {}]
+    first, second = list_corpus(str(data), ["words"])
+    assert parse_words(first.columns["words"], 4.0) == [Word("good", 0.5, 0.75), Word("morning", 0.75, 1.25, 0.9)]
+    assert second.columns == {"words": ""}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rec1 1 0.5 0.5\n", "/ctm, line 1: must be utterance, channel, start and duration in seconds"),
+        ("rec1 1 0.5 0.5 a\nrec1 1 x 0.5 b\n", "/ctm, line 2: the start is 'x', which is not a number of seconds"),
+        ("rec1 1 0.5 -1 a\n", "/ctm, line 1: the duration is -1; must not be negative"),
+        ("a 1 0 1 x\nb 1 0 1 x\n", "/ctm: names no utterance of this directory (the first id is 'a'); must have ids"),
+    ],
+)
+def test_word_times_that_cannot_be_read_are_an_error_with_their_line(data, text, message):
+    (data / "ctm").write_text(text)
+    with pytest.raises(SourceError) as caught:
+        list_corpus(str(data), ["words"])
+    assert str(caught.value).startswith(f"{data}{message}")
 
 
 def test_a_segment_may_name_its_channel(data):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from transforms.corpus.sources import SourceError, list_corpus
+from transforms.corpus.word_times import Word, parse_words
 from transforms.elements import Span
 
 
@@ -95,6 +96,27 @@ def test_cuts_are_spans_of_their_recordings(root, name):
 def test_a_cut_of_the_whole_recording_has_no_span(root):
     (ref,) = list_corpus(write(root / "cuts.jsonl", cut("wav/a.wav", start=0, duration=3.0)))
     assert ref.span == Span()
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [["good", 0.5, 0.25, None], ["", 0.75, 0.25, None], ["morning", 1.0, 0.5, 0.9]],
+        # As Lhotse wrote them before version 1.8.
+        [
+            {"symbol": "good", "start": 0.5, "duration": 0.25},
+            {"symbol": "morning", "start": 1.0, "duration": 0.5, "score": 0.9},
+        ],
+    ],
+    ids=["lists", "objects"],
+)
+def test_an_alignment_of_words_is_a_column_if_it_is_carried(root, items):
+    row = cut("wav/a.wav", duration=2.0)
+    row["supervisions"][0]["alignment"] = {"phone": [["G", 0.5, 0.1]], "word": items}
+    source = write(root / "cuts.jsonl", row)
+    assert "words" not in list_corpus(source)[0].columns
+    (ref,) = list_corpus(source, ["text", "words"])
+    assert parse_words(ref.columns["words"], 2.0) == [Word("good", 0.5, 0.75), Word("morning", 1.0, 1.5, 0.9)]
 
 
 @pytest.mark.parametrize("supervisions", [[], None, [{"id": "s", "recording_id": "a", "start": 0, "duration": 1}]])

@@ -15,6 +15,7 @@ from transforms.corpus import archive_member
 from transforms.corpus.archives import members
 from transforms.corpus.parquet_archive import audio_columns
 from transforms.corpus.sources import list_corpus
+from transforms.corpus.word_times import Word, parse_words
 from transforms.errors import AudioFault, Reason
 
 
@@ -29,6 +30,13 @@ class TestParquet:
         assert (first.utterance_id, first.uri, first.size_bytes) == ("s.parquet/x/a.wav", f"{path}#x/a.wav", len(WAV))
         assert (second.utterance_id, one, two) == ("s.parquet/1", WAV, b"fLaC")
         assert (first.columns, second.columns) == ({"text": "é", "n": "1"}, {"text": "", "n": "2"})
+
+    def test_word_times_are_a_column(self, tmp_path):
+        words = [{"word": "good", "start": 0.5, "end": 0.75}]
+        rows = [{"audio": {"bytes": WAV, "path": "a.wav"}, "words": words, "tags": [{"word": "x"}]}]
+        ((ref, _),) = read_members(write_parquet(tmp_path / "s.parquet", rows))
+        assert ref.columns.keys() == {"words"}
+        assert parse_words(ref.columns["words"], 1.0) == [Word("good", 0.5, 0.75)]
 
     @pytest.mark.parametrize(
         ("ids", "expected"),

@@ -26,7 +26,8 @@ def test_without_rules_the_suggested_ones_are_used_as_by_the_command(run, tmp_pa
     kept = kept_utterances(run)
     audiosieve("filter", run.root, "--output", tmp_path / "keep")
     assert ids(kept) == ["d", "a"]
-    assert kept.sort_by("utterance_id").to_pylist() == pq.read_table(tmp_path / "keep/kept.parquet").to_pylist()
+    of_command = pq.read_table(tmp_path / "keep/kept.parquet").drop_columns(["trimmed"])
+    assert kept.sort_by("utterance_id").to_pylist() == of_command.to_pylist()
 
 
 def test_rules_or_a_condition_can_be_given(run, tmp_path):

@@ -80,7 +80,7 @@ def test_kept_and_dropped_are_written(selection, results, tmp_path):
     assert selection.write_kept(tmp_path / "kept.parquet") == 3
     assert selection.write_dropped(tmp_path / "dropped.parquet") == 2
     scores = {row["utterance_id"]: row for row in results.dataset("utterances").to_table().to_pylist()}
-    assert rows(tmp_path / "kept.parquet") == [scores[name] for name in ("u3", "u4", "v")]
+    assert rows(tmp_path / "kept.parquet") == [scores[name] | {"trimmed": False} for name in ("u3", "u4", "v")]
     assert [(row["utterance_id"], row["score"], row["rules"]) for row in rows(tmp_path / "dropped.parquet")] == [
         ("u1", 1.0, ["low", "u1"]),
         ("u2", 2.0, ["low"]),

@@ -1,0 +1,152 @@
+"""Finds the active part of a recording: the frames that a score is pooled over.
+
+Silence says nothing about the quality of speech, but it gets the best frame scores. So silence before and after the speech, and
+the inner part of long pauses, are left out. PESQ leaves out leading and trailing silence, too (P.862, start and stop frames).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import scipy.ndimage
+
+from model.features import (
+    FRAME_SHIFT,
+    SAMPLE_RATE,
+    FeatureConfig,
+    fold,
+    frame_power,
+    gated_level,
+    grid_offset,
+    level_of,
+    shifted,
+    spectrogram,
+)
+
+# A frame this far below the gated level is silence, however quiet the background is.
+SILENCE_BELOW_DB = 40.0
+# A background is silence, too, if it is at least `BACKGROUND_BELOW_DB` below the gated level. Frames count as background up to
+# this margin above its estimate.
+BACKGROUND_MARGIN_DB, BACKGROUND_BELOW_DB = 6.0, 20.0
+# Frames below this are no background but digital silence or the fade to it.
+NO_BACKGROUND_BELOW_DB = 50.0
+# Shortest activity within a second that is more than a click: 96 ms.
+MIN_ACTIVE_FRAMES, NEIGHBOURHOOD_FRAMES = 6, 63
+# Longest pause that counts whole. Pauses in fluent speech are mostly shorter.
+PAUSE_FRAMES = 32
+# Frames at both ends of the active part that do not count. They hold the edge where speech was cut off, which is a click in
+# silence and no click at the end of a file. A shorter active part counts whole.
+EDGE_FRAMES, EDGE_FROM_FRAMES = 2, 20
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Activity:
+    """The active and the silent frames of a recording.
+
+    Attributes:
+        active: whether each frame is louder than silence and than the background, bool [T].
+        counted: whether each frame counts for the score, bool [T]: frames from the first to the last active one, without 2
+            frames at both ends and without the inner part of pauses longer than 512 ms. All frames of a recording without any
+            active frame.
+    """
+
+    active: np.ndarray
+    counted: np.ndarray
+
+    @property
+    def lead_s(self) -> float:
+        """Silence before the first active frame, in seconds; the whole length if there is none."""
+        return _seconds(int(np.argmax(self.active)) if self.active.any() else len(self.active))
+
+    @property
+    def trail_s(self) -> float:
+        """Silence after the last active frame, in seconds; the whole length if there is none."""
+        return _seconds(int(np.argmax(self.active[::-1])) if self.active.any() else len(self.active))
+
+    @property
+    def longest_gap_s(self) -> float:
+        """Longest silence between active frames, in seconds."""
+        return _seconds(int(np.diff(np.flatnonzero(self.active)).max(initial=1)) - 1)
+
+    @property
+    def counted_s(self) -> float:
+        """Length of the counted frames in seconds; 0 if no frame is active."""
+        return _seconds(int(np.count_nonzero(self.counted))) if self.active.any() else 0.0
+
+    def expand(self, scores: np.ndarray) -> np.ndarray:
+        """Returns scores of the counted frames [C] as scores of all frames [T]: a silent frame repeats the one before it."""
+        if len(scores) == len(self.counted):
+            return scores
+        return np.asarray(scores[np.maximum(np.cumsum(self.counted) - 1, 0)])
+
+
+def _seconds(frames: int) -> float:
+    return frames * FRAME_SHIFT / SAMPLE_RATE
+
+
+def find_activity(power: np.ndarray) -> Activity:
+    """Finds the active frames of a recording.
+
+    A frame is silent if it is 40 dB below the gated level. If the background noise is at least 20 dB below the gated level,
+    frames up to 6 dB above the background are silent, too. The background is the 10th percentile of the frames that are at most
+    50 dB below the gated level. Activity of less than 6 frames (96 ms) within a second is a click, not speech.
+
+    Args:
+        power: mean square of each frame (`features.frame_power`): float [T].
+    """
+    active = _louder_than_silence(power, power)
+    if active.any():
+        # Silence lowers the gate of the level. Without it, padding does not change which frames are active.
+        active = _louder_than_silence(power, power[active])
+    return Activity(active, _counted(active))
+
+
+def _louder_than_silence(power: np.ndarray, sound: np.ndarray) -> np.ndarray:
+    """Returns whether each frame is active, bool [T], where `sound` is the power of the frames that set the level."""
+    level = gated_level(sound) ** 2
+    threshold = level * _ratio(-SILENCE_BELOW_DB)
+    audible = power[power > level * _ratio(-NO_BACKGROUND_BELOW_DB)]
+    if len(audible):
+        background = float(np.percentile(audible, 10)) * _ratio(BACKGROUND_MARGIN_DB)
+        threshold = max(threshold, min(background, level * _ratio(-BACKGROUND_BELOW_DB)))
+    active = power > threshold
+    nearby = scipy.ndimage.convolve1d(active.astype(np.int32), np.ones(NEIGHBOURHOOD_FRAMES, np.int32), mode="constant")
+    return np.asarray(active & (nearby >= min(MIN_ACTIVE_FRAMES, len(power))))
+
+
+def _counted(active: np.ndarray) -> np.ndarray:
+    positions = np.flatnonzero(active)
+    if not len(positions):
+        return np.ones(len(active), bool)
+    edge = EDGE_FRAMES if positions[-1] - positions[0] >= EDGE_FROM_FRAMES else 0
+    counted = np.zeros(len(active), bool)
+    counted[positions[0] + edge : positions[-1] + 1 - edge] = True
+    gaps = np.flatnonzero(np.diff(positions) > PAUSE_FRAMES + 1)
+    for gap in gaps.tolist():
+        counted[positions[gap] + 1 + PAUSE_FRAMES // 2 : positions[gap + 1] - PAUSE_FRAMES // 2] = False
+    return counted
+
+
+def _ratio(decibels: float) -> float:
+    return float(10 ** (decibels / 10))
+
+
+def counted_spectrogram(samples: np.ndarray, config: FeatureConfig) -> tuple[np.ndarray, Activity]:
+    """Computes the spectrogram of the frames of a recording that count for its score.
+
+    Args:
+        samples: mono samples at 16 kHz without DC offset: float [n].
+        config: parameters of the spectrogram.
+
+    Returns:
+        Spectrogram of the counted frames: float32 [C, 257], and the activity of all frames.
+
+    Raises:
+        FeatureError: the samples have no features.
+    """
+    aligned = shifted(samples, grid_offset(fold(samples)))
+    power = frame_power(aligned)
+    activity = find_activity(power)
+    level = level_of(power[activity.counted], config)
+    return spectrogram(aligned, config, level)[activity.counted], activity

@@ -1,0 +1,58 @@
+"""Measures the largest and the smallest sample of each frame, at the recording's own rate."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from model.features import FRAME_SHIFT, SAMPLE_RATE
+
+
+class FrameExtremes:
+    """Collects the extremes of samples by shifts of 16 ms, block by block. A frame covers two shifts.
+
+    Args:
+        rate: sampling rate of the recording in Hz.
+    """
+
+    def __init__(self, rate: int) -> None:
+        self._shift = rate * FRAME_SHIFT / SAMPLE_RATE
+        self._position = 0
+        self._highs: list[np.ndarray] = []
+        self._lows: list[np.ndarray] = []
+
+    def add(self, block: np.ndarray) -> None:
+        """Adds the next samples: float32 [n, channels]."""
+        if not len(block):
+            return
+        start, end = self._position, self._position + len(block)
+        self._position = end
+        first, last = int(start / self._shift), int(np.ceil(end / self._shift))
+        starts = np.ceil(np.arange(first, last) * self._shift).astype(np.int64) - start
+        starts[0] = 0
+        starts = starts[starts < len(block)]
+        highest, lowest = (block[:, 0], block[:, 0]) if block.shape[1] == 1 else (block.max(axis=1), block.min(axis=1))
+        highs, lows = np.maximum.reduceat(highest, starts), np.minimum.reduceat(lowest, starts)
+        # A shift that began in the block before continues in this one.
+        if self._highs and np.ceil(first * self._shift) < start:
+            self._highs[-1][-1] = max(self._highs[-1][-1], highs[0])
+            self._lows[-1][-1] = min(self._lows[-1][-1], lows[0])
+            highs, lows = highs[1:], lows[1:]
+        if len(highs):
+            self._highs.append(highs)
+            self._lows.append(lows)
+
+    def frames(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the largest and the smallest sample of each of `count` frames: float32 [T] each.
+
+        The last frame has the samples after it, too, so that the extremes are those of all samples.
+        """
+        return _of_frames(self._highs, np.maximum, count), _of_frames(self._lows, np.minimum, count)
+
+
+def _of_frames(parts: list[np.ndarray], extreme: np.ufunc, count: int) -> np.ndarray:
+    values = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+    # Rounding of the resampler can leave the last frame without its second shift.
+    values = np.pad(values, (0, max(0, count + 1 - len(values))), mode="edge") if len(values) else np.zeros(count + 1)
+    of_frames = np.asarray(extreme(values[:count], values[1 : count + 1]), np.float32)
+    of_frames[-1:] = extreme.reduce(values[count - 1 :])
+    return of_frames

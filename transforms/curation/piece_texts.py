@@ -1,0 +1,239 @@
+"""Texts of the pieces that trimming leaves of an utterance: the words whose times lie inside the piece, or none."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import itertools
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from transforms.corpus.word_times import Word, WordTimesError, parse_words, word_columns, words_json
+from transforms.curation.duckdb_rows import batches_of, quoted
+
+# A column is a text if a part of its name is one of the first words and none is one of the second.
+_TEXT_PARTS = {
+    *("text", "texts", "txt", "transcript", "transcripts", "transcription", "transcriptions", "sentence", "sentences"),
+    *("translation", "translations", "orthography", "lyrics", "caption", "phonemes", "phones"),
+}
+_OTHER_PARTS = {
+    *("id", "ids", "lang", "language", "locale", "domain", "length", "len", "count", "num", "number", "duration"),
+    *("source", "path", "file", "url", "score", "wer", "cer"),
+}
+# Columns that get the words if no text of the utterance has exactly these words, most fitting first.
+_PREFERRED = ("text", "transcript", "transcription", "sentence")
+_SEPARATOR = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])")
+# Utterances can have long texts.
+_ROWS_AT_A_TIME = 1_000
+
+
+class TextState(enum.StrEnum):
+    """How a piece got its text, or lost it.
+
+    Attributes:
+        WORDS: It has the words inside it, as the text of the utterance writes them.
+        OTHER_WORDS: It has the words inside it. The text of the utterance has other words.
+        NO_WORD_INSIDE: It has no text, because no whole word lies inside it.
+        NO_TIMES: It has no text, because the utterance has no word times.
+        BAD_TIMES: It has no text, because the word times of the utterance cannot be used.
+        NO_TEXT: The utterance has no text.
+    """
+
+    WORDS = "words"
+    OTHER_WORDS = "other_words"
+    NO_WORD_INSIDE = "no_word_inside"
+    NO_TIMES = "no_times"
+    BAD_TIMES = "bad_times"
+    NO_TEXT = "no_text"
+
+
+def text_columns(names: Sequence[str]) -> list[str]:
+    """Returns those of some column names that stand for what is said, most fitting first.
+
+    A name is split at every character but letters and digits, and at capitals. `text`, `raw_transcript` and `normalizedText`
+    are texts; `text_length` and `sentence_id` are not.
+    """
+    known = [name for name in names if _is_text(name)]
+    return sorted(
+        known, key=lambda name: _PREFERRED.index(name.lower()) if name.lower() in _PREFERRED else len(_PREFERRED)
+    )
+
+
+def _is_text(name: str) -> bool:
+    parts = {part.lower() for part in _SEPARATOR.split(name)}
+    return bool(parts & _TEXT_PARTS) and not parts & _OTHER_PARTS
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """A piece of an utterance.
+
+    Attributes:
+        start_us: start in the utterance, in microseconds.
+        end_us: end in the utterance, in microseconds.
+        is_last: whether it ends where the utterance ends.
+    """
+
+    start_us: int
+    end_us: int
+    is_last: bool
+
+
+class PieceTexts:
+    """Cuts the carried texts and word times of pieces.
+
+    Attributes:
+        columns: names of the columns that pieces do not inherit.
+
+    Args:
+        carried: carried columns of an output.
+    """
+
+    def __init__(self, carried: Sequence[str]) -> None:
+        self._words = word_columns(carried)
+        self._texts = text_columns([name for name in carried if name not in self._words])
+        self.columns = [*self._texts, *self._words]
+
+    def table(self, connection: duckdb.DuckDBPyConnection, spans: str) -> pa.Table:
+        """Cuts the texts of all pieces.
+
+        Args:
+            connection: DuckDB over an output.
+            spans: name of the table of good spans (`trimming.good_spans`).
+
+        Returns:
+            `utterance_id` of the piece, `text_state` (a `TextState`), and the columns of `columns`.
+        """
+        columns = "".join(f", utterances.{quoted(name)}" for name in self.columns)
+        query = f"""
+            SELECT spans.utterance_id, parent_id, start_us, end_us, is_last, duration_s{columns}
+            FROM {spans} AS spans JOIN utterances ON utterances.utterance_id = parent_id ORDER BY parent_id, start_us
+        """
+        names = ("utterance_id", "text_state", *self.columns)
+        found: dict[str, list[Any]] = {name: [] for name in names}
+        rows = itertools.chain.from_iterable(
+            batch.to_pylist() for batch in batches_of(connection, query, _ROWS_AT_A_TIME)
+        )
+        for _, of_parent in itertools.groupby(rows, key=lambda row: row["parent_id"]):
+            pieces = list(of_parent)
+            for row, cut in zip(pieces, self.cut(pieces), strict=True):
+                found["utterance_id"].append(row["utterance_id"])
+                for name in names[1:]:
+                    found[name].append(cut.get(name))
+        return pa.table({name: pa.array(values, pa.string()) for name, values in found.items()})
+
+    def cut(self, pieces: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, str]]:
+        """Cuts the texts of the pieces of one utterance.
+
+        Args:
+            pieces: rows with `start_us`, `end_us` and `is_last` of the piece, and `duration_s` and `columns` of the utterance.
+
+        Yields:
+            `text_state` and the columns of each piece; a column that is left out is null.
+        """
+        parent = pieces[0]
+        texts = {name: parent[name] for name in self._texts if parent[name] and parent[name].strip()}
+        words, column = self._words_of(parent)
+        if words is None:
+            state = TextState.NO_TIMES if texts else TextState.NO_TEXT
+            if any(parent[name] for name in self._words):
+                state = TextState.BAD_TIMES
+            yield from ({"text_state": state} for _ in pieces)
+            return
+        stretches = {name: found for name, text in texts.items() if (found := _stretches(text, words))}
+        for row in pieces:
+            piece = Piece(row["start_us"], row["end_us"], row["is_last"])
+            inside = [place for place, word in enumerate(words) if lies_inside(word, piece)]
+            cut = {column: words_json([_moved(words[place], piece) for place in inside])}
+            if not inside:
+                state = TextState.NO_WORD_INSIDE if texts else TextState.NO_TEXT
+            elif stretches or not texts:
+                state = TextState.WORDS if texts else TextState.NO_TEXT
+                cut |= {name: _text_of(texts[name], found, inside) for name, found in stretches.items()}
+            else:
+                state = TextState.OTHER_WORDS
+                cut[next(iter(texts))] = " ".join(words[place].text for place in inside)
+            yield {**cut, "text_state": state}
+
+    def _words_of(self, parent: Mapping[str, Any]) -> tuple[list[Word] | None, str]:
+        """Returns the words of an utterance and the column that has them; None if it has no usable word times."""
+        for name in self._words:
+            if parent[name]:
+                try:
+                    return parse_words(parent[name], parent["duration_s"]), name
+                except WordTimesError:
+                    continue
+        return None, ""
+
+
+def lies_inside(word: Word, piece: Piece) -> bool:
+    """Whether a whole word lies in a piece. Where the utterance itself begins or ends, nothing was cut."""
+    start_us, end_us = round(word.start_s * 1e6), round(word.end_s * 1e6)
+    begins = start_us >= piece.start_us or (not piece.start_us and end_us >= 0)
+    ends = end_us <= piece.end_us or (piece.is_last and start_us <= piece.end_us)
+    return begins and ends
+
+
+def _moved(word: Word, piece: Piece) -> Word:
+    """Returns a word with its times in the piece."""
+    length_s = (piece.end_us - piece.start_us) / 1e6
+    start_s, end_s = (min(max(time_s - piece.start_us / 1e6, 0.0), length_s) for time_s in (word.start_s, word.end_s))
+    return dataclasses.replace(word, start_s=start_s, end_s=end_s)
+
+
+def _stretches(text: str, words: Sequence[Word]) -> list[tuple[int, int]] | None:
+    """Returns the place of each word in a text, with the punctuation around it; None if it has other words.
+
+    Case, punctuation and blanks are ignored, so that "hello" has the stretch of "Hello,".
+    """
+    tokens = list(re.finditer(r"\S+", text))
+    if len(tokens) == len(words) and all(
+        _letters_of(token[0]) == _letters_of(word.text) for token, word in zip(tokens, words, strict=True)
+    ):
+        return [token.span() for token in tokens]
+    letters = [(place, letter) for place, character in enumerate(text) for letter in _letters(character)]
+    cores: list[tuple[int, int]] = []
+    used = 0
+    for word in words:
+        expected = _letters_of(word.text)
+        if "".join(letter for _, letter in letters[used : used + len(expected)]) != expected:
+            return None
+        begin = letters[used][0] if used < len(letters) else len(text)
+        cores.append((begin, letters[used + len(expected) - 1][0] + 1 if expected else begin))
+        used += len(expected)
+    if used != len(letters):
+        return None
+    begins, ends = [0], []
+    for (_, end), (begin, _) in itertools.pairwise(cores):
+        # The text between two words belongs to the first one up to a blank, and to the second one from the last blank on.
+        between = text[end:begin]
+        ends.append(end + len(between.split(None, 1)[0]) if between[:1].strip() else end)
+        has_blank = any(character.isspace() for character in between)
+        begins.append(begin - len(between.rsplit(None, 1)[-1]) if has_blank and between[-1:].strip() else begin)
+    return list(zip(begins, [*ends, len(text)], strict=True)) if cores else []
+
+
+def _letters_of(text: str) -> str:
+    return "".join(map(_letters, text))
+
+
+def _letters(character: str) -> str:
+    """Returns a character without case and compatibility forms; empty for punctuation, symbols and blanks."""
+    folded = unicodedata.normalize("NFKD", character.casefold())
+    return "".join(part for part in folded if unicodedata.category(part)[0] not in "PSZC")
+
+
+def _text_of(text: str, stretches: Sequence[tuple[int, int]], inside: Sequence[int]) -> str:
+    """Returns the stretches of some words. Those of neighbouring words keep what is between them."""
+    runs: list[list[int]] = []
+    for place in inside:
+        if runs and place == runs[-1][1] + 1:
+            runs[-1][1] = place
+        else:
+            runs.append([place, place])
+    return " ".join(text[stretches[first][0] : stretches[last][1]].strip() for first, last in runs)
