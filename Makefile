@@ -52,7 +52,7 @@ lock: $(VENV)/.dev  ## updates the versions in requirements*.lock
 	$(BIN)/python -m pip install -q uv
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header setup.py -o requirements.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --extra dev -c requirements.lock setup.py -o requirements-dev.lock
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --extra gcp -c requirements-dev.lock setup.py -o requirements-gcp.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --extra gcp --extra media -c requirements-dev.lock setup.py -o requirements-gcp.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --extra gpu -c requirements-gcp.lock setup.py -o requirements-gpu.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --extra train -c requirements.lock setup.py -o requirements-train.lock
 

@@ -122,7 +122,7 @@ def score(
     corrupt
 
     Args:
-        recording: path of a file in any format that libsndfile reads, local or in a bucket; or samples, [n] or
+        recording: path of a file in any format that a corpus may have, local or in a bucket; or samples, [n] or
             [n, channels]: floats with full scale 1.0, or int16 or int32. The mean of the channels is scored.
         sample_rate: sample rate of an array, in Hz; None for a file.
         model: name of a bundled model, or folder of a bundle. Each model is loaded once.

@@ -29,8 +29,11 @@ SERVE = [
     "uvicorn>=0.40,<1",
     "uvloop>=0.21; sys_platform != 'win32'",
 ]
+MEDIA = ["av>=18,<19"]
 ONNX = ["onnx>=1.20,<2", "tf2onnx>=1.17,<2"]
 EXTRAS = {
+    # PyAV, which holds FFmpeg: M4A, MP4, AAC, WMA, WebM and other formats that libsndfile does not read.
+    "media": MEDIA,
     # `audiosieve serve`.
     "serve": SERVE,
     # `audiosieve export --format onnx`.
@@ -42,6 +45,7 @@ EXTRAS = {
     # PESQ labels and simulated rooms for `audiosieve synthesize`; pesq is built from source and needs a C compiler.
     "train": ["pesq>=0.0.4,<0.1", "pyroomacoustics>=0.10,<0.11"],
     "dev": [
+        *MEDIA,
         *SERVE,
         *ONNX,
         "apache-beam[gcp]>=2.77,<2.78",

@@ -19,6 +19,7 @@ ORDER = [
     "model.training",
     "transforms",
     "transforms.storage",
+    "transforms.decoders",
     "transforms.audio",
     "transforms.corpus",
     "transforms.output",

@@ -157,7 +157,7 @@ def _add_api(app: FastAPI, service: Service, protected: dict[str, Any]) -> None:
     async def score(request: Request, options: Annotated[ScoreRequest, Query()]) -> Response:
         """Send one recording as the body, or several as the files of a form.
 
-        Every format that libsndfile reads is accepted: WAV, FLAC, OGG, Opus, MP3 and others. The content decides the format;
+        Every format of a corpus is accepted: WAV, FLAC, OGG, Opus, MP3, M4A, WebM and others. The content decides the format;
         file names and content types are ignored. The response to a body is its score or a problem. The response to a form is a
         list in the order of its files, with a score or a problem for each; if no file has a score, it is one problem. The
         scores are those of `audiosieve score`.

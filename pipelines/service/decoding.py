@@ -76,7 +76,7 @@ def decode_upload(
 class _InterruptibleFile:
     """A file whose reads fail after a deadline or a stop signal.
 
-    libsndfile cannot be interrupted, but it reads only a few kilobytes at a time.
+    A decoder cannot be interrupted, but it reads only a few kilobytes at a time.
     """
 
     def __init__(self, file: BinaryIO, deadline: float, stop: threading.Event) -> None:

@@ -120,7 +120,7 @@ class ChannelMeter:
 
 
 def _quality(power: np.ndarray, level_db: float) -> float:
-    """Returns a number that is higher for a better channel: distance of the level from the noise in steps, then the level."""
+    """Returns a number that is higher for a better channel: steps between its level and its noise, then its level."""
     noise_db = 10 * np.log10(max(float(np.percentile(power, 10)), 1e-30))
     distance = min(level_db - noise_db, 60.0) // BETTER_DB
-    return float(1e4 * distance + level_db)
+    return float(1e4 * distance + round(level_db))

@@ -43,6 +43,20 @@ class Clipping:
     lowest: tuple[float | None, ...]
     highest: tuple[float | None, ...]
 
+    def reached(self, high: np.ndarray, low: np.ndarray) -> np.ndarray:
+        """Returns whether the extremes of frames reach the clipped values of any channel, bool [T].
+
+        Args:
+            high: largest sample of each frame: float [T].
+            low: smallest sample of each frame: float [T].
+        """
+        reached = np.zeros(len(high), bool)
+        if highest := [value for value in self.highest if value is not None]:
+            reached |= high >= min(highest)
+        if lowest := [value for value in self.lowest if value is not None]:
+            reached |= low <= max(lowest)
+        return reached
+
 
 class ClippingMeter:
     """Measures clipping block by block.

@@ -6,11 +6,10 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
-import soundfile
-
 from transforms.audio.channel_relations import ChannelChoice
-from transforms.audio.sound_file import UNKNOWN_LENGTH, Sound, is_seekable, message_of, open_audio, open_sound
+from transforms.audio.sound_file import open_audio
 from transforms.audio.span_reader import Decoded, SpanReader
+from transforms.decoders.sound import Sound, open_sound
 from transforms.elements import AUTO, EACH, FIRST, MIX, WHOLE, Span
 from transforms.errors import AudioFault, Reason, Stage
 
@@ -65,7 +64,7 @@ def decode(file: BinaryIO, span: Span = WHOLE, channels: str = AUTO, max_s: floa
 def decode_spans(
     file: BinaryIO, spans: Sequence[Span] = (WHOLE,), channels: str | Sequence[str] = AUTO, max_s: float | None = None
 ) -> Iterator[DecodedSpan]:
-    """Decodes spans of a recording in one pass, in any format that libsndfile reads, and resamples them with soxr.
+    """Decodes spans of a recording in one pass, in any format that libsndfile or FFmpeg reads, and resamples them with soxr.
 
     Args:
         file: a seekable file. Its content decides the format, not its name.
@@ -166,7 +165,7 @@ def _channel_numbers(selection: str, count: int) -> list[int | None]:
 
 
 class _SeekFailedError(Exception):
-    """libsndfile cannot seek to the next span. Reading from the start may still reach it."""
+    """The decoder cannot seek to the next span. Reading from the start may still reach it."""
 
 
 def _read_blocks(sound: Sound, waiting: list[SpanReader], seeking: bool) -> Iterator[SpanReader]:
@@ -182,20 +181,22 @@ def _read_blocks(sound: Sound, waiting: list[SpanReader], seeking: bool) -> Iter
         OSError: the file cannot be read.
     """
     block_length = max(1, min(BLOCK_S * sound.samplerate, BLOCK_SAMPLES // sound.channels))
-    seeking = seeking and is_seekable(sound)
+    seeking = seeking and sound.is_seekable
     active: list[SpanReader] = []
     position, is_last = 0, False
     while not is_last and (active or waiting):
         if seeking and not active and waiting[-1].start > position + MIN_SEEK_S * sound.samplerate:
             try:
                 position = sound.seek_to(waiting[-1].start)
-            except soundfile.LibsndfileError as error:
+            except AudioFault as error:
                 raise _SeekFailedError from error
         try:
             block = sound.read_block(block_length)
-        except soundfile.LibsndfileError as error:
-            detail = f"after {position} of {sound.frames} samples: {message_of(error)}"
-            fault = AudioFault(Stage.DECODE, Reason.CORRUPT, detail)
+        except AudioFault as error:
+            place = (
+                f"after {position} samples" if sound.frames is None else f"after {position} of {sound.frames} samples"
+            )
+            fault = AudioFault(error.stage, error.reason, f"{place}: {error.detail}")
             yield from _with_fault([*active, *waiting], fault)
             waiting.clear()
             return
@@ -205,8 +206,7 @@ def _read_blocks(sound: Sound, waiting: list[SpanReader], seeking: bool) -> Iter
         for reader in active:
             reader.add(block, position)
         position += len(block)
-        if is_last and position < sound.frames < UNKNOWN_LENGTH:
-            detail = f"the header states {sound.frames} samples per channel, {position} could be decoded"
+        if is_last and (detail := sound.truncation(position)):
             fault = AudioFault(Stage.DECODE, Reason.TRUNCATED, detail)
             yield from _with_fault([reader for reader in active if reader.end is None or reader.end > position], fault)
             active = [reader for reader in active if reader.end is not None and reader.end <= position]

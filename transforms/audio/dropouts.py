@@ -6,6 +6,8 @@ import dataclasses
 
 import numpy as np
 
+from model.features import FRAME_SHIFT, SAMPLE_RATE
+
 # Length of the steps in which the level is followed.
 STEP_S = 0.002
 # Shortest and longest gap. A longer one is silence.
@@ -38,11 +40,21 @@ class Dropouts:
         count: number of dropouts. Overlapping ones of several channels count once.
         total_s: length of all dropouts in seconds.
         intervals: start and end of the first 10,000 dropouts in samples, within 2 ms, in order: int64 [k, 2].
+        sample_rate: sampling rate of the recording in Hz.
     """
 
     count: int
     total_s: float
     intervals: np.ndarray
+    sample_rate: int
+
+    def seconds_by_shift(self, count: int) -> np.ndarray:
+        """Returns the seconds of dropouts in each of the first `count` frame shifts of 16 ms: float32 [T]."""
+        edges = np.arange(count + 1) * (FRAME_SHIFT / SAMPLE_RATE)
+        # Seconds of dropouts before each edge: intervals are disjoint and in order.
+        times = np.concatenate([[0.0], self.intervals.reshape(-1) / self.sample_rate])
+        inside = np.concatenate([[0.0], np.cumsum(np.diff(times) * (np.arange(len(times) - 1) % 2))])
+        return np.diff(np.interp(edges, times, inside)).astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -106,6 +118,7 @@ class DropoutMeter:
             count=len(intervals) + more,
             total_s=(len(intervals) + more) * mean_s,
             intervals=intervals[:MAX_INTERVALS],
+            sample_rate=self._sample_rate,
         )
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import numpy as np
-import scipy.fft
 
+from transforms.audio.bandwidth import BandwidthMeter
+from transforms.audio.clipping import ClippingMeter
+from transforms.audio.dropouts import DropoutMeter
 from transforms.audio.frame_extremes import FrameExtremes
+from transforms.audio.hum import HumMeter
 from transforms.audio.signal_facts import FLOOR_DB, facts_of
 from transforms.elements import FrameFacts, SignalFacts
 
-PLATEAU_RUN = 3
-BANDWIDTH_BELOW_DB = 60.0
-WINDOW_S = 0.032
+# Mark of a recording whose bandwidth lies far under half its rate.
+UPSAMPLED = "upsampled"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,10 +49,10 @@ class FactsMeter:
         self._count = 0
         self._sum = 0.0
         self._extremes = FrameExtremes(sample_rate)
-        self._high = _Plateau()
-        self._low = _Plateau()
-        self._window = np.hanning(max(2, round(sample_rate * WINDOW_S))).astype(np.float32)
-        self._spectrum = np.zeros(len(self._window) // 2 + 1)
+        self._clipping = ClippingMeter(sample_rate)
+        self._dropouts = DropoutMeter(sample_rate)
+        self._bandwidth = BandwidthMeter(sample_rate)
+        self._hum = HumMeter(sample_rate)
 
     def add(self, block: np.ndarray) -> None:
         """Adds the next samples: float32 [n, channels]."""
@@ -59,21 +60,13 @@ class FactsMeter:
             return
         self._count += block.size
         self._sum += float(block.sum(dtype=np.float64))
-        self._extremes.add(block)
-        high, low = block.max(), block.min()
-        self._high.add(block, high, float(high))
-        self._low.add(block, low, float(-low))
-        mono = block.mean(axis=1) if block.shape[1] > 1 else block[:, 0]
-        size = len(self._window)
-        windows = mono[: len(mono) // size * size].reshape(-1, size)
-        if not len(windows):
-            windows = np.pad(mono, (0, size - len(mono)))[np.newaxis]
-        self._spectrum += np.square(np.abs(scipy.fft.rfft(windows * self._window, axis=-1))).sum(axis=0)
+        for meter in (self._extremes, self._clipping, self._dropouts, self._bandwidth, self._hum):
+            meter.add(block)
 
-    @property
-    def constant(self) -> bool:
-        """Whether all samples are equal, before resampling, which adds ripples at the ends of a constant."""
-        return self._high.value == -self._low.value
+    def is_constant(self) -> bool:
+        """Returns whether all samples are equal, before resampling, which adds ripples at the ends of a constant."""
+        high, low = self._extremes.frames(1)
+        return float(high[0]) == float(low[0])
 
     def measure(self, power: np.ndarray) -> Measured:
         """Returns all measurements.
@@ -83,61 +76,31 @@ class FactsMeter:
         """
         dc_offset = self._sum / max(self._count, 1)
         high, low = self._extremes.frames(len(power))
-        strong = np.flatnonzero(self._spectrum > self._spectrum.max() * 10 ** (-BANDWIDTH_BELOW_DB / 10))
-        bandwidth = float(strong[-1] * self._rate / len(self._window)) if len(strong) else 0.0
-        plateaus = self._high.count + self._low.count
-        ratio = plateaus / max(self._count, 1)
-        clipped = np.zeros(len(power), bool)
-        if ratio:
-            clipped = (high >= self._high.value) | (low <= -self._low.value)
+        clipping, bandwidth = self._clipping.result(), self._bandwidth.result()
+        clipped = clipping.reached(high, low)
         frame_facts = FrameFacts(
             level_dbfs=_decibels(np.sqrt(power)),
             peak_dbfs=_decibels(np.maximum(high - dc_offset, dc_offset - low)),
-            bandwidth_hz=np.full(len(power), bandwidth, np.float32),
+            bandwidth_hz=_of_frames(bandwidth.window_bandwidth, len(power)),
             clipped=clipped,
-            dropout_s=np.zeros(len(power), np.float32),
+            dropout_s=self._dropouts.result().seconds_by_shift(len(power)),
         )
         facts = facts_of(
             frame_facts,
             dc_offset=dc_offset,
-            hum_db=None,
-            clipped_per_frame=ratio / max(float(clipped.mean()), 1e-12),
+            hum_dbfs=self._hum.result().hum_db,
+            clipped_per_frame=clipping.clipped_ratio / max(float(clipped.mean()), 1e-12),
         )
-        return Measured(facts, frame_facts, ())
+        return Measured(facts, frame_facts, (UPSAMPLED,) if bandwidth.upsampled else ())
+
+
+def _of_frames(window_bandwidth: np.ndarray, count: int) -> np.ndarray:
+    """Returns the bandwidth of frames [T] from that of windows of two shifts: the larger one of a frame's two windows."""
+    shifts = np.repeat(window_bandwidth, 2)
+    shifts = np.pad(shifts, (0, max(0, count + 1 - len(shifts))), mode="edge") if len(shifts) else np.zeros(count + 1)
+    return np.asarray(np.maximum(shifts[:count], shifts[1 : count + 1]), np.float32)
 
 
 def _decibels(amplitude: np.ndarray) -> np.ndarray:
     """Returns amplitudes in dB, to 0.1 dB, which keeps the table `frames` small: float32 [T]."""
     return np.round(20 * np.log10(np.maximum(amplitude, 10 ** (FLOOR_DB / 20))), 1).astype(np.float32)
-
-
-class _Plateau:
-    """The extreme sample on one side so far, and the runs of samples at exactly that value.
-
-    Attributes:
-        value: distance of the extreme sample from 0, on its side.
-        count: number of samples in runs of at least 3.
-    """
-
-    def __init__(self) -> None:
-        self.value = -math.inf
-        self.count = 0
-
-    def add(self, block: np.ndarray, sample: np.float32, value: float) -> None:
-        """Adds a block. A run across two blocks counts as two.
-
-        Args:
-            block: samples: float32 [n, channels].
-            sample: extreme sample of the block.
-            value: its distance from 0, on its side.
-        """
-        if value < self.value:
-            return
-        if value > self.value:
-            self.value, self.count = value, 0
-        for channel in block.T:
-            positions = np.flatnonzero(channel == sample)
-            if len(positions) >= PLATEAU_RUN:
-                starts = np.flatnonzero(np.diff(positions, prepend=-2) != 1)
-                runs = np.diff(starts, append=len(positions))
-                self.count += int(runs[runs >= PLATEAU_RUN].sum())

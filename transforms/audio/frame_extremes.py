@@ -42,7 +42,10 @@ class FrameExtremes:
             self._lows.append(lows)
 
     def frames(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the largest and the smallest sample of the first `count` frames: float32 [T] each."""
+        """Returns the largest and the smallest sample of each of `count` frames: float32 [T] each.
+
+        The last frame has the samples after it, too, so that the extremes are those of all samples.
+        """
         return _of_frames(self._highs, np.maximum, count), _of_frames(self._lows, np.minimum, count)
 
 
@@ -50,4 +53,6 @@ def _of_frames(parts: list[np.ndarray], extreme: np.ufunc, count: int) -> np.nda
     values = np.concatenate(parts) if parts else np.zeros(0, np.float32)
     # Rounding of the resampler can leave the last frame without its second shift.
     values = np.pad(values, (0, max(0, count + 1 - len(values))), mode="edge") if len(values) else np.zeros(count + 1)
-    return np.asarray(extreme(values[:count], values[1 : count + 1]), np.float32)
+    of_frames = np.asarray(extreme(values[:count], values[1 : count + 1]), np.float32)
+    of_frames[-1:] = extreme.reduce(values[count - 1 :])
+    return of_frames

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from model.features import frame_power, gated_level
+from transforms.audio.bandwidth import bandwidth_of
 from transforms.elements import FrameFacts, SignalFacts
 
 # Lowest level in dBFS. The quantisation noise of 16 bits is near -101 dBFS, that of 24 bits near -149 dBFS.
@@ -67,21 +68,22 @@ def snr_estimate_db(power: np.ndarray) -> float | None:
     return float(np.clip(decibels(max(level - noise, 0.0) / noise), -20.0, 100.0))
 
 
-def facts_of(frames: FrameFacts, *, dc_offset: float, hum_db: float | None, clipped_per_frame: float) -> SignalFacts:
+def facts_of(frames: FrameFacts, *, dc_offset: float, hum_dbfs: float | None, clipped_per_frame: float) -> SignalFacts:
     """Computes the facts of an utterance, or of a part of one, from the measurements of its frames.
 
     Args:
         frames: measurements of the frames.
         dc_offset: mean of the samples of the recording, full scale 1.0.
-        hum_db: level of mains hum in the recording, in dB relative to its RMS level; None without hum.
+        hum_dbfs: level of mains hum in the recording in dBFS; None without hum.
         clipped_per_frame: share of clipped samples in the recording, divided by its share of clipped frames.
     """
     activity, power = frames.activity, frames.power
     counted = power[activity.counted]
+    rms_dbfs = decibels(float(counted.mean()))
     dropped = frames.dropout_s > 0
     return SignalFacts(
         peak_dbfs=float(frames.peak_dbfs.max()),
-        rms_dbfs=decibels(float(counted.mean())),
+        rms_dbfs=rms_dbfs,
         clipped_ratio=min(1.0, clipped_per_frame * float(frames.clipped.mean())),
         silence_ratio=silence_ratio(power),
         lead_silence_s=activity.lead_s,
@@ -91,7 +93,7 @@ def facts_of(frames: FrameFacts, *, dc_offset: float, hum_db: float | None, clip
         dropouts=int(np.count_nonzero(dropped & ~np.append(False, dropped[:-1]))),
         dropout_s=float(frames.dropout_s.sum(dtype=np.float64)),
         dc_offset=dc_offset,
-        bandwidth_hz=float(frames.bandwidth_hz.max()),
+        bandwidth_hz=bandwidth_of(frames.bandwidth_hz),
         snr_db=snr_estimate_db(counted),
-        hum_db=hum_db,
+        hum_db=None if hum_dbfs is None else hum_dbfs - rms_dbfs,
     )

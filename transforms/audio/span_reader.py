@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import soundfile
 import soxr
 
 from model.features import FRAME_LENGTH, SAMPLE_RATE
 from transforms.audio.channel_relations import ChannelChoice, ChannelMeter
 from transforms.audio.facts_meter import FactsMeter, Measured
 from transforms.audio.waveform import Waveform
+from transforms.decoders.sound import Sound
 from transforms.elements import WHOLE, SignalFacts, Span
 from transforms.errors import AudioFault, Reason, Stage
 
@@ -82,7 +82,7 @@ class SpanReader:
         span_index: int,
         span: Span,
         channel: int | None,
-        sound: soundfile.SoundFile,
+        sound: Sound,
         max_duration_s: float,
         compare_channels: bool = False,
     ) -> None:
@@ -99,6 +99,7 @@ class SpanReader:
         if rate != SAMPLE_RATE:
             self._resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
         self._num_samples = 0
+        self._read_to = 0
 
     # Sums and squares of samples near float32's limit overflow. `_finish` rejects the result.
     @np.errstate(over="ignore", invalid="ignore")
@@ -109,6 +110,7 @@ class SpanReader:
             block: float32 [n, channels], all channels of the recording.
             position: number of the block's first sample in the recording.
         """
+        self._read_to = position + len(block)
         first = max(self.start - position, 0)
         last = len(block) if self.end is None else min(self.end - position, len(block))
         if self.fault is not None or last <= first:
@@ -149,7 +151,7 @@ class SpanReader:
         sound, waveform = self._sound, self._waveform
         missing = 0 if self.end is None else self.end - self.start - self._num_samples
         if self._span != WHOLE and (not self._num_samples or missing > SPAN_SLACK_S * sound.samplerate):
-            detail = f"{self._span} is not within the recording of {sound.frames / sound.samplerate:.2f} s"
+            detail = f"{self._span} is not within the recording of {self._read_to / sound.samplerate:.2f} s"
             return AudioFault(Stage.DECODE, Reason.OUTSIDE, detail)
         if self._resampler:
             waveform.add(self._resampler.resample_chunk(np.empty(0, np.float32), last=True))
@@ -159,7 +161,7 @@ class SpanReader:
         if not np.isfinite([waveform.lowest, waveform.highest]).all():
             detail = "the mean of the channels exceeds the range of float32"
             return AudioFault(Stage.DECODE, Reason.NON_FINITE, detail)
-        if self._meter.constant:
+        if self._meter.is_constant():
             return AudioFault(Stage.DECODE, Reason.SILENT, "all samples are the same")
         if waveform.lowest == waveform.highest:
             return AudioFault(Stage.DECODE, Reason.SILENT, "the channels cancel each other")

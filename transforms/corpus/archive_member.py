@@ -12,21 +12,28 @@ from transforms.errors import AudioFault, Reason, Stage
 MAX_MEMBER_BYTES = 2 << 30
 # A member with one of these suffixes is a recording. If its content is not audio, it is rejected, not skipped.
 AUDIO_SUFFIXES = {
+    "3g2",
     "3gp",
     "aac",
+    "ac3",
     "aif",
     "aifc",
     "aiff",
     "amr",
     "ape",
     "au",
+    "awb",
     "caf",
     "flac",
     "gsm",
     "m4a",
     "m4b",
+    "mka",
+    "mkv",
+    "mov",
     "mp2",
     "mp3",
+    "mp4",
     "nist",
     "oga",
     "ogg",
@@ -34,17 +41,21 @@ AUDIO_SUFFIXES = {
     "rf64",
     "snd",
     "sph",
+    "tta",
     "voc",
     "w64",
     "wav",
     "wave",
+    "weba",
+    "webm",
     "wma",
     "wv",
 }
 # A member that starts with one of these is a recording, whatever its name.
 _SIGNATURES = re.compile(
     rb"RIFF....WAVE|RIFX....WAVE|RF64....WAVE|riff\x2e\x91\xcf\x11|fLaC|OggS|ID3|FORM....AIF[FC]|\.snd|NIST_1A|caff\x00\x01|"
-    rb"....ftypM4[AB] |#!AMR|wvpk|Creative Voice File",
+    rb"....ftyp(M4[ABV] |iso[m2-9]|mp4[12]|3g[p2]|dash|qt  )|\x1a\x45\xdf\xa3|\x30\x26\xb2\x75\x8e\x66\xcf\x11|#!AMR|wvpk|TTA1|"
+    rb"MAC |Creative Voice File",
     re.DOTALL,
 )
 SIGNATURE_BYTES = 32

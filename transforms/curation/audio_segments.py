@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-import re
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from typing import BinaryIO, cast
@@ -13,19 +12,23 @@ from typing import BinaryIO, cast
 import soundfile
 
 from transforms.audio.decode import BLOCK_SAMPLES, MIN_SEEK_S
-from transforms.audio.sound_file import is_seekable, open_audio, open_sound
+from transforms.audio.sound_file import open_audio
 from transforms.corpus.archive_member import AUDIO_SUFFIXES
 from transforms.corpus.archives import PARQUET_SUFFIX, members
 from transforms.curation.export_plan import Container, Row
+from transforms.decoders.sound import Sound, open_sound
 from transforms.elements import ArchiveKind, AudioRef, printable
 from transforms.errors import AudioFault, Reason, Stage
 from transforms.storage.files import is_local, literally, look_at, match, version_of_file
 
-_SUFFIX_BY_FORMAT = {"MPEG": "mp3", "WAVEX": "wav", "OGG": "ogg"}
-# Subtypes of libsndfile whose sample values all fit into 16, 24 or 32 bits.
-_FITS_16_BITS = re.compile(r"PCM_(16|S8|U8)|ULAW|ALAW|GSM610|ALAC_16|.*ADPCM.*|DPCM_.*|VOX.*|G72.*|DWVW_1[26]|NMS_.*")
-_FITS_24_BITS = re.compile(r"PCM_24|ALAC_2[04]|DWVW_24")
-_FITS_32_BITS = re.compile(r"PCM_32|ALAC_32")
+_SUFFIX_BY_FORMAT = {
+    "ADTS": "aac",
+    "ASF": "wma",
+    "MATROSKA": "mka",
+    "MPEG_PS": "mpg",
+    "MPEG_TS": "ts",
+    "WAVEX": "wav",
+}
 _MAX_FLAC_CHANNELS = 8
 # Larger segments are buffered on disk.
 _IN_MEMORY_BYTES = 64 << 20
@@ -135,7 +138,7 @@ def _from_recording(
     file: BinaryIO, name: str, rows: Sequence[Row], container: Container
 ) -> Iterator[tuple[Row, Segment | AudioFault]]:
     """Reads the audio of rows of one recording, in the order of their starts."""
-    sound: soundfile.SoundFile | None = None
+    sound: Sound | None = None
     position = 0
     try:
         for row in rows:
@@ -168,8 +171,8 @@ def _selects_channel(row: Row) -> bool:
     return row["channel"] is not None and row["channels"] > 1
 
 
-def _covers_recording(row: Row, sound: soundfile.SoundFile) -> bool:
-    """Whether a span covers the whole recording."""
+def _covers_recording(row: Row, sound: Sound) -> bool:
+    """Whether a span covers the whole recording; False if the format states no length."""
     return not row["first_sample"] and row["samples"] == sound.frames and not _selects_channel(row)
 
 
@@ -200,7 +203,7 @@ def _read(file: BinaryIO) -> bytes:
         raise AudioFault(Stage.EXPORT, Reason.UNREADABLE, str(error)) from error
 
 
-def _cut(sound: soundfile.SoundFile, position: int, row: Row, container: Container, content: BinaryIO) -> Segment:
+def _cut(sound: Sound, position: int, row: Row, container: Container, content: BinaryIO) -> Segment:
     """Encodes a span of a recording without changing a sample.
 
     Args:
@@ -214,14 +217,14 @@ def _cut(sound: soundfile.SoundFile, position: int, row: Row, container: Contain
         AudioFault: the recording is truncated or corrupt.
     """
     channels = sound.channels if row["channel"] is None else 1
-    encoding = _lossless(sound.subtype, channels, container)
+    encoding = _lossless(sound, channels, container)
     first, remaining = row["first_sample"], row["samples"]
     block = max(1, BLOCK_SAMPLES // sound.channels)
     try:
-        if is_seekable(sound) and first > position + MIN_SEEK_S * sound.samplerate:
-            position = sound.seek(min(first, sound.frames))
+        if sound.is_seekable and first > position + MIN_SEEK_S * sound.samplerate:
+            position = sound.seek_to(first)
         while position < first:
-            skipped = sound.read(min(block, first - position), dtype=encoding.dtype, always_2d=True)
+            skipped = sound.read_block(min(block, first - position), encoding.dtype)
             if not len(skipped):
                 break
             position += len(skipped)
@@ -229,7 +232,7 @@ def _cut(sound: soundfile.SoundFile, position: int, row: Row, container: Contain
             content, "w", sound.samplerate, channels, encoding.subtype, format=encoding.container.upper()
         ) as out:
             while remaining:
-                samples = sound.read(min(block, remaining), dtype=encoding.dtype, always_2d=True)
+                samples = sound.read_block(min(block, remaining), encoding.dtype)
                 if not len(samples):
                     detail = f"{remaining} of the {row['samples']} samples from sample {first} on are missing"
                     raise AudioFault(Stage.EXPORT, Reason.TRUNCATED, detail)
@@ -241,16 +244,14 @@ def _cut(sound: soundfile.SoundFile, position: int, row: Row, container: Contain
     return Segment(encoding.container, content)
 
 
-def _lossless(subtype: str, channels: int, container: Container) -> _Encoding:
-    """Returns an encoding that holds all sample values of a subtype; FLAC holds up to 24 bits and 8 channels."""
+def _lossless(sound: Sound, channels: int, container: Container) -> _Encoding:
+    """Returns an encoding that holds all sample values of a recording; FLAC holds up to 24 bits and 8 channels."""
     if channels > _MAX_FLAC_CHANNELS:
         container = "wav"
-    if _FITS_16_BITS.fullmatch(subtype):
+    bits = sound.bits
+    if bits is None:
+        is_double = sound.subtype == "DOUBLE"
+        return _Encoding("float64", "DOUBLE", "wav") if is_double else _Encoding("float32", "FLOAT", "wav")
+    if bits <= 16:
         return _Encoding("int16", "PCM_16", container)
-    if _FITS_24_BITS.fullmatch(subtype):
-        return _Encoding("int32", "PCM_24", container)
-    if _FITS_32_BITS.fullmatch(subtype):
-        return _Encoding("int32", "PCM_32", "wav")
-    if subtype == "DOUBLE":
-        return _Encoding("float64", "DOUBLE", "wav")
-    return _Encoding("float32", "FLOAT", "wav")
+    return _Encoding("int32", "PCM_24", container) if bits <= 24 else _Encoding("int32", "PCM_32", "wav")

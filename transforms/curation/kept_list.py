@@ -10,10 +10,11 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from transforms.audio.sound_file import open_audio, open_sound
+from transforms.audio.sound_file import open_audio
 from transforms.corpus.formats import archive_begins
 from transforms.corpus.manifests import DURATION_COLUMN, END_COLUMNS, ID_COLUMNS, PATH_COLUMNS, START_COLUMNS
 from transforms.curation.duckdb_rows import batches_of, quoted, write_parquet
+from transforms.decoders.sound import num_samples, open_sound
 from transforms.errors import AudioFault
 from transforms.schemas import TRIMMED
 
@@ -168,7 +169,7 @@ def measure_recordings(kept: KeptList) -> None:
 def _duration_of(path: str) -> float:
     try:
         with open_audio(path) as file, open_sound(file) as sound:
-            return float(sound.frames / sound.samplerate)
+            return num_samples(sound) / sound.samplerate
     except AudioFault as fault:
         raise ManifestError(
             f"{path}: Lhotse cuts need the duration of the recording, which cannot be opened ({fault.detail}); "

@@ -8,7 +8,8 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from transforms.audio.sound_file import open_audio, open_sound
+from transforms.audio.sound_file import open_audio
+from transforms.decoders.sound import open_sound
 from transforms.elements import AudioRef, Recording
 from transforms.errors import AudioFault
 
@@ -21,6 +22,8 @@ SAMPLE = 5
 # Bytes per second at 16 kHz, used if no header of the suffix can be read. USUAL_RATE is that of PCM with 16 bits.
 USUAL_RATES = {".flac": 17_000.0, ".mp3": 8_000.0, ".ogg": 6_000.0, ".opus": 4_000.0}
 USUAL_RATE = 32_000.0
+# Seconds to decode of a recording whose header states no length.
+TRIAL_S = 20
 # No speech codec uses fewer bytes per second; a header that implies fewer is wrong.
 LOWEST_RATE = 50.0
 
@@ -72,14 +75,19 @@ def suffix(uri: str) -> str:
 
 
 def _bytes_per_s(ref: AudioRef) -> float | None:
-    """Returns the bytes per second of a recording from its header; None if the header cannot be used."""
+    """Returns the bytes per second of a recording from its header, or from its first seconds; None if it cannot be read."""
     try:
         with open_audio(ref.uri) as file, open_sound(file) as sound:
-            duration_s = sound.frames / sound.samplerate
+            num_samples, size_bytes = sound.frames, ref.size_bytes
+            if num_samples is None:
+                trial = TRIAL_S * sound.samplerate
+                num_samples = len(sound.read_block(trial))
+                size_bytes = file.tell() if num_samples == trial else size_bytes
+            duration_s = num_samples / sound.samplerate
     except AudioFault:
         return None
-    rate = ref.size_bytes / duration_s if duration_s > 0 else 0.0
-    return rate if rate > LOWEST_RATE else None  # the header of a FLAC from a pipe states no end
+    rate = size_bytes / duration_s if duration_s > 0 else 0.0
+    return rate if rate > LOWEST_RATE else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

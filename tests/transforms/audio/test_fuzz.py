@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.support.media import MEDIA, encode_media
+
 FORMATS = [
     "WAV/PCM_16",
     "WAV/FLOAT",
@@ -36,6 +38,8 @@ FORMATS = [
     "CAF/ALAC_16",
 ]
 MUTATIONS = 1_000
+# For each format that FFmpeg reads: they find errors that would end a run, and are fast.
+MEDIA_MUTATIONS = 60
 # Limit for one file; generous because the machine may be busy.
 MAX_SECONDS = 20
 MAX_MEMORY_BYTES = 6 << 30
@@ -65,6 +69,17 @@ def damaged(whole: bytes, rng: np.random.Generator) -> bytes:
     return bytes(data)
 
 
+def content(coding: str) -> bytes:
+    """Returns noise in a format of libsndfile ("WAV/PCM_16") or of FFmpeg ("m4a")."""
+    samples = np.random.default_rng(0).normal(0, 0.1, 6_000)
+    if coding in MEDIA:
+        return encode_media(samples, {"amr": 8_000, "ac3": 48_000}.get(coding, 16_000), coding)
+    container, subtype = coding.split("/")
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, 8_000 if "GSM" in subtype else 16_000, format=container, subtype=subtype)
+    return buffer.getvalue()
+
+
 def main(coding: str, first: int, last: int) -> None:
     """Decodes damaged files of one format and prints the outcome of each."""
     from transforms.audio.decode import decode_spans
@@ -72,12 +87,9 @@ def main(coding: str, first: int, last: int) -> None:
     from transforms.errors import AudioFault
 
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
-    container, subtype = coding.split("/")
-    buffer = io.BytesIO()
-    rate = 8_000 if "GSM" in subtype else 16_000
-    soundfile.write(buffer, np.random.default_rng(0).normal(0, 0.1, 6_000), rate, format=container, subtype=subtype)
+    whole = content(coding)
     for seed in range(first, last):
-        data = damaged(buffer.getvalue(), np.random.default_rng(seed))
+        data = damaged(whole, np.random.default_rng(seed))
         # libsndfile may print on the same line.
         print(f"\n= {seed}", end=" ", flush=True)
         signal.alarm(MAX_SECONDS)
@@ -99,13 +111,23 @@ def main(coding: str, first: int, last: int) -> None:
 def test_a_thousand_damaged_files_are_decoded_or_rejected(coding):
     if not soundfile.check_format(*coding.split("/")):
         pytest.skip("this libsndfile does not write the format")
-    command = [sys.executable, "-m", "tests.transforms.audio.test_fuzz", coding, "0", str(MUTATIONS)]
+    check(coding, MUTATIONS)
+
+
+@pytest.mark.parametrize("coding", MEDIA)
+def test_damaged_files_that_ffmpeg_reads_are_decoded_or_rejected(coding):
+    check(coding, MEDIA_MUTATIONS)
+
+
+def check(coding: str, mutations: int) -> None:
+    """Decodes damaged files of one format in another process."""
+    command = [sys.executable, "-m", "tests.transforms.audio.test_fuzz", coding, "0", str(mutations)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     ends = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("= ")]
     assert done.returncode == 0, (
         f"{coding}: file {ends[-1][0]} crashed the process (exit status {done.returncode})\n{done.stderr[-2000:]}"
     )
-    assert [int(end[0]) for end in ends] == list(range(MUTATIONS))
+    assert [int(end[0]) for end in ends] == list(range(mutations))
     kinds = {end[1] for end in ends}
     assert "decoded" in kinds or coding.startswith("MP3")
     assert len(kinds) > 1, json.dumps(sorted(kinds))

@@ -1,0 +1,89 @@
+"""Channels are compared: the mean is scored where they agree, and one of them where they do not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transforms.audio.channel_relations import ANTIPHASE, DEAD, DELAYED, UNLIKE, ChannelChoice, ChannelMeter
+
+RATE = 16_000
+
+
+def voice(seed: int, seconds: float = 4.0, rate: int = RATE) -> np.ndarray:
+    """Noise with the spectrum and the syllables of speech."""
+    rng = np.random.default_rng(seed)
+    n = round(seconds * rate)
+    spectrum = np.fft.rfft(rng.normal(size=n)) / (1 + (np.fft.rfftfreq(n, 1 / rate) / 500) ** 2)
+    syllables = np.repeat(rng.uniform(0, 1, int(seconds * 5) + 1) ** 2, rate // 5)[:n]
+    samples = np.fft.irfft(spectrum, n) * syllables
+    return (0.1 * samples / np.abs(samples).max()).astype(np.float32)
+
+
+def choice(*channels: np.ndarray, rate: int = RATE, blocks: int = 1) -> ChannelChoice:
+    meter = ChannelMeter(rate, len(channels))
+    for block in np.array_split(np.stack(channels, axis=1), blocks):
+        meter.add(block)
+    return meter.choice()
+
+
+X = voice(1)
+HISS = np.random.default_rng(9).normal(0, 10 ** (-75 / 20), len(X)).astype(np.float32)
+
+
+@pytest.mark.parametrize("gain", [1.0, 0.3, 0.05])
+def test_channels_that_agree_are_averaged(gain):
+    assert choice(X, gain * X + HISS) == ChannelChoice()
+    assert choice(X, gain * X + HISS, X) == ChannelChoice()
+
+
+@pytest.mark.parametrize("gain", [-1.0, -0.95, -0.3])
+def test_an_inverted_channel_is_found(gain):
+    assert choice(X, gain * X + HISS) == ChannelChoice((0,), (ANTIPHASE,))
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
+@pytest.mark.parametrize("late_ms", [0.3, 2.5, 12.0])
+def test_a_late_channel_is_found(rate, late_ms):
+    x = voice(1, rate=rate)
+    late = round(late_ms / 1000 * rate)
+    found = choice(x, np.concatenate([np.zeros(late, np.float32), x[:-late]]), rate=rate)
+    assert found.flags == (DELAYED,)
+    assert len(found.candidates) == 1
+
+
+@pytest.mark.parametrize("dead", [np.zeros_like(X), HISS, np.full_like(X, 0.2)])
+def test_a_channel_without_signal_is_dead(dead):
+    assert choice(X, dead) == ChannelChoice((0,), (DEAD,))
+    assert choice(dead, X) == ChannelChoice((1,), (DEAD,))
+
+
+@pytest.mark.parametrize("other", [voice(2), np.random.default_rng(3).normal(0, 0.02, len(X)).astype(np.float32)])
+def test_channels_with_different_sounds_are_all_candidates(other):
+    found = choice(X, other)
+    assert sorted(found.candidates) == [0, 1]
+    assert found.flags == (UNLIKE,)
+
+
+def test_the_less_noisy_of_two_late_channels_is_chosen():
+    noisy = np.roll(X, 40) + np.random.default_rng(3).normal(0, 0.003, len(X)).astype(np.float32)
+    assert choice(noisy, X).candidates == (1,)
+    assert choice(X, noisy).candidates == (0,)
+
+
+def test_several_differences_have_several_flags():
+    assert choice(X, -X, np.zeros_like(X)) == ChannelChoice((0,), (ANTIPHASE, DEAD))
+
+
+def test_silence_has_no_choice():
+    assert choice(np.zeros_like(X), np.zeros_like(X)) == ChannelChoice()
+    assert choice(np.full_like(X, 0.1), np.full_like(X, -0.1)) == ChannelChoice()
+
+
+@given(gain=st.floats(1e-3, 1e4), blocks=st.integers(1, 5))
+def test_a_gain_and_blocks_do_not_change_the_choice(gain, blocks):
+    x = X * np.float32(gain)
+    assert choice(x, -x, blocks=blocks) == ChannelChoice((0,), (ANTIPHASE,))
+    assert choice(x, 0.5 * x, blocks=blocks) == ChannelChoice()

@@ -1,0 +1,1 @@
+"""Decoders of recordings, libsndfile and FFmpeg, behind one interface."""

@@ -1,0 +1,176 @@
+"""Recognises containers by their first bytes, and finds those that end before the length that they state."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import BinaryIO
+
+from transforms.decoders.mpeg_frames import id3_length
+
+# First bytes of a file that are enough to recognise it.
+HEAD_BYTES = 400
+_TS_PACKET = 188
+_BOXES = frozenset(b"ftyp moov mdat free skip wide moof mfra sidx ssix styp uuid meta pdin udta emsg prft".split())
+_MATROSKA_SEGMENT = b"\x18\x53\x80\x67"
+_ASF_DATA = bytes.fromhex("3626b2758e66cf11")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Container:
+    """A container that FFmpeg reads.
+
+    Attributes:
+        title: its name in messages.
+        demuxer: FFmpeg's name of the format.
+        name: its name in the column `format`.
+    """
+
+    title: str
+    demuxer: str
+    name: str
+
+
+OGG = Container("Ogg", "ogg", "OGG")
+# Offset of the signature, the signature, and the container. libsndfile reads the last ones too, but not with all codings.
+_SIGNATURES = (
+    (4, b"ftyp", Container("MP4 (M4A, AAC, ALAC)", "mov", "MP4")),
+    (4, b"moov", Container("QuickTime", "mov", "MP4")),
+    (4, b"mdat", Container("QuickTime", "mov", "MP4")),
+    (4, b"wide", Container("QuickTime", "mov", "MP4")),
+    (0, b"\x1a\x45\xdf\xa3", Container("Matroska or WebM", "matroska", "MATROSKA")),
+    (0, bytes.fromhex("3026b2758e66cf11"), Container("ASF (WMA)", "asf", "ASF")),
+    (0, b"#!AMR", Container("AMR", "amr", "AMR")),
+    (0, b"wvpk", Container("WavPack", "wv", "WV")),
+    (0, b"MAC ", Container("Monkey's Audio", "ape", "APE")),
+    (0, b"TTA1", Container("TTA", "tta", "TTA")),
+    (0, b"FLV\x01", Container("Flash video", "flv", "FLV")),
+    (8, b"AVI ", Container("AVI", "avi", "AVI")),
+    (0, b"\x00\x00\x01\xba", Container("an MPEG program stream", "mpeg", "MPEG_PS")),
+    (0, b"\x0b\x77", Container("AC-3", "ac3", "AC3")),
+    (0, b"fLaC", Container("FLAC", "flac", "FLAC")),
+    (0, b"OggS", OGG),
+    (8, b"WAVE", Container("WAV", "wav", "WAV")),
+    (8, b"AIFF", Container("AIFF", "aiff", "AIFF")),
+    (8, b"AIFC", Container("AIFF-C", "aiff", "AIFF")),
+    (0, b"caff", Container("CAF", "caf", "CAF")),
+)
+_ADTS = Container("AAC", "aac", "ADTS")
+_MPEG_TS = Container("an MPEG transport stream", "mpegts", "MPEG_TS")
+
+
+def container_of(file: BinaryIO) -> Container | None:
+    """Returns the container of a file by its first bytes, after any ID3 tag; None if it is unknown."""
+    head = _read_at(file, 0, HEAD_BYTES)
+    start = 0
+    while tag := id3_length(head):
+        start += tag
+        head = _read_at(file, start, HEAD_BYTES)
+    for offset, signature, container in _SIGNATURES:
+        if head.startswith(signature, offset):
+            return container
+    if len(head) > 7 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0 and head[2] >> 2 & 15 < 13:
+        return _ADTS
+    if len(head) > _TS_PACKET and head[0] == head[_TS_PACKET] == 0x47:
+        return _MPEG_TS
+    return None
+
+
+def missing_bytes(file: BinaryIO, container: Container) -> str | None:
+    """Returns a sentence about the length that a container states if the file is shorter; None for complete files."""
+    size = file.seek(0, os.SEEK_END)
+    match container.demuxer:
+        case "mov":
+            end = _end_of_boxes(file, size)
+        case "matroska":
+            end = _end_of_matroska(file)
+        case "asf":
+            end = _end_of_asf(file, size)
+        case "ogg":
+            end, _ = _last_ogg_page(file, size)
+        case _:
+            end = 0
+    return f"the header states {end} bytes, the file holds {size}" if end > size else None
+
+
+def _read_at(file: BinaryIO, at: int, size: int) -> bytes:
+    file.seek(at)
+    return file.read(size)
+
+
+def _end_of_boxes(file: BinaryIO, size: int) -> int:
+    """Returns the end of the last box of an MP4 file; boxes hold their size and name."""
+    at = 0
+    while at + 8 <= size:
+        head = _read_at(file, at, 16)
+        length = int.from_bytes(head[:4], "big")
+        if length == 1:
+            length = int.from_bytes(head[8:16], "big")
+        if length < 8 or head[4:8] not in _BOXES:
+            return 0  # the box extends to the end, or bytes follow that are no box
+        at += length
+    return at
+
+
+def _end_of_matroska(file: BinaryIO) -> int:
+    """Returns the end of the segment of a Matroska file; 0 if its size is unknown, as in live streams."""
+    head = _read_at(file, 0, HEAD_BYTES)
+    header_size, at = _vint(head, 4)
+    if header_size is None:
+        return 0
+    at += header_size
+    head = _read_at(file, at, 12)
+    if head[:4] != _MATROSKA_SEGMENT:
+        return 0
+    size, start = _vint(head, 4)
+    return 0 if size is None else at + start + size
+
+
+def _vint(data: bytes, at: int) -> tuple[int | None, int]:
+    """Returns a number of variable length (RFC 8794, 4) and the position after it; None for an unknown size."""
+    first = data[at] if at < len(data) else 0
+    if not first:
+        return None, at + 1
+    length = 9 - first.bit_length()
+    value = int.from_bytes(data[at : at + length], "big") & ((1 << 7 * length) - 1)
+    return (None if value == (1 << 7 * length) - 1 else value), at + length
+
+
+def _end_of_asf(file: BinaryIO, size: int) -> int:
+    """Returns the end of the data object of an ASF file; 0 if its size is unknown."""
+    at = 0
+    while at + 24 <= size:
+        head = _read_at(file, at, 24)
+        length = int.from_bytes(head[16:24], "little")
+        if length < 24 or length >> 62:
+            return 0
+        at += length
+        if head.startswith(_ASF_DATA):
+            return at
+    return 0
+
+
+def _last_ogg_page(file: BinaryIO, size: int) -> tuple[int, bytes]:
+    """Returns the end of the last page of an Ogg file, and the serial number of its stream; 0 and no bytes without one."""
+    start = max(0, size - (1 << 17))  # a page has at most 65,307 bytes
+    tail = _read_at(file, start, size - start)
+    at = tail.rfind(b"OggS")
+    while at >= 0 and start + at:
+        serial = tail[at + 14 : at + 18]
+        if at + 27 > len(tail) or at + 27 + tail[at + 26] > len(tail):
+            return size + 1, serial
+        if tail[at + 4] == 0:  # the version; else the bytes are no page, but audio
+            lacing = tail[at + 27 : at + 27 + tail[at + 26]]
+            return start + at + 27 + len(lacing) + sum(lacing), serial
+        at = tail.rfind(b"OggS", 0, at)
+    return 0, b""
+
+
+def is_chained(file: BinaryIO) -> bool:
+    """Returns whether an Ogg file ends with another stream than those at its start, as a recorded radio station does."""
+    serials, at = set(), 0
+    while (page := _read_at(file, at, 27 + 255))[:4] == b"OggS" and len(page) > 27 and page[5] & 2:
+        serials.add(page[14:18])
+        at += 27 + page[26] + sum(page[27 : 27 + page[26]])
+    _, serial = _last_ogg_page(file, file.seek(0, os.SEEK_END))
+    return len(serial) == 4 and serial not in serials
