@@ -121,7 +121,12 @@ def summarise(result: ScoredUtterance | Reject, model: ModelInfo) -> Score:
     return Score(
         score=pool(frame_score[activity.counted], model.pooling),
         frame_score=frame_score,
-        anomalies=find_anomalies(frame_score, model.label_scale.span),
+        anomalies=find_anomalies(
+            frame_score,
+            model.label_scale.span,
+            silent=~activity.active,
+            known_bad=utterance.frame_facts.dropout_s > 0,
+        ),
         flags=flags,
         causes=verdicts.causes(utterance.facts, flags, utterance.marks),
         utterance=utterance,
