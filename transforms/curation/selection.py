@@ -19,7 +19,7 @@ from transforms.curation.duckdb_rows import write_parquet
 from transforms.curation.kept_list import KeptList, kept_list_query, manifest_columns
 from transforms.curation.piece_texts import PieceTexts, TextState
 from transforms.curation.rules import TRIM, Rule, RuleError, check_expression, check_rules
-from transforms.curation.trimming import check_new_ids, good_spans, removed_spans, score_spans, span_utterances
+from transforms.curation.trimming import check_new_ids, good_spans, measure_spans, removed_spans, span_utterances
 from transforms.output.results import Results
 
 # Memory that DuckDB may use before it spills to disk. The threads share it: with 64 threads, a million utterances with their
@@ -117,12 +117,16 @@ class Selection:
             TrimError: the spans cannot get scores or ids.
         """
         self._connection.execute(f"CREATE TEMP TABLE spans AS {good_spans(min_s, pad_s)}")
+        self._connection.register("measured", measure_spans(self._connection, "spans"))
+        # A span without speech is not an utterance.
+        self._connection.execute(
+            "DELETE FROM spans WHERE utterance_id IN (SELECT utterance_id FROM measured WHERE is_silent)"
+        )
         self._connection.execute(f"CREATE TEMP TABLE removed AS {removed_spans('spans')}")
         check_new_ids(self._connection, "spans", "removed")
-        self._connection.register("span_scores", score_spans(self._connection, "spans"))
         texts = PieceTexts(self.results.carried)
         self._connection.register("span_texts", texts.table(self._connection, "spans"))
-        span_rows = span_utterances("spans", "span_scores", "span_texts", texts.columns)
+        span_rows = span_utterances("spans", "measured", "span_texts", texts.columns)
         self._connection.execute(f"CREATE TEMP TABLE span_rows AS {span_rows}")
         self._connection.execute(f"""
             CREATE OR REPLACE TEMP VIEW candidates AS

@@ -14,6 +14,7 @@ Queries read the tables `utterances`, `anomalies` and `frames` of an output. `sp
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -21,34 +22,41 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from model.activity import MIN_ACTIVE_FRAMES
 from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE
 from model.pooling import Pooling, pool
+from transforms import schemas
+from transforms.audio.signal_facts import facts_of
 from transforms.curation.duckdb_rows import batches_of, quoted
-from transforms.scoring.verdicts import VERY_SHORT_S
+from transforms.elements import FrameFacts, SignalFacts
+from transforms.scoring import verdicts
 
 # Shortest span that trimming may keep: a span needs several frames.
 LEAST_S = 0.1
 _SHIFT_US = FRAME_SHIFT * 1_000_000 // SAMPLE_RATE
 _FRAME_US = FRAME_LENGTH * 1_000_000 // SAMPLE_RATE
-# Limits the frame scores that are in memory at the same time.
-_FRAMES_AT_A_TIME = 20_000_000
+# Limits the frames that DuckDB, and this process, have in memory at the same time.
+_FRAMES_AT_A_TIME, _PARENTS_AT_A_TIME = 5_000_000, 100
 # Number of utterances that the pooling is inferred from, and the largest error of their scores on the label scale.
 _POOLING_SAMPLE, _POOLING_TOLERANCE = 20, 0.01
+# A span with less activity has no speech, at most the end of a word that was cut off.
+_LEAST_ACTIVE_FRAMES = MIN_ACTIVE_FRAMES
 
 _ID = "format('{}#{:.3f}-{:.3f}', parent_id, start_us / 1e6, end_us / 1e6)"
 # The last span ends where the utterance ends, which may lie between two microseconds.
-_SPAN_S = (
-    "CASE WHEN spans.is_last THEN utterances.duration_s - spans.start_us / 1e6 "
-    "ELSE (spans.end_us - spans.start_us) / 1e6 END"
+_SPAN_S = "CASE WHEN is_last THEN utterances.duration_s - start_us / 1e6 ELSE (end_us - start_us) / 1e6 END"
+_FRAME_FACTS = tuple(field.name for field in dataclasses.fields(FrameFacts))
+_SIGNAL_FACTS = tuple(field.name for field in dataclasses.fields(SignalFacts))
+# Columns of `utterances` that are measured on a span.
+_MEASURED = (
+    *("num_frames", "score", "frame_score_p10", "frame_score_min", "frame_score_std"),
+    *(*_SIGNAL_FACTS, "flags", "causes"),
 )
-_SCORES = pa.schema(
+_MEASUREMENTS = pa.schema(
     [
         ("utterance_id", pa.string()),
-        ("num_frames", pa.int32()),
-        ("score", pa.float32()),
-        ("frame_score_p10", pa.float32()),
-        ("frame_score_min", pa.float32()),
-        ("frame_score_std", pa.float32()),
+        ("is_silent", pa.bool_()),
+        *((name, schemas.UTTERANCES.field(name).type) for name in _MEASURED),
     ]
 )
 
@@ -121,32 +129,31 @@ def removed_spans(spans: str) -> str:
     """
 
 
-def span_utterances(spans: str, scores: str, texts: str, text_columns: Sequence[str]) -> str:
+def span_utterances(spans: str, measurements: str, texts: str, text_columns: Sequence[str]) -> str:
     """Returns the query for the good spans as rows of `utterances`.
 
-    Duration, frames, score, score statistics and texts are those of the span. A span has no anomalies. All other columns, such
-    as levels, clipping and SNR, are those of its utterance.
+    Scores, signal facts, flags, causes and texts are those of the span. A span has no anomalies. All other columns are those of
+    its utterance.
 
     Args:
         spans: name of the table of good spans.
-        scores: name of the table that `score_spans` returns.
+        measurements: name of the table that `measure_spans` returns.
         texts: name of the table that `PieceTexts.table` returns.
         text_columns: columns of the corpus that this table replaces.
     """
-    replaced = "".join(f", texts.{quoted(name)} AS {quoted(name)}" for name in text_columns)
+    replaced = [f"measured.{name} AS {name}" for name in _MEASURED]
+    replaced += [f"texts.{quoted(name)} AS {quoted(name)}" for name in text_columns]
     return f"""
         SELECT utterances.* REPLACE (
             spans.utterance_id AS utterance_id,
             utterances.start_s + spans.start_us / 1e6 AS start_s,
             {_SPAN_S} AS duration_s,
-            {", ".join(f"scores.{name} AS {name}" for name in _SCORES.names[1:])},
             0::FLOAT AS anomaly_s,
             0::INTEGER AS num_anomalies,
-            list_concat(list_filter(flags, lambda flag: flag <> 'very_short'),
-                CASE WHEN {_SPAN_S} < {VERY_SHORT_S} THEN ['very_short'] ELSE []::VARCHAR[] END) AS flags{replaced}
+            {", ".join(replaced)}
         )
         FROM {spans} AS spans JOIN utterances ON utterances.utterance_id = spans.parent_id
-        JOIN {scores} AS scores ON scores.utterance_id = spans.utterance_id
+        JOIN {measurements} AS measured ON measured.utterance_id = spans.utterance_id
         JOIN {texts} AS texts ON texts.utterance_id = spans.utterance_id
     """
 
@@ -174,48 +181,128 @@ def check_new_ids(connection: duckdb.DuckDBPyConnection, spans: str, removed: st
         )
 
 
-def score_spans(connection: duckdb.DuckDBPyConnection, spans: str) -> pa.Table:
-    """Pools the frame scores of each good span as the model does.
+@dataclasses.dataclass(frozen=True)
+class _Parent:
+    """An utterance that is trimmed.
+
+    Attributes:
+        row: its row of `utterances`, and its spans under `spans`.
+        frame_score: scores of its frames, float32 [T].
+        frame_facts: measurements of its frames.
+    """
+
+    row: dict[str, Any]
+    frame_score: np.ndarray
+    frame_facts: FrameFacts
+
+    @property
+    def marks(self) -> list[str]:
+        """Flags that the samples decided. A part of the recording has them, too."""
+        marks = [flag for flag in self.row["flags"] if flag in (verdicts.NO_SPEECH, *verdicts.RECORDING_FLAGS)]
+        return [*marks, verdicts.VOICE_PER_CHANNEL] if "second_voice" in self.row["causes"] else marks
+
+
+def measure_spans(connection: duckdb.DuckDBPyConnection, spans: str) -> pa.Table:
+    """Computes the scores and the signal facts of each good span from its frames, as `audiosieve score` does.
 
     Args:
         connection: DuckDB over an output.
         spans: name of the table of good spans.
 
     Returns:
-        `utterance_id` of the span, `num_frames`, `score`, and the statistics of its frame scores.
+        `utterance_id` of the span, `is_silent` (whether it has no speech), and columns of `utterances`.
 
     Raises:
-        TrimError: frames are missing, or the pooling of the model is unknown.
+        TrimError: frames or their measurements are missing, or the pooling of the model is unknown.
     """
     pooling = _pooling(connection, spans)
-    ((num_spans, num_frames),) = connection.execute(
-        f"SELECT count(*), coalesce(sum(last_frame - first_frame + 1), 0) FROM {spans}"
-    ).fetchall()
-    columns: dict[str, list[Any]] = {name: [] for name in _SCORES.names}
+    ((num_spans, num_frames),) = connection.execute(f"""
+        SELECT (SELECT count(*) FROM {spans}), coalesce(sum(num_frames), 0)
+        FROM utterances WHERE utterance_id IN (SELECT parent_id FROM {spans})
+    """).fetchall()
+    columns: dict[str, list[Any]] = {name: [] for name in _MEASUREMENTS.names}
     parts = 1 + int(num_frames) // _FRAMES_AT_A_TIME
     for part in range(parts):
-        query = f"""
-            SELECT spans.utterance_id, list(frames.score ORDER BY frames.frame)
-            FROM frames JOIN {spans} AS spans ON frames.utterance_id = spans.parent_id
-                AND frames.frame BETWEEN spans.first_frame AND spans.last_frame
-            WHERE hash(spans.parent_id) % {parts} = {part}
-            GROUP BY spans.utterance_id
-        """
-        for utterance_id, frame_score in _lists(connection, query):
-            values = (
-                utterance_id,
-                len(frame_score),
-                pool(frame_score, pooling),
-                np.percentile(frame_score, 10),
-                frame_score.min(),
-                frame_score.std(),
-            )
-            for name, value in zip(_SCORES.names, values, strict=True):
-                columns[name].append(value)
-    table = pa.table({field.name: pa.array(columns[field.name], field.type) for field in _SCORES}, _SCORES)
-    if len(table) != num_spans or sum(columns["num_frames"]) != num_frames:
+        for parent in _parents(connection, spans, f"hash(parent_id) % {parts} = {part}"):
+            for span in parent.row["spans"]:
+                measured = _measure(parent, span, pooling)
+                for name, values in columns.items():
+                    values.append(measured[name])
+    if len(columns["utterance_id"]) != num_spans:
         raise _missing_frames()
-    return table
+    return pa.table({field.name: pa.array(columns[field.name], field.type) for field in _MEASUREMENTS}, _MEASUREMENTS)
+
+
+def _measure(parent: _Parent, span: dict[str, Any], pooling: Pooling) -> dict[str, Any]:
+    part = slice(span["first_frame"], span["last_frame"] + 1)
+    frames = FrameFacts(**{name: getattr(parent.frame_facts, name)[part] for name in _FRAME_FACTS})
+    clipped_share = float(parent.frame_facts.clipped.mean())
+    facts = facts_of(
+        frames,
+        dc_offset=parent.row["dc_offset"],
+        hum_dbfs=None if (hum_db := parent.row["hum_db"]) is None else hum_db + parent.row["rms_dbfs"],
+        clipped_per_frame=parent.row["clipped_ratio"] / clipped_share if clipped_share else 0.0,
+    )
+    flags = verdicts.flags(facts, parent.marks, span["duration_s"], parent.row["format"])
+    frame_score = parent.frame_score[part]
+    counted_score = frame_score[frames.activity.counted]
+    # Faint noise between anomalies is activity by its own level, but not by that of the utterance.
+    active = np.count_nonzero(parent.frame_facts.activity.active[part] & frames.activity.active)
+    return {
+        "utterance_id": span["utterance_id"],
+        "is_silent": active < _LEAST_ACTIVE_FRAMES,
+        "num_frames": len(frame_score),
+        "score": pool(counted_score, pooling),
+        "frame_score_p10": np.percentile(counted_score, 10),
+        "frame_score_min": counted_score.min(),
+        "frame_score_std": counted_score.std(),
+        **dataclasses.asdict(facts),
+        "flags": flags,
+        "causes": verdicts.causes(facts, flags, parent.marks),
+    }
+
+
+def _parents(connection: duckdb.DuckDBPyConnection, spans: str, condition: str) -> Iterator[_Parent]:
+    """Yields the utterances of those spans that meet an SQL condition.
+
+    Raises:
+        TrimError: frames or their measurements are missing.
+    """
+    chosen = f"(SELECT parent_id FROM {spans} WHERE {condition})"
+    row = ", ".join(
+        ("score", "num_frames", "dc_offset", "rms_dbfs", "hum_db", "clipped_ratio", "flags", "causes", "format")
+    )
+    frame = ", ".join(f"{name} := {name}" for name in ("score", *_FRAME_FACTS))
+    query = f"""
+        WITH of_parent AS (
+            SELECT parent_id, list(struct_pack(utterance_id := spans.utterance_id, first_frame := first_frame,
+                last_frame := last_frame, duration_s := {_SPAN_S})) AS spans
+            FROM {spans} AS spans JOIN utterances ON utterances.utterance_id = parent_id
+            WHERE {condition} GROUP BY parent_id
+        ),
+        frames_of_parent AS (
+            SELECT utterance_id, list(struct_pack({frame}) ORDER BY frame) AS frames
+            FROM frames WHERE utterance_id IN {chosen} GROUP BY utterance_id
+        )
+        SELECT {row}, spans, frames
+        FROM of_parent JOIN utterances ON utterance_id = parent_id JOIN frames_of_parent USING (utterance_id)
+    """
+    for batch in batches_of(connection, query, _PARENTS_AT_A_TIME):
+        lists = batch.column("frames")
+        offsets, values = lists.offsets.to_numpy(), lists.values
+        if any(values.field(name).null_count for name in ("score", *_FRAME_FACTS)):
+            raise TrimError(
+                "--trim needs the measurements of frames, such as `level_dbfs`, and `frames` lacks them; an older version "
+                "scored the corpus; score it again with --overwrite"
+            )
+        columns = {name: values.field(name).to_numpy(zero_copy_only=False) for name in ("score", *_FRAME_FACTS)}
+        rows = batch.drop_columns(["frames"]).to_pylist()
+        for row_number, parent in enumerate(rows):
+            part = slice(offsets[row_number], offsets[row_number + 1])
+            if part.stop - part.start != parent["num_frames"]:
+                raise _missing_frames()
+            frame_facts = FrameFacts(**{name: columns[name][part] for name in _FRAME_FACTS})
+            yield _Parent(parent, columns["score"][part], frame_facts)
 
 
 def _missing_frames() -> TrimError:
@@ -227,23 +314,11 @@ def _missing_frames() -> TrimError:
 def _pooling(connection: duckdb.DuckDBPyConnection, spans: str) -> Pooling:
     """Infers the pooling from scores and frame scores, because the bundle may have been deleted."""
     sample = f"SELECT DISTINCT parent_id FROM {spans} ORDER BY parent_id LIMIT {_POOLING_SAMPLE}"
-    query = f"""
-        SELECT utterance_id, list(frames.score ORDER BY frame) FROM frames
-        WHERE utterance_id IN ({sample}) GROUP BY utterance_id
-    """
-    frame_scores = dict(_lists(connection, query))
-    parents = f"SELECT utterance_id, score, num_frames FROM utterances WHERE utterance_id IN ({sample})"
-    scores = {}
-    for name, score, num_frames in connection.execute(parents).fetchall():
-        if len(frame_scores.get(name, ())) != num_frames:
-            raise _missing_frames()
-        scores[name] = score
-    if not scores:
-        return "mean"
-    error: dict[Pooling, float] = {
-        pooling: max(abs(pool(frame_score, pooling) - scores[name]) for name, frame_score in frame_scores.items())
-        for pooling in ("mean", "pesq")
-    }
+    error: dict[Pooling, float] = {"mean": 0.0, "pesq": 0.0}
+    for parent in _parents(connection, spans, f"parent_id IN ({sample})"):
+        counted_score = parent.frame_score[parent.frame_facts.activity.counted]
+        for pooling, largest in error.items():
+            error[pooling] = max(largest, abs(pool(counted_score, pooling) - parent.row["score"]))
     best = min(error, key=lambda pooling: error[pooling])
     if error[best] > _POOLING_TOLERANCE:
         raise TrimError(
@@ -251,12 +326,3 @@ def _pooling(connection: duckdb.DuckDBPyConnection, spans: str) -> Pooling:
             "frame scores; filter without --trim"
         )
     return best
-
-
-def _lists(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields the rows of a query with two columns: a text and a list of floats [T]."""
-    for batch in batches_of(connection, query, 1_000):
-        lists = batch.column(1)
-        offsets, values = lists.offsets.to_numpy(), lists.values.to_numpy()
-        for row, name in enumerate(batch.column(0).to_pylist()):
-            yield name, values[offsets[row] : offsets[row + 1]]

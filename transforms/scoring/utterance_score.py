@@ -17,6 +17,10 @@ from transforms.errors import AudioFault
 from transforms.scoring import verdicts
 
 
+# A frame is bad if a dropout covers most of its first half, which is 16 ms long.
+DROPPED_S = 0.008
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class ModelInfo:
     """The properties of a model that turn frame scores into an utterance score.
@@ -125,7 +129,7 @@ def summarise(result: ScoredUtterance | Reject, model: ModelInfo) -> Score:
             frame_score,
             model.label_scale.span,
             silent=~activity.active,
-            known_bad=utterance.frame_facts.dropout_s > 0,
+            known_bad=utterance.frame_facts.dropout_s > DROPPED_S,
         ),
         flags=flags,
         causes=verdicts.causes(utterance.facts, flags, utterance.marks),

@@ -17,9 +17,12 @@ from model.anomalies import find_anomalies
 from model.labels import PESQ_WB
 from model.pooling import pool
 from tests.support.outputs import scored, write_output
+from transforms.audio.signal_facts import facts_of
 from transforms.curation.selection import Selection
 from transforms.curation.trimming import TrimError
+from transforms.elements import FrameFacts, ScoredUtterance
 from transforms.output.results import open_results
+from transforms.scoring.verdicts import VOICE_PER_CHANNEL
 
 # Lengths of good and bad stretches in turn, in frames.
 STRETCHES = st.lists(st.integers(10, 300), min_size=1, max_size=9)
@@ -115,9 +118,14 @@ def test_spans_have_no_anomalies_and_meet_the_removed_ones(parts, min_s, pad_s, 
                 assert any(start_s - 1e-4 <= start / 1e6 <= start_s + 0.0161 for start, _ in kept)
 
 
+def counted(frame_score: np.ndarray) -> np.ndarray:
+    """The scores of a stretch of active frames that count: all but two at both ends."""
+    return frame_score[2:-2]
+
+
 def test_a_span_is_an_utterance_of_its_own(tmp_path):
     found = frames_of([300, 60, 200], False, 1)
-    root = write_output(tmp_path / "out", [scored("u", found, start_s=10.0, clipped_ratio=0.5, snr_db=None)])
+    root = write_output(tmp_path / "out", [scored("u", found, start_s=10.0, dc_offset=0.25, hum_db=-20.0)])
     first, second = trim(root).candidates
     (whole,) = pq.read_table(root / "utterances").to_pylist()
     assert first["utterance_id"] == f"u#0.000-{first['duration_s']:.3f}"
@@ -128,13 +136,74 @@ def test_a_span_is_an_utterance_of_its_own(tmp_path):
         begin = round((row["start_s"] - 10.0) / 0.016)
         inside = found[begin : begin + row["num_frames"]]
         assert row["num_frames"] == 1 + int((row["duration_s"] - 0.032 + 1e-6) / 0.016)
-        assert row["score"] == pytest.approx(pool(inside), abs=1e-5)
-        assert row["frame_score_p10"] == pytest.approx(np.percentile(inside, 10), abs=1e-5)
-        assert row["frame_score_min"] == inside.min()
-        assert row["frame_score_std"] == pytest.approx(inside.std(), abs=1e-5)
-        assert (row["anomaly_s"], row["num_anomalies"], row["flags"]) == (0, 0, ["clipped"])
-        for name in ("uri", "snr_db", "clipped_ratio", "source_version", "model_id", "format", "channel"):
+        assert row["score"] == pytest.approx(pool(counted(inside)), abs=1e-5)
+        assert row["frame_score_p10"] == pytest.approx(np.percentile(counted(inside), 10), abs=1e-5)
+        assert row["frame_score_min"] == counted(inside).min()
+        assert row["frame_score_std"] == pytest.approx(counted(inside).std(), abs=1e-5)
+        assert (row["anomaly_s"], row["num_anomalies"], row["flags"], row["causes"]) == (0, 0, [], ["hum"])
+        for name in ("uri", "dc_offset", "hum_db", "source_version", "model_id", "format", "channel"):
             assert row[name] == pytest.approx(whole[name])
+
+
+def measured(item: ScoredUtterance, **changes: np.ndarray) -> ScoredUtterance:
+    """The same utterance with other measurements of its frames, and the facts that follow from them."""
+    frames = dataclasses.replace(item.utterance.frame_facts, **changes)
+    share = float(frames.clipped.mean())
+    facts = facts_of(frames, dc_offset=0.0, hum_db=None, clipped_per_frame=0.25 if share else 0.0)
+    return dataclasses.replace(item, utterance=dataclasses.replace(item.utterance, frame_facts=frames, facts=facts))
+
+
+def test_the_facts_of_a_span_are_measured_on_it(tmp_path):
+    found = frames_of([200, 60, 200], False, 1)
+    place = np.arange(len(found))
+    last = place >= 260
+    item = measured(
+        scored("u", found),
+        level_dbfs=np.where(place < 60, -90, np.where(last, -30, -20)).astype(np.float32),
+        peak_dbfs=np.where(last, -12, -3).astype(np.float32),
+        bandwidth_hz=np.where(last, 3_400, 7_900).astype(np.float32),
+        clipped=(place % 20 == 0) & ~last,
+        dropout_s=np.where(place == 300, 0.0625, 0).astype(np.float32),
+    )
+    first, second = trimmed(tmp_path / "out", [item], pad_s=0.0).candidates
+    for row, frames in ((first, slice(0, first["num_frames"])), (second, slice(-second["num_frames"], None))):
+        whole = item.utterance.frame_facts
+        part = FrameFacts(*(getattr(whole, field.name)[frames] for field in dataclasses.fields(FrameFacts)))
+        facts = dataclasses.asdict(facts_of(part, dc_offset=0.0, hum_db=None, clipped_per_frame=0.25))
+        assert facts.pop("hum_db") is row["hum_db"] is None
+        assert {name: row[name] for name in facts} == pytest.approx(facts, rel=1e-5)
+    assert (first["peak_dbfs"], first["lead_silence_s"]) == pytest.approx((-3.0, 60 * 0.016))
+    assert (first["flags"], first["causes"]) == (["clipped"], ["clipping"])
+    assert (second["rms_dbfs"], second["bandwidth_hz"], second["lead_silence_s"]) == pytest.approx((-30.0, 3_400, 0.0))
+    assert (second["flags"], second["causes"]) == (["narrow_band"], ["dropouts", "band_limit"])
+    assert (second["dropouts"], second["dropout_s"]) == (1, 0.0625)
+
+
+@pytest.mark.parametrize("level", [-200.0, -70.0], ids=["digital silence", "a quiet room"])
+def test_a_span_of_silence_is_removed(tmp_path, level):
+    found = frames_of([200, 60, 200, 60, 100], False, 1)
+    place = np.arange(len(found))
+    level_dbfs = np.where((place >= 260) & (place < 460), level, -20).astype(np.float32)
+    result = trimmed(tmp_path / "out", [measured(scored("u", found), level_dbfs=level_dbfs)])
+    first, last = (place_us(row, 0.0) for row in result.candidates)
+    assert [place_us(row, 0.0) for row in result.removed] == [(first[1], last[0])]
+
+
+def test_marks_of_the_recording_are_those_of_its_spans(tmp_path):
+    item = scored("u", frames_of([200, 60, 200], False, 1))
+    marks = ("upsampled", "antiphase", VOICE_PER_CHANNEL)
+    item = dataclasses.replace(item, utterance=dataclasses.replace(item.utterance, marks=marks))
+    for row in trimmed(tmp_path / "out", [item]).candidates:
+        assert row["flags"] == ["upsampled", "antiphase"]
+        assert row["causes"] == ["channel", "second_voice"]
+
+
+def test_frames_without_measurements_are_refused(tmp_path):
+    root = write_output(tmp_path / "out", [scored("u", frames_of([200, 60, 200], False, 1))])
+    (path,) = (root / "frames").glob("*.parquet")
+    pq.write_table(pq.read_table(path).drop_columns(["level_dbfs"]), path)
+    with pytest.raises(TrimError, match="an older version scored the corpus"):
+        trim(root)
 
 
 def test_a_short_span_is_flagged(tmp_path):
@@ -148,9 +217,9 @@ def test_spans_are_pooled_as_the_model_does(tmp_path):
     item = scored("u", frame_score)
     root = write_output(tmp_path / "out", [item])
     (path,) = (root / "utterances").glob("*.parquet")
-    _rescore(path, {"u": pool(frame_score, "pesq")})
+    _rescore(path, {"u": pool(counted(frame_score), "pesq")})
     first, _ = trim(root).candidates
-    assert first["score"] == pytest.approx(pool(frame_score[: first["num_frames"]], "pesq"), abs=1e-5)
+    assert first["score"] == pytest.approx(pool(counted(frame_score[: first["num_frames"]]), "pesq"), abs=1e-5)
 
 
 def test_scores_that_are_not_pooled_from_the_frames_are_refused(tmp_path):

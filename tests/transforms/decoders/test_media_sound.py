@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from scipy.signal import correlate, lfilter
 
-from tests.support.decoding import decode_bytes, fault_of, noise, tone
+from tests.support.decoding import as_wav, decode_bytes, fault_of, noise, read_samples, tone
 from tests.support.media import MEDIA, encode_media, encode_video, flac_of_bits
 from transforms.audio.decode import decode, decode_spans
 from transforms.decoders.containers import container_of
@@ -98,23 +98,21 @@ class TestSamples:
     @pytest.mark.parametrize("bits", [12, 20])
     def test_flac_with_unusual_bits_is_decoded_without_loss(self, bits):
         samples = np.random.default_rng(0).integers(-(1 << bits - 2), 1 << bits - 2, 9_000)
-        decoded = decode_bytes(flac_of_bits(samples, 16_000, bits))
-        assert decoded.format == "FLAC/FLAC"
-        assert np.array_equal(decoded.samples, (samples / (1 << bits - 1)).astype(np.float32))
+        data = flac_of_bits(samples, 16_000, bits)
+        assert decode_bytes(data).format == "FLAC/FLAC"
+        assert np.array_equal(read_samples(data)[:, 0], (samples / (1 << bits - 1)).astype(np.float32))
 
     @pytest.mark.parametrize("channels", [6, 8])
-    def test_many_channels_are_mixed_to_the_mean(self, channels):
-        levels = np.linspace(0.2, 1.0, channels)
-        decoded = decode_bytes(encode_media(tone(0.5, 48_000)[:, np.newaxis] * levels, 48_000, "mka"))
-        assert decoded.channels == channels
-        assert np.abs(decoded.samples - tone(0.5, amplitude=0.5 * levels.mean()))[800:-800].max() < 1e-3
+    def test_many_channels_are_read(self, channels):
+        samples = noise(9_000, channels)
+        assert np.abs(read_samples(encode_media(samples, 48_000, "mka")) - samples).max() <= 2**-15
 
     @pytest.mark.parametrize("kind", ["m4a", "webm"])
     def test_planes_of_eight_channels_are_read(self, kind):
-        channels = tone(0.5, 48_000)[:, np.newaxis] * np.linspace(0.2, 1.0, 8)
-        decoded = decode_bytes(encode_media(channels, 48_000, kind))
-        assert decoded.channels == 8
-        assert np.abs(decoded.samples - tone(0.5, amplitude=0.3))[800:-800].max() < 0.1  # one channel is for low tones
+        levels = np.linspace(0.2, 1.0, 8)
+        samples = read_samples(encode_media(tone(0.5, 48_000)[:, np.newaxis] * levels, 48_000, kind))
+        ratio = samples.std(axis=0) / (levels * tone(0.5).std())
+        assert np.delete(ratio, 3) == pytest.approx(np.ones(7), abs=0.05)  # the fourth is for low tones
 
     def test_blocks_join_without_a_gap(self, monkeypatch):
         for kind in MEDIA:
@@ -302,18 +300,12 @@ class TestSpans:
     @pytest.mark.parametrize("kind", MEDIA)
     def test_a_late_span_is_the_same_part_of_the_whole(self, kind):
         data = encoded(kind, 14.0)
-        whole = open_sound(io.BytesIO(data))
-        samples, rate = whole.read_block(20 * whole.samplerate)[:, 0], whole.samplerate
-        results = [
-            result for _, _, result in decode_spans(io.BytesIO(data), [Span(1, 2), Span(11.0, 13.0), Span(30, 31)])
-        ]
-        late = next(result for result in results if not isinstance(result, AudioFault) and result.duration_s == 2.0)
-        assert len(late.samples) == 2 * 16_000
-        if rate == 16_000:
-            assert np.array_equal(late.samples, samples[11 * rate : 13 * rate])
-        fault = next(result for result in results if isinstance(result, AudioFault))
-        assert fault.reason == Reason.OUTSIDE
-        assert f"of {len(samples) / rate:.2f} s" in fault.detail
+        spans = [Span(1, 2), Span(11.0, 13.0), Span(30, 31)]
+        early, late, outside = (result for _, _, result in decode_spans(io.BytesIO(data), spans))
+        expected = [result for _, _, result in decode_spans(io.BytesIO(as_wav(data)), spans)]
+        assert np.array_equal(early.samples, expected[0].samples)
+        assert np.array_equal(late.samples, expected[1].samples)
+        assert (outside.reason, outside.detail) == (Reason.OUTSIDE, expected[2].detail)
 
 
 class FailsAt(io.BytesIO):

@@ -1,0 +1,55 @@
+"""The facts of a piece are about those that `audiosieve score` measures on a file of the piece."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.support.command import Output, audiosieve
+from tests.support.filtered import rows_of
+
+TOLERANCES = {
+    "duration_s": 1e-6,
+    "peak_dbfs": 0.3,
+    "rms_dbfs": 0.3,
+    "clipped_ratio": 1e-3,
+    "silence_ratio": 0.03,
+    "lead_silence_s": 0.04,
+    "trail_silence_s": 0.04,
+    "longest_gap_s": 0.04,
+    "speech_s": 0.1,
+    "dropout_s": 0.005,
+    "bandwidth_hz": 500.0,
+    "snr_db": 2.0,
+}
+
+
+@pytest.mark.slow
+def test_facts_of_pieces_are_those_of_their_audio(samples: Path, tmp_path: Path) -> None:
+    speech, rate = soundfile.read(samples / "clean.flac")
+    generator = np.random.default_rng(3)
+    noise = generator.normal(0, 0.2, 2 * rate)
+    half = len(speech) // 2
+    # A piece at a lower level; a burst of noise; and a loud piece with silence in the middle and at the end.
+    parts = [0.6 * speech, speech[: 2 * rate] + noise, 0.9 * speech[:half], np.zeros(2 * rate), 0.9 * speech[half:]]
+    recording = np.concatenate([*parts, np.zeros(rate)])
+    recording += generator.normal(0, 5e-4, len(recording))
+    (tmp_path / "audio").mkdir()
+    soundfile.write(tmp_path / "audio/a.wav", recording, rate)
+    audiosieve("score", "--input", tmp_path / "audio", "--output", tmp_path / "out")
+    words = ("--trim", "anomalies", "--rules", "none", "--export", tmp_path / "pieces", "--export_format", "wav")
+    audiosieve("filter", tmp_path / "out", "--output", tmp_path / "keep", *words)
+    pieces = {row["utterance_id"]: row for row in rows_of(tmp_path / "keep/kept.parquet")}
+    assert len(pieces) >= 2
+    audiosieve("score", "--input", tmp_path / "keep/exported.jsonl", "--output", tmp_path / "again")
+    again = {row["utterance_id"]: row for row in Output(tmp_path / "again").utterances}
+    assert again.keys() == pieces.keys()
+    for name, row in again.items():
+        for fact, tolerance in TOLERANCES.items():
+            assert pieces[name][fact] == pytest.approx(row[fact], abs=tolerance), (name, fact)
+        assert (pieces[name]["flags"], pieces[name]["causes"]) == (row["flags"], row["causes"])
+    levels = [row["rms_dbfs"] for row in sorted(pieces.values(), key=lambda row: row["start_s"])]
+    assert levels[0] < levels[-1] - 2
