@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import numpy as np
 
-from transforms.decoders.containers import OGG, Container, is_chained
+from transforms.decoders.containers import OGG, Container, ends_within_element, is_chained
 from transforms.decoders.source_file import SourceFile
 from transforms.errors import AudioFault, Reason, Stage
 
@@ -41,7 +41,7 @@ _ROUNDING = 500
 _PLANES = 8
 MAX_CHANNELS = 64
 # Largest number of samples per channel in one frame of a codec: memory of a hostile file.
-_MAX_FRAME = 1 << 22
+_MAX_FRAME = 1 << 21
 
 
 def is_installed() -> bool:
@@ -74,6 +74,8 @@ class MediaSound:
         self._is_chained = container is OGG and is_chained(file)
         file.seek(0)
         self._source = SourceFile(file)
+        self._file = file
+        self._packets_end = 0
         self._total = 0
         self._is_last = False
         self._packet_s: Fraction | None = None
@@ -103,6 +105,8 @@ class MediaSound:
             self._has_padding = container.demuxer == "mov"
             self.format, self.subtype = container.name, self._codec.codec.canonical_name.upper()
             self.bits = _bits_of(first, self._codec.extradata, self.subtype)
+            if self.format == "FLAC":
+                self.subtype = f"PCM_{self.bits}"  # as libsndfile names it
             self._queue(first)
         except BaseException:
             self.close()
@@ -155,8 +159,15 @@ class MediaSound:
         """Returns why the recording is incomplete if it ends after `position` samples; None if it is complete."""
         if self._stated is not None and position < self._stated - self._slack:
             return f"the file states {self._stated} samples per channel, {position} could be decoded"
-        # Tags after the last sample can look like a damaged packet.
-        return self._cut if self._stated is None or self._slack else None
+        if self._stated is not None and not self._slack:
+            return None  # tags after the last sample can look like a damaged packet
+        if (
+            self.format == "MATROSKA"
+            and self._stated is None
+            and ends_within_element(self._file, self._packets_end + 4)
+        ):
+            return "the file ends within a block"  # a block has four bytes before the packet
+        return self._cut
 
     def _open(self, container: Container) -> Any:
         options = {
@@ -217,7 +228,8 @@ class MediaSound:
         while packet is not None:
             following = next(packets, None)
             self._is_last = following is None or not following.size
-            failure = "a packet is incomplete" if packet.size and packet.is_corrupt else None
+            is_partial = packet.size and packet.is_corrupt and not self._codec.name.startswith("pcm")
+            failure = "a packet is incomplete" if is_partial else None
             frames = []
             if failure is None:
                 try:
@@ -227,6 +239,8 @@ class MediaSound:
             if failure is not None and not self._is_last:
                 raise AudioFault(Stage.DECODE, Reason.CORRUPT, failure)
             self._cut = self._cut or failure
+            if packet.size and packet.pos is not None:
+                self._packets_end = packet.pos + packet.size
             self._packet_s = _duration_of(packet)
             yield from frames
             packet = following
@@ -341,10 +355,10 @@ def _bits_of(frame: AudioFrame, extradata: bytes | None, coding: str) -> int | N
     kind = np.dtype(_DTYPES[frame.format.name.removesuffix("p")])
     if kind.kind == "f":
         return None
-    if kind.itemsize < 4:
-        return 16
     if coding == "FLAC" and extradata and len(extradata) >= 14:
         return ((extradata[12] & 1) << 4 | extradata[13] >> 4) + 1
+    if kind.itemsize < 4:
+        return 16
     if coding == "ALAC" and extradata and len(extradata) >= 18:
         return extradata[17]
     return 32

@@ -9,9 +9,10 @@ import numpy as np
 import soundfile
 
 from transforms.decoders import media_sound
-from transforms.decoders.containers import OGG, Container, container_of, is_chained, missing_bytes
+from transforms.decoders.containers import OGG, Container, container_of, is_chained, missing_bytes, unfinished_data
 from transforms.decoders.libsndfile_sound import LibsndfileSound, message_of
 from transforms.decoders.mpeg_frames import MpegFrames
+from transforms.decoders.source_file import PatchedFile
 from transforms.errors import AudioFault, Reason, Stage
 
 # Range of supported sampling rates in Hz. A header with a rate outside this range is probably damaged.
@@ -121,7 +122,12 @@ def _open(file: BinaryIO) -> Sound:
         return _open_refused(file, message_of(error))
     if sound.format == "MP3":
         return _checked_mpeg(file, sound)
-    return _checked_ogg(file, sound) if sound.format == "OGG" else sound
+    if sound.format == "OGG":
+        return _checked_ogg(file, sound)
+    if sound.frames == 0 and sound.format in ("WAV", "WAVEX") and (at := unfinished_data(file)) is not None:
+        sound.close()
+        return LibsndfileSound(cast(BinaryIO, PatchedFile(file, at, b"\xff" * 4)))
+    return sound
 
 
 def _checked_mpeg(file: BinaryIO, sound: LibsndfileSound) -> LibsndfileSound:
