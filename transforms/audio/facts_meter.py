@@ -14,9 +14,7 @@ from transforms.audio.hum import HumMeter
 from transforms.audio.no_speech import is_without_speech
 from transforms.audio.signal_facts import FLOOR_DB, facts_of
 from transforms.elements import FrameFacts, SignalFacts
-
-# Marks of a recording without speech, and of one whose bandwidth lies far under half its rate.
-NO_SPEECH, UPSAMPLED = "no_speech", "upsampled"
+from transforms.marks import NO_SPEECH, UPSAMPLED
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -94,7 +92,7 @@ class FactsMeter:
         )
         peak = 10 ** (frame_facts.peak_dbfs.astype(np.float64) / 20)
         marks = {
-            NO_SPEECH: is_without_speech(power, peak, self._bandwidth.spectrum()),
+            NO_SPEECH: is_without_speech(power, peak, self._bandwidth.spectrum),
             UPSAMPLED: bandwidth.upsampled,
         }
         return Measured(facts, frame_facts, tuple(mark for mark, is_set in marks.items() if is_set))

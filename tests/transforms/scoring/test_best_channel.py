@@ -10,8 +10,8 @@ import pytest
 from model.bundle import DEFAULT, open_bundle
 from transforms.elements import Reject, ScoredUtterance
 from transforms.errors import AudioFault, Reason, Stage
+from transforms.marks import NO_SPEECH, VOICE_PER_CHANNEL
 from transforms.scoring.best_channel import best_channel
-from transforms.scoring.verdicts import NO_SPEECH, VOICE_PER_CHANNEL
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 
 from tests.support.outputs import GOOD
-from transforms.scoring.verdicts import CHANNEL_FLAGS, NO_SPEECH, RECORDING_FLAGS, VOICE_PER_CHANNEL, causes, flags
+from transforms.marks import NO_SPEECH, VOICE_PER_CHANNEL
+from transforms.scoring.verdicts import CHANNEL_FLAGS, RECORDING_FLAGS, causes, flags
 
 
 def flags_of(marks=(), duration_s=4.0, format="FLAC/PCM_16", **facts) -> list[str]:
