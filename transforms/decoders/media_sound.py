@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 import numpy as np
 
 from transforms.decoders.containers import OGG, Container, ends_within_element, is_chained
+from transforms.decoders.sample_types import bits_of, converted
 from transforms.decoders.source_file import SourceFile
 from transforms.errors import AudioFault, Reason, Stage
 
@@ -35,6 +36,8 @@ _EXACT_LENGTHS = frozenset({"flac", "wv", "tta", "ape", "wav", "aiff", "caf"})
 _STATING = _EXACT_LENGTHS | {"mov", "matroska", "asf", "ogg"}
 # A container that states a time rounds it; the last frame of a codec may be incomplete.
 _SLACK_S = 0.25
+# Rates of a source, besides 48 kHz, at which Opus can be decoded.
+_OPUS_RATES = (8_000, 12_000, 16_000, 24_000)
 # Edit lists of MP4 state lengths in units of at least 1 / 500 s.
 _ROUNDING = 500
 # PyAV reads beyond the end of a frame's planes from this number on; FFmpeg interleaves the channels first.
@@ -104,7 +107,7 @@ class MediaSound:
             self._slack = 0 if is_exact else math.ceil(_SLACK_S * self.samplerate)
             self._has_padding = container.demuxer == "mov"
             self.format, self.subtype = container.name, self._codec.codec.canonical_name.upper()
-            self.bits = _bits_of(first, self._codec.extradata, self.subtype)
+            self.bits = bits_of(first, self._codec.extradata, self.subtype)
             if self.format == "FLAC":
                 self.subtype = f"PCM_{self.bits}"  # as libsndfile names it
             self._queue(first)
@@ -113,6 +116,13 @@ class MediaSound:
             raise
 
     is_seekable = False
+
+    @property
+    def source_rate(self) -> int:
+        """The sampling rate of the source in Hz, which Opus states; else that of the decoder."""
+        extradata = self._codec.extradata or b""
+        rate = int.from_bytes(extradata[12:16], "little") if extradata.startswith(b"OpusHead") else 0
+        return rate if rate in _OPUS_RATES else self.samplerate
 
     def __enter__(self) -> Self:
         return self
@@ -146,7 +156,7 @@ class MediaSound:
             if len(block) > missing:
                 self._blocks.appendleft(block[missing:])
                 block = block[:missing]
-            parts.append(_converted(block, dtype))
+            parts.append(converted(block, dtype))
             missing -= len(block)
         self._num_queued -= length - missing
         return np.concatenate(parts) if parts else np.empty((0, self.channels), dtype)
@@ -348,42 +358,6 @@ def _without_padding(gapless: str, stated: int, rate: int) -> int:
     except (IndexError, ValueError):
         return stated
     return exact if abs(exact - stated) < _SLACK_S * rate else stated
-
-
-def _bits_of(frame: AudioFrame, extradata: bytes | None, coding: str) -> int | None:
-    """Returns the bits of integer samples; None for floats, which lossy codings give."""
-    kind = np.dtype(_DTYPES[frame.format.name.removesuffix("p")])
-    if kind.kind == "f":
-        return None
-    if coding == "FLAC" and extradata and len(extradata) >= 14:
-        return ((extradata[12] & 1) << 4 | extradata[13] >> 4) + 1
-    if kind.itemsize < 4:
-        return 16
-    if coding == "ALAC" and extradata and len(extradata) >= 18:
-        return extradata[17]
-    return 32
-
-
-_DTYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "flt": "f4", "dbl": "f8"}
-
-
-def _converted(samples: np.ndarray, dtype: str) -> np.ndarray:
-    """Returns samples as floats with full scale 1.0, or unchanged integers, left-justified in a larger type."""
-    have, want = samples.dtype, np.dtype(dtype)
-    if have == want:
-        return samples
-    if have.kind == "u":
-        samples = ((samples.astype(np.int16) - 128) << 8).astype(np.int16)
-        have = samples.dtype
-    if want.kind == "f":
-        return (
-            samples.astype(want)
-            if have.kind == "f"
-            else samples.astype(want) * want.type(2.0 ** (1 - 8 * have.itemsize))
-        )
-    if have.kind == "i" and want.itemsize >= have.itemsize:
-        return samples.astype(want) << 8 * (want.itemsize - have.itemsize)
-    raise TypeError(f"samples are {have} and cannot be read as {want}")
 
 
 def _message_of(error: Exception) -> str:

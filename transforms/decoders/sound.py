@@ -12,6 +12,7 @@ from transforms.decoders import media_sound
 from transforms.decoders.containers import OGG, Container, container_of, is_chained, missing_bytes, unfinished_data
 from transforms.decoders.libsndfile_sound import LibsndfileSound, message_of
 from transforms.decoders.mpeg_frames import MpegFrames
+from transforms.decoders.resampled_sound import ResampledSound
 from transforms.decoders.source_file import PatchedFile
 from transforms.errors import AudioFault, Reason, Stage
 
@@ -140,7 +141,14 @@ def _checked_mpeg(file: BinaryIO, sound: LibsndfileSound) -> LibsndfileSound:
         file.seek(position)
         return sound
     sound.close()
-    return LibsndfileSound(cast(BinaryIO, frames), frames)
+    return _open_frames(frames)
+
+
+def _open_frames(frames: MpegFrames) -> LibsndfileSound:
+    try:
+        return LibsndfileSound(cast(BinaryIO, frames), frames)
+    except soundfile.LibsndfileError as error:
+        raise AudioFault(Stage.DECODE, Reason.UNSUPPORTED_FORMAT, message_of(error)) from error
 
 
 def _checked_ogg(file: BinaryIO, sound: LibsndfileSound) -> Sound:
@@ -163,7 +171,7 @@ def _checked_ogg(file: BinaryIO, sound: LibsndfileSound) -> Sound:
         sound.close()
         raise
     sound.close()
-    return media_sound.MediaSound(file, OGG)
+    return _open_media(file, OGG)
 
 
 def _open_refused(file: BinaryIO, message: str) -> Sound:
@@ -178,7 +186,7 @@ def _open_refused(file: BinaryIO, message: str) -> Sound:
     if container is None:
         frames = MpegFrames(file)
         if frames.is_audio():
-            return LibsndfileSound(cast(BinaryIO, frames), frames)
+            return _open_frames(frames)
         raise refusal
     is_shared = container.demuxer in _SHARED_CONTAINERS
     if not media_sound.is_installed():
@@ -186,9 +194,15 @@ def _open_refused(file: BinaryIO, message: str) -> Sound:
     if detail := missing_bytes(file, container):
         raise AudioFault(Stage.DECODE, Reason.TRUNCATED, detail)
     try:
-        return media_sound.MediaSound(file, container)
+        return _open_media(file, container)
     except AudioFault as fault:
         raise (refusal if is_shared else fault) from fault
+
+
+def _open_media(file: BinaryIO, container: Container) -> Sound:
+    sound = media_sound.MediaSound(file, container)
+    is_lower = sound.source_rate < sound.samplerate
+    return ResampledSound(sound, sound.source_rate) if is_lower else sound
 
 
 def _hint(container: Container) -> str:

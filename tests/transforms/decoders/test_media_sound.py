@@ -10,9 +10,9 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-from scipy.signal import correlate, lfilter
+from scipy.signal import correlate
 
-from tests.support.decoding import as_wav, decode_bytes, fault_of, noise, read_samples, tone
+from tests.support.decoding import as_wav, decode_bytes, fault_of, noise, read_samples, speech_like, tone
 from tests.support.media import MEDIA, encode_media, encode_video, flac_of_bits
 from transforms.audio.decode import decode, decode_spans
 from transforms.decoders.containers import container_of
@@ -33,11 +33,6 @@ CASES = [
 # Delay and padding that the container does not state: most frames of the codec, and samples in a frame.
 UNSTATED = {"aac": (3, 1_024), "ts": (3, 1_024), "wma": (1, 2_048), "amr": (2, 160), "ac3": (2, 1_536)}
 LOSSLESS = ["alac", "mka", "oga", "wv", "tta"]
-
-
-def speech_like(seconds: float, rate: int, channels: int = 1) -> np.ndarray:
-    """Makes noise of which most power is in the low frequencies: float64 [n, channels]."""
-    return lfilter([1], [1, -0.95], noise(round(seconds * rate), channels, seed=1) / 5, axis=0).clip(-1, 1)
 
 
 def rate_of(kind: str) -> int:
@@ -127,45 +122,6 @@ class TestSamples:
         assert np.array_equal(
             decode_bytes(b"ID3\x03\0\0\0\0\x10\x00" + bytes(2_048) + data).samples, decode_bytes(data).samples
         )
-
-
-class TestBothDecoders:
-    @pytest.mark.parametrize(
-        "coding",
-        [
-            *("WAV/PCM_16", "WAV/PCM_U8", "WAV/PCM_24", "WAV/FLOAT", "WAV/ULAW", "WAV/IMA_ADPCM", "AIFF/PCM_16"),
-            *("FLAC/PCM_16", "FLAC/PCM_24", "OGG/VORBIS", "OGG/OPUS"),
-        ],
-    )
-    @pytest.mark.parametrize("rate", [16_000, 44_100, 48_000])
-    @pytest.mark.parametrize("channels", [1, 2])
-    def test_they_agree(self, encode, coding, rate, channels):
-        if coding == "OGG/OPUS" and rate != 48_000:
-            pytest.skip("FFmpeg decodes Opus at 48 kHz only")
-        data = encode(speech_like(1.5, rate, channels), rate, coding)
-        expected = open_sound(io.BytesIO(data)).read_block(10 * rate)
-        container = container_of(io.BytesIO(data))
-        samples = MediaSound(io.BytesIO(data), container).read_block(10 * rate)
-        assert samples.shape == expected.shape
-        assert np.abs(samples - expected).max() < 1e-4
-
-    @pytest.mark.parametrize("codec", [{}, {"flags": "+qscale", "global_quality": "472"}], ids=["cbr", "vbr"])
-    @pytest.mark.parametrize("header", ["0", "1"])
-    @pytest.mark.parametrize("rate", [16_000, 44_100])
-    def test_they_agree_on_mp3(self, codec, header, rate):
-        import av
-
-        options = {"write_xing": header, "id3v2_version": "0"}
-        data = encode_media(speech_like(2.0, rate, 2), rate, ("mp3", "libmp3lame"), options, **codec)
-        expected = open_sound(io.BytesIO(data)).read_block(10 * rate)
-        with av.open(io.BytesIO(data)) as file:
-            samples = np.concatenate([frame.to_ndarray().T for frame in file.decode(audio=0)])
-        assert samples.shape == expected.shape
-        assert np.abs(samples - expected).max() < 1e-4
-
-    def test_libsndfile_comes_first(self, encode):
-        for coding in ("WAV/PCM_16", "FLAC/PCM_16", "OGG/VORBIS", "MP3/MPEG_LAYER_III"):
-            assert not isinstance(open_sound(io.BytesIO(encode(noise(9_000), coding=coding))), MediaSound)
 
 
 class TestStreams:
