@@ -104,22 +104,65 @@ def _anomaly(frame_score: np.ndarray, start: int, end: int) -> Anomaly:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Levels:
+    """The levels that decide which frames and stretches of a recording are bad.
+
+    Attributes:
+        good: level of the good parts.
+        threshold: score below which a frame counts as evidence of a bad stretch.
+        highest_mean: upper limit of the mean score of a bad stretch.
+    """
+
+    good: float
+    threshold: float
+    highest_mean: float
+
+
+def find_levels(smooth: np.ndarray) -> Levels:
+    """Finds the good level of a recording, and how far below it a bad stretch must be.
+
+    The first good level is the 95th percentile of the means of windows of 1 s, so that bad stretches may cover most of the
+    recording. The first fluctuation is the median of the standard deviations of these windows. Stretches are found with them.
+    Then the good level becomes the median of the other frames, and the fluctuation its distance from their lower quartile.
+
+    Args:
+        smooth: smoothed scores of the audible frames, in shares of the label scale: float64 [T], T >= 1.
+    """
+    mean, deviation = _windows(smooth)
+    levels = _levels(
+        float(np.quantile(mean, GOOD_QUANTILE, method="inverted_cdf")), float(np.median(deviation)), len(smooth)
+    )
+    others = np.ones(len(smooth), bool)
+    for start, end in _stretches_below(smooth, levels.threshold):
+        others[start:end] = False
+    if np.count_nonzero(others) < MIN_FRAMES:
+        return levels
+    lower, good = np.quantile(smooth[others], [0.25, 0.5])
+    return _levels(float(good), float(good - lower), len(smooth))
+
+
+def _levels(good: float, fluctuation: float, num_frames: int) -> Levels:
+    # Linear in the logarithm of the length, between the values for short and long recordings.
+    ends = [math.log(SHORT), math.log(LONG)]
+    drop, depth = (
+        float(np.interp(math.log(num_frames), ends, shares))
+        for shares in ([DROP_SHORT, DROP_LONG], [DEPTH_SHORT, DEPTH_LONG])
+    )
+    highest = good - min(fluctuation, MAX_FLUCTUATION)
+    return Levels(good, highest - drop, highest - depth)
+
+
+def smoothed(scores: np.ndarray) -> np.ndarray:
+    """Returns the running median of 9 frames of scores: float64 [T]."""
+    return np.asarray(scipy.ndimage.median_filter(np.asarray(scores, np.float64), size=SMOOTHING, mode="nearest"))
+
+
 def _bad_stretches(scores: np.ndarray) -> list[tuple[int, int]]:
     """Finds the stretches that score far below the good level.
 
-    1. A running median of 9 frames (144 ms) smooths the scores.
-    2. The first good level is the 95th percentile of the means of windows of 1 s, so that a stretch may cover most of the
-       recording. The first fluctuation is the median of the standard deviations of these windows.
-    3. The threshold is the good level minus the drop and the fluctuation. The drop is 11 % of the scale in recordings up to
-       5 s and 33 % from 2 min on. It grows with the logarithm of the length in between.
-    4. The evidence of a frame is its distance below the threshold, limited on both sides. The stretches are those with the
-       largest sum of evidence, minus a cost for each stretch. A short stretch must be deep, and a long one may be shallow.
-    5. Steps 3 and 4 are repeated. The good level is now the median of the frames outside the stretches, and the fluctuation is
-       its distance from their lower quartile.
-    6. The mean score of a stretch must be below the good level by 16 % of the scale (up to 5 s) to 50 % (from 2 min) plus the
-       fluctuation.
-    7. The ends of a stretch are moved inwards, to where the score crosses 60 % of the way from the good level down to the
-       median of the stretch.
+    The evidence of a frame is the distance of its smoothed score below the threshold, limited on both sides. The stretches are
+    those with the largest sum of evidence, minus a cost for each stretch. A short stretch must therefore be deep.
 
     Args:
         scores: scores of the audible frames, in shares of the label scale: float64 [T].
@@ -129,31 +172,13 @@ def _bad_stretches(scores: np.ndarray) -> list[tuple[int, int]]:
     """
     if len(scores) < MIN_FRAMES:
         return []
-    smooth = scipy.ndimage.median_filter(scores, size=SMOOTHING, mode="nearest")
-    mean, deviation = _windows(smooth)
-    good = float(np.quantile(mean, GOOD_QUANTILE, method="inverted_cdf"))
-    fluctuation = min(float(np.median(deviation)), MAX_FLUCTUATION)
-    drop = _by_length(len(smooth), DROP_SHORT, DROP_LONG)
-    stretches = _stretches_below(smooth, good - drop - fluctuation)
-    outside = np.ones(len(smooth), bool)
-    for start, end in stretches:
-        outside[start:end] = False
-    rest = smooth[outside]
-    if len(rest) >= MIN_FRAMES:
-        lower, good = (float(quantile) for quantile in np.quantile(rest, [0.25, 0.5]))
-        fluctuation = min(good - lower, MAX_FLUCTUATION)
-        stretches = _stretches_below(smooth, good - drop - fluctuation)
-    highest_mean = good - _by_length(len(smooth), DEPTH_SHORT, DEPTH_LONG) - fluctuation
+    smooth = smoothed(scores)
+    levels = find_levels(smooth)
     return [
-        _trimmed(smooth, start, end, good)
-        for start, end in stretches
-        if end - start >= MIN_FRAMES and smooth[start:end].mean() < highest_mean
+        _trimmed(smooth, start, end, levels.good)
+        for start, end in _stretches_below(smooth, levels.threshold)
+        if end - start >= MIN_FRAMES and smooth[start:end].mean() < levels.highest_mean
     ]
-
-
-def _by_length(num_frames: int, short: float, long: float) -> float:
-    """Interpolates between the values for short and long recordings, linearly in the logarithm of the length."""
-    return float(np.interp(math.log(num_frames), [math.log(SHORT), math.log(LONG)], [short, long]))
 
 
 def _windows(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

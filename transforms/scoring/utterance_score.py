@@ -16,7 +16,6 @@ from transforms.elements import Reject, ScoredUtterance, SignalFacts, Utterance
 from transforms.errors import AudioFault
 from transforms.scoring import verdicts
 
-
 # A frame is bad if a dropout covers most of its first half, which is 16 ms long.
 DROPPED_S = 0.008
 
