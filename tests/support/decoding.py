@@ -7,6 +7,7 @@ import io
 import numpy as np
 import pytest
 import soundfile
+from scipy.signal import lfilter
 
 from model.features import SAMPLE_RATE
 from transforms.audio.decode import decode
@@ -29,6 +30,11 @@ def tone(seconds: float, rate: int = SAMPLE_RATE, hertz: float = 440.0, amplitud
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
     """Makes white noise of that shape within full scale."""
     return np.random.default_rng(seed).normal(0, 0.1, shape).clip(-1, 1)
+
+
+def speech_like(seconds: float, rate: int, channels: int = 1) -> np.ndarray:
+    """Makes noise of which most power is in the low frequencies: float64 [n, channels]."""
+    return lfilter([1], [1, -0.95], noise(round(seconds * rate), channels, seed=1) / 5, axis=0).clip(-1, 1)
 
 
 def read_samples(data: bytes) -> np.ndarray:

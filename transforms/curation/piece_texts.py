@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import itertools
 import re
 import unicodedata
@@ -222,6 +223,7 @@ def _letters_of(text: str) -> str:
     return "".join(map(_letters, text))
 
 
+@functools.lru_cache(maxsize=10_000)
 def _letters(character: str) -> str:
     """Returns a character without case and compatibility forms; empty for punctuation, symbols and blanks."""
     folded = unicodedata.normalize("NFKD", character.casefold())

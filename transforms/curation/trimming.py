@@ -29,6 +29,7 @@ from transforms import schemas
 from transforms.audio.signal_facts import facts_of
 from transforms.curation.duckdb_rows import batches_of, quoted
 from transforms.elements import FrameFacts, SignalFacts
+from transforms.marks import NO_SPEECH, VOICE_PER_CHANNEL
 from transforms.scoring import verdicts
 
 # Shortest span that trimming may keep: a span needs several frames.
@@ -198,8 +199,14 @@ class _Parent:
     @property
     def marks(self) -> list[str]:
         """Flags that the samples decided. A part of the recording has them, too."""
-        marks = [flag for flag in self.row["flags"] if flag in (verdicts.NO_SPEECH, *verdicts.RECORDING_FLAGS)]
-        return [*marks, verdicts.VOICE_PER_CHANNEL] if "second_voice" in self.row["causes"] else marks
+        found = [flag for flag in self.row["flags"] if flag in (NO_SPEECH, *verdicts.RECORDING_FLAGS)]
+        return [*found, VOICE_PER_CHANNEL] if "second_voice" in self.row["causes"] else found
+
+    @property
+    def hum_dbfs(self) -> float | None:
+        """Level of mains hum in dBFS; None without hum. A part of the recording has it, too."""
+        hum_db = self.row["hum_db"]
+        return None if hum_db is None else hum_db + self.row["rms_dbfs"]
 
 
 def measure_spans(connection: duckdb.DuckDBPyConnection, spans: str) -> pa.Table:
@@ -240,7 +247,7 @@ def _measure(parent: _Parent, span: dict[str, Any], pooling: Pooling) -> dict[st
     facts = facts_of(
         frames,
         dc_offset=parent.row["dc_offset"],
-        hum_dbfs=None if (hum_db := parent.row["hum_db"]) is None else hum_db + parent.row["rms_dbfs"],
+        hum_dbfs=parent.hum_dbfs,
         clipped_per_frame=parent.row["clipped_ratio"] / clipped_share if clipped_share else 0.0,
     )
     flags = verdicts.flags(facts, parent.marks, span["duration_s"], parent.row["format"])
@@ -270,7 +277,7 @@ def _parents(connection: duckdb.DuckDBPyConnection, spans: str, condition: str) 
     """
     chosen = f"(SELECT parent_id FROM {spans} WHERE {condition})"
     row = ", ".join(
-        ("score", "num_frames", "dc_offset", "rms_dbfs", "hum_db", "clipped_ratio", "flags", "causes", "format")
+        ("score", "num_frames", "dc_offset", "hum_db", "rms_dbfs", "clipped_ratio", "flags", "causes", "format")
     )
     frame = ", ".join(f"{name} := {name}" for name in ("score", *_FRAME_FACTS))
     query = f"""

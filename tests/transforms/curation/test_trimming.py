@@ -149,7 +149,7 @@ def measured(item: ScoredUtterance, **changes: np.ndarray) -> ScoredUtterance:
     """The same utterance with other measurements of its frames, and the facts that follow from them."""
     frames = dataclasses.replace(item.utterance.frame_facts, **changes)
     share = float(frames.clipped.mean())
-    facts = facts_of(frames, dc_offset=0.0, hum_db=None, clipped_per_frame=0.25 if share else 0.0)
+    facts = facts_of(frames, dc_offset=0.0, hum_dbfs=None, clipped_per_frame=0.25 if share else 0.0)
     return dataclasses.replace(item, utterance=dataclasses.replace(item.utterance, frame_facts=frames, facts=facts))
 
 
@@ -169,7 +169,7 @@ def test_the_facts_of_a_span_are_measured_on_it(tmp_path):
     for row, frames in ((first, slice(0, first["num_frames"])), (second, slice(-second["num_frames"], None))):
         whole = item.utterance.frame_facts
         part = FrameFacts(*(getattr(whole, field.name)[frames] for field in dataclasses.fields(FrameFacts)))
-        facts = dataclasses.asdict(facts_of(part, dc_offset=0.0, hum_db=None, clipped_per_frame=0.25))
+        facts = dataclasses.asdict(facts_of(part, dc_offset=0.0, hum_dbfs=None, clipped_per_frame=0.25))
         assert facts.pop("hum_db") is row["hum_db"] is None
         assert {name: row[name] for name in facts} == pytest.approx(facts, rel=1e-5)
     assert (first["peak_dbfs"], first["lead_silence_s"]) == pytest.approx((-3.0, 60 * 0.016))
