@@ -194,11 +194,19 @@ def _windows(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _stretches_below(scores: np.ndarray, threshold: float) -> list[tuple[int, int]]:
-    return best_stretches(np.clip((threshold - scores) / EVIDENCE_UNIT, MIN_EVIDENCE, MAX_EVIDENCE), STRETCH_COST)
+    return best_stretches(_evidence(scores, threshold, MIN_EVIDENCE), STRETCH_COST)
 
 
 def _trimmed(scores: np.ndarray, start: int, end: int, good: float) -> tuple[int, int]:
     """Moves the ends of a stretch inwards, to where the score crosses a level between the good one and its own."""
     level = good - END_DEPTH * (good - float(np.median(scores[start:end])))
-    first, last = best_stretch(np.clip((level - scores[start:end]) / EVIDENCE_UNIT, -MAX_EVIDENCE, MAX_EVIDENCE))
+    first, last = best_stretch(_evidence(scores[start:end], level, -MAX_EVIDENCE))
     return (start + first, start + last) if last - first >= MIN_FRAMES else (start, end)
+
+
+def _evidence(scores: np.ndarray, threshold: float, lowest: float) -> np.ndarray:
+    """Returns the evidence that each frame is bad, at least `lowest`, in multiples of 1/1024: float64 [T].
+
+    Sums of such multiples are exact, so that rounding does not decide between two equal stretches.
+    """
+    return np.asarray(np.round(np.clip((threshold - scores) / EVIDENCE_UNIT, lowest, MAX_EVIDENCE) * 1024) / 1024)
