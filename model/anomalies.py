@@ -1,29 +1,47 @@
-"""Finds anomalies: maximal runs of frames that score below the local level of the utterance."""
+"""Finds anomalies: stretches of a recording that are far worse than its own good level, or silent for too long.
+
+docs/reading-a-score.md explains the definition with a figure.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import scipy.ndimage
 
 from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE
+from model.segmentation import best_stretch, best_stretches, runs_of
 
-# Lengths in frames of 16 ms.
+# Lengths in frames of 16 ms. The shortest anomaly lasts 304 ms.
+MIN_FRAMES = 18
 SMOOTHING = 9
-LEVEL_WINDOW = 1251
-MIN_FRAMES = 20
-MIN_DEEP_FRAMES = 10
-JOIN_FRAMES = 25
-# Distances below the local level, as shares of the label scale: of every frame of an anomaly, and of its deep frames. They
-# and the lengths were chosen on bursts of noise in speech of the training split. DEEP excludes harmless dips; LOW sets
-# the ends of an anomaly.
-LOW, DEEP = 0.16, 0.20
+# Silence of 4 s inside a recording is longer than the pauses of speech.
+MAX_PAUSE = 250
+# The constants below were chosen on recordings of the training split: bursts and long stretches of noise, music and rooms
+# in clean speech, and recordings that are evenly clean, noisy, reverberant, coded or from a telephone.
+# The first estimate of the good level is this quantile of the mean scores of windows of 1 s, which overlap by half.
+WINDOW = 62
+GOOD_QUANTILE = 0.95
+# Shares of the label scale in recordings up to SHORT (5 s) and from LONG frames (2 min): the drop below the good level at which
+# a frame counts against the recording, and the mean depth of a stretch. Longer recordings have more harmless dips.
+SHORT, LONG = 312, 7500
+DROP_SHORT, DROP_LONG = 0.11, 0.33
+DEPTH_SHORT, DEPTH_LONG = 0.16, 0.50
+# The fluctuation adds to both, up to this share of the label scale.
+MAX_FLUCTUATION = 0.3
+# Evidence of a frame: its distance below the threshold, in this share of the label scale, within two limits.
+EVIDENCE_UNIT = 0.2
+MIN_EVIDENCE, MAX_EVIDENCE = -0.3, 1.0
+STRETCH_COST = 8.0
+# Position of the ends of a stretch between the good level (0) and the level of the stretch (1).
+END_DEPTH = 0.6
 
 
 @dataclasses.dataclass(frozen=True)
 class Anomaly:
-    """A part of an utterance that scores far below the rest.
+    """A part of an utterance that is far worse than its good parts, or a silence that is longer than a pause.
 
     Attributes:
         start_s: start in seconds from the start of the utterance.
@@ -38,45 +56,149 @@ class Anomaly:
     min_score: float
 
 
-def find_anomalies(frame_score: np.ndarray, scale_span: float) -> list[Anomaly]:
+def find_anomalies(
+    frame_score: np.ndarray,
+    scale_span: float,
+    silent: np.ndarray | None = None,
+    known_bad: np.ndarray | None = None,
+) -> list[Anomaly]:
     """Finds the anomalies of an utterance.
 
-    The frame scores are smoothed by a running median of 9 frames (144 ms). The local level is the median of the smoothed
-    scores over the surrounding 20 s, or over the whole of a shorter utterance. A frame is low if its smoothed score is more
-    than 16 % of the scale below that level. Low frames with fewer than 25 other frames (400 ms) between them form a run. A run
-    of at least 20 frames (320 ms) is an anomaly if at least 10 of them are more than 20 % of the scale below the level.
-    A recording that is bad throughout has no anomaly; its score is low instead.
+    An anomaly lasts at least 304 ms. It consists of one or more of these, without a frame between them:
+
+    - a stretch that scores far below the good level of the utterance (`_bad_stretches`), silent frames left out;
+    - silence of more than 4 s with audible frames before and after it;
+    - frames that are known to be bad.
+
+    A recording that is bad throughout has no anomaly; its score is low instead. Time and memory are linear in T.
 
     Args:
         frame_score: scores of the frames: float [T].
         scale_span: distance between the ends of the label scale.
+        silent: whether a frame has no audible sound, bool [T]; None if all are audible.
+        known_bad: whether a frame is bad by other evidence, such as a dropout, bool [T]; None if unknown.
 
     Returns:
         Disjoint anomalies in order of time. Each ends at the end of its last frame.
     """
-    if len(frame_score) < MIN_FRAMES:
+    num_frames = len(frame_score)
+    bad = np.zeros(num_frames, bool)
+    if known_bad is not None:
+        bad |= known_bad
+    audible = np.arange(num_frames) if silent is None else np.flatnonzero(~silent)
+    for before in np.flatnonzero(np.diff(audible) - 1 > MAX_PAUSE):
+        bad[audible[before] + 1 : audible[before + 1]] = True
+    judged = audible if known_bad is None else audible[~known_bad[audible]]
+    for start, end in _bad_stretches(np.asarray(frame_score[judged], np.float64) / scale_span):
+        bad[judged[start] : judged[end - 1] + 1] = True
+    return [_anomaly(frame_score, start, end) for start, end in runs_of(bad).tolist() if end - start >= MIN_FRAMES]
+
+
+def _anomaly(frame_score: np.ndarray, start: int, end: int) -> Anomaly:
+    part = frame_score[start:end]
+    return Anomaly(
+        start_s=start * FRAME_SHIFT / SAMPLE_RATE,
+        end_s=((end - 1) * FRAME_SHIFT + FRAME_LENGTH) / SAMPLE_RATE,
+        mean_score=float(part.mean(dtype=np.float64)),
+        min_score=float(part.min()),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Levels:
+    """The levels that decide which frames and stretches of a recording are bad.
+
+    Attributes:
+        good: level of the good parts.
+        threshold: score below which a frame counts as evidence of a bad stretch.
+        highest_mean: upper limit of the mean score of a bad stretch.
+    """
+
+    good: float
+    threshold: float
+    highest_mean: float
+
+
+def find_levels(smooth: np.ndarray) -> Levels:
+    """Finds the good level of a recording, and how far below it a bad stretch must be.
+
+    The first good level is the 95th percentile of the means of windows of 1 s, so that bad stretches may cover most of the
+    recording. The first fluctuation is the median of the standard deviations of these windows. Stretches are found with them.
+    Then the good level becomes the median of the other frames, and the fluctuation its distance from their lower quartile.
+
+    Args:
+        smooth: smoothed scores of the audible frames, in shares of the label scale: float64 [T], T >= 1.
+    """
+    mean, deviation = _windows(smooth)
+    levels = _levels(
+        float(np.quantile(mean, GOOD_QUANTILE, method="inverted_cdf")), float(np.median(deviation)), len(smooth)
+    )
+    others = np.ones(len(smooth), bool)
+    for start, end in _stretches_below(smooth, levels.threshold):
+        others[start:end] = False
+    if np.count_nonzero(others) < MIN_FRAMES:
+        return levels
+    lower, good = np.quantile(smooth[others], [0.25, 0.5])
+    return _levels(float(good), float(good - lower), len(smooth))
+
+
+def _levels(good: float, fluctuation: float, num_frames: int) -> Levels:
+    # Linear in the logarithm of the length, between the values for short and long recordings.
+    ends = [math.log(SHORT), math.log(LONG)]
+    drop, depth = (
+        float(np.interp(math.log(num_frames), ends, shares))
+        for shares in ([DROP_SHORT, DROP_LONG], [DEPTH_SHORT, DEPTH_LONG])
+    )
+    highest = good - min(fluctuation, MAX_FLUCTUATION)
+    return Levels(good, highest - drop, highest - depth)
+
+
+def smoothed(scores: np.ndarray) -> np.ndarray:
+    """Returns the running median of 9 frames of scores: float64 [T]."""
+    return np.asarray(scipy.ndimage.median_filter(np.asarray(scores, np.float64), size=SMOOTHING, mode="nearest"))
+
+
+def _bad_stretches(scores: np.ndarray) -> list[tuple[int, int]]:
+    """Finds the stretches that score far below the good level.
+
+    The evidence of a frame is the distance of its smoothed score below the threshold, limited on both sides. The stretches are
+    those with the largest sum of evidence, minus a cost for each stretch. A short stretch must therefore be deep.
+
+    Args:
+        scores: scores of the audible frames, in shares of the label scale: float64 [T].
+
+    Returns:
+        Start and end of each stretch in frames, disjoint and in order.
+    """
+    if len(scores) < MIN_FRAMES:
         return []
-    smooth = scipy.ndimage.median_filter(frame_score, size=SMOOTHING, mode="nearest")
-    if len(smooth) <= LEVEL_WINDOW:
-        level = np.median(smooth)
-    else:
-        level = scipy.ndimage.median_filter(smooth, size=LEVEL_WINDOW, mode="reflect")
-    low, deep = (smooth < level - share * scale_span for share in (LOW, DEEP))
-    runs = np.flatnonzero(np.diff(np.concatenate(([False], low, [False])))).reshape(-1, 2)
-    breaks = np.flatnonzero(runs[1:, 0] - runs[:-1, 1] >= JOIN_FRAMES) + 1
-    deep_before = np.concatenate(([0], np.cumsum(deep)))
-    anomalies = []
-    for run in np.split(runs, breaks) if len(runs) else ():
-        start, end = int(run[0, 0]), int(run[-1, 1])
-        if end - start < MIN_FRAMES or deep_before[end] - deep_before[start] < MIN_DEEP_FRAMES:
-            continue
-        part = frame_score[start:end]
-        anomalies.append(
-            Anomaly(
-                start_s=start * FRAME_SHIFT / SAMPLE_RATE,
-                end_s=((end - 1) * FRAME_SHIFT + FRAME_LENGTH) / SAMPLE_RATE,
-                mean_score=float(part.mean(dtype=np.float64)),
-                min_score=float(part.min()),
-            )
-        )
-    return anomalies
+    smooth = smoothed(scores)
+    levels = find_levels(smooth)
+    return [
+        _trimmed(smooth, start, end, levels.good)
+        for start, end in _stretches_below(smooth, levels.threshold)
+        if end - start >= MIN_FRAMES and smooth[start:end].mean() < levels.highest_mean
+    ]
+
+
+def _windows(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns mean and standard deviation of the windows of 1 s, float64 [N] each."""
+    size = min(WINDOW, len(scores))
+    starts = np.arange(0, len(scores) - size + 1, max(1, size // 2))
+    # Sums of distances from the mean, because sums of squares lose precision in long recordings.
+    centred = scores - scores.mean()
+    sums, squares = (np.concatenate(([0.0], np.cumsum(values))) for values in (centred, centred**2))
+    mean = (sums[starts + size] - sums[starts]) / size
+    variance = (squares[starts + size] - squares[starts]) / size - mean**2
+    return mean + scores.mean(), np.sqrt(np.maximum(variance, 0.0))
+
+
+def _stretches_below(scores: np.ndarray, threshold: float) -> list[tuple[int, int]]:
+    return best_stretches(np.clip((threshold - scores) / EVIDENCE_UNIT, MIN_EVIDENCE, MAX_EVIDENCE), STRETCH_COST)
+
+
+def _trimmed(scores: np.ndarray, start: int, end: int, good: float) -> tuple[int, int]:
+    """Moves the ends of a stretch inwards, to where the score crosses a level between the good one and its own."""
+    level = good - END_DEPTH * (good - float(np.median(scores[start:end])))
+    first, last = best_stretch(np.clip((level - scores[start:end]) / EVIDENCE_UNIT, -MAX_EVIDENCE, MAX_EVIDENCE))
+    return (start + first, start + last) if last - first >= MIN_FRAMES else (start, end)

@@ -93,15 +93,21 @@ class Localised:
     num_anomalies: int
 
 
-def localise(frame_score: np.ndarray, distortions: Sequence[Distortion], scale_span: float) -> Localised:
+def localise(
+    frame_score: np.ndarray,
+    distortions: Sequence[Distortion],
+    scale_span: float,
+    silent: np.ndarray | None = None,
+) -> Localised:
     """Finds the anomalies of a clip, as `audiosieve score` does, and its truly bad frames.
 
     Args:
         frame_score: frame scores [T].
         distortions: all distortions of the clip.
         scale_span: distance between the ends of the label scale.
+        silent: whether a frame has no audible sound, bool [T]; None if all are audible.
     """
-    anomalies = find_anomalies(frame_score, scale_span)
+    anomalies = find_anomalies(frame_score, scale_span, silent)
     return Localised(
         frame_score,
         bad_frames(distortions, len(frame_score)),

@@ -105,7 +105,7 @@ def _scored_clips(
         clips=evaluation.clips,
         score=np.array([scores.score for scores in clip_scores]),
         localised=[
-            localise(scores.frame_score, clip.distortions, scale.span)
+            localise(scores.frame_score, clip.distortions, scale.span, scores.silent)
             for clip, scores in zip(evaluation.clips, clip_scores, strict=True)
         ],
         # None becomes NaN.

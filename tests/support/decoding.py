@@ -6,10 +6,13 @@ import io
 
 import numpy as np
 import pytest
+import soundfile
+from scipy.signal import lfilter
 
 from model.features import SAMPLE_RATE
 from transforms.audio.decode import decode
 from transforms.audio.span_reader import Decoded
+from transforms.decoders.sound import open_sound
 from transforms.errors import AudioFault, Stage
 
 LOSSLESS = ["WAV/PCM_U8", "WAV/PCM_16", "WAV/PCM_24", "WAV/PCM_32", "WAV/FLOAT", "FLAC/PCM_16", "AIFF/PCM_16"]
@@ -27,6 +30,25 @@ def tone(seconds: float, rate: int = SAMPLE_RATE, hertz: float = 440.0, amplitud
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
     """Makes white noise of that shape within full scale."""
     return np.random.default_rng(seed).normal(0, 0.1, shape).clip(-1, 1)
+
+
+def speech_like(seconds: float, rate: int, channels: int = 1) -> np.ndarray:
+    """Makes noise of which most power is in the low frequencies: float64 [n, channels]."""
+    return lfilter([1], [1, -0.95], noise(round(seconds * rate), channels, seed=1) / 5, axis=0).clip(-1, 1)
+
+
+def read_samples(data: bytes) -> np.ndarray:
+    """Returns all samples of a recording at its own rate: float32 [n, channels]."""
+    with open_sound(io.BytesIO(data)) as sound:
+        return sound.read_block(10_000_000)
+
+
+def as_wav(data: bytes) -> bytes:
+    """Returns a recording as a WAV file with the same samples."""
+    with open_sound(io.BytesIO(data)) as sound:
+        buffer = io.BytesIO()
+        soundfile.write(buffer, sound.read_block(10_000_000), sound.samplerate, format="WAV", subtype="FLOAT")
+    return buffer.getvalue()
 
 
 def decode_bytes(data: bytes) -> Decoded:

@@ -12,9 +12,7 @@ import numpy as np
 import scipy.fft
 
 from model.features import gated_level
-
-# Flags, which say how channels differ.
-ANTIPHASE, DELAYED, DEAD, UNLIKE = "antiphase", "delayed_channels", "dead_channel", "unlike_channels"
+from transforms.marks import ANTIPHASE, DEAD, DELAYED, UNLIKE
 
 # A channel this far below the loudest one carries nothing.
 DEAD_BELOW_DB = 40.0

@@ -22,8 +22,10 @@ MIN_DROP = 10**3.5
 LOUDER_EDGE_DB, SOFTER_EDGE_DB = -14.0, -50.0
 # The same where most gaps have softer edges, because a noise gate made them.
 GATED_LOUDER_EDGE_DB, GATED_SOFTER_EDGE_DB = -8.0, -16.0
-# Smallest RMS of an edge in quantisation steps. Coarse samples are often equal to their neighbours.
-MIN_EDGE_STEPS = 3.0
+# Steps with sound that are searched for the quantisation step, where a block has steps without sound.
+QUANTUM_STEPS = 500
+# Smallest RMS of the louder and of the softer edge in quantisation steps. Coarse samples are 0 between the pulses of a voice.
+LOUDER_EDGE_QUANTA, SOFTER_EDGE_QUANTA = 16.0, 4.0
 # A constant run beyond this share of the extreme of the recording is a clipped plateau.
 PLATEAU_SHARE = 0.9
 # Most gaps whose place is kept.
@@ -160,9 +162,11 @@ class _Channel:
         self._add_levels(power)
         self._power = np.concatenate([self._power, power])
         self._mean = np.concatenate([self._mean, mean + first[:, 0]])
-        if self._find(final=False):
-            distances = np.abs(steps)
+        sounding = np.flatnonzero(power)
+        if len(sounding) < len(power):
+            distances = np.abs(steps[sounding[:: max(1, len(sounding) // QUANTUM_STEPS)]])
             self._quantum = min(self._quantum, np.min(distances, where=distances > 0, initial=np.inf))
+        self._find(final=False)
 
     def intervals(self) -> list[tuple[int, int]]:
         """Returns start and end of the dropouts in samples."""
@@ -195,22 +199,19 @@ class _Channel:
         active = values >= 0.1 * np.average(values, weights=counts)
         return float(np.average(values[active], weights=counts[active])) if active.any() else 0.0
 
-    def _find(self, *, final: bool) -> bool:
+    def _find(self, *, final: bool) -> None:
         """Finds the gaps whose surroundings are known, and forgets the steps before the next possible gap.
 
         Args:
             final: whether no more steps will come.
-
-        Returns:
-            Whether there was a gap.
         """
         power = self._power
         last = len(power) if final else len(power) - self._longest - EDGE_STEPS
         if last <= EDGE_STEPS:
-            return False
+            return
         before = np.maximum(np.maximum(power[:-3], power[1:-2]), power[2:-1])[: last - EDGE_STEPS]
         starts = EDGE_STEPS + np.flatnonzero(power[EDGE_STEPS:last] * MIN_DROP < before)
-        found, end = False, 0
+        end = 0
         for start in starts.tolist():
             if start < end:
                 continue
@@ -223,13 +224,11 @@ class _Channel:
             after = power[end : end + EDGE_STEPS].max()
             if power[start:end].max() * MIN_DROP > after:
                 continue
-            found = True
             value = float(self._mean[start])
             gap = _Gap(start + self._first, end + self._first, min(edge, after), max(edge, after), value)
             self._keep(gap)
         keep = max(last, end) - EDGE_STEPS
         self._power, self._mean, self._first = power[keep:], self._mean[keep:], self._first + keep
-        return found
 
     def _keep(self, gap: _Gap) -> None:
         if len(self._gaps) >= 2 * MAX_INTERVALS:
@@ -241,7 +240,8 @@ class _Channel:
 
     def _is_regular(self, gap: _Gap) -> bool:
         """Returns whether a gap comes from coarse samples or from clipping."""
-        if np.isfinite(self._quantum) and gap.softer < (MIN_EDGE_STEPS * self._quantum) ** 2:
+        quantum = self._quantum if np.isfinite(self._quantum) else 0.0
+        if gap.louder < (LOUDER_EDGE_QUANTA * quantum) ** 2 or gap.softer < (SOFTER_EDGE_QUANTA * quantum) ** 2:
             return True
         extreme = self._highest if gap.value > 0 else self._lowest
         return gap.value != 0 and gap.value / extreme >= PLATEAU_SHARE

@@ -11,11 +11,10 @@ from transforms.audio.clipping import ClippingMeter
 from transforms.audio.dropouts import DropoutMeter
 from transforms.audio.frame_extremes import FrameExtremes
 from transforms.audio.hum import HumMeter
+from transforms.audio.no_speech import is_without_speech
 from transforms.audio.signal_facts import FLOOR_DB, facts_of
 from transforms.elements import FrameFacts, SignalFacts
-
-# Mark of a recording whose bandwidth lies far under half its rate.
-UPSAMPLED = "upsampled"
+from transforms.marks import NO_SPEECH, UPSAMPLED
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -91,7 +90,12 @@ class FactsMeter:
             hum_dbfs=self._hum.result().hum_db,
             clipped_per_frame=clipping.clipped_ratio / max(float(clipped.mean()), 1e-12),
         )
-        return Measured(facts, frame_facts, (UPSAMPLED,) if bandwidth.upsampled else ())
+        peak = 10 ** (frame_facts.peak_dbfs.astype(np.float64) / 20)
+        marks = {
+            NO_SPEECH: is_without_speech(power, peak, self._bandwidth.spectrum),
+            UPSAMPLED: bandwidth.upsampled,
+        }
+        return Measured(facts, frame_facts, tuple(mark for mark, is_set in marks.items() if is_set))
 
 
 def _of_frames(window_bandwidth: np.ndarray, count: int) -> np.ndarray:

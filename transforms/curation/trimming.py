@@ -30,6 +30,7 @@ from transforms import schemas
 from transforms.audio.signal_facts import facts_of
 from transforms.curation.duckdb_rows import quoted
 from transforms.elements import FrameFacts, SignalFacts
+from transforms.marks import NO_SPEECH, VOICE_PER_CHANNEL
 from transforms.scoring import verdicts
 
 # Shortest span that trimming may keep: a span needs several frames.
@@ -211,8 +212,8 @@ class _Parent:
     @property
     def marks(self) -> list[str]:
         """Flags that the samples decided. A part of the recording has them, too."""
-        marks = [flag for flag in self.row["flags"] if flag in (verdicts.NO_SPEECH, *verdicts.RECORDING_FLAGS)]
-        return [*marks, verdicts.VOICE_PER_CHANNEL] if "second_voice" in self.row["causes"] else marks
+        found = [flag for flag in self.row["flags"] if flag in (NO_SPEECH, *verdicts.RECORDING_FLAGS)]
+        return [*found, VOICE_PER_CHANNEL] if "second_voice" in self.row["causes"] else found
 
     @property
     def hum_dbfs(self) -> float | None:

@@ -12,6 +12,11 @@ from transforms.decoders.mpeg_frames import id3_length
 HEAD_BYTES = 400
 _TS_PACKET = 188
 _BOXES = frozenset(b"ftyp moov mdat free skip wide moof mfra sidx ssix styp uuid meta pdin udta emsg prft".split())
+# Elements of a cluster (SimpleBlock, BlockGroup and its parts, PrevSize, Timestamp), Void, CRC-32, Cluster, Cues and Tags.
+_MATROSKA_ELEMENTS = frozenset(
+    bytes.fromhex(name)
+    for name in ("a3", "a0", "9b", "fb", "75a2", "ab", "e7", "ec", "bf", "1f43b675", "1c53bb6b", "1254c367")
+)
 _MATROSKA_SEGMENT = b"\x18\x53\x80\x67"
 _ASF_DATA = bytes.fromhex("3626b2758e66cf11")
 
@@ -78,7 +83,7 @@ def container_of(file: BinaryIO) -> Container | None:
 
 def missing_bytes(file: BinaryIO, container: Container) -> str | None:
     """Returns a sentence about the length that a container states if the file is shorter; None for complete files."""
-    size = file.seek(0, os.SEEK_END)
+    size = _size_of(file)
     match container.demuxer:
         case "mov":
             end = _end_of_boxes(file, size)
@@ -91,6 +96,27 @@ def missing_bytes(file: BinaryIO, container: Container) -> str | None:
         case _:
             end = 0
     return f"the header states {end} bytes, the file holds {size}" if end > size else None
+
+
+def unfinished_data(file: BinaryIO) -> int | None:
+    """Returns where the size of the samples of a WAV file is if it says 0, but samples follow; None for other files.
+
+    A program that writes to a pipe, or is killed, leaves such a header.
+    """
+    size, at = _size_of(file), 12
+    while at + 8 < size:
+        head = _read_at(file, at, 16)
+        length = int.from_bytes(head[4:8], "little")
+        if head[:4] == b"data":
+            is_followed_by_chunk = head[8:12].isalnum() and at + 16 + int.from_bytes(head[12:16], "little") <= size
+            return at + 4 if length == 0 and not is_followed_by_chunk else None
+        at += 8 + length + length % 2
+    return None
+
+
+def _size_of(file: BinaryIO) -> int:
+    file.seek(0, os.SEEK_END)
+    return file.tell()
 
 
 def _read_at(file: BinaryIO, at: int, size: int) -> bytes:
@@ -124,6 +150,26 @@ def _end_of_matroska(file: BinaryIO) -> int:
         return 0
     size, start = _vint(head, 4)
     return 0 if size is None else at + start + size
+
+
+def ends_within_element(file: BinaryIO, at: int) -> bool:
+    """Returns whether a Matroska file ends before the end of its last element.
+
+    Args:
+        file: a Matroska file whose segment has no stated size, as from a live stream.
+        at: position of an element.
+    """
+    size = _size_of(file)
+    while at < size:
+        head = _read_at(file, at, 12)
+        id_length = 9 - head[0].bit_length()
+        length, start = _vint(head, id_length)
+        if head[:id_length] not in _MATROSKA_ELEMENTS:
+            return False  # other bytes than elements
+        at += start
+        # A cluster of unknown size is read element by element.
+        at += length or 0
+    return at > size
 
 
 def _vint(data: bytes, at: int) -> tuple[int | None, int]:
@@ -172,5 +218,5 @@ def is_chained(file: BinaryIO) -> bool:
     while (page := _read_at(file, at, 27 + 255))[:4] == b"OggS" and len(page) > 27 and page[5] & 2:
         serials.add(page[14:18])
         at += 27 + page[26] + sum(page[27 : 27 + page[26]])
-    _, serial = _last_ogg_page(file, file.seek(0, os.SEEK_END))
+    _, serial = _last_ogg_page(file, _size_of(file))
     return len(serial) == 4 and serial not in serials

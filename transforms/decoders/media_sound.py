@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import numpy as np
 
-from transforms.decoders.containers import OGG, Container, is_chained
+from transforms.decoders.containers import OGG, Container, ends_within_element, is_chained
+from transforms.decoders.sample_types import bits_of, converted
 from transforms.decoders.source_file import SourceFile
 from transforms.errors import AudioFault, Reason, Stage
 
@@ -35,13 +36,15 @@ _EXACT_LENGTHS = frozenset({"flac", "wv", "tta", "ape", "wav", "aiff", "caf"})
 _STATING = _EXACT_LENGTHS | {"mov", "matroska", "asf", "ogg"}
 # A container that states a time rounds it; the last frame of a codec may be incomplete.
 _SLACK_S = 0.25
+# Rates of a source, besides 48 kHz, at which Opus can be decoded.
+_OPUS_RATES = (8_000, 12_000, 16_000, 24_000)
 # Edit lists of MP4 state lengths in units of at least 1 / 500 s.
 _ROUNDING = 500
 # PyAV reads beyond the end of a frame's planes from this number on; FFmpeg interleaves the channels first.
 _PLANES = 8
 MAX_CHANNELS = 64
 # Largest number of samples per channel in one frame of a codec: memory of a hostile file.
-_MAX_FRAME = 1 << 22
+_MAX_FRAME = 1 << 21
 
 
 def is_installed() -> bool:
@@ -74,6 +77,8 @@ class MediaSound:
         self._is_chained = container is OGG and is_chained(file)
         file.seek(0)
         self._source = SourceFile(file)
+        self._file = file
+        self._packets_end = 0
         self._total = 0
         self._is_last = False
         self._packet_s: Fraction | None = None
@@ -102,13 +107,22 @@ class MediaSound:
             self._slack = 0 if is_exact else math.ceil(_SLACK_S * self.samplerate)
             self._has_padding = container.demuxer == "mov"
             self.format, self.subtype = container.name, self._codec.codec.canonical_name.upper()
-            self.bits = _bits_of(first, self._codec.extradata, self.subtype)
+            self.bits = bits_of(first, self._codec.extradata, self.subtype)
+            if self.format == "FLAC":
+                self.subtype = f"PCM_{self.bits}"  # as libsndfile names it
             self._queue(first)
         except BaseException:
             self.close()
             raise
 
     is_seekable = False
+
+    @property
+    def source_rate(self) -> int:
+        """The sampling rate of the source in Hz, which Opus states; else that of the decoder."""
+        extradata = self._codec.extradata or b""
+        rate = int.from_bytes(extradata[12:16], "little") if extradata.startswith(b"OpusHead") else 0
+        return rate if rate in _OPUS_RATES else self.samplerate
 
     def __enter__(self) -> Self:
         return self
@@ -142,7 +156,7 @@ class MediaSound:
             if len(block) > missing:
                 self._blocks.appendleft(block[missing:])
                 block = block[:missing]
-            parts.append(_converted(block, dtype))
+            parts.append(converted(block, dtype))
             missing -= len(block)
         self._num_queued -= length - missing
         return np.concatenate(parts) if parts else np.empty((0, self.channels), dtype)
@@ -155,8 +169,15 @@ class MediaSound:
         """Returns why the recording is incomplete if it ends after `position` samples; None if it is complete."""
         if self._stated is not None and position < self._stated - self._slack:
             return f"the file states {self._stated} samples per channel, {position} could be decoded"
-        # Tags after the last sample can look like a damaged packet.
-        return self._cut if self._stated is None or self._slack else None
+        if self._stated is not None and not self._slack:
+            return None  # tags after the last sample can look like a damaged packet
+        if (
+            self.format == "MATROSKA"
+            and self._stated is None
+            and ends_within_element(self._file, self._packets_end + 4)
+        ):
+            return "the file ends within a block"  # a block has four bytes before the packet
+        return self._cut
 
     def _open(self, container: Container) -> Any:
         options = {
@@ -217,7 +238,8 @@ class MediaSound:
         while packet is not None:
             following = next(packets, None)
             self._is_last = following is None or not following.size
-            failure = "a packet is incomplete" if packet.size and packet.is_corrupt else None
+            is_partial = packet.size and packet.is_corrupt and not self._codec.name.startswith("pcm")
+            failure = "a packet is incomplete" if is_partial else None
             frames = []
             if failure is None:
                 try:
@@ -227,6 +249,8 @@ class MediaSound:
             if failure is not None and not self._is_last:
                 raise AudioFault(Stage.DECODE, Reason.CORRUPT, failure)
             self._cut = self._cut or failure
+            if packet.size and packet.pos is not None:
+                self._packets_end = packet.pos + packet.size
             self._packet_s = _duration_of(packet)
             yield from frames
             packet = following
@@ -334,42 +358,6 @@ def _without_padding(gapless: str, stated: int, rate: int) -> int:
     except (IndexError, ValueError):
         return stated
     return exact if abs(exact - stated) < _SLACK_S * rate else stated
-
-
-def _bits_of(frame: AudioFrame, extradata: bytes | None, coding: str) -> int | None:
-    """Returns the bits of integer samples; None for floats, which lossy codings give."""
-    kind = np.dtype(_DTYPES[frame.format.name.removesuffix("p")])
-    if kind.kind == "f":
-        return None
-    if kind.itemsize < 4:
-        return 16
-    if coding == "FLAC" and extradata and len(extradata) >= 14:
-        return ((extradata[12] & 1) << 4 | extradata[13] >> 4) + 1
-    if coding == "ALAC" and extradata and len(extradata) >= 18:
-        return extradata[17]
-    return 32
-
-
-_DTYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "flt": "f4", "dbl": "f8"}
-
-
-def _converted(samples: np.ndarray, dtype: str) -> np.ndarray:
-    """Returns samples as floats with full scale 1.0, or unchanged integers, left-justified in a larger type."""
-    have, want = samples.dtype, np.dtype(dtype)
-    if have == want:
-        return samples
-    if have.kind == "u":
-        samples = ((samples.astype(np.int16) - 128) << 8).astype(np.int16)
-        have = samples.dtype
-    if want.kind == "f":
-        return (
-            samples.astype(want)
-            if have.kind == "f"
-            else samples.astype(want) * want.type(2.0 ** (1 - 8 * have.itemsize))
-        )
-    if have.kind == "i" and want.itemsize >= have.itemsize:
-        return samples.astype(want) << 8 * (want.itemsize - have.itemsize)
-    raise TypeError(f"samples are {have} and cannot be read as {want}")
 
 
 def _message_of(error: Exception) -> str:

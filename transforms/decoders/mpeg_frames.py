@@ -20,7 +20,7 @@ CHAIN = 4
 MAX_GAP = 1024
 # Bytes before the first frame, after tags: half a frame of a recorded stream, padding.
 MAX_LEAD = 1 << 16
-_BLOCK = 1 << 16
+_BLOCK = 1 << 14
 _TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")
 _SYNC = re.compile(rb"\xff[\xe2-\xff]")
 _NO_BYTES_LEFT = b""

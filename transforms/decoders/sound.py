@@ -9,9 +9,11 @@ import numpy as np
 import soundfile
 
 from transforms.decoders import media_sound
-from transforms.decoders.containers import OGG, Container, container_of, is_chained, missing_bytes
+from transforms.decoders.containers import OGG, Container, container_of, is_chained, missing_bytes, unfinished_data
 from transforms.decoders.libsndfile_sound import LibsndfileSound, message_of
 from transforms.decoders.mpeg_frames import MpegFrames
+from transforms.decoders.resampled_sound import ResampledSound
+from transforms.decoders.source_file import PatchedFile
 from transforms.errors import AudioFault, Reason, Stage
 
 # Range of supported sampling rates in Hz. A header with a rate outside this range is probably damaged.
@@ -121,7 +123,12 @@ def _open(file: BinaryIO) -> Sound:
         return _open_refused(file, message_of(error))
     if sound.format == "MP3":
         return _checked_mpeg(file, sound)
-    return _checked_ogg(file, sound) if sound.format == "OGG" else sound
+    if sound.format == "OGG":
+        return _checked_ogg(file, sound)
+    if sound.frames == 0 and sound.format in ("WAV", "WAVEX") and (at := unfinished_data(file)) is not None:
+        sound.close()
+        return LibsndfileSound(cast(BinaryIO, PatchedFile(file, at, b"\xff" * 4)))
+    return sound
 
 
 def _checked_mpeg(file: BinaryIO, sound: LibsndfileSound) -> LibsndfileSound:
@@ -134,7 +141,14 @@ def _checked_mpeg(file: BinaryIO, sound: LibsndfileSound) -> LibsndfileSound:
         file.seek(position)
         return sound
     sound.close()
-    return LibsndfileSound(cast(BinaryIO, frames), frames)
+    return _open_frames(frames)
+
+
+def _open_frames(frames: MpegFrames) -> LibsndfileSound:
+    try:
+        return LibsndfileSound(cast(BinaryIO, frames), frames)
+    except soundfile.LibsndfileError as error:
+        raise AudioFault(Stage.DECODE, Reason.UNSUPPORTED_FORMAT, message_of(error)) from error
 
 
 def _checked_ogg(file: BinaryIO, sound: LibsndfileSound) -> Sound:
@@ -157,7 +171,7 @@ def _checked_ogg(file: BinaryIO, sound: LibsndfileSound) -> Sound:
         sound.close()
         raise
     sound.close()
-    return media_sound.MediaSound(file, OGG)
+    return _open_media(file, OGG)
 
 
 def _open_refused(file: BinaryIO, message: str) -> Sound:
@@ -172,7 +186,7 @@ def _open_refused(file: BinaryIO, message: str) -> Sound:
     if container is None:
         frames = MpegFrames(file)
         if frames.is_audio():
-            return LibsndfileSound(cast(BinaryIO, frames), frames)
+            return _open_frames(frames)
         raise refusal
     is_shared = container.demuxer in _SHARED_CONTAINERS
     if not media_sound.is_installed():
@@ -180,9 +194,15 @@ def _open_refused(file: BinaryIO, message: str) -> Sound:
     if detail := missing_bytes(file, container):
         raise AudioFault(Stage.DECODE, Reason.TRUNCATED, detail)
     try:
-        return media_sound.MediaSound(file, container)
+        return _open_media(file, container)
     except AudioFault as fault:
         raise (refusal if is_shared else fault) from fault
+
+
+def _open_media(file: BinaryIO, container: Container) -> Sound:
+    sound = media_sound.MediaSound(file, container)
+    is_lower = sound.source_rate < sound.samplerate
+    return ResampledSound(sound, sound.source_rate) if is_lower else sound
 
 
 def _hint(container: Container) -> str:

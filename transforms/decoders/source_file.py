@@ -1,4 +1,4 @@
-"""Wraps the file of a recording for a decoder in C, which cannot raise its errors."""
+"""Wraps the file of a recording for a decoder in C."""
 
 from __future__ import annotations
 
@@ -8,6 +8,35 @@ from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 from transforms.errors import AudioFault
+
+
+class PatchedFile:
+    """A file with four bytes replaced.
+
+    Args:
+        file: a seekable file.
+        at: position of the bytes.
+        data: four bytes.
+    """
+
+    def __init__(self, file: BinaryIO, at: int, data: bytes) -> None:
+        self._file, self._at, self._data = file, at, data
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        """Reads bytes, as the file does."""
+        start = self._file.tell()
+        content = bytearray(self._file.read(size))
+        for at, value in enumerate(self._data, self._at - start):
+            if 0 <= at < len(content):
+                content[at] = value
+        return bytes(content)
+
+    def readinto(self, buffer: Any) -> int:
+        """Reads bytes into a buffer, as the file does."""
+        content = self.read(len(buffer))
+        memoryview(buffer).cast("B")[: len(content)] = content
+        return len(content)
 
 
 class SourceFile:

@@ -23,7 +23,7 @@ SAMPLE = 5
 USUAL_RATES = {".flac": 17_000.0, ".mp3": 8_000.0, ".ogg": 6_000.0, ".opus": 4_000.0}
 USUAL_RATE = 32_000.0
 # Seconds to decode of a recording whose header states no length.
-TRIAL_S = 20
+TRIAL_S = 60
 # No speech codec uses fewer bytes per second; a header that implies fewer is wrong.
 LOWEST_RATE = 50.0
 

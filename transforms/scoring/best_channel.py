@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from model.bundle import Bundle
 from model.pooling import pool
 from transforms.elements import Reject, ScoredUtterance
-from transforms.scoring.verdicts import NO_SPEECH, VOICE_PER_CHANNEL
+from transforms.marks import NO_SPEECH, VOICE_PER_CHANNEL
 
 # A channel within this share of the label scale below the best one carries speech, too. Noise alone scores lower.
 VOICE_WITHIN = 0.25

@@ -16,6 +16,9 @@ from transforms.elements import Reject, ScoredUtterance, SignalFacts, Utterance
 from transforms.errors import AudioFault
 from transforms.scoring import verdicts
 
+# A frame is bad if a dropout covers most of its first half, which is 16 ms long.
+DROPPED_S = 0.008
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ModelInfo:
@@ -121,7 +124,12 @@ def summarise(result: ScoredUtterance | Reject, model: ModelInfo) -> Score:
     return Score(
         score=pool(frame_score[activity.counted], model.pooling),
         frame_score=frame_score,
-        anomalies=find_anomalies(frame_score, model.label_scale.span),
+        anomalies=find_anomalies(
+            frame_score,
+            model.label_scale.span,
+            silent=~activity.active,
+            known_bad=utterance.frame_facts.dropout_s > DROPPED_S,
+        ),
         flags=flags,
         causes=verdicts.causes(utterance.facts, flags, utterance.marks),
         utterance=utterance,

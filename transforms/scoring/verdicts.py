@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from transforms.audio.channel_relations import ANTIPHASE, DEAD, DELAYED, UNLIKE
-from transforms.audio.facts_meter import UPSAMPLED
 from transforms.elements import SignalFacts
+from transforms.marks import ANTIPHASE, DEAD, DELAYED, NO_SPEECH, UNLIKE, UPSAMPLED, VOICE_PER_CHANNEL
 
 # Limits beyond which a signal fact makes a score doubtful, or proves a fault.
 NEAR_SILENT_DBFS = -55.0
@@ -21,10 +20,7 @@ LONG_GAP_S = 3.0
 DROPOUT_RATIO = 1e-3
 HUM_DB = -35.0
 
-NO_SPEECH = "no_speech"
 CHANNEL_FLAGS = (ANTIPHASE, DELAYED, DEAD, UNLIKE)
-# Mark of a recording with another voice in a channel that is not scored.
-VOICE_PER_CHANNEL = "voice_per_channel"
 # Flags that the whole recording decides. A part of it has them, too.
 RECORDING_FLAGS = (UPSAMPLED, *CHANNEL_FLAGS)
 

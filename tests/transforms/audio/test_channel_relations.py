@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.audio.channel_relations import ANTIPHASE, DEAD, DELAYED, UNLIKE, ChannelChoice, ChannelMeter
+from transforms.audio.channel_relations import ChannelChoice, ChannelMeter
+from transforms.marks import ANTIPHASE, DEAD, DELAYED, UNLIKE
 
 RATE = 16_000
 

@@ -129,6 +129,27 @@ class TestCompleteFiles:
         data[4:8] = data[size : size + 4] = struct.pack("<I", 0xFFFF_FFFF)  # as ffmpeg writes to a pipe
         assert decode_bytes(bytes(data)).duration_s == 1.0
 
+    @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+    @pytest.mark.parametrize("riff", [0, 36])
+    def test_a_wav_file_whose_header_was_never_finished_is_complete(self, encode, subtype, riff):
+        data = bytearray(encode(noise(16_000), coding=f"WAV/{subtype}"))
+        size = data.index(b"data") + 4
+        data[4:8], data[size : size + 4] = struct.pack("<I", riff), bytes(4)
+        assert decode_bytes(bytes(data)).duration_s == 1.0
+
+    def test_a_chunk_after_no_samples_is_not_taken_for_samples(self, encode):
+        assert fault_of(encode(noise(0)) + b"LIST" + struct.pack("<I", 4_000) + bytes(4_000)).reason == Reason.TOO_SHORT
+
+    @pytest.mark.parametrize("coding", ["OGG/VORBIS", "OGG/OPUS"])
+    def test_an_ogg_file_without_its_last_page_is_read_to_its_end(self, encode, coding):
+        data = encode(noise(48_000), coding=coding)
+        assert 1.5 < decode_bytes(data[: data.rindex(b"OggS")]).duration_s < 3.0
+
+    @pytest.mark.parametrize("coding", ["OGG/VORBIS", "OGG/OPUS"])
+    @pytest.mark.parametrize("missing", [1, 500])
+    def test_an_ogg_file_that_ends_within_a_page_is_truncated(self, encode, coding, missing):
+        assert fault_of(encode(noise(48_000), coding=coding)[:-missing]).reason == Reason.TRUNCATED
+
     def test_a_flac_file_of_unknown_length_from_a_pipe_is_complete(self, encode):
         data = bytearray(encode(noise(16_000), coding="FLAC/PCM_16"))
         data[21] &= 0xF0  # total samples, 36 bits: 0 means unknown (RFC 9639, 8.2)

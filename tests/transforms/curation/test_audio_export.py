@@ -19,7 +19,9 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.decoding import read_samples
 from tests.support.kept_lists import list_all, of_channel
+from tests.support.media import encode_media
 from tests.support.outputs import scored
 from transforms.curation.audio_export import export_files, export_shard
 from transforms.curation.export_plan import CHUNK, write_export_plan
@@ -102,6 +104,46 @@ def test_no_sample_of_a_span_changes(tmp_path, waves, encode, coding, suffix, su
     right, _ = soundfile.read(tmp_path / "audio" / found["right"]["path"], dtype="float64")
     assert np.abs(right - whole[777:5_777, 1]).max() <= 2**-22
     assert not list((tmp_path / "audio").glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix", "subtype"),
+    [
+        ("m4a", "wav", "FLOAT"),
+        ("wma", "wav", "FLOAT"),
+        ("alac", "flac", "PCM_16"),
+        ("oga", "flac", "PCM_16"),
+        (("mp3", "libmp3lame"), "wav", "FLOAT"),
+    ],
+)
+def test_no_sample_of_a_span_of_other_formats_changes(tmp_path, waves, kind, suffix, subtype):
+    path = tmp_path / "recording"
+    path.write_bytes(encode_media(waves, RATE, kind, {"write_xing": "0"} if kind[0] == "mp3" else {}))
+    whole = read_samples(path.read_bytes())
+    spans = {"early": (123, 30_001), "late": (45_000, 9_000)}
+    items = [item(name, path, *span, channels=2) for name, span in spans.items()]
+    items.append(item("beyond", path, 60_000, 20_000, channels=2))
+    found = export(items, tmp_path / "audio")
+    for name, (start, samples) in spans.items():
+        assert found[name]["path"] == f"{name}.{suffix}"
+        exported = tmp_path / "audio" / found[name]["path"]
+        assert soundfile.info(exported).subtype == subtype
+        assert np.array_equal(read_samples(exported.read_bytes()), whole[start : start + samples])
+    assert found["beyond"]["reason"] == "truncated"
+
+
+@pytest.mark.parametrize(
+    ("kind", "format", "suffix"),
+    [("m4a", "MP4/AAC", "mp4"), ("webm", "MATROSKA/OPUS", "mka"), ("wma", "ASF/WMAV2", "wma")],
+)
+def test_whole_recordings_of_other_formats_keep_their_bytes(tmp_path, waves, kind, format, suffix):
+    content = encode_media(waves[:, 0], 48_000, kind)
+    for name in (f"a.{kind}", "no_suffix"):
+        (tmp_path / name).write_bytes(content)
+    items = [item(name, tmp_path / name, samples=len(waves), format=format) for name in (f"a.{kind}", "no_suffix")]
+    found = export(items, tmp_path / "audio", has_spans=False)
+    assert {row["path"] for row in found.values()} == {f"a.{kind}", f"no_suffix.{suffix}"}
+    assert all((tmp_path / "audio" / row["path"]).read_bytes() == content for row in found.values())
 
 
 def test_spans_are_written_as_wav_on_request(tmp_path, waves, encode):

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.support.decoding import noise
 from tests.support.kept_lists import list_all
+from tests.support.media import encode_media
 from tests.support.outputs import scored, write_output
+from transforms.audio.decode import read_audio
 from transforms.curation.kept_list import KeptList, ManifestError, manifest_columns, measure_recordings
 from transforms.curation.rules import where
 from transforms.curation.selection import Selection
@@ -69,6 +72,17 @@ def test_unknown_durations_are_read_from_the_headers(tmp_path):
     measure_recordings(kept)
     assert rows(kept, "id, recording_s") == [("u0", 5.0), ("u1", 5.0), ("u2", 1.0)]
     assert kept.unmeasured() == []
+
+
+@pytest.mark.parametrize("kind", ["m4a", "webm", "wma", "aac", ("mp3", "libmp3lame")])
+def test_durations_that_no_header_states_are_measured(tmp_path, kind):
+    path = tmp_path / "recording"
+    path.write_bytes(encode_media(noise(5 * 16_000), 16_000, kind, {"write_xing": "0"} if kind[0] == "mp3" else {}))
+    kept = list_all(tmp_path / "out", [scored("a", 4.0, uri=str(path), start_s=1.0)], has_spans=True)
+    measure_recordings(kept)
+    ((recording_s,),) = rows(kept, "recording_s")
+    assert recording_s == pytest.approx(read_audio(str(path)).duration_s)
+    assert recording_s == pytest.approx(5.0, abs=0.15)
 
 
 def test_a_recording_that_cannot_be_measured_is_named(tmp_path):

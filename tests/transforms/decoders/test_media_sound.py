@@ -10,9 +10,9 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-from scipy.signal import correlate, lfilter
+from scipy.signal import correlate
 
-from tests.support.decoding import decode_bytes, fault_of, noise, tone
+from tests.support.decoding import as_wav, decode_bytes, fault_of, noise, read_samples, speech_like, tone
 from tests.support.media import MEDIA, encode_media, encode_video, flac_of_bits
 from transforms.audio.decode import decode, decode_spans
 from transforms.decoders.containers import container_of
@@ -33,11 +33,6 @@ CASES = [
 # Delay and padding that the container does not state: most frames of the codec, and samples in a frame.
 UNSTATED = {"aac": (3, 1_024), "ts": (3, 1_024), "wma": (1, 2_048), "amr": (2, 160), "ac3": (2, 1_536)}
 LOSSLESS = ["alac", "mka", "oga", "wv", "tta"]
-
-
-def speech_like(seconds: float, rate: int, channels: int = 1) -> np.ndarray:
-    """Makes noise of which most power is in the low frequencies: float64 [n, channels]."""
-    return lfilter([1], [1, -0.95], noise(round(seconds * rate), channels, seed=1) / 5, axis=0).clip(-1, 1)
 
 
 def rate_of(kind: str) -> int:
@@ -98,23 +93,21 @@ class TestSamples:
     @pytest.mark.parametrize("bits", [12, 20])
     def test_flac_with_unusual_bits_is_decoded_without_loss(self, bits):
         samples = np.random.default_rng(0).integers(-(1 << bits - 2), 1 << bits - 2, 9_000)
-        decoded = decode_bytes(flac_of_bits(samples, 16_000, bits))
-        assert decoded.format == "FLAC/FLAC"
-        assert np.array_equal(decoded.samples, (samples / (1 << bits - 1)).astype(np.float32))
+        data = flac_of_bits(samples, 16_000, bits)
+        assert decode_bytes(data).format == f"FLAC/PCM_{bits}"
+        assert np.array_equal(read_samples(data)[:, 0], (samples / (1 << bits - 1)).astype(np.float32))
 
     @pytest.mark.parametrize("channels", [6, 8])
-    def test_many_channels_are_mixed_to_the_mean(self, channels):
-        levels = np.linspace(0.2, 1.0, channels)
-        decoded = decode_bytes(encode_media(tone(0.5, 48_000)[:, np.newaxis] * levels, 48_000, "mka"))
-        assert decoded.channels == channels
-        assert np.abs(decoded.samples - tone(0.5, amplitude=0.5 * levels.mean()))[800:-800].max() < 1e-3
+    def test_many_channels_are_read(self, channels):
+        samples = noise(9_000, channels)
+        assert np.abs(read_samples(encode_media(samples, 48_000, "mka")) - samples).max() <= 2**-15
 
     @pytest.mark.parametrize("kind", ["m4a", "webm"])
     def test_planes_of_eight_channels_are_read(self, kind):
-        channels = tone(0.5, 48_000)[:, np.newaxis] * np.linspace(0.2, 1.0, 8)
-        decoded = decode_bytes(encode_media(channels, 48_000, kind))
-        assert decoded.channels == 8
-        assert np.abs(decoded.samples - tone(0.5, amplitude=0.3))[800:-800].max() < 0.1  # one channel is for low tones
+        levels = np.linspace(0.2, 1.0, 8)
+        samples = read_samples(encode_media(tone(0.5, 48_000)[:, np.newaxis] * levels, 48_000, kind))
+        ratio = samples.std(axis=0) / (levels * tone(0.5).std())
+        assert np.delete(ratio, 3) == pytest.approx(np.ones(7), abs=0.05)  # the fourth is for low tones
 
     def test_blocks_join_without_a_gap(self, monkeypatch):
         for kind in MEDIA:
@@ -129,45 +122,6 @@ class TestSamples:
         assert np.array_equal(
             decode_bytes(b"ID3\x03\0\0\0\0\x10\x00" + bytes(2_048) + data).samples, decode_bytes(data).samples
         )
-
-
-class TestBothDecoders:
-    @pytest.mark.parametrize(
-        "coding",
-        [
-            *("WAV/PCM_16", "WAV/PCM_U8", "WAV/PCM_24", "WAV/FLOAT", "WAV/ULAW", "WAV/IMA_ADPCM", "AIFF/PCM_16"),
-            *("FLAC/PCM_16", "FLAC/PCM_24", "OGG/VORBIS", "OGG/OPUS"),
-        ],
-    )
-    @pytest.mark.parametrize("rate", [16_000, 44_100, 48_000])
-    @pytest.mark.parametrize("channels", [1, 2])
-    def test_they_agree(self, encode, coding, rate, channels):
-        if coding == "OGG/OPUS" and rate != 48_000:
-            pytest.skip("FFmpeg decodes Opus at 48 kHz only")
-        data = encode(speech_like(1.5, rate, channels), rate, coding)
-        expected = open_sound(io.BytesIO(data)).read_block(10 * rate)
-        container = container_of(io.BytesIO(data))
-        samples = MediaSound(io.BytesIO(data), container).read_block(10 * rate)
-        assert samples.shape == expected.shape
-        assert np.abs(samples - expected).max() < 1e-4
-
-    @pytest.mark.parametrize("codec", [{}, {"flags": "+qscale", "global_quality": "472"}], ids=["cbr", "vbr"])
-    @pytest.mark.parametrize("header", ["0", "1"])
-    @pytest.mark.parametrize("rate", [16_000, 44_100])
-    def test_they_agree_on_mp3(self, codec, header, rate):
-        import av
-
-        options = {"write_xing": header, "id3v2_version": "0"}
-        data = encode_media(speech_like(2.0, rate, 2), rate, ("mp3", "libmp3lame"), options, **codec)
-        expected = open_sound(io.BytesIO(data)).read_block(10 * rate)
-        with av.open(io.BytesIO(data)) as file:
-            samples = np.concatenate([frame.to_ndarray().T for frame in file.decode(audio=0)])
-        assert samples.shape == expected.shape
-        assert np.abs(samples - expected).max() < 1e-4
-
-    def test_libsndfile_comes_first(self, encode):
-        for coding in ("WAV/PCM_16", "FLAC/PCM_16", "OGG/VORBIS", "MP3/MPEG_LAYER_III"):
-            assert not isinstance(open_sound(io.BytesIO(encode(noise(9_000), coding=coding))), MediaSound)
 
 
 class TestStreams:
@@ -231,6 +185,20 @@ class TestDamage:
     @pytest.mark.parametrize("kind", ["m4a", "alac", "wma", "webm", "mka", "oga", "aac", "amr"])
     def test_one_missing_byte_is_detected(self, kind):
         assert fault_of(encoded(kind)[:-1]).reason == Reason.TRUNCATED
+
+    @pytest.mark.parametrize("kind", ["webm", "mka"])
+    @pytest.mark.parametrize("missing", [1, 100, 3_000])
+    def test_a_live_stream_that_ends_within_a_block_is_truncated(self, kind, missing):
+        data = encoded(kind, options={"live": "1"})
+        fault = fault_of(data[:-missing])
+        assert (fault.reason, fault.detail) == (Reason.TRUNCATED, "the file ends within a block")
+
+    @pytest.mark.parametrize("size", [0, -1])
+    def test_caf_of_unknown_length_is_read_to_its_end(self, encode, size):
+        data = bytearray(encode(noise(16_001), coding="CAF/PCM_16"))
+        at = data.index(b"data") + 4
+        data[at : at + 8] = size.to_bytes(8, "big", signed=True)
+        assert decode_bytes(bytes(data)).duration_s == 16_001 / 16_000
 
     @pytest.mark.parametrize("kind", ["alac", "aac", "mka", "oga", "webm"])
     def test_zeros_within_the_file_are_detected(self, kind):
@@ -302,18 +270,12 @@ class TestSpans:
     @pytest.mark.parametrize("kind", MEDIA)
     def test_a_late_span_is_the_same_part_of_the_whole(self, kind):
         data = encoded(kind, 14.0)
-        whole = open_sound(io.BytesIO(data))
-        samples, rate = whole.read_block(20 * whole.samplerate)[:, 0], whole.samplerate
-        results = [
-            result for _, _, result in decode_spans(io.BytesIO(data), [Span(1, 2), Span(11.0, 13.0), Span(30, 31)])
-        ]
-        late = next(result for result in results if not isinstance(result, AudioFault) and result.duration_s == 2.0)
-        assert len(late.samples) == 2 * 16_000
-        if rate == 16_000:
-            assert np.array_equal(late.samples, samples[11 * rate : 13 * rate])
-        fault = next(result for result in results if isinstance(result, AudioFault))
-        assert fault.reason == Reason.OUTSIDE
-        assert f"of {len(samples) / rate:.2f} s" in fault.detail
+        spans = [Span(1, 2), Span(11.0, 13.0), Span(30, 31)]
+        early, late, outside = (result for _, _, result in decode_spans(io.BytesIO(data), spans))
+        expected = [result for _, _, result in decode_spans(io.BytesIO(as_wav(data)), spans)]
+        assert np.array_equal(early.samples, expected[0].samples)
+        assert np.array_equal(late.samples, expected[1].samples)
+        assert (outside.reason, outside.detail) == (Reason.OUTSIDE, expected[2].detail)
 
 
 class FailsAt(io.BytesIO):
@@ -372,7 +334,7 @@ class TestIntegers:
     @pytest.mark.parametrize("bits", [12, 20])
     def test_flac_with_unusual_bits_states_them(self, bits):
         sound = open_sound(io.BytesIO(flac_of_bits(np.arange(-999, 999), 16_000, bits)))
-        assert sound.bits == bits if bits > 16 else sound.bits <= 16
+        assert sound.bits == bits
 
     def test_alac_of_24_bits_states_them(self):
         data = encode_media(noise(9_000), 16_000, "alac", sample_format="s32p")

@@ -8,6 +8,8 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.decoding import noise
+from tests.support.media import encode_media
 from transforms.elements import AudioRef, Span
 from transforms.runs.chunking import CHUNK_S, Lengths, cut_waves, recordings, suffix
 
@@ -41,6 +43,15 @@ class TestLengths:
         lengths = Lengths.sampled(refs)
         for item, seconds in zip(refs, (2, 2, 3, 3, 4, 4), strict=False):
             assert lengths.seconds(item) == pytest.approx(seconds, rel=0.02)
+
+    @pytest.mark.parametrize("seconds", [5, 120])
+    @pytest.mark.parametrize("codec", [{}, {"flags": "+qscale", "global_quality": "472"}], ids=["cbr", "vbr"])
+    def test_mp3_without_a_header_is_estimated_from_its_start(self, tmp_path, codec, seconds):
+        path = tmp_path / "a.mp3"
+        data = encode_media(noise(16_000 * seconds), 16_000, ("mp3", "libmp3lame"), {"write_xing": "0"}, **codec)
+        path.write_bytes(data)
+        item = AudioRef("a.mp3", str(path), len(data), "1")
+        assert Lengths.sampled([item]).seconds(item) == pytest.approx(seconds, rel=0.1)
 
     def test_a_header_without_a_length_is_replaced_by_the_length_of_the_audio(self, tmp_path):
         path = tmp_path / "a.flac"

@@ -39,7 +39,9 @@ def with_anomalies(scored: ScoredUtterance, *anomalies: Anomaly) -> Score:
 @pytest.fixture
 def scored(make_utterance):
     def make(utterance_id="a.wav", frame_score=SCORES, **facts):
-        return ScoredUtterance(make_utterance(utterance_id, **facts), np.asarray(frame_score, np.float32))
+        return ScoredUtterance(
+            make_utterance(utterance_id, num_frames=len(frame_score), **facts), np.asarray(frame_score, np.float32)
+        )
 
     return make
 

@@ -1,0 +1,87 @@
+"""Decides from frame levels and the mean spectrum alone that a recording has no speech: silence, tones, hum, noise, clicks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+# Speech, even in a louder noise, moves the level of the frames by more: 99th to 10th percentile.
+STEADY_DB = 2.2
+# Frames over which the level is averaged first, because that of a noise scatters.
+AVERAGED_FRAMES = 4
+# Frames without digital silence that the test of steadiness needs, and frames that the test of lines needs: 1 s.
+MIN_STEADY_FRAMES, MIN_LINES_FRAMES = 40, 60
+# Share of the power in a few lines of the spectrum that only tones have. A single vowel comes close to it.
+LINES_SHARE = 0.9935
+MAX_LINES, LINE_BINS = 4, 2
+# Squared peak over power of a frame with a click: 15 dB, more than the pulses of a voice.
+CLICK_CREST = 10**1.5
+# Share of the power in frames with clicks, and longest run of such frames. Each sample is in two frames.
+CLICKS_SHARE, MAX_CLICK_FRAMES = 0.9, 4
+# Different peaks of a recording of which only the last bit moves.
+MAX_COARSE_PEAKS = 3
+
+
+def is_without_speech(power: np.ndarray, peak: np.ndarray, spectrum: np.ndarray) -> bool:
+    """Returns whether the facts prove that there is no speech. False does not prove speech: music needs a network.
+
+    Args:
+        power: mean square of each frame of 32 ms, without DC: float64 [T].
+        peak: largest absolute sample of each frame, without DC: float [T].
+        spectrum: mean power of the bins of 31.25 Hz over the recording (`BandwidthMeter.spectrum`): float64 [bins].
+    """
+    if is_silent(power, peak) or is_steady(power) or has_only_clicks(power, peak):
+        return True
+    return len(power) >= MIN_LINES_FRAMES and has_few_lines(spectrum)
+
+
+def is_silent(power: np.ndarray, peak: np.ndarray) -> bool:
+    """Returns whether all frames are digital silence, or only the last bit moves.
+
+    Args:
+        power: mean square of each frame: float64 [T].
+        peak: largest absolute sample of each frame: float [T].
+    """
+    used = peak[power > 0]
+    return len(used) == 0 or (len(used) >= MIN_STEADY_FRAMES and len(np.unique(used)) <= MAX_COARSE_PEAKS)
+
+
+def is_steady(power: np.ndarray) -> bool:
+    """Returns whether the level hardly moves, as in a tone, hum or a steady noise.
+
+    Args:
+        power: mean square of each frame: float64 [T].
+    """
+    used = power[power > 1e-9 * power.max(initial=0.0)]
+    if len(used) < MIN_STEADY_FRAMES:
+        return False
+    averaged = np.convolve(used, np.full(AVERAGED_FRAMES, 1 / AVERAGED_FRAMES), "valid")
+    low, high = np.percentile(averaged, [10, 99])
+    return bool(high < low * 10 ** (STEADY_DB / 10))
+
+
+def has_few_lines(spectrum: np.ndarray) -> bool:
+    """Returns whether nearly all power is in a few narrow lines, as in steady or pulsed tones.
+
+    Args:
+        spectrum: mean power of the bins: float64 [bins].
+    """
+    rest = np.array(spectrum, np.float64)
+    total = rest.sum()
+    for _ in range(MAX_LINES):
+        line = int(np.argmax(rest))
+        rest[max(line - LINE_BINS, 0) : line + LINE_BINS + 1] = 0.0
+    return bool(total > 0 and rest.sum() < (1 - LINES_SHARE) * total)
+
+
+def has_only_clicks(power: np.ndarray, peak: np.ndarray) -> bool:
+    """Returns whether nearly all power is in isolated clicks.
+
+    Args:
+        power: mean square of each frame: float64 [T].
+        peak: largest absolute sample of each frame: float [T].
+    """
+    click = np.square(peak, dtype=np.float64) > CLICK_CREST * power
+    if not click.any() or power[click].sum() < CLICKS_SHARE * power.sum():
+        return False
+    edges = np.flatnonzero(np.diff(np.r_[False, click & (power > 1e-3 * power.max()), False]))
+    return int(np.diff(edges)[::2].max(initial=0)) <= MAX_CLICK_FRAMES
