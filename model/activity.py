@@ -38,6 +38,11 @@ PAUSE_FRAMES = 32
 # Frames at both ends of the active part that do not count. They hold the edge where speech was cut off, which is a click in
 # silence and no click at the end of a file. A shorter active part counts whole.
 EDGE_FRAMES, EDGE_FROM_FRAMES = 2, 20
+# Silence next to the active part that the network gets as context: up to 256 ms, and no digital silence, which would make the
+# score depend on padding. Without context the scores agree less with PESQ (LCC 0.925 instead of 0.933 on noisy clips).
+CONTEXT_FRAMES, CONTEXT_BELOW_DB = 16, 70.0
+# Speech that falls by this much within 5 frames was cut off. The silence after it was added, and is no context.
+CUT_DB = 25.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,10 +54,12 @@ class Activity:
         counted: whether each frame counts for the score, bool [T]: frames from the first to the last active one, without 2
             frames at both ends and without the inner part of pauses longer than 512 ms. All frames of a recording without any
             active frame.
+        shown: whether the network gets each frame, bool [T]: counted frames, and quiet frames next to the active part.
     """
 
     active: np.ndarray
     counted: np.ndarray
+    shown: np.ndarray
 
     @property
     def lead_s(self) -> float:
@@ -75,10 +82,10 @@ class Activity:
         return _seconds(int(np.count_nonzero(self.counted))) if self.active.any() else 0.0
 
     def expand(self, scores: np.ndarray) -> np.ndarray:
-        """Returns scores of the counted frames [C] as scores of all frames [T]: a silent frame repeats the one before it."""
-        if len(scores) == len(self.counted):
+        """Returns scores of the shown frames [S] as scores of all frames [T]: other frames repeat the one before them."""
+        if len(scores) == len(self.shown):
             return scores
-        return np.asarray(scores[np.maximum(np.cumsum(self.counted) - 1, 0)])
+        return np.asarray(scores[np.maximum(np.cumsum(self.shown) - 1, 0)])
 
 
 def _seconds(frames: int) -> float:
@@ -99,7 +106,8 @@ def find_activity(power: np.ndarray) -> Activity:
     if active.any():
         # Silence lowers the gate of the level. Without it, padding does not change which frames are active.
         active = _louder_than_silence(power, power[active])
-    return Activity(active, _counted(active))
+    counted = _counted(active)
+    return Activity(active, counted, counted | _context(power, active))
 
 
 def _louder_than_silence(power: np.ndarray, sound: np.ndarray) -> np.ndarray:
@@ -128,19 +136,47 @@ def _counted(active: np.ndarray) -> np.ndarray:
     return counted
 
 
+def _context(power: np.ndarray, active: np.ndarray) -> np.ndarray:
+    """Returns whether each frame is context of the active part, or one of its edge frames next to context, bool [T]."""
+    context = np.zeros(len(active), bool)
+    positions = np.flatnonzero(active)
+    if not len(positions):
+        return context
+    quiet = power > gated_level(power[active]) ** 2 * _ratio(-CONTEXT_BELOW_DB)
+    first, last = int(positions[0]), int(positions[-1])
+    start = first
+    while start > max(0, first - CONTEXT_FRAMES) and quiet[start - 1]:
+        start -= 1
+    if start < first:
+        context[start : first + EDGE_FRAMES] = True
+    end = last
+    if not _is_cut(power, last):
+        while end < min(len(power) - 1, last + CONTEXT_FRAMES) and quiet[end + 1]:
+            end += 1
+    if end > last:
+        context[last + 1 - EDGE_FRAMES : end + 1] = True
+    return context
+
+
+def _is_cut(power: np.ndarray, last: int) -> bool:
+    """Returns whether the speech was cut off at its last active frame, or the recording ends there."""
+    before, after = power[max(0, last - 4) : max(0, last - 1)], power[last + 3 : last + 4]
+    return not len(before) or not len(after) or float(after[0]) <= float(before.mean()) * _ratio(-CUT_DB)
+
+
 def _ratio(decibels: float) -> float:
     return float(10 ** (decibels / 10))
 
 
-def counted_spectrogram(samples: np.ndarray, config: FeatureConfig) -> tuple[np.ndarray, Activity]:
-    """Computes the spectrogram of the frames of a recording that count for its score.
+def shown_spectrogram(samples: np.ndarray, config: FeatureConfig) -> tuple[np.ndarray, Activity]:
+    """Computes the spectrogram of the frames of a recording that the network gets.
 
     Args:
         samples: mono samples at 16 kHz without DC offset: float [n].
         config: parameters of the spectrogram.
 
     Returns:
-        Spectrogram of the counted frames: float32 [C, 257], and the activity of all frames.
+        Spectrogram of the shown frames: float32 [S, 257], and the activity of all frames.
 
     Raises:
         FeatureError: the samples have no features.
@@ -149,4 +185,4 @@ def counted_spectrogram(samples: np.ndarray, config: FeatureConfig) -> tuple[np.
     power = frame_power(aligned)
     activity = find_activity(power)
     level = level_of(power[activity.counted], config)
-    return spectrogram(aligned, config, level)[activity.counted], activity
+    return spectrogram(aligned, config, level)[activity.shown], activity

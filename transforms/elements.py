@@ -261,7 +261,7 @@ class FeaturizedUtterance:
 
     Attributes:
         utterance: the decoded utterance.
-        spectrogram: features of the frames that count (`Activity.counted`): float32 [C, 257], C <= T.
+        spectrogram: features of the frames that the network gets (`Activity.shown`): float32 [S, 257], S <= T.
         decode_s: seconds spent on reading, decoding, resampling and measuring.
         features_s: seconds spent on the FFTs.
         alternatives: other channels of the same recording. The channel with the best score becomes the utterance.

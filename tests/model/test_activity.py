@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.activity import counted_spectrogram, find_activity
+from model.activity import find_activity, shown_spectrogram
 from model.features import FeatureConfig, frame_power
 
 SHIFT_S = 0.016
@@ -68,13 +68,27 @@ def test_a_gain_changes_no_frame_and_some_frame_counts(gain_db, count, seed):
     assert activity.counted.any()
 
 
-def test_scores_of_counted_frames_spread_over_all_frames():
+def test_scores_of_shown_frames_spread_over_all_frames():
     activity = find_activity(power((1.6, -np.inf), SPEECH, (4.8, -np.inf), SPEECH))
-    scores = np.arange(np.count_nonzero(activity.counted), dtype=np.float32)
+    scores = np.arange(np.count_nonzero(activity.shown), dtype=np.float32)
     spread = activity.expand(scores)
-    np.testing.assert_array_equal(spread[activity.counted], scores)
-    assert (spread[: np.argmax(activity.counted)] == 0).all()
+    np.testing.assert_array_equal(spread[activity.shown], scores)
+    assert (spread[: np.argmax(activity.shown)] == 0).all()
     assert (np.diff(spread) >= 0).all()
+
+
+def test_the_room_around_the_speech_is_context_and_padding_is_not():
+    activity = find_activity(power((3.2, -np.inf), (0.8, -70.0), SPEECH, (0.8, -70.0), (3.2, -np.inf), jitter_db=1.0))
+    shown_s = np.count_nonzero(activity.shown) * SHIFT_S
+    # The level falls at once after the speech, as if it was cut off. So there is context before it only.
+    assert shown_s == pytest.approx(3.0 + 0.256, abs=0.05)
+    assert activity.shown[activity.counted].all()
+
+
+def test_a_fading_end_has_context_after_it():
+    fade = [(0.016, -26.0 - 4 * step) for step in range(11)]
+    activity = find_activity(power(SPEECH, *fade, (0.8, -70.0), jitter_db=1.0))
+    assert np.count_nonzero(activity.shown[activity.active.nonzero()[0][-1] + 1 :]) == 16
 
 
 @given(st.integers(1, 40_000), st.integers(0, 40_000))
@@ -82,18 +96,18 @@ def test_silence_moves_no_feature_of_the_speech(before, after):
     rng = np.random.default_rng(3)
     speech = (rng.normal(0, 0.1, 16_000) * np.repeat(rng.uniform(0.1, 1.0, 100), 160)).astype(np.float32)
     padded = np.pad(speech, (before, after))
-    expected, _ = counted_spectrogram(np.pad(speech, 4_096), FeatureConfig())
-    found, activity = counted_spectrogram(padded, FeatureConfig())
-    assert abs(len(found) - len(expected)) <= 2
+    expected, _ = shown_spectrogram(np.pad(speech, 4_096), FeatureConfig())
+    found, activity = shown_spectrogram(padded, FeatureConfig())
+    # Frames at the ends may lie half in the silence.
+    assert abs(len(found) - len(expected)) <= 4
     assert activity.counted_s == pytest.approx(1.0, abs=0.1)
     middle = len(expected) // 2
-    # The same frame is at most one frame earlier or later.
-    distances = [np.abs(found[middle + step] - expected[middle]).max() for step in (-1, 0, 1)]
-    assert min(distances) < 1e-3
+    distances = [np.abs(found[middle + step] - expected[middle]).max() for step in range(-4, 5)]
+    assert min(distances) < 0.05  # partial frames at the ends move the level a little
 
 
 def test_the_power_is_that_of_the_frames_of_the_features():
     samples = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
-    spectrogram, activity = counted_spectrogram(samples, FeatureConfig(compression="magnitude", level="none"))
+    spectrogram, activity = shown_spectrogram(samples, FeatureConfig(compression="magnitude", level="none"))
     assert len(activity.active) == len(frame_power(samples))
     assert np.mean(spectrogram**2) == pytest.approx(0.01, rel=0.05)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import soundfile
 from apache_beam.io.filesystems import FileSystems
 
-from model.activity import counted_spectrogram
+from model.activity import shown_spectrogram
 from model.evaluation.localisation import Distortion
 from model.evaluation.scored_clips import Clip
 from model.features import num_frames
@@ -139,14 +139,16 @@ def score_clips(
                     samples[n] if g is None else gains[g].apply(samples[n]) for n, g in (versions[v] for v in batch)
                 ]
                 for m, scorer in enumerate(scorers):
-                    counted = [counted_spectrogram(waveform, scorer.bundle.features) for waveform in waveforms]
-                    results = scorer.score([spectrogram for spectrogram, _ in counted])
-                    for v, scores, (_, activity) in zip(batch, results, counted, strict=True):
+                    shown = [shown_spectrogram(waveform, scorer.bundle.features) for waveform in waveforms]
+                    results = scorer.score([spectrogram for spectrogram, _ in shown])
+                    for v, scores, (_, activity) in zip(batch, results, shown, strict=True):
                         n, g = versions[v]
+                        frame_score = activity.expand(scores)
+                        score = scorer.pool(frame_score[activity.counted])
                         if g is None:
-                            scored[m][n] = ClipScores(scorer.pool(scores), activity.expand(scores), ~activity.active)
+                            scored[m][n] = ClipScores(score, frame_score, ~activity.active)
                         else:
-                            at_gains[m, n, g] = scorer.pool(scores)
+                            at_gains[m, n, g] = score
             progress.add(len(samples))
     return scored, at_gains
 

@@ -49,12 +49,12 @@ class LongSpectrogram:
         waveform: mono samples at 16 kHz.
         config: feature definition.
         level: level of the whole recording, by which the features are scaled.
-        counted: whether each frame of the recording is one of the frames, bool [T].
+        shown: whether each frame of the recording is one of the frames, bool [T].
     """
 
-    def __init__(self, waveform: Waveform, config: FeatureConfig, level: float, counted: np.ndarray) -> None:
+    def __init__(self, waveform: Waveform, config: FeatureConfig, level: float, shown: np.ndarray) -> None:
         self._waveform, self._config, self._level = waveform, config, level
-        self._positions = np.flatnonzero(counted).astype(np.int32)
+        self._positions = np.flatnonzero(shown).astype(np.int32)
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -73,7 +73,7 @@ class LongSpectrogram:
 
 
 def featurize(decoded: Decoded, ref: AudioRef, config: FeatureConfig) -> FeaturizedUtterance:
-    """Computes the features of the frames of an utterance that count for its score.
+    """Computes the features of the frames of an utterance that the network gets.
 
     Args:
         decoded: audio of the utterance.
@@ -84,14 +84,14 @@ def featurize(decoded: Decoded, ref: AudioRef, config: FeatureConfig) -> Featuri
         AudioFault: the audio is silent.
     """
     waveform, measured = decoded.waveform, decoded.measured
-    counted = measured.frame_facts.activity.counted
+    activity = measured.frame_facts.activity
     features: Frames
     try:
-        level = level_of(waveform.power()[counted], config)
-        if len(counted) > WHOLE_FRAMES:
-            features = LongSpectrogram(waveform, config, level, counted)
+        level = level_of(waveform.power()[activity.counted], config)
+        if len(activity.shown) > WHOLE_FRAMES:
+            features = LongSpectrogram(waveform, config, level, activity.shown)
         else:
-            features = spectrogram(waveform.read_frames(0, len(counted)), config, level)[counted]
+            features = spectrogram(waveform.read_frames(0, len(activity.shown)), config, level)[activity.shown]
     except FeatureError as error:
         raise AudioFault(Stage.FEATURIZE, Reason.SILENT, str(error)) from error
     utterance = Utterance(
