@@ -220,7 +220,7 @@ class FrameFacts:
         names = [field.name for field in dataclasses.fields(self)]
         return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in names)
 
-    __hash__ = None  # type: ignore[assignment] -- arrays cannot be hashed
+    __hash__ = None  # type: ignore[assignment]
 
     @property
     def power(self) -> np.ndarray:
