@@ -26,8 +26,8 @@ GATED_LOUDER_EDGE_DB, GATED_SOFTER_EDGE_DB = -8.0, -16.0
 QUANTUM_STEPS = 500
 # Lowest level at one edge of a run of equal samples that is a dropout whatever the other edge is: a cut may begin in a pause.
 CUT_EDGE_DB = -3.0
-# Smallest RMS of the louder edge in quantisation steps, and of the softer edge of a gap shorter than 100 ms. Coarse samples are 0
-# between the pulses of a voice.
+# Smallest RMS of the louder edge in quantisation steps, and of the softer edge of a gap shorter than 100 ms. Coarse samples
+# are 0 between the pulses of a voice.
 LOUDER_EDGE_QUANTA, SOFTER_EDGE_QUANTA, LONG_GAP_STEPS = 16.0, 4.0, 50
 # A constant run beyond this share of the extreme of the recording is a clipped plateau.
 PLATEAU_SHARE = 0.9
