@@ -24,8 +24,11 @@ LOUDER_EDGE_DB, SOFTER_EDGE_DB = -14.0, -50.0
 GATED_LOUDER_EDGE_DB, GATED_SOFTER_EDGE_DB = -8.0, -16.0
 # Steps with sound that are searched for the quantisation step, where a block has steps without sound.
 QUANTUM_STEPS = 500
-# Smallest RMS of the louder and of the softer edge in quantisation steps. Coarse samples are 0 between the pulses of a voice.
-LOUDER_EDGE_QUANTA, SOFTER_EDGE_QUANTA = 16.0, 4.0
+# Lowest level at one edge of a run of equal samples that is a dropout whatever the other edge is: a cut may begin in a pause.
+CUT_EDGE_DB = -3.0
+# Smallest RMS of the louder edge in quantisation steps, and of the softer edge of a gap shorter than 100 ms. Coarse samples
+# are 0 between the pulses of a voice.
+LOUDER_EDGE_QUANTA, SOFTER_EDGE_QUANTA, LONG_GAP_STEPS = 16.0, 4.0, 50
 # A constant run beyond this share of the extreme of the recording is a clipped plateau.
 PLATEAU_SHARE = 0.9
 # Most gaps whose place is kept.
@@ -66,16 +69,28 @@ class _Gap:
     Attributes:
         start: first step without sound.
         end: step after the last one without sound.
-        softer: power of the softer edge.
-        louder: power of the louder edge.
+        before: power before the gap.
+        after: power after the gap.
         value: mean sample in the gap.
+        exact: whether all samples in the gap are equal.
     """
 
     start: int
     end: int
-    softer: float
-    louder: float
+    before: float
+    after: float
     value: float
+    exact: bool
+
+    @property
+    def softer(self) -> float:
+        """Power of the softer edge."""
+        return min(self.before, self.after)
+
+    @property
+    def louder(self) -> float:
+        """Power of the louder edge."""
+        return max(self.before, self.after)
 
 
 class DropoutMeter:
@@ -216,7 +231,8 @@ class _Channel:
             if start < end:
                 continue
             edge = power[start - EDGE_STEPS : start].max()
-            loud = power[start : start + self._longest + 1] * MIN_DROP > edge
+            exact = power[start] == 0
+            loud = power[start : start + self._longest + 1] > (0 if exact else edge / MIN_DROP)
             length = int(np.argmax(loud))
             if length < MIN_STEPS or not loud[length]:
                 continue
@@ -225,8 +241,7 @@ class _Channel:
             if power[start:end].max() * MIN_DROP > after:
                 continue
             value = float(self._mean[start])
-            gap = _Gap(start + self._first, end + self._first, min(edge, after), max(edge, after), value)
-            self._keep(gap)
+            self._keep(_Gap(start + self._first, end + self._first, float(edge), float(after), value, bool(exact)))
         keep = max(last, end) - EDGE_STEPS
         self._power, self._mean, self._first = power[keep:], self._mean[keep:], self._first + keep
 
@@ -241,7 +256,10 @@ class _Channel:
     def _is_regular(self, gap: _Gap) -> bool:
         """Returns whether a gap comes from coarse samples or from clipping."""
         quantum = self._quantum if np.isfinite(self._quantum) else 0.0
-        if gap.louder < (LOUDER_EDGE_QUANTA * quantum) ** 2 or gap.softer < (SOFTER_EDGE_QUANTA * quantum) ** 2:
+        is_short = gap.end - gap.start < LONG_GAP_STEPS
+        if gap.louder < (LOUDER_EDGE_QUANTA * quantum) ** 2 or (
+            is_short and gap.softer < (SOFTER_EDGE_QUANTA * quantum) ** 2
+        ):
             return True
         extreme = self._highest if gap.value > 0 else self._lowest
         return gap.value != 0 and gap.value / extreme >= PLATEAU_SHARE
@@ -249,4 +267,6 @@ class _Channel:
 
 def _has_edges(gap: _Gap, gated: float, louder_db: float, softer_db: float) -> bool:
     """Returns whether both edges of a gap are loud enough, in dB of the gated power."""
+    if gap.exact and gap.louder >= gated * 10 ** (CUT_EDGE_DB / 10):
+        return True
     return gap.louder >= gated * 10 ** (louder_db / 10) and gap.softer >= gated * 10 ** (softer_db / 10)

@@ -123,7 +123,8 @@ class HumMeter:
         if len(self._spectra) < MIN_WINDOWS:
             return none
         spectra = np.array(self._spectra, np.float64) + np.finfo(np.float32).tiny
-        low, middle, high = np.quantile(spectra, [0.3, 0.5, 0.7], axis=0)
+        spectra.sort(axis=0)
+        low, middle, high = spectra[[round(share * (len(spectra) - 1)) for share in (0.3, 0.5, 0.7)]]
         power, mains = max((self._hum_power(mains, low, middle, high), mains) for mains in MAINS_HZ)
         return Hum(math.sqrt(power), mains) if power > 0 else none
 

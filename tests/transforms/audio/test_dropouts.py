@@ -60,6 +60,13 @@ class TestFound:
         assert found.intervals[0] == pytest.approx([start, start + seconds * RATE], abs=64)
         assert found.total_s == pytest.approx(seconds, abs=0.008)
 
+    def test_a_cut_from_a_loud_place_into_a_pause_is_found(self):
+        start = loud_places(1)[0]
+        pause = np.random.default_rng(0).normal(0, 3e-4, RATE).astype(np.float32)
+        samples = in_16_bits(np.concatenate([SPEECH[:start], np.zeros(4_000), pause, SPEECH[start:]]))
+        found = dropouts(samples)
+        assert found.intervals.tolist() == [pytest.approx([start, start + 4_000], abs=64)]
+
     def test_ten_gaps_are_counted(self):
         starts = loud_places(10)
         found = dropouts(with_gaps(starts))
