@@ -39,6 +39,7 @@ def encode_media(
     options: Mapping[str, str] | None = None,
     bit_rate: int = 0,
     sample_format: str | None = None,
+    start_s: float = 0.0,
     **codec_options: str,
 ) -> bytes:
     """Encodes samples.
@@ -50,6 +51,7 @@ def encode_media(
         options: options of the container.
         bit_rate: bits per second; 0 for the encoder's default.
         sample_format: FFmpeg's name of the sample format to encode from; None for the encoder's default.
+        start_s: time of the first sample in the container, in seconds.
         codec_options: options of the encoder.
     """
     container_name, codec = MEDIA[kind][:2] if isinstance(kind, str) else kind
@@ -69,7 +71,7 @@ def encode_media(
         stream.codec_context.options = codec_options
         packed = np.ascontiguousarray(samples, np.float32).reshape(1, -1)
         frame = av.AudioFrame.from_ndarray(packed, "flt", layout)
-        frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+        frame.sample_rate, frame.pts, frame.time_base = rate, round(start_s * rate), Fraction(1, rate)
         resampler = av.AudioResampler(stream.codec_context.format.name, layout, rate)
         for part in (*resampler.resample(frame), *resampler.resample(None)):
             container.mux(stream.encode(part))

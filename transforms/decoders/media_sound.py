@@ -32,12 +32,15 @@ _DECODERS = (
 )
 # Containers whose stated length is that of the audio in samples, and is exact.
 _EXACT_LENGTHS = frozenset({"flac", "wv", "tta", "ape", "wav", "aiff", "caf"})
-# Containers that state a length; FFmpeg estimates that of others.
+# Containers that state a length; FFmpeg estimates that of others. Matroska, ASF and Ogg state the time of the end: a stream may
+# start late, and in Matroska have gaps where a recorder paused.
 _STATING = _EXACT_LENGTHS | {"mov", "matroska", "asf", "ogg"}
 # A container that states a time rounds it; the last frame of a codec may be incomplete.
 _SLACK_S = 0.25
 # Rates of a source, besides 48 kHz, at which Opus can be decoded.
 _OPUS_RATES = (8_000, 12_000, 16_000, 24_000)
+# Most bytes between the packets of Matroska: headers of blocks and clusters.
+_MAX_GAP = 4_096
 # Edit lists of MP4 state lengths in units of at least 1 / 500 s.
 _ROUNDING = 500
 # PyAV reads beyond the end of a frame's planes from this number on; FFmpeg interleaves the channels first.
@@ -78,10 +81,13 @@ class MediaSound:
         file.seek(0)
         self._source = SourceFile(file)
         self._file = file
-        self._packets_end = 0
+        self._packets_end, self._packet_pos = 0, -1
+        self._has_blocks = False
         self._total = 0
         self._is_last = False
         self._packet_s: Fraction | None = None
+        self._start_s: Fraction | None = None
+        self._end_s = Fraction(0)
         self._cut: str | None = None
         self._blocks: deque[np.ndarray] = deque()
         self._num_queued = 0
@@ -91,6 +97,7 @@ class MediaSound:
         try:
             self._stream = self._audio_stream(container)
             self._codec = self._stream.codec_context
+            self._has_blocks = container.demuxer == "matroska" and len(self._container.streams) == 1
             self._frames = self._decoded_frames()
             first = self._first_frame(container)
             self.samplerate: int = first.sample_rate
@@ -167,8 +174,13 @@ class MediaSound:
 
     def truncation(self, position: int) -> str | None:
         """Returns why the recording is incomplete if it ends after `position` samples; None if it is complete."""
-        if self._stated is not None and position < self._stated - self._slack:
-            return f"the file states {self._stated} samples per channel, {position} could be decoded"
+        end = position
+        if self.format in ("MATROSKA", "OGG"):
+            end = math.ceil(self._end_s * self.samplerate)
+        elif self.format == "ASF" and self._start_s is not None:
+            end += math.ceil(self._start_s * self.samplerate)
+        if self._stated is not None and end < self._stated - self._slack:
+            return f"the file states {self._stated} samples per channel, {end} could be decoded"
         if self._stated is not None and not self._slack:
             return None  # tags after the last sample can look like a damaged packet
         if (
@@ -250,10 +262,23 @@ class MediaSound:
                 raise AudioFault(Stage.DECODE, Reason.CORRUPT, failure)
             self._cut = self._cut or failure
             if packet.size and packet.pos is not None:
-                self._packets_end = packet.pos + packet.size
+                self._check_gap(packet)
             self._packet_s = _duration_of(packet)
+            if packet.size and packet.pts is not None and packet.time_base:
+                self._start_s = packet.pts * packet.time_base if self._start_s is None else self._start_s
+                self._end_s = max(self._end_s, packet.pts * packet.time_base + (self._packet_s or 0))
             yield from frames
             packet = following
+
+    def _check_gap(self, packet: Any) -> None:
+        """Raises an `AudioFault` if FFmpeg has skipped damaged bytes of a Matroska file with one stream."""
+        skipped = packet.pos - self._packets_end
+        if self._packets_end and skipped > _MAX_GAP and self._has_blocks:
+            detail = f"{skipped} bytes from byte {self._packets_end} on are damaged"
+            raise AudioFault(Stage.DECODE, Reason.CORRUPT, detail)
+        # Packets of one block have its position.
+        self._packets_end = (self._packets_end if packet.pos == self._packet_pos else packet.pos) + packet.size
+        self._packet_pos = packet.pos
 
     def _packets(self) -> Iterator[Any]:
         """Yields the packets of the stream, and an empty one at the end."""
