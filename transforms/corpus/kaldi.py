@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Collection, Iterator
@@ -16,7 +17,7 @@ from transforms.storage.files import File, Finder, is_local
 from transforms.storage.text_files import lines
 
 WAV_SCP = "wav.scp"
-_CTM = "ctm"
+_CTM, _CTM_COMMENT = "ctm", ";;"
 # As in Kaldi, this value stands for the end of the recording.
 _TO_THE_END = -1.0
 _ARCHIVE_POSITION = re.compile(r":\d+$")
@@ -83,11 +84,11 @@ def _word_times(folder: str) -> dict[str, str] | None:
     words: dict[str, list[Word]] = {}
     for number, key, rest in _entries(uri):
         try:
-            _, start, length, word, *score = _BLANKS.split(rest)
+            if key.startswith(_CTM_COMMENT):
+                continue
+            _, start, length, word, *further = _BLANKS.split(rest)
             start_s, length_s = seconds("the start", start), seconds("the duration", length)
-            words.setdefault(key, []).append(
-                Word(word, start_s, start_s + length_s, seconds("the score", score[0]) if score else None)
-            )
+            words.setdefault(key, []).append(Word(word, start_s, start_s + length_s, _score(*further[:1])))
         except SourceError as error:
             raise SourceError(f"{uri}, line {number}: {error}") from error
         except ValueError as error:
@@ -96,6 +97,15 @@ def _word_times(folder: str) -> dict[str, str] | None:
                 "utterance, word, and optionally a score"
             ) from error
     return {key: words_json(entries) for key, entries in words.items()}
+
+
+def _score(text: str = "") -> float | None:
+    """Parses the score of a word; None for `NA` and the like."""
+    try:
+        score = float(text)
+    except ValueError:
+        return None
+    return score if math.isfinite(score) else None
 
 
 def _recordings(uri: str, finder: Finder) -> dict[str, File]:

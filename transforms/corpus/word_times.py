@@ -150,8 +150,7 @@ def _of_object(entry: Any) -> _Timed:
     start_s, end_s, length_s = (_seconds(value) for value in (start, end, entry.get("duration")))
     if end_s is None and start_s is not None and length_s is not None:
         end_s = start_s + length_s
-    score = entry.get("score")
-    return text.strip(), start_s, end_s, score if isinstance(score, (int, float)) else None
+    return text.strip(), start_s, end_s, _score(entry.get("score", entry.get("probability")))
 
 
 def _of_columns(document: dict[str, Any]) -> list[_Timed]:
@@ -186,8 +185,7 @@ def _of_list(entry: Any, ends: bool) -> _Timed:
     start, last = _seconds(entry[1]), _seconds(entry[2])
     if start is None or last is None:
         raise WordTimesError(f"the word {entry[0]!r} has no times")
-    score = entry[3] if len(entry) > 3 and isinstance(entry[3], (int, float)) else None
-    return entry[0].strip(), start, last if ends else start + last, score
+    return entry[0].strip(), start, last if ends else start + last, _score(entry[3]) if len(entry) > 3 else None
 
 
 def _seconds(value: Any) -> float | None:
@@ -196,6 +194,10 @@ def _seconds(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise WordTimesError(f"{str(value)[:80]!r} is not a number of seconds")
     return float(value)
+
+
+def _score(value: Any) -> float | None:
+    return value if isinstance(value, (int, float)) and math.isfinite(value) else None
 
 
 def _bounded(words: Sequence[_Timed], duration_s: float) -> list[Word]:

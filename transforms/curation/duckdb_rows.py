@@ -1,15 +1,20 @@
-"""Streams results of DuckDB queries as Arrow batches, or into a Parquet file."""
+"""Streams results of DuckDB queries as Arrow batches, or into a Parquet file; spills rows for queries to disk."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 BATCH_ROWS = 65_536
+# Rows of Python values that are in memory at the same time.
+_SPILL_ROWS = 10_000
 
 
 def quoted(name: str) -> str:
@@ -46,3 +51,21 @@ def write_parquet(connection: duckdb.DuckDBPyConnection, query: str, schema: pa.
             writer.write_batch(batch.select(schema.names).cast(schema))
             count += len(batch)
     return count
+
+
+def spill(rows: Iterable[dict[str, Any]], schema: pa.Schema, path: Path) -> ds.Dataset:
+    """Writes rows to a Parquet file, so that they need no memory.
+
+    Args:
+        rows: rows with at least the columns of `schema`; a column that is left out is null.
+        schema: schema of the file.
+        path: path of the file.
+
+    Returns:
+        The file as a dataset that DuckDB can read.
+    """
+    remaining = iter(rows)
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        while batch := list(itertools.islice(remaining, _SPILL_ROWS)):
+            writer.write_table(pa.Table.from_pylist(batch, schema))
+    return ds.dataset(path, schema)

@@ -17,15 +17,28 @@ import pyarrow as pa
 from transforms.corpus.word_times import Word, WordTimesError, parse_words, word_columns, words_json
 from transforms.curation.duckdb_rows import batches_of, quoted
 
-# A column is a text if a part of its name is one of the first words and none is one of the second.
+# A column is a text if a part of its name is one of these words.
 _TEXT_PARTS = {
     *("text", "texts", "txt", "transcript", "transcripts", "transcription", "transcriptions", "sentence", "sentences"),
-    *("translation", "translations", "orthography", "lyrics", "caption", "phonemes", "phones"),
+    *(
+        "translation",
+        "translations",
+        "utterance",
+        "hypothesis",
+        "prompt",
+        "orthography",
+        "lyrics",
+        "caption",
+        "subtitle",
+    ),
+    *("phonemes", "phones"),
 }
-_OTHER_PARTS = {
-    *("id", "ids", "lang", "language", "locale", "domain", "length", "len", "count", "num", "number", "duration"),
-    *("source", "path", "file", "url", "score", "wer", "cer"),
+# It is none if its name ends with one of the first words, or begins with one of the second ones.
+_LAST_PARTS = {
+    *("id", "ids", "lang", "language", "locale", "domain", "length", "len", "count", "number", "duration", "source"),
+    *("path", "file", "url", "score", "wer", "cer"),
 }
+_FIRST_PARTS = {"num", "number", "n", "count"}
 # Columns that get the words if no text of the utterance has exactly these words, most fitting first.
 _PREFERRED = ("text", "transcript", "transcription", "sentence")
 _SEPARATOR = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])")
@@ -66,8 +79,8 @@ def text_columns(names: Sequence[str]) -> list[str]:
 
 
 def _is_text(name: str) -> bool:
-    parts = {part.lower() for part in _SEPARATOR.split(name)}
-    return bool(parts & _TEXT_PARTS) and not parts & _OTHER_PARTS
+    parts = [part.lower() for part in _SEPARATOR.split(name) if part]
+    return bool(_TEXT_PARTS & set(parts)) and parts[-1] not in _LAST_PARTS and parts[0] not in _FIRST_PARTS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +103,7 @@ class PieceTexts:
 
     Attributes:
         columns: names of the columns that pieces do not inherit.
+        schema: `utterance_id` of a piece, `text_state` (a `TextState`), and these columns.
 
     Args:
         carried: carried columns of an output.
@@ -99,34 +113,30 @@ class PieceTexts:
         self._words = word_columns(carried)
         self._texts = text_columns([name for name in carried if name not in self._words])
         self.columns = [*self._texts, *self._words]
+        self.schema = pa.schema([(name, pa.string()) for name in ("utterance_id", "text_state", *self.columns)])
 
-    def table(self, connection: duckdb.DuckDBPyConnection, spans: str) -> pa.Table:
+    def rows(self, connection: duckdb.DuckDBPyConnection, spans: str) -> Iterator[dict[str, Any]]:
         """Cuts the texts of all pieces.
 
         Args:
             connection: DuckDB over an output.
             spans: name of the table of good spans (`trimming.good_spans`).
 
-        Returns:
-            `utterance_id` of the piece, `text_state` (a `TextState`), and the columns of `columns`.
+        Yields:
+            The row of `schema` of each piece; a column that is left out is null.
         """
         columns = "".join(f", utterances.{quoted(name)}" for name in self.columns)
         query = f"""
             SELECT spans.utterance_id, parent_id, start_us, end_us, is_last, duration_s{columns}
             FROM {spans} AS spans JOIN utterances ON utterances.utterance_id = parent_id ORDER BY parent_id, start_us
         """
-        names = ("utterance_id", "text_state", *self.columns)
-        found: dict[str, list[Any]] = {name: [] for name in names}
         rows = itertools.chain.from_iterable(
             batch.to_pylist() for batch in batches_of(connection, query, _ROWS_AT_A_TIME)
         )
         for _, of_parent in itertools.groupby(rows, key=lambda row: row["parent_id"]):
             pieces = list(of_parent)
             for row, cut in zip(pieces, self.cut(pieces), strict=True):
-                found["utterance_id"].append(row["utterance_id"])
-                for name in names[1:]:
-                    found[name].append(cut.get(name))
-        return pa.table({name: pa.array(values, pa.string()) for name, values in found.items()})
+                yield {"utterance_id": row["utterance_id"], **cut}
 
     def cut(self, pieces: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, str]]:
         """Cuts the texts of the pieces of one utterance.

@@ -15,11 +15,18 @@ from transforms import schemas
 from transforms.corpus.formats import SourceKind, find_archives, is_listing, source_kind
 from transforms.corpus.sources import MANIFEST
 from transforms.curation.decisions import MICROSECONDS, budget_decisions, rule_decisions
-from transforms.curation.duckdb_rows import write_parquet
+from transforms.curation.duckdb_rows import spill, write_parquet
 from transforms.curation.kept_list import KeptList, kept_list_query, manifest_columns
 from transforms.curation.piece_texts import PieceTexts, TextState
 from transforms.curation.rules import TRIM, Rule, RuleError, check_expression, check_rules
-from transforms.curation.trimming import check_new_ids, good_spans, measure_spans, removed_spans, span_utterances
+from transforms.curation.trimming import (
+    MEASUREMENTS,
+    check_new_ids,
+    good_spans,
+    measure_spans,
+    removed_spans,
+    span_utterances,
+)
 from transforms.output.results import Results
 
 # Memory that DuckDB may use before it spills to disk. The threads share it: with 64 threads, a million utterances with their
@@ -83,6 +90,7 @@ class Selection:
         self._connection = results.connect()
         self._rule_names: list[str] = []
         self._is_trimmed = False
+        self._scratch = scratch
         temp_directory = str(scratch / "duckdb").replace("'", "''")
         # Rules are untrusted SQL: they must not read files or change settings.
         for setting in (
@@ -117,7 +125,8 @@ class Selection:
             TrimError: the spans cannot get scores or ids.
         """
         self._connection.execute(f"CREATE TEMP TABLE spans AS {good_spans(min_s, pad_s)}")
-        self._connection.register("measured", measure_spans(self._connection, "spans"))
+        measured = spill(measure_spans(self._connection, "spans"), MEASUREMENTS, self._scratch / "measured.parquet")
+        self._connection.register("measured", measured)
         # A span without speech is not an utterance.
         self._connection.execute(
             "DELETE FROM spans WHERE utterance_id IN (SELECT utterance_id FROM measured WHERE is_silent)"
@@ -125,7 +134,8 @@ class Selection:
         self._connection.execute(f"CREATE TEMP TABLE removed AS {removed_spans('spans')}")
         check_new_ids(self._connection, "spans", "removed")
         texts = PieceTexts(self.results.carried)
-        self._connection.register("span_texts", texts.table(self._connection, "spans"))
+        rows = texts.rows(self._connection, "spans")
+        self._connection.register("span_texts", spill(rows, texts.schema, self._scratch / "span_texts.parquet"))
         span_rows = span_utterances("spans", "measured", "span_texts", texts.columns)
         self._connection.execute(f"CREATE TEMP TABLE span_rows AS {span_rows}")
         self._connection.execute(f"""

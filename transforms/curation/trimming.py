@@ -15,6 +15,7 @@ Queries read the tables `utterances`, `anomalies` and `frames` of an output. `sp
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -27,7 +28,7 @@ from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE
 from model.pooling import Pooling, pool
 from transforms import schemas
 from transforms.audio.signal_facts import facts_of
-from transforms.curation.duckdb_rows import batches_of, quoted
+from transforms.curation.duckdb_rows import quoted
 from transforms.elements import FrameFacts, SignalFacts
 from transforms.marks import NO_SPEECH, VOICE_PER_CHANNEL
 from transforms.scoring import verdicts
@@ -36,8 +37,8 @@ from transforms.scoring import verdicts
 LEAST_S = 0.1
 _SHIFT_US = FRAME_SHIFT * 1_000_000 // SAMPLE_RATE
 _FRAME_US = FRAME_LENGTH * 1_000_000 // SAMPLE_RATE
-# Limits the frames that DuckDB, and this process, have in memory at the same time.
-_FRAMES_AT_A_TIME, _PARENTS_AT_A_TIME = 5_000_000, 100
+# Limits the frames that are in memory at the same time, unless one utterance has more.
+_FRAMES_AT_A_TIME = 5_000_000
 # Number of utterances that the pooling is inferred from, and the largest error of their scores on the label scale.
 _POOLING_SAMPLE, _POOLING_TOLERANCE = 20, 0.01
 # A span with less activity has no speech, at most the end of a word that was cut off.
@@ -48,12 +49,24 @@ _ID = "format('{}#{:.3f}-{:.3f}', parent_id, start_us / 1e6, end_us / 1e6)"
 _SPAN_S = "CASE WHEN is_last THEN utterances.duration_s - start_us / 1e6 ELSE (end_us - start_us) / 1e6 END"
 _FRAME_FACTS = tuple(field.name for field in dataclasses.fields(FrameFacts))
 _SIGNAL_FACTS = tuple(field.name for field in dataclasses.fields(SignalFacts))
+_PARENT_COLUMNS = [
+    "score",
+    "num_frames",
+    "dc_offset",
+    "hum_db",
+    "rms_dbfs",
+    "clipped_ratio",
+    "flags",
+    "causes",
+    "format",
+]
 # Columns of `utterances` that are measured on a span.
 _MEASURED = (
     *("num_frames", "score", "frame_score_p10", "frame_score_min", "frame_score_std"),
     *(*_SIGNAL_FACTS, "flags", "causes"),
 )
-_MEASUREMENTS = pa.schema(
+# `utterance_id` of a span, `is_silent` (whether it has no speech), and columns of `utterances`.
+MEASUREMENTS = pa.schema(
     [
         ("utterance_id", pa.string()),
         ("is_silent", pa.bool_()),
@@ -138,8 +151,8 @@ def span_utterances(spans: str, measurements: str, texts: str, text_columns: Seq
 
     Args:
         spans: name of the table of good spans.
-        measurements: name of the table that `measure_spans` returns.
-        texts: name of the table that `PieceTexts.table` returns.
+        measurements: name of the table of the rows of `measure_spans`.
+        texts: name of the table of the rows of `PieceTexts.rows`.
         text_columns: columns of the corpus that this table replaces.
     """
     replaced = [f"measured.{name} AS {name}" for name in _MEASURED]
@@ -209,15 +222,15 @@ class _Parent:
         return None if hum_db is None else hum_db + self.row["rms_dbfs"]
 
 
-def measure_spans(connection: duckdb.DuckDBPyConnection, spans: str) -> pa.Table:
+def measure_spans(connection: duckdb.DuckDBPyConnection, spans: str) -> Iterator[dict[str, Any]]:
     """Computes the scores and the signal facts of each good span from its frames, as `audiosieve score` does.
 
     Args:
         connection: DuckDB over an output.
         spans: name of the table of good spans.
 
-    Returns:
-        `utterance_id` of the span, `is_silent` (whether it has no speech), and columns of `utterances`.
+    Yields:
+        The row of `MEASUREMENTS` of each span.
 
     Raises:
         TrimError: frames or their measurements are missing, or the pooling of the model is unknown.
@@ -227,17 +240,15 @@ def measure_spans(connection: duckdb.DuckDBPyConnection, spans: str) -> pa.Table
         SELECT (SELECT count(*) FROM {spans}), coalesce(sum(num_frames), 0)
         FROM utterances WHERE utterance_id IN (SELECT parent_id FROM {spans})
     """).fetchall()
-    columns: dict[str, list[Any]] = {name: [] for name in _MEASUREMENTS.names}
+    measured = 0
     parts = 1 + int(num_frames) // _FRAMES_AT_A_TIME
     for part in range(parts):
         for parent in _parents(connection, spans, f"hash(parent_id) % {parts} = {part}"):
             for span in parent.row["spans"]:
-                measured = _measure(parent, span, pooling)
-                for name, values in columns.items():
-                    values.append(measured[name])
-    if len(columns["utterance_id"]) != num_spans:
+                measured += 1
+                yield _measure(parent, span, pooling)
+    if measured != num_spans:
         raise _missing_frames()
-    return pa.table({field.name: pa.array(columns[field.name], field.type) for field in _MEASUREMENTS}, _MEASUREMENTS)
 
 
 def _measure(parent: _Parent, span: dict[str, Any], pooling: Pooling) -> dict[str, Any]:
@@ -275,41 +286,38 @@ def _parents(connection: duckdb.DuckDBPyConnection, spans: str, condition: str) 
     Raises:
         TrimError: frames or their measurements are missing.
     """
-    chosen = f"(SELECT parent_id FROM {spans} WHERE {condition})"
-    row = ", ".join(
-        ("score", "num_frames", "dc_offset", "hum_db", "rms_dbfs", "clipped_ratio", "flags", "causes", "format")
-    )
-    frame = ", ".join(f"{name} := {name}" for name in ("score", *_FRAME_FACTS))
-    query = f"""
-        WITH of_parent AS (
-            SELECT parent_id, list(struct_pack(utterance_id := spans.utterance_id, first_frame := first_frame,
-                last_frame := last_frame, duration_s := {_SPAN_S})) AS spans
-            FROM {spans} AS spans JOIN utterances ON utterances.utterance_id = parent_id
-            WHERE {condition} GROUP BY parent_id
-        ),
-        frames_of_parent AS (
-            SELECT utterance_id, list(struct_pack({frame}) ORDER BY frame) AS frames
-            FROM frames WHERE utterance_id IN {chosen} GROUP BY utterance_id
-        )
-        SELECT {row}, spans, frames
-        FROM of_parent JOIN utterances ON utterance_id = parent_id JOIN frames_of_parent USING (utterance_id)
+    row = ", ".join(_PARENT_COLUMNS)
+    of_parent = f"""
+        SELECT parent_id, list(struct_pack(utterance_id := spans.utterance_id, first_frame := first_frame,
+            last_frame := last_frame, duration_s := {_SPAN_S})) AS spans
+        FROM {spans} AS spans JOIN utterances ON utterances.utterance_id = parent_id
+        WHERE {condition} GROUP BY parent_id
     """
-    for batch in batches_of(connection, query, _PARENTS_AT_A_TIME):
-        lists = batch.column("frames")
-        offsets, values = lists.offsets.to_numpy(), lists.values
-        if any(values.field(name).null_count for name in ("score", *_FRAME_FACTS)):
-            raise TrimError(
-                "--trim needs the measurements of frames, such as `level_dbfs`, and `frames` lacks them; an older version "
-                "scored the corpus; score it again with --overwrite"
-            )
-        columns = {name: values.field(name).to_numpy(zero_copy_only=False) for name in ("score", *_FRAME_FACTS)}
-        rows = batch.drop_columns(["frames"]).to_pylist()
-        for row_number, parent in enumerate(rows):
-            part = slice(offsets[row_number], offsets[row_number + 1])
-            if part.stop - part.start != parent["num_frames"]:
-                raise _missing_frames()
-            frame_facts = FrameFacts(**{name: columns[name][part] for name in _FRAME_FACTS})
-            yield _Parent(parent, columns["score"][part], frame_facts)
+    query = f"""
+        SELECT {row}, spans FROM ({of_parent}) JOIN utterances ON utterance_id = parent_id ORDER BY parent_id
+    """
+    parents = connection.sql(query).to_arrow_table().to_pylist()
+    names = ("score", *_FRAME_FACTS)
+    frames = connection.sql(f"""
+        WITH numbered AS (
+            SELECT parent_id, (row_number() OVER (ORDER BY parent_id) - 1)::INTEGER AS number
+            FROM (SELECT DISTINCT parent_id FROM {spans} WHERE {condition})
+        )
+        SELECT number, {", ".join(names)} FROM frames JOIN numbered ON utterance_id = parent_id ORDER BY number, frame
+    """).to_arrow_table()
+    if any(frames[name].null_count for name in names):
+        raise TrimError(
+            "--trim needs the measurements of frames, such as `level_dbfs`, and `frames` lacks them; an older version "
+            "scored the corpus; score it again with --overwrite"
+        )
+    edges = np.searchsorted(frames["number"].to_numpy(), np.arange(len(parents) + 1))
+    columns = {name: frames[name].to_numpy() for name in names}
+    del frames
+    for parent, (first, end) in zip(parents, itertools.pairwise(edges.tolist()), strict=True):
+        if end - first != parent["num_frames"]:
+            raise _missing_frames()
+        frame_facts = FrameFacts(**{name: columns[name][first:end] for name in _FRAME_FACTS})
+        yield _Parent(parent, columns["score"][first:end], frame_facts)
 
 
 def _missing_frames() -> TrimError:
@@ -320,7 +328,10 @@ def _missing_frames() -> TrimError:
 
 def _pooling(connection: duckdb.DuckDBPyConnection, spans: str) -> Pooling:
     """Infers the pooling from scores and frame scores, because the bundle may have been deleted."""
-    sample = f"SELECT DISTINCT parent_id FROM {spans} ORDER BY parent_id LIMIT {_POOLING_SAMPLE}"
+    sample = f"""
+        SELECT utterance_id FROM utterances WHERE utterance_id IN (SELECT parent_id FROM {spans})
+        ORDER BY num_frames, utterance_id LIMIT {_POOLING_SAMPLE}
+    """
     error: dict[Pooling, float] = {"mean": 0.0, "pesq": 0.0}
     for parent in _parents(connection, spans, f"parent_id IN ({sample})"):
         counted_score = parent.frame_score[parent.frame_facts.activity.counted]

@@ -56,10 +56,10 @@ def test_speakers_and_texts_are_columns(data):
 
 def test_word_times_are_a_column_if_they_are_carried(data):
     (data / "segments").write_text("u1 rec1 5 9\nu2 rec1 9 12\n")
-    (data / "ctm").write_text("u1 1 0.50 0.25 good\nu1 1 0.75  0.5 morning 0.9\nother 1 0 1 x\n")
+    (data / "ctm").write_text(";; a comment\nu1 1 0.50 0.25 good NA\nu1 1 0.75  0.5 morning -0.5 lex\nother 1 0 1 x\n")
     assert [ref.columns for ref in list_corpus(str(data))] == [{}, {}]
     first, second = list_corpus(str(data), ["words"])
-    assert parse_words(first.columns["words"], 4.0) == [Word("good", 0.5, 0.75), Word("morning", 0.75, 1.25, 0.9)]
+    assert parse_words(first.columns["words"], 4.0) == [Word("good", 0.5, 0.75), Word("morning", 0.75, 1.25, -0.5)]
     assert second.columns == {"words": ""}
 
 
