@@ -24,11 +24,11 @@ MAX_PAUSE = 250
 # The first estimate of the good level is this quantile of the mean scores of windows of 736 ms, which overlap by half.
 WINDOW = 45
 GOOD_QUANTILE = 0.95
-# Shares of the label scale in recordings up to SHORT (5 s) and from LONG frames (2 min): the drop below the good level at which
+# Shares of the label scale in recordings up to SHORT (5 s) and from LONG frames (1 min): the drop below the good level at which
 # a frame counts against the recording, and the mean depth of a stretch. Longer recordings have more harmless dips.
-SHORT, LONG = 312, 7500
+SHORT, LONG = 312, 3750
 DROP_SHORT, DROP_LONG = 0.11, 0.33
-DEPTH_SHORT, DEPTH_LONG = 0.16, 0.50
+DEPTH_SHORT, DEPTH_LONG = 0.16, 0.48
 # The fluctuation adds to both, up to this share of the label scale.
 MAX_FLUCTUATION = 0.3
 # Evidence of a frame: its distance below the threshold, in this share of the label scale, within two limits.

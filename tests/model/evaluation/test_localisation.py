@@ -90,6 +90,14 @@ def test_a_drop_in_the_frame_scores_is_localised() -> None:
     assert measured["auc"].value == measured["auc_within_clip"].value == 1.0
 
 
+def test_a_drop_in_silence_is_not_localised() -> None:
+    frame_score = np.full(249, 4.0, np.float32)
+    frame_score[100:150] = 1.5
+    silent = frame_score < 4.0
+    assert localise(frame_score, [], PESQ_WB.span).num_anomalies == 1
+    assert localise(frame_score, [], PESQ_WB.span, silent).num_anomalies == 0
+
+
 def test_localisation_of_known_counts() -> None:
     bad, good = np.array([1, 1, 0, 0], bool), np.array([0, 0, 0, 1], bool)
     first = Localised(np.array([1.0, 3.0, 2.0, 4.0]), bad, np.array([1, 0, 1, 0], bool), 1)
