@@ -82,9 +82,13 @@ class Activity:
         return _seconds(int(np.count_nonzero(self.counted))) if self.active.any() else 0.0
 
     def expand(self, scores: np.ndarray) -> np.ndarray:
-        """Returns scores of the shown frames [S] as scores of all frames [T]: other frames repeat the one before them."""
-        if len(scores) == len(self.shown):
-            return scores
+        """Returns scores of the shown frames [S] as scores of all frames [T]: other frames repeat the one before them.
+
+        Raises:
+            ValueError: the number of scores differs from that of the shown frames.
+        """
+        if len(scores) != np.count_nonzero(self.shown):
+            raise ValueError(f"{len(scores)} scores for {np.count_nonzero(self.shown)} frames")
         return np.asarray(scores[np.maximum(np.cumsum(self.shown) - 1, 0)])
 
 

@@ -214,6 +214,14 @@ class FrameFacts:
     def __len__(self) -> int:
         return len(self.level_dbfs)
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, FrameFacts):
+            return NotImplemented
+        names = [field.name for field in dataclasses.fields(self)]
+        return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in names)
+
+    __hash__ = None  # type: ignore[assignment] -- arrays cannot be hashed
+
     @property
     def power(self) -> np.ndarray:
         """Mean square of each frame: float64 [T]."""

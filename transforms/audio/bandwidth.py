@@ -27,7 +27,7 @@ WINDOWS_PERCENTILE = 97.0
 UPSAMPLED_SHARE = 0.58
 STEEP_DB = 15.0
 # Correlation of the bands mirrored at half an earlier rate, and these rates.
-MIRRORED_CORRELATION = 0.5
+MIRRORED_CORRELATION = 0.45
 EARLIER_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 MIRRORED_SHARE = 0.97
 _MIRRORED_BINS = 60
@@ -188,13 +188,11 @@ class BandwidthMeter:
             return None
         levels = np.log(loud + np.float32(1e-30))
         levels -= levels.mean(axis=0)
-        correlations = [self._correlation(levels, rate * self._size / self._rate) for rate in rates]
-        if max(correlations) < MIRRORED_CORRELATION:
-            return None
-        # Images are mirrored at multiples, too; an alias of an image is weaker.
-        return next(
-            rate / 2 for rate, each in zip(rates, correlations, strict=True) if each >= 0.85 * max(correlations)
-        )
+        correlations = {rate: self._correlation(levels, rate * self._size / self._rate) for rate in rates}
+        best = max(rates, key=correlations.__getitem__)
+        # The images of images are mirrored at multiples of the earlier rate.
+        found = [rate for rate in rates if best % rate == 0 and correlations[rate] >= MIRRORED_CORRELATION]
+        return min(found) / 2 if found else None
 
     @staticmethod
     def _correlation(levels: np.ndarray, fold: float) -> float:

@@ -13,8 +13,8 @@ _UPPER_HALF = 1 if np.little_endian else 0
 # Edges of the cells of amplitudes relative to the extreme of a side.
 _CELLS = 100
 _EDGES = np.arange(1, _CELLS + 1) / _CELLS
-# The mean of the first block counts as an offset if it exceeds this share of the block's range.
-OFFSET_SHARE = 0.02
+# The mean of the first second counts as an offset if it exceeds this share of its range.
+OFFSET_S, OFFSET_SHARE = 1.0, 0.02
 # Fewest samples, and smallest share of all samples, that equal the extreme of a clipped side.
 EQUAL_COUNT, EQUAL_SHARE, EQUAL_RATIO = 6, 1e-4, 3.0
 # The same for samples within 1 % of the extreme. Dither and gain spread a plateau over several values.
@@ -70,7 +70,8 @@ class ClippingMeter:
     """
 
     def __init__(self, sample_rate: int) -> None:
-        self._sample_rate = sample_rate
+        self._first_length = round(OFFSET_S * sample_rate)
+        self._first: list[np.ndarray] = []
         self._channels: list[_Channel] = []
 
     def add(self, block: np.ndarray) -> None:
@@ -78,12 +79,27 @@ class ClippingMeter:
         if not len(block):
             return
         if not self._channels:
-            self._channels = [_Channel(channel) for channel in block.T]
+            self._first.append(block)
+            if sum(map(len, self._first)) < self._first_length:
+                return
+            block = self._start()
+        self._add(block)
+
+    def _start(self) -> np.ndarray:
+        """Creates the channels, and returns all samples so far: float32 [n, channels]."""
+        block = np.concatenate(self._first) if len(self._first) > 1 else self._first[0]
+        self._first = []
+        self._channels = [_Channel(samples[: self._first_length]) for samples in block.T]
+        return block
+
+    def _add(self, block: np.ndarray) -> None:
         for channel, samples in zip(self._channels, block.T, strict=True):
             channel.add(samples)
 
     def result(self) -> Clipping:
         """Returns the clipped samples of all blocks so far."""
+        if self._first:
+            self._add(self._start())
         sides = [channel.sides() for channel in self._channels]
         count = sum(channel.count for channel in self._channels)
         clipped = sum(side.clipped for pair in sides for side in pair)
@@ -144,7 +160,10 @@ class _Channel:
 
 
 def _moved(side: _Side, offset: float) -> _Side:
-    return side if side.value is None else _Side(side.value + offset, side.clipped)
+    """Returns a side with its limit moved by an offset, and by the error of float32, so that no clipped sample is missed."""
+    if side.value is None or not offset:
+        return side
+    return _Side(side.value + offset - 2e-7 * (abs(side.value) + abs(offset)), side.clipped)
 
 
 def _clipped(classes: np.ndarray, extreme: float, equal: int, count: int) -> _Side:

@@ -24,6 +24,8 @@ _NEAREST, _FARTHEST = 4, 14
 FUNDAMENTAL_DB, HARMONIC_DB = 10.0, 12.0
 # Largest decibels between the 30th and the 70th percentile of a steady line's power.
 STEADY_DB = 6.0
+# Smallest power of a line relative to the strongest bin.
+WEAKEST_LINE = 1e-7
 # Most windows whose spectrum is kept. Of a longer recording, every second, fourth, ... window is kept.
 MAX_WINDOWS = 512
 _FIR_LENGTH = 48
@@ -140,7 +142,9 @@ class HumMeter:
             ]
             excess_db = 10 * math.log10(middle[peak] / np.median(around))
             steady = high[peak] <= low[peak] * 10 ** (STEADY_DB / 10)
-            lines.append(steady and excess_db >= (FUNDAMENTAL_DB if harmonic == 1 else HARMONIC_DB))
+            # The skirt of another tone falls across the bin, and rounding errors have lines, too.
+            is_line = middle[peak] >= max(around.max(), WEAKEST_LINE * middle.max())
+            lines.append(is_line and steady and excess_db >= (FUNDAMENTAL_DB if harmonic == 1 else HARMONIC_DB))
             if lines[-1]:
                 power += float(middle[peak - 2 : peak + 3].sum())
         # Without the fundamental, which loudspeakers and filters remove, two harmonics are needed.

@@ -47,7 +47,7 @@ class Score:
     Attributes:
         score: predicted quality, on `label_scale`.
         frame_score: quality of each frame of 32 ms, one frame every 16 ms: float32 [T], on `label_scale`.
-        anomalies: stretches that score below the level around them, in order of time.
+        anomalies: stretches that score far below the good parts, long silences and long dropouts, in order of time.
         flags: reasons to doubt the score, such as "clipped"; `verdicts.flags` defines them.
         causes: faults that the samples prove, such as "clipping"; `verdicts.causes` defines them.
         utterance: decoded utterance, with its source and audio format.

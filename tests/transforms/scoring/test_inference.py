@@ -159,7 +159,7 @@ class TestFailures:
 
     def test_a_scorer_that_loses_a_result_is_noticed(self, batch):
         scorer = FailsOn(out_of_memory(), lambda _: False)
-        scorer.score = lambda spectrograms: [np.ones(3, np.float32)] * (len(spectrograms) - 1)
+        scorer.score = lambda spectrograms: [np.ones(len(one), np.float32) for one in spectrograms[:-1]]
         with pytest.raises(ValueError, match="shorter"):
             score_batch(batch, scorer)
 

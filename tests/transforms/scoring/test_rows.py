@@ -87,7 +87,7 @@ class TestUtteranceRow:
         ]
         table = pa.Table.from_pylist(rows, schemas.UTTERANCES)
         table.validate(full=True)
-        assert {name for name in table.column_names if table[name].null_count} == {"snr_db", "channel"}
+        assert {name for name in table.column_names if table[name].null_count} == {"snr_db", "hum_db", "channel"}
         assert table["flags"].to_pylist() == [[], ["narrow_band"]]
 
 
