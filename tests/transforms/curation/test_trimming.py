@@ -141,8 +141,9 @@ def test_a_span_is_an_utterance_of_its_own(tmp_path):
         assert row["frame_score_min"] == counted(inside).min()
         assert row["frame_score_std"] == pytest.approx(counted(inside).std(), abs=1e-5)
         assert (row["anomaly_s"], row["num_anomalies"], row["flags"], row["causes"]) == (0, 0, [], ["hum"])
-        for name in ("uri", "dc_offset", "hum_db", "source_version", "model_id", "format", "channel"):
+        for name in ("uri", "dc_offset", "source_version", "model_id", "format", "channel"):
             assert row[name] == pytest.approx(whole[name])
+        assert row["hum_db"] + row["rms_dbfs"] == pytest.approx(whole["hum_db"] + whole["rms_dbfs"], abs=1e-4)
 
 
 def measured(item: ScoredUtterance, **changes: np.ndarray) -> ScoredUtterance:
