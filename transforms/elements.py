@@ -227,6 +227,11 @@ class FrameFacts:
         """Mean square of each frame: float64 [T]."""
         return np.asarray(10 ** (np.asarray(self.level_dbfs, np.float64) / 10))
 
+    @property
+    def peak(self) -> np.ndarray:
+        """Largest absolute sample of each frame: float64 [T]."""
+        return np.asarray(10 ** (np.asarray(self.peak_dbfs, np.float64) / 20))
+
     @functools.cached_property
     def activity(self) -> Activity:
         """Active and silent frames."""

@@ -107,7 +107,7 @@ def small(tmp_path_factory) -> Path:
             ["a1", "a2", "a3", "b1", "b2", "b3#0.000-3.100", "b3#4.288-7.376"],
             {"trim": 1, "bad_quality": 1},
         ),
-        (["--trim", "anomalies", "--where", "score > 3.6"], ["a1", "a2", "b3#0.000-3.100"], {"trim": 1, "where": 5}),
+        (["--trim", "anomalies", "--where", "score > 3.75"], ["a1", "a2", "b3#0.000-3.100"], {"trim": 1, "where": 5}),
     ],
 )
 def test_rules_budgets_and_trimming(small, tmp_path, options, kept, dropped):

@@ -19,7 +19,7 @@ from transforms.elements import AudioRef, ScoredUtterance
 
 RATE = 16_000
 # Frame scores of 7.376 s with an anomaly in the middle.
-BAD_MIDDLE = [4.0] * 200 + [1.0] * 60 + [3.5] * 200
+BAD_MIDDLE = [4.0] * 200 + [1.0] * 60 + [3.7] * 200
 
 
 def rows_of(path: Path) -> list[dict]:

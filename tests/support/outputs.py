@@ -37,11 +37,12 @@ GOOD = SignalFacts(
 )
 
 
-def steady_frames(count: int) -> FrameFacts:
-    """Measurements of frames that are all active and without a fault."""
+def speech_frames(count: int) -> FrameFacts:
+    """Measurements of frames that are all active and without a fault. Their levels move as in speech."""
+    level_dbfs = -20 - 4 * (np.arange(count, dtype=np.float32) // 10 % 4)
     return FrameFacts(
-        level_dbfs=np.full(count, -20.0, np.float32),
-        peak_dbfs=np.full(count, -3.0, np.float32),
+        level_dbfs=level_dbfs,
+        peak_dbfs=level_dbfs + 12,
         bandwidth_hz=np.full(count, 7_900.0, np.float32),
         clipped=np.zeros(count, bool),
         dropout_s=np.zeros(count, np.float32),
@@ -80,7 +81,7 @@ def scored(
         duration_s = ((len(frame_score) - 1) * 256 + 512) / 16_000
     span = Span(start_s, start_s + duration_s) if start_s else Span()
     ref = AudioRef(utterance_id, uri or f"/corpus/{utterance_id}", 1_000, "1000-1.000000", columns or {}, span)
-    measured = dataclasses.replace(GOOD, **facts), steady_frames(len(frame_score))
+    measured = dataclasses.replace(GOOD, **facts), speech_frames(len(frame_score))
     return ScoredUtterance(Utterance(ref, duration_s, sample_rate, 1, channel, format, *measured), frame_score)
 
 

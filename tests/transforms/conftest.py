@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from scipy.signal import lfilter
 
 from model.features import NUM_BINS, SAMPLE_RATE, FeatureConfig
-from tests.support.outputs import GOOD, steady_frames
+from tests.support.outputs import GOOD, speech_frames
 from transforms.elements import AudioRef, FeaturizedUtterance, SignalFacts, Utterance
 
 # No test is timed: on a busy machine any example may be slow.
@@ -84,7 +84,7 @@ def make_utterance(make_ref: Callable[..., AudioRef]) -> Callable[..., Utterance
             channel=None,
             format="WAV/PCM_16",
             facts=SignalFacts(**{**known, **facts}),
-            frame_facts=steady_frames(num_frames),
+            frame_facts=speech_frames(num_frames),
         )
 
     return utterance

@@ -90,9 +90,8 @@ class FactsMeter:
             hum_dbfs=self._hum.result().hum_db,
             clipped_per_frame=clipping.clipped_ratio / max(float(clipped.mean()), 1e-12),
         )
-        peak = 10 ** (frame_facts.peak_dbfs.astype(np.float64) / 20)
         marks = {
-            NO_SPEECH: is_without_speech(power, peak, self._bandwidth.spectrum),
+            NO_SPEECH: is_without_speech(power, frame_facts.peak, self._bandwidth.spectrum),
             UPSAMPLED: bandwidth.upsampled,
         }
         return Measured(facts, frame_facts, tuple(mark for mark, is_set in marks.items() if is_set))

@@ -29,9 +29,19 @@ def is_without_speech(power: np.ndarray, peak: np.ndarray, spectrum: np.ndarray)
         peak: largest absolute sample of each frame, without DC: float [T].
         spectrum: mean power of the bins of 31.25 Hz over the recording (`BandwidthMeter.spectrum`): float64 [bins].
     """
-    if is_silent(power, peak) or is_steady(power) or has_only_clicks(power, peak):
+    if frames_without_speech(power, peak):
         return True
     return len(power) >= MIN_LINES_FRAMES and has_few_lines(spectrum)
+
+
+def frames_without_speech(power: np.ndarray, peak: np.ndarray) -> bool:
+    """Returns whether the levels of frames alone prove that there is no speech.
+
+    Args:
+        power: mean square of each frame: float64 [T].
+        peak: largest absolute sample of each frame: float [T].
+    """
+    return is_silent(power, peak) or is_steady(power) or has_only_clicks(power, peak)
 
 
 def is_silent(power: np.ndarray, peak: np.ndarray) -> bool:

@@ -27,6 +27,7 @@ from model.activity import MIN_ACTIVE_FRAMES
 from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE
 from model.pooling import Pooling, pool
 from transforms import schemas
+from transforms.audio.no_speech import frames_without_speech
 from transforms.audio.signal_facts import facts_of
 from transforms.curation.duckdb_rows import quoted
 from transforms.elements import FrameFacts, SignalFacts
@@ -209,11 +210,12 @@ class _Parent:
     frame_score: np.ndarray
     frame_facts: FrameFacts
 
-    @property
-    def marks(self) -> list[str]:
-        """Flags that the samples decided. A part of the recording has them, too."""
-        found = [flag for flag in self.row["flags"] if flag in (NO_SPEECH, *verdicts.RECORDING_FLAGS)]
-        return [*found, VOICE_PER_CHANNEL] if "second_voice" in self.row["causes"] else found
+    def marks_of(self, frames: FrameFacts) -> list[str]:
+        """Returns the marks of a part: those of the recording, and `NO_SPEECH` if the levels of its frames prove it."""
+        marks = [flag for flag in self.row["flags"] if flag in verdicts.RECORDING_FLAGS]
+        if NO_SPEECH in self.row["flags"] or frames_without_speech(frames.power, frames.peak):
+            marks.append(NO_SPEECH)
+        return [*marks, VOICE_PER_CHANNEL] if "second_voice" in self.row["causes"] else marks
 
     @property
     def hum_dbfs(self) -> float | None:
@@ -261,7 +263,8 @@ def _measure(parent: _Parent, span: dict[str, Any], pooling: Pooling) -> dict[st
         hum_dbfs=parent.hum_dbfs,
         clipped_per_frame=parent.row["clipped_ratio"] / clipped_share if clipped_share else 0.0,
     )
-    flags = verdicts.flags(facts, parent.marks, span["duration_s"], parent.row["format"])
+    marks = parent.marks_of(frames)
+    flags = verdicts.flags(facts, marks, span["duration_s"], parent.row["format"])
     frame_score = parent.frame_score[part]
     counted_score = frame_score[frames.activity.counted]
     # Faint noise between anomalies is activity by its own level, but not by that of the utterance.
@@ -276,7 +279,7 @@ def _measure(parent: _Parent, span: dict[str, Any], pooling: Pooling) -> dict[st
         "frame_score_std": counted_score.std(),
         **dataclasses.asdict(facts),
         "flags": flags,
-        "causes": verdicts.causes(facts, flags, parent.marks),
+        "causes": verdicts.causes(facts, flags, marks),
     }
 
 

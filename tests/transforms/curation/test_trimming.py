@@ -141,8 +141,9 @@ def test_a_span_is_an_utterance_of_its_own(tmp_path):
         assert row["frame_score_min"] == counted(inside).min()
         assert row["frame_score_std"] == pytest.approx(counted(inside).std(), abs=1e-5)
         assert (row["anomaly_s"], row["num_anomalies"], row["flags"], row["causes"]) == (0, 0, [], ["hum"])
-        for name in ("uri", "dc_offset", "hum_db", "source_version", "model_id", "format", "channel"):
+        for name in ("uri", "dc_offset", "source_version", "model_id", "format", "channel"):
             assert row[name] == pytest.approx(whole[name])
+        assert row["hum_db"] + row["rms_dbfs"] == pytest.approx(whole["hum_db"] + whole["rms_dbfs"], abs=1e-4)
 
 
 def measured(item: ScoredUtterance, **changes: np.ndarray) -> ScoredUtterance:
@@ -157,10 +158,11 @@ def test_the_facts_of_a_span_are_measured_on_it(tmp_path):
     found = frames_of([200, 60, 200], False, 1)
     place = np.arange(len(found))
     last = place >= 260
+    moving = -(place % 20 // 4)
     item = measured(
         scored("u", found),
-        level_dbfs=np.where(place < 60, -90, np.where(last, -30, -20)).astype(np.float32),
-        peak_dbfs=np.where(last, -12, -3).astype(np.float32),
+        level_dbfs=np.where(place < 60, -90, np.where(last, -30, -20) + moving).astype(np.float32),
+        peak_dbfs=(np.where(last, -15, -6) + moving).astype(np.float32),
         bandwidth_hz=np.where(last, 3_400, 7_900).astype(np.float32),
         clipped=(place % 20 == 0) & ~last,
         dropout_s=np.where(place == 300, 0.0625, 0).astype(np.float32),
@@ -172,9 +174,9 @@ def test_the_facts_of_a_span_are_measured_on_it(tmp_path):
         facts = dataclasses.asdict(facts_of(part, dc_offset=0.0, hum_dbfs=None, clipped_per_frame=0.25))
         assert facts.pop("hum_db") is row["hum_db"] is None
         assert {name: row[name] for name in facts} == pytest.approx(facts, rel=1e-5)
-    assert (first["peak_dbfs"], first["lead_silence_s"]) == pytest.approx((-3.0, 60 * 0.016))
+    assert (first["peak_dbfs"], first["lead_silence_s"]) == pytest.approx((-6.0, 60 * 0.016))
     assert (first["flags"], first["causes"]) == (["clipped"], ["clipping"])
-    assert (second["rms_dbfs"], second["bandwidth_hz"], second["lead_silence_s"]) == pytest.approx((-30.0, 3_400, 0.0))
+    assert (second["peak_dbfs"], second["bandwidth_hz"], second["lead_silence_s"]) == pytest.approx((-15.0, 3_400, 0.0))
     assert (second["flags"], second["causes"]) == (["narrow_band"], ["dropouts", "band_limit"])
     assert (second["dropouts"], second["dropout_s"]) == (1, 0.0625)
 
@@ -183,10 +185,19 @@ def test_the_facts_of_a_span_are_measured_on_it(tmp_path):
 def test_a_span_of_silence_is_removed(tmp_path, level):
     found = frames_of([200, 60, 200, 60, 100], False, 1)
     place = np.arange(len(found))
-    level_dbfs = np.where((place >= 260) & (place < 460), level, -20).astype(np.float32)
+    is_quiet = (place >= 260) & (place < 460)
+    level_dbfs = np.where(is_quiet, level - place % 7 // 2, -20 - place % 20 // 4).astype(np.float32)
     result = trimmed(tmp_path / "out", [measured(scored("u", found), level_dbfs=level_dbfs)])
     first, last = (place_us(row, 0.0) for row in result.candidates)
     assert [place_us(row, 0.0) for row in result.removed] == [(first[1], last[0])]
+
+
+def test_a_span_without_speech_is_flagged(tmp_path):
+    found = frames_of([200, 60, 200], False, 1)
+    item = scored("u", found)
+    level_dbfs = np.where(np.arange(len(found)) < 260, item.utterance.frame_facts.level_dbfs, -25).astype(np.float32)
+    first, hum = trimmed(tmp_path / "out", [measured(item, level_dbfs=level_dbfs)]).candidates
+    assert (first["flags"], hum["flags"]) == ([], ["no_speech"])
 
 
 def test_marks_of_the_recording_are_those_of_its_spans(tmp_path):
