@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from model.features import frame_power
-from tests.support.outputs import steady_frames
+from tests.support.outputs import speech_frames
 from transforms.audio.signal_facts import (
     FLOOR_DB,
     decibels,
@@ -50,13 +50,13 @@ class TestFactsOfFrames:
         return facts_of(frames, **{**known, **whole})
 
     def test_steady_sound_has_no_silence_and_no_fault(self):
-        measured = self.facts(steady_frames(100))
+        measured = self.facts(speech_frames(100))
         assert (measured.rms_dbfs, measured.peak_dbfs, measured.bandwidth_hz) == pytest.approx((-20.0, -3.0, 7_900.0))
         assert (measured.lead_silence_s, measured.trail_silence_s, measured.longest_gap_s) == (0.0, 0.0, 0.0)
         assert (measured.clipped_ratio, measured.dropouts, measured.dropout_s) == (0.0, 0, 0.0)
 
     def test_the_level_is_that_of_the_active_part(self):
-        frames = steady_frames(400)
+        frames = speech_frames(400)
         frames.level_dbfs[:300] = -200.0
         measured = self.facts(frames)
         assert measured.rms_dbfs == pytest.approx(-20.0)
@@ -64,21 +64,21 @@ class TestFactsOfFrames:
         assert measured.silence_ratio == pytest.approx(0.75)
 
     def test_clipped_samples_are_spread_over_the_clipped_frames(self):
-        frames = steady_frames(100)
+        frames = speech_frames(100)
         frames.clipped[20:40] = True
         assert self.facts(frames, clipped_per_frame=0.1).clipped_ratio == pytest.approx(0.02)
         part = dataclasses.replace(frames, **{name: value[50:] for name, value in vars(frames).items()})
         assert self.facts(part, clipped_per_frame=0.1).clipped_ratio == 0.0
 
     def test_dropouts_are_counted_and_summed(self):
-        frames = steady_frames(100)
+        frames = speech_frames(100)
         frames.dropout_s[10] = 0.01
         frames.dropout_s[50:53] = [0.004, 0.016, 0.002]
         measured = self.facts(frames)
         assert (measured.dropouts, measured.dropout_s) == (2, pytest.approx(0.032))
 
     def test_hum_is_relative_to_the_level(self):
-        assert self.facts(steady_frames(100), hum_dbfs=-50.0).hum_db == pytest.approx(-30.0)
+        assert self.facts(speech_frames(100), hum_dbfs=-50.0).hum_db == pytest.approx(-30.0)
 
 
 class TestSilence:
