@@ -18,8 +18,8 @@ WITHOUT_UNIT = ("score", "frame_score_", "mean_score", "min_score", "dc_offset",
 DESIGN = {
     "utterances": "utterance_id uri duration_s sample_rate channels format size_bytes source_version num_frames score "
     "frame_score_p10 frame_score_min frame_score_std anomaly_s num_anomalies peak_dbfs rms_dbfs clipped_ratio "
-    "silence_ratio lead_silence_s trail_silence_s longest_gap_s speech_s dropouts dropout_s dc_offset bandwidth_hz snr_db hum_db "
-    "flags causes model_id",
+    "silence_ratio lead_silence_s trail_silence_s longest_gap_s speech_s dropouts dropout_s dc_offset bandwidth_hz snr_db "
+    "hum_db flags causes model_id",
     "frames": "utterance_id frame start_s score level_dbfs peak_dbfs bandwidth_hz clipped dropout_s",
     "anomalies": "utterance_id start_s end_s mean_score min_score",
     "rejects": "uri utterance_id stage reason detail",

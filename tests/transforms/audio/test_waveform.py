@@ -20,6 +20,7 @@ def waveform_of(samples: np.ndarray, cuts: list[int]) -> Waveform:
     waveform = Waveform()
     for part in np.split(samples, sorted(min(cut, len(samples)) for cut in cuts)):
         waveform.add(part)
+    waveform.end()
     return waveform
 
 
@@ -58,9 +59,8 @@ def test_frames_beyond_the_ends_hold_zeros(monkeypatch):
     monkeypatch.setattr(waveform_module, "WHOLE_FRAMES", 3)
     assert waveform.grid_offset != 0
     count = num_frames(len(samples))
-    np.testing.assert_array_equal(
-        waveform.read_frames(0, count), shifted(waveform.read(), waveform.grid_offset)[: 256 * count + 256]
-    )
+    expected = shifted(waveform.read(), waveform.grid_offset)[: 256 * count + 256]
+    np.testing.assert_array_equal(waveform.read_frames(0, count), expected)
     np.testing.assert_array_equal(waveform.power(), frame_power(waveform.read_frames(0, count)))
 
 
