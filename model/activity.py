@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import scipy.ndimage
 
 from model.features import (
     FRAME_SHIFT,
@@ -123,7 +122,9 @@ def _louder_than_silence(power: np.ndarray, sound: np.ndarray) -> np.ndarray:
         background = float(np.percentile(audible, 10)) * _ratio(BACKGROUND_MARGIN_DB)
         threshold = max(threshold, min(background, level * _ratio(-BACKGROUND_BELOW_DB)))
     active = power > threshold
-    nearby = scipy.ndimage.convolve1d(active.astype(np.int32), np.ones(NEIGHBOURHOOD_FRAMES, np.int32), mode="constant")
+    before = np.concatenate(([0], np.cumsum(active)))
+    position, reach = np.arange(len(active)), NEIGHBOURHOOD_FRAMES // 2
+    nearby = before[np.minimum(position + reach + 1, len(active))] - before[np.maximum(position - reach, 0)]
     return np.asarray(active & (nearby >= min(MIN_ACTIVE_FRAMES, len(power))))
 
 

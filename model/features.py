@@ -117,8 +117,8 @@ def fold(samples: np.ndarray, position: int = 0) -> np.ndarray:
     """
     before = position % FRAME_SHIFT
     after = -(before + len(samples)) % FRAME_SHIFT
-    squares = np.square(np.pad(samples, (before, after)))
-    return np.asarray(squares.reshape(-1, FRAME_SHIFT).sum(axis=0, dtype=np.float64))
+    squares = np.square(np.pad(samples, (before, after)), dtype=np.float64)
+    return np.asarray(squares.reshape(-1, FRAME_SHIFT).sum(axis=0))
 
 
 def grid_offset(folded: np.ndarray) -> int:

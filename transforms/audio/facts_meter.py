@@ -16,7 +16,6 @@ from transforms.audio.signal_facts import FLOOR_DB, facts_of
 from transforms.elements import FrameFacts, SignalFacts
 from transforms.marks import NO_SPEECH, UPSAMPLED
 
-
 # Limit of samples for the meters, whose sums of squares would overflow: 300 dB above full scale.
 LARGEST = np.float32(1e15)
 
