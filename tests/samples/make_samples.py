@@ -68,7 +68,7 @@ def main() -> None:
     burst[middle : middle + RATE] = at_snr(burst, pink_noise(len(burst), rng), -5)[middle : middle + RATE]
     write("burst.flac", burst)
     high = speak(*SENTENCES[2], rate=48_000)
-    write("stereo_48k.flac", np.stack([high, np.roll(high, 12) * 0.8], axis=1), 48_000)
+    write("stereo_48k.flac", np.stack([high, 0.8 * high], axis=1), 48_000)
     write("compressed.mp3", third, format="MP3", subtype="MPEG_LAYER_III")
     (AUDIO / "corrupt.flac").write_bytes((AUDIO / "noise_10db.flac").read_bytes()[:20_000])
 
