@@ -35,7 +35,6 @@ PLATEAU_SHARE = 0.9
 MAX_INTERVALS = 10_000
 # Steps of a part of 32 ms, over which the gated level is measured.
 _PART_STEPS = 16
-_LARGEST = np.float32(1e37)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -174,8 +173,7 @@ class _Channel:
         steps = steps - first
         mean = np.einsum("ij->i", steps) / np.float32(self._size)
         power = np.einsum("ij,ij->i", steps, steps) / np.float32(self._size)
-        # Squares of huge samples overflow.
-        power = np.clip(np.nan_to_num(power - mean * mean, nan=_LARGEST, posinf=_LARGEST), 0, _LARGEST)
+        power = np.maximum(power - mean * mean, 0)
         self._add_levels(power)
         self._power = np.concatenate([self._power, power])
         self._mean = np.concatenate([self._mean, mean + first[:, 0]])

@@ -17,6 +17,10 @@ from transforms.elements import FrameFacts, SignalFacts
 from transforms.marks import NO_SPEECH, UPSAMPLED
 
 
+# Limit of samples for the meters, whose sums of squares would overflow: 300 dB above full scale.
+LARGEST = np.float32(1e15)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Measured:
     """Everything that is measured about an utterance without a model.
@@ -59,7 +63,10 @@ class FactsMeter:
             return
         self._count += block.size
         self._sum += float(block.sum(dtype=np.float64))
-        for meter in (self._extremes, self._clipping, self._dropouts, self._bandwidth, self._hum):
+        self._extremes.add(block)
+        if max(block.max(), -block.min()) > LARGEST:
+            block = np.clip(block, -LARGEST, LARGEST)
+        for meter in (self._clipping, self._dropouts, self._bandwidth, self._hum):
             meter.add(block)
 
     def is_constant(self) -> bool:

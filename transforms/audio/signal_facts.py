@@ -63,7 +63,7 @@ def snr_estimate_db(power: np.ndarray) -> float | None:
     """
     noise = float(np.percentile(power, 10)) if len(power) else 0.0
     level = gated_level(power) ** 2
-    if noise <= level * 10 ** (-DIGITAL_SILENCE_BELOW_DB / 10):
+    if noise <= max(level * 10 ** (-DIGITAL_SILENCE_BELOW_DB / 10), 10 ** (FLOOR_DB / 10)):
         return None
     return float(np.clip(decibels(max(level - noise, 0.0) / noise), -20.0, 100.0))
 

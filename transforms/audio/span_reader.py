@@ -155,6 +155,7 @@ class SpanReader:
             return AudioFault(Stage.DECODE, Reason.OUTSIDE, detail)
         if self._resampler:
             waveform.add(self._resampler.resample_chunk(np.empty(0, np.float32), last=True))
+        waveform.end()
         if len(waveform) < FRAME_LENGTH:
             detail = f"{self._num_samples} samples at {sound.samplerate} Hz are less than one frame of 32 ms"
             return AudioFault(Stage.DECODE, Reason.TOO_SHORT, detail)

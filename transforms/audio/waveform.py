@@ -53,9 +53,19 @@ class Waveform:
         Raises:
             ScratchError: the samples exceed the memory limit, and the temporary file cannot be written.
         """
+        self._keep(self._high_pass.filter(samples))
+
+    def end(self) -> None:
+        """Ends the waveform. Call it after the last samples, before anything else.
+
+        Raises:
+            ScratchError: the temporary file cannot be written.
+        """
+        self._keep(self._high_pass.end())
+
+    def _keep(self, samples: np.ndarray) -> None:
         if not len(samples):
             return
-        samples = self._high_pass.filter(samples)
         self.lowest, self.highest = min(self.lowest, samples.min()), max(self.highest, samples.max())
         self._folded += fold(samples, self._length)
         self._length += len(samples)
