@@ -123,7 +123,7 @@ def score(
 
     Args:
         recording: path of a file in any format that a corpus may have, local or in a bucket; or samples, [n] or
-            [n, channels]: floats with full scale 1.0, or int16 or int32. The mean of the channels is scored.
+            [n, channels]: floats with full scale 1.0, or int16 or int32. Channels are scored as with `--channels auto`.
         sample_rate: sample rate of an array, in Hz; None for a file.
         model: name of a bundled model, or folder of a bundle. Each model is loaded once.
 

@@ -24,7 +24,7 @@ SCORE = {
     "input": ("Corpus", GS),
     "output": ("Folder for the tables", GS),
     "model": ("Model", r"^([\w.-]+|gs://[^\n\r]+)$"),
-    "channels": ("Channels to score", "^(mix|first|each|[0-9]+)$"),
+    "channels": ("Channels to score", "^(auto|mix|first|each|[0-9]+)$"),
     "carry": ("Columns to copy from the corpus", r"^[^\n\r]*$"),
     "overwrite": ("Discard earlier scores and start over", FLAG),
     "batch_size": ("Utterances per batch", COUNT),

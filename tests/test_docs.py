@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import re
 import shlex
 from collections import Counter
@@ -18,11 +19,14 @@ from model.bundle import DEFAULT, open_bundle
 from pipelines.cli import JOBS, main
 from tests.samples import show
 from tests.support.command import Output
+from tests.support.outputs import GOOD
 from tests.support.paths import ROOT
 from transforms import schemas
 from transforms.curation.rules import SUGGESTED, read_rules
 from transforms.errors import Reason
+from transforms.marks import NO_SPEECH
 from transforms.schemas import SCORE_TABLES
+from transforms.scoring import verdicts
 
 README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -88,7 +92,7 @@ class TestReadme:
         exec(compile(example, "README.md", "exec"), names)
         assert names["result"].score == pytest.approx(sample_run.scores["burst.flac"], abs=1e-3)
         assert len(names["utterances"]) == 8
-        assert names["kept"]["utterance_id"].to_pylist() == ["clean.flac", "compressed.mp3", "stereo_48k.flac"]
+        assert names["kept"]["utterance_id"].to_pylist() == ["clean.flac", "compressed.mp3"]
 
 
 class TestTables:
@@ -120,9 +124,17 @@ class TestTables:
     def test_every_reason_for_a_reject_is_explained(self) -> None:
         assert Counter(self.first_column(self.section("Reasons for a reject"))) == Counter(Reason)
 
-    def test_the_flags_of_the_samples_are_explained(self, sample_run: Output) -> None:
+    def test_every_flag_is_explained(self, sample_run: Output) -> None:
+        faulty = dataclasses.replace(GOOD, rms_dbfs=-90.0, silence_ratio=1.0, clipped_ratio=1.0, bandwidth_hz=1_000.0)
+        marks = (NO_SPEECH, *verdicts.RECORDING_FLAGS)
         explained = self.first_column(self.section("Flags"))
-        assert {flag for row in sample_run.utterances for flag in row["flags"]} == {"clipped"} <= set(explained)
+        assert explained == verdicts.flags(faulty, marks, duration_s=0.5, format="FLAC/PCM_16")
+        found = {flag for row in sample_run.utterances for flag in row["flags"]}
+        assert found == {"clipped", "delayed_channels", "upsampled"}
+
+    def test_every_cause_is_explained(self) -> None:
+        listed = schemas.UTTERANCES.field("causes").metadata[b"description"].decode().partition(": ")[2]
+        assert Counter(self.first_column(self.section("Causes"))) == Counter(listed.split(", "))
 
     def test_the_suggested_rules_are_listed(self) -> None:
         rules = read_rules(SUGGESTED).rules

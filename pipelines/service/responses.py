@@ -61,7 +61,7 @@ def _columns(schema: pa.Schema, without: tuple[str, ...]) -> dict[str, Any]:
 AnomalyOut: Any = create_model(
     "Anomaly",
     __base__=_Strict,
-    __doc__="A stretch whose frames score below the level of the recording around it.",
+    __doc__="A stretch far below the good level of the recording, a long silence, or a long dropout.",
     **_columns(ANOMALIES, ("utterance_id",)),
 )
 Scored: Any = create_model(

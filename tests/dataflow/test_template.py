@@ -29,7 +29,7 @@ GOOD = {
     ],
     "output": ["gs://corpus/scores"],
     "model": ["disturbance_net_v1", "quality_net_v1", "gs://models/my_model"],
-    "channels": ["mix", "first", "each", "0", "11"],
+    "channels": ["auto", "mix", "first", "each", "0", "11"],
     "carry": ["", "speaker", "speaker,text"],
     "overwrite": ["true", "false"],
     "batch_size": ["1", "64"],

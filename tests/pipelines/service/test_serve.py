@@ -196,7 +196,7 @@ class TestOtherRoutes:
         python = re.search(r"```python\n(.*?)```", online, re.DOTALL)[1]
         how = {"cwd": tmp_path, "capture_output": True, "text": True, "check": True}
         done = subprocess.run([sys.executable, "-c", python], **how)
-        assert float(done.stdout.split()[0]) == pytest.approx(1.36, abs=0.01)
+        assert float(done.stdout.split()[0]) == pytest.approx(1.20, abs=0.01)
         if not shutil.which("curl"):
             pytest.skip("there is no curl")
         lines = [line for line in online.splitlines() if line.startswith("curl ")]
