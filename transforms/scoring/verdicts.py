@@ -18,7 +18,7 @@ VERY_SHORT_S = 1.0
 # A pause of this length is silence, not a pause of speech.
 LONG_GAP_S = 3.0
 DROPOUT_RATIO = 1e-3
-HUM_DB = -35.0
+HUM_DB = -25.0
 
 CHANNEL_FLAGS = (ANTIPHASE, DELAYED, DEAD, UNLIKE)
 # Flags that the whole recording decides. A part of it has them, too.
@@ -75,7 +75,7 @@ def causes(facts: SignalFacts, flags: Sequence[str], marks: Sequence[str]) -> li
     - channel: its channels are in antiphase, late, dead or unlike. Unlike channels with a voice each are no fault.
     - second_voice: another channel has a voice of its own.
     - band_limit: its bandwidth is under 5 kHz.
-    - hum: mains hum at more than -35 dB relative to the speech.
+    - hum: mains hum at more than -25 dB relative to the speech.
 
     Args:
         facts: signal facts of the utterance.
