@@ -29,12 +29,10 @@ def best_channel(results: Sequence[ScoredUtterance | Reject], bundle: Bundle) ->
         pool(result.frame_score[result.utterance.frame_facts.activity.counted], bundle.pooling) for result in scored
     ]
     order = sorted(range(len(scored)), key=lambda n: (speaks[n], scores[n]), reverse=True)
-    best, second = scored[order[0]], order[1] if len(order) > 1 else None
-    if (
-        second is None
-        or not speaks[second]
-        or scores[second] < scores[order[0]] - VOICE_WITHIN * bundle.label_scale.span
-    ):
-        return best
-    marks = (*best.utterance.marks, VOICE_PER_CHANNEL)
-    return dataclasses.replace(best, utterance=dataclasses.replace(best.utterance, marks=marks))
+    best = order[0]
+    least = scores[best] - VOICE_WITHIN * bundle.label_scale.span
+    if not any(speaks[other] and scores[other] >= least for other in order[1:]):
+        return scored[best]
+    utterance = scored[best].utterance
+    with_mark = dataclasses.replace(utterance, marks=(*utterance.marks, VOICE_PER_CHANNEL))
+    return dataclasses.replace(scored[best], utterance=with_mark)
