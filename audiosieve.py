@@ -172,7 +172,7 @@ def filter(run: Results, rules: str | os.PathLike[str] | None = None, where: str
     >>> run = audiosieve.open_run(output)
     >>> kept = audiosieve.filter(run, where="score >= 4 AND len(flags) = 0")
     >>> sorted(kept["utterance_id"].to_pylist())
-    ['clean.flac', 'compressed.mp3', 'stereo_48k.flac']
+    ['clean.flac', 'compressed.mp3']
     >>> try:
     ...     audiosieve.filter(run, where="scoer >= 4")
     ... except audiosieve.RuleError as error:

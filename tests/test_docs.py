@@ -130,7 +130,7 @@ class TestTables:
         explained = self.first_column(self.section("Flags"))
         assert explained == verdicts.flags(faulty, marks, duration_s=0.5, format="FLAC/PCM_16")
         found = {flag for row in sample_run.utterances for flag in row["flags"]}
-        assert found == {"clipped", "delayed_channels", "upsampled"}
+        assert found == {"clipped", "upsampled"}
 
     def test_every_cause_is_explained(self) -> None:
         listed = schemas.UTTERANCES.field("causes").metadata[b"description"].decode().partition(": ")[2]

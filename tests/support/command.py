@@ -57,7 +57,14 @@ class Output:
 
     @property
     def frame_scores(self) -> dict[str, list[float]]:
+        return self._of_frames("score")
+
+    @property
+    def levels(self) -> dict[str, list[float]]:
+        return self._of_frames("level_dbfs")
+
+    def _of_frames(self, column: str) -> dict[str, list[float]]:
         found: dict[str, list[float]] = {}
         for row in sorted(self.frames, key=lambda row: (row["utterance_id"], row["frame"])):
-            found.setdefault(row["utterance_id"], []).append(row["score"])
+            found.setdefault(row["utterance_id"], []).append(row[column])
         return found

@@ -36,18 +36,24 @@ class DecodedSpan(NamedTuple):
     result: Decoded | AudioFault
 
 
-def read_audio(uri: str, span: Span = WHOLE) -> Decoded:
-    """Opens and decodes the recording at `uri`, or a span of it, as one signal.
+def read_audio(uri: str, span: Span = WHOLE, keep_dc: bool = False) -> Decoded:
+    """Opens and decodes the recording at `uri`, or a span of it, as one signal. `keep_dc` is that of `decode_spans`.
 
     Raises:
         AudioFault: the recording cannot be opened, read or decoded.
         ScratchError: the temporary file of a long recording cannot be written.
     """
     with open_audio(uri) as file:
-        return decode(file, span)
+        return decode(file, span, keep_dc=keep_dc)
 
 
-def decode(file: BinaryIO, span: Span = WHOLE, channels: str = AUTO, max_s: float | None = None) -> Decoded:
+def decode(
+    file: BinaryIO,
+    span: Span = WHOLE,
+    channels: str = AUTO,
+    max_s: float | None = None,
+    keep_dc: bool = False,
+) -> Decoded:
     """Decodes a recording, or a span of it, to one signal. The arguments are those of `decode_spans`, without "each".
 
     Raises:
@@ -55,14 +61,18 @@ def decode(file: BinaryIO, span: Span = WHOLE, channels: str = AUTO, max_s: floa
         OSError: the file cannot be read.
         ScratchError: the temporary file of a long recording cannot be written.
     """
-    (decoded,) = decode_spans(file, [span], channels, max_s)
+    (decoded,) = decode_spans(file, [span], channels, max_s, keep_dc)
     if isinstance(decoded.result, AudioFault):
         raise decoded.result
     return decoded.result
 
 
 def decode_spans(
-    file: BinaryIO, spans: Sequence[Span] = (WHOLE,), channels: str | Sequence[str] = AUTO, max_s: float | None = None
+    file: BinaryIO,
+    spans: Sequence[Span] = (WHOLE,),
+    channels: str | Sequence[str] = AUTO,
+    max_s: float | None = None,
+    keep_dc: bool = False,
 ) -> Iterator[DecodedSpan]:
     """Decodes spans of a recording in one pass, in any format that libsndfile or FFmpeg reads, and resamples them with soxr.
 
@@ -73,6 +83,7 @@ def decode_spans(
             "first", "each" for every channel by itself, or the number of one channel, from 0. One value for all spans, or one
             value per span. "auto" reads a span a second time if its channels differ.
         max_s: longest span in seconds; `MAX_S` by default.
+        keep_dc: whether to keep the DC offset of the samples, as material for synthesis does.
 
     Yields:
         One result per span, or per span and channel for "each", as soon as its last sample is read. A span fails if it lies
@@ -89,7 +100,7 @@ def decode_spans(
 
     def first_readers(sound: Sound) -> list[SpanReader]:
         return [
-            SpanReader(index, span, channel, sound, max_duration_s, compare_channels=selection in (AUTO, MIX))
+            SpanReader(index, span, channel, sound, max_duration_s, selection in (AUTO, MIX), keep_dc)
             for index, (span, selection) in enumerate(zip(spans, selections, strict=True))
             for channel in _channel_numbers(selection, sound.channels)
         ]
@@ -102,17 +113,17 @@ def decode_spans(
         else:
             yield DecodedSpan(reader.span_index, reader.channel, reader.result())
     if choices:
-        yield from _decode_candidates(file, spans, choices, max_duration_s)
+        yield from _decode_candidates(file, spans, choices, max_duration_s, keep_dc)
 
 
 def _decode_candidates(
-    file: BinaryIO, spans: Sequence[Span], choices: dict[int, ChannelChoice], max_duration_s: float
+    file: BinaryIO, spans: Sequence[Span], choices: dict[int, ChannelChoice], max_duration_s: float, keep_dc: bool
 ) -> Iterator[DecodedSpan]:
     """Decodes the candidate channels of spans. Yields one result per span: the first candidate, with the others."""
 
     def readers(sound: Sound) -> list[SpanReader]:
         return [
-            SpanReader(index, spans[index], channel, sound, max_duration_s)
+            SpanReader(index, spans[index], channel, sound, max_duration_s, keep_dc=keep_dc)
             for index, choice in choices.items()
             for channel in choice.candidates
         ]

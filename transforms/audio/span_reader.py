@@ -68,6 +68,7 @@ class SpanReader:
         sound: the recording, for its rate, length and format.
         max_duration_s: longest span in seconds; a longer one gets a fault.
         compare_channels: whether to compare the channels, for `choice`.
+        keep_dc: whether to keep the DC offset of the samples.
 
     Attributes:
         span_index: position of the span in the caller's list.
@@ -85,6 +86,7 @@ class SpanReader:
         sound: Sound,
         max_duration_s: float,
         compare_channels: bool = False,
+        keep_dc: bool = False,
     ) -> None:
         self.span_index, self.channel = span_index, channel
         rate = sound.samplerate
@@ -94,7 +96,7 @@ class SpanReader:
         self._span, self._max_duration_s, self._sound = span, max_duration_s, sound
         self._meter = FactsMeter(rate)
         self._channel_meter = ChannelMeter(rate, sound.channels) if compare_channels and sound.channels > 1 else None
-        self._waveform = Waveform()
+        self._waveform = Waveform(keep_dc)
         self._resampler = None
         if rate != SAMPLE_RATE:
             self._resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")

@@ -34,16 +34,19 @@ class ScratchError(RuntimeError):
 class Waveform:
     """Mono samples at 16 kHz without DC offset, added block by block.
 
+    Args:
+        keep_dc: whether to keep the DC offset.
+
     Attributes:
         lowest: smallest sample; inf without samples.
         highest: largest sample; -inf without samples.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keep_dc: bool = False) -> None:
         self._parts: list[np.ndarray] = []
         self._file: BinaryIO | None = None
         self._length = 0
-        self._high_pass = HighPass()
+        self._high_pass = None if keep_dc else HighPass()
         self._folded = np.zeros(FRAME_SHIFT)
         self.lowest, self.highest = np.inf, -np.inf
 
@@ -53,7 +56,7 @@ class Waveform:
         Raises:
             ScratchError: the samples exceed the memory limit, and the temporary file cannot be written.
         """
-        self._keep(self._high_pass.filter(samples))
+        self._keep(self._high_pass.filter(samples) if self._high_pass else samples)
 
     def end(self) -> None:
         """Ends the waveform. Call it after the last samples, before anything else.
@@ -61,7 +64,8 @@ class Waveform:
         Raises:
             ScratchError: the temporary file cannot be written.
         """
-        self._keep(self._high_pass.end())
+        if self._high_pass:
+            self._keep(self._high_pass.end())
 
     def _keep(self, samples: np.ndarray) -> None:
         if not len(samples):

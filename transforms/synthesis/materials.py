@@ -159,7 +159,7 @@ class SampleCache:
             if key in self._cached:
                 self._cached.move_to_end(key)
                 return self._cached[key]
-        samples = read_audio(ref.uri, ref.span).samples
+        samples = read_audio(ref.uri, ref.span, keep_dc=True).samples
         samples.flags.writeable = False
         with self._lock:
             if key not in self._cached:

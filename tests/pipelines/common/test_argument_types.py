@@ -73,9 +73,9 @@ def test_text_within_the_limits_is_read(read: Callable[[str], Any], text: str, v
         (
             channels(advice="not here"),
             "each",
-            "is 'each'; must be mix, first or the number of a channel from 0; not here",
+            "is 'each'; must be auto, mix, first or the number of a channel from 0; not here",
         ),
-        (channels(), "-1", "is '-1'; must be mix, first or the number of a channel from 0"),
+        (channels(), "-1", "is '-1'; must be auto, mix, first or the number of a channel from 0"),
         (path_ending_in(".png", ".svg"), "png", "is 'png'; its name must end in .png or .svg"),
     ],
 )

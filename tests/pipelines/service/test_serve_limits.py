@@ -199,7 +199,7 @@ class TestCapacity:
         until(lambda: small.metric("audiosieve_queue_recordings") == 1)
         frames = small.metric("audiosieve_queue_frames")
         calls = small.metric("audiosieve_batch_recordings_count")
-        assert frames == 253
+        assert 0 < frames < 253  # without the silence at the end
         connection.close()
         until(lambda: small.metric("audiosieve_queue_recordings") == 0)
         until(lambda: small.metric("audiosieve_requests_inside") == 0)

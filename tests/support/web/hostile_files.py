@@ -82,7 +82,6 @@ def hostile() -> dict[str, bytes]:
         "511 samples": encode(noise(511)),
         "silence": encode(np.zeros(RATE)),
         "constant": encode(np.full(RATE, 0.25)),
-        "cancelling": encode(noise(2_000)[:, np.newaxis] * [1, -1], coding="WAV/FLOAT"),
         **{f"{rate} Hz": data for rate, data in rates.items()},
         "bomb": bomb(2.0),
     }

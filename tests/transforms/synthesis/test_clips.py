@@ -54,7 +54,7 @@ def options(*labels, **changes) -> ClipOptions:
 
 
 def samples_of(row: dict, column: str = "audio") -> np.ndarray:
-    return decode(io.BytesIO(row[column])).samples
+    return decode(io.BytesIO(row[column]), keep_dc=True).samples
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ class TestMakeClip:
             assert (decoded.format, decoded.sample_rate, decoded.channels) == ("FLAC/PCM_16", SAMPLE_RATE, 1)
             assert len(decoded.samples) == plan.length
             assert row["duration_s"] == pytest.approx(plan.length / SAMPLE_RATE)
-            assert decoded.facts.peak_dbfs == pytest.approx(plan.peak_dbfs, abs=0.01)
+            assert decoded.facts.peak_dbfs == pytest.approx(plan.peak_dbfs, abs=0.1)
 
     @pytest.mark.parametrize("speed", [1 / 1.2, 1.1])
     def test_speech_at_another_speed_is_resampled_and_recorded(self, plans, recordings, speed):
