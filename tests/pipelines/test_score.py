@@ -39,7 +39,7 @@ def test_the_pooled_frames_of_an_utterance_are_its_score(sample_run: Output) -> 
     frames, pooling = sample_run.frame_scores, open_bundle(DEFAULT).pooling
     for row in sample_run.utterances:
         assert len(frames[row["utterance_id"]]) == row["num_frames"]
-        counted = find_activity(10 ** (np.array(sample_run.levels[row["utterance_id"]]) / 10)).counted
+        counted = find_activity(10 ** (np.array(sample_run.levels[row["utterance_id"]], np.float64) / 10)).counted
         score = pool(np.array(frames[row["utterance_id"]])[counted], pooling)
         assert score == pytest.approx(row["score"], abs=1e-4)
 
@@ -369,8 +369,12 @@ def test_the_whole_corpus_is_accounted_for(corpus: Path, tmp_path: Path) -> None
     assert {row["utterance_id"] for row in utterances + rejects} == files
     frames = pq.read_table(tmp_path / "out" / "frames").sort_by([("utterance_id", "ascending"), ("frame", "ascending")])
     ids, starts = np.unique(frames["utterance_id"].to_numpy(), return_index=True)
-    scores = dict(zip(ids, np.split(frames["score"].to_numpy(), starts[1:]), strict=True))
+    by_id = {
+        name: dict(zip(ids, np.split(frames[name].to_numpy(), starts[1:]), strict=True))
+        for name in ("score", "level_dbfs")
+    }
     for row in utterances:
-        found = scores[row["utterance_id"]]
+        found, levels = (by_id[name][row["utterance_id"]] for name in ("score", "level_dbfs"))
         assert len(found) == row["num_frames"]
-        assert pool(found, open_bundle(DEFAULT).pooling) == pytest.approx(row["score"], abs=1e-4)
+        counted = find_activity(10 ** (levels.astype(np.float64) / 10)).counted
+        assert pool(found[counted], open_bundle(DEFAULT).pooling) == pytest.approx(row["score"], abs=1e-4)
