@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -20,6 +21,7 @@ HARMONICS = 6
 TOLERANCE = 0.006
 # Distances from a line, in bins, of the neighbours that it must exceed.
 _NEAREST, _FARTHEST = 4, 14
+_NEIGHBOURS = np.r_[-_FARTHEST:-_NEAREST, _NEAREST + 1 : _FARTHEST + 1]
 # Decibels by which a steady line exceeds its neighbours, for the fundamental and for harmonics. Voices have no steady 50 Hz.
 FUNDAMENTAL_DB, HARMONIC_DB = 10.0, 12.0
 # Largest decibels between the 30th and the 70th percentile of a steady line's power.
@@ -64,17 +66,13 @@ class HumMeter:
     """
 
     def __init__(self, sample_rate: int) -> None:
-        self._first = max(1, round(sample_rate / (HUM_RATE * _STAGES)))
-        self._rate = sample_rate / (self._first * _STAGES)
-        self._size = round(self._rate * WINDOW_S)
-        self._window = np.hanning(self._size).astype(np.float32)
-        position = np.arange(_FIR_LENGTH) - (_FIR_LENGTH - 1) / 2
-        taps = np.sinc(position / _STAGES) * np.hamming(_FIR_LENGTH)
-        self._taps = (taps / taps.sum()).astype(np.float32)
+        self._filters = _filters(sample_rate)
+        self._first, self._window = self._filters.first, self._filters.window
+        self._taps, self._num_bins = self._filters.taps, self._filters.num_bins
+        self._size = len(self._window)
         self._rest = np.empty(0, np.float32)
         self._fast = np.empty(0, np.float32)
         self._slow = np.empty(0, np.float32)
-        self._num_bins = min(math.ceil(MAINS_HZ[1] * HARMONICS * (1 + TOLERANCE)) + 20, self._size // 2)
         self._spectra: list[np.ndarray] = []
         self._every, self._num_windows = 1, 0
 
@@ -125,30 +123,86 @@ class HumMeter:
         spectra = np.array(self._spectra, np.float64) + np.finfo(np.float32).tiny
         spectra.sort(axis=0)
         low, middle, high = spectra[[round(share * (len(spectra) - 1)) for share in (0.3, 0.5, 0.7)]]
-        power, mains = max((self._hum_power(mains, low, middle, high), mains) for mains in MAINS_HZ)
-        return Hum(math.sqrt(power), mains) if power > 0 else none
+        powers = self._hum_powers(low, middle, high)
+        strongest = int(np.argmax(powers))
+        return Hum(math.sqrt(powers[strongest]), MAINS_HZ[strongest]) if powers[strongest] > 0 else none
 
-    def _hum_power(self, mains: float, low: np.ndarray, middle: np.ndarray, high: np.ndarray) -> float:
-        """Returns the mean square of the hum at a mains frequency; 0.0 without steady lines."""
-        lines, power = [], 0.0
+    def _hum_powers(self, low: np.ndarray, middle: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """Returns the mean square of the hum at each mains frequency; 0.0 without steady lines.
+
+        Args:
+            low: 30th percentile of the power of each bin over the windows: float64 [bins].
+            middle: median.
+            high: 70th percentile.
+        """
+        filters = self._filters
+        if not len(filters.bins):
+            return np.zeros(len(MAINS_HZ))
+        peak = filters.bins[np.arange(len(filters.bins)), np.argmax(middle[filters.bins], axis=1)]
+        around = np.sort(middle[peak[:, np.newaxis] + _NEIGHBOURS], axis=1)
+        background = around[:, len(_NEIGHBOURS) // 2 - 1 : len(_NEIGHBOURS) // 2 + 1].mean(axis=1)
+        excess_db = np.where(filters.harmonic == 1, FUNDAMENTAL_DB, HARMONIC_DB)
+        # The skirt of another tone falls across the bin, and rounding errors have lines, too.
+        is_line = middle[peak] >= np.maximum(around[:, -1], WEAKEST_LINE * middle.max())
+        is_line &= high[peak] <= low[peak] * 10 ** (STEADY_DB / 10)
+        is_line &= middle[peak] >= background * 10 ** (excess_db / 10)
+        power = middle[peak[:, np.newaxis] + np.arange(-2, 3)].sum(axis=1) * is_line
+        sums = np.zeros(len(MAINS_HZ))
+        for number, mains in enumerate(MAINS_HZ):
+            own = filters.mains == mains
+            # Without the fundamental, which loudspeakers and filters remove, two harmonics are needed.
+            if (is_line & own & (filters.harmonic == 1)).any() or np.count_nonzero(is_line & own) >= 2:
+                sums[number] = power[own].sum()
+        return 2 * sums / (self._size * float(np.square(filters.window, dtype=np.float64).sum()))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Filters:
+    """Constants of the meter at a sampling rate.
+
+    Attributes:
+        first: number of samples that are averaged before the filter.
+        taps: low-pass filter.
+        window: analysis window of 1 s.
+        num_bins: number of bins that are kept.
+        bins: bins in which each line may be: int [lines, bins]; a narrower range repeats its last bin.
+        mains: mains frequency of each line in Hz: float [lines].
+        harmonic: number of the harmonic of each line, from 1: int [lines].
+    """
+
+    first: int
+    taps: np.ndarray
+    window: np.ndarray
+    num_bins: int
+    bins: np.ndarray
+    mains: np.ndarray
+    harmonic: np.ndarray
+
+
+@functools.lru_cache(maxsize=64)
+def _filters(sample_rate: int) -> _Filters:
+    first = max(1, round(sample_rate / (HUM_RATE * _STAGES)))
+    rate = sample_rate / (first * _STAGES)
+    size = round(rate * WINDOW_S)
+    position = np.arange(_FIR_LENGTH) - (_FIR_LENGTH - 1) / 2
+    taps = np.sinc(position / _STAGES) * np.hamming(_FIR_LENGTH)
+    num_bins = min(math.ceil(MAINS_HZ[1] * HARMONICS * (1 + TOLERANCE)) + 20, size // 2)
+    lines = []
+    for mains in MAINS_HZ:
         for harmonic in range(1, HARMONICS + 1):
-            center = mains * harmonic * self._size / self._rate
+            center = mains * harmonic * size / rate
             reach = max(1.0, center * TOLERANCE)
-            first, last = math.ceil(center - reach), math.floor(center + reach) + 1
-            if last + _FARTHEST >= self._num_bins:
+            bins = range(math.ceil(center - reach), math.floor(center + reach) + 1)
+            if bins.stop + _FARTHEST >= num_bins:
                 break
-            peak = first + int(np.argmax(middle[first:last]))
-            around = np.r_[
-                middle[peak - _FARTHEST : peak - _NEAREST], middle[peak + _NEAREST + 1 : peak + _FARTHEST + 1]
-            ]
-            excess_db = 10 * math.log10(middle[peak] / np.median(around))
-            steady = high[peak] <= low[peak] * 10 ** (STEADY_DB / 10)
-            # The skirt of another tone falls across the bin, and rounding errors have lines, too.
-            is_line = middle[peak] >= max(around.max(), WEAKEST_LINE * middle.max())
-            lines.append(is_line and steady and excess_db >= (FUNDAMENTAL_DB if harmonic == 1 else HARMONIC_DB))
-            if lines[-1]:
-                power += float(middle[peak - 2 : peak + 3].sum())
-        # Without the fundamental, which loudspeakers and filters remove, two harmonics are needed.
-        if not lines or not (lines[0] or sum(lines) >= 2):
-            return 0.0
-        return 2 * power / (self._size * float(np.square(self._window, dtype=np.float64).sum()))
+            lines.append((mains, harmonic, bins))
+    widest = max((len(bins) for _, _, bins in lines), default=0)
+    return _Filters(
+        first=first,
+        taps=(taps / taps.sum()).astype(np.float32),
+        window=np.hanning(size).astype(np.float32),
+        num_bins=num_bins,
+        bins=np.array([[min(bins.start + k, bins.stop - 1) for k in range(widest)] for _, _, bins in lines], int),
+        mains=np.array([mains for mains, _, _ in lines]),
+        harmonic=np.array([harmonic for _, harmonic, _ in lines]),
+    )
