@@ -38,8 +38,8 @@ def test_a_table_in_the_order_asked_for(server: Server, samples: Path):
     width = max(len(str(path)) for path in files)
     assert [line[:width].rstrip() for line in lines[2:]] == [str(path) for path in files]
     assert [line[width:].split()[0] for line in lines[2:]] == ["1.02", "1.20", "4.53", "3.14"]
-    assert lines[3].endswith("bad 2.0-3.2 s")
-    assert lines[5].endswith("clipped")
+    assert lines[3].endswith("bad 2.1-3.1 s")
+    assert lines[5].endswith("clipped, bad 3.2-3.9 s")
 
 
 def test_json_has_the_scores_of_the_batch_pipeline(server: Server, samples: Path, sample_run: Output):
