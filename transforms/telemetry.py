@@ -87,7 +87,7 @@ class Work:
     Attributes:
         batches: number of batches of the network.
         utterances: number of utterances in the batches.
-        frames: number of frames of these utterances.
+        frames: number of frames of these utterances that the network got, without left-out silence.
         padded_frames: number of frames that the network computed, including padding.
         decode_s: seconds spent on reading, decoding, resampling and measuring these utterances.
         features_s: seconds spent on the FFTs.

@@ -10,10 +10,12 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
+from model.activity import shown_spectrogram
 from model.bundle import DEFAULT, open_bundle
 from pipelines.score import parse
 from pipelines.scoring.runs import RemoteRun
 from tests.support.command import Output, audiosieve, audiosieve_process
+from transforms.audio.decode import read_audio
 from transforms.output.ledger import Ledger
 from transforms.runs.commit import Commit
 
@@ -35,6 +37,12 @@ def same_rows(output: Path, expected: Output) -> None:
     }
 
 
+def shown_frames(path: Path) -> int:
+    """Returns the number of frames that the network gets."""
+    spectrogram, _ = shown_spectrogram(read_audio(str(path)).samples, open_bundle(DEFAULT).features)
+    return len(spectrogram)
+
+
 @pytest.mark.parametrize("listing", ["launcher", "workers"])
 def test_the_output_is_that_of_a_local_run(samples, sample_run, tmp_path, listing):
     output = tmp_path / "out"
@@ -43,7 +51,7 @@ def test_the_output_is_that_of_a_local_run(samples, sample_run, tmp_path, listin
     same_rows(output, sample_run)
     (record,) = records(output)
     assert record["counts"] == {"listed": 9, "skipped": 0, "scored": 8, "rejected": 1}
-    assert record["work"]["frames"] == sum(row["num_frames"] for row in sample_run.utterances)
+    assert record["work"]["frames"] == sum(shown_frames(samples / row["utterance_id"]) for row in sample_run.utterances)
     assert not list((output / "_runs").glob("*.pending"))
     again = audiosieve_process("score", "--input", samples, "--output", output, *ELSEWHERE, "--listing", listing)
     assert "0 scored, 0 rejected, 9 skipped" in again.stdout
