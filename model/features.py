@@ -118,7 +118,8 @@ def fold(samples: np.ndarray, position: int = 0) -> np.ndarray:
     before = position % FRAME_SHIFT
     after = -(before + len(samples)) % FRAME_SHIFT
     with np.errstate(over="ignore"):  # samples near the limit of float32; `grid_offset` takes the result
-        shifts = np.pad(samples, (before, after)).reshape(-1, FRAME_SHIFT)
+        zeros = np.zeros(FRAME_SHIFT, np.float32)
+        shifts = np.concatenate([zeros[:before], samples, zeros[:after]]).reshape(-1, FRAME_SHIFT)
         return np.einsum("ij,ij->j", shifts, shifts).astype(np.float64)
 
 
@@ -151,6 +152,17 @@ def frame_power(samples: np.ndarray) -> np.ndarray:
     """Returns the mean square of each frame of samples [n]: float64 [T]."""
     view = frames(samples)
     return np.einsum("tn,tn->t", view, view, dtype=np.float64) / FRAME_LENGTH
+
+
+def lower_percentile(values: np.ndarray, percent: float) -> float:
+    """Returns the largest value with at most `percent` of the values below it. Much faster than `np.percentile`.
+
+    Args:
+        values: at least one value: float [n].
+        percent: 0 to 100.
+    """
+    index = int((len(values) - 1) * percent / 100)
+    return float(np.partition(values, index)[index])
 
 
 def gated_level(power: np.ndarray) -> float:
