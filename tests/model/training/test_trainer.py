@@ -17,6 +17,7 @@ import tensorflow as tf
 from model.bundle import CARD, WEIGHTS, open_bundle
 from model.evaluation.metrics import agreement
 from model.features import FeatureConfig, spectrogram
+from model.high_pass import without_dc
 from model.inference.scorer import Scorer, pad
 from model.labels import PESQ_WB, PSEUDO
 from model.networks.architectures import NETWORKS
@@ -126,7 +127,7 @@ def metrics_of(bundle: Path) -> dict[str, float]:
     scores = []
     for c in clips:
         samples, _ = soundfile.read(io.BytesIO(c["audio"]), dtype="float32")
-        batch, mask = pad([spectrogram(samples, CONFIG)])
+        batch, mask = pad([spectrogram(without_dc(samples), CONFIG)])
         scores.append(float(network({"spectrogram": batch, "mask": mask})["score"][0]))
     return agreement(np.array([c["pesq_wb"] for c in clips]), np.array(scores))
 

@@ -21,6 +21,7 @@ from transforms.schemas import SCORE_TABLES
 pytestmark = pytest.mark.slow
 # Types of each reader.
 POLARS = {
+    pa.bool_(): polars.Boolean(),
     pa.string(): polars.String(),
     pa.int32(): polars.Int32(),
     pa.int64(): polars.Int64(),
@@ -29,6 +30,7 @@ POLARS = {
     pa.list_(pa.string()): polars.List(polars.String()),
 }
 DUCKDB = {
+    pa.bool_(): "BOOLEAN",
     pa.string(): "VARCHAR",
     pa.int32(): "INTEGER",
     pa.int64(): "BIGINT",
@@ -37,6 +39,7 @@ DUCKDB = {
     pa.list_(pa.string()): "VARCHAR[]",
 }
 PANDAS = {
+    pa.bool_(): "bool",
     pa.string(): "str",
     pa.int32(): "int32",
     pa.int64(): "int64",
@@ -46,6 +49,7 @@ PANDAS = {
 }
 # Physical and logical types that Spark, BigQuery and others accept without a conversion.
 PLAIN = {
+    ("BOOLEAN", "NONE"),
     ("BYTE_ARRAY", "STRING"),
     ("INT32", "NONE"),
     ("INT32", "INT"),

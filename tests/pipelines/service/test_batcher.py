@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 import numpy as np
 import pytest
 
+from model.activity import EDGE_FRAMES, EDGE_FROM_FRAMES
 from model.bundle import DEFAULT
 from model.features import NUM_BINS
 from pipelines.service.batcher import Batcher
@@ -19,7 +20,7 @@ from pipelines.service.capacity import CapacityError, CapacityLimit, RequestShar
 from pipelines.service.metrics import Metrics
 from pipelines.service.settings import Settings
 from tests.support.outputs import scored
-from transforms.elements import FeaturizedUtterance
+from transforms.elements import FeaturizedUtterance, ScoredUtterance
 from transforms.scoring.batching import BatchLimits
 from transforms.scoring.inference import ScorerHandler
 
@@ -31,9 +32,17 @@ def scorer():
     return ScorerHandler(DEFAULT, threads=None).load_model()
 
 
-def item(frames: int, seed: int = 0, width: int = NUM_BINS) -> FeaturizedUtterance:
-    spectrogram = np.random.default_rng(seed).normal(0, 1, (frames, width)).astype(np.float32)
-    return FeaturizedUtterance(scored(f"{frames} {seed}", 1.0).utterance, spectrogram)
+def item(shown_frames: int, seed: int = 0, width: int = NUM_BINS) -> FeaturizedUtterance:
+    """Returns an utterance of which the network gets so many frames, all but the edges of longer utterances."""
+    spectrogram = np.random.default_rng(seed).normal(0, 1, (shown_frames, width)).astype(np.float32)
+    edges = 2 * EDGE_FRAMES if shown_frames > EDGE_FROM_FRAMES else 0
+    utterance = scored(f"{shown_frames} {seed}", np.ones(shown_frames + edges)).utterance
+    return FeaturizedUtterance(utterance, spectrogram)
+
+
+def shown_scores(result: ScoredUtterance) -> np.ndarray:
+    """Returns the scores of the frames that the network gets."""
+    return result.frame_score[result.utterance.frame_facts.activity.shown]
 
 
 class Recorder:
@@ -41,7 +50,7 @@ class Recorder:
 
     def __init__(self, scorer) -> None:
         self._scorer = scorer
-        self.whole_frames = scorer.whole_frames
+        self.whole_frames, self.bundle = scorer.whole_frames, scorer.bundle
         self.calls: list[list[int] | str] = []
         self.may_run = threading.Event()
         self.may_run.set()
@@ -86,7 +95,7 @@ def test_each_recording_gets_its_scores_and_batches_have_similar_lengths(scorer)
     items = [item(frames, seed) for seed, frames in enumerate([30, 300, 31, 310, 29, 305] * 3)]
     found, calls = run(scorer, items, batch=BatchLimits(batch_size=64, batch_frames=3_000))
     for one, result in zip(items, found, strict=True):
-        np.testing.assert_allclose(result.frame_score, scorer.score([one.spectrogram])[0], atol=1e-4)
+        np.testing.assert_allclose(shown_scores(result), scorer.score([one.spectrogram])[0], atol=1e-4)
     assert sum(map(len, calls)) == len(items)
     assert len(calls) < 5
     assert all(len(call) * max(call) <= 3_000 for call in calls)
@@ -159,7 +168,7 @@ def test_a_bug_beside_the_model_call_costs_one_batch(scorer, monkeypatch):
                     await batcher.score(item(20))
             return await batcher.score(item(20))
 
-    assert len(asyncio.run(failing()).frame_score) == 20
+    assert len(shown_scores(asyncio.run(failing()))) == 20
 
 
 def test_a_disconnect_during_the_model_call_costs_no_other_recording(scorer):
@@ -174,7 +183,7 @@ def test_a_disconnect_during_the_model_call_costs_no_other_recording(scorer):
             leaver.cancel()
             await asyncio.wait({leaver})
             recorder.may_run.set()
-            return [len((await stayer).frame_score), len((await batcher.score(item(40))).frame_score)]
+            return [len(shown_scores(await stayer)), len(shown_scores(await batcher.score(item(40))))]
 
     assert asyncio.run(leaving()) == [30, 40]
 
@@ -213,7 +222,7 @@ def test_long_recordings_alternate_with_each_other_and_with_short_ones(scorer):
 
     found, calls = asyncio.run(scene())
     for one, result in zip(longs, found, strict=True):
-        np.testing.assert_allclose(result.frame_score, scorer.score([one.spectrogram])[0], atol=1e-4)
+        np.testing.assert_allclose(shown_scores(result), scorer.score([one.spectrogram])[0], atol=1e-4)
     assert calls.count("step") == 9 + 7
 
 
@@ -256,7 +265,7 @@ def test_a_bug_costs_its_batch_and_no_later_one(scorer, caplog):
                 await batcher.score(item(9_000, width=3))
             return await batcher.score(item(20))
 
-    assert len(asyncio.run(scene()).frame_score) == 20
+    assert len(shown_scores(asyncio.run(scene()))) == 20
     assert "the model failed" in caplog.text
 
 
