@@ -151,7 +151,7 @@ def output(tmp_path_factory) -> Path:
     utterances = [
         scored("a", 4.0),
         scored("b", 2.0, clipped_ratio=0.5),
-        scored("c", 3.0, clipped_ratio=0.5, dc_offset=0.5, snr_db=None),
+        scored("c", 3.0, clipped_ratio=0.5, bandwidth_hz=4_000.0, snr_db=None),
     ]
     rejects = [rejected(f"r{n}") for n in range(5)] + [rejected("silent", Reason.SILENT, Stage.FEATURIZE)]
     return write_output(tmp_path_factory.mktemp("report") / "out", utterances, rejects)
@@ -160,7 +160,7 @@ def output(tmp_path_factory) -> Path:
 def test_flags_and_rejects_are_counted(output):
     results = open_results(str(output))
     data = report_data(results.connect(), results.carried, results.label_scale)
-    assert data.flags == [("clipped", 2, 8.0), ("dc_offset", 1, 4.0), (None, 1, 4.0)]
+    assert data.flags == [("clipped", 2, 8.0), ("narrow_band", 1, 4.0), (None, 1, 4.0)]
     assert [(reject.reason, reject.stage, reject.count) for reject in data.rejects] == [
         ("corrupt", "decode", 5),
         ("silent", "featurize", 1),
