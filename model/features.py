@@ -117,8 +117,9 @@ def fold(samples: np.ndarray, position: int = 0) -> np.ndarray:
     """
     before = position % FRAME_SHIFT
     after = -(before + len(samples)) % FRAME_SHIFT
-    squares = np.square(np.pad(samples, (before, after)), dtype=np.float64)
-    return np.asarray(squares.reshape(-1, FRAME_SHIFT).sum(axis=0))
+    with np.errstate(over="ignore"):  # samples near the limit of float32; `grid_offset` takes the result
+        shifts = np.pad(samples, (before, after)).reshape(-1, FRAME_SHIFT)
+        return np.einsum("ij,ij->j", shifts, shifts).astype(np.float64)
 
 
 def grid_offset(folded: np.ndarray) -> int:
@@ -132,6 +133,8 @@ def grid_offset(folded: np.ndarray) -> int:
     Args:
         folded: power of the whole recording by position within a frame shift (`fold`): float [256].
     """
+    if not np.isfinite(folded).all():
+        return 0
     phase = float(np.angle(np.sum(folded * np.exp(2j * np.pi * np.arange(FRAME_SHIFT) / FRAME_SHIFT))))
     offset = round(phase / (2 * np.pi) * FRAME_SHIFT)
     return (offset + FRAME_SHIFT // 2) % FRAME_SHIFT - FRAME_SHIFT // 2
