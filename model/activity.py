@@ -19,6 +19,7 @@ from model.features import (
     gated_level,
     grid_offset,
     level_of,
+    lower_percentile,
     shifted,
     spectrogram,
 )
@@ -119,7 +120,7 @@ def _louder_than_silence(power: np.ndarray, sound: np.ndarray) -> np.ndarray:
     threshold = level * _ratio(-SILENCE_BELOW_DB)
     audible = power[power > level * _ratio(-NO_BACKGROUND_BELOW_DB)]
     if len(audible):
-        background = _tenth(audible) * _ratio(BACKGROUND_MARGIN_DB)
+        background = lower_percentile(audible, 10) * _ratio(BACKGROUND_MARGIN_DB)
         threshold = max(threshold, min(background, level * _ratio(-BACKGROUND_BELOW_DB)))
     active = power > threshold
     before = np.concatenate(([0], np.cumsum(active)))
@@ -167,12 +168,6 @@ def _is_cut(power: np.ndarray, last: int) -> bool:
     """Returns whether the speech was cut off at its last active frame, or the recording ends there."""
     before, after = power[max(0, last - 4) : max(0, last - 1)], power[last + 3 : last + 4]
     return not len(before) or not len(after) or float(after[0]) <= float(before.mean()) * _ratio(-CUT_DB)
-
-
-def _tenth(values: np.ndarray) -> float:
-    """Returns the 10th percentile. `np.percentile` takes longer than all the rest here."""
-    index = (len(values) - 1) // 10
-    return float(np.partition(values, index)[index])
 
 
 def _ratio(decibels: float) -> float:

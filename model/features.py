@@ -117,8 +117,10 @@ def fold(samples: np.ndarray, position: int = 0) -> np.ndarray:
     """
     before = position % FRAME_SHIFT
     after = -(before + len(samples)) % FRAME_SHIFT
-    squares = np.square(np.pad(samples, (before, after)), dtype=np.float64)
-    return np.asarray(squares.reshape(-1, FRAME_SHIFT).sum(axis=0))
+    with np.errstate(over="ignore"):  # samples near the limit of float32; `grid_offset` takes the result
+        zeros = np.zeros(FRAME_SHIFT, np.float32)
+        shifts = np.concatenate([zeros[:before], samples, zeros[:after]]).reshape(-1, FRAME_SHIFT)
+        return np.einsum("ij,ij->j", shifts, shifts).astype(np.float64)
 
 
 def grid_offset(folded: np.ndarray) -> int:
@@ -132,6 +134,8 @@ def grid_offset(folded: np.ndarray) -> int:
     Args:
         folded: power of the whole recording by position within a frame shift (`fold`): float [256].
     """
+    if not np.isfinite(folded).all():
+        return 0
     phase = float(np.angle(np.sum(folded * np.exp(2j * np.pi * np.arange(FRAME_SHIFT) / FRAME_SHIFT))))
     offset = round(phase / (2 * np.pi) * FRAME_SHIFT)
     return (offset + FRAME_SHIFT // 2) % FRAME_SHIFT - FRAME_SHIFT // 2
@@ -148,6 +152,17 @@ def frame_power(samples: np.ndarray) -> np.ndarray:
     """Returns the mean square of each frame of samples [n]: float64 [T]."""
     view = frames(samples)
     return np.einsum("tn,tn->t", view, view, dtype=np.float64) / FRAME_LENGTH
+
+
+def lower_percentile(values: np.ndarray, percent: float) -> float:
+    """Returns the largest value with at most `percent` of the values below it. Much faster than `np.percentile`.
+
+    Args:
+        values: at least one value: float [n].
+        percent: 0 to 100.
+    """
+    index = int((len(values) - 1) * percent / 100)
+    return float(np.partition(values, index)[index])
 
 
 def gated_level(power: np.ndarray) -> float:

@@ -64,7 +64,12 @@ def bandwidth_of(window_bandwidth: np.ndarray) -> float:
         window_bandwidth: highest frequency that carries sound in each window, 0 in silence: float32 [w].
     """
     sound = window_bandwidth[window_bandwidth > 0]
-    return float(np.percentile(sound, WINDOWS_PERCENTILE, method="higher")) if len(sound) else 0.0
+    return _higher_percentile(sound) if len(sound) else 0.0
+
+
+def _higher_percentile(sound: np.ndarray) -> float:
+    index = math.ceil((len(sound) - 1) * WINDOWS_PERCENTILE / 100)
+    return float(np.partition(sound, index)[index])
 
 
 class BandwidthMeter:

@@ -143,7 +143,8 @@ class _Channel:
         if self._offset:
             samples = samples - self._offset
         self.count += len(samples)
-        self._classes += np.bincount(samples.view(np.uint16)[_UPPER_HALF::2], minlength=2 * _CLASSES)
+        # Every second sample shows the distribution, at half the cost.
+        self._classes += 2 * np.bincount(samples.view(np.uint16)[_UPPER_HALF::4], minlength=2 * _CLASSES)
         for side, extreme in enumerate((samples.max(), samples.min())):
             value = float(-extreme if side else extreme)
             if value > self._extremes[side]:

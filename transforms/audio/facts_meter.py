@@ -106,7 +106,8 @@ class FactsMeter:
 def _of_frames(window_bandwidth: np.ndarray, count: int) -> np.ndarray:
     """Returns the bandwidth of frames [T] from that of windows of two shifts: the larger one of a frame's two windows."""
     shifts = np.repeat(window_bandwidth, 2)
-    shifts = np.pad(shifts, (0, max(0, count + 1 - len(shifts))), mode="edge") if len(shifts) else np.zeros(count + 1)
+    if len(shifts) <= count:
+        shifts = np.concatenate([shifts, np.full(count + 1 - len(shifts), shifts[-1] if len(shifts) else 0.0)])
     return np.asarray(np.maximum(shifts[:count], shifts[1 : count + 1]), np.float32)
 
 

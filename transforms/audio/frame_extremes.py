@@ -52,7 +52,8 @@ class FrameExtremes:
 def _of_frames(parts: list[np.ndarray], extreme: np.ufunc, count: int) -> np.ndarray:
     values = np.concatenate(parts) if parts else np.zeros(0, np.float32)
     # Rounding of the resampler can leave the last frame without its second shift.
-    values = np.pad(values, (0, max(0, count + 1 - len(values))), mode="edge") if len(values) else np.zeros(count + 1)
+    if len(values) <= count:
+        values = np.concatenate([values, np.full(count + 1 - len(values), values[-1] if len(values) else 0.0)])
     of_frames = np.asarray(extreme(values[:count], values[1 : count + 1]), np.float32)
     of_frames[-1:] = extreme.reduce(values[count - 1 :])
     return of_frames

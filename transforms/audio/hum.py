@@ -13,6 +13,8 @@ import scipy.fft
 HUM_RATE = 1_000
 # Length of a window: lines are 1 Hz apart. Adjacent windows overlap by half.
 WINDOW_S = 1.0
+# Hum is steady, so every second period of this length is enough.
+PERIOD_S = 4.0
 # Fewest windows, about 2 s, in which a line counts as steady.
 MIN_WINDOWS = 3
 MAINS_HZ = (50.0, 60.0)
@@ -75,9 +77,11 @@ class HumMeter:
         self._slow = np.empty(0, np.float32)
         self._spectra: list[np.ndarray] = []
         self._every, self._num_windows = 1, 0
+        self._period, self._num_samples = round(PERIOD_S * sample_rate), 0
 
     def add(self, block: np.ndarray) -> None:
         """Adds the next samples: float32 [n, channels]."""
+        block = self._measured_part(block)
         mono = block.mean(axis=1) if block.shape[1] > 1 else block[:, 0]
         mono = np.concatenate([self._rest, mono]) if len(self._rest) else mono
         parts = mono[: len(mono) // self._first * self._first].reshape(-1, self._first)
@@ -99,6 +103,17 @@ class HumMeter:
             windows = np.lib.stride_tricks.sliding_window_view(self._slow, self._size)[:: self._size // 2]
             self._slow = self._slow[len(windows) * (self._size // 2) :]
             self._add(windows)
+
+    def _measured_part(self, block: np.ndarray) -> np.ndarray:
+        """Returns the samples of a block in every second period of `PERIOD_S`: float32 [n, channels]."""
+        periods = (self._num_samples + np.arange(0, len(block) + self._period, self._period)) // self._period
+        start, self._num_samples = self._num_samples, self._num_samples + len(block)
+        parts = [
+            block[max(period * self._period - start, 0) : max((period + 1) * self._period - start, 0)]
+            for period in periods.tolist()
+            if period % 2 == 0
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts or [block[:0]])
 
     def _add(self, windows: np.ndarray) -> None:
         windows = windows - windows.mean(axis=1, keepdims=True)

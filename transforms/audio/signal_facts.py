@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from model.features import frame_power, gated_level
+from model.features import frame_power, gated_level, lower_percentile
 from transforms.audio.bandwidth import bandwidth_of
 from transforms.elements import FrameFacts, SignalFacts
 
@@ -61,7 +61,7 @@ def snr_estimate_db(power: np.ndarray) -> float | None:
     Returns:
         Ratio in dB, -20 to 100; None if a tenth of the frames is digital silence, from which no noise can be estimated.
     """
-    noise = float(np.percentile(power, 10)) if len(power) else 0.0
+    noise = lower_percentile(power, 10) if len(power) else 0.0
     level = gated_level(power) ** 2
     if noise <= max(level * 10 ** (-DIGITAL_SILENCE_BELOW_DB / 10), 10 ** (FLOOR_DB / 10)):
         return None

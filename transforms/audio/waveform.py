@@ -112,7 +112,8 @@ class Waveform:
         start = first * FRAME_SHIFT + self.grid_offset
         stop = start + (end - first - 1) * FRAME_SHIFT + FRAME_LENGTH
         samples = self.read(max(start, 0), stop)
-        return np.pad(samples, (max(-start, 0), max(stop - self._length, 0)))
+        before, after = max(-start, 0), max(stop - self._length, 0)
+        return np.concatenate([np.zeros(before, np.float32), samples, np.zeros(after, np.float32)])
 
     def read(self, start: int = 0, end: int | None = None) -> np.ndarray:
         """Returns the samples [start, end), all by default: float32 [n]."""

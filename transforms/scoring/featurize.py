@@ -40,6 +40,10 @@ from transforms.elements import (
     channel_id,
 )
 from transforms.errors import AudioFault, Reason, Stage
+from transforms.scoring.work_ahead import work_ahead
+
+# Frames that are computed ahead of the network: 2 min, 8 MB.
+AHEAD_FRAMES = 8_192
 
 
 class LongSpectrogram:
@@ -226,13 +230,21 @@ class Featurize(beam.DoFn):
         self.channels = channels
 
     def process(self, chunk: Sequence[Recording]) -> Iterable[Any]:
-        """Featurizes the recordings of a chunk one after the other."""
-        for recording, file in open_ahead(chunk):
-            telemetry.count("recordings")
-            for result in featurize_recording(recording, self.config, self.channels, file):
+        """Featurizes the recordings of a chunk one after the other, while the network scores those before."""
+        telemetry.count("recordings", len(chunk))
+        with contextlib.closing(work_ahead(self._results(chunk), _num_frames, AHEAD_FRAMES)) as results:
+            for result in results:
                 if isinstance(result, Reject):
                     yield beam.pvalue.TaggedOutput(REJECTS, result)
                 else:
                     telemetry.observe("decode_ms", 1e3 * result.decode_s)
                     telemetry.observe("features_ms", 1e3 * result.features_s)
                     yield result
+
+    def _results(self, chunk: Sequence[Recording]) -> Iterator[FeaturizedUtterance | Reject]:
+        for recording, file in open_ahead(chunk):
+            yield from featurize_recording(recording, self.config, self.channels, file)
+
+
+def _num_frames(result: FeaturizedUtterance | Reject) -> int:
+    return 0 if isinstance(result, Reject) else len(result.spectrogram)

@@ -23,6 +23,7 @@ from transforms.output.ledger import Job, Ledger
 from transforms.output.reconcile import LostRowsError
 from transforms.output.results import open_results
 from transforms.output.rewrite import rewrite_without
+from transforms.scoring.rows import frames_table
 
 MB = 1 << 20
 TABLES = tuple(schemas.SCORE_TABLES)
@@ -41,6 +42,10 @@ def rows(root: Path | str, table: str) -> Counter[str]:
 
 def files(root: Path, table: str) -> list[Path]:
     return sorted((root / table).glob("*.parquet"))
+
+
+def one_frame(utterance_id: str) -> pa.Table:
+    return frames_table([scored(utterance_id, [1.0])])
 
 
 def do(root: Path | str, file_bytes: int = 256 * MB) -> dict:
@@ -122,8 +127,7 @@ def test_schema_and_metadata_are_kept_except_the_run_id(tmp_path):
         metadata = {"audiosieve.run_id": run_id, "audiosieve.model_id": "m@1"}
         path = Path(f"{ledger.prefix('frames', run_id)}-x.parquet")
         path.parent.mkdir(parents=True, exist_ok=True)
-        table = pa.table([[name], [0], [0.0], [1.0]], schema=schemas.FRAMES.with_metadata(metadata))
-        pq.write_table(table, path)
+        pq.write_table(one_frame(name).replace_schema_metadata(metadata), path)
         ledger.commit(run_id, {"job": "score"}, written(ledger, run_id))
     record = do(ledger.root)
     (path,) = files(Path(ledger.root), "frames")
@@ -139,8 +143,7 @@ def test_files_of_different_models_are_not_merged(tmp_path):
         run_id = f"2026010{run + 1}T000000Z-aaaaaa"
         path = Path(f"{ledger.prefix('frames', run_id)}-x.parquet")
         path.parent.mkdir(parents=True, exist_ok=True)
-        schema = schemas.FRAMES.with_metadata({"audiosieve.model_id": model})
-        pq.write_table(pa.table([[str(run)], [0], [0.0], [1.0]], schema=schema), path)
+        pq.write_table(one_frame(str(run)).replace_schema_metadata({"audiosieve.model_id": model}), path)
         ledger.commit(run_id, {"job": "score"}, written(ledger, run_id))
     do(ledger.root)
     found = {
@@ -186,6 +189,7 @@ utterances = st.lists(
             "utterance_id": texts,
             "score": floats,
             "flags": st.lists(texts, max_size=2),
+            "causes": st.lists(texts, max_size=2),
             "snr_db": st.none() | floats,
             "channel": st.none() | st.integers(0, 7),
         }
@@ -199,7 +203,7 @@ utterances = st.lists(
 def test_rows_with_any_values_are_kept(tmp_path_factory, contents, file_bytes):
     ledger = ledger_of(tmp_path_factory.mktemp("any"))
     harmless = {
-        field.name: [] if field.name == "flags" else "x" if field.type == pa.string() else 0
+        field.name: [] if pa.types.is_list(field.type) else "x" if field.type == pa.string() else 0
         for field in schemas.UTTERANCES
     }
     for number, content in enumerate(contents):

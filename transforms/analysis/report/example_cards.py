@@ -81,6 +81,7 @@ def _facts(example: Example) -> Html:
             ("DC offset", f"{row['dc_offset']:.4f}"),
             ("bandwidth", f"{row['bandwidth_hz']:,.0f} Hz"),
             ("SNR", "unknown" if row["snr_db"] is None else f"{row['snr_db']:.0f} dB"),
+            ("causes", "unknown" if row["causes"] is None else ", ".join(row["causes"]) or "none"),
             ("flags", ", ".join(row["flags"]) or "none"),
             ("at", row["uri"] + start),
         ]

@@ -29,6 +29,8 @@ FACTS = {
     "rms_dbfs": ("RMS level", "dBFS"),
     "clipped_ratio": ("Clipped samples", "share"),
     "silence_ratio": ("Silent frames", "share"),
+    "longest_gap_s": ("Longest gap", "s"),
+    "dropout_s": ("Dropouts", "s"),
     "dc_offset": ("DC offset", "of full scale"),
     "bandwidth_hz": ("Bandwidth", "Hz"),
     "snr_db": ("Signal-to-noise ratio", "dB"),
@@ -143,13 +145,15 @@ class ReportData:
         steps: all utterances by score.
         groups: groups by column, the largest first and the merged ones last.
         facts: facts in the order of `FACTS`.
-        flags: (flag, utterances, seconds), the most frequent first; the flag is None for utterances without flags.
+        causes: (cause, utterances, seconds), the most frequent first; the cause is None for utterances without causes.
+        flags: flags in the same form as the causes.
         rejects: rejects by stage and reason, the most frequent first.
     """
 
     steps: Steps
     groups: dict[str, list[Group]]
     facts: list[Fact]
+    causes: list[tuple[str | None, int, float]]
     flags: list[tuple[str | None, int, float]]
     rejects: list[Rejected]
 
@@ -182,7 +186,8 @@ def report_data(connection: duckdb.DuckDBPyConnection, carried: Sequence[str], s
         steps=binning.all_utterances(),
         groups={column: binning.groups(sql) for column, sql in group_columns(carried).items()},
         facts=[binning.fact(name) for name in FACTS],
-        flags=_flags(connection),
+        causes=_words(connection, "causes"),
+        flags=_words(connection, "flags"),
         rejects=_rejects(connection),
     )
 
@@ -276,12 +281,13 @@ class _Binning:
         return self._connection.execute(query).fetchall()
 
 
-def _flags(connection: duckdb.DuckDBPyConnection) -> list[tuple[str | None, int, float]]:
+def _words(connection: duckdb.DuckDBPyConnection, column: str) -> list[tuple[str | None, int, float]]:
+    """Counts the utterances by the words of a column of lists. Rows of older versions have no list and do not count."""
     return connection.execute(
-        """
-        SELECT flag, count(*) AS utterances, sum(duration_s) FROM (
-            SELECT unnest(CASE WHEN len(flags) = 0 THEN [NULL] ELSE flags END) AS flag, duration_s FROM utterances
-        ) GROUP BY flag ORDER BY flag IS NULL, utterances DESC, flag
+        f"""
+        SELECT word, count(*) AS utterances, sum(duration_s) FROM (
+            SELECT unnest(CASE WHEN len({column}) = 0 THEN [NULL] ELSE {column} END) AS word, duration_s FROM utterances
+        ) GROUP BY word ORDER BY word IS NULL, utterances DESC, word
         """
     ).fetchall()
 

@@ -81,7 +81,8 @@ def render_page(
         "group_tables": Html("\n".join(group_tables)),
         "facts": select("fact", [FACTS[fact.name][0] for fact in data.facts], list(FACTS).index("snr_db")),
         "fact_table": _fact_table(data.facts),
-        "flag_table": _flag_table(data),
+        "cause_table": _word_table("cause", data.causes, data),
+        "flag_table": _word_table("flag", data.flags, data),
         "reject_table": _reject_table(data),
         "examples": example_cards(chosen, examples),
         "colophon": _colophon(heading),
@@ -215,12 +216,12 @@ def _digits(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def _flag_table(data: ReportData) -> Html:
+def _word_table(kind: str, counts: Sequence[tuple[str | None, int, float]], data: ReportData) -> Html:
     rows = [
-        [flag or "(no flag)", f"{count:,}", _share(count, data.count), hours(seconds), _share(seconds, data.seconds)]
-        for flag, count, seconds in data.flags
+        [word or f"(no {kind})", f"{count:,}", _share(count, data.count), hours(seconds), _share(seconds, data.seconds)]
+        for word, count, seconds in counts
     ]
-    return table("Flags, most frequent first", ["flag", "utterances", "share", "hours", "share"], rows)
+    return table(f"{kind.capitalize()}s, most frequent first", [kind, "utterances", "share", "hours", "share"], rows)
 
 
 def _reject_table(data: ReportData) -> Html:

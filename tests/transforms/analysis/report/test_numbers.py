@@ -39,6 +39,7 @@ def data_of(
         "anomaly_s": 0.0,
         "num_anomalies": 0,
         "flags": [],
+        "causes": [],
         "model_id": "",
         **dict.fromkeys(FACTS, 1.0),
     }
@@ -151,16 +152,17 @@ def output(tmp_path_factory) -> Path:
     utterances = [
         scored("a", 4.0),
         scored("b", 2.0, clipped_ratio=0.5),
-        scored("c", 3.0, clipped_ratio=0.5, dc_offset=0.5, snr_db=None),
+        scored("c", 3.0, clipped_ratio=0.5, bandwidth_hz=4_000.0, snr_db=None),
     ]
     rejects = [rejected(f"r{n}") for n in range(5)] + [rejected("silent", Reason.SILENT, Stage.FEATURIZE)]
     return write_output(tmp_path_factory.mktemp("report") / "out", utterances, rejects)
 
 
-def test_flags_and_rejects_are_counted(output):
+def test_causes_flags_and_rejects_are_counted(output):
     results = open_results(str(output))
     data = report_data(results.connect(), results.carried, results.label_scale)
-    assert data.flags == [("clipped", 2, 8.0), ("dc_offset", 1, 4.0), (None, 1, 4.0)]
+    assert data.causes == [("clipping", 2, 8.0), ("band_limit", 1, 4.0), (None, 1, 4.0)]
+    assert data.flags == [("clipped", 2, 8.0), ("narrow_band", 1, 4.0), (None, 1, 4.0)]
     assert [(reject.reason, reject.stage, reject.count) for reject in data.rejects] == [
         ("corrupt", "decode", 5),
         ("silent", "featurize", 1),
@@ -172,6 +174,6 @@ def test_flags_and_rejects_are_counted(output):
 def test_an_output_without_utterances_has_numbers(tmp_path):
     results = open_results(str(write_output(tmp_path / "out", [], [rejected("a")])))
     data = report_data(results.connect(), results.carried, PSEUDO)
-    assert (data.count, data.seconds, data.rejected, data.flags) == (0, 0.0, 1, [])
+    assert (data.count, data.seconds, data.rejected, data.causes, data.flags) == (0, 0.0, 1, [], [])
     assert len(data.steps.count) == 701
     assert all(fact.quantiles == [] and fact.missing == 0 for fact in data.facts)

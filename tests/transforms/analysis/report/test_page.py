@@ -8,7 +8,9 @@ import hashlib
 import itertools
 import json
 import re
+from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from model.labels import PESQ_WB
@@ -41,17 +43,21 @@ HEADING = Heading(
 )
 
 
+def page_of(root: Path) -> str:
+    results = open_results(str(root))
+    data = report_data(results.connect(), results.carried, PESQ_WB)
+    chosen, utterances = choose_examples(results, 2)
+    examples = make_examples(utterances, list(utterances), PESQ_WB, 5.0, 0)
+    return render_page(HEADING, data, chosen, examples, 2.5)
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A page in which every name is hostile."""
     utterances = [scored(name, 2.0 + n / 5, columns={HOSTILE[3]: name}, format=name) for n, name in enumerate(HOSTILE)]
     rejects = [dataclasses.replace(rejected(name), detail=name) for name in ("lost" + name for name in HOSTILE)]
     root = write_output(tmp_path_factory.mktemp("page") / "out", utterances, rejects, carry=[HOSTILE[3]])
-    results = open_results(str(root))
-    data = report_data(results.connect(), results.carried, PESQ_WB)
-    chosen, utterances = choose_examples(results, 2)
-    examples = make_examples(utterances, list(utterances), PESQ_WB, 5.0, 0)
-    return render_page(HEADING, data, chosen, examples, 2.5)
+    return page_of(root)
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +119,23 @@ def test_every_element_has_an_accessible_name(elements):
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+
+
+def test_causes_are_counted_and_shown_with_the_examples(tmp_path):
+    root = write_output(tmp_path / "out", [scored("a", 2.0, dropout_s=0.5, hum_db=-20.0), scored("b", 4.0)])
+    text = Elements(page_of(root)).text
+    assert {"dropouts", "hum", "(no cause)"} <= set(text["th"])
+    assert {"dropouts, hum", "none"} <= set(text["dd"])
+
+
+def test_an_output_without_the_column_of_causes_has_a_page(tmp_path):
+    """Version 0.1.0 wrote no causes."""
+    root = write_output(tmp_path / "out", [scored("a", 2.0)])
+    (path,) = (root / "utterances").glob("*.parquet")
+    pq.write_table(pq.read_table(path).drop_columns(["causes", "longest_gap_s", "dropout_s"]), path)
+    text = Elements(page_of(root)).text
+    assert "unknown" in text["dd"]
+    assert "(no cause)" not in text["th"]
 
 
 @pytest.mark.parametrize(
