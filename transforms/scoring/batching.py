@@ -69,7 +69,7 @@ class BatchByLength(beam.DoFn):
     def process(self, utterance: FeaturizedUtterance) -> Iterable[list[FeaturizedUtterance]]:
         """Adds an utterance to the pool; outputs all batches of the pool when it is full."""
         self._pool.append(utterance)
-        self._frames += len(utterance.spectrogram)
+        self._frames += len(utterance.spectrogram) * (1 + len(utterance.alternatives))
         if self._frames >= self.limits.pool_frames:
             yield from self._cut()
 

@@ -116,12 +116,12 @@ def _timed(batch: Batch, scorer: Scorer) -> ScoredBatch:
     started = time.perf_counter()
     results = score_batch(batch, scorer)
     model_s = time.perf_counter() - started
-    lengths = [len(item.spectrogram) for item in batch]
+    lengths = [len(channel.spectrogram) for item in batch for channel in (item, *item.alternatives)]
     work = Work(
         batches=1,
         utterances=len(batch),
         frames=sum(lengths),
-        padded_frames=len(batch) * max(lengths, default=0),
+        padded_frames=len(lengths) * max(lengths, default=0),
         decode_s=sum(item.decode_s for item in batch),
         features_s=sum(item.features_s for item in batch),
         model_s=model_s,
