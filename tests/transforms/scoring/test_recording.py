@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from model.bundle import DEFAULT
 from transforms.audio.decode import read_audio
 from transforms.elements import EACH, AudioRef, Recording, Reject, ScoredUtterance
 from transforms.errors import AudioFault, Reason, Stage
@@ -63,3 +64,42 @@ def test_a_model_that_gives_no_finite_score_makes_a_reject_or_a_fault(ref, score
 
 def test_a_model_is_loaded_once(bundle, scorer):
     assert load_scorer(str(bundle)) is scorer
+
+
+class TestChannels:
+    """The default model scores the better channel, whatever the other one carries."""
+
+    @pytest.fixture
+    def speech(self, samples: Path) -> np.ndarray:
+        return soundfile.read(samples / "clean.flac", dtype="float32")[0]
+
+    def score(self, folder: Path, make_ref, left: np.ndarray, right: np.ndarray):
+        soundfile.write(folder / "a.wav", np.stack([left, right], axis=1), RATE, subtype="FLOAT")
+        (score,) = score_recording(Recording((make_ref("a.wav", folder / "a.wav"),)), load_scorer(DEFAULT))
+        return score
+
+    @pytest.mark.parametrize(
+        ("other", "flag"),
+        [
+            (lambda x: -0.95 * x, "antiphase"),
+            (lambda x: np.concatenate([np.zeros(40, np.float32), x[:-40]]), "delayed_channels"),
+            (lambda x: 0 * x, "dead_channel"),
+            (lambda x: np.random.default_rng(1).normal(0, 0.05, len(x)).astype(np.float32), "unlike_channels"),
+        ],
+    )
+    def test_a_bad_channel_moves_no_score(self, tmp_path, make_ref, speech, other, flag):
+        alone = self.score(tmp_path, make_ref, speech, speech)
+        score = self.score(tmp_path, make_ref, speech, other(speech))
+        assert score.score == pytest.approx(alone.score, abs=1e-2)
+        assert (score.utterance.channel, score.flags, score.causes) == (0, [flag], ["channel"])
+        assert (alone.utterance.channel, alone.flags, alone.causes) == (None, [], [])
+
+    def test_the_other_order_selects_the_other_channel(self, tmp_path, make_ref, speech):
+        noise = np.random.default_rng(1).normal(0, 0.05, len(speech)).astype(np.float32)
+        assert self.score(tmp_path, make_ref, noise, speech).utterance.channel == 1
+
+    def test_a_voice_in_each_channel_is_named(self, tmp_path, make_ref, speech, samples):
+        second = soundfile.read(samples / "compressed.mp3", dtype="float32")[0]
+        length = min(len(speech), len(second))
+        score = self.score(tmp_path, make_ref, speech[:length], second[:length])
+        assert (score.flags, score.causes) == (["unlike_channels"], ["second_voice"])
