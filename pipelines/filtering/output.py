@@ -100,7 +100,7 @@ def _pieces(decision: Decision) -> str:
     total = sum(counts.values())
     if not total:
         return ""
-    text = f"{total:,} pieces of trimmed utterances"
+    text = f"{total:,} piece{'' if total == 1 else 's'} of trimmed utterances"
     if total == counts.get(TextState.NO_TEXT):
         return text
     with_words = counts.get(TextState.WORDS, 0) + counts.get(TextState.OTHER_WORDS, 0)
