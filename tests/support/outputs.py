@@ -11,8 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from model.activity import shown_spectrogram
+from model.features import FeatureConfig
 from model.labels import PESQ_WB
 from transforms import schemas
+from transforms.audio.decode import read_audio
 from transforms.elements import AudioRef, FrameFacts, Reject, ScoredUtterance, SignalFacts, Span, Utterance
 from transforms.errors import AudioFault, Reason, Stage
 from transforms.output.ledger import Ledger
@@ -47,6 +50,12 @@ def speech_frames(count: int) -> FrameFacts:
         clipped=np.zeros(count, bool),
         dropout_s=np.zeros(count, np.float32),
     )
+
+
+def shown_frames(path: Path) -> int:
+    """The number of frames of a recording that the network gets."""
+    spectrogram, _ = shown_spectrogram(read_audio(str(path)).samples, FeatureConfig())
+    return len(spectrogram)
 
 
 def written(ledger: Ledger, run_id: str) -> list[str]:

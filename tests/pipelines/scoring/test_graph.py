@@ -11,6 +11,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from model.bundle import DEFAULT, open_bundle
 from pipelines.scoring.graph import Committer, ScoreConfig, build
+from tests.support.outputs import shown_frames
 from tests.support.paths import ROOT
 from transforms.corpus.sources import list_corpus
 from transforms.elements import MIX
@@ -55,7 +56,7 @@ def test_metrics_agree_with_the_receipt_and_the_tables(samples, sample_run, tmp_
         "utterances": 8,
         "rejects_corrupt": 1,
         "audio_ms": pytest.approx(1e3 * sum(row["duration_s"] for row in utterances), abs=8),
-        "frames": sum(row["num_frames"] for row in utterances),
+        "frames": sum(shown_frames(samples / row["utterance_id"]) for row in utterances),
         "padding_frames": work.padded_frames - work.frames,
     }
     distributions = {metric.key.metric.name: metric.committed for metric in found["distributions"]}

@@ -10,12 +10,11 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from model.activity import shown_spectrogram
 from model.bundle import DEFAULT, open_bundle
 from pipelines.score import parse
 from pipelines.scoring.runs import RemoteRun
 from tests.support.command import Output, audiosieve, audiosieve_process
-from transforms.audio.decode import read_audio
+from tests.support.outputs import shown_frames
 from transforms.output.ledger import Ledger
 from transforms.runs.commit import Commit
 
@@ -35,12 +34,6 @@ def same_rows(output: Path, expected: Output) -> None:
     assert {name: len(frames) for name, frames in found.frame_scores.items()} == {
         name: len(frames) for name, frames in expected.frame_scores.items()
     }
-
-
-def shown_frames(path: Path) -> int:
-    """Returns the number of frames that the network gets."""
-    spectrogram, _ = shown_spectrogram(read_audio(str(path)).samples, open_bundle(DEFAULT).features)
-    return len(spectrogram)
 
 
 @pytest.mark.parametrize("listing", ["launcher", "workers"])

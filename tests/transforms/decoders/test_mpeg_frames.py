@@ -64,8 +64,9 @@ class TestLength:
         )
 
     def test_the_samples_are_those_of_the_same_file_with_a_header(self):
-        expected = decode_bytes(mp3(3.0, header=True)).samples
-        samples = decode_bytes(mp3(3.0)).samples
+        # The first samples of the longer one would move the start of the high-pass.
+        expected = decode(io.BytesIO(mp3(3.0, header=True)), keep_dc=True).samples
+        samples = decode(io.BytesIO(mp3(3.0)), keep_dc=True).samples
         delay = 1_105  # of LAME
         np.testing.assert_allclose(samples[delay + 1152 : delay + 40_000], expected[1152:40_000], atol=1e-4)
 
