@@ -42,8 +42,9 @@ from transforms.elements import (
 from transforms.errors import AudioFault, Reason, Stage
 from transforms.scoring.work_ahead import work_ahead
 
-# Frames that are computed ahead of the network: 2 min, 8 MB.
-AHEAD_FRAMES = 8_192
+# Frames that are computed ahead of the network: as many as `BatchLimits.pool_frames`, so that the next pool is ready when the
+# network has scored one. They take 33 MB.
+AHEAD_FRAMES = 32_768
 
 
 class LongSpectrogram:
