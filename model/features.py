@@ -117,7 +117,7 @@ def fold(samples: np.ndarray, position: int = 0) -> np.ndarray:
     """
     before = position % FRAME_SHIFT
     after = -(before + len(samples)) % FRAME_SHIFT
-    with np.errstate(over="ignore"):  # samples near the limit of float32; `grid_offset` takes the result
+    with np.errstate(over="ignore"):  # `grid_offset` returns 0 for an infinite power
         zeros = np.zeros(FRAME_SHIFT, np.float32)
         shifts = np.concatenate([zeros[:before], samples, zeros[:after]]).reshape(-1, FRAME_SHIFT)
         return np.einsum("ij,ij->j", shifts, shifts).astype(np.float64)

@@ -48,6 +48,7 @@ class Waveform:
         self._length = 0
         self._high_pass = None if keep_dc else HighPass()
         self._folded = np.zeros(FRAME_SHIFT)
+        self._power: np.ndarray | None = None
         self.lowest, self.highest = np.inf, -np.inf
 
     def add(self, samples: np.ndarray) -> None:
@@ -97,7 +98,12 @@ class Waveform:
         return grid_offset(self._folded)
 
     def power(self) -> np.ndarray:
-        """Returns the mean square of each frame: float64 [T]."""
+        """Returns the mean square of each frame: float64 [T]. Call it after `end`; it is computed once."""
+        if self._power is None:
+            self._power = self._frame_power()
+        return self._power
+
+    def _frame_power(self) -> np.ndarray:
         count = num_frames(self._length)
         return np.concatenate(
             [np.empty(0)]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
 
+from transforms.decoders.closing import Closing
 from transforms.decoders.mpeg_frames import MpegFrames
 from transforms.decoders.source_file import SourceFile
 from transforms.errors import AudioFault, Reason, Stage
@@ -41,7 +41,7 @@ class _SequentialFile(soundfile.SoundFile):
         return False
 
 
-class LibsndfileSound:
+class LibsndfileSound(Closing):
     """A recording that libsndfile reads; see `transforms.decoders.sound.Sound`.
 
     Args:
@@ -77,14 +77,6 @@ class LibsndfileSound:
         # In a damaged file a seek may still fail.
         self.is_seekable = self.format in _SEEKABLE_FORMATS and self.subtype in _SEEKABLE_CODINGS
         self.bits = next((bits for bits, subtypes in _BITS.items() if subtypes.fullmatch(self.subtype)), None)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Frees the decoder; the file stays open."""

@@ -9,11 +9,12 @@ import struct
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
-from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from transforms.decoders.closing import Closing
 from transforms.decoders.containers import OGG, Container, ends_within_element, is_chained
 from transforms.decoders.sample_types import bits_of, converted
 from transforms.decoders.source_file import SourceFile
@@ -64,7 +65,7 @@ def _pyav() -> ModuleType:
     return av
 
 
-class MediaSound:
+class MediaSound(Closing):
     """The first or default audio stream of a file that FFmpeg reads; see `transforms.decoders.sound.Sound`.
 
     Args:
@@ -130,14 +131,6 @@ class MediaSound:
         extradata = self._codec.extradata or b""
         rate = int.from_bytes(extradata[12:16], "little") if extradata.startswith(b"OpusHead") else 0
         return rate if rate in _OPUS_RATES else self.samplerate
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Frees the decoder; the file stays open."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Self
-
 import numpy as np
 import soxr
 
+from transforms.decoders.closing import Closing
 from transforms.decoders.media_sound import MediaSound
 
 
-class ResampledSound:
+class ResampledSound(Closing):
     """A recording at a lower rate than that of its decoder; see `transforms.decoders.sound.Sound`.
 
     FFmpeg decodes Opus at 48 kHz only. libsndfile decodes it at the rate of the source, which the header states. So the same
@@ -33,14 +31,6 @@ class ResampledSound:
         self.frames: int | None = None
         self.bits: int | None = None
         self.is_seekable = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Frees the decoder; the file stays open."""
