@@ -146,3 +146,11 @@ def test_every_fact_is_finite_and_in_its_range(samples):
     assert 0 <= facts.bandwidth_hz <= RATE / 2
     assert facts.dropouts >= 0
     assert 0 <= facts.speech_s <= len(samples) / RATE + 0.032
+
+
+@pytest.mark.parametrize("scale", [1e18, 1e30, 1e37])
+def test_huge_samples_are_measured(scale):
+    measured = measure(noise(2 * RATE) * np.float32(scale))
+    assert np.isfinite(measured.facts.rms_dbfs)
+    assert measured.facts.bandwidth_hz == pytest.approx(8_000, abs=200)
+    assert measured.facts.dropouts == 0
