@@ -50,8 +50,8 @@ class HighPass:
         if not len(samples):
             return samples
         offset = float(samples.mean(dtype=np.float64)) if self._offset is None else self._offset
-        missing = -len(samples) % BLOCK
-        blocks = np.pad(samples, (0, missing), mode="edge").reshape(-1, BLOCK)
+        padding = np.full(-len(samples) % BLOCK, samples[-1])
+        blocks = np.concatenate([samples, padding]).reshape(-1, BLOCK)
         return self._filter(blocks, offset)[: len(samples)]
 
     def _filter(self, blocks: np.ndarray, offset: float) -> np.ndarray:
