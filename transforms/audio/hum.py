@@ -118,7 +118,7 @@ class HumMeter:
     def _add(self, windows: np.ndarray) -> None:
         windows = windows - windows.mean(axis=1, keepdims=True)
         # Digital silence has no hum. It may be padding.
-        windows = windows[np.abs(windows).max(axis=1) > 0]
+        windows = windows[windows.any(axis=1)]
         skip = -self._num_windows % self._every
         self._num_windows += len(windows)
         windows = windows[skip :: self._every]
