@@ -157,8 +157,8 @@ def shifted(samples: np.ndarray, offset: int) -> np.ndarray:
 def frame_power(samples: np.ndarray) -> np.ndarray:
     """Returns the mean square of each frame of samples [n]: float64 [T]."""
     whole = len(samples) // FRAME_SHIFT * FRAME_SHIFT
-    shifts = samples[:whole].reshape(-1, FRAME_SHIFT).astype(np.float64)
-    energy = np.vecdot(shifts, shifts)
+    shifts = samples[:whole].reshape(-1, FRAME_SHIFT)
+    energy = np.einsum("sn,sn->s", shifts, shifts, dtype=np.float64)
     return np.asarray(energy[:-1] + energy[1:]) / FRAME_LENGTH  # a frame is two shifts
 
 

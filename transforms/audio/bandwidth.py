@@ -78,6 +78,13 @@ def _hann_window(size: int) -> np.ndarray:
     return np.hanning(size).astype(np.float32)
 
 
+@functools.lru_cache(maxsize=1024)
+def _mirrored_bins(fold: float, num_bins: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the bins above half of the bin `fold`, and those that they mirror: int [n] each."""
+    above = np.arange(math.ceil(fold / 2) + _LOWEST_BINS, min(num_bins - 2, fold / 2 + _MIRRORED_BINS), dtype=int)
+    return above, np.rint(fold - above).astype(int)
+
+
 class BandwidthMeter:
     """Measures the bandwidth block by block, in adjacent Hann windows of 32 ms of the mean of the channels.
 
@@ -220,12 +227,10 @@ class BandwidthMeter:
             levels: log power of each bin in loud windows, minus its mean: float32 [w, bins].
             fold: bin of the earlier rate.
         """
-        above = np.arange(
-            math.ceil(fold / 2) + _LOWEST_BINS, min(levels.shape[1] - 2, fold / 2 + _MIRRORED_BINS), dtype=int
-        )
+        above, below = _mirrored_bins(fold, levels.shape[1])
         if len(above) < _MIRRORED_BINS // 4:
             return 0.0
-        upper, lower = levels[:, above], levels[:, np.rint(fold - above).astype(int)]
+        upper, lower = levels[:, above], levels[:, below]
         upper -= upper.mean(axis=1, keepdims=True)
         lower -= lower.mean(axis=1, keepdims=True)
         norm = math.sqrt(float(np.vdot(upper, upper)) * float(np.vdot(lower, lower)))

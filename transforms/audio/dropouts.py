@@ -173,8 +173,9 @@ class _Channel:
         # Relative to the first sample, constant steps have a power of exactly 0.
         first = steps[:, :1]
         steps = steps - first
-        mean = np.einsum("ij->i", steps) / np.float32(self._size)
-        power = np.einsum("ij,ij->i", steps, steps) / np.float32(self._size)
+        weights = np.full(self._size, 1 / self._size, np.float32)
+        mean = steps @ weights
+        power = np.square(steps) @ weights
         power = np.maximum(power - mean * mean, 0)
         self._add_levels(power)
         self._power = np.concatenate([self._power, power])
