@@ -50,9 +50,7 @@ class TestCutBatches:
             return sum(batch[0] * (len(batch) + STEP_COST) for batch in batches)
 
         def fits(batch):
-            return len(batch) == 1 or (
-                len(batch) <= limits.batch_size and len(batch) * batch[0] <= limits.batch_frames
-            )
+            return len(batch) == 1 or (len(batch) <= limits.batch_size and len(batch) * batch[0] <= limits.batch_frames)
 
         ordered = sorted(lengths[:8], reverse=True)
         possible = []
@@ -60,7 +58,9 @@ class TestCutBatches:
             edges = [0, *(at for at, cut in enumerate(is_cut, 1) if cut), len(ordered)]
             possible.append([ordered[start:end] for start, end in itertools.pairwise(edges)])
         cut = [[lengths[index] for index in batch] for batch in cut_batches(lengths[:8], limits)]
-        assert cost(cut) == min(cost(batches) for batches in possible if all(map(fits, batches))) if ordered else not cut
+        assert (
+            cost(cut) == min(cost(batches) for batches in possible if all(map(fits, batches))) if ordered else not cut
+        )
 
     def test_an_example(self):
         limits = BatchLimits(batch_size=3, batch_frames=100)
