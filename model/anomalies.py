@@ -137,7 +137,8 @@ def find_levels(smooth: np.ndarray) -> Levels:
     """
     mean, deviation = _windows(smooth)
     good = float(np.sort(mean)[math.ceil(len(mean) * GOOD_QUANTILE - 1)])
-    levels = _levels(good, *percentiles(deviation, [50]), len(smooth))
+    (fluctuation,) = percentiles(deviation, [50])
+    levels = _levels(good, fluctuation, len(smooth))
     others = _outside(len(smooth), _stretches_below(smooth, levels.threshold, STRETCH_COST))
     # Where sustained stretches take more than half of a recording, they are no exception but its fluctuation.
     better = others & _outside(len(smooth), _sustained_stretches(smooth, levels.good - levels.fluctuation))
