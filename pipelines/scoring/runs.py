@@ -25,9 +25,10 @@ from pipelines.scoring.graph import Committer, ScoreConfig, build, score_wave
 from pipelines.scoring.options import ScoreOptions
 from pipelines.scoring.process_pool import exit_on_signal, run_all
 from pipelines.scoring.progress_bar import ProgressBar
-from transforms.output.ledger import Job, Ledger, count_rows, names_that_count
+from transforms.output.ledger import Job, Ledger, count_rows
 from transforms.output.receipts import Receipt
 from transforms.output.reconcile import RunCounts, listed_batches
+from transforms.output.records import names_that_count
 from transforms.runs.chunking import Lengths, Wave, cut_chunks, cut_waves, recordings
 from transforms.runs.commit import commit
 from transforms.runs.corpus_chunks import GivenChunks

@@ -18,9 +18,10 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.errors import OutputError
-from transforms.output.ledger import Job, Ledger, count_rows, names_that_count
+from transforms.output.ledger import Job, Ledger, count_rows
 from transforms.output.parquet_sink import ROW_GROUP_ROWS, SORTED_GROUP_ROWS, FileSeries
 from transforms.output.reconcile import LostRowsError
+from transforms.output.records import names_that_count
 from transforms.schemas import SORTED_BY
 from transforms.storage.files import File, match
 
