@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from apache_beam.io.filesystems import FileSystems
 
 from model.activity import shown_spectrogram
 from model.features import FeatureConfig
@@ -127,9 +128,8 @@ def write_output(
     }
     for name, table in tables.items():
         if len(table):
-            path = Path(f"{ledger.prefix(name, run_id)}-00000-of-00001.parquet")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(table, path, compression="zstd")
+            with FileSystems.create(f"{ledger.prefix(name, run_id)}-00000-of-00001.parquet") as file:
+                pq.write_table(table, file, compression="zstd")
     if commit:
         seconds = sum(item.utterance.duration_s for item in utterances)
         record = {
