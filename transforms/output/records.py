@@ -54,15 +54,23 @@ def read_record(path: str) -> dict[str, Any] | None:
     try:
         with FileSystems.open(path) as file:
             content = file.read()
-        record = json.loads(content)
+        record = _parse(content)
+        if record is None:
+            _set_aside(path)
+            return None
         return {**record, "files": record["files"], "replaces": record["replaces"]}
     except FileNotFoundError:
         return None
-    except ValueError:  # not JSON, or not UTF-8
-        _set_aside(path)
-        return None
     except (OSError, TypeError, KeyError) as error:
         raise OutputError(f"{path}: the run's record cannot be read ({type(error).__name__}: {error})") from error
+
+
+def _parse(content: bytes) -> Any:
+    """Returns the value of a file in JSON; None if it ends in the middle."""
+    try:
+        return json.loads(content)
+    except ValueError:  # not JSON, or not UTF-8
+        return None
 
 
 def _set_aside(path: str) -> None:

@@ -65,8 +65,8 @@ def commit(
         "work": receipt.work.as_dict(),
         "timings": {"total_s": round(time.time() - request["started_s"], 3)},
     }
-    ledger.commit(run_id, record, files, replaced, check)
-    telemetry.log(logging.INFO, "run committed", run_id=run_id, output=ledger.root, **record["counts"])
+    if ledger.commit(run_id, record, files, replaced, check)["files"] == sorted(files):  # not another attempt's
+        telemetry.log(logging.INFO, "run committed", run_id=run_id, output=ledger.root, **record["counts"])
     return counts
 
 
