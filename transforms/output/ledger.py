@@ -24,16 +24,15 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 
 from model.local_files import DRAFT_PREFIX
 from transforms.errors import OutputError
 from transforms.output.records import RUNS, names_that_count, read_record, read_records, record_path, record_paths
 from transforms.storage.atomic_files import DRAFT
-from transforms.storage.durable_files import sync_files, sync_folder, sync_tree
+from transforms.storage.deletion import delete_files
+from transforms.storage.durable_files import sync_all, sync_folder
 from transforms.storage.files import PROBE, has_wildcards, is_local, probe
-from transforms.storage.gcs import SCHEME as CLOUD_STORAGE
 from transforms.storage.gcs import open_in_parts
 from transforms.storage.new_files import create_file
 from transforms.storage.storage_errors import reason
@@ -42,8 +41,6 @@ PENDING = ".pending"
 RECEIPT = ".receipt"
 _REQUEST = "pending.json"
 _RUN_ID = r"\d{8}T\d{6}Z-[0-9a-f]{6}"
-# Beam deletes no file of a list if one of them disappears at the wrong moment.
-_DELETE_ATTEMPTS = 3
 # Files of tables. Older versions left temporary folders of Beam, too.
 _TABLE_FILE = re.compile(rf"/(({_RUN_ID})-[^/]*\.parquet$|beam-temp-{_RUN_ID}[^/]*)")
 # Files in `_runs` that belong to no committed run. Older versions wrote a record to `.draft` first.
@@ -114,7 +111,8 @@ class Ledger:
         try:
             probe(FileSystems.join(self.root, RUNS))
             if is_local(self.root):
-                sync_tree(self.root, [FileSystems.join(self.root, RUNS)])
+                runs = Path(self.root, RUNS).absolute()
+                sync_all(folders=[runs, *runs.parents])
         except (OSError, ValueError) as error:  # ValueError: no filesystem has this scheme
             raise OutputError(f"{self.root}: cannot write there ({reason(error)})") from error
 
@@ -247,11 +245,16 @@ class Ledger:
         self._sync(record["files"])
         path = record_path(self.root, run_id)
         check()
-        while not create_file(path, json.dumps(record, indent=2).encode()):
-            if winner := read_record(path):
-                self._delete(FileSystems.join(self.root, name) for name in {*record["files"]} - {*winner["files"]})
-                record = winner
-                break
+        winner = None
+        while winner is None and not create_file(path, json.dumps(record, indent=2).encode()):
+            winner = read_record(path)  # sets an incomplete record aside, so that the next try succeeds
+            if winner is None and FileSystems.exists(path):
+                raise OutputError(
+                    f"{path}: the record is incomplete and cannot be renamed; rename it and run the command again"
+                )
+        if winner is not None:
+            self._delete(FileSystems.join(self.root, name) for name in {*record["files"]} - {*winner["files"]})
+            record = winner
         self._delete(FileSystems.join(self.root, name) for name in record["replaces"])
         self._delete([self.receipt(run_id)])
         self.abandon(run_id)
@@ -262,9 +265,8 @@ class Ledger:
         if is_local(self.root):
             root = Path(self.root)
             (root / RUNS).mkdir(parents=True, exist_ok=True)
-            sync_files(str(root / name) for name in names)
-            for folder in {(root / name).parent for name in names} | {root}:
-                sync_folder(folder)
+            files = [root / name for name in names]
+            sync_all(files, {root, *(file.parent for file in files)})
 
     def write_missing(self, run_id: str, files: Sequence[str], schemas: Mapping[str, pa.Schema]) -> list[str]:
         """Writes an empty file for each table without files, because readers of Parquet expect one. Only for the first run.
@@ -354,21 +356,7 @@ class Ledger:
         return self._delete(debris)
 
     def _delete(self, uris: Iterable[str]) -> list[str]:
-        """Deletes those files that exist, also if another process deletes them at the same time; returns them."""
-        paths = existing = sorted(uris)
-        if FileSystems.get_scheme(self.root) != CLOUD_STORAGE:  # on Cloud Storage, a missing object raises no error
-            paths = existing = [uri for uri in existing if FileSystems.exists(uri)]
-        for attempt in range(_DELETE_ATTEMPTS):
-            if not existing:
-                break
-            try:
-                FileSystems.delete(existing)
-                break
-            except BeamIOError:
-                existing = [uri for uri in existing if FileSystems.exists(uri)]
-                if existing and attempt + 1 == _DELETE_ATTEMPTS:
-                    raise
-        return paths
+        return delete_files(uris)
 
 
 def count_rows(ledger: Ledger, table: str, files: Iterable[str]) -> int:

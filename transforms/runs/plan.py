@@ -19,7 +19,7 @@ from transforms.output.reconcile import LISTED
 from transforms.runs.chunking import Chunk, recordings
 from transforms.runs.corpus_chunks import CorpusChunks
 from transforms.schemas import PLAN
-from transforms.storage.durable_files import sync_files
+from transforms.storage.durable_files import sync_all
 from transforms.storage.files import is_local
 
 # Number of utterances in a file of the plan. A worker reads such a file in about a second.
@@ -63,7 +63,7 @@ def write_plan(ledger: Ledger, run_id: str, chunks: Iterable[Chunk], file_rows: 
     if waiting:
         flush()
     if is_local(ledger.root):
-        sync_files(paths)  # `Ledger.begin` syncs their folder
+        sync_all(paths)  # `Ledger.begin` syncs their folder
     return paths
 
 

@@ -22,19 +22,22 @@ _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV
 _THREADS = 16
 
 
-def sync_files(paths: Iterable[str]) -> None:
-    """Writes the content of files to the disk, also if another process has written them.
+def sync_all(files: Iterable[str | Path] = (), folders: Iterable[str | Path] = ()) -> None:
+    """Writes the content of files and the names in folders to the disk, also if another process has written them.
+
+    Args:
+        files: files.
+        folders: folders. Those that a filesystem cannot sync are left out.
 
     Raises:
-        OSError: the disk has lost a content, or a file is missing.
+        OSError: the disk has lost something, or a file is missing.
     """
-    waiting = list(paths)
-    if len(waiting) <= 1:
-        for path in waiting:
-            _sync(path)
-        return
     with ThreadPoolExecutor(_THREADS) as pool:
-        list(pool.map(_sync, waiting))
+        for done in [
+            *(pool.submit(_sync, file) for file in files),
+            *(pool.submit(sync_folder, folder) for folder in folders),
+        ]:
+            done.result()
 
 
 def sync_folder(folder: str | Path) -> None:
@@ -50,19 +53,6 @@ def sync_folder(folder: str | Path) -> None:
             raise
 
 
-def sync_tree(root: str | Path, folders: Iterable[str | Path]) -> None:
-    """Writes the names in folders to the disk, and those of the folders themselves, up to the root of the filesystem.
-
-    Args:
-        root: folder that contains the folders.
-        folders: folders to sync.
-    """
-    for folder in folders:
-        sync_folder(folder)
-    for parent in (Path(root), *Path(root).absolute().parents):
-        sync_folder(parent)
-
-
 def _sync(path: str | Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -72,7 +62,12 @@ def _sync(path: str | Path) -> None:
 
 
 def create_durably(path: Path, content: bytes) -> bool:
-    """Creates a file that appears complete or not at all, and is on the disk at the end.
+    """Creates a file like `create_once`, which is on the disk at the end."""
+    return create_once(path, content, durable=True)
+
+
+def create_once(path: Path, content: bytes, durable: bool = False) -> bool:
+    """Creates a file that appears complete or not at all.
 
     Only one of several processes that create the same file succeeds. On filesystems without hard links, two may succeed in the
     same moment.
@@ -80,6 +75,7 @@ def create_durably(path: Path, content: bytes) -> bool:
     Args:
         path: path of the file. Its folder is created.
         content: content of the file.
+        durable: whether the file must survive a loss of power.
 
     Returns:
         Whether the file was created; False if it exists.
@@ -88,7 +84,7 @@ def create_durably(path: Path, content: bytes) -> bool:
         OSError: the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = _draft(path.parent, content)
+    draft = _draft(path.parent, content, durable)
     try:
         try:
             os.link(draft, path)
@@ -100,20 +96,22 @@ def create_durably(path: Path, content: bytes) -> bool:
             if path.exists():
                 return False
             draft.replace(path)
-        sync_folder(path.parent)
+        if durable:
+            sync_folder(path.parent)
         return True
     finally:
         draft.unlink(missing_ok=True)
 
 
-def _draft(folder: Path, content: bytes) -> Path:
-    """Writes content to a new file under another name, and to the disk."""
+def _draft(folder: Path, content: bytes, durable: bool) -> Path:
+    """Writes content to a new file under another name."""
     draft = folder / f"{DRAFT_PREFIX}{secrets.token_hex(6)}"
     try:
         with draft.open("xb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
     except BaseException:
         draft.unlink(missing_ok=True)
         raise

@@ -13,7 +13,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from transforms.storage import gcs_conditions
 from transforms.storage.atomic_files import write_bytes
-from transforms.storage.durable_files import create_durably
+from transforms.storage.durable_files import create_once
 from transforms.storage.files import is_local
 from transforms.storage.gcs_listing import is_object_storage
 
@@ -100,7 +100,7 @@ class _LocalLock:
         self._path = path
 
     def create(self, content: bytes) -> bytes | None:
-        return content if create_durably(self._path, content) else None
+        return content if create_once(self._path, content) else None
 
     def read(self) -> Found | None:
         try:

@@ -15,7 +15,7 @@ from tests.support.storage import local_buckets
 from tests.support.storage.gcs_emulator import Bucket
 from tests.support.storage.gcs_proxy import CUT, RESET, Proxy, first
 from transforms.storage import durable_files, gcs_conditions
-from transforms.storage.durable_files import create_durably, sync_files, sync_folder
+from transforms.storage.durable_files import create_durably, sync_all, sync_folder
 from transforms.storage.new_files import create_file
 
 
@@ -114,8 +114,8 @@ class TestDisk:
             path.write_bytes(b"x")
         monkeypatch.setattr(os, "fsync", refuse(number))
         for sync in (
-            lambda: sync_files(map(str, paths)),
-            lambda: sync_files([str(paths[0])]),
+            lambda: sync_all(paths),
+            lambda: sync_all(folders=[tmp_path]),
             lambda: sync_folder(tmp_path),
         ):
             with pytest.raises(OSError, match=os.strerror(number)):
@@ -127,6 +127,7 @@ class TestDisk:
     ) -> None:
         monkeypatch.setattr(os, "fsync", refuse(number))
         sync_folder(tmp_path)
+        sync_all(folders=[tmp_path])
 
     def test_many_files_are_synced_together(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         paths = [tmp_path / str(number) for number in range(durable_files._THREADS * 2)]
@@ -134,4 +135,4 @@ class TestDisk:
             path.write_bytes(b"x")
         together = threading.Barrier(durable_files._THREADS)
         monkeypatch.setattr(os, "fsync", lambda _: together.wait(timeout=20))
-        sync_files(map(str, paths))
+        sync_all(paths)
