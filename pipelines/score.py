@@ -21,6 +21,7 @@ from transforms.corpus.sources import INPUT_KINDS, absolute, list_corpus
 from transforms.elements import AUTO, EACH, FIRST, MIX, AudioRef
 from transforms.errors import OutputError
 from transforms.output.ledger import Job, Ledger
+from transforms.output.records import run_ids
 from transforms.runs.chunking import WAVE_HOURS
 from transforms.runs.incremental import outstanding
 from transforms.runs.worker_listing import is_listable
@@ -57,14 +58,15 @@ def run(argv: Sequence[str]) -> int:
     _check_apart(options, output, refs)
     ledger = Ledger(output, tuple(schemas.SCORE_TABLES))
     ledger.check_writable()
-    with output_lock(output):
+    with output_lock(output) as lock:
         if options.overwrite:
             ledger.clear(Job.SCORE)
         _check_same_kind(ledger, bundle, options)
         _check_pending(ledger, options)
         ledger.remove_debris()
         if remote and not lists_here:
-            return RemoteRun(options, beam_arguments, bundle, ledger, *remote).list_and_score()
+            return RemoteRun(options, beam_arguments, bundle, ledger, *remote, lock.check).list_and_score()
+        known = run_ids(output)
         unscored = outstanding(refs, ledger)
         if unscored.gone:
             print(
@@ -72,8 +74,8 @@ def run(argv: Sequence[str]) -> int:
                 file=sys.stderr,
             )
         if remote and unscored.refs:
-            return RemoteRun(options, beam_arguments, bundle, ledger, *remote).score(len(refs), unscored)
-        job = LocalRun(options, beam_arguments, bundle, ledger, len(refs), unscored)
+            return RemoteRun(options, beam_arguments, bundle, ledger, *remote, lock.check).score(len(refs), unscored)
+        job = LocalRun(options, beam_arguments, bundle, ledger, len(refs), unscored, known, lock.check)
         status = job.run(processes) if unscored.refs else 0
         print(job.summary())
         return status or job.status()

@@ -9,7 +9,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures.process import BrokenProcessPool
 from importlib.metadata import version
 from typing import Any
@@ -25,11 +25,12 @@ from pipelines.scoring.graph import Committer, ScoreConfig, build, score_wave
 from pipelines.scoring.options import ScoreOptions
 from pipelines.scoring.process_pool import exit_on_signal, run_all
 from pipelines.scoring.progress_bar import ProgressBar
-from transforms.output.ledger import Job, Ledger, count_rows, names_that_count
+from transforms.output.ledger import Job, Ledger, count_rows
 from transforms.output.receipts import Receipt
 from transforms.output.reconcile import RunCounts, listed_batches
+from transforms.output.records import names_that_count, read_record, record_path
 from transforms.runs.chunking import Lengths, Wave, cut_chunks, cut_waves, recordings
-from transforms.runs.commit import commit
+from transforms.runs.commit import check_unchanged, commit
 from transforms.runs.corpus_chunks import GivenChunks
 from transforms.runs.incremental import Outstanding
 from transforms.runs.plan import ReadPlan, write_plan
@@ -147,6 +148,8 @@ class LocalRun(Run):
         ledger: ledger of the output.
         listed: number of utterances in the corpus.
         outstanding: utterances to score.
+        known: ids of the runs that are the reason why other utterances need not be scored.
+        check_lock: function that raises an error if this process no longer holds the lock on the output.
     """
 
     def __init__(
@@ -157,9 +160,12 @@ class LocalRun(Run):
         ledger: Ledger,
         listed: int,
         outstanding: Outstanding,
+        known: Set[str],
+        check_lock: Callable[[], None],
     ) -> None:
         super().__init__(options, beam_arguments, bundle, ledger)
         self.listed, self.outstanding = listed, outstanding
+        self._known, self._check_lock = set(known), check_lock
         self.skipped = listed - len(outstanding.refs)
         self.waves = 0
         self._wave_started_s = time.time()
@@ -236,7 +242,14 @@ class LocalRun(Run):
         )
         receipt = Receipt.read(self.ledger.receipt(config.run_id))
         stale = {name for ref in refs for name in self.outstanding.stale.get(ref.utterance_id, ())}
-        counts = commit(self.ledger, config.run_id, request, receipt, listed_batches(refs), stale, config.schemas)
+
+        def check() -> None:
+            check_unchanged(self.ledger, config.run_id, self._known)
+            self._check_lock()
+
+        listed = listed_batches(refs)
+        counts = commit(self.ledger, config.run_id, request, receipt, listed, stale, config.schemas, check=check)
+        self._known.add(config.run_id)
         self._wave_started_s = time.time()
         self.counts += counts
         self.work += receipt.work
@@ -260,6 +273,7 @@ class RemoteRun(Run):
         ledger: ledger of the output.
         runner: the runner.
         pipeline_options: options of Beam, parsed.
+        check_lock: function that raises an error if this process no longer holds the lock on the output.
     """
 
     def __init__(
@@ -270,9 +284,10 @@ class RemoteRun(Run):
         ledger: Ledger,
         runner: PipelineRunner,
         pipeline_options: PipelineOptions,
+        check_lock: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(options, beam_arguments, bundle, ledger)
-        self.runner, self.pipeline_options = runner, pipeline_options
+        self.runner, self.pipeline_options, self._check_lock = runner, pipeline_options, check_lock
         self.run_id = ledger.new_run_id()
         self._started_s = time.time()
 
@@ -308,6 +323,7 @@ class RemoteRun(Run):
         root = beam.Pipeline(runner=self.runner, options=self.pipeline_options)
         build(root, self._config(self.run_id, model, corpus, Committer.PIPELINE))
         # Begin the run only now, so that an earlier failure leaves no pending run.
+        self._check_lock()
         self.ledger.begin(self.run_id, self._request(self.run_id, self._started_s, wave, counts))
         try:
             result = root.run()
@@ -345,10 +361,10 @@ class RemoteRun(Run):
                     f"the state of the job is unknown ({reason}); it may still run and commit run {self.run_id} at its "
                     f"end{forget}"
                 )
-        if failed:
+        record = read_record(record_path(self.ledger.root, self.run_id))
+        if failed and record is None:
             self.ledger.abandon(self.run_id)
             return _fail(f"the job failed and committed nothing: {reason}")
-        record = next((record for record in self.ledger.records() if record["run_id"] == self.run_id), None)
         if record is None:
             return _fail(f"the job ended, but {self.options.output} has no record of run {self.run_id}{forget}")
         self.counts, self.work = RunCounts.of_record(record), Work.of_sums(record["work"])

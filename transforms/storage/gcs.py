@@ -26,7 +26,7 @@ from transforms.storage.storage_errors import StorageError
 try:
     import google.auth
     from apache_beam.internal.gcp import auth
-    from apache_beam.io.gcp import gcsio
+    from apache_beam.io.gcp import gcsio, gcsio_retry
     from google.api_core.exceptions import GoogleAPICallError, RetryError, from_http_response
     from google.auth.credentials import AnonymousCredentials
     from google.auth.exceptions import GoogleAuthError, TransportError
@@ -205,12 +205,16 @@ if gcsio is not None:
         return wrapped
 
     @contextlib.contextmanager
-    def os_errors_of_listing(path: str) -> Iterator[None]:
+    def os_errors(path: str) -> Iterator[None]:
         """Turns errors of Google's libraries in the block into OSErrors; status 404 means that the bucket is missing."""
         try:
             yield
         except _GOOGLE_ERRORS as error:
             raise _to_os_error(path, error, client(), needs_bucket=True) from error
+
+    def retry() -> Any:
+        """Returns the policy by which this process repeats requests after transient failures."""
+        return gcsio_retry.get_retry(_known_options())
 
     class _Reader(gcsio.BeamBlobReader):
         def read(self, size: int = -1) -> bytes:
@@ -284,5 +288,5 @@ if gcsio is not None:
 
         def list_files(self, path: str, with_metadata: bool = False) -> Iterator[Any]:
             """Lists objects like Beam's method."""
-            with os_errors_of_listing(path):
+            with os_errors(path):
                 yield from super().list_files(path, with_metadata)

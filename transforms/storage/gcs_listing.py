@@ -29,7 +29,7 @@ def objects(uri_prefix: str, deep: bool) -> Iterator[tuple[str, int, float]]:
         StorageError: the storage does not answer.
     """
     bucket, prefix = _parts(uri_prefix)
-    with gcs.os_errors_of_listing(uri_prefix):
+    with gcs.os_errors(uri_prefix):
         for blob in list_blobs(bucket, prefix, delimiter=None if deep else "/"):
             yield f"{_SCHEME}{bucket}/{blob.name}", blob.size, blob.updated.timestamp()
 
@@ -45,7 +45,7 @@ def folders_in(folder: str) -> list[str]:
     """
     bucket, prefix = _parts(f"{folder.rstrip('/')}/")
     names: list[str] = []
-    with gcs.os_errors_of_listing(folder):
+    with gcs.os_errors(folder):
         for page in list_blobs(bucket, prefix, delimiter="/").pages:
             list(page)
             names += page.prefixes
