@@ -9,6 +9,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from pipelines.common import own_process
+
 JOBS = {
     "score": "score a corpus: quality of each utterance and frame, in Parquet",
     "query": "run SQL over an output, or print a summary of it",
@@ -33,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status, as `_usage` explains it.
     """
+    if argv is None:
+        own_process.declare()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_usage())

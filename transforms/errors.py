@@ -37,6 +37,8 @@ class Reason(enum.StrEnum):
     TOO_LONG = "too_long"
     TOO_SHORT = "too_short"
     SILENT = "silent"
+    CRASHED = "crashed"
+    TIMED_OUT = "timed_out"
     MODEL_FAILED = "model_failed"
     NOT_CLEAN = "not_clean"
     PESQ_FAILED = "pesq_failed"
