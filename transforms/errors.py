@@ -45,6 +45,7 @@ class Reason(enum.StrEnum):
     LABELS_DISAGREE = "labels_disagree"
     NO_MATERIAL = "no_material"
     CHANGED = "changed"
+    UNWRITABLE = "unwritable"
 
 
 class AudioFault(Exception):
