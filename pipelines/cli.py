@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from pipelines.common import own_process
+from pipelines.scoring import worker_process
 
 JOBS = {
     "score": "score a corpus: quality of each utterance and frame, in Parquet",
@@ -35,8 +35,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status, as `_usage` explains it.
     """
-    if argv is None:
-        own_process.declare()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_usage())
@@ -52,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = f"did you mean {close[0]}?" if close else f"jobs: {', '.join(JOBS)}"
         print(f"audiosieve: unknown job {job!r} ({hint})", file=sys.stderr)
         return 2
+    if argv is None and job == "score":
+        worker_process.declare_own(arguments[1:])
     # When Beam is imported, it warns about packages that a local run does not need.
     logging.getLogger().setLevel(logging.ERROR)
     try:

@@ -6,9 +6,9 @@ import functools
 import tempfile
 from collections.abc import Sequence
 
-from pipelines.common import own_process
 from pipelines.scoring.process_pool import Death, Pool, Workers
 from pipelines.scoring.wave_job import fault_of
+from pipelines.scoring.worker_process import is_own
 from transforms.elements import AudioRef
 from transforms.errors import AudioFault
 from transforms.runs.chunking import Lengths, bytes_per_s, sample
@@ -45,7 +45,7 @@ def sample_lengths_alone(refs: Sequence[AudioRef], timeout_s: float) -> tuple[Le
         refs: the utterances.
         timeout_s: value of `--recording_timeout_s`.
     """
-    if not own_process.is_own():
+    if not is_own():
         return Lengths.sampled(refs), {}
     with tempfile.TemporaryDirectory(prefix="audiosieve-") as marks, Pool(marks) as pool:
         return sample_lengths(refs, pool, DecodeWatch(timeout_s, marks))

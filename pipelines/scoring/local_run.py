@@ -13,7 +13,6 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from model.bundle import Bundle
-from pipelines.common import own_process
 from pipelines.common.runners import usable_cores
 from pipelines.scoring.graph import Committer, ScoreConfig
 from pipelines.scoring.length_sample import sample_lengths
@@ -22,6 +21,7 @@ from pipelines.scoring.process_pool import Death, Pool, ThisProcess, Workers, ex
 from pipelines.scoring.progress_bar import ProgressBar
 from pipelines.scoring.runs import Run, fail
 from pipelines.scoring.wave_job import WaveJob
+from pipelines.scoring.worker_process import is_own
 from transforms.output.ledger import Ledger
 from transforms.output.receipts import Receipt
 from transforms.output.reconcile import listed_batches
@@ -85,8 +85,8 @@ class LocalRun(Run):
         refs = self.outstanding.refs
         watch = DecodeWatch(self.options.recording_timeout_s, pool.marks)
         # A Python program that calls the command with one process scores in its own process.
-        is_own = own_process.is_own()
-        lengths, faults = sample_lengths(refs, pool, watch) if is_own else (Lengths.sampled(refs), {})
+        own = is_own()
+        lengths, faults = sample_lengths(refs, pool, watch) if own else (Lengths.sampled(refs), {})
         total_s = lengths.total_s(refs)
         processes = processes or (usable_cores() if total_s > HOURS_FOR_PROCESSES * 3600 else 1)
         # At least as many waves as processes, so that each process has one.
@@ -100,7 +100,7 @@ class LocalRun(Run):
         )
         workers: Workers = pool
         watch = dataclasses.replace(watch, faults=faults)
-        if processes == 1 and not is_own:
+        if processes == 1 and not own:
             workers, watch = ThisProcess(), NO_WATCH
         try:
             self._score(waves, workers, processes, watch, ProgressBar(counters, len(refs), total_s))

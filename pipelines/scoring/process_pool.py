@@ -7,24 +7,21 @@ and load TensorFlow again for every wave.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import logging
-import multiprocessing
 import multiprocessing.connection
 import os
 import pickle
 import shutil
 import signal
-import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from pipelines.scoring.worker_process import start_worker
 from transforms.scoring.decode_watch import Mark
 from transforms.storage.gcs import patch_beam
 
@@ -33,7 +30,6 @@ Result = TypeVar("Result")
 
 # Seconds between two looks at the deadlines of the processes.
 _WATCH_S = 0.5
-_PR_SET_PDEATHSIG = 1
 # Signals by which a process ends itself.
 _OWN_SIGNALS = {
     signal.SIGSEGV,
@@ -215,12 +211,8 @@ class _Child(Generic[Job]):
     job: Job
 
     def __init__(self, marks: str | None) -> None:
-        context = multiprocessing.get_context("spawn")
         self._marks = marks
-        self.connection, theirs = context.Pipe()
-        self._process: BaseProcess = context.Process(target=_serve, args=(theirs, os.getpid()), daemon=True)
-        self._process.start()
-        theirs.close()
+        self._process, self.connection = start_worker()
         self._is_late = False
 
     def start(self, work: Callable[[Job], Any], job: Job) -> None:
@@ -267,14 +259,8 @@ def _first_done(children: list[_Child[Job]]) -> _Child[Job]:
             child.enforce_deadline()
 
 
-def _serve(connection: multiprocessing.connection.Connection, parent: int) -> None:
-    """Runs the jobs that the parent sends.
-
-    The process ignores Ctrl-C, which the parent handles, and ends when the parent has ended.
-    """
-    logging.basicConfig(level=logging.ERROR)  # Beam warns about packages that a local run does not need
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _end_with(parent)
+def serve_jobs(connection: Connection) -> None:
+    """Runs the jobs that the parent sends, in a worker process."""
     patch_beam()
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
@@ -293,20 +279,6 @@ def _picklable(error: Exception) -> Exception:
     except Exception:  # noqa: BLE001 -- any error of a class that cannot be pickled
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error
-
-
-def _end_with(parent: int) -> None:
-    """Makes this process end when the parent has ended."""
-    if sys.platform == "linux":
-        # The system ends this process even while a decoder holds the lock of the interpreter.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextlib.contextmanager

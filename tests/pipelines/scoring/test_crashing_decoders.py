@@ -68,7 +68,7 @@ REASONS = dict.fromkeys(["segfault.wav", "abort.wav", "exit.wav", "header.wav"],
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_recordings_that_end_or_hang_their_process_are_rejected_alone(bad_corpus, tmp_path, processes):
-    options = (f"--direct_num_workers={processes}", "--recording_timeout_s=8")
+    options = (f"--direct_num_workers={processes}", "--recording_timeout_s=15")
     said = score(bad_corpus, tmp_path / "out", *options)
     assert "Traceback" not in said
     assert scored_and_rejected(tmp_path / "out") == (GOOD, REASONS)
@@ -89,11 +89,11 @@ def test_a_member_of_an_archive_that_ends_its_process_costs_no_other_member(tmp_
 def test_the_next_run_tries_again_what_took_too_long_but_not_what_crashed(tmp_path):
     write(tmp_path / "in" / "crash.wav", "on read: segfault")
     write(tmp_path / "in" / "endless.wav", "on read: endless")
-    said = score(tmp_path / "in", tmp_path / "out", "--recording_timeout_s=6", status=3)
+    said = score(tmp_path / "in", tmp_path / "out", "--recording_timeout_s=12", status=3)
     assert "no utterance has a score" in said
     write(tmp_path / "in" / "good.wav")
     write(tmp_path / "in" / "more.wav")
-    said = score(tmp_path / "in", tmp_path / "out", "--recording_timeout_s=6")
+    said = score(tmp_path / "in", tmp_path / "out", "--recording_timeout_s=12")
     assert "scoring 3 utterances" in said
     rejects = {"crash.wav": "crashed", "endless.wav": "timed_out"}
     assert scored_and_rejected(tmp_path / "out") == (["good.wav", "more.wav"], rejects)
