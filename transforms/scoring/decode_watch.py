@@ -63,6 +63,8 @@ class Mark:
             content = Path(folder, str(pid)).read_bytes()
         except FileNotFoundError:
             return None
+        if len(content) < _FILE_BYTES:  # the process is about to write it
+            return None
         deadline_s, is_vetting, length = _HEADER.unpack_from(content)
         if math.isinf(deadline_s):
             return None

@@ -55,6 +55,12 @@ def test_the_mark_is_cleared_after_an_error(tmp_path):
     assert mark(tmp_path) is None
 
 
+def test_a_mark_that_is_not_written_yet_names_nothing(tmp_path):
+    assert mark(tmp_path) is None
+    (tmp_path / str(os.getpid())).touch()
+    assert mark(tmp_path) is None
+
+
 def test_the_limit_grows_with_the_file_and_its_spans():
     watch = DecodeWatch(10.0)
     assert watch.limit_s([AudioRef("a", "/a", 0, "")]) == 10
