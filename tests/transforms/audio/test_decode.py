@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.features import SAMPLE_RATE
@@ -207,6 +207,7 @@ class TestSpansBehindASeek:
 
 
 class TestManySpans:
+    @settings(max_examples=15)
     @given(
         rate=st.sampled_from([8_000, SAMPLE_RATE, 22_050]),
         block_s=st.integers(1, 3),
@@ -238,17 +239,16 @@ class TestManySpans:
                 alive.add(self)
 
         monkeypatch.setattr(span_reader, "soxr", SimpleNamespace(ResampleStream=Counted))
-        data = encode(noise(20 * 8_000), 8_000)
+        data = encode(noise(10 * 8_000), 8_000)
         most = 0
-        for _, _, decoded in decode_spans(io.BytesIO(data), [Span(i / 10, (i + 1) / 10) for i in range(200)]):
+        for _, _, decoded in decode_spans(io.BytesIO(data), [Span(i / 4, (i + 1) / 4) for i in range(40)]):
             assert isinstance(decoded, Decoded)
-            gc.collect()
             most = max(most, len(alive))
-        assert 0 < most <= 13  # the spans of one block
+        assert 0 < most <= 7  # the spans of one block
 
     def test_spans_take_little_memory_before_they_begin(self, encode):
         data = encode(noise(2 * 44_100, 2), 44_100)
-        spans = [Span(10 + i, 11 + i) for i in range(20_000)]
+        spans = [Span(10 + i, 11 + i) for i in range(5_000)]
         tracemalloc.start()
         try:
             results = [result for _, _, result in decode_spans(io.BytesIO(data), [Span(0, 2), *spans])]
@@ -256,4 +256,4 @@ class TestManySpans:
         finally:
             tracemalloc.stop()
         assert sum(isinstance(result, AudioFault) for result in results) == len(spans)
-        assert peak < 60e6
+        assert peak < 40e6
