@@ -14,8 +14,9 @@ from pipelines.common.errors import UsageError, command
 from pipelines.common.output_lock import output_lock
 from pipelines.common.runners import beam_options, is_local, requested_processes, usable_cores
 from pipelines.scoring.dry_run import preview
+from pipelines.scoring.local_run import LocalRun
 from pipelines.scoring.options import LAUNCHER, WORKERS, ScoreOptions
-from pipelines.scoring.runs import LocalRun, RemoteRun
+from pipelines.scoring.runs import RemoteRun
 from transforms import schemas, telemetry
 from transforms.corpus.sources import INPUT_KINDS, absolute, list_corpus
 from transforms.elements import AUTO, EACH, FIRST, MIX, AudioRef
@@ -26,6 +27,7 @@ from transforms.runs.chunking import WAVE_HOURS
 from transforms.runs.incremental import outstanding
 from transforms.runs.worker_listing import is_listable
 from transforms.scoring.bundles import find_bundle
+from transforms.scoring.decode_watch import TIMEOUT_S
 from transforms.storage.files import would_match
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -210,6 +212,13 @@ def build_parser() -> Parser:
         choices=LOG_LEVELS,
         default="error",
         help="level of the log on stderr, one JSON object per line; `warning` includes the uri of each reject",
+    )
+    add(
+        "--recording_timeout_s",
+        type=number(over=0, infinite=True),
+        default=TIMEOUT_S,
+        help="seconds in which a local run must decode a recording, and 1 s more for each 100 kB of its file and each 10 s of "
+        "its spans; a recording that takes longer is rejected",
     )
     add("--threads", type=positive_int, default=1, help="TensorFlow threads in each process")
     return parser

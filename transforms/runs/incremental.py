@@ -11,6 +11,9 @@ from transforms.elements import AudioRef, archives_of, printable, without_channe
 from transforms.errors import OutputError, Reason
 from transforms.output.ledger import Ledger
 
+# Reasons of rejects that do not last.
+_PASSING = {Reason.UNREADABLE, Reason.TIMED_OUT}
+
 
 class _State(enum.IntEnum):
     NEW = 0
@@ -36,9 +39,9 @@ class Outstanding:
 def outstanding(refs: Sequence[AudioRef], ledger: Ledger) -> Outstanding:
     """Compares a corpus with the committed rows.
 
-    A recording is done if its current version has scores or a lasting reject. The reject of an unreadable recording does not
-    last, because the recording may be readable the next time. An archive is done as a whole, or not at all. The comparison
-    keeps one byte per ref and no rows, so that a million rows take little memory.
+    A recording is done if its current version has scores or a lasting reject. The reject of a recording that was unreadable, or
+    not decoded in time, does not last, because the next run may succeed. An archive is done as a whole, or not at all. The
+    comparison keeps one byte per ref and no rows, so that a million rows take little memory.
 
     Args:
         refs: the corpus.
@@ -103,4 +106,4 @@ def _committed(ledger: Ledger) -> Iterator[tuple[str, str, str]]:
 
 def lasting_version(source_version: str, reason: str | None) -> str:
     """Returns the version of a committed row; for a reject that does not last, a version that no recording has."""
-    return "" if reason == Reason.UNREADABLE else source_version
+    return "" if reason in _PASSING else source_version

@@ -15,6 +15,7 @@ from apache_beam.io.filesystems import FileSystems
 from transforms.elements import WHOLE, ArchiveKind, AudioRef, Span, printable
 from transforms.errors import SourceError
 from transforms.storage.gcs_listing import folders_in, is_object_storage, objects
+from transforms.storage.long_paths import files_below, is_long, stat_long
 
 # Name of a file that `probe` could create, but not delete.
 PROBE = r"\.probe-[0-9a-f]{6}"
@@ -148,7 +149,7 @@ def would_match(pattern: str, path: str) -> bool:
 def look_at(path: str) -> File:
     """Returns a local file with its size and version."""
     try:
-        status = os.stat(path)  # noqa: PTH116 -- a hot loop over all files
+        status = stat_long(path) if is_long(path) else os.stat(path)  # noqa: PTH116 -- a hot loop over all files
     except OSError:
         return File(path, 0, _NO_VERSION)
     return _file(path, status.st_size, status.st_mtime)
@@ -183,7 +184,8 @@ def walk(root: str) -> Iterator[File]:
         for name in names:
             yield look_at(os.path.join(folder, name))  # noqa: PTH118 -- a hot loop over all files
     for path in unreadable:
-        yield File(path, 0, _NO_VERSION)
+        # A folder whose path is too long for the system can still be opened folder by folder.
+        yield from map(look_at, files_below(path)) if is_long(path) else [File(path, 0, _NO_VERSION)]
 
 
 class Place(NamedTuple):
