@@ -248,6 +248,10 @@ def _is_folder_marker(uri: str) -> bool:
     return uri.endswith("/")
 
 
+# Files that a finder remembers. The spans of a recording mostly follow each other, so that more would only take memory.
+_MOST_FILES = 100_000
+
+
 class Finder:
     """Finds the files that a manifest names. Reads the size of each file once, even if it has many spans.
 
@@ -271,6 +275,8 @@ class Finder:
         """
         file = self._files.get(path)
         if file is None:
+            if len(self._files) >= _MOST_FILES:
+                self._files.clear()
             try:
                 file = self._files[path] = self._search(path)
             except (OSError, ValueError) as error:
