@@ -67,6 +67,7 @@ _UNITS = {
     **dict.fromkeys(("us", "usec", "microsecond", "microseconds"), 1e-6),
     **dict.fromkeys(("ns", "nanosecond", "nanoseconds"), 1e-9),
 }
+_SEPARATORS = re.compile(r"[\s()\[\]-]+")
 # Seconds in the unit of a column of times, by name; the first of a role comes first.
 _TIME_NAMES = {
     role: {f"{name}_{unit}" if unit else name: scale for name in names for unit, scale in _UNITS.items()}
@@ -185,14 +186,13 @@ def is_span_column(name: str) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def normalised(name: str) -> str:
-    """Returns the name of a column in lower case with underscores, without blanks around it."""
-    return re.sub(r"[\s-]+", "_", name.strip().lower())
+    """Returns the name of a column in lower case with underscores for blanks, hyphens and brackets: `start_ms` for `Start (ms)`."""
+    return _SEPARATORS.sub("_", name.strip().lower()).rstrip("_")
 
 
 def _scale(name: str) -> float:
     """Returns the seconds in the unit at the end of a name, such as `begin_ms` or `Begin (ms)`; 1 if there is none."""
-    match = re.search(r"(?:^|[_(\[])([a-z]+)[)\]]?$", normalised(name))
-    return _UNITS.get(match[1], 1.0) if match else 1.0
+    return _UNITS.get(normalised(name).rpartition("_")[2], 1.0)
 
 
 def first_of(candidates: Sequence[str], names: Iterable[str]) -> str | None:

@@ -51,7 +51,7 @@ class ParquetTable:
             SourceError: the file cannot be read at all.
         """
         with FileSystems.open(self._uri, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-            table = pq.ParquetFile(file)
+            table = pq.ParquetFile(file, page_checksum_verification=True)
             before = 0
             for group in range(table.num_row_groups):
                 number = before

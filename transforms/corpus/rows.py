@@ -130,7 +130,7 @@ def _array_items(numbered: Lines) -> Rows:
             yield BadRow(number, "it is not an object in UTF-8", str(item))
         if text.startswith(",", at):
             at += 1
-        elif not text.startswith("]", at):
+        elif not text.startswith(("]", "{"), at):
             yield BadRow(number + 1, "the array is cut off; items after it are missing", text[at : at + 1000])
             return
 

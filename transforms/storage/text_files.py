@@ -66,6 +66,10 @@ def is_utf_8(text: str) -> bool:
     return True
 
 
+# Made once, because making it takes as long as a call.
+_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
+
 def as_text(value: Any) -> str:
     """Returns a table cell as valid Unicode: empty for None, JSON for numbers, lists and objects."""
     if isinstance(value, str):
@@ -73,7 +77,7 @@ def as_text(value: Any) -> str:
     elif value is None:
         return ""
     elif isinstance(value, (bool, int, float, list, dict)):
-        text = json.dumps(value, ensure_ascii=False, default=str)
+        text = _encode(value)
     else:
         text = str(value)
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
