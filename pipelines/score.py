@@ -283,7 +283,7 @@ def _column_roles(text: str) -> dict[str, str]:
             raise ArgumentTypeError(f"is {text!r}; the role {role} occurs twice")
         roles[role] = column
     if roles.get("path") == "":
-        raise ArgumentTypeError(f"is {text!r}; only the path must have a column")
+        raise ArgumentTypeError(f"is {text!r}; the path must have a column")
     return roles
 
 

@@ -91,7 +91,11 @@ def test_a_semicolon_or_a_bar_may_separate_cells(root):
 
 @pytest.mark.parametrize(
     ("header", "said"),
-    [("path,wav", "'path' and 'wav'"), ("audio,file_name", "'audio' and 'file_name'"), ("url,location", "'location' and 'url'")],
+    [
+        ("path,wav", "'path' and 'wav'"),
+        ("audio,file_name", "'audio' and 'file_name'"),
+        ("url,location", "'location' and 'url'"),
+    ],
 )
 def test_two_paths_are_refused_with_a_sentence(root, header, said):
     message = error_of(root / "m.csv", f"{header}\na.wav,clips/b.wav\n", is_strict=False)
@@ -115,7 +119,14 @@ def test_a_url_beside_a_path_is_carried(root):
 
 class TestChosenColumns:
     def test_each_role_may_have_any_column(self, root):
-        columns = {"path": "clip no", "id": "name", "start": "from_ms", "end": "to", "text": "words said", "speaker": "who"}
+        columns = {
+            "path": "clip no",
+            "id": "name",
+            "start": "from_ms",
+            "end": "to",
+            "text": "words said",
+            "speaker": "who",
+        }
         text = "clip no,name,from_ms,to,words said,who,path,id\nclips/b.wav,u1,500,1.25,good day,ann,a.wav,7\n"
         corpus = scan(root / "m.csv", text, columns=columns, carry=frozenset({"who"}))
         (ref,) = corpus.refs
@@ -149,7 +160,11 @@ class TestChosenColumns:
 class TestAudioRoot:
     @pytest.mark.parametrize("name", ["m.csv", "m.txt", "m.jsonl", "cuts.jsonl", "wav.scp"])
     def test_relative_paths_are_resolved_against_it_and_not_against_the_manifest(self, root, name):
-        recording = {"id": "r", "sources": [{"type": "file", "channels": [0], "source": "a.wav"}], "sampling_rate": 16000}
+        recording = {
+            "id": "r",
+            "sources": [{"type": "file", "channels": [0], "source": "a.wav"}],
+            "sampling_rate": 16000,
+        }
         text = {
             "m.csv": "path\na.wav\n",
             "m.txt": "a.wav\n",

@@ -130,9 +130,9 @@ def test_a_row_of_a_table(root, name, row, fault):
 @pytest.mark.parametrize("row", ['b,"b.wav', 'b,"b".wav', '"b,b.wav'])
 def test_a_quotation_mark_that_is_not_closed_costs_one_row(root, row):
     faults = faults_of(root / "m.csv", f'id,path\na,a.wav\n{row}\n"c",c.wav\n')
-    assert faults["invalid_row"] == f"{root}/m.csv, line 3: cannot be read as a table (a quotation mark is not closed or " + (
-        "misplaced)"
-    )
+    assert faults[
+        "invalid_row"
+    ] == f"{root}/m.csv, line 3: cannot be read as a table (a quotation mark is not closed or " + ("misplaced)")
 
 
 def test_a_quoted_cell_may_span_lines(root):
@@ -303,7 +303,10 @@ def test_a_line_of_wav_scp(root, line, fault):
         ("b rec9 0 1", "the recording 'rec9' is not in wav.scp"),
         ("b rec1 x 1", "the start is 'x'"),
         ("b rec1 0 1 left", "a channel number from 0"),
-        ("b rec2 0 1", "the recording 'rec2' cannot be used (wav.scp, line 2: the recording is the output of a command"),
+        (
+            "b rec2 0 1",
+            "the recording 'rec2' cannot be used (wav.scp, line 2: the recording is the output of a command",
+        ),
     ],
 )
 def test_a_line_of_segments(root, line, fault):
@@ -341,5 +344,3 @@ def test_names_that_become_the_same_id(root):
     corpus = scan_corpus(str(folder), LENIENT)
     assert [ref.fault is None for ref in corpus.refs] == [True, False]
     assert corpus.faulty[0].fault.reason == Reason.DUPLICATE_ID
-
-

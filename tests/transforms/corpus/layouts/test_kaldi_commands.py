@@ -20,7 +20,7 @@ from transforms.corpus.sources import list_corpus, scan_corpus
         ("flac --decode --stdout --silent --force a/b.flac", Decoded("a/b.flac")),
         ("flac -d -c -F -f --totally-silent a/b.flac", Decoded("a/b.flac")),
         ("/usr/bin/flac -c -d -s 'a dir/b c.flac' 2>/dev/null", Decoded("a dir/b c.flac")),
-        ("flac -c -d -s \"it's.flac\" 2> /dev/null ", Decoded("it's.flac")),
+        ('flac -c -d -s "it\'s.flac" 2> /dev/null ', Decoded("it's.flac")),
         ("flac -d -c -- -b.flac", Decoded("-b.flac")),
         ("sph2pipe a.sph", Decoded("a.sph")),
         ("sph2pipe -f wav a.sph", Decoded("a.sph")),
@@ -51,7 +51,12 @@ def test_a_command_that_only_decodes(command, decoded):
         *("sph2pipe -t 1:2 a.sph", "sph2pipe -s 0:100 a.sph", "sph2pipe -u a.sph", "sph2pipe -a a.sph"),
         *("sph2pipe -f raw a.sph", "sph2pipe -c 3 a.sph", "sph2pipe -h x a.sph"),
         *("sox a.flac -r 8000 -t wav -", "sox a.flac -t wav -r 16000 -", "sox a.flac -t wav -r16k -"),
-        *("sox a.flac -c 1 -t wav -", "sox a.flac -b 8 -t wav -", "sox -v 0.5 a.flac -t wav -", "sox -t raw a -t wav -"),
+        *(
+            "sox a.flac -c 1 -t wav -",
+            "sox a.flac -b 8 -t wav -",
+            "sox -v 0.5 a.flac -t wav -",
+            "sox -t raw a -t wav -",
+        ),
         *("sox a.flac -t wav - trim 0 5", "sox a.flac -t wav - rate 8000", "sox a.flac -t wav - channels 1"),
         *("sox a.flac -t wav - remix 1,2", "sox a.flac -t wav - remix 1 2", "sox a.flac -t wav - remix 0"),
         *("sox a.flac -t wav - remix 1 trim 0 1", "sox --norm a.flac -t wav -", "sox -G a.flac -t wav -"),
@@ -59,7 +64,14 @@ def test_a_command_that_only_decodes(command, decoded):
         *("sox a.flac b.flac -t wav -", "sox a.flac -t wav - : trim 0 1", "sox a.flac -t"),
         # A shell.
         *("flac -d -c a.flac | sox - -r 8000 -t wav -", "flac -d -c $X/a.flac", "flac -d -c `ls`", "cat a.wav; rm b"),
-        *("flac -d -c a.flac > b", "cat < a.wav", "cat a.wav && true", "flac -d -c *.flac", "cat ~/a.wav", "cat {a,b}.wav"),
+        *(
+            "flac -d -c a.flac > b",
+            "cat < a.wav",
+            "cat a.wav && true",
+            "flac -d -c *.flac",
+            "cat ~/a.wav",
+            "cat {a,b}.wav",
+        ),
         *("(cat a.wav)", "cat 'a.wav", "flac -d -c a.flac 2>log", "cat a.wav &"),
     ],
 )
@@ -89,8 +101,14 @@ def test_commands_are_read_as_their_files_with_the_channel(data):
 def test_a_segment_of_a_command_has_its_channel(data):
     (data / "segments").write_text("u1 b 0 1\nu2 b 0 1 0\nu3 b 0 1 1\nu4 a 0 1 1\n")
     corpus = scan_corpus(str(data), ListingOptions(is_strict=False))
-    assert [(ref.utterance_id, ref.channel) for ref in corpus.refs if not ref.fault] == [("u1", 1), ("u2", 1), ("u4", 1)]
-    assert "the segment has the channel 1; the command of its recording selects only one" in corpus.faulty[0].fault.detail
+    assert [(ref.utterance_id, ref.channel) for ref in corpus.refs if not ref.fault] == [
+        ("u1", 1),
+        ("u2", 1),
+        ("u4", 1),
+    ]
+    assert (
+        "the segment has the channel 1; the command of its recording selects only one" in corpus.faulty[0].fault.detail
+    )
 
 
 def test_a_command_of_lhotse_is_read_as_its_file(data):
