@@ -186,7 +186,7 @@ def is_span_column(name: str) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def normalised(name: str) -> str:
-    """Returns the name of a column in lower case with underscores for blanks, hyphens and brackets: `start_ms` for `Start (ms)`."""
+    """Returns a name in lower case, with underscores for blanks, hyphens and brackets: `start_ms` for `Start (ms)`."""
     return _SEPARATORS.sub("_", name.strip().lower()).rstrip("_")
 
 

@@ -13,7 +13,8 @@ pytestmark = pytest.mark.slow
 
 
 def write(manifest: Path, *lines: dict | str) -> Path:
-    manifest.write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))
+    texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
+    manifest.write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
     return manifest
 
 

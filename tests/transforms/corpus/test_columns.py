@@ -24,7 +24,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def scan(path: Path, text: str, **options) -> Corpus:
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return scan_corpus(str(path), ListingOptions(**options))
 
 
@@ -85,7 +85,7 @@ def test_the_error_of_a_time_has_its_own_unit(root):
 
 def test_a_semicolon_or_a_bar_may_separate_cells(root):
     for delimiter in ";|\t":
-        (ref,) = scan(root / "m.csv", f"path;id;note\na.wav;u1;x, y\n".replace(";", delimiter)).refs
+        (ref,) = scan(root / "m.csv", "path;id;note\na.wav;u1;x, y\n".replace(";", delimiter)).refs
         assert (ref.utterance_id, ref.columns) == ("u1", {"note": "x, y"})
 
 
