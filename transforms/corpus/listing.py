@@ -8,7 +8,7 @@ import posixpath
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
-from transforms.elements import AudioRef, RowFault, printable
+from transforms.elements import WHOLE, AudioRef, RowFault, printable
 from transforms.errors import Reason, SourceError
 from transforms.storage.files import File, is_local
 
@@ -199,6 +199,7 @@ class ManifestListing:
         self.uri = uri
         self.is_empty = True
         self._unit = unit
+        self._name = uri.rpartition("/")[2]
         self._base = index << _LINE_BITS
 
     def place(self, number: int) -> str:
@@ -208,6 +209,8 @@ class ManifestListing:
     def add(self, ref: AudioRef, number: int) -> None:
         """Adds the utterance of a row."""
         self.is_empty = False
+        if ref.span is not WHOLE and ref.span != WHOLE:
+            ref = dataclasses.replace(ref, place=printable(f"{self._name}, {self._unit} {number}"))
         if not self.listing.add(ref, self._base | number):
             self.listing.add_repeated(ref, self.place(number))
 
