@@ -60,12 +60,14 @@ def test_faulty_rows_are_rejects_once_until_they_are_corrected(samples: Path, tm
 
 
 def test_a_span_that_its_recording_does_not_have_is_a_fault_of_its_row(samples: Path, tmp_path: Path) -> None:
-    manifest = write(tmp_path / "m.jsonl", row("a", samples), row("b", samples, offset=100.0), row("c", samples, duration=99))
+    manifest = write(
+        tmp_path / "m.jsonl", row("a", samples), row("b", samples, offset=100.0), row("c", samples, duration=99)
+    )
     audiosieve("score", "--input", manifest, "--output", tmp_path / "out")
     assert set(Output(tmp_path / "out").scores) == {"a"}
     assert rejects(tmp_path / "out") == {"b": ("list", "outside"), "c": ("list", "outside")}
     details = {item["utterance_id"]: item["detail"] for item in Output(tmp_path / "out").rejects}
-    assert details["b"] == "m.jsonl, line 2: 100 to 101 s is not within the recording of 4.07 s"
+    assert details["b"] == "line 2 of the manifest: 100 to 101 s is not within the recording of 4.07 s"
     # With its own id or not, the row is scored when it is corrected.
     write(manifest, row("a", samples), row("b", samples), row("c", samples, duration=99))
     assert "1 scored, 0 rejected" in audiosieve("score", "--input", manifest, "--output", tmp_path / "out").stdout
