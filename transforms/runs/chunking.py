@@ -56,7 +56,9 @@ class Lengths:
         return cls({name: sum(known) / len(known) for name, known in by_suffix.items()})
 
     def seconds(self, ref: AudioRef) -> float:
-        """Returns the estimated length of an utterance in seconds."""
+        """Returns the estimated length of an utterance in seconds; 0 for a faulty row, which is not read."""
+        if ref.fault is not None:
+            return 0.0
         if ref.span.end_s is not None:
             return ref.span.end_s - ref.span.start_s
         name = suffix(ref.uri)
@@ -77,7 +79,7 @@ def sample(refs: Iterable[AudioRef]) -> list[AudioRef]:
     """Returns a few recordings of each suffix; the same refs give the same choice."""
     by_suffix: dict[str, list[AudioRef]] = defaultdict(list)
     for ref in refs:
-        if ref.archive is None and ref.size_bytes:
+        if ref.archive is None and ref.fault is None and ref.size_bytes:
             by_suffix[suffix(ref.uri)].append(ref)
     chosen: list[AudioRef] = []
     for candidates in by_suffix.values():

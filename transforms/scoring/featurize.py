@@ -148,7 +148,12 @@ def featurize_recording(
         return watch.marked(refs, _featurize_file(refs, file, config, channels), is_vetting)
 
     if recording.archive is None:
-        yield from featurized(recording.refs, opened or open_audio(recording.uri))
+        for ref in recording.refs:
+            if ref.fault is not None:
+                yield Reject.of_row(ref, ref.fault)
+        refs = [ref for ref in recording.refs if ref.fault is None]
+        if refs:
+            yield from featurized(refs, opened or open_audio(recording.uri))
         return
     if fault := watch.faults.get(recording.uri):
         yield Reject.of(recording.refs[0], fault)
