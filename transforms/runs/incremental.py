@@ -43,8 +43,7 @@ def outstanding(refs: Sequence[AudioRef], ledger: Ledger) -> Outstanding:
     A recording is done if its current version has scores or a lasting reject. The reject of a recording that was unreadable, or
     not decoded in time, does not last, because the next run may succeed. An archive is done as a whole, or not at all. Rejects
     of faulty rows that the corpus no longer has are out of date, too: they are replaced with the first ref that is scored
-    again.
-    The comparison keeps one byte per ref and no rows, so that a million rows take little memory.
+    again. The comparison keeps one byte per ref and no rows, so that a million rows take little memory.
 
     Args:
         refs: the corpus.
