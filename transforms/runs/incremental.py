@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from transforms.elements import AudioRef, archives_of, printable, without_channel
 from transforms.errors import OutputError, Reason
 from transforms.output.ledger import Ledger
+from transforms.storage.source_versions import is_same_version
 
 
 class _State(enum.IntEnum):
@@ -69,7 +70,7 @@ def outstanding(refs: Sequence[AudioRef], ledger: Ledger) -> Outstanding:
         ref_uri = printable(ref.uri)
         if uri != ref_uri and not (ref.archive and uri.startswith(f"{ref_uri}#")):
             raise OutputError(other_corpus(utterance_id, ref_uri, uri))
-        if version != ref.source_version:
+        if not is_same_version(version, ref.source_version):
             states[index] = _State.STALE
         elif states[index] == _State.NEW:
             states[index] = _State.DONE

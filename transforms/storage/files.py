@@ -15,6 +15,7 @@ from apache_beam.io.filesystems import FileSystems
 from transforms.elements import WHOLE, ArchiveKind, AudioRef, Span, printable
 from transforms.errors import SourceError
 from transforms.storage.gcs_listing import folders_in, is_object_storage, objects
+from transforms.storage.source_versions import NO_VERSION, version_of_time
 
 # Name of a file that `probe` could create, but not delete.
 PROBE = r"\.probe-[0-9a-f]{6}"
@@ -24,12 +25,12 @@ _WILDCARDS = re.compile(r"[*?\[]")
 class File(NamedTuple):
     """A file of a corpus.
 
-    If its size cannot be read, the size is 0 and the version is "0-0.000000". Reading the file then gives the error.
+    If its size cannot be read, the size is 0 and the version is `NO_VERSION`. Reading the file then gives the error.
 
     Attributes:
         uri: path or URI of the file.
         size_bytes: size of the file in bytes.
-        source_version: size and modification time; changes when the file changes.
+        source_version: size and modification time, or generation of an object; changes when the file changes.
     """
 
     uri: str
@@ -39,7 +40,7 @@ class File(NamedTuple):
     @property
     def is_there(self) -> bool:
         """Whether the size of the file could be read."""
-        return self.source_version != _NO_VERSION
+        return self.source_version != NO_VERSION
 
     def ref(
         self,
@@ -60,18 +61,6 @@ class File(NamedTuple):
         if channel is not None:
             version += f"#{channel}"
         return AudioRef(name, self.uri, self.size_bytes, version, columns or {}, span, archive, channel)
-
-
-def version_of_file(source_version: str) -> str:
-    """Returns the version of the file of an utterance: the utterance's version without the span and the channel."""
-    return re.split("[@#]", source_version, maxsplit=1)[0]
-
-
-def _file(uri: str, size_bytes: int, modified_s: float) -> File:
-    return File(uri, size_bytes, f"{size_bytes}-{modified_s:.6f}")
-
-
-_NO_VERSION = _file("", 0, 0.0).source_version
 
 
 def absolute(path: str) -> str:
@@ -135,7 +124,8 @@ def match(pattern: str) -> Iterator[File]:
         return
     for metadata in FileSystems.match([pattern])[0].metadata_list:
         if not _is_folder_marker(metadata.path):
-            yield _file(metadata.path, metadata.size_in_bytes, metadata.last_updated_in_seconds)
+            size_bytes = metadata.size_in_bytes
+            yield File(metadata.path, size_bytes, version_of_time(size_bytes, metadata.last_updated_in_seconds))
 
 
 def would_match(pattern: str, path: str) -> bool:
@@ -150,8 +140,8 @@ def look_at(path: str) -> File:
     try:
         status = os.stat(path)  # noqa: PTH116 -- a hot loop over all files
     except OSError:
-        return File(path, 0, _NO_VERSION)
-    return _file(path, status.st_size, status.st_mtime)
+        return File(path, 0, NO_VERSION)
+    return File(path, status.st_size, version_of_time(status.st_size, status.st_mtime))
 
 
 def walk(root: str) -> Iterator[File]:
@@ -183,7 +173,7 @@ def walk(root: str) -> Iterator[File]:
         for name in names:
             yield look_at(os.path.join(folder, name))  # noqa: PTH118 -- a hot loop over all files
     for path in unreadable:
-        yield File(path, 0, _NO_VERSION)
+        yield File(path, 0, NO_VERSION)
 
 
 class Place(NamedTuple):
@@ -238,9 +228,9 @@ def stream(place: Place) -> Iterator[File]:
 
 
 def _objects(uri_prefix: str, deep: bool) -> Iterator[File]:
-    for uri, size_bytes, modified_s in objects(uri_prefix, deep):
+    for uri, size_bytes, source_version in objects(uri_prefix, deep):
         if not _is_folder_marker(uri):
-            yield _file(uri, size_bytes, modified_s)
+            yield File(uri, size_bytes, source_version)
 
 
 def _is_folder_marker(uri: str) -> bool:
@@ -290,4 +280,4 @@ class Finder:
         folder = path.rpartition("/")[0]
         if folder not in self._listings:
             self._listings[folder] = {file.uri: file for file in match(literally(folder) + "/*")}
-        return self._listings[folder].get(path) or File(path, 0, _NO_VERSION)
+        return self._listings[folder].get(path) or File(path, 0, NO_VERSION)
