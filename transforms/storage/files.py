@@ -14,6 +14,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from transforms.elements import WHOLE, ArchiveKind, AudioRef, Span, printable
 from transforms.errors import SourceError
+from transforms.storage.fsspec_filesystem import WEB
 from transforms.storage.gcs_listing import folders_in, is_object_storage, objects
 from transforms.storage.source_versions import NO_VERSION, version_of_time
 
@@ -82,7 +83,13 @@ def is_directory(path: str) -> bool:
 
 def has_wildcards(path: str) -> bool:
     """Returns whether a path contains `*`, `?` or `[`. The name of an existing file may contain them, too."""
-    return bool(_WILDCARDS.search(path))
+    # In the address of a web page, `?` starts the query.
+    return bool(_WILDCARDS.search(path.replace("?", "") if is_web(path) else path))
+
+
+def is_web(path: str) -> bool:
+    """Returns whether a path is an address on the web, where files are looked up one by one."""
+    return FileSystems.get_scheme(path) in WEB
 
 
 def glob_root(pattern: str) -> str:
@@ -92,6 +99,8 @@ def glob_root(pattern: str) -> str:
 
 def literally(path: str) -> str:
     """Returns the pattern that matches a path and nothing else."""
+    if is_web(path) and not has_wildcards(path):
+        return path
     return _WILDCARDS.sub(lambda wildcard: f"[{wildcard[0]}]", path)
 
 
@@ -125,7 +134,9 @@ def match(pattern: str) -> Iterator[File]:
     for metadata in FileSystems.match([pattern])[0].metadata_list:
         if not _is_folder_marker(metadata.path):
             size_bytes = metadata.size_in_bytes
-            yield File(metadata.path, size_bytes, version_of_time(size_bytes, metadata.last_updated_in_seconds))
+            version = getattr(metadata, "source_version", None)
+            version = version or version_of_time(size_bytes, metadata.last_updated_in_seconds)
+            yield File(metadata.path, size_bytes, version)
 
 
 def would_match(pattern: str, path: str) -> bool:
@@ -277,6 +288,8 @@ class Finder:
     def _look_at(self, path: str) -> File:
         if is_local(path):
             return look_at(path)
+        if is_web(path):
+            return next(match(path), None) or File(path, 0, NO_VERSION)
         folder = path.rpartition("/")[0]
         if folder not in self._listings:
             self._listings[folder] = {file.uri: file for file in match(literally(folder) + "/*")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 # Version of a file whose size cannot be read. No file has it.
@@ -27,6 +28,11 @@ def version_of_object(size_bytes: int, created_s: float, generation: int) -> str
         generation: number of the generation; every upload gets a new one.
     """
     return f"{version_of_time(size_bytes, created_s)}-{generation}"
+
+
+def version_of_tag(size_bytes: int, tag: str) -> str:
+    """Returns the version of a file from its size and a text that identifies its content, such as an ETag."""
+    return f"{size_bytes}-{hashlib.blake2b(tag.encode('utf-8', 'replace'), digest_size=8).hexdigest()}"
 
 
 def version_of_file(source_version: str) -> str:
