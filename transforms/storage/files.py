@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -289,7 +290,10 @@ class Finder:
         if is_local(path):
             return look_at(path)
         if is_web(path):
-            return next(match(path), None) or File(path, 0, NO_VERSION)
+            # The files of a manifest may be on many servers. One that fails costs its own recordings only.
+            with contextlib.suppress(OSError):
+                return next(match(path), None) or File(path, 0, NO_VERSION)
+            return File(path, 0, NO_VERSION)
         folder = path.rpartition("/")[0]
         if folder not in self._listings:
             self._listings[folder] = {file.uri: file for file in match(literally(folder) + "/*")}

@@ -17,9 +17,11 @@ _NO_ANSWER = re.compile(
     r"Timeout|Connect|Connection|HTTPClientError|ServerDisconnected|ClientPayload|SlowDown|ReadError"
 )
 _NO_CREDENTIALS = re.compile(r"Credential|TokenRetrieval|SSOToken|UnauthorizedSSO|ProfileNotFound|GatedRepo")
-_LOG_IN = (
-    "no valid credentials were found; see the documentation of the storage's client, for s3:// that of AWS_PROFILE"
-)
+_LOG_IN = {
+    "s3": "no credentials were found: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; or, for a public bucket, "
+    "FSSPEC_S3_ANON=true",
+    "hf": "no credentials were found: log in with `hf auth login`, or set HF_TOKEN",
+}
 
 
 def missing_package(scheme: str) -> str:
@@ -58,13 +60,14 @@ def _translated(uri: str, error: Exception) -> Exception:
         error.__cause__ if isinstance(error, FileNotFoundError) and isinstance(error.__cause__, Exception) else error
     )
     name, status = type(cause).__name__, _status(cause)
-    message = str(cause) or name
+    message = " ".join(str(cause).split()) or name
     if uri in message and isinstance(error, OSError):
         message = message.replace(uri, "").strip(" :'\"") or name
+    if _NO_CREDENTIALS.search(name):
+        log_in = _LOG_IN.get(uri.partition(":")[0], "no credentials were found")
+        return _os_error(PermissionError, errno.EACCES, f"{uri}: {log_in} ({message})")
     if isinstance(cause, PermissionError) or status in (401, 403):
         return _os_error(PermissionError, errno.EACCES, f"{uri}: permission is denied ({message})")
-    if _NO_CREDENTIALS.search(name):
-        return _os_error(PermissionError, errno.EACCES, f"{uri}: {_LOG_IN} ({message})")
     no_answer = isinstance(cause, asyncio.TimeoutError) or _NO_ANSWER.search(name) or status == 429 or status >= 500
     if no_answer and uri.startswith(("http://", "https://")):
         return _os_error(OSError, errno.EIO, f"{uri}: the server does not answer ({message})")

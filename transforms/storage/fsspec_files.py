@@ -75,7 +75,12 @@ class Writer(io.RawIOBase):
         filesystem: filesystem of fsspec.
         path: path of the file in it.
         uri: URI of the file, for messages.
+
+    Attributes:
+        mode: mode in which it is open, which Beam's `CompressedFile` needs to know.
     """
+
+    mode = "wb"
 
     def __init__(self, filesystem: Any, path: str, uri: str) -> None:
         super().__init__()

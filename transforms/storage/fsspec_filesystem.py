@@ -38,7 +38,7 @@ READ_ONLY = (*WEB, "hf")
 OBJECT_STORES = ("s3", "s3a", "abfs", "abfss", "az", "oss", "memory")
 # Bytes that a reader fetches at least, and keeps.
 READ_BUFFER = 16 << 20
-_DELETE_THREADS = 16
+_THREADS = 16
 # Keys of `info` that identify the content of a file, the best first.
 _TAGS = ("ETag", "etag", "md5", "Content-MD5", "Digest", "blob_id", "oid", "VersionId", "checksum")
 _TIMES = ("LastModified", "last_modified", "Last-Modified", "mtime", "updated", "modified", "created")
@@ -176,7 +176,18 @@ class FsspecFileSystem(FileSystem):
         prefix = pattern[: wildcard.start()]
         deep = bool(re.search(r"\*\*|[?\[/]", pattern[len(prefix) :]))
         matches = re.compile(self.translate_pattern(pattern)).match
-        yield from (file for file in self._list(prefix, deep) if matches(file.path))
+        found = (file for file in self._list(prefix, deep) if matches(file.path))
+        if self._scheme in WEB:
+            # A page names files, but not their sizes and versions.
+            with ThreadPoolExecutor(_THREADS) as threads:
+                found = threads.map(self._looked_up, list(found))
+        yield from found
+
+    def _looked_up(self, file: FileMetadata) -> FileMetadata:
+        try:
+            return self.metadata(file.path)
+        except OSError:  # reading the file will give the error
+            return file
 
     def _list(self, dir_or_prefix: str, deep: bool = True) -> Iterator[FileMetadata]:
         folder = dir_or_prefix.rpartition("/")[0]
@@ -312,7 +323,7 @@ class FsspecFileSystem(FileSystem):
         if len(paths) == 1:
             delete(paths[0])
             return
-        with ThreadPoolExecutor(_DELETE_THREADS) as threads:
+        with ThreadPoolExecutor(_THREADS) as threads:
             list(threads.map(delete, paths))
 
 

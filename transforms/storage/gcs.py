@@ -120,11 +120,16 @@ def _os_error(kind: type[OSError], number: int, message: str) -> OSError:
 class BufferedFile(io.BufferedIOBase):
     """File with a buffer that outlives seeks; the buffers of Beam and Python are dropped by a seek.
 
+    Attributes:
+        mode: mode in which it is open, which Beam's `CompressedFile` needs to know.
+
     Args:
         raw: file that makes a request for every read.
         size: size of the file in bytes.
         buffer_size: size of the buffer in bytes; a request fetches no less, except at the end of the file.
     """
+
+    mode = "rb"
 
     def __init__(self, raw: Any, size: int, buffer_size: int) -> None:
         self._raw, self._size, self._buffer_size = raw, size, buffer_size
