@@ -18,8 +18,8 @@ _NO_ANSWER = re.compile(
 )
 _NO_CREDENTIALS = re.compile(r"Credential|TokenRetrieval|SSOToken|UnauthorizedSSO|ProfileNotFound|GatedRepo")
 _LOG_IN = {
-    "s3": "no credentials were found: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; or, for a public bucket, "
-    "FSSPEC_S3_ANON=true",
+    "s3": "no credentials were found: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; or, for a public "
+    "bucket, FSSPEC_S3_ANON=true",
     "hf": "no credentials were found: log in with `hf auth login`, or set HF_TOKEN",
 }
 

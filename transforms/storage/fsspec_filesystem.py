@@ -176,7 +176,7 @@ class FsspecFileSystem(FileSystem):
         prefix = pattern[: wildcard.start()]
         deep = bool(re.search(r"\*\*|[?\[/]", pattern[len(prefix) :]))
         matches = re.compile(self.translate_pattern(pattern)).match
-        found = (file for file in self._list(prefix, deep) if matches(file.path))
+        found: Iterator[FileMetadata] = (file for file in self._list(prefix, deep) if matches(file.path))
         if self._scheme in WEB:
             # A page names files, but not their sizes and versions.
             with ThreadPoolExecutor(_THREADS) as threads:
