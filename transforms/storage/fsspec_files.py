@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import tempfile
 from typing import Any, BinaryIO, cast
@@ -125,11 +124,16 @@ class Writer(io.RawIOBase):
             super().close()
 
     def _discard(self) -> None:
-        # An upload that cannot be cancelled expires in the storage.
-        with contextlib.suppress(Exception), os_errors(self._uri):
+        try:  # noqa: SIM105 -- while the interpreter ends, contextlib may be gone
             self._file.discard()
-        # fsspec would complete the upload when the file is garbage-collected.
-        self._file.closed = True
+        except Exception:  # noqa: BLE001 -- an upload that cannot be cancelled expires in the storage
+            pass
+        try:
+            # Otherwise fsspec completes the upload when the file is garbage-collected.
+            self._file.closed = True
+        except AttributeError:
+            # The file is not uploaded but written in place; its writer deletes it (`atomic_file`).
+            self._file.close()
 
     def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
         if error_type is None:

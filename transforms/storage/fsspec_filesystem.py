@@ -35,7 +35,7 @@ _OF_BEAM = (None, "gs", "hdfs", "azfs")
 WEB = ("http", "https")
 READ_ONLY = (*WEB, "hf")
 # Schemes on which a file appears when its upload is complete.
-OBJECT_STORES = ("s3", "s3a", "abfs", "abfss", "az", "oss", "memory")
+OBJECT_STORES = ("s3", "s3a", "abfs", "abfss", "az", "oss")
 # Bytes that a reader fetches at least, and keeps.
 READ_BUFFER = 16 << 20
 _THREADS = 16
@@ -82,19 +82,20 @@ def register() -> None:
 _beams_filesystem = FileSystems.get_filesystem
 
 
-def _filesystem(path: str) -> FileSystem:
+def _filesystem(path: str) -> FileSystem | FsspecFileSystem:
     """Returns the filesystem of a path.
 
     Raises:
         ValueError: no filesystem has this scheme, or its package is not installed.
     """
     scheme = FileSystems.get_scheme(path)
-    if scheme in _OF_BEAM or not (reason := _unknown(scheme)):
-        return _beams_filesystem(path) if scheme in _OF_BEAM else FsspecFileSystem(scheme)
-    if scheme != "s3":
-        known = [kind for kind in FileSystem.get_all_subclasses() if kind.scheme() == scheme]
-        if known:
-            return _beams_filesystem(path)
+    if scheme in _OF_BEAM:
+        return _beams_filesystem(path)
+    reason = _unknown(scheme)
+    if not reason:
+        return FsspecFileSystem(scheme)
+    if scheme != "s3" and any(kind.scheme() == scheme for kind in FileSystem.get_all_subclasses()):
+        return _beams_filesystem(path)
     raise ValueError(reason)
 
 
@@ -110,8 +111,10 @@ def scheme_of(path: str) -> str | None:
     return None if scheme in _OF_BEAM else scheme
 
 
-class FsspecFileSystem(FileSystem):
-    """A filesystem of fsspec.
+class FsspecFileSystem:
+    """A filesystem of fsspec, with the methods of Beam's `FileSystem`.
+
+    It is no subclass of it, because Beam would take it for the filesystem of one scheme, and let workers import it by its name.
 
     Args:
         scheme: scheme of its URIs. Options come from fsspec's configuration (`FSSPEC_S3_ENDPOINT_URL` ...) and from the
@@ -121,7 +124,6 @@ class FsspecFileSystem(FileSystem):
     def __init__(self, scheme: str) -> None:
         import fsspec
 
-        super().__init__(None)
         self._scheme = scheme
         options: dict[str, Any] = {} if scheme == "hf" else {"use_listings_cache": False}
         if scheme in WEB:
@@ -130,10 +132,7 @@ class FsspecFileSystem(FileSystem):
         with os_errors(f"{scheme}://"):
             self._fs = fsspec.filesystem(scheme, **options)
 
-    @classmethod
-    def scheme(cls) -> str:
-        """Returns a scheme that no URI has: `_filesystem` selects the instances."""
-        return "fsspec"
+    translate_pattern = staticmethod(FileSystem.translate_pattern)
 
     def has_dirs(self) -> bool:
         """Returns False: files can be created without their folders."""
@@ -200,16 +199,15 @@ class FsspecFileSystem(FileSystem):
                 if self._scheme in WEB:
                     raise
                 return  # buckets have no folders
+        base = self._path(folder).rstrip("/")
         for name, info in sorted(found.items()):
-            uri = self._uri(name)
+            inside = name.startswith(f"{base}/")
+            uri = f"{folder}{name.removeprefix(base)}" if inside else f"{self._scheme}://{name}"
             if info.get("type") != "directory" and uri.startswith(dir_or_prefix):
                 yield VersionedMetadata(uri, info)
 
     def _path(self, uri: str) -> str:
         return str(self._fs._strip_protocol(uri))
-
-    def _uri(self, name: str) -> str:
-        return name if "://" in name else f"{self._scheme}://{name.lstrip('/') if self._scheme == 's3' else name}"
 
     def exists(self, path: str) -> bool:
         """Returns whether there is a file; a folder is none."""

@@ -6,6 +6,7 @@ import contextlib
 import io
 import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +19,7 @@ from tests.support.storage.s3_server import S3Bucket
 from tests.support.web.file_server import FileServer
 from transforms.corpus.sources import SourceError, list_corpus
 from transforms.errors import OutputError
+from transforms.output.ledger import Ledger
 from transforms.storage.arrow_filesystem import arrow_filesystem
 from transforms.storage.atomic_files import new_file, write_bytes
 from transforms.storage.gcs import open_in_parts, patch_beam
@@ -213,6 +215,32 @@ class TestWebSources:
             assert FileSystems.open(f"{server.url}a.txt.gz").read() == b"hello"
             with FileSystems.open(f"{server.url}a.txt.gz", compression_type=CompressionTypes.UNCOMPRESSED) as file:
                 assert file.read() == server.files["a.txt.gz"]
+
+
+@pytest.mark.parametrize("scheme", ["file", "memory"])
+def test_further_filesystems_hold_corpora_and_outputs(scheme: str, tmp_path: Path) -> None:
+    root = f"{scheme}://{tmp_path}" if scheme == "file" else f"memory://{tmp_path.name}"
+    write_bytes(f"{root}/in/a.wav", b"12345")
+    write_bytes(f"{root}/in/x/b.wav", b"123")
+    assert [(ref.utterance_id, ref.uri, ref.size_bytes) for ref in list_corpus(f"{root}/in")] == [
+        ("a.wav", f"{root}/in/a.wav", 5),
+        ("x/b.wav", f"{root}/in/x/b.wav", 3),
+    ]
+    assert [ref.uri for ref in list_corpus(f"{root}/in/*.wav")] == [f"{root}/in/a.wav"]
+    for name in ("a.wav", "new.wav"):
+        with contextlib.suppress(KeyError), new_file(f"{root}/in/{name}", overwrite=True) as file:
+            file.write(b"x")
+            raise KeyError
+    assert paths(f"{root}/in/**") == [f"{root}/in/a.wav", f"{root}/in/x/b.wav"]
+    with FileSystems.open(f"{root}/in/a.wav") as file:
+        assert file.read() == b"12345"
+    ledger = Ledger(f"{root}/out", ("utterances",))
+    ledger.check_writable()
+    run_id = ledger.new_run_id()
+    ledger.begin(run_id, {"started_s": 1.0})
+    assert ledger.pending() == [run_id]
+    ledger.abandon(run_id)
+    assert ledger.pending() == []
 
 
 @pytest.mark.parametrize(
