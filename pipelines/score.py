@@ -8,12 +8,15 @@ from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from pathlib import Path
 
+from apache_beam.options.pipeline_options import PipelineOptions
+
 from model.bundle import DEFAULT, Bundle
 from pipelines.common.argument_types import channels, number, positive_int
 from pipelines.common.arguments import MODEL_HELP, Parser, add_batch_options, parse_with_beam
 from pipelines.common.errors import UsageError, command
 from pipelines.common.output_lock import output_lock
 from pipelines.common.runners import beam_options, is_local, requested_processes, usable_cores
+from pipelines.scoring.dataflow_jobs import abandon_ended
 from pipelines.scoring.dry_run import faulty_rows, preview
 from pipelines.scoring.local_run import LocalRun
 from pipelines.scoring.options import LAUNCHER, WORKERS, ScoreOptions
@@ -69,7 +72,7 @@ def run(argv: Sequence[str]) -> int:
         if options.overwrite:
             ledger.clear(Job.SCORE)
         _check_same_kind(ledger, bundle, options)
-        _check_pending(ledger, options)
+        _check_pending(ledger, options, PipelineOptions(list(beam_arguments)))
         ledger.remove_debris()
         if remote and not lists_here:
             return RemoteRun(options, beam_arguments, bundle, ledger, *remote, lock.check).list_and_score()
@@ -178,8 +181,11 @@ def _as_option(value: str | Sequence[str]) -> str:
     return value if isinstance(value, str) else ",".join(value) or "''"
 
 
-def _check_pending(ledger: Ledger, options: ScoreOptions) -> None:
-    """Checks that no uncommitted job on another runner may still write to the output; abandons the run of `--forget`."""
+def _check_pending(ledger: Ledger, options: ScoreOptions, beam: PipelineOptions) -> None:
+    """Checks that no uncommitted job on another runner may still write to the output.
+
+    Abandons the run of `--forget`, and runs whose jobs on Dataflow have ended.
+    """
     pending = ledger.pending()
     if options.forget:
         if options.forget not in pending:
@@ -187,10 +193,10 @@ def _check_pending(ledger: Ledger, options: ScoreOptions) -> None:
             raise OutputError(f"{ledger.root}: --forget {options.forget}: this run is not pending; {state}")
         ledger.abandon(options.forget)
         pending.remove(options.forget)
-    if pending:
+    for run_id, known in abandon_ended(ledger, pending, beam).items():
         raise OutputError(
-            f"{ledger.root}: run {pending[0]}, a job on another runner, is not committed yet; wait for it, or, if its job is "
-            f"gone, add --forget {pending[0]}"
+            f"{ledger.root}: run {run_id}, a job on another runner, is not committed yet{f' ({known})' if known else ''}; "
+            f"wait for it, or, if its job is gone, add --forget {run_id}"
         )
 
 

@@ -16,6 +16,7 @@ from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineS
 
 from model.bundle import Bundle
 from pipelines.common.errors import NOTHING_LEFT
+from pipelines.scoring.dataflow_jobs import describe_job
 from pipelines.scoring.graph import Committer, ScoreConfig, build
 from pipelines.scoring.length_sample import sample_lengths_alone
 from pipelines.scoring.options import ScoreOptions
@@ -194,11 +195,12 @@ class RemoteRun(Run):
         model = share_bundle(self.bundle, self.options.model, self.ledger.root)
         runner_name = self.pipeline_options.view_as(StandardOptions).runner
         print(f"starting run {self.run_id} as a job of {runner_name} ...", file=sys.stderr)
+        job = describe_job(self.runner, self.pipeline_options, self.run_id)
         root = beam.Pipeline(runner=self.runner, options=self.pipeline_options)
         build(root, self._config(self.run_id, model, corpus, Committer.PIPELINE, watch))
         # Begin the run only now, so that an earlier failure leaves no pending run.
         self._check_lock()
-        self.ledger.begin(self.run_id, self._request(self.run_id, self._started_s, wave, counts))
+        self.ledger.begin(self.run_id, {**self._request(self.run_id, self._started_s, wave, counts), **job})
         try:
             result = root.run()
         except Exception as error:  # noqa: BLE001 -- runners raise any error if a job cannot be started

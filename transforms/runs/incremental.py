@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from transforms.elements import AudioRef, archives_of, printable, without_channel
 from transforms.errors import OutputError, Reason, Stage
 from transforms.output.ledger import Ledger
+from transforms.storage.source_versions import is_same_version
 
 # Reasons of rejects that do not last.
 _PASSING = {Reason.UNREADABLE, Reason.TIMED_OUT}
@@ -80,7 +81,7 @@ def outstanding(refs: Sequence[AudioRef], ledger: Ledger) -> Outstanding:
         # A faulty row may name no recording or a wrong one.
         if not (is_same_file or is_row_fault or ref.fault):
             raise OutputError(other_corpus(utterance_id, ref_uri, uri))
-        if version != ref.source_version:
+        if not is_same_version(version, ref.source_version):
             states[index] = _State.STALE
         elif states[index] == _State.NEW:
             states[index] = _State.DONE

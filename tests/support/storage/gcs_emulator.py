@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,12 @@ class Bucket:
         """Deletes an object."""
         self._bucket.blob(name).delete()
 
+    def edit_metadata(self, name: str) -> None:
+        """Labels an object, which changes its update time and not its content."""
+        blob = self._bucket.blob(name)
+        blob.metadata = {"label": secrets.token_hex(3)}
+        blob.patch()
+
     def upload(self, folder: Path, prefix: str) -> str:
         """Copies a local folder, or a file, to a place in the bucket; returns its uri."""
         if folder.is_file():
@@ -144,8 +151,25 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
 
 
+def _update_time_follows_metadata() -> None:
+    """Makes an edit of an object's metadata change its update time, as on Cloud Storage."""
+    from gcp_storage_emulator.handlers import objects
+
+    edit = objects._patch
+
+    def edit_and_date(storage: Any, bucket_name: str, object_id: str, metadata: Any) -> Any:
+        found = edit(storage, bucket_name, object_id, metadata)
+        if found is not None:
+            found["updated"] = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+            storage.patch_object(bucket_name, object_id, found)
+        return found
+
+    objects._patch = edit_and_date
+
+
 def main() -> None:
     """Serves until standard input ends; the port is printed first."""
+    _update_time_follows_metadata()
     from gcp_storage_emulator.server import RequestHandler
     from gcp_storage_emulator.storage import Storage
 
