@@ -14,7 +14,7 @@ from model.evaluation.metrics import lcc, srcc
 from transforms.analysis.queries import select
 from transforms.analysis.row_formats import plain_rows
 from transforms.output.results import Results
-from transforms.storage.source_versions import is_same_version
+from transforms.source_versions import is_same_version
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 # One row for each utterance of an output, with its score or the reason of its reject. An id that is both scored and rejected,

@@ -19,8 +19,8 @@ from transforms.curation.export_plan import Container, Row
 from transforms.decoders.sound import Sound, open_sound
 from transforms.elements import ArchiveKind, AudioRef, printable
 from transforms.errors import AudioFault, Reason, Stage
+from transforms.source_versions import is_same_version, version_of_file
 from transforms.storage.files import is_local, literally, look_at, match
-from transforms.storage.source_versions import is_same_version, version_of_file
 
 _SUFFIX_BY_FORMAT = {
     "ADTS": "aac",

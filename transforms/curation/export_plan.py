@@ -18,7 +18,7 @@ from transforms.corpus.archive_member import AUDIO_SUFFIXES
 from transforms.corpus.word_times import word_columns
 from transforms.curation.duckdb_rows import quoted, spill
 from transforms.curation.kept_list import KeptList
-from transforms.storage.portable_names import folded, portable_name, portable_path
+from transforms.portable_names import folded, portable_name, portable_path
 
 Container = Literal["flac", "wav"]
 ExportFormat = Literal["flac", "wav", "webdataset"]

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from transforms.elements import AudioRef, archives_of, printable, without_channel
 from transforms.errors import OutputError, Reason, Stage
 from transforms.output.ledger import Ledger
-from transforms.storage.source_versions import is_same_version
+from transforms.source_versions import is_same_version
 
 # Reasons of rejects that do not last.
 _PASSING = {Reason.UNREADABLE, Reason.TIMED_OUT}

@@ -22,8 +22,8 @@ from transforms.runs.chunking import Chunk, Lengths, cut_chunks, recordings
 from transforms.runs.corpus_chunks import CorpusChunks
 from transforms.runs.incremental import lasting_version, other_corpus
 from transforms.runs.plan import WritePlan
+from transforms.source_versions import is_same_version
 from transforms.storage.files import Place, has_wildcards, is_directory, places_in, stream
-from transforms.storage.source_versions import is_same_version
 from transforms.telemetry import Work
 
 # Number of places into which the corpus is divided; up to so many workers can list it at the same time.

@@ -50,7 +50,7 @@ def patch_beam() -> None:
 
     Every process that opens remote files calls it first. Beam's workers do so by importing `PLUGIN`.
     """
-    from transforms.storage.fsspec_filesystem import register
+    from transforms.storage.fsspec_storage.filesystem import register
 
     register()
     if gcsio is None or gcsio.GcsIO is CloudStorage:

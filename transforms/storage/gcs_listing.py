@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from transforms.source_versions import version_of_object
 from transforms.storage import gcs
-from transforms.storage.source_versions import version_of_object
 
 # Requested fields of an object. The other fields would make up most of a response.
 _FIELDS = "items(name,size,generation,timeCreated),prefixes,nextPageToken"

@@ -23,7 +23,7 @@ from transforms.analysis.comparison_text import comparison_text
 from transforms.elements import ScoredUtterance
 from transforms.errors import Reason
 from transforms.output.results import Results, open_results
-from transforms.storage.source_versions import version_of_object, version_of_time
+from transforms.source_versions import version_of_object, version_of_time
 
 PAIRS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=40)
 

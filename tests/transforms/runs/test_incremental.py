@@ -9,7 +9,7 @@ from transforms.elements import ArchiveKind, AudioRef, RowFault
 from transforms.errors import OutputError, Reason
 from transforms.output.ledger import Ledger
 from transforms.runs.incremental import outstanding
-from transforms.storage.source_versions import version_of_object, version_of_time
+from transforms.source_versions import version_of_object, version_of_time
 
 TABLES = ("utterances", "frames", "rejects")
 

@@ -22,7 +22,7 @@ from transforms.runs.chunking import CHUNK_S
 from transforms.runs.incremental import outstanding
 from transforms.runs.plan import read_plan
 from transforms.runs.worker_listing import CutChunks, DropScored, ListCorpus, is_listable, keys_of
-from transforms.storage.source_versions import version_of_object, version_of_time
+from transforms.source_versions import version_of_object, version_of_time
 
 RUN, RUN2 = "20260101T000000Z-aaaaaa", "20260102T000000Z-bbbbbb"
 

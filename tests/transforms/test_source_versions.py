@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from tests.support.storage.gcs_emulator import Bucket
 from transforms.corpus.sources import list_corpus
 from transforms.elements import Span
-from transforms.storage.files import File
-from transforms.storage.source_versions import (
+from transforms.source_versions import (
     NO_VERSION,
     is_same_version,
     version_of_file,
     version_of_object,
     version_of_time,
 )
+from transforms.storage.files import File
 
 CREATED_S = 1_700_000_000.25
 CURRENT = version_of_object(500, CREATED_S, 1_700_000_000_249_911)
