@@ -94,8 +94,8 @@ class AudioRef:
             manifest's id.
         uri: path or URI of the recording, in any filesystem that Beam knows.
         size_bytes: size of the file in bytes; 0 if it cannot be read.
-        source_version: size and modification time of the file, with the span and the channel that the manifest names. It
-            changes when one of them changes.
+        source_version: size and modification time of the file, or generation of an object, with the span and the channel that
+            the manifest names. It changes when one of them changes (`storage.source_versions`).
         columns: further columns of the manifest.
         span: part of the recording.
         archive: kind of the archive if the ref stands for all recordings in it, which are listed when it is read; None for

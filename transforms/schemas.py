@@ -16,7 +16,8 @@ _URI = _field("uri", pa.string(), "path or URI of the recording; `ARCHIVE#MEMBER
 _VERSION = _field(
     "source_version",
     pa.string(),
-    "size and modification time of the file, and the span or channel that the corpus names; a new value is scored again",
+    "size of the file and its modification time (in Cloud Storage: generation), and the span or channel that the corpus names; "
+    "a new value is scored again",
 )
 
 UTTERANCES = pa.schema(

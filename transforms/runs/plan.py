@@ -20,6 +20,8 @@ from transforms.output.reconcile import LISTED
 from transforms.runs.chunking import Chunk, recordings
 from transforms.runs.corpus_chunks import CorpusChunks
 from transforms.schemas import PLAN
+from transforms.storage.durable_files import sync_all
+from transforms.storage.files import is_local
 
 # Number of utterances in a file of the plan. A worker reads such a file in about a second.
 FILE_ROWS = 100_000
@@ -61,6 +63,8 @@ def write_plan(ledger: Ledger, run_id: str, chunks: Iterable[Chunk], file_rows: 
             rows = 0
     if waiting:
         flush()
+    if is_local(ledger.root):
+        sync_all(paths)  # `Ledger.begin` syncs their folder
     return paths
 
 
