@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 
 import numpy as np
+from scipy.ndimage import maximum_filter1d
 
 from model.features import FRAME_SHIFT, NUM_BINS, SAMPLE_RATE, FeatureConfig
 
@@ -50,29 +51,30 @@ def fingerprint(features: np.ndarray, config: FeatureConfig, first_frame: int = 
         config: definition of the spectrogram.
         first_frame: number of the first of these frames in the utterance.
     """
-    bands = _band_matrix()
-    used = features[:, _used_bins()]
-    power = (np.exp(2 * used) if config.compression == "log" else np.square(used)) @ bands
-    if len(power) < _AVERAGED + _APART or not power.any():
+    if len(features) <= _AVERAGED + _APART:
         return None
-    total = np.cumsum(power, axis=0, dtype=np.float64)
-    floor = _AVERAGED * _FLOOR * total[-1].mean() / len(power)
-    averaged = np.log((total[_AVERAGED:] - total[:-_AVERAGED] + floor).astype(np.float32))
-    slope = averaged[:, 1:] - averaged[:, :-1]
-    change = slope[_APART:] - slope[:-_APART]
-    positions = _peaks(np.abs(change).min(axis=1))
+    used = features[:, _used_bins()]
+    magnitude = np.exp(used) if config.compression == "log" else used
+    # Bands come first, which is three times as fast as frames first.
+    power = _band_matrix() @ np.square(magnitude).T
+    total = np.cumsum(power, axis=1, dtype=np.float64)
+    mean = total[:, -1].mean() / len(features)
+    if not mean > 0:
+        return None
+    averaged = np.log(total[:, _AVERAGED:] - total[:, :-_AVERAGED] + _AVERAGED * _FLOOR * mean, dtype=np.float32)
+    slope = averaged[1:] - averaged[:-1]
+    change = slope[:, _APART:] - slope[:, :-_APART]
+    positions = _peaks(np.abs(change).min(axis=0))
     if len(positions) < FEWEST:
         return None
-    codes = (change[positions] > 0) @ (1 << np.arange(CODE_BITS))
+    codes = (1 << np.arange(CODE_BITS)) @ (change[:, positions] > 0)
     return tuple((codes << FRAME_BITS | positions + first_frame).tolist())
 
 
 def _peaks(values: np.ndarray) -> np.ndarray:
     """Returns the positions of the values that are the largest within `_AROUND` positions, and large enough."""
-    highest = np.full(len(values) + 2 * _AROUND, -np.inf, values.dtype)
-    highest[_AROUND : len(values) + _AROUND] = values
-    windows = np.lib.stride_tricks.sliding_window_view(highest, 2 * _AROUND + 1)
-    return np.flatnonzero((values == windows.max(axis=1)) & (values > _LEAST_CHANGE))
+    largest = maximum_filter1d(values, 2 * _AROUND + 1, mode="nearest")
+    return np.flatnonzero((values == largest) & (values > _LEAST_CHANGE))
 
 
 @functools.cache
@@ -83,9 +85,9 @@ def _used_bins() -> slice:
 
 @functools.cache
 def _band_matrix() -> np.ndarray:
-    """Returns the share of each used bin in each band: float32 [bins, 17]. The bands are equally wide on the mel scale."""
+    """Returns the share of each used bin in each band: float32 [17, bins]. The bands are equally wide on the mel scale."""
     mel = np.linspace(np.log1p(_LOWEST_HZ / 700), np.log1p(_HIGHEST_HZ / 700), CODE_BITS + 2)
     edges = 700 * np.expm1(mel) * (NUM_BINS - 1) / (SAMPLE_RATE / 2)
-    used = np.arange(NUM_BINS)[_used_bins(), np.newaxis]
-    share = np.minimum(used + 0.5, edges[1:]) - np.maximum(used - 0.5, edges[:-1])
+    used = np.arange(NUM_BINS)[_used_bins()]
+    share = np.minimum(used + 0.5, edges[1:, np.newaxis]) - np.maximum(used - 0.5, edges[:-1, np.newaxis])
     return np.maximum(share, 0).astype(np.float32)

@@ -25,8 +25,9 @@ WRONG_BITS = 2
 LEAST_AGREEING, AGREEING_SHARE, COMMON_SHARE = 4, 0.3, 0.6
 # A key of the index is the codes of two landmarks, the second one up to this many places after the first.
 _PLACES = 3
-# Neighbours that an utterance is paired with in each list of the index.
-_NEIGHBOURS = 2
+# Neighbours that an utterance is paired with in each list of the index, and lists in which it must be paired with another to be
+# compared with it. A single one is often chance.
+_NEIGHBOURS, _LEAST_LINKS = 2, 2
 
 _LONGER_MS, _SHIFT_FRAMES = round(LONGER_S * 1_000), round(SHIFT_S * FRAMES_PER_S)
 _REPLACED = pa.schema([("rank", pa.int64()), ("copy_rank", pa.int64()), ("kept_rank", pa.int64())])
@@ -128,7 +129,8 @@ def _pairs() -> str:
                 alike AS (PARTITION BY key ORDER BY duration_ms
                     RANGE BETWEEN {_LONGER_MS} PRECEDING AND {_LONGER_MS} FOLLOWING)
         )
-        SELECT DISTINCT least(rank, other) AS better, greatest(rank, other) AS worse FROM linked WHERE rank <> other
+        SELECT least(rank, other) AS better, greatest(rank, other) AS worse FROM linked WHERE rank <> other
+        GROUP BY ALL HAVING count(*) >= {_LEAST_LINKS}
     """
 
 
