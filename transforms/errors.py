@@ -9,6 +9,7 @@ from typing import Any
 class Stage(enum.StrEnum):
     """Step that rejected an input."""
 
+    LIST = "list"
     READ = "read"
     DECODE = "decode"
     FEATURIZE = "featurize"
@@ -22,6 +23,7 @@ class Stage(enum.StrEnum):
 class Reason(enum.StrEnum):
     """Why an input was rejected."""
 
+    INVALID_ROW = "invalid_row"
     UNREADABLE = "unreadable"
     NOT_A_FILE = "not_a_file"
     EMPTY_FILE = "empty_file"
@@ -37,12 +39,15 @@ class Reason(enum.StrEnum):
     TOO_LONG = "too_long"
     TOO_SHORT = "too_short"
     SILENT = "silent"
+    CRASHED = "crashed"
+    TIMED_OUT = "timed_out"
     MODEL_FAILED = "model_failed"
     NOT_CLEAN = "not_clean"
     PESQ_FAILED = "pesq_failed"
     LABELS_DISAGREE = "labels_disagree"
     NO_MATERIAL = "no_material"
     CHANGED = "changed"
+    UNWRITABLE = "unwritable"
 
 
 class AudioFault(Exception):

@@ -16,7 +16,8 @@ _URI = _field("uri", pa.string(), "path or URI of the recording; `ARCHIVE#MEMBER
 _VERSION = _field(
     "source_version",
     pa.string(),
-    "size and modification time of the file, and the span or channel that the corpus names; a new value is scored again",
+    "size of the file and its modification time (in Cloud Storage: generation), and the span or channel that the corpus names; "
+    "a new value is scored again",
 )
 
 UTTERANCES = pa.schema(
@@ -119,7 +120,8 @@ REJECTS = pa.schema(
         _field(
             "stage",
             pa.string(),
-            "step that rejected it: read, decode, featurize, score; in `synthesize` reference, mix, label; in `filter` export",
+            "step that rejected it: list, read, decode, featurize, score; in `synthesize` reference, mix, label; in `filter` "
+            "export",
         ),
         _field("reason", pa.string(), "one word: empty_file, unsupported_format, truncated, ..."),
         _field("detail", pa.string(), "explanation in a sentence"),
@@ -144,6 +146,9 @@ PLAN = pa.schema(
             nullable=True,
         ),
         _field("columns", pa.map_(pa.string(), pa.string()), "further columns of the corpus"),
+        _field("fault_reason", pa.string(), "reason of a row of the corpus that is rejected; else null", nullable=True),
+        _field("fault_detail", pa.string(), "explanation of that reason", nullable=True),
+        _field("row", pa.int64(), "line of a span in its manifest; 0 for others"),
     ]
 )
 

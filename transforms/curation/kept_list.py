@@ -11,8 +11,8 @@ import duckdb
 import pyarrow as pa
 
 from transforms.audio.sound_file import open_audio
+from transforms.corpus.columns import RESERVED_NAMES
 from transforms.corpus.formats import archive_begins
-from transforms.corpus.manifests import DURATION_COLUMN, END_COLUMNS, ID_COLUMNS, PATH_COLUMNS, START_COLUMNS
 from transforms.curation.duckdb_rows import batches_of, quoted, write_parquet
 from transforms.decoders.sound import num_samples, open_sound
 from transforms.errors import AudioFault
@@ -20,7 +20,7 @@ from transforms.schemas import TRIMMED
 
 _OWN_COLUMNS = ("archive", "member", "whole", "recording_s", "channel", "score", "first_sample", "samples", TRIMMED)
 # Column names that have another meaning in manifests, so that carried columns cannot use them.
-RESERVED_COLUMNS = {*PATH_COLUMNS, *ID_COLUMNS, *START_COLUMNS, *END_COLUMNS, DURATION_COLUMN, *_OWN_COLUMNS}
+RESERVED_COLUMNS = RESERVED_NAMES.union(_OWN_COLUMNS)
 # Number of recordings whose headers are read at the same time.
 _READERS = 16
 

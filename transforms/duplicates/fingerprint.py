@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 
 import numpy as np
-from scipy.ndimage import maximum_filter1d
 
 from model.features import FRAME_SHIFT, NUM_BINS, SAMPLE_RATE, FeatureConfig
 
@@ -73,7 +72,8 @@ def fingerprint(features: np.ndarray, config: FeatureConfig, first_frame: int = 
 
 def _peaks(values: np.ndarray) -> np.ndarray:
     """Returns the positions of the values that are the largest within `_AROUND` positions, and large enough."""
-    largest = maximum_filter1d(values, 2 * _AROUND + 1, mode="nearest")
+    padded = np.pad(values, _AROUND)
+    largest = np.max([padded[shift : shift + len(values)] for shift in range(2 * _AROUND + 1)], axis=0)
     return np.flatnonzero((values == largest) & (values > _LEAST_CHANGE))
 
 

@@ -12,13 +12,16 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.elements import ArchiveKind, AudioRef, Span, printable
+from transforms.elements import ArchiveKind, AudioRef, RowFault, Span, printable
+from transforms.errors import Reason
 from transforms.output.ledger import PENDING, Ledger
 from transforms.output.parquet_sink import WriteTable
 from transforms.output.reconcile import LISTED
 from transforms.runs.chunking import Chunk, recordings
 from transforms.runs.corpus_chunks import CorpusChunks
 from transforms.schemas import PLAN
+from transforms.storage.durable_files import sync_all
+from transforms.storage.files import is_local
 
 # Number of utterances in a file of the plan. A worker reads such a file in about a second.
 FILE_ROWS = 100_000
@@ -60,6 +63,8 @@ def write_plan(ledger: Ledger, run_id: str, chunks: Iterable[Chunk], file_rows: 
             rows = 0
     if waiting:
         flush()
+    if is_local(ledger.root):
+        sync_all(paths)  # `Ledger.begin` syncs their folder
     return paths
 
 
@@ -94,6 +99,9 @@ def plan_table(chunks: Sequence[Chunk]) -> pa.Table:
             "channel": [ref.channel for ref in refs],
             "archive": [ref.archive for ref in refs],
             "columns": [list(ref.columns.items()) for ref in refs],
+            "fault_reason": [ref.fault and ref.fault.reason for ref in refs],
+            "fault_detail": [ref.fault and ref.fault.detail for ref in refs],
+            "row": [ref.row for ref in refs],
         },
         PLAN,
     )
@@ -121,6 +129,8 @@ def _ref(row: dict) -> AudioRef:
         Span(row["start_s"], row["end_s"]),
         ArchiveKind(row["archive"]) if row["archive"] else None,
         row["channel"],
+        RowFault(Reason(row["fault_reason"]), row["fault_detail"]) if row["fault_reason"] else None,
+        row["row"],
     )
 
 

@@ -12,8 +12,9 @@ from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.corpus.archives import archive_kind
-from transforms.corpus.kaldi import is_data_directory
-from transforms.corpus.sources import MANIFEST, relative_ref
+from transforms.corpus.layout import MANIFEST, Source
+from transforms.corpus.layouts.registry import find_layout
+from transforms.corpus.sources import relative_ref
 from transforms.elements import AudioRef, archives_of, printable, without_channel
 from transforms.errors import OutputError
 from transforms.output.ledger import Ledger
@@ -22,6 +23,7 @@ from transforms.runs.corpus_chunks import CorpusChunks
 from transforms.runs.incremental import lasting_version, other_corpus
 from transforms.runs.plan import WritePlan
 from transforms.storage.files import Place, has_wildcards, is_directory, places_in, stream
+from transforms.storage.source_versions import is_same_version
 from transforms.telemetry import Work
 
 # Number of places into which the corpus is divided; up to so many workers can list it at the same time.
@@ -34,10 +36,10 @@ _TABLES_WITH_VERSIONS = ("utterances", "rejects")
 
 
 def is_listable(source: str) -> bool:
-    """Returns whether workers can list a corpus: it is a folder, not a file, glob, manifest or data directory."""
+    """Returns whether workers can list a corpus: it is a folder of files without a known layout."""
     if has_wildcards(source) or MANIFEST.search(source) or not is_directory(source):
         return False
-    return not is_data_directory(source.rstrip("/") or "/")
+    return find_layout(Source(source.rstrip("/") or "/")) is None
 
 
 class ListCorpus(beam.PTransform):
@@ -147,7 +149,7 @@ class DropScored(beam.DoFn):
                     versions.add(version)
                 elif utterance_id == ref.utterance_id:
                     raise OutputError(other_corpus(utterance_id, ref_uri, uri))
-            if versions == {ref.source_version}:
+            if versions and all(is_same_version(version, ref.source_version) for version in versions):
                 self._skipped += 1
             else:
                 yield ref

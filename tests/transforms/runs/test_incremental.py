@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tests.support.run_tables import commit, ref, row
-from transforms.elements import ArchiveKind
-from transforms.errors import OutputError
+from transforms.elements import ArchiveKind, AudioRef, RowFault
+from transforms.errors import OutputError, Reason
 from transforms.output.ledger import Ledger
 from transforms.runs.incremental import outstanding
+from transforms.storage.source_versions import version_of_object, version_of_time
 
 TABLES = ("utterances", "frames", "rejects")
 
@@ -34,6 +35,21 @@ def test_scores_and_lasting_rejects_of_the_present_version_are_done(ledger):
     assert left.stale == {"b": ["b"], "d": ["d"], "e": ["e"]}
 
 
+def test_rows_of_earlier_releases_stay_valid_until_an_upload(ledger):
+    at_upload, at_edit = (version_of_time(10, seconds) for seconds in (1_000.0, 2_000.0))
+    commit(ledger, [row(name, at_edit) for name in "ab"] + [row("c", at_upload)], [row("d", at_edit)])
+    left = outstanding(
+        [
+            ref("a", version_of_object(10, 1_000.0, 1)),
+            ref("b", version_of_object(10, 2_001.0, 2)),
+            ref("c", version_of_object(10, 1_000.0, 3)),
+            ref("d", version_of_object(10, 1_000.0, 4)),
+        ],
+        ledger,
+    )
+    assert (names(left.refs), left.stale) == (["b"], {"b": ["b"]})
+
+
 def test_rows_of_deleted_recordings_are_counted(ledger):
     commit(ledger, [row("a"), row("b")], [row("c")])
     assert outstanding([ref("b")], ledger).gone == 2
@@ -43,6 +59,31 @@ def test_an_id_of_another_recording_is_an_error(ledger):
     commit(ledger, [row("a", uri="/other/a")])
     with pytest.raises(OutputError, match="two corpora do not mix"):
         outstanding([ref("a")], ledger)
+
+
+FAULT = RowFault(Reason.INVALID_ROW, "m.csv, line 2: the path is empty")
+
+
+def test_rejects_of_faulty_rows_last_while_the_row_stays(ledger):
+    commit(ledger, [row("a")], [row("b", uri="/corpus/m.csv", stage="list"), row("c", "0", stage="list")])
+    refs = [ref("a"), AudioRef("b", "/corpus/m.csv", 0, "1", fault=FAULT), ref("c", fault=FAULT)]
+    left = outstanding(refs, ledger)
+    assert (names(left.refs), left.stale, left.gone) == (["c"], {"c": ["c"]}, 0)
+
+
+def test_a_corrected_row_is_scored_and_replaces_its_reject_whatever_file_that_named(ledger):
+    rejects = [row(name, "row-1", uri="/corpus/m.csv", stage="list") for name in ("b", "m.csv#row-1")]
+    commit(ledger, [row("a")], rejects)
+    left = outstanding([ref("a"), ref("b"), ref("c")], ledger)
+    assert names(left.refs) == ["b", "c"]
+    assert left.stale == {"b": ["b", "m.csv#row-1"]}
+    assert left.gone == 0
+
+
+def test_a_row_that_became_faulty_replaces_its_score(ledger):
+    commit(ledger, [row("a")])
+    left = outstanding([AudioRef("a", "/corpus/m.csv", 0, "row-1", fault=FAULT)], ledger)
+    assert (names(left.refs), left.stale) == (["a"], {"a": ["a"]})
 
 
 def test_channels_belong_to_their_recording(ledger):

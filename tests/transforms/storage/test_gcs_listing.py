@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.storage import gcs_listing
 from transforms.storage.files import Place, match, places_in, stream
+from transforms.storage.gcs import listing as gcs_listing
 
 
 class FakeBlobs:
@@ -23,7 +24,8 @@ class FakeBlobs:
                 if delimiter and slash:
                     prefixes.append(f"{prefix}{inside}/")
                 else:
-                    blobs.append(SimpleNamespace(name=name, size=5, updated=SimpleNamespace(timestamp=lambda: 7.0)))
+                    created = datetime(2026, 1, 1, tzinfo=UTC)
+                    blobs.append(SimpleNamespace(name=name, size=5, time_created=created, generation=7))
         entries = [*dict.fromkeys(prefixes), *blobs]
         self.pages = [Page(entries[start : start + 2]) for start in range(0, len(entries), 2)]
 
