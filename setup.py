@@ -20,6 +20,7 @@ REQUIRES = [
     "soundfile>=0.13,<0.15",
     "soxr>=1.0,<2",
     "tensorflow>=2.21,<2.22",
+    "xxhash>=3.5,<5",
 ]
 SERVE = [
     "fastapi>=0.120,<1",

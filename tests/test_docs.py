@@ -102,7 +102,7 @@ class TestTables:
     def as_markdown(schema: pa.Schema) -> str:
         lines = ["| column | type | description |", "|---|---|---|"]
         for field in schema:
-            kind = str(field.type).replace("list<item: string>", "list of string") + ("?" if field.nullable else "")
+            kind = re.sub(r"list<item: (\w+)>", r"list of \1", str(field.type)) + ("?" if field.nullable else "")
             lines.append(f"| {field.name} | {kind} | {field.metadata[b'description'].decode()} |")
         return "\n".join(lines)
 

@@ -20,6 +20,7 @@ ORDER = [
     "transforms",
     "transforms.storage",
     "transforms.decoders",
+    "transforms.duplicates",
     "transforms.audio",
     "transforms.corpus",
     "transforms.output",

@@ -281,6 +281,8 @@ class Utterance:
         facts: measurements of the samples.
         frame_facts: measurements of each frame.
         marks: flags that the samples of the whole recording decide, such as "upsampled" or "antiphase".
+        content_hash: hash of the samples of the scored channels (`duplicates.content_hash`); None if it was not computed.
+        fingerprint: landmarks of the sound (`duplicates.fingerprint`): int64 [n]; None without enough sound.
     """
 
     ref: AudioRef
@@ -292,6 +294,8 @@ class Utterance:
     facts: SignalFacts
     frame_facts: FrameFacts
     marks: tuple[str, ...] = ()
+    content_hash: str | None = None
+    fingerprint: tuple[int, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

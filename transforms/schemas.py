@@ -65,10 +65,24 @@ UTTERANCES = pa.schema(
             "faults that the samples prove: silence, dropouts, clipping, band_limit, hum, channel, second_voice",
         ),
         _field("model_id", pa.string(), "model that made the score, as name@hash"),
+        _field(
+            "content_hash",
+            pa.string(),
+            "hash of the decoded samples of the scored channels; null for a piece that --trim cut out",
+            nullable=True,
+        ),
+        _field(
+            "fingerprint",
+            pa.list_(pa.int64()),
+            "landmarks of the sound, which re-encoded copies share; null without enough sound, and for a piece",
+            nullable=True,
+        ),
     ]
 )
 
 TRIMMED = "trimmed"
+# Columns that exist only in rules: the utterance with the same samples, or of the same recording, to keep instead.
+COPY_OF, DUPLICATE_OF = "copy_of", "duplicate_of"
 # The kept rows of `utterances`.
 KEPT = pa.schema(
     [*UTTERANCES, _field(TRIMMED, pa.bool_(), "whether the row is a piece that --trim cut out of an utterance")]
@@ -146,6 +160,12 @@ DROPPED = pa.schema(
         _field("duration_s", pa.float64(), "length of the utterance"),
         _field("score", pa.float32(), "predicted quality; null for a part that --trim cut out", nullable=True),
         _field("rules", pa.list_(pa.string()), "names of the rules that dropped it, or quantile, budget or trim"),
+        _field(
+            DUPLICATE_OF,
+            pa.string(),
+            "id of the utterance that is the same recording and was kept by the rules, if it was dropped for it; else null",
+            nullable=True,
+        ),
     ]
 )
 

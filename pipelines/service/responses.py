@@ -15,8 +15,9 @@ from transforms.schemas import ANOMALIES, UTTERANCES
 from transforms.scoring.rows import utterance_row
 from transforms.scoring.utterance_score import Score
 
-# Columns that an upload does not have: it has no location and no version, and all of it is scored.
-_LEFT_OUT = ("uri", "start_s", "source_version")
+# Columns that an upload does not have: it has no location and no version, and all of it is scored. Its
+# content_hash and fingerprint are of use only among the utterances of a corpus.
+_LEFT_OUT = ("uri", "start_s", "source_version", "content_hash", "fingerprint")
 _PYTHON_TYPES: dict[pa.DataType, Any] = {
     pa.string(): str,
     pa.int32(): int,

@@ -19,7 +19,7 @@ DESIGN = {
     "utterances": "utterance_id uri duration_s sample_rate channels format size_bytes source_version num_frames score "
     "frame_score_p10 frame_score_min frame_score_std anomaly_s num_anomalies peak_dbfs rms_dbfs clipped_ratio "
     "silence_ratio lead_silence_s trail_silence_s longest_gap_s speech_s dropouts dropout_s dc_offset bandwidth_hz snr_db "
-    "hum_db flags causes model_id",
+    "hum_db flags causes model_id content_hash fingerprint",
     "frames": "utterance_id frame start_s score level_dbfs peak_dbfs bandwidth_hz clipped dropout_s",
     "anomalies": "utterance_id start_s end_s mean_score min_score",
     "rejects": "uri utterance_id stage reason detail",
@@ -52,11 +52,12 @@ def test_every_float_has_its_unit_in_its_name(field):
     assert field.name.endswith(UNITS) or field.name.startswith(WITHOUT_UNIT)
 
 
-def test_only_the_snr_the_hum_and_the_channel_of_an_utterance_may_be_null():
+def test_only_some_columns_of_utterances_may_be_null():
     nullable = {
         (table, field.name) for table, schema in schemas.SCORE_TABLES.items() for field in schema if field.nullable
     }
-    assert nullable == {("utterances", "snr_db"), ("utterances", "hum_db"), ("utterances", "channel")}
+    columns = ("snr_db", "hum_db", "channel", "content_hash", "fingerprint")
+    assert nullable == {("utterances", column) for column in columns}
 
 
 def test_only_labels_references_snr_and_corpus_of_a_clip_may_be_null():

@@ -13,6 +13,7 @@ from transforms.audio.frame_extremes import FrameExtremes
 from transforms.audio.hum import HumMeter
 from transforms.audio.no_speech import is_without_speech
 from transforms.audio.signal_facts import FLOOR_DB, facts_of
+from transforms.duplicates.content_hash import ContentHash
 from transforms.elements import FrameFacts, SignalFacts
 from transforms.marks import NO_SPEECH, UPSAMPLED
 
@@ -28,11 +29,13 @@ class Measured:
         facts: facts of the utterance.
         frame_facts: measurements of each frame.
         marks: flags that the samples of the whole utterance decide.
+        content_hash: hash of the samples of the scored channels (`ContentHash`).
     """
 
     facts: SignalFacts
     frame_facts: FrameFacts
     marks: tuple[str, ...]
+    content_hash: str | None = None
 
     def with_marks(self, marks: tuple[str, ...]) -> Measured:
         """Returns the same measurements with further marks."""
@@ -55,6 +58,7 @@ class FactsMeter:
         self._dropouts = DropoutMeter(sample_rate)
         self._bandwidth = BandwidthMeter(sample_rate)
         self._hum = HumMeter(sample_rate)
+        self._hash = ContentHash(sample_rate)
 
     def add(self, block: np.ndarray) -> None:
         """Adds the next samples: float32 [n, channels]."""
@@ -63,6 +67,7 @@ class FactsMeter:
         self._count += block.size
         self._sum += float(block.sum(dtype=np.float64))
         self._extremes.add(block)
+        self._hash.add(block)
         if max(block.max(), -block.min()) > LARGEST:
             block = np.clip(block, -LARGEST, LARGEST)
         for meter in (self._clipping, self._dropouts, self._bandwidth, self._hum):
@@ -100,7 +105,8 @@ class FactsMeter:
             NO_SPEECH: is_without_speech(power, frame_facts.peak, self._bandwidth.spectrum),
             UPSAMPLED: bandwidth.upsampled,
         }
-        return Measured(facts, frame_facts, tuple(mark for mark, is_set in marks.items() if is_set))
+        set_marks = tuple(mark for mark, is_set in marks.items() if is_set)
+        return Measured(facts, frame_facts, set_marks, self._hash.hexdigest())
 
 
 def _of_frames(window_bandwidth: np.ndarray, count: int) -> np.ndarray:

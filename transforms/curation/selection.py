@@ -27,6 +27,7 @@ from transforms.curation.trimming import (
     removed_spans,
     span_utterances,
 )
+from transforms.duplicates.columns import DuplicateColumns
 from transforms.output.results import Results
 
 # Memory that DuckDB may use before it spills to disk. The threads share it: with 64 threads, a million utterances with their
@@ -102,7 +103,11 @@ class Selection:
             "lock_configuration = true",
         ):
             self._connection.execute(f"SET {setting}")
-        self._connection.execute(f"CREATE TEMP VIEW candidates AS SELECT *, false AS {schemas.TRIMMED} FROM utterances")
+        self._duplicates = DuplicateColumns(self._connection, results.carried)
+        # SQL for the utterance that is kept in place of a dropped one.
+        self._replacement = "NULL::VARCHAR"
+        self._rows = f"SELECT *, false AS {schemas.TRIMMED} FROM utterances"
+        self._set_candidates(self._duplicates.empty(self._rows))
 
     def __enter__(self) -> Selection:
         return self
@@ -138,28 +143,36 @@ class Selection:
         self._connection.register("span_texts", spill(rows, texts.schema, self._scratch / "span_texts.parquet"))
         span_rows = span_utterances("spans", "measured", "span_texts", texts.columns)
         self._connection.execute(f"CREATE TEMP TABLE span_rows AS {span_rows}")
-        self._connection.execute(f"""
-            CREATE OR REPLACE TEMP VIEW candidates AS
+        self._rows = f"""
             SELECT *, false AS {schemas.TRIMMED} FROM utterances
             WHERE utterance_id NOT IN (SELECT parent_id FROM removed)
             UNION ALL SELECT *, true AS {schemas.TRIMMED} FROM span_rows
-        """)
+        """
+        self._set_candidates(self._duplicates.empty(self._rows))
         self._is_trimmed = True
 
     def apply_rules(self, rules: Sequence[Rule], balance: str | None = None) -> None:
         """Drops the utterances that match a rule.
+
+        Rules on duplicates choose among the utterances that the other rules keep.
 
         Args:
             rules: rules; an utterance is dropped if any of them drops it.
             balance: SQL expression for the group of an utterance; `keep_best` treats groups evenly. None for one group.
 
         Raises:
-            RuleError: a rule or `balance` is not valid.
+            RuleError: a rule or `balance` is not valid, or the output has no data for a rule on duplicates.
         """
+        on_duplicates = [rule for rule in rules if self._duplicates.mentioned(rule.condition)]
+        if on_duplicates and (reason := self._duplicates.missing_data()):
+            raise RuleError(f"{on_duplicates[0].title}: {reason}")
         check_rules(self._connection, "candidates", rules)
         if balance is not None:
             check_expression(self._connection, "candidates", balance, "--balance")
         try:
+            if on_duplicates:
+                self._decide(rule_decisions("candidates", [rule for rule in rules if rule not in on_duplicates]))
+                self._find_duplicates(on_duplicates)
             self._decide(rule_decisions("candidates", rules, balance))
         except duckdb.Error as error:  # each rule alone is valid
             raise RuleError(f"the rules cannot be evaluated together ({str(error).splitlines()[0]})") from error
@@ -174,6 +187,18 @@ class Selection:
         """
         self._decide(budget_decisions("decisions", budget_s, name))
         self._rule_names.append(name)
+
+    def _set_candidates(self, query: str) -> None:
+        self._connection.execute(f"CREATE OR REPLACE TEMP VIEW candidates AS {query}")
+
+    def _find_duplicates(self, rules: Sequence[Rule]) -> None:
+        """Fills the columns of duplicates, of which `rules` use at least one."""
+        used = [name for rule in rules for name in self._duplicates.mentioned(rule.condition)]
+        similar, spans = schemas.DUPLICATE_OF in used, "spans" if self._is_trimmed else None
+        self._duplicates.find("decisions", spans, similar)
+        self._set_candidates(self._duplicates.filled(self._rows, spans))
+        names, column = ", ".join(f"'{rule.name}'" for rule in rules), used[0] if not similar else schemas.DUPLICATE_OF
+        self._replacement = f"CASE WHEN list_has_any(decisions.rules, [{names}]) THEN candidates.{column} END"
 
     def _decide(self, query: str) -> None:
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE decisions AS {query}")
@@ -236,7 +261,8 @@ class Selection:
 
     def kept_table(self) -> pa.Table:
         """Returns the kept rows of `utterances`, best score first."""
-        query = f"SELECT * EXCLUDE ({schemas.TRIMMED}) FROM ({self._kept_rows}) ORDER BY score DESC, utterance_id"
+        excluded = ", ".join([schemas.TRIMMED, *self._duplicates.names])
+        query = f"SELECT * EXCLUDE ({excluded}) FROM ({self._kept_rows}) ORDER BY score DESC, utterance_id"
         return self._connection.sql(query).to_arrow_table()
 
     def write_kept(self, path: Path) -> int:
@@ -246,8 +272,9 @@ class Selection:
 
     def write_dropped(self, path: Path) -> int:
         """Writes the dropped utterances and removed spans with their rules to a Parquet file; returns their number."""
-        query = """
-            SELECT utterance_id, uri, start_s, duration_s, candidates.score, rules
+        query = f"""
+            SELECT utterance_id, uri, start_s, duration_s, candidates.score, rules,
+                {self._replacement} AS {schemas.DUPLICATE_OF}
             FROM candidates JOIN decisions USING (utterance_id) WHERE len(rules) > 0
         """
         if self._is_trimmed:
@@ -255,7 +282,7 @@ class Selection:
                 UNION ALL
                 SELECT removed.utterance_id, uri, start_s + start_us / 1e6,
                     CASE WHEN is_whole THEN duration_s ELSE (end_us - start_us) / 1e6 END,
-                    CASE WHEN is_whole THEN score END, ['{TRIM}']
+                    CASE WHEN is_whole THEN score END, ['{TRIM}'], NULL
                 FROM removed JOIN utterances ON utterances.utterance_id = parent_id
             """
         query = f"SELECT * FROM ({query}) ORDER BY utterance_id"

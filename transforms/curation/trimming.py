@@ -165,6 +165,8 @@ def span_utterances(spans: str, measurements: str, texts: str, text_columns: Seq
             {_SPAN_S} AS duration_s,
             0::FLOAT AS anomaly_s,
             0::INTEGER AS num_anomalies,
+            NULL::VARCHAR AS content_hash,
+            NULL::BIGINT[] AS fingerprint,
             {", ".join(replaced)}
         )
         FROM {spans} AS spans JOIN utterances ON utterances.utterance_id = spans.parent_id

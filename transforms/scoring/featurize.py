@@ -28,6 +28,7 @@ from transforms.audio.sound_file import open_audio
 from transforms.audio.span_reader import Decoded
 from transforms.audio.waveform import Waveform
 from transforms.corpus.archives import members
+from transforms.duplicates.fingerprint import fingerprint, middle
 from transforms.elements import (
     AUTO,
     EACH,
@@ -94,10 +95,14 @@ def featurize(decoded: Decoded, ref: AudioRef, config: FeatureConfig) -> Featuri
     features: Frames
     try:
         level = level_of(waveform.power()[activity.counted], config)
-        if len(activity.shown) > WHOLE_FRAMES:
+        count = len(activity.shown)
+        part = middle(count)
+        if count > WHOLE_FRAMES:
             features = LongSpectrogram(waveform, config, level, activity.shown)
+            in_middle = spectrogram(waveform.read_frames(part.start, part.stop), config, level)
         else:
-            features = spectrogram(waveform.read_frames(0, len(activity.shown)), config, level)[activity.shown]
+            in_all = spectrogram(waveform.read_frames(0, count), config, level)
+            features, in_middle = in_all[activity.shown], in_all[part]
     except FeatureError as error:
         raise AudioFault(Stage.FEATURIZE, Reason.SILENT, str(error)) from error
     utterance = Utterance(
@@ -110,6 +115,8 @@ def featurize(decoded: Decoded, ref: AudioRef, config: FeatureConfig) -> Featuri
         facts=measured.facts,
         frame_facts=measured.frame_facts,
         marks=measured.marks,
+        content_hash=measured.content_hash,
+        fingerprint=fingerprint(in_middle, config, part.start),
     )
     alternatives = tuple(featurize(other, ref, config) for other in decoded.alternatives)
     return FeaturizedUtterance(utterance, features, alternatives=alternatives)

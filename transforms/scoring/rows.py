@@ -48,6 +48,8 @@ def utterance_row(score: Score) -> dict[str, Any]:
         "flags": list(score.flags),
         "causes": list(score.causes),
         "model_id": score.model_id,
+        "content_hash": utterance.content_hash,
+        "fingerprint": utterance.fingerprint,
     }
 
 

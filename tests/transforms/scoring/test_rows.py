@@ -63,6 +63,14 @@ class TestUtteranceRow:
         row = row_of(item)
         assert {name: row[name] for name in item.utterance.facts.__slots__} == dataclasses.asdict(item.utterance.facts)
 
+    def test_the_hash_and_the_fingerprint_are_those_of_the_utterance(self, scored):
+        item = scored("a.wav")
+        utterance = dataclasses.replace(item.utterance, content_hash="ab", fingerprint=(1 << 39, 7))
+        table = pa.Table.from_pylist([row_of(dataclasses.replace(item, utterance=utterance))], schemas.UTTERANCES)
+        assert table.select(["content_hash", "fingerprint"]).to_pylist() == [
+            {"content_hash": "ab", "fingerprint": [1 << 39, 7]}
+        ]
+
     def test_the_statistics_of_the_frames(self, scored):
         row = row_of(scored())
         assert row["num_frames"] == 5
@@ -87,7 +95,8 @@ class TestUtteranceRow:
         ]
         table = pa.Table.from_pylist(rows, schemas.UTTERANCES)
         table.validate(full=True)
-        assert {name for name in table.column_names if table[name].null_count} == {"snr_db", "hum_db", "channel"}
+        nulls = {name for name in table.column_names if table[name].null_count}
+        assert nulls == {"snr_db", "hum_db", "channel", "content_hash", "fingerprint"}
         assert table["flags"].to_pylist() == [[], ["narrow_band"]]
 
 
