@@ -25,6 +25,7 @@ from pipelines.scoring.graph import Committer, ScoreConfig, build, score_wave
 from pipelines.scoring.options import ScoreOptions
 from pipelines.scoring.process_pool import exit_on_signal, run_all
 from pipelines.scoring.progress_bar import ProgressBar
+from transforms.corpus.source_rows import manifest_versions
 from transforms.output.ledger import Job, Ledger, count_rows, names_that_count
 from transforms.output.receipts import Receipt
 from transforms.output.reconcile import RunCounts, listed_batches
@@ -67,6 +68,7 @@ class Run:
         self.bundle, self.ledger = bundle, ledger
         self.counts, self.work = RunCounts(), Work()
         self.skipped = 0
+        self._manifests = manifest_versions(absolute(options.input))
         self._started = time.monotonic()
 
     def _config(
@@ -94,6 +96,7 @@ class Run:
             "run_id": run_id,
             "job": Job.SCORE,
             "options": {**dataclasses.asdict(self.options), "beam": self.beam_arguments},
+            "manifests": self._manifests,
             "model_id": self.bundle.model_id,
             "bundle_hash": self.bundle.hash,
             "label_scale": self.bundle.label_scale.name,

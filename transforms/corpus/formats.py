@@ -73,7 +73,7 @@ def _source_kind(source: str) -> SourceKind | None:
             SourceKind("paths", has_spans=False) if not is_local(source) or Path(glob_root(source)).exists() else None
         )
     manifests = sorted(file.uri for file in match(source)) if is_glob else [source]
-    kinds = [_manifest_kind(uri) for uri in manifests]
+    kinds = [manifest_kind(uri) for uri in manifests]
     if not kinds:
         return None
     return SourceKind(kinds[0].format, any(kind.has_spans for kind in kinds))
@@ -83,7 +83,12 @@ def _kaldi(folder: str) -> SourceKind:
     return SourceKind("kaldi", FileSystems.exists(FileSystems.join(folder, "segments")))
 
 
-def _manifest_kind(uri: str) -> SourceKind:
+def manifest_kind(uri: str) -> SourceKind:
+    """Returns the form of a manifest.
+
+    Raises:
+        OSError, ValueError or pyarrow.ArrowException: it is gone or cannot be read.
+    """
     if not FileSystems.exists(uri):
         raise OSError(f"{uri} was deleted")
     suffix = MANIFEST.search(uri)
@@ -130,7 +135,8 @@ def find_archives(connection: duckdb.DuckDBPyConnection) -> pa.Table:
         archive) and `kind` ("tar" or "parquet").
     """
     rows = connection.execute(f"""
-        SELECT {archive_begins("uri")} AS begins, min(uri) FROM utterances WHERE begins <> '' GROUP BY begins
+        SELECT begins, min(uri) FROM (SELECT uri, {archive_begins("uri")} AS begins FROM utterances)
+        WHERE begins <> '' GROUP BY begins
     """).fetchall()
     archives = [(begins, archive) for begins, uri in rows if (archive := _archive(uri)) is not None]
     return pa.table(

@@ -46,7 +46,7 @@ def read_data_directory(folder: str, carry: Collection[str] = ()) -> list[AudioR
     recordings = _recordings(FileSystems.join(folder, WAV_SCP), Finder(*_roots(folder)))
     tables = {column: _table(folder, name) for column, name in (("speaker", "utt2spk"), ("text", "text"))}
     if WORDS in carry:
-        tables[WORDS] = _word_times(folder)
+        tables[WORDS] = word_times(folder)
     present = {column: table for column, table in tables.items() if table is not None}
     refs = []
     for utterance, file, span, channel in _segments(folder, recordings):
@@ -58,6 +58,17 @@ def read_data_directory(folder: str, carry: Collection[str] = ()) -> list[AudioR
             f"{next(iter(present[WORDS]))!r}); must have ids of utterances, with times from their starts"
         )
     return refs
+
+
+def data_rows(folder: str, finder: Finder) -> Iterator[AudioRef]:
+    """Yields the utterances of a data directory without columns, in the order of the files.
+
+    Raises:
+        SourceError: a line is invalid.
+    """
+    recordings = _recordings(FileSystems.join(folder, WAV_SCP), finder)
+    for utterance, file, span, channel in _segments(folder, recordings):
+        yield file.ref(utterance, {}, span, channel=channel)
 
 
 def _roots(folder: str) -> list[str]:
@@ -76,7 +87,7 @@ def _table(folder: str, name: str) -> dict[str, str] | None:
     return {key: rest for _, key, rest in _entries(uri)} if FileSystems.exists(uri) else None
 
 
-def _word_times(folder: str) -> dict[str, str] | None:
+def word_times(folder: str) -> dict[str, str] | None:
     """Returns the word times of `ctm` by utterance; None if there is no such file."""
     uri = FileSystems.join(folder, _CTM)
     if not FileSystems.exists(uri):

@@ -51,10 +51,15 @@ def read_lhotse(uri: str, rows: Iterable[NumberedRow], carry: Collection[str] = 
     refs = []
     for number, row in rows:
         try:
-            refs.append(_recording(row, finder) if "sources" in row else _cut(row, finder, WORDS in carry))
+            refs.append(entry_ref(row, finder, WORDS in carry))
         except SourceError as error:
             raise SourceError(f"{uri}, line {number}: {error}") from error
     return refs
+
+
+def entry_ref(row: dict[str, Any], finder: Finder, has_words: bool = False) -> AudioRef:
+    """Returns the utterance of an entry, with its word times if `has_words`; `read_lhotse` has the details."""
+    return _recording(row, finder) if "sources" in row else _cut(row, finder, has_words)
 
 
 def _recording(row: dict[str, Any], finder: Finder) -> AudioRef:

@@ -42,7 +42,7 @@ def read_tsv(uri: str) -> list[AudioRef]:
 
     Quotation marks are text. Common Voice and similar corpora have unpaired ones, which would join the following lines.
     """
-    return utterance_refs(uri, _table(uri, _Tabs))
+    return utterance_refs(uri, _table(uri, CellTabs))
 
 
 def read_list(uri: str) -> list[AudioRef]:
@@ -74,7 +74,7 @@ def utterance_refs(uri: str, rows: Iterable[NumberedRow], unit: str = "line") ->
     refs = []
     for number, row in rows:
         try:
-            refs.append(_utterance(row, finder, shared))
+            refs.append(row_ref(row, finder, shared))
         except SourceError as error:
             raise SourceError(f"{uri}, {unit} {number}: {error}") from error
     if not refs:
@@ -82,7 +82,8 @@ def utterance_refs(uri: str, rows: Iterable[NumberedRow], unit: str = "line") ->
     return refs
 
 
-def _utterance(row: dict[str, Any], finder: Finder, shared: dict[str, str]) -> AudioRef:
+def row_ref(row: dict[str, Any], finder: Finder, shared: dict[str, str]) -> AudioRef:
+    """Returns the utterance of a row, and removes the cells that it uses; `utterance_refs` has the details."""
     name = _first(row, PATH_COLUMNS)
     if name is None:
         raise SourceError(f"the row has no path; {_needed(list(row))}")
@@ -176,7 +177,9 @@ def _needed(columns: Sequence[str]) -> str:
     return f"{known}; it has {', '.join(columns)}" if columns else known
 
 
-class _Tabs(csv.Dialect):
+class CellTabs(csv.Dialect):
+    """TSV without quoting."""
+
     delimiter = "\t"
     quoting = csv.QUOTE_NONE
     lineterminator = "\n"

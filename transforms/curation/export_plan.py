@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from transforms.corpus.archive_member import AUDIO_SUFFIXES
 from transforms.corpus.word_times import word_columns
 from transforms.curation.duckdb_rows import quoted
-from transforms.curation.kept_list import KeptList
+from transforms.curation.kept_list import KeptList, field_sql
 
 Container = Literal["flac", "wav"]
 ExportFormat = Literal["flac", "wav", "webdataset"]
@@ -110,7 +110,7 @@ def _plan_query(kept: KeptList, format: ExportFormat, shard_size: int) -> str:
 
 def _json_value(name: str) -> str:
     """Returns SQL for the value of a column in JSON. Word times are JSON already."""
-    column = quoted(name)
+    column = field_sql(name)
     return (
         f"CASE WHEN json_valid({column}) THEN {column}::JSON ELSE to_json({column}) END"
         if word_columns([name])

@@ -13,20 +13,29 @@ import pyarrow as pa
 from transforms.audio.sound_file import open_audio
 from transforms.corpus.formats import archive_begins
 from transforms.corpus.manifests import DURATION_COLUMN, END_COLUMNS, ID_COLUMNS, PATH_COLUMNS, START_COLUMNS
-from transforms.curation.duckdb_rows import batches_of, quoted, write_parquet
+from transforms.curation.duckdb_rows import OWN_UTTERANCES, batches_of, quoted, write_parquet
 from transforms.decoders.sound import num_samples, open_sound
 from transforms.errors import AudioFault
 from transforms.schemas import TRIMMED
 
-_OWN_COLUMNS = ("archive", "member", "whole", "recording_s", "channel", "score", "first_sample", "samples", TRIMMED)
 # Column names that have another meaning in manifests, so that carried columns cannot use them.
-RESERVED_COLUMNS = {*PATH_COLUMNS, *ID_COLUMNS, *START_COLUMNS, *END_COLUMNS, DURATION_COLUMN, *_OWN_COLUMNS}
+RESERVED_COLUMNS = {*PATH_COLUMNS, *ID_COLUMNS, *START_COLUMNS, *END_COLUMNS, DURATION_COLUMN, TRIMMED}
 # Number of recordings whose headers are read at the same time.
 _READERS = 16
 
 
 class ManifestError(ValueError):
     """A manifest cannot list the kept utterances."""
+
+
+def field_key(name: str) -> str:
+    """Returns the name of a further column in the table of a `KeptList`. No column of the list itself has such a name."""
+    return f"field {name}"
+
+
+def field_sql(name: str) -> str:
+    """Returns SQL for a further column of a `KeptList`."""
+    return quoted(field_key(name))
 
 
 class KeptList:
@@ -41,7 +50,12 @@ class KeptList:
         recording_s          duration of the recording; null if unknown
         duration_s, sample_rate, channels, channel, score, source_version, format
                              as in `utterances`; the score has four decimals
-        further columns      those of the corpus that were carried; after trimming also `trimmed`, as in kept.parquet
+        source_id            id of the row in the corpus: that of the utterance, or of the utterance that a piece is part of
+        piece_start_us, piece_end_us, piece_is_last, parent_s
+                             of a piece: start and end in its utterance, whether it ends where that ends, and the length of
+                             that in seconds; null for other utterances
+        field NAME           further columns (`field_key`): those of the corpus that were carried; after trimming also
+                             `trimmed`, as in kept.parquet
 
     Attributes:
         table: name of the table, for SQL.
@@ -84,6 +98,10 @@ class KeptList:
         """
         self._connection.register(name, rows)
 
+    def make(self, table: str, query: str) -> None:
+        """Makes a temporary table of the rows of a query."""
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {query}")
+
     def has_archives(self) -> bool:
         """Whether any utterance is in an archive."""
         (row,) = self.rows(f"SELECT count(archive) > 0 AS has_archives FROM {self.table}")
@@ -114,22 +132,32 @@ def kept_list_query(
     """Returns the query for the table of a `KeptList`.
 
     Args:
-        kept: name of the table of kept rows, with the columns of `utterances`.
+        kept: table of kept rows, with the columns of `utterances`.
         archives: name of the table of archives (`formats.find_archives`).
         spans: name of the table of good spans (`trimming.good_spans`); None if nothing was trimmed.
         has_spans: whether the corpus may list spans of recordings. Its utterances then get a start and an end.
         columns: further columns of `kept` to include.
     """
     is_span, recording_s, parents = "false", "kept.duration_s", ""
+    piece = (
+        "NULL::BIGINT AS piece_start_us, NULL::BIGINT AS piece_end_us, NULL::BOOLEAN AS piece_is_last, "
+        "NULL::DOUBLE AS parent_s"
+    )
+    source_id = "kept.utterance_id"
     if spans is not None:
+        source_id = "coalesce(spans.parent_id, kept.utterance_id)"
+        piece = (
+            "spans.start_us AS piece_start_us, spans.end_us AS piece_end_us, spans.is_last AS piece_is_last, "
+            "parents.duration_s AS parent_s"
+        )
         is_span, recording_s = "spans.utterance_id IS NOT NULL", "coalesce(parents.duration_s, kept.duration_s)"
         parents = (
             f"LEFT JOIN {spans} AS spans USING (utterance_id) "
-            "LEFT JOIN utterances AS parents ON parents.utterance_id = spans.parent_id"
+            f"LEFT JOIN {OWN_UTTERANCES} AS parents ON parents.utterance_id = spans.parent_id"
         )
     # An utterance in an archive is always a whole recording.
     is_recording = "archives.archive IS NOT NULL" if has_spans else "true"
-    further = "".join(f", kept.{quoted(name)}" for name in columns)
+    further = "".join(f", kept.{quoted(name)} AS {field_sql(name)}" for name in columns)
     return f"""
         WITH on_samples AS (
             SELECT kept.utterance_id AS id, kept.uri AS path, archives.archive,
@@ -139,7 +167,7 @@ def kept_list_query(
                 round_even(kept.start_s * kept.sample_rate, 0) AS first_sample,
                 round(kept.duration_s * kept.sample_rate) AS samples,
                 kept.duration_s, kept.sample_rate, kept.channels, kept.channel, round(kept.score::DOUBLE, 4) AS score,
-                kept.source_version, kept.format{further}
+                kept.source_version, kept.format, {source_id} AS source_id, {piece}{further}
             FROM {kept} AS kept {parents}
             LEFT JOIN {archives} AS archives ON {archive_begins("kept.uri")} = archives.begins
         )

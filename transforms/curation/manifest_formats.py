@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from transforms.curation import manifest_writers as writers
-from transforms.curation.duckdb_rows import quoted
-from transforms.curation.kept_list import KeptList
+from transforms.curation.kept_list import KeptList, field_sql
 from transforms.curation.manifest_writers import SELECTS_CHANNEL
 
 
@@ -46,7 +45,8 @@ def _path_limits(columns: Sequence[str]) -> list[Limit]:
 
 
 def _tsv_limits(columns: Sequence[str]) -> list[Limit]:
-    cells = " OR ".join(rf"regexp_matches({quoted(name)}::VARCHAR, '[\t\r\n]')" for name in ("id", "path", *columns))
+    names = ["id", "path", *map(field_sql, columns)]
+    cells = " OR ".join(rf"regexp_matches({name}::VARCHAR, '[\t\r\n]')" for name in names)
     return [_IN_ARCHIVE, Limit(cells, "cannot hold a tab or a line break")]
 
 

@@ -67,6 +67,16 @@ class Results:
         """Columns of the corpus that `utterances` contains."""
         return list(self.records[-1]["options"]["carry"])
 
+    @property
+    def channels(self) -> str:
+        """`--channels` of the runs."""
+        return str(self.records[-1]["options"].get("channels"))
+
+    @property
+    def manifests(self) -> dict[str, str]:
+        """Versions of the files of the corpus's manifest when the latest run listed it; empty if they were not recorded."""
+        return dict(self.records[-1].get("manifests", {}))
+
     @functools.cached_property
     def runs(self) -> pa.Table:
         """Table with one row for each wave of a local run, and for each job on another runner."""

@@ -1,0 +1,63 @@
+"""Finds the rows of the corpus that a manifest of kept utterances copies, and says what it lacks."""
+
+from __future__ import annotations
+
+from transforms.corpus.source_rows import READ_ERRORS, Manifests, manifest_versions, open_manifests
+from transforms.corpus.sources import MANIFEST
+from transforms.curation.kept_list import KeptList
+from transforms.curation.row_writers.matching import SourceRows
+from transforms.curation.selection import Selection
+from transforms.errors import SourceError
+from transforms.storage.storage_errors import reason
+
+
+def find_source_rows(selection: Selection, kept: KeptList, format: str) -> tuple[SourceRows | None, list[str]]:
+    """Returns the rows of the corpus that the manifest copies, and remarks on what it lacks.
+
+    Args:
+        selection: the selection.
+        kept: its kept utterances.
+        format: format of the manifest.
+
+    Returns:
+        The rows; None if the corpus has no manifest, or if it is gone or has another format. And clauses of a sentence.
+    """
+    source = selection.results.source
+    try:
+        manifests = open_manifests(source)
+        if manifests is None:
+            return None, [_gone(source, "there is no such file", kept)] if MANIFEST.search(source) else []
+        if manifests.format != format:
+            return None, [
+                f"the manifest has {_carried(kept)}; in the format of the corpus, {manifests.format}, it has all fields"
+            ]
+        rows = selection.match_rows(kept, manifests)
+    except READ_ERRORS as error:
+        return None, [_gone(source, str(error) if isinstance(error, SourceError) else reason(error), kept)]
+    return rows, _changes(selection, rows, manifests)
+
+
+def _changes(selection: Selection, rows: SourceRows, manifests: Manifests) -> list[str]:
+    source = selection.results.source
+    (count,) = rows.kept.rows(f"SELECT count(*) AS number FROM {rows.kept.table}")
+    known = selection.results.manifests
+    has_changed = bool(known) and known != manifest_versions(source)
+    if rows.lacking:
+        lacking = (
+            f"{rows.lacking:,} of the {count['number']:,} kept utterances are no longer in it with the same id, recording, span "
+            f"and channel; these are at the end of the manifest with {_carried(rows.kept)}"
+        )
+        rest = "" if rows.lacking == count["number"] else "; the others have the fields that the corpus has now"
+        return [f"{source} has changed since it was scored: {lacking}{rest}"]
+    if has_changed:
+        return [f"{source} has changed since it was scored; the manifest has the fields that it has now"]
+    return []
+
+
+def _gone(source: str, why: str, kept: KeptList) -> str:
+    return f"{source} cannot be read any more ({why.removeprefix(f'{source}: ')}), so the manifest has {_carried(kept)}"
+
+
+def _carried(kept: KeptList) -> str:
+    names = ", ".join(kept.columns)
+    return f"only the carried columns ({names})" if names else "no fields of the corpus, because none were carried"
