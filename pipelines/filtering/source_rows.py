@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from transforms.corpus.source_rows import READ_ERRORS, Manifests, manifest_versions, open_manifests
+from transforms.corpus.source_rows import READ_ERRORS, manifest_versions, open_manifests
 from transforms.corpus.sources import MANIFEST
 from transforms.curation.kept_list import KeptList
 from transforms.curation.row_writers.matching import SourceRows
@@ -34,18 +34,18 @@ def find_source_rows(selection: Selection, kept: KeptList, format: str) -> tuple
         rows = selection.match_rows(kept, manifests)
     except READ_ERRORS as error:
         return None, [_gone(source, str(error) if isinstance(error, SourceError) else reason(error), kept)]
-    return rows, _changes(selection, rows, manifests)
+    return rows, _changes(selection, rows)
 
 
-def _changes(selection: Selection, rows: SourceRows, manifests: Manifests) -> list[str]:
+def _changes(selection: Selection, rows: SourceRows) -> list[str]:
     source = selection.results.source
     (count,) = rows.kept.rows(f"SELECT count(*) AS number FROM {rows.kept.table}")
     known = selection.results.manifests
     has_changed = bool(known) and known != manifest_versions(source)
     if rows.lacking:
         lacking = (
-            f"{rows.lacking:,} of the {count['number']:,} kept utterances are no longer in it with the same id, recording, span "
-            f"and channel; these are at the end of the manifest with {_carried(rows.kept)}"
+            f"{rows.lacking:,} of the {count['number']:,} kept utterances are no longer in it with the same id, recording, "
+            f"span and channel; these are at the end of the manifest with {_carried(rows.kept)}"
         )
         rest = "" if rows.lacking == count["number"] else "; the others have the fields that the corpus has now"
         return [f"{source} has changed since it was scored: {lacking}{rest}"]

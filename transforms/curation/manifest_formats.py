@@ -51,7 +51,7 @@ def _tsv_limits(columns: Sequence[str]) -> list[Limit]:
 
 
 def _kaldi_limits(columns: Sequence[str]) -> list[Limit]:
-    speaker = r" OR regexp_matches(speaker, '\s')" if "speaker" in columns else ""
+    speaker = rf" OR regexp_matches({field_sql('speaker')}::VARCHAR, '\s')" if "speaker" in columns else ""
     blank = Limit(
         rf"regexp_matches(id, '\s') OR id = ''{speaker}",
         "cannot hold an empty id, or an id or speaker with white space",

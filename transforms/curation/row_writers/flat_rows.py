@@ -91,12 +91,15 @@ class FlatRows:
             if not any(name in row for name in START_COLUMNS):
                 start = next((name for name in START_COLUMNS if name in self.columns), None)
                 changed |= {} if start is None or start in self.new.values() else {start: utterance["start_s"]}
-        if DURATION_COLUMN not in row and "duration" not in self.new:
-            changed[DURATION_COLUMN] = self._duration(utterance)
         return changed
 
-    def new_cells(self, utterance: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns the cells of the new columns for a kept utterance. A cell that is left out is empty."""
+    def new_cells(self, row: Mapping[str, Any], utterance: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the cells that a row gets for a kept utterance: those of the new columns, and a length if it has none.
+
+        Args:
+            row: cells of the corpus.
+            utterance: row of `SourceRows`.
+        """
         is_piece = utterance["piece_start_us"] is not None
         values = {
             "id": utterance["id"],
@@ -106,7 +109,12 @@ class FlatRows:
             "score": utterance["score"],
             TRIMMED: is_piece,
         }
-        return {name: values[meaning] for meaning, name in self.new.items() if values[meaning] is not None}
+        new = {name: values[meaning] for meaning, name in self.new.items() if values[meaning] is not None}
+        return (
+            new
+            if DURATION_COLUMN in row or "duration" in self.new
+            else {DURATION_COLUMN: self._duration(utterance), **new}
+        )
 
     def without_row(self, utterance: Mapping[str, Any], carried: Iterable[str]) -> dict[str, Any]:
         """Returns the cells of a kept utterance that has no row in the corpus any more: its place and its carried columns.
@@ -123,7 +131,7 @@ class FlatRows:
             times = {**dict.fromkeys(START_COLUMNS, "start_s"), **dict.fromkeys(END_COLUMNS, "end_s")}
             cells |= {name: utterance[key] for name, key in times.items() if name in self.columns}
         cells[self.new.get("duration", DURATION_COLUMN)] = self._duration(utterance)
-        return cells | self.new_cells(utterance)
+        return cells | self.new_cells(cells, utterance)
 
     def _duration(self, utterance: Mapping[str, Any]) -> float:
         if utterance["whole"]:

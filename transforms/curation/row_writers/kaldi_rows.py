@@ -42,7 +42,7 @@ def write_kaldi(rows: SourceRows, folder: Path) -> Counter[TextState]:
     """Writes a data directory with the files of the corpus's, in the order of their lines.
 
     A file is recognised as one of utterances, recordings or speakers by its name, or else by its keys. Other files are copied
-    as they are, and folders are left out. Scores are in `utt2score`, and channels that were scored by themselves in `utt2channel`.
+    as they are, and folders are left out. Scores are in `utt2score`, channels that were scored by themselves in `utt2channel`.
     """
     folder.mkdir()
     return _Writer(rows, folder).write()

@@ -99,13 +99,13 @@ def _table(
     names = batch.schema.names
     # Only pieces have changes in columns other than those of the place.
     own_rows = batch.select([name for name in names if name in _OWN]).to_pylist()
-    changes = []
+    changes, new = [], []
     for place, utterance in enumerate(utterances):
         is_piece = is_trimmed and utterance["piece_start_us"] is not None
         row = batch.slice(place, 1).to_pylist()[0] if is_piece else own_rows[place]
         changes.append(flat.changes(row, utterance))
+        new.append(flat.new_cells(row, utterance))
     changed = {name for cells in changes for name in cells}
-    new = [flat.new_cells(utterance) for utterance in utterances]
     columns = []
     for field in schema:
         if field.name not in names:

@@ -27,7 +27,7 @@ def write_jsonl(rows: SourceRows, path: Path) -> Counter[TextState]:
         for line, utterances in merged(rows.found(), _json_lines(rows.manifests)):
             row = json.loads(line)
             for utterance in utterances:
-                changed, new = flat.changes(row, utterance), flat.new_cells(utterance)
+                changed, new = flat.changes(row, utterance), flat.new_cells(row, utterance)
                 file.write(f"{json_text(row | changed | new) if changed else _extended(line, new)}\n")
         for utterance in rows.without_row():
             cells = flat.without_row(utterance, rows.kept.columns)
@@ -62,7 +62,7 @@ def write_table(rows: SourceRows, path: Path) -> Counter[TextState]:
         for (names, cells), utterances in merged(rows.found(), _tables(rows.manifests)):
             row = dict(zip(names, cells, strict=True))
             for utterance in utterances:
-                changed, new = flat.changes(row, utterance), flat.new_cells(utterance)
+                changed, new = flat.changes(row, utterance), flat.new_cells(row, utterance)
                 if names == list(rows.names) and not changed:
                     write([*cells, *(as_text(new.get(name)) for name in flat.new.values())])
                 else:
