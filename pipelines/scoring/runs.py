@@ -25,7 +25,9 @@ from pipelines.scoring.graph import Committer, ScoreConfig, build, score_wave
 from pipelines.scoring.options import ScoreOptions
 from pipelines.scoring.process_pool import exit_on_signal, run_all
 from pipelines.scoring.progress_bar import ProgressBar
+from transforms.corpus.carried import carried_fields
 from transforms.corpus.source_rows import manifest_versions
+from transforms.output.carried_columns import align_carried
 from transforms.output.ledger import Job, Ledger, count_rows, names_that_count
 from transforms.output.receipts import Receipt
 from transforms.output.reconcile import RunCounts, listed_batches
@@ -35,6 +37,7 @@ from transforms.runs.corpus_chunks import GivenChunks
 from transforms.runs.incremental import Outstanding
 from transforms.runs.plan import ReadPlan, write_plan
 from transforms.runs.worker_listing import ListCorpus
+from transforms.schemas import carried_field
 from transforms.scoring.batching import BatchLimits
 from transforms.scoring.bundles import bundle_reference, share_bundle
 from transforms.storage.files import absolute
@@ -65,6 +68,7 @@ class Run:
 
     def __init__(self, options: ScoreOptions, beam_arguments: Sequence[str], bundle: Bundle, ledger: Ledger) -> None:
         self.options, self.beam_arguments = options, list(beam_arguments)
+        self.carry = tuple(map(carried_field, options.carry))
         self.bundle, self.ledger = bundle, ledger
         self.counts, self.work = RunCounts(), Work()
         self.skipped = 0
@@ -82,7 +86,7 @@ class Run:
             limits=BatchLimits(batch_size=options.batch_size, batch_frames=options.batch_frames),
             threads=options.threads,
             channels=options.channels,
-            carry=options.carry,
+            carry=self.carry,
             ledger=self.ledger,
             run_id=run_id,
             committer=committer,
@@ -164,6 +168,8 @@ class LocalRun(Run):
         super().__init__(options, beam_arguments, bundle, ledger)
         self.listed, self.outstanding = listed, outstanding
         self.skipped = listed - len(outstanding.refs)
+        if outstanding.refs:
+            self.carry = tuple(align_carried(ledger, carried_fields(outstanding.refs, options.carry)))
         self.waves = 0
         self._wave_started_s = time.time()
 
@@ -290,6 +296,7 @@ class RemoteRun(Run):
             The exit status.
         """
         refs = outstanding.refs
+        self.carry = tuple(align_carried(self.ledger, carried_fields(refs, self.options.carry)))
         plan = write_plan(self.ledger, self.run_id, cut_chunks(recordings(refs), Lengths.sampled(refs)))
         self.skipped = listed - len(refs)
         return self._run(

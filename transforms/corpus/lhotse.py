@@ -13,7 +13,7 @@ from transforms.corpus.word_times import WORDS
 from transforms.elements import WHOLE, AudioRef, Span
 from transforms.errors import SourceError
 from transforms.storage.files import File, Finder, is_local
-from transforms.storage.text_files import as_text
+from transforms.storage.text_files import as_text, cell_text
 
 _CUTS = ("MonoCut", "MultiCut")
 _COMPOSED_CUTS = ("MixedCut", "PaddingCut")
@@ -125,7 +125,7 @@ def _supervision(row: dict[str, Any], has_words: bool) -> dict[str, str]:
     first = supervisions[0] if isinstance(supervisions, list) and supervisions else None
     if not isinstance(first, dict):
         return {}
-    columns = {name: as_text(first[name]) for name in _CARRIED if first.get(name) is not None}
+    columns = {name: cell_text(first[name]) for name in _CARRIED if first.get(name) is not None}
     alignment = first.get("alignment")
     if has_words and isinstance(alignment, dict) and alignment.get("word") is not None:
         # The times of an alignment are relative to the cut, as those of its supervision.

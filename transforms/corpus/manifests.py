@@ -15,7 +15,7 @@ from apache_beam.io.filesystems import FileSystems
 from transforms.elements import WHOLE, AudioRef, Span
 from transforms.errors import SourceError
 from transforms.storage.files import Finder
-from transforms.storage.text_files import as_text, lines, open_text
+from transforms.storage.text_files import as_text, cell_text, lines, open_text
 
 # Names for the same column. The first one in the manifest is used; the others are carried like any column.
 PATH_COLUMNS = ("path", "audio_filepath", "audio", "file", "wav")
@@ -98,8 +98,10 @@ def row_ref(row: dict[str, Any], finder: Finder, shared: dict[str, str]) -> Audi
     columns = {}
     for name, value in row.items():
         if name:
-            text = as_text(value)
-            columns[name] = shared.setdefault(text, text) if len(shared) < _SHARED_TEXTS else shared.get(text, text)
+            text = cell_text(value)
+            # A text and the JSON of a number may be equal.
+            key = text if type(text) is str else f"\0{text}"
+            columns[name] = shared.setdefault(key, text) if len(shared) < _SHARED_TEXTS else shared.get(key, text)
     return file.ref(utterance_id or span_id(path, span), columns, span)
 
 

@@ -82,7 +82,7 @@ def _plan_query(kept: KeptList, format: ExportFormat, shard_size: int) -> str:
     else:
         chunk = f"CASE WHEN archive IS NULL THEN format('{{:012d}}', {position} // {CHUNK}) ELSE archive END"
         name = "parts[-1]"
-    further = "".join(f", {quoted(name)} := {_json_value(name)}" for name in kept.columns)
+    further = "".join(f", {quoted(name)} := {_json_value(kept, name)}" for name in kept.columns)
     return f"""
         WITH split AS (
             SELECT *, list_transform(string_split(regexp_replace(id, '{_AUDIO_SUFFIX}', ''), '/'),
@@ -108,12 +108,12 @@ def _plan_query(kept: KeptList, format: ExportFormat, shard_size: int) -> str:
     """
 
 
-def _json_value(name: str) -> str:
-    """Returns SQL for the value of a column in JSON. Word times are JSON already."""
+def _json_value(kept: KeptList, name: str) -> str:
+    """Returns SQL for the value of a column in JSON. Word times and columns without a type are JSON already."""
     column = field_sql(name)
     return (
-        f"CASE WHEN json_valid({column}) THEN {column}::JSON ELSE to_json({column}) END"
-        if word_columns([name])
+        f"CASE WHEN json_valid({column}::VARCHAR) THEN {column}::JSON ELSE to_json({column}) END"
+        if word_columns([name]) or name in kept.json_columns
         else column
     )
 

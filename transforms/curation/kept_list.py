@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -60,21 +61,34 @@ class KeptList:
     Attributes:
         table: name of the table, for SQL.
         columns: names of the further columns, which manifests copy.
+        json_columns: names of those whose values are JSON, because they have no type in common.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, table: str, columns: Sequence[str]) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        table: str,
+        columns: Sequence[str],
+        json_columns: Sequence[str] = (),
+    ) -> None:
         self._connection = connection
         self.table = table
         self.columns = list(columns)
+        self.json_columns = frozenset(json_columns)
 
     def batches(self, query: str) -> Iterator[pa.RecordBatch]:
         """Streams the rows of a query over the table as Arrow batches."""
         return batches_of(self._connection, query)
 
     def rows(self, query: str) -> Iterator[dict[str, Any]]:
-        """Streams the rows of a query over the table."""
+        """Streams the rows of a query over the table, with the values of JSON."""
+        keys = [field_key(name) for name in self.json_columns]
         for batch in self.batches(query):
-            yield from batch.to_pylist()
+            for row in batch.to_pylist():
+                for key in keys:
+                    if row.get(key) is not None:
+                        row[key] = json.loads(row[key])
+                yield row
 
     def texts(self, query: str) -> Iterator[str]:
         """Streams the first column of a query over the table, which must hold texts."""

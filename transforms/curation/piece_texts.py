@@ -6,6 +6,7 @@ import dataclasses
 import enum
 import functools
 import itertools
+import json
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,8 @@ import pyarrow as pa
 
 from transforms.corpus.word_times import Word, WordTimesError, parse_words, word_columns, words_json
 from transforms.curation.duckdb_rows import batches_of, quoted
+from transforms.schemas import is_json
+from transforms.storage.text_files import as_text
 
 # A column is a text if a part of its name is one of these words.
 _TEXT_PARTS = {
@@ -123,13 +126,18 @@ class PieceTexts:
 
     Args:
         carried: carried columns of an output.
+        fields: their types; by default those of texts. A text that is neither a text nor JSON is null for a piece.
     """
 
-    def __init__(self, carried: Sequence[str]) -> None:
+    def __init__(self, carried: Sequence[str], fields: Sequence[pa.Field] = ()) -> None:
         self.words = word_columns(carried)
         self.texts = text_columns([name for name in carried if name not in self.words])
         self.columns = [*self.texts, *self.words]
-        self.schema = pa.schema([(name, pa.string()) for name in ("utterance_id", "state", *self.columns)])
+        own = {field.name: field for field in fields if field.name in self.columns}
+        types = [(name, own[name].type if name in own else pa.string()) for name in self.columns]
+        self.schema = pa.schema([("utterance_id", pa.string()), ("state", pa.string()), *types])
+        self._json = {name for name, field in own.items() if is_json(field)}
+        self._untyped = {name for name, kind in types if not pa.types.is_string(kind)}
 
     def rows(self, connection: duckdb.DuckDBPyConnection, spans: str) -> Iterator[dict[str, Any]]:
         """Cuts the texts of all pieces.
@@ -151,9 +159,24 @@ class PieceTexts:
             batch.to_pylist() for batch in batches_of(connection, query, _ROWS_AT_A_TIME)
         )
         for _, of_parent in itertools.groupby(rows, key=lambda row: row["parent_id"]):
-            pieces = list(of_parent)
+            pieces = [{**row, **{name: self._text_of(name, row[name]) for name in self.columns}} for row in of_parent]
             for row, cut in zip(pieces, self.cut(pieces), strict=True):
-                yield {"utterance_id": row["utterance_id"], **cut}
+                cells = {name: self._value_of(name, text) for name, text in cut.items()}
+                yield {"utterance_id": row["utterance_id"], **cells}
+
+    def _text_of(self, name: str, value: Any) -> str:
+        """Returns the value of a column as a text; empty for a value that is none."""
+        if value is None or name in self._untyped:
+            return ""
+        if name not in self._json:
+            return str(value)
+        value = json.loads(value)
+        return value if isinstance(value, str) else as_text(value) if name in self.words else ""
+
+    def _value_of(self, name: str, text: str) -> Any:
+        if name in self._untyped:
+            return None
+        return json.dumps(text, ensure_ascii=False) if name in self._json and name not in self.words else text
 
     def cut(self, pieces: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, str]]:
         """Cuts the texts of the pieces of one utterance.

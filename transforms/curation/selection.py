@@ -136,7 +136,7 @@ class Selection:
         )
         self._connection.execute(f"CREATE TEMP TABLE removed AS {removed_spans('spans')}")
         check_new_ids(self._connection, "spans", "removed")
-        texts = PieceTexts(self.results.carried)
+        texts = PieceTexts(self.results.carried, self.results.carried_fields)
         rows = texts.rows(self._connection, "spans")
         self._connection.register("span_texts", spill(rows, texts.schema, self._scratch / "span_texts.parquet"))
         span_rows = span_utterances("spans", "measured", "span_texts", texts.columns)
@@ -244,7 +244,7 @@ class Selection:
 
     def write_kept(self, path: Path) -> int:
         """Writes the kept rows to a Parquet file (`schemas.KEPT`), in the order of their ids; returns their number."""
-        schema = schemas.with_carried(schemas.KEPT, self.results.carried).with_metadata(self._metadata)
+        schema = schemas.with_carried(schemas.KEPT, self.results.carried_fields).with_metadata(self._metadata)
         return write_parquet(self._connection, f"{self._kept_rows} ORDER BY utterance_id", schema, path)
 
     def write_dropped(self, path: Path) -> int:
@@ -293,7 +293,8 @@ class Selection:
             columns=columns,
         )
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE kept_list AS {query}")
-        return KeptList(self._connection, "kept_list", columns)
+        json_columns = [field.name for field in self.results.carried_fields if schemas.is_json(field)]
+        return KeptList(self._connection, "kept_list", columns, json_columns)
 
     def match_rows(self, kept: KeptList, manifests: Manifests) -> SourceRows:
         """Finds the rows of the corpus's manifests that belong to kept utterances.

@@ -13,6 +13,7 @@ import pyarrow.dataset as ds
 from model.labels import LABEL_SCALES, LabelScale
 from transforms import schemas
 from transforms.errors import OutputError
+from transforms.output.carried_columns import stored_fields
 from transforms.output.ledger import Job, Ledger, names_that_count
 from transforms.storage.arrow_filesystem import arrow_filesystem
 from transforms.storage.files import absolute, is_local, match
@@ -67,6 +68,11 @@ class Results:
         """Columns of the corpus that `utterances` contains."""
         return list(self.records[-1]["options"]["carry"])
 
+    @functools.cached_property
+    def carried_fields(self) -> list[pa.Field]:
+        """Fields of the carried columns, with their types."""
+        return stored_fields(self.root, self.files["utterances"], self.carried)
+
     @property
     def channels(self) -> str:
         """`--channels` of the runs."""
@@ -103,7 +109,7 @@ class Results:
         """
         schema = schemas.SCORE_TABLES[table]
         if table == "utterances":
-            schema = schemas.with_carried(schema, self.carried)
+            schema = schemas.with_carried(schema, self.carried_fields)
         names = self.files[table]
         if not names:
             return ds.dataset(schema.empty_table())

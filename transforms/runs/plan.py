@@ -19,6 +19,7 @@ from transforms.output.reconcile import LISTED
 from transforms.runs.chunking import Chunk, recordings
 from transforms.runs.corpus_chunks import CorpusChunks
 from transforms.schemas import PLAN
+from transforms.storage.text_files import JsonText
 
 # Number of utterances in a file of the plan. A worker reads such a file in about a second.
 FILE_ROWS = 100_000
@@ -94,6 +95,7 @@ def plan_table(chunks: Sequence[Chunk]) -> pa.Table:
             "channel": [ref.channel for ref in refs],
             "archive": [ref.archive for ref in refs],
             "columns": [list(ref.columns.items()) for ref in refs],
+            "json_columns": [[name for name, value in ref.columns.items() if type(value) is JsonText] for ref in refs],
         },
         PLAN,
     )
@@ -117,11 +119,16 @@ def _ref(row: dict) -> AudioRef:
         _text(row["uri"]),
         row["size_bytes"],
         row["source_version"],
-        dict(row["columns"]),
+        _columns(row),
         Span(row["start_s"], row["end_s"]),
         ArchiveKind(row["archive"]) if row["archive"] else None,
         row["channel"],
     )
+
+
+def _columns(row: dict) -> dict[str, str]:
+    json_columns = set(row["json_columns"])
+    return {name: JsonText(value) if name in json_columns else value for name, value in row["columns"]}
 
 
 def _text(uri: bytes) -> str:

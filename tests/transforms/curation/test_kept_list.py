@@ -97,4 +97,4 @@ def test_columns_with_another_meaning_in_manifests_are_left_out(tmp_path):
     carry = ["speaker", "offset"]
     kept = list_all(tmp_path / "out", [scored("a", 4.0, columns={"speaker": "s", "offset": "3"})], carry)
     assert kept.columns == ["speaker"]
-    assert rows(kept, "speaker") == [("s",)]
+    assert rows(kept, '"field speaker"') == [("s",)]
