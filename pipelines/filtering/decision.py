@@ -143,9 +143,7 @@ def decide(selection: Selection, config: FilterConfig) -> Decision:
                 0, f"the manifest lacks {', '.join(excluded)}: manifests use these names for other data; see {KEPT}"
             )
         if format == "kaldi" and source_rows is None and (silent := without_text(kept_list)):
-            remarks.append(
-                f"kaldi/text lacks {silent:,} kept utterances, which have no text; Kaldi's fix_data_dir.sh removes them"
-            )
+            remarks.append(kaldi_remark(silent))
         if FORMATS[format].needs_durations and (source_rows is None or source_rows.lacking):
             measure_recordings(kept_list)
     return Decision(
@@ -160,6 +158,11 @@ def decide(selection: Selection, config: FilterConfig) -> Decision:
         source_rows=source_rows,
         remarks=remarks,
     )
+
+
+def kaldi_remark(silent: int) -> str:
+    """Returns the remark that some utterances of a Kaldi directory have no text."""
+    return f"kaldi/text lacks {silent:,} kept utterances, which have no text; Kaldi's fix_data_dir.sh removes them"
 
 
 def _choose_format(kept: KeptList, source_format: str, requested: str | None) -> tuple[str | None, list[str]]:

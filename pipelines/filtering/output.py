@@ -7,10 +7,11 @@ import json
 from collections.abc import Collection
 from pathlib import Path
 
-from pipelines.filtering.decision import KEPT, Decision, FilterConfig
+from pipelines.filtering.decision import KEPT, Decision, FilterConfig, kaldi_remark
 from pipelines.filtering.export import FILES as EXPORT_FILES
 from transforms.curation.manifest_formats import FORMATS
 from transforms.curation.piece_texts import TextState
+from transforms.curation.row_writers.kaldi_rows import without_text
 from transforms.curation.row_writers.writers import WRITERS
 from transforms.curation.selection import Amount, Selection
 
@@ -44,6 +45,9 @@ def write_selection(selection: Selection, config: FilterConfig, decision: Decisi
             pieces = WRITERS[decision.format](decision.source_rows, folder / manifest)
             if pieces:
                 decision = dataclasses.replace(decision, piece_texts=dict(sorted(pieces.items())))
+            silent = without_text(folder / manifest, decision.kept.utterances) if decision.format == "kaldi" else 0
+            if silent:
+                decision = dataclasses.replace(decision, remarks=[*decision.remarks, kaldi_remark(silent)])
     record = {
         "job": "filter",
         **config.as_dict(),

@@ -55,7 +55,7 @@ def _changes(selection: Selection, rows: SourceRows) -> list[str]:
 
 
 def _gone(source: str, why: str, kept: KeptList) -> str:
-    return f"{source} cannot be read any more ({why.removeprefix(f'{source}: ')}), so the manifest has {_carried(kept)}"
+    return f"{source} cannot be read any more ({why.removeprefix(source).lstrip(': ')}), so the manifest has {_carried(kept)}"
 
 
 def _carried(kept: KeptList) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import gzip
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ def nemo_entry(row: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:
         entry |= {"offset": row["start_s"], "duration": _span_s(row)}
     if row["channel"] is not None:
         entry["channel"] = row["channel"]
-    return entry | {"score": row["score"]} | _values(row, columns)
+    return entry | {"score": row["score"]} | field_values(row, columns)
 
 
 def write_index(kept: KeptList, path: Path) -> None:
@@ -117,7 +117,7 @@ def _sample(row: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:
         "duration": row["duration_s"],
         "score": row["score"],
     }
-    return entry | _values(row, columns)
+    return entry | field_values(row, columns)
 
 
 def write_lhotse(kept: KeptList, path: Path) -> None:
@@ -145,7 +145,7 @@ def lhotse_cut(row: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:
         "duration": samples / rate,
         "channel_ids": channels,
     }
-    custom = _values(row, columns)
+    custom = field_values(row, columns)
     spoken: dict[str, Any] = {name: custom.pop(name) for name in ("speaker", "text", "language") if name in custom}
     column, words = _words(row, columns)
     if words:
@@ -226,7 +226,7 @@ def _columns(columns: Sequence[str]) -> str:
     return "".join(f", {field_sql(name)}" for name in columns)
 
 
-def _values(row: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:
+def field_values(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
     """Returns the further columns of a row that are not null; word times as the JSON that their text is."""
     values = {name: row[field_key(name)] for name in columns if row[field_key(name)] is not None}
     for name in word_columns(list(values)):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from transforms.corpus.manifests import DURATION_COLUMN, END_COLUMNS, ID_COLUMNS, PATH_COLUMNS, START_COLUMNS
-from transforms.curation.kept_list import field_key
+from transforms.curation.manifest_writers import field_values
 from transforms.curation.piece_texts import TextState
 from transforms.curation.row_writers.matching import SourceRows
 from transforms.curation.row_writers.piece_fields import cut_fields
@@ -116,14 +116,14 @@ class FlatRows:
             else {DURATION_COLUMN: self._duration(utterance), **new}
         )
 
-    def without_row(self, utterance: Mapping[str, Any], carried: Iterable[str]) -> dict[str, Any]:
+    def without_row(self, utterance: Mapping[str, Any], carried: Sequence[str]) -> dict[str, Any]:
         """Returns the cells of a kept utterance that has no row in the corpus any more: its place and its carried columns.
 
         Args:
             utterance: row of `SourceRows.without_row`.
             carried: names of the further columns.
         """
-        cells = {name: utterance[field_key(name)] for name in carried if name in self.columns}
+        cells = {name: value for name, value in field_values(utterance, carried).items() if name in self.columns}
         cells[self._path] = utterance["path"]
         if self._id is not None:
             cells[self._id] = utterance["id"]

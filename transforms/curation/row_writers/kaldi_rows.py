@@ -275,6 +275,15 @@ class _Writer:
                     yield (key, rest[0] if rest else ""), line.rstrip("\r\n")
 
 
+def without_text(folder: Path, kept: int) -> int:
+    """Returns the number of kept utterances that a written directory has no text for; 0 if it has no texts at all."""
+    path = folder / _TEXT
+    if not path.exists():
+        return 0
+    with path.open(encoding="utf-8", newline="\n") as file:
+        return kept - sum(len(line.split(maxsplit=1)) > 1 for line in file)
+
+
 def _source_id(utterance: Mapping[str, Any], splits_channels: bool) -> str:
     name = str(utterance["source_id"])
     return re.sub(r"#ch\d+$", "", name) if splits_channels else name

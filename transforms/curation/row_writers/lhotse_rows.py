@@ -130,13 +130,18 @@ def _part_of(supervision: dict[str, Any], utterance: Mapping[str, Any]) -> tuple
     part["duration"] = round(min(end_s, last_s) - max(start_s, first_s), _DIGITS)
     alignment = supervision.get("alignment")
     if isinstance(alignment, dict):
-        part["alignment"] = {kind: _items_inside(items, piece) for kind, items in alignment.items()}
+        inside = {kind: _items_inside(items, piece) for kind, items in alignment.items()}
+        part["alignment"] = {kind: items for kind, items in inside.items() if items}
+        if not part["alignment"]:
+            del part["alignment"]
     if start_s >= first_s - _TOLERANCE_S and end_s <= last_s + _TOLERANCE_S:
         return part, TextState.WORDS if supervision.get("text") else TextState.NO_TEXT
     words = {"word": alignment["word"]} if isinstance(alignment, dict) and alignment.get("word") else None
     cut, state = cut_texts({"text": supervision.get("text"), "words": words}, utterance)
     if "text" in part:
         part["text"] = cut["text"]
+        if part["text"] is None:
+            del part["text"]
     if isinstance(part.get("custom"), dict):
         part["custom"] = without_untrue(part["custom"])
     return part, state

@@ -40,7 +40,7 @@ def cut_fields(row: Mapping[str, Any], utterance: Mapping[str, Any]) -> tuple[di
     """Returns the fields of a row that are others for a piece, and how the piece got its text.
 
     Starts, ends and lengths are those of the piece. Texts and word times are cut as `PieceTexts` does; without word times they
-    are null. Numbers of samples, of frames and of words are null. The same holds inside objects and lists.
+    are null. Numbers of samples, of frames and of words are null. Objects and lists lose such fields.
 
     Args:
         row: fields of the utterance.
@@ -105,11 +105,11 @@ def _is_untrue(name: str) -> bool:
 
 
 def without_untrue(value: Any) -> Any:
-    """Returns a value with null for all texts, word times, lengths and numbers inside it."""
+    """Returns a value without the texts, word times, lengths and numbers inside it."""
     if isinstance(value, list):
         return [without_untrue(item) for item in value]
     if not isinstance(value, dict):
         return value
     texts = set(_texts_of(tuple(value)).columns)
     untrue = {name for name in value if name in texts or _is_untrue(name) or name.lower() in _LENGTHS}
-    return {name: None if name in untrue else without_untrue(item) for name, item in value.items()}
+    return {name: without_untrue(item) for name, item in value.items() if name not in untrue}

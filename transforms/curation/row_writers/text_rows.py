@@ -28,7 +28,7 @@ def write_jsonl(rows: SourceRows, path: Path) -> Counter[TextState]:
             row = json.loads(line)
             for utterance in utterances:
                 changed, new = flat.changes(row, utterance), flat.new_cells(row, utterance)
-                file.write(f"{json_text(row | changed | new) if changed else _extended(line, new)}\n")
+                file.write(f"{json_text(_without_nulls(row, changed) | new) if changed else _extended(line, new)}\n")
         for utterance in rows.without_row():
             cells = flat.without_row(utterance, rows.kept.columns)
             file.write(f"{json_text({name: value for name, value in cells.items() if value is not None})}\n")
@@ -39,6 +39,11 @@ def json_text(value: dict[str, Any]) -> str:
     """Returns an object as JSON without a line break. Half of a surrogate pair, which UTF-8 cannot hold, is escaped."""
     text = json_line(value)
     return text if text.isascii() or printable(text) == text else json.dumps(value)
+
+
+def _without_nulls(row: dict[str, Any], changed: dict[str, Any]) -> dict[str, Any]:
+    """Returns a row with its changed cells; without those that are null now."""
+    return {name: value for name, value in (row | changed).items() if value is not None or name not in changed}
 
 
 def _extended(line: str, cells: dict[str, Any]) -> str:
