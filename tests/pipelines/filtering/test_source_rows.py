@@ -13,6 +13,7 @@ import pytest
 from tests.support.command import audiosieve
 from tests.support.filtered import BAD_MIDDLE, rows_of
 from tests.support.outputs import write_output
+from tests.support.paths import ROOT
 from tests.support.written_back import utterance_of, write_output_of_rows
 from transforms.corpus.source_rows import manifest_versions
 from transforms.corpus.sources import list_corpus
@@ -268,3 +269,31 @@ def test_another_format_has_the_carried_columns_and_says_so(tmp_path):
         in done.stdout
     )
     assert pq.read_table(tmp_path / "keep/manifest.parquet")["n"].to_pylist() == [{"k": [1]}, {"k": [2]}, {"k": [0]}]
+
+
+def test_a_scored_corpus_keeps_types_and_rows(tmp_path):
+    names = ["clean.flac", "noise_20db.flac"]
+    rows = [
+        {
+            "audio_filepath": f"{ROOT}/tests/samples/audio/{name}",
+            "n": number,
+            "ok": number == 0,
+            "meta": {"tags": ["x"], "snr": 1.5},
+        }
+        | {"mixed": ["a", 1][number], "unnamed": {"deep": [None, 2**60]}}
+        for number, name in enumerate(reversed(names))
+    ]
+    source = write_lines(tmp_path / "corpus/c.jsonl", rows)
+    output = tmp_path / "out"
+    audiosieve("score", "--input", source, "--output", output, "--carry", "n,ok,meta,mixed", "--direct_num_workers=1")
+    table = pq.read_table(output / "utterances")
+    kinds = {name: table.schema.field(name).type for name in ("n", "ok", "meta", "mixed")}
+    meta = pa.struct([("tags", pa.list_(pa.string())), ("snr", pa.float64())])
+    assert kinds == {"n": pa.int64(), "ok": pa.bool_(), "meta": meta, "mixed": pa.string()}
+    assert set(table["mixed"].to_pylist()) == {'"a"', "1"}
+    done = audiosieve("filter", output, "--output", tmp_path / "keep", "--where", "ok OR meta.snr > 1")
+    assert "has changed" not in done.stdout
+    lines = (tmp_path / "keep/manifest.jsonl").read_text(encoding="utf-8").splitlines()
+    for line, before in zip(lines, source.read_text(encoding="utf-8").splitlines(), strict=True):
+        assert line.startswith(before[:-1])
+    assert pq.read_table(tmp_path / "keep/kept.parquet").schema.field("meta").type == meta
