@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
@@ -13,11 +14,14 @@ from pipelines.common.arguments import MODEL_HELP, Parser, add_batch_options, pa
 from pipelines.common.errors import UsageError, command
 from pipelines.common.output_lock import output_lock
 from pipelines.common.runners import beam_options, is_local, requested_processes, usable_cores
-from pipelines.scoring.dry_run import preview
+from pipelines.scoring.dry_run import faulty_rows, preview
 from pipelines.scoring.options import LAUNCHER, WORKERS, ScoreOptions
 from pipelines.scoring.runs import LocalRun, RemoteRun
 from transforms import schemas, telemetry
-from transforms.corpus.sources import INPUT_KINDS, absolute, list_corpus
+from transforms.corpus.columns import ROLES
+from transforms.corpus.listing import Corpus, ListingOptions
+from transforms.corpus.sources import INPUT_KINDS, absolute, scan_corpus
+from transforms.corpus.word_times import WORDS
 from transforms.elements import AUTO, EACH, FIRST, MIX, AudioRef
 from transforms.errors import OutputError
 from transforms.output.ledger import Job, Ledger
@@ -25,6 +29,7 @@ from transforms.runs.chunking import WAVE_HOURS
 from transforms.runs.incremental import outstanding
 from transforms.runs.worker_listing import is_listable
 from transforms.scoring.bundles import find_bundle
+from transforms.storage.files import is_local as is_local_path
 from transforms.storage.files import would_match
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -45,9 +50,9 @@ def run(argv: Sequence[str]) -> int:
     lists_here = options.listing == LAUNCHER
     if not lists_here:
         _check_worker_listing(options, local)
-    refs = list_corpus(options.input, options.carry) if lists_here else []
+    refs: list[AudioRef] = []
     if lists_here:
-        _check_carry(options.carry, refs)
+        options, refs = _list(options)
     if options.dry_run:
         cores = (processes or usable_cores()) if local else None
         return preview(refs, bundle, options.threads, cores, options.channels)
@@ -66,6 +71,7 @@ def run(argv: Sequence[str]) -> int:
         if remote and not lists_here:
             return RemoteRun(options, beam_arguments, bundle, ledger, *remote).list_and_score()
         unscored = outstanding(refs, ledger)
+        _print_faulty(unscored.refs)
         if unscored.gone:
             print(
                 f"kept {unscored.gone} rows of recordings that are no longer in {options.input}",
@@ -79,6 +85,37 @@ def run(argv: Sequence[str]) -> int:
         return status or job.status()
 
 
+def _list(options: ScoreOptions) -> tuple[ScoreOptions, list[AudioRef]]:
+    """Lists the corpus; returns the options with the columns that the corpus carries by itself, and the utterances.
+
+    Raises:
+        SourceError: the corpus cannot be listed.
+        UsageError: an option does not fit the corpus.
+    """
+    root = options.audio_root
+    if root is not None and is_local_path(root) and not Path(absolute(root)).is_dir():
+        raise UsageError(f"--audio_root {root} is not a directory")
+    listing = ListingOptions(
+        carry=frozenset(options.carry),
+        word_times=WORDS in options.carry,
+        audio_root=None if root is None else absolute(root),
+        columns=options.columns,
+        is_strict=options.strict,
+    )
+    corpus = scan_corpus(options.input, listing)
+    _check_carry(options.carry, corpus)
+    for note in corpus.notes:
+        print(f"audiosieve score: {note}", file=sys.stderr)
+    carried = (*options.carry, *(name for name in corpus.carried if name not in options.carry))
+    return dataclasses.replace(options, carry=carried), corpus.refs
+
+
+def _print_faulty(refs: Sequence[AudioRef]) -> None:
+    """Prints how many rows of the corpus become rejects, with the first of them."""
+    if text := faulty_rows(refs):
+        print(f"{text}; they become rejects (with --strict, the run does not start)", file=sys.stderr)
+
+
 def _check_worker_listing(options: ScoreOptions, local: bool) -> None:
     """Checks that the run has workers and that they can list the corpus."""
     if local:
@@ -88,16 +125,21 @@ def _check_worker_listing(options: ScoreOptions, local: bool) -> None:
     if options.dry_run:
         raise UsageError(f"--dry_run lists the corpus in this process; leave out --listing {WORKERS}")
     if not is_listable(absolute(options.input)):
-        raise UsageError(f"--listing {WORKERS} needs a folder; {options.input} is not a folder")
+        raise UsageError(
+            f"--listing {WORKERS} needs a folder of recordings; {options.input} is not a folder, or has tables that list it"
+        )
+    for name, value in (("audio_root", options.audio_root), ("columns", options.columns)):
+        if value:
+            raise UsageError(f"--{name} applies to manifests; leave it out with --listing {WORKERS}")
 
 
-def _check_carry(columns: Sequence[str], refs: Sequence[AudioRef]) -> None:
+def _check_carry(columns: Sequence[str], corpus: Corpus) -> None:
     """Rejects columns that no row of the corpus has (probably a typo). Columns in archives are not known yet."""
-    if any(ref.archive for ref in refs):
+    if not columns or any(ref.archive for ref in corpus.refs) or all(ref.fault for ref in corpus.refs):
         return
     for column in columns:
-        if not any(column in ref.columns for ref in refs):
-            known = ", ".join(sorted({name for ref in refs[:100] for name in ref.columns})) or "none"
+        if not any(column in ref.columns for ref in corpus.refs):
+            known = ", ".join(sorted(corpus.columns)) or "none"
             raise UsageError(f"--carry: the corpus has no column {column!r}; its columns: {known}")
 
 
@@ -106,7 +148,7 @@ def _check_apart(options: ScoreOptions, output: str, refs: Sequence[AudioRef]) -
     source = absolute(options.input)
     table = f"{output}/{next(iter(schemas.SCORE_TABLES))}/x.parquet"
     inside = Path(output).resolve().is_relative_to(Path(source).resolve()) or would_match(source, table)
-    if inside or any(ref.uri.startswith(f"{output}/") for ref in refs):
+    if inside or any(ref.uri.startswith(f"{output}/") for ref in refs if ref.fault is None):
         raise UsageError(
             f"--output {output} lies in --input, so the next run would list the tables; choose a folder outside it"
         )
@@ -183,6 +225,23 @@ def build_parser() -> Parser:
         metavar="COLUMN,...",
         help="columns of the corpus to copy into `utterances`",
     )
+    add(
+        "--audio_root",
+        metavar="DIR",
+        help="folder that relative paths of a manifest refer to; by default the folder of the manifest",
+    )
+    add(
+        "--columns",
+        type=_column_roles,
+        default="",
+        metavar="ROLE=COLUMN,...",
+        help=f"columns of a manifest by role: {', '.join(ROLES)}; by default, usual names are recognised",
+    )
+    add(
+        "--strict",
+        action="store_true",
+        help="do not start if a row of a manifest is faulty; by default such a row becomes a reject",
+    )
     add("--overwrite", action="store_true", help="remove the scores in --output first, and score all recordings")
     add(
         "--dry_run",
@@ -211,6 +270,21 @@ def build_parser() -> Parser:
     )
     add("--threads", type=positive_int, default=1, help="TensorFlow threads in each process")
     return parser
+
+
+def _column_roles(text: str) -> dict[str, str]:
+    """Parses roles of columns, as `path=clip,start=begin_ms`."""
+    roles = {}
+    for part in filter(None, text.split(",")):
+        role, equals, column = part.partition("=")
+        if role not in ROLES or not equals:
+            raise ArgumentTypeError(f"is {text!r}; must be ROLE=COLUMN, with one of the roles {', '.join(ROLES)}")
+        if role in roles:
+            raise ArgumentTypeError(f"is {text!r}; the role {role} occurs twice")
+        roles[role] = column
+    if roles.get("path") == "":
+        raise ArgumentTypeError(f"is {text!r}; the path must have a column")
+    return roles
 
 
 def _carried_columns(text: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import enum
 import functools
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -73,6 +73,18 @@ def archives_of(uri: str) -> Iterator[str]:
         yield uri[: separator.start()]
 
 
+class RowFault(NamedTuple):
+    """Why a row of a manifest names no recording that could be read.
+
+    Attributes:
+        reason: kind of the fault.
+        detail: explanation in a sentence, with the manifest and the line.
+    """
+
+    reason: Reason
+    detail: str
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class AudioRef:
     """An utterance of the corpus whose recording has not been opened yet.
@@ -89,6 +101,9 @@ class AudioRef:
         archive: kind of the archive if the ref stands for all recordings in it, which are listed when it is read; None for
             one recording.
         channel: channel to score, from 0, named by the manifest; None to follow the options of the run.
+        fault: why the row of the manifest is rejected; None for a usable one. The recording of a faulty ref is not opened; its
+            uri is that of the manifest if the row names no recording.
+        place: manifest and line of a span, for the reject of a span that its recording does not have; empty for others.
     """
 
     utterance_id: str
@@ -99,11 +114,13 @@ class AudioRef:
     span: Span = Span()
     archive: ArchiveKind | None = None
     channel: int | None = None
+    fault: RowFault | None = None
+    place: str = ""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # All refs of a corpus are pickled, and a frozen dataclass without this method takes twice as long.
         file = (self.utterance_id, self.uri, self.size_bytes, self.source_version)
-        return AudioRef, (*file, self.columns, self.span, self.archive, self.channel)
+        return AudioRef, (*file, self.columns, self.span, self.archive, self.channel, self.fault, self.place)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -129,6 +146,11 @@ class Recording:
         """Kind of the archive; None if the file is one recording."""
         return self.refs[0].archive
 
+    @property
+    def is_read(self) -> bool:
+        """Whether the file is opened: some utterance in it is not rejected already."""
+        return any(ref.fault is None for ref in self.refs)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reject:
@@ -152,8 +174,15 @@ class Reject:
 
     @classmethod
     def of(cls, ref: AudioRef, fault: AudioFault) -> Reject:
-        """Returns the reject for an utterance with a fault."""
+        """Returns the reject for an utterance with a fault. A span outside its recording is a fault of its row."""
+        if fault.reason == Reason.OUTSIDE and ref.place:
+            return cls.of_row(ref, RowFault(fault.reason, f"{ref.place}: {fault.detail}"))
         return cls(ref.uri, ref.utterance_id, ref.source_version, fault.stage, fault.reason, fault.detail)
+
+    @classmethod
+    def of_row(cls, ref: AudioRef, fault: RowFault) -> Reject:
+        """Returns the reject for a faulty row of a manifest."""
+        return cls(ref.uri, ref.utterance_id, ref.source_version, Stage.LIST, fault.reason, fault.detail)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 class Stage(enum.StrEnum):
     """Step that rejected an input."""
 
+    LIST = "list"
     READ = "read"
     DECODE = "decode"
     FEATURIZE = "featurize"
@@ -22,6 +23,7 @@ class Stage(enum.StrEnum):
 class Reason(enum.StrEnum):
     """Why an input was rejected."""
 
+    INVALID_ROW = "invalid_row"
     UNREADABLE = "unreadable"
     NOT_A_FILE = "not_a_file"
     EMPTY_FILE = "empty_file"

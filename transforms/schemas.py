@@ -105,7 +105,8 @@ REJECTS = pa.schema(
         _field(
             "stage",
             pa.string(),
-            "step that rejected it: read, decode, featurize, score; in `synthesize` reference, mix, label; in `filter` export",
+            "step that rejected it: list, read, decode, featurize, score; in `synthesize` reference, mix, label; in `filter` "
+            "export",
         ),
         _field("reason", pa.string(), "one word: empty_file, unsupported_format, truncated, ..."),
         _field("detail", pa.string(), "explanation in a sentence"),
@@ -131,6 +132,9 @@ PLAN = pa.schema(
         ),
         _field("columns", pa.map_(pa.string(), pa.string()), "further columns of the corpus"),
         _field("json_columns", pa.list_(pa.string()), "names of those whose values are JSON, not texts"),
+        _field("fault_reason", pa.string(), "reason of a row of the corpus that is rejected; else null", nullable=True),
+        _field("fault_detail", pa.string(), "explanation of that reason", nullable=True),
+        _field("place", pa.string(), "manifest and line of a span; empty for others"),
     ]
 )
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from transforms.corpus.source_rows import READ_ERRORS, manifest_versions, open_manifests
-from transforms.corpus.sources import MANIFEST
+from transforms.corpus.source_rows import READ_ERRORS, manifest_versions
 from transforms.curation.kept_list import KeptList
 from transforms.curation.row_writers.matching import SourceRows
 from transforms.curation.selection import Selection
 from transforms.errors import SourceError
+from transforms.storage.files import is_directory
 from transforms.storage.storage_errors import reason
 
 
@@ -24,16 +24,14 @@ def find_source_rows(selection: Selection, kept: KeptList, format: str) -> tuple
     """
     source = selection.results.source
     try:
-        manifests = open_manifests(source)
-        if manifests is None:
-            return None, [_gone(source, "there is no such file", kept)] if MANIFEST.search(source) else []
-        if manifests.format != format:
-            return None, [
-                f"the manifest has {_carried(kept)}; in the format of the corpus, {manifests.format}, it has all fields"
-            ]
-        rows = selection.match_rows(kept, manifests)
+        rows = selection.match_rows(kept)
     except READ_ERRORS as error:
         return None, [_gone(source, str(error) if isinstance(error, SourceError) else reason(error), kept)]
+    if rows is None:
+        return None, []
+    if rows.manifests.format != format:
+        own = f"in the format of the corpus, {rows.manifests.format}, it has all fields"
+        return None, [f"the manifest has {_carried(kept)}; {own}"]
     return rows, _changes(selection, rows)
 
 
@@ -42,6 +40,12 @@ def _changes(selection: Selection, rows: SourceRows) -> list[str]:
     (count,) = rows.kept.rows(f"SELECT count(*) AS number FROM {rows.kept.table}")
     known = selection.results.manifests
     has_changed = bool(known) and known != manifest_versions(source)
+    if rows.lacking and is_directory(source) and not has_changed and rows.manifests.format != "kaldi":
+        # Recordings beside the tables of a folder.
+        return [
+            f"{rows.lacking:,} of the {count['number']:,} kept utterances are not in the tables of {source}; these are at the "
+            f"end of the manifest with {_carried(rows.kept)}"
+        ]
     if rows.lacking:
         lacking = (
             f"{rows.lacking:,} of the {count['number']:,} kept utterances are no longer in it with the same id, recording, "

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from model.bundle import Bundle
+from pipelines.common.errors import NOTHING_LEFT
 from transforms import schemas
 from transforms.elements import AUTO, AudioRef, Recording, Reject
 from transforms.runs.chunking import Lengths, suffix
@@ -38,17 +39,23 @@ def preview(refs: Sequence[AudioRef], bundle: Bundle, threads: int, processes: i
         channels: channels to score.
 
     Returns:
-        The exit status: 1 if no utterance could be scored.
+        The exit status: 1 if no utterance could be scored, `NOTHING_LEFT` if all rows of the corpus are faulty.
     """
     lengths = Lengths.sampled(refs)
     corpus_s = sum(map(lengths.seconds, refs))
-    kinds = Counter(ref.archive or suffix(ref.uri) or "no suffix" for ref in refs)
-    print(f"{len(refs):,} utterances, {sum({ref.uri: ref.size_bytes for ref in refs}.values()) / 1e6:,.1f} MB")
+    usable = [ref for ref in refs if ref.fault is None]
+    kinds = Counter(ref.archive or suffix(ref.uri) or "no suffix" for ref in usable)
+    print(f"{len(usable):,} utterances, {sum({ref.uri: ref.size_bytes for ref in usable}.values()) / 1e6:,.1f} MB")
+    if text := faulty_rows(refs):
+        print(f"{text}; they would become rejects")
+    if not usable:
+        print("audiosieve score: no row of the corpus can be used", file=sys.stderr)
+        return NOTHING_LEFT
     print(f"by format: {', '.join(f'{count:,} {kind}' for kind, count in kinds.most_common(8))}")
     print(f"about {corpus_s / 3600:,.2f} h of audio, estimated from file sizes and the headers of a sample")
     scale = bundle.label_scale
     print(f"model {bundle.model_id}: {scale.title}, {scale.low:g} to {scale.high:g}")
-    trial = _score_trial(refs, load_scorer(str(bundle.path), threads), channels)
+    trial = _score_trial(usable, load_scorer(str(bundle.path), threads), channels)
     if trial is None:
         print("no utterance could be scored", file=sys.stderr)
         return 1
@@ -63,6 +70,18 @@ def preview(refs: Sequence[AudioRef], bundle: Bundle, threads: int, processes: i
             f"{corpus_s / speed / processes / 60:,.1f} min with {processes} processes, since batches are faster"
         )
     return 0
+
+
+def faulty_rows(refs: Sequence[AudioRef]) -> str:
+    """Returns a sentence about the faulty rows of a corpus, with their reasons and the first one; empty if there are none."""
+    faults = [ref.fault for ref in refs if ref.fault is not None]
+    if not faults:
+        return ""
+    reasons = ", ".join(
+        f"{count:,} {reason}" for reason, count in Counter(fault.reason for fault in faults).most_common()
+    )
+    rows = "1 row of the corpus is" if len(faults) == 1 else f"{len(faults):,} rows of the corpus are"
+    return f"{rows} faulty ({reasons}), as {faults[0].detail}"
 
 
 @dataclasses.dataclass(frozen=True)

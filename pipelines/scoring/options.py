@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 # Values of `--listing`.
 LAUNCHER, WORKERS = "launcher", "workers"
@@ -18,6 +19,9 @@ class ScoreOptions:
         model: name or folder of a model.
         channels: channels to score: "auto", "mix", "first", "each" or the number of a channel.
         carry: columns of the corpus to copy into `utterances`.
+        audio_root: folder that relative paths of a manifest refer to; None for the folder of the manifest.
+        columns: names of the columns of a manifest by role, such as {"path": "clip"}.
+        strict: whether a faulty row of a manifest ends the run before it starts.
         overwrite: whether to remove earlier scores from the output first.
         dry_run: whether to score a few recordings and write nothing.
         wave_hours: hours of audio that a local run commits at a time, over 0.
@@ -34,6 +38,9 @@ class ScoreOptions:
     model: str
     channels: str
     carry: tuple[str, ...]
+    audio_root: str | None
+    columns: Mapping[str, str]
+    strict: bool
     overwrite: bool
     dry_run: bool
     wave_hours: float

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.outputs import scored, write_output
-from transforms.corpus.source_rows import open_manifests
 from transforms.corpus.sources import list_corpus
 from transforms.curation.manifest_formats import FORMATS
 from transforms.curation.row_writers.writers import WRITERS
@@ -44,9 +43,8 @@ def written_back(source: Path, keep: Callable[[Path], Any], rules: Sequence[Rule
             selection.apply_rules(rules)
             kind = selection.source_kind()
             kept = selection.list_kept(kind.has_spans)
-            manifests = open_manifests(str(source))
-            assert manifests is not None
-            rows = selection.match_rows(kept, manifests)
+            rows = selection.match_rows(kept)
+            assert rows is not None
             assert not rows.lacking
             path = folder / FORMATS[kind.format].file
             WRITERS[kind.format](rows, path)

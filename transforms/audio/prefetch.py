@@ -56,7 +56,8 @@ def open_ahead(recordings: Sequence[Recording]) -> Iterator[tuple[Recording, Fil
 
 def _is_fetched(recording: Recording) -> bool:
     size = recording.refs[0].size_bytes
-    return recording.archive is None and 0 < size <= MAX_BYTES and not is_local(recording.uri)
+    is_small = recording.archive is None and 0 < size <= MAX_BYTES
+    return is_small and recording.is_read and not is_local(recording.uri)
 
 
 def _fetch(uri: str) -> bytes:

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import re
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
 
 from transforms.corpus.archives import PARQUET_SUFFIX, TAR_SUFFIXES
-from transforms.corpus.kaldi import WAV_SCP, is_data_directory
-from transforms.corpus.lhotse import is_lhotse
-from transforms.corpus.manifests import END_COLUMNS, START_COLUMNS
+from transforms.corpus.columns import is_span_column
+from transforms.corpus.layout import MANIFEST, Source
+from transforms.corpus.layouts.registry import find_layout
 from transforms.corpus.parquet_archive import holds_audio
-from transforms.corpus.sources import MANIFEST
+from transforms.corpus.parquet_rows import ParquetTable
 from transforms.elements import ArchiveKind, archives_of
+from transforms.errors import SourceError
 from transforms.storage.files import glob_root, has_wildcards, is_directory, is_local, match
-from transforms.storage.text_files import json_lines, open_text
+from transforms.storage.text_files import open_text
 
-_SPAN_KEYS = (*START_COLUMNS, *END_COLUMNS)
-_SPAN_KEY = re.compile(rf'"(?:{"|".join(_SPAN_KEYS)})"\s*:')
+_JSON_KEY = re.compile(r'"(\w{3,20})"\s*:')
 # Matches the URI of an archive up to the `#` before the name of a member.
 _SUFFIXES = (*TAR_SUFFIXES, PARQUET_SUFFIX)
 _MEMBER = rf"(?i)^(.*?(?:{'|'.join(map(re.escape, _SUFFIXES))})#)"
@@ -41,6 +37,9 @@ class SourceKind:
 
     format: str
     has_spans: bool
+
+
+_PATHS = SourceKind("paths", has_spans=False)
 
 
 def source_kind(source: str) -> SourceKind | None:
@@ -60,59 +59,36 @@ def source_kind(source: str) -> SourceKind | None:
 
 def _source_kind(source: str) -> SourceKind | None:
     exists = is_local(source) and Path(source).exists()
-    if source.endswith(f"/{WAV_SCP}"):
-        return _kaldi(FileSystems.split(source)[0])
-    if is_directory(source):
-        root = source.rstrip("/") or "/"
-        if is_data_directory(root):
-            return _kaldi(root)
-        return SourceKind("paths", has_spans=False) if exists or not is_local(source) else None
     is_glob = has_wildcards(source) and not exists
     if is_glob and not MANIFEST.search(source):
-        return (
-            SourceKind("paths", has_spans=False) if not is_local(source) or Path(glob_root(source)).exists() else None
-        )
-    manifests = sorted(file.uri for file in match(source)) if is_glob else [source]
-    kinds = [manifest_kind(uri) for uri in manifests]
-    if not kinds:
-        return None
-    return SourceKind(kinds[0].format, any(kind.has_spans for kind in kinds))
+        return _PATHS if not is_local(source) or Path(glob_root(source)).exists() else None
+    place = Source(source.rstrip("/") or "/")
+    if not is_glob and (layout := find_layout(place)):
+        return SourceKind(layout.manifest_format, layout.has_spans(place))
+    if is_directory(source):
+        return _PATHS if exists or not is_local(source) else None
+    kinds = [_file_kind(uri) for uri in (sorted(file.uri for file in match(source)) if is_glob else [source])]
+    return SourceKind(kinds[0].format, any(kind.has_spans for kind in kinds)) if kinds else None
 
 
-def _kaldi(folder: str) -> SourceKind:
-    return SourceKind("kaldi", FileSystems.exists(FileSystems.join(folder, "segments")))
-
-
-def manifest_kind(uri: str) -> SourceKind:
-    """Returns the form of a manifest.
-
-    Raises:
-        OSError, ValueError or pyarrow.ArrowException: it is gone or cannot be read.
-    """
-    if not FileSystems.exists(uri):
+def _file_kind(uri: str) -> SourceKind:
+    source = Source(uri)
+    if not source.exists:
         raise OSError(f"{uri} was deleted")
-    suffix = MANIFEST.search(uri)
-    kind = "" if suffix is None else (suffix[1] or suffix[2]).lower()
-    if kind in ("csv", "tsv"):
-        with open_text(uri) as text:
-            header = text.readline().strip("\r\n").replace('"', "").split("\t" if kind == "tsv" else ",")
-        return SourceKind(kind, bool(set(header) & set(_SPAN_KEYS)))
-    if kind in ("json", "jsonl"):
-        return _json_kind(uri)
-    if kind == "txt":
-        return SourceKind("paths", has_spans=False)
-    if kind == "parquet" and not holds_audio(uri):
-        with FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-            return SourceKind(kind, bool(set(pq.read_schema(file).names) & set(_SPAN_KEYS)))
-    return SourceKind("paths", has_spans=False)
-
-
-def _json_kind(uri: str) -> SourceKind:
-    first = [row for _, row in itertools.islice(json_lines(uri), 1)]
-    if first and is_lhotse(first[0]):
-        return SourceKind("lhotse", "sources" not in first[0])
-    with open_text(uri) as text:
-        return SourceKind("jsonl", any(_SPAN_KEY.search(line) for line in text))
+    if layout := find_layout(source):
+        return SourceKind(layout.manifest_format, layout.has_spans(source))
+    if source.kind in ("csv", "tsv"):
+        header = source.header("\t" if source.kind == "tsv" else ",")
+        return SourceKind(source.kind, any(map(is_span_column, header)))
+    if source.kind in ("json", "jsonl"):
+        if not source.first_row:
+            raise SourceError(f"{uri}: no line is a JSON object")
+        with open_text(uri, "replace") as text:
+            names = (name for line in text for name in _JSON_KEY.findall(line))
+            return SourceKind("jsonl", any(map(is_span_column, names)))
+    if source.kind == "parquet" and not holds_audio(uri):
+        return SourceKind("parquet", any(map(is_span_column, ParquetTable(uri).names)))
+    return _PATHS
 
 
 def is_listing(connection: duckdb.DuckDBPyConnection) -> bool:

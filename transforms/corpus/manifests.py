@@ -2,107 +2,259 @@
 
 from __future__ import annotations
 
-import csv
+import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from transforms.corpus.archive_member import has_audio_suffix
+from transforms.corpus.columns import ColumnNames, Roles, check_choice, check_header
+from transforms.corpus.listing import BadRow, Listing, ManifestListing
+from transforms.corpus.parquet_rows import ParquetTable
+from transforms.corpus.rows import Rows, Table, json_rows, stripped_lines
 from transforms.elements import WHOLE, AudioRef, Span
 from transforms.errors import SourceError
-from transforms.storage.files import Finder
-from transforms.storage.text_files import as_text, cell_text, lines, open_text
+from transforms.storage.files import File, Finder, is_local
+from transforms.storage.text_files import as_text, cell_text
 
-# Names for the same column. The first one in the manifest is used; the others are carried like any column.
-PATH_COLUMNS = ("path", "audio_filepath", "audio", "file", "wav")
-ID_COLUMNS = ("id", "utterance_id")
-START_COLUMNS = ("start", "start_s", "offset")
-END_COLUMNS = ("end", "end_s")
-DURATION_COLUMN = "duration"
-
-_PARQUET_ROWS = 10_000
+# Delimiters of `.csv`; a header with a column of paths decides.
+_DELIMITERS = ",;\t|"
+# Rows that are looked at to choose between two columns that may both be the path.
+_SAMPLE_ROWS = 20
+# Rows after which the names of the columns of JSON are known.
+_NAMED_ROWS = 1000
 # Largest number of distinct cells, such as speakers and languages, that rows share in memory.
 _SHARED_TEXTS = 100_000
+# Usual names of the path that the reject of a single row mentions.
+_SOME_PATH_COLUMNS = ("audio_filepath", "file_name", "wav", "...")
+_NO_COLUMNS: dict[str, str] = {}
 
-# A row with the number of its line, or of the row in Parquet, from 1.
-NumberedRow = tuple[int, dict[str, Any]]
-
-
-def read_csv(uri: str) -> list[AudioRef]:
-    """Reads the utterances of a CSV file with a header. See `utterance_refs`."""
-    return utterance_refs(uri, _table(uri, csv.excel))
+Find = Callable[[str], File]
 
 
-def read_tsv(uri: str) -> list[AudioRef]:
-    """Reads the utterances of a TSV file with a header. See `utterance_refs`.
-
-    Quotation marks are text. Common Voice and similar corpora have unpaired ones, which would join the following lines.
-    """
-    return utterance_refs(uri, _table(uri, CellTabs))
+class RowError(ValueError):
+    """A row names no recording, or a wrong part of one."""
 
 
-def read_list(uri: str) -> list[AudioRef]:
-    """Reads a list of paths, one per line, and ignores blanks around them. See `utterance_refs`."""
-    return utterance_refs(uri, ((number, {PATH_COLUMNS[0]: path}) for number, path in lines(uri)))
-
-
-def read_parquet(uri: str) -> list[AudioRef]:
-    """Reads the utterances of a Parquet file without its binary columns. See `utterance_refs`."""
-    return utterance_refs(uri, _parquet(uri), unit="row")
-
-
-def utterance_refs(uri: str, rows: Iterable[NumberedRow], unit: str = "line") -> list[AudioRef]:
-    """Returns the utterances that a manifest lists, in its order.
+def read_manifest(uri: str, kind: str, listing: Listing) -> None:
+    """Reads the utterances of a manifest without a known layout.
 
     Args:
-        uri: URI of the manifest. Paths in it are relative to its folder, absolute, or have a scheme.
-        rows: rows with their numbers; this function removes the cells that it uses. A row has a path (`PATH_COLUMNS`) and
-            may have an id. It is a span of the recording if it has a start (`START_COLUMNS`) or an end (`END_COLUMNS`) in
-            seconds. `duration` is the length of the span if the row has a start and no end; otherwise it is carried like any
-            column, because NeMo writes it for whole recordings.
-        unit: unit of the numbers, "line" or "row".
+        uri: URI of the manifest. Paths in it are relative to its folder or to `audio_root`, absolute, or have a scheme.
+        kind: format: "csv", "tsv", "json", "jsonl", "parquet" or "txt".
+        listing: listing to which the utterances are added.
 
     Raises:
-        SourceError: the manifest has no row, or a row is invalid.
+        SourceError: the manifest has no row or no path, or cannot be read at all.
     """
-    finder = Finder(FileSystems.split(uri)[0])
-    shared: dict[str, str] = {}
-    refs = []
-    for number, row in rows:
+    options = listing.options
+    find = manifest_finder(uri, listing).find
+    if kind == "txt":
+        if options.columns:
+            raise SourceError(f"{uri}: a list of paths has no columns; leave out --columns")
+        paths = (row if isinstance(row, BadRow) else (row[0], {"path": row[1]}) for row in stripped_lines(uri))
+        read_rows(listing.manifest(uri), paths, ColumnNames({}, listing.wanted()), find)
+        return
+    carried = [role for role in ("text", "speaker") if options.columns.get(role)]
+    names = ColumnNames(options.columns, listing.wanted(*carried))
+    if kind in ("json", "jsonl"):
+        rows, unit = json_rows(uri)
+        read_rows(listing.manifest(uri, unit), rows, names, find)
+    elif kind == "parquet":
+        parquet = ParquetTable(uri)
+        check_header(uri, parquet.names, names)
+        listing.columns.update(parquet.names)
+        roles = names.roles(tuple(parquet.names))
+        needed = {*names.path_candidates(parquet.names), roles.id, roles.spare, *(name for name, _ in roles.copied)}
+        needed |= {time[0] for time in (roles.start, roles.end, roles.duration) if time}
+        selected = [name for name in parquet.names if name in needed]
+        read_rows(listing.manifest(uri, "row"), parquet.rows(selected), names, find)
+    else:
+        read_table(manifest_table(uri, kind, names), listing.manifest(uri), names, find)
+
+
+def manifest_table(uri: str, kind: str, names: ColumnNames) -> Table:
+    """Returns the table of a manifest in CSV or TSV.
+
+    Raises:
+        SourceError: the file does not exist, or its header cannot be read.
+    """
+    delimiters = _DELIMITERS if kind == "csv" else "\t"
+    # TSV has no quoting: Common Voice and similar corpora have unpaired marks, which would join the following lines.
+    return Table(uri, delimiters, is_quoted=kind == "csv", accepts=names.path_candidates)
+
+
+def read_table(table: Table, manifest: ManifestListing, names: ColumnNames, find: Find, id_prefix: str = "") -> None:
+    """Reads the utterances of a table. See `read_rows`.
+
+    Raises:
+        SourceError: the table has no row or no path.
+    """
+    check_header(manifest.uri, table.header, names)
+    manifest.listing.columns.update(filter(None, table.header))
+    read_rows(manifest, table.rows(), names, find, id_prefix)
+
+
+def manifest_finder(uri: str, listing: Listing, *subfolders: str) -> Finder:
+    """Returns the finder of the files that a manifest names.
+
+    Args:
+        uri: URI of the manifest.
+        listing: listing of the corpus, whose options may name another folder.
+        subfolders: names of folders below in which files may be, too.
+    """
+    root = listing.options.audio_root or FileSystems.split(uri)[0]
+    return Finder(root, *(FileSystems.join(root, name) for name in subfolders))
+
+
+def read_rows(manifest: ManifestListing, rows: Rows, names: ColumnNames, find: Find, id_prefix: str = "") -> None:
+    """Adds the utterances of rows to a listing.
+
+    A row is a span of its recording if it has a start or an end. A duration is the length of the span if the row has a start
+    and no column of an end; otherwise it is carried like any column, because NeMo writes it for whole recordings.
+
+    Args:
+        manifest: listing of the manifest.
+        rows: rows; those that cannot be used are rejected.
+        names: names of the columns.
+        find: function that returns the file at a path of a row.
+        id_prefix: text before ids that are made of paths.
+
+    Raises:
+        SourceError: there is no row, or two columns may be the path.
+    """
+    head = list(itertools.islice(rows, _SAMPLE_ROWS))
+    names = _with_path(manifest, [row[1] for row in head if not isinstance(row, BadRow)], names, find)
+    reader = _RowReader(names, find, id_prefix)
+    seen: set[str] = set()
+    for index, row in enumerate(itertools.chain(head, rows)):
+        if isinstance(row, BadRow):
+            manifest.reject(row)
+            continue
+        number, cells = row
+        if index < _NAMED_ROWS:
+            seen.update(cells)
         try:
-            refs.append(row_ref(row, finder, shared))
+            manifest.add(reader.utterance(cells), number)
+        except RowError as error:
+            manifest.reject(BadRow(number, str(error), repr(cells)), *reader.identity(cells))
+    manifest.check_not_empty()
+    manifest.listing.columns |= seen - {""}
+    if seen:
+        check_choice(manifest.uri, names, sorted(seen))
+
+
+def _with_path(
+    manifest: ManifestListing, rows: Sequence[Mapping[str, Any]], names: ColumnNames, find: Find
+) -> ColumnNames:
+    """Decides which column is the path, if the names leave a choice: the only one whose files exist, or look like audio.
+
+    Raises:
+        SourceError: there are still two.
+    """
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    candidates = names.path_candidates(columns)
+    # Columns that no row has together, or that say the same, leave no choice.
+    doubtful = [row for row in rows if len({str(row[name]) for name in candidates if row.get(name)}) > 1]
+    if not doubtful:
+        return names
+    values = {name: [value for row in doubtful if isinstance(value := row.get(name), str)] for name in candidates}
+    for looks_right in (lambda path: _is_there(path, find), has_audio_suffix, bool):
+        likely = [name for name in candidates if any(map(looks_right, values[name]))]
+        if len(likely) > 1:
+            options = " or ".join(f"--columns path={name}" for name in likely)
+            raise SourceError(
+                f"{manifest.uri}: the columns {' and '.join(map(repr, likely))} may both be the path of the recording; choose "
+                f"one with {options}"
+            )
+        if likely:
+            others = [name for name in candidates if name != likely[0]]
+            manifest.listing.notes.append(
+                f"{manifest.uri}: the path of the recording is the column {likely[0]!r}, not {' or '.join(map(repr, others))}; "
+                f"choose another one with --columns path={others[0]}"
+            )
+            return names.with_path(likely[0])
+    return names
+
+
+def _is_there(path: str, find: Find) -> bool:
+    try:
+        return is_local(path) and find(path).is_there
+    except SourceError:
+        return False
+
+
+class _RowReader:
+    """Makes utterances of rows."""
+
+    def __init__(self, names: ColumnNames, find: Find, id_prefix: str) -> None:
+        self._names, self._find, self._id_prefix = names, find, id_prefix
+        self._shared: dict[str, str] = {}
+
+    def utterance(self, row: Mapping[str, Any]) -> AudioRef:
+        """Returns the utterance of a row.
+
+        Raises:
+            RowError: the row cannot be used.
+        """
+        roles = self._names.roles(tuple(row))
+        if roles.path is None:
+            raise RowError(f"the row has no path; {self._names.needed(list(row), _SOME_PATH_COLUMNS)}")
+        path = _path(roles.path, row[roles.path])
+        try:
+            file = self._find(path)
         except SourceError as error:
-            raise SourceError(f"{uri}, {unit} {number}: {error}") from error
-    if not refs:
-        raise SourceError(f"{uri}: the manifest is empty")
-    return refs
+            raise RowError(str(error)) from error
+        span = _span(row, roles)
+        utterance_id = _id(row, roles) or self._id_prefix + span_id(path, span)
+        return file.ref(utterance_id, self._columns(row, roles), span)
 
+    def identity(self, row: Mapping[str, Any]) -> tuple[str, File | None]:
+        """Returns the id and the recording of a row that cannot be used, as far as they are known."""
+        roles = self._names.roles(tuple(row))
+        try:
+            path = _path(roles.path, row[roles.path]) if roles.path else ""
+            file = self._find(path) if path else None
+        except ValueError:
+            path, file = "", None
+        try:
+            return _id(row, roles) or (self._id_prefix + path if path else ""), file
+        except RowError:
+            return "", file
 
-def row_ref(row: dict[str, Any], finder: Finder, shared: dict[str, str]) -> AudioRef:
-    """Returns the utterance of a row, and removes the cells that it uses; `utterance_refs` has the details."""
-    name = _first(row, PATH_COLUMNS)
-    if name is None:
-        raise SourceError(f"the row has no path; {_needed(list(row))}")
-    path = row.pop(name)
-    if path is None or path == "":
-        raise SourceError("the path is empty")
-    if not isinstance(path, str):
-        raise SourceError(f"{name} is {as_text(path)[:80]}, which is not a path; {_needed([])}")
-    file = finder.find(path)
-    utterance_id = as_text(_take(row, ID_COLUMNS))
-    span = _span(row)
-    columns = {}
-    for name, value in row.items():
-        if name:
-            text = cell_text(value)
+    def _columns(self, row: Mapping[str, Any], roles: Roles) -> Mapping[str, str]:
+        copied = roles.copied
+        if roles.spare is not None and roles.start is not None and row[roles.start[0]] in (None, ""):
+            copied = (*copied, (roles.spare, roles.spare))
+        if not copied:
+            return _NO_COLUMNS
+        shared = self._shared
+        columns = {}
+        for name, copy in copied:
+            text = cell_text(row[name])
             # A text and the JSON of a number may be equal.
             key = text if type(text) is str else f"\0{text}"
-            columns[name] = shared.setdefault(key, text) if len(shared) < _SHARED_TEXTS else shared.get(key, text)
-    return file.ref(utterance_id or span_id(path, span), columns, span)
+            columns[copy] = shared.setdefault(key, text) if len(shared) < _SHARED_TEXTS else shared.get(key, text)
+        return columns
+
+
+def _path(column: str, value: Any) -> str:
+    if isinstance(value, Mapping) and value.get("path"):  # `datasets` writes a struct of path and bytes
+        value = value["path"]
+    if value is None or value == "":
+        raise RowError("the path is empty")
+    if not isinstance(value, str):
+        raise RowError(f"{column} is {as_text(value)[:80]}, which is not a path")
+    return value
+
+
+def _id(row: Mapping[str, Any], roles: Roles) -> str:
+    value = row[roles.id] if roles.id is not None else None
+    if isinstance(value, (list, dict, bool)):
+        raise RowError(f"{roles.id} is {as_text(value)[:80]}, which is not an id; must be a text or a number")
+    return as_text(value)
 
 
 def span_id(name: str, span: Span) -> str:
@@ -116,10 +268,10 @@ def span_of(start_s: float, end_s: float | None) -> Span:
     """Returns a span of a recording.
 
     Raises:
-        SourceError: the end is not after the start.
+        RowError: the end is not after the start.
     """
     if end_s is not None and end_s <= start_s:
-        raise SourceError(f"the span is {start_s:g} s to {end_s:g} s; the end must be after the start")
+        raise RowError(f"the span is {start_s:g} s to {end_s:g} s; the end must be after the start")
     return WHOLE if end_s is None and not start_s else Span(start_s, end_s)
 
 
@@ -131,102 +283,42 @@ def seconds(name: str, value: Any) -> float:
         value: number or text.
 
     Raises:
-        SourceError: the value is not a number, or is negative.
+        RowError: the value is not a number, or is negative.
     """
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
+    number = _number(value)
     if not math.isfinite(number):
-        raise SourceError(f"{name} is {as_text(value)[:80]!r}, which is not a number of seconds")
+        raise RowError(f"{name} is {as_text(value)[:80]!r}, which is not a number of seconds")
     if number < 0:
-        raise SourceError(f"{name} is {number:g}; must not be negative")
+        raise RowError(f"{name} is {number:g}; must not be negative")
     return number
 
 
-def _span(row: dict[str, Any]) -> Span:
-    has_end = _first(row, END_COLUMNS) is not None
-    start, end = _take_seconds(row, START_COLUMNS), _take_seconds(row, END_COLUMNS)
-    if start is not None and not has_end:
-        length = _take_seconds(row, (DURATION_COLUMN,))
+def _number(value: Any) -> float:
+    try:
+        return math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def _span(row: Mapping[str, Any], roles: Roles) -> Span:
+    start, end = _time(row, roles.start), _time(row, roles.end)
+    if roles.duration is None:
+        return span_of(start or 0.0, end)
+    if start is not None and roles.end is None:
+        length = _time(row, roles.duration)
         # Rounded to a nanosecond, which removes the rounding error of a sum such as 1.1 + 2.2.
-        end = None if length is None else round(start + length, 9)
+        return span_of(start, None if length is None else round(start + length, 9))
+    value = row[roles.duration[0]]
+    if value is not None and _number(value) <= 0:
+        raise RowError(f"{roles.duration[0]} is {_number(value):g}; must be over 0")
     return span_of(start or 0.0, end)
 
 
-def _first(row: dict[str, Any], names: Sequence[str]) -> str | None:
-    for name in names:  # a generator would cost seconds for a million rows
-        if name in row:
-            return name
-    return None
-
-
-def _take(row: dict[str, Any], names: Sequence[str]) -> Any:
-    """Removes the first of these cells from the row and returns its value; None if no cell exists or it is empty."""
-    name = _first(row, names)
-    value = None if name is None else row.pop(name)
-    return None if value == "" else value
-
-
-def _take_seconds(row: dict[str, Any], names: Sequence[str]) -> float | None:
-    name = _first(row, names)
-    value = _take(row, names)
-    return None if name is None or value is None else seconds(name, value)
-
-
-def _needed(columns: Sequence[str]) -> str:
-    known = f"a manifest needs a column {PATH_COLUMNS[0]!r} (or {', '.join(PATH_COLUMNS[1:])})"
-    return f"{known}; it has {', '.join(columns)}" if columns else known
-
-
-class CellTabs(csv.Dialect):
-    """TSV without quoting."""
-
-    delimiter = "\t"
-    quoting = csv.QUOTE_NONE
-    lineterminator = "\n"
-
-
-def _table(uri: str, dialect: type[csv.Dialect]) -> Iterator[NumberedRow]:
-    with open_text(uri) as text:
-        reader = csv.reader(text, dialect, strict=True)
-        try:
-            header = next(reader, [])
-            _check_header(uri, header)
-            for cells in reader:
-                if len(cells) == len(header):
-                    yield reader.line_num, dict(zip(header, cells, strict=True))
-                elif cells:  # an empty line has none
-                    cell_count = f"the row has {len(cells)} cells, the header {len(header)}"
-                    raise SourceError(f"{uri}, line {reader.line_num}: {cell_count}")
-        except csv.Error as error:
-            raise SourceError(f"{uri}, line {reader.line_num}: cannot be read as a table ({error})") from error
-
-
-def _check_header(uri: str, header: Sequence[str]) -> None:
-    if not set(PATH_COLUMNS) & set(header):
-        raise SourceError(f"{uri}: {_needed(header)}" + ("" if header else "; its header is empty"))
-    repeated = [name for name in header if name and header.count(name) > 1]
-    if repeated:
-        raise SourceError(f"{uri}: the column {repeated[0]!r} occurs twice; rename one of them")
-
-
-def _parquet(uri: str) -> Iterator[NumberedRow]:
-    if not FileSystems.exists(uri):
-        raise SourceError(f"{uri}: there is no such manifest")
-    with FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-        try:
-            table = pq.ParquetFile(file)
-            names = [field.name for field in table.schema_arrow if not _is_binary(field.type)]
-            _check_header(uri, names)
-            number = 0
-            for batch in table.iter_batches(_PARQUET_ROWS, columns=names):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, row
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise SourceError(f"{uri}: the manifest cannot be read as Parquet ({error})") from error
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+def _time(row: Mapping[str, Any], column: tuple[str, float] | None) -> float | None:
+    if column is None:
+        return None
+    name, scale = column
+    value = row[name]
+    if value is None or value == "":
+        return None
+    return seconds(name, value) if scale == 1.0 else round(seconds(name, value) * scale, 9)

@@ -13,11 +13,11 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.corpus.archive_member import Member, size_fault
-from transforms.corpus.manifests import ID_COLUMNS
 from transforms.corpus.word_times import word_columns
 from transforms.errors import AudioFault, Reason, Stage
 from transforms.storage.text_files import as_text
 
+_ID_COLUMNS = ("id", "utterance_id")
 # Exceptions of pyarrow at a damaged file. Some are OSErrors; `is_read_error` tells them from errors of the disk.
 BROKEN_PARQUET = (pa.ArrowException, OSError, ValueError)
 
@@ -142,7 +142,7 @@ def _content(data: bytes | None, path: str | None) -> BinaryIO | AudioFault:
 
 def _id_column(table: pq.ParquetFile, schema: pa.Schema) -> str | None:
     """Returns the first id column of integers or texts in which no value is missing or occurs twice."""
-    for name in ID_COLUMNS:
+    for name in _ID_COLUMNS:
         if name not in schema.names:
             continue
         kind = schema.field(name).type

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -13,30 +12,26 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.corpus.formats import manifest_kind
-from transforms.corpus.kaldi import WAV_SCP, data_rows, is_data_directory
-from transforms.corpus.lhotse import entry_ref
-from transforms.corpus.manifests import (
-    DURATION_COLUMN,
-    END_COLUMNS,
-    ID_COLUMNS,
-    PATH_COLUMNS,
-    START_COLUMNS,
-    CellTabs,
-    row_ref,
-)
-from transforms.corpus.sources import MANIFEST
+from transforms.corpus.columns import ColumnNames
+from transforms.corpus.layout import MANIFEST, Source
+from transforms.corpus.layouts import kaldi, lhotse
+from transforms.corpus.layouts.registry import find_layout
+from transforms.corpus.listing import BadRow, Listing, ListingOptions, ManifestListing
+from transforms.corpus.manifests import manifest_table
+from transforms.corpus.rows import json_rows, stripped_lines
+from transforms.corpus.sources import list_into
 from transforms.elements import AudioRef, printable
 from transforms.errors import SourceError
-from transforms.storage.files import File, Finder, has_wildcards, is_directory, is_local, literally, look_at, match
-from transforms.storage.text_files import lines, open_text
+from transforms.storage.files import File, has_wildcards, is_directory, is_local, literally, look_at, match
 
 # Rows of a file are numbered from its place on.
 FILE_ROWS = 1 << 40
 _PARQUET_ROWS = 10_000
 # Errors of manifests that are gone or cannot be read; a SourceError is a ValueError.
 READ_ERRORS = (OSError, ValueError, pa.ArrowException)
-_USED = (*PATH_COLUMNS, *ID_COLUMNS, *START_COLUMNS, *END_COLUMNS, DURATION_COLUMN)
+_KINDS = {"json": "jsonl", "txt": "paths"}
+# Layouts whose utterances are those of one table each, without columns beside it.
+_TABLE_LAYOUTS = ("Common Voice", "audiofolder")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +39,23 @@ class Manifests:
     """The manifests that a corpus consists of.
 
     Attributes:
+        source: the corpus.
+        options: how it was listed.
         format: their format, a key of `manifest_formats.FORMATS`.
-        uris: URIs of the files; for Kaldi, the URI of the data directory.
+        uris: URIs of the files, in the order in which they are listed; for Kaldi, of `wav.scp` and `segments`.
+        arrays: URIs of those that are JSON arrays.
     """
 
+    source: str
+    options: ListingOptions
     format: str
     uris: tuple[str, ...]
+    arrays: frozenset[str] = frozenset()
+
+    @property
+    def names(self) -> ColumnNames:
+        """Names of their columns."""
+        return ColumnNames(self.options.columns)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,79 +64,181 @@ class RowKey:
 
     Attributes:
         utterance_id: id of the utterance.
-        path: path of the recording, as the row has it.
+        uri: URI of the recording.
         version: span and channel that the row names, as the end of a `source_version`.
     """
 
     utterance_id: str
-    path: str
+    uri: str
     version: str
 
-    @classmethod
-    def of(cls, ref: AudioRef) -> RowKey:
-        """Returns the key of an utterance that `Unresolved` found."""
-        return cls(ref.utterance_id, printable(ref.uri), ref.source_version)
+
+class _KeyListing(Listing):
+    """Passes the utterances of manifests on, with the places of their rows, instead of collecting them."""
+
+    def __init__(self, source: str, options: ListingOptions, sink: Callable[[int, AudioRef], None]) -> None:
+        super().__init__(source, options)
+        self.sink = sink
+        self.uris_of_manifests: list[str] = []
+        self.arrays: set[str] = set()
+
+    def manifest(self, uri: str, unit: str = "line") -> ManifestListing:
+        """Starts a manifest."""
+        self.uris_of_manifests.append(uri)
+        if unit == "item":
+            self.arrays.add(uri)
+        return _KeyManifest(self, uri, unit, len(self.uris_of_manifests) - 1)
+
+    def add(self, ref: AudioRef, place: int = 0) -> bool:  # noqa: ARG002 -- a file that no manifest lists
+        """Ignores a file."""
+        return True
 
 
-class Unresolved(Finder):
-    """Takes paths as they are, without looking at the files."""
+class _KeyManifest(ManifestListing):
+    def __init__(self, listing: _KeyListing, uri: str, unit: str, index: int) -> None:
+        super().__init__(listing, uri, unit, index)
+        self._sink, self._first = listing.sink, index * FILE_ROWS
 
-    def __init__(self) -> None:
-        super().__init__("")
+    def add(self, ref: AudioRef, number: int) -> None:
+        """Passes an utterance on."""
+        self.is_empty = False
+        self._sink(self._first + number, ref)
 
-    def find(self, path: str) -> File:
-        """Returns a file without a size and a version."""
-        return File(path, 0, "")
+    def reject(self, row: BadRow, utterance_id: str = "", file: File | None = None) -> None:  # noqa: ARG002 -- as the base
+        """Ignores a row that cannot be used."""
+        self.is_empty = False
 
 
-def open_manifests(source: str) -> Manifests | None:
-    """Returns the manifests of a corpus; None if it has none, as a directory or a glob of recordings.
+def read_keys(source: str, options: ListingOptions, sink: Callable[[int, RowKey], None]) -> Manifests | None:
+    """Reads the keys of all rows of the manifests of a corpus.
 
     Args:
         source: the corpus, as `--input` named it.
+        options: how it was listed.
+        sink: gets the place and the key of each row, in their order.
+
+    Returns:
+        The manifests; None if the corpus has none whose rows can be copied, as a directory or a glob of recordings.
 
     Raises:
-        OSError, ValueError or pyarrow.ArrowException: a manifest is gone or cannot be read.
-        SourceError: as above; or the manifests have different formats.
+        READ_ERRORS: a manifest is gone or cannot be read; or the manifests have different formats.
     """
-    uris = manifest_uris(source)
-    if not uris:
-        return None
-    if is_directory(uris[0]):
-        return Manifests("kaldi", uris)
-    formats = {manifest_kind(uri).format for uri in uris}
-    if len(formats) > 1:
-        raise SourceError(f"{source}: the manifests have different formats ({', '.join(sorted(formats))})")
-    (format,) = formats
-    is_table_of_audio = format == "paths" and not all(_suffix(uri) == "txt" for uri in uris)
-    return None if is_table_of_audio else Manifests(format, uris)
-
-
-def manifest_uris(source: str) -> tuple[str, ...]:
-    """Returns the URIs of the manifests of a corpus, sorted; for Kaldi, that of the data directory; empty without manifests."""
-    if source.endswith(f"/{WAV_SCP}"):
-        return (FileSystems.split(source)[0],)
-    if is_directory(source):
-        root = source.rstrip("/") or "/"
-        return (root,) if is_data_directory(root) else ()
-    if not MANIFEST.search(source):
-        return ()
     is_glob = has_wildcards(source) and not (is_local(source) and look_at(source).is_there)
-    return tuple(sorted(file.uri for file in match(source))) if is_glob else (source,)
+    place = Source(source.rstrip("/") or "/")
+    layout = None if is_glob else find_layout(place)
+    if layout is None and (is_directory(source) or not MANIFEST.search(source)):
+        return None
+    if layout is None and not is_glob and not place.exists:
+        raise SourceError(f"{source}: there is no such manifest")
+    options = dataclasses.replace(options, carry=frozenset(), word_times=False, is_strict=False)
+
+    def add(number: int, ref: AudioRef) -> None:
+        version = ref.source_version
+        start = min((at for at in (version.find("@"), version.find("#")) if at >= 0), default=len(version))
+        sink(number, RowKey(ref.utterance_id, printable(ref.uri), version[start:]))
+
+    listing = _KeyListing(source, options, add)
+    list_into(source, listing)
+    uris = tuple(listing.uris_of_manifests)
+    if not uris:
+        if is_glob:
+            raise SourceError(f"{source}: there is no such manifest")
+        return None
+    formats = {_format(uri) for uri in uris}
+    if len(formats) > 1:
+        raise SourceError(f"{source}: the manifests have different formats ({', '.join(sorted(map(str, formats)))})")
+    (format,) = formats
+    return None if format is None else Manifests(source, options, format, uris, frozenset(listing.arrays))
+
+
+def _format(uri: str) -> str | None:
+    source = Source(uri)
+    layout = find_layout(source)
+    if source.name in (kaldi.WAV_SCP, "segments") or layout is kaldi.LAYOUT:
+        return "kaldi"
+    if layout is lhotse.LAYOUT:
+        return "lhotse"
+    if layout is not None and layout.name not in _TABLE_LAYOUTS:
+        return None
+    return _KINDS.get(source.kind, source.kind) or None
 
 
 def manifest_versions(source: str) -> dict[str, str]:
-    """Returns the size and modification time of each manifest of a corpus; of a Kaldi directory, of each file in it."""
+    """Returns the size and modification time of each manifest of a corpus; of a folder with tables, of each file in it."""
     try:
-        versions: dict[str, str] = {}
-        for uri in manifest_uris(source):
-            if is_directory(uri):
-                versions |= {file.uri: file.source_version for file in match(f"{literally(uri)}/*")}
-            else:
-                versions[uri] = (look_at(uri) if is_local(uri) else next(match(literally(uri)))).source_version
-        return versions
-    except (OSError, ValueError, StopIteration):
+        if source.endswith(f"/{kaldi.WAV_SCP}"):
+            source = FileSystems.split(source)[0]
+        if is_directory(source):
+            place = Source(source.rstrip("/") or "/")
+            files = list(match(f"{literally(place.uri)}/*")) if find_layout(place) else []
+        elif not MANIFEST.search(source):
+            files = []
+        elif is_local(source) and look_at(source).is_there:
+            files = [look_at(source)]
+        else:
+            files = list(match(source))
+        return {file.uri: file.source_version for file in files}
+    except (OSError, ValueError):
         return {}
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------------
+
+
+def numbered_lines(uri: str) -> Iterator[tuple[int, str]]:
+    """Yields the number and the stripped text of each line that is not blank and can be read."""
+    for line in stripped_lines(uri):
+        if not isinstance(line, BadRow):
+            yield line
+
+
+def table_rows(manifests: Manifests, uri: str) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+    """Returns the names of the columns of a CSV or TSV file, and the numbers and cells of its rows."""
+    table = manifest_table(uri, manifests.format, manifests.names)
+    return table.header, (row for row in table.cell_rows() if not isinstance(row, BadRow))
+
+
+def written_names(manifests: Manifests) -> dict[str, str]:
+    """Returns the names of the columns of CSV or TSV files as they are written, by their names without blanks around them."""
+    tables = [manifest_table(uri, manifests.format, manifests.names) for uri in manifests.uris]
+    return {name: written for table in tables for name, written in zip(table.header, table.written_header, strict=True)}
+
+
+def json_objects(manifests: Manifests, uri: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """Yields the number, the text and the object of each row of a JSON file. An item of an array has no text."""
+    if uri in manifests.arrays:
+        for row in json_rows(uri)[0]:
+            if not isinstance(row, BadRow):
+                yield row[0], "", row[1]
+        return
+    for number, line in numbered_lines(uri):
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            yield number, line, value
+
+
+def cell_names(manifests: Manifests) -> tuple[str, ...]:
+    """Returns the names of the cells of all rows, in the order in which they occur; for Lhotse, those of `custom`."""
+    names: dict[str, None] = {}
+    for uri in manifests.uris:
+        if manifests.format in ("csv", "tsv"):
+            header = table_rows(manifests, uri)[0]
+            if len(manifests.uris) == 1:
+                return tuple(header)  # several columns may have no name
+            names.update(dict.fromkeys(header))
+        elif manifests.format == "parquet":
+            names.update(dict.fromkeys(parquet_schema(uri).names))
+        elif manifests.format == "jsonl":
+            for _, _, value in json_objects(manifests, uri):
+                names.update(dict.fromkeys(value))
+        elif manifests.format == "lhotse":
+            for _, _, value in json_objects(manifests, uri):
+                if isinstance(value.get("custom"), dict):
+                    names.update(dict.fromkeys(value["custom"]))
+    return tuple(names)
 
 
 def parquet_batches(uri: str, columns: Sequence[str] | None = None) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -161,113 +269,3 @@ def combined_schema(uris: Sequence[str]) -> pa.Schema:
     """
     schemas = [parquet_schema(uri) for uri in uris]
     return schemas[0] if len(schemas) == 1 else pa.unify_schemas(schemas, promote_options="permissive")
-
-
-def _suffix(uri: str) -> str:
-    suffix = MANIFEST.search(uri)
-    return "" if suffix is None else (suffix[1] or suffix[2]).lower()
-
-
-# --- rows of a text file -----------------------------------------------------------------------------------------------
-
-
-def table_header(uri: str, format: str) -> list[str]:
-    """Returns the names of the columns of a CSV or TSV file."""
-    with open_text(uri) as text:
-        return next(csv.reader(text, _dialect(format)), [])
-
-
-def table_rows(uri: str, format: str) -> Iterator[tuple[int, list[str]]]:
-    """Yields the line number and the cells of each row of a CSV or TSV file that has as many cells as the header.
-
-    Raises:
-        SourceError: the file cannot be read.
-    """
-    with open_text(uri) as text:
-        reader = csv.reader(text, _dialect(format), strict=True)
-        try:
-            width = len(next(reader, []))
-            for cells in reader:
-                if len(cells) == width:
-                    yield reader.line_num, cells
-        except csv.Error as error:
-            raise SourceError(f"{uri}, line {reader.line_num}: cannot be read as a table ({error})") from error
-
-
-def _dialect(format: str) -> type[csv.Dialect]:
-    return csv.excel if format == "csv" else CellTabs
-
-
-def json_rows(uri: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """Yields the number, the text and the object of each line of a file that is a JSON object."""
-    for number, line in lines(uri):
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(value, dict):
-            yield number, line, value
-
-
-# --- keys ----------------------------------------------------------------------------------------------------------------
-
-
-def row_keys(manifests: Manifests, names: dict[str, None]) -> Iterator[tuple[int, RowKey]]:
-    """Yields the place of each row of the manifests in their order, and its key. Rows that are not valid are left out.
-
-    Args:
-        manifests: the manifests. The rows of a Kaldi directory are its segments, or else its recordings.
-        names: gets the names of all cells, in the order in which they occur; for Lhotse, those of the fields of `custom`.
-
-    Raises:
-        READ_ERRORS: a file cannot be read.
-    """
-    for index, uri in enumerate(manifests.uris):
-        for number, key in _keys_of(uri, manifests.format, names):
-            if key is not None:
-                yield index * FILE_ROWS + number, key
-
-
-def _keys_of(uri: str, format: str, names: dict[str, None]) -> Iterator[tuple[int, RowKey | None]]:
-    if format == "kaldi":
-        for number, ref in enumerate(data_rows(uri, Unresolved())):
-            yield number, RowKey.of(ref)
-    elif format == "lhotse":
-        for number, _, value in json_rows(uri):
-            if isinstance(value.get("custom"), dict):
-                names.update(dict.fromkeys(value["custom"]))
-            yield number, lhotse_key(value)
-    elif format == "jsonl":
-        for number, _, value in json_rows(uri):
-            names.update(dict.fromkeys(value))
-            yield number, flat_key(value)
-    elif format == "paths":
-        for number, path in lines(uri):
-            yield number, flat_key({PATH_COLUMNS[0]: path})
-    elif format == "parquet":
-        names.update(dict.fromkeys(parquet_schema(uri).names))
-        for first, batch in parquet_batches(uri, [name for name in names if name in _USED]):
-            for number, row in enumerate(batch.to_pylist(), start=first):
-                yield number, flat_key(row)
-    else:
-        header = table_header(uri, format)
-        names.update(dict.fromkeys(header))
-        used = [(place, name) for place, name in enumerate(header) if name in _USED]
-        for number, cells in table_rows(uri, format):
-            yield number, flat_key({name: cells[place] for place, name in used})
-
-
-def flat_key(row: Mapping[str, Any]) -> RowKey | None:
-    """Returns the key of a row of a table or of a NeMo manifest; None if the row is not valid."""
-    try:
-        return RowKey.of(row_ref({name: row[name] for name in _USED if name in row}, Unresolved(), {}))
-    except SourceError:
-        return None
-
-
-def lhotse_key(row: dict[str, Any]) -> RowKey | None:
-    """Returns the key of a cut or recording of Lhotse; None if it is not valid."""
-    try:
-        return RowKey.of(entry_ref(row, Unresolved()))
-    except SourceError:
-        return None

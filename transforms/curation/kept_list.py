@@ -12,15 +12,15 @@ import duckdb
 import pyarrow as pa
 
 from transforms.audio.sound_file import open_audio
+from transforms.corpus.columns import RESERVED_NAMES
 from transforms.corpus.formats import archive_begins
-from transforms.corpus.manifests import DURATION_COLUMN, END_COLUMNS, ID_COLUMNS, PATH_COLUMNS, START_COLUMNS
 from transforms.curation.duckdb_rows import OWN_UTTERANCES, batches_of, quoted, write_parquet
 from transforms.decoders.sound import num_samples, open_sound
 from transforms.errors import AudioFault
 from transforms.schemas import TRIMMED
 
 # Column names that have another meaning in manifests, so that carried columns cannot use them.
-RESERVED_COLUMNS = {*PATH_COLUMNS, *ID_COLUMNS, *START_COLUMNS, *END_COLUMNS, DURATION_COLUMN, TRIMMED}
+RESERVED_COLUMNS = RESERVED_NAMES | {TRIMMED}
 # Number of recordings whose headers are read at the same time.
 _READERS = 16
 

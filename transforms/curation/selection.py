@@ -13,7 +13,6 @@ import pyarrow as pa
 
 from transforms import schemas
 from transforms.corpus.formats import SourceKind, find_archives, is_listing, source_kind
-from transforms.corpus.source_rows import Manifests
 from transforms.corpus.sources import MANIFEST
 from transforms.curation.decisions import MICROSECONDS, budget_decisions, rule_decisions
 from transforms.curation.duckdb_rows import OWN_UTTERANCES, spill, write_parquet
@@ -296,18 +295,27 @@ class Selection:
         json_columns = [field.name for field in self.results.carried_fields if schemas.is_json(field)]
         return KeptList(self._connection, "kept_list", columns, json_columns)
 
-    def match_rows(self, kept: KeptList, manifests: Manifests) -> SourceRows:
+    def match_rows(self, kept: KeptList) -> SourceRows | None:
         """Finds the rows of the corpus's manifests that belong to kept utterances.
 
         Args:
             kept: the result of `list_kept`.
-            manifests: the manifests.
+
+        Returns:
+            The rows; None if the corpus has no manifest whose rows can be copied.
 
         Raises:
             READ_ERRORS: a manifest cannot be read.
         """
         splits_channels = self.results.channels == EACH
-        return match_rows(kept, manifests, self._scratch, is_trimmed=self._is_trimmed, splits_channels=splits_channels)
+        return match_rows(
+            kept,
+            self.results.source,
+            self.results.listing_options,
+            self._scratch,
+            is_trimmed=self._is_trimmed,
+            splits_channels=splits_channels,
+        )
 
     @property
     def _kept_rows(self) -> str:

@@ -12,6 +12,7 @@ import pyarrow.dataset as ds
 
 from model.labels import LABEL_SCALES, LabelScale
 from transforms import schemas
+from transforms.corpus.listing import ListingOptions
 from transforms.errors import OutputError
 from transforms.output.carried_columns import stored_fields
 from transforms.output.ledger import Job, Ledger, names_that_count
@@ -77,6 +78,12 @@ class Results:
     def channels(self) -> str:
         """`--channels` of the runs."""
         return str(self.records[-1]["options"].get("channels"))
+
+    @property
+    def listing_options(self) -> ListingOptions:
+        """Options with which the latest run listed the corpus."""
+        options = self.records[-1]["options"]
+        return ListingOptions(audio_root=options.get("audio_root"), columns=options.get("columns") or {})
 
     @property
     def manifests(self) -> dict[str, str]:

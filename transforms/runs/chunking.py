@@ -46,7 +46,7 @@ class Lengths:
         """Reads the headers of a few recordings of each suffix; the same refs give the same choice."""
         by_suffix: dict[str, list[AudioRef]] = defaultdict(list)
         for ref in refs:
-            if ref.archive is None and ref.size_bytes:
+            if ref.archive is None and ref.fault is None and ref.size_bytes:
                 by_suffix[suffix(ref.uri)].append(ref)
         bytes_per_s = {}
         for name, candidates in by_suffix.items():
@@ -57,7 +57,9 @@ class Lengths:
         return cls(bytes_per_s)
 
     def seconds(self, ref: AudioRef) -> float:
-        """Returns the estimated length of an utterance in seconds."""
+        """Returns the estimated length of an utterance in seconds; 0 for a faulty row, which is not read."""
+        if ref.fault is not None:
+            return 0.0
         if ref.span.end_s is not None:
             return ref.span.end_s - ref.span.start_s
         name = suffix(ref.uri)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from transforms.elements import AudioRef, archives_of, printable, without_channel
-from transforms.errors import OutputError, Reason
+from transforms.errors import OutputError, Reason, Stage
 from transforms.output.ledger import Ledger
 
 
@@ -37,8 +38,9 @@ def outstanding(refs: Sequence[AudioRef], ledger: Ledger) -> Outstanding:
     """Compares a corpus with the committed rows.
 
     A recording is done if its current version has scores or a lasting reject. The reject of an unreadable recording does not
-    last, because the recording may be readable the next time. An archive is done as a whole, or not at all. The comparison
-    keeps one byte per ref and no rows, so that a million rows take little memory.
+    last, because the recording may be readable the next time. An archive is done as a whole, or not at all. Rejects of faulty
+    rows that the corpus no longer has are out of date, too: they are replaced with the first ref that is scored again. The
+    comparison keeps one byte per ref and no rows, so that a million rows take little memory.
 
     Args:
         refs: the corpus.
@@ -60,14 +62,20 @@ def outstanding(refs: Sequence[AudioRef], ledger: Ledger) -> Outstanding:
         return index
 
     gone = 0
-    for utterance_id, uri, version in _committed(ledger):
+    corrected: list[str] = []
+    for utterance_id, uri, version, is_row_fault in _committed(ledger):
         index = index_of(utterance_id, uri)
         if index is None:
-            gone += 1
+            if is_row_fault:
+                corrected.append(utterance_id)
+            else:
+                gone += 1
             continue
         ref = refs[index]
         ref_uri = printable(ref.uri)
-        if uri != ref_uri and not (ref.archive and uri.startswith(f"{ref_uri}#")):
+        is_same_file = uri == ref_uri or (ref.archive and uri.startswith(f"{ref_uri}#"))
+        # A faulty row may name no recording or a wrong one.
+        if not (is_same_file or is_row_fault or ref.fault):
             raise OutputError(other_corpus(utterance_id, ref_uri, uri))
         if version != ref.source_version:
             states[index] = _State.STALE
@@ -75,11 +83,13 @@ def outstanding(refs: Sequence[AudioRef], ledger: Ledger) -> Outstanding:
             states[index] = _State.DONE
     stale: dict[str, list[str]] = defaultdict(list)
     if _State.STALE in states:
-        for utterance_id, uri, _ in _committed(ledger):
+        for utterance_id, uri, *_ in _committed(ledger):
             index = index_of(utterance_id, uri)
             if index is not None and states[index] == _State.STALE:
                 stale[refs[index].utterance_id].append(utterance_id)
     remaining = [ref for ref, state in zip(refs, states, strict=True) if state != _State.DONE]
+    if remaining and corrected:
+        stale[remaining[0].utterance_id] += corrected
     return Outstanding(remaining, dict(stale), gone)
 
 
@@ -91,14 +101,15 @@ def other_corpus(utterance_id: str, uri: str, earlier_uri: str) -> str:
     )
 
 
-def _committed(ledger: Ledger) -> Iterator[tuple[str, str, str]]:
-    """Yields the id, uri and `lasting_version` of each committed row."""
+def _committed(ledger: Ledger) -> Iterator[tuple[str, str, str, bool]]:
+    """Yields the id, uri and `lasting_version` of each committed row, and whether it is the reject of a faulty row."""
     columns = ["utterance_id", "uri", "source_version"]
     for batch in ledger.rows("utterances", columns):
-        yield from zip(*(batch[name].to_pylist() for name in columns), strict=True)
-    for batch in ledger.rows("rejects", [*columns, "reason"]):
+        yield from zip(*(batch[name].to_pylist() for name in columns), itertools.repeat(False), strict=False)
+    for batch in ledger.rows("rejects", [*columns, "stage", "reason"]):
         for row in batch.to_pylist():
-            yield row["utterance_id"], row["uri"], lasting_version(row["source_version"], row["reason"])
+            version = lasting_version(row["source_version"], row["reason"])
+            yield row["utterance_id"], row["uri"], version, row.get("stage") == Stage.LIST
 
 
 def lasting_version(source_version: str, reason: str | None) -> str:

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.elements import ArchiveKind, AudioRef, Span, printable
+from transforms.elements import ArchiveKind, AudioRef, RowFault, Span, printable
+from transforms.errors import Reason
 from transforms.output.ledger import PENDING, Ledger
 from transforms.output.parquet_sink import WriteTable
 from transforms.output.reconcile import LISTED
@@ -96,6 +97,9 @@ def plan_table(chunks: Sequence[Chunk]) -> pa.Table:
             "archive": [ref.archive for ref in refs],
             "columns": [list(ref.columns.items()) for ref in refs],
             "json_columns": [[name for name, value in ref.columns.items() if type(value) is JsonText] for ref in refs],
+            "fault_reason": [ref.fault and ref.fault.reason for ref in refs],
+            "fault_detail": [ref.fault and ref.fault.detail for ref in refs],
+            "place": [ref.place for ref in refs],
         },
         PLAN,
     )
@@ -123,6 +127,8 @@ def _ref(row: dict) -> AudioRef:
         Span(row["start_s"], row["end_s"]),
         ArchiveKind(row["archive"]) if row["archive"] else None,
         row["channel"],
+        RowFault(Reason(row["fault_reason"]), row["fault_detail"]) if row["fault_reason"] else None,
+        row["place"],
     )
 
 

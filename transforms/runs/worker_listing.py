@@ -12,8 +12,9 @@ from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.corpus.archives import archive_kind
-from transforms.corpus.kaldi import is_data_directory
-from transforms.corpus.sources import MANIFEST, relative_ref
+from transforms.corpus.layout import MANIFEST, Source
+from transforms.corpus.layouts.registry import find_layout
+from transforms.corpus.sources import relative_ref
 from transforms.elements import AudioRef, archives_of, printable, without_channel
 from transforms.errors import OutputError
 from transforms.output.ledger import Ledger
@@ -34,10 +35,10 @@ _TABLES_WITH_VERSIONS = ("utterances", "rejects")
 
 
 def is_listable(source: str) -> bool:
-    """Returns whether workers can list a corpus: it is a folder, not a file, glob, manifest or data directory."""
+    """Returns whether workers can list a corpus: it is a folder of files without a known layout."""
     if has_wildcards(source) or MANIFEST.search(source) or not is_directory(source):
         return False
-    return not is_data_directory(source.rstrip("/") or "/")
+    return find_layout(Source(source.rstrip("/") or "/")) is None
 
 
 class ListCorpus(beam.PTransform):

@@ -135,7 +135,12 @@ def featurize_recording(
         ScratchError: the temporary file of a long recording cannot be written.
     """
     if recording.archive is None:
-        yield from _featurize_file(recording.refs, opened or open_audio(recording.uri), config, channels)
+        for ref in recording.refs:
+            if ref.fault is not None:
+                yield Reject.of_row(ref, ref.fault)
+        refs = [ref for ref in recording.refs if ref.fault is None]
+        if refs:
+            yield from _featurize_file(refs, opened or open_audio(recording.uri), config, channels)
         return
     for ref, file in members(recording.refs[0]):
         if isinstance(file, AudioFault):

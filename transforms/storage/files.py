@@ -248,6 +248,15 @@ def _is_folder_marker(uri: str) -> bool:
     return uri.endswith("/")
 
 
+def _join(root: str, path: str) -> str:
+    """Returns a path below a root. Beam's own function takes 30 microseconds, which counts for a million rows."""
+    return os.path.join(root, path) if root.startswith("/") else FileSystems.join(root, path)  # noqa: PTH118 -- a str
+
+
+# Files that a finder remembers. The spans of a recording mostly follow each other, so that more would only take memory.
+_MOST_FILES = 100_000
+
+
 class Finder:
     """Finds the files that a manifest names. Reads the size of each file once, even if it has many spans.
 
@@ -271,6 +280,8 @@ class Finder:
         """
         file = self._files.get(path)
         if file is None:
+            if len(self._files) >= _MOST_FILES:
+                self._files.clear()
             try:
                 file = self._files[path] = self._search(path)
             except (OSError, ValueError) as error:
@@ -281,7 +292,7 @@ class Finder:
         path.encode("utf-8", "surrogateescape")  # raises for half of a surrogate pair, which JSON can contain
         if path.startswith("/") or not is_local(path):
             return self._look_at(path)
-        candidates = [self._look_at(FileSystems.join(root, path)) for root in self._roots]
+        candidates = [self._look_at(_join(root, path)) for root in self._roots]
         return next((file for file in candidates if file.is_there), candidates[0])
 
     def _look_at(self, path: str) -> File:

@@ -1,7 +1,8 @@
-"""Text files such as manifests: opened in any filesystem, decompressed, decoded and read line by line."""
+"""Text files such as manifests: opened in any filesystem, decompressed and decoded."""
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gzip
 import io
@@ -18,12 +19,21 @@ from transforms.errors import SourceError
 GZIP_MAGIC = b"\x1f\x8b"
 
 
+class BrokenTextError(SourceError):
+    """A text file cannot be read to its end."""
+
+
 @contextlib.contextmanager
-def open_text(uri: str) -> Iterator[TextIO]:
-    """Opens a UTF-8 text file. Skips a byte order mark, recognises gzip by the content, and keeps line ends.
+def open_text(uri: str, errors: str = "strict") -> Iterator[TextIO]:
+    """Opens a text file in UTF-8, or in UTF-16 with a byte order mark. Recognises gzip by the content, and keeps line ends.
+
+    Args:
+        uri: path or URI of the file.
+        errors: how to treat bytes that are not UTF-8, as in `open`.
 
     Raises:
-        SourceError: the file does not exist; or, while it is read, it cannot be read or is not UTF-8.
+        SourceError: the file does not exist; or, while it is read, it is not UTF-8.
+        BrokenTextError: while it is read, it cannot be read.
     """
     if not FileSystems.exists(uri):
         raise SourceError(f"{uri}: there is no such manifest")
@@ -31,46 +41,33 @@ def open_text(uri: str) -> Iterator[TextIO]:
         with FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED) as file:
             is_gzip = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
             file.seek(0)
-            content = gzip.GzipFile(fileobj=file) if is_gzip else file
-            with io.TextIOWrapper(content, encoding="utf-8-sig", newline="") as text:
+            content = io.BufferedReader(gzip.GzipFile(fileobj=file)) if is_gzip else io.BufferedReader(file)
+            is_utf_16 = content.peek(2)[:2] in _UTF_16_MARKS
+            encoding, errors = ("utf-16", "replace") if is_utf_16 else ("utf-8-sig", errors)
+            with io.TextIOWrapper(content, encoding, errors, newline="") as text:
                 yield text
     except UnicodeDecodeError as error:
         raise SourceError(
             f"{uri}: the manifest is not in UTF-8 ({error}); convert it, for example with iconv"
         ) from error
     except (OSError, EOFError, zlib.error) as error:
-        raise SourceError(f"{uri}: the manifest cannot be read ({error})") from error
+        raise BrokenTextError(f"{uri}: the manifest cannot be read ({error})") from error
 
 
-def lines(uri: str) -> Iterator[tuple[int, str]]:
-    """Yields the number (from 1) and the stripped text of each line that is not blank.
-
-    Raises:
-        SourceError: see `open_text`.
-    """
-    with open_text(uri) as text:
-        for number, line in enumerate(text, start=1):
-            if stripped := line.strip(" \t\r\n"):
-                yield number, stripped
+_UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def json_lines(uri: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yields the line number and the object of each line of a JSONL file.
-
-    Raises:
-        SourceError: see `open_text`; or a line is not a JSON object.
-    """
-    for number, line in lines(uri):
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise SourceError(f"{uri}, line {number}: it is not JSON ({error}); {_ONE_PER_LINE}") from error
-        if not isinstance(value, dict):
-            raise SourceError(f"{uri}, line {number}: it is JSON, but not an object; {_ONE_PER_LINE}")
-        yield number, value
+def is_utf_8(text: str) -> bool:
+    """Returns whether a text that was read with the error handler `surrogateescape` has no byte that is not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
-_ONE_PER_LINE = "each line must be one JSON object"
+# Made once, because making it takes as long as a call.
+_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 class JsonText(str):
@@ -93,7 +90,7 @@ def as_text(value: Any) -> str:
     elif value is None:
         return ""
     elif isinstance(value, (bool, int, float, list, dict)):
-        text = json.dumps(value, ensure_ascii=False, default=str)
+        text = _encode(value)
     else:
         text = str(value)
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

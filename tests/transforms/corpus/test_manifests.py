@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.storage.local_buckets import Shelf, bucket
-from transforms.corpus.manifests import PATH_COLUMNS
+from transforms.corpus.columns import PATH_COLUMNS
 from transforms.corpus.sources import SourceError, list_corpus
 from transforms.elements import AudioRef, Span
 
@@ -92,7 +92,7 @@ class TestKinds:
     def test_a_truncated_gzipped_manifest_is_an_error(self, root):
         whole = gzip.compress(b"path\n" + b"".join(b"%d.wav\n" % n for n in range(9_999)))
         (root / "m.csv.gz").write_bytes(whole[: len(whole) // 2])
-        assert "m.csv.gz: the manifest cannot be read" in error_of(root / "m.csv.gz")
+        assert "the rest is missing: the manifest cannot be read" in error_of(root / "m.csv.gz")
 
     @pytest.mark.parametrize("end", ["\n", "\r\n"])
     @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl"])
@@ -125,9 +125,20 @@ class TestPaths:
     def test_the_path_column_may_have_several_names(self, root, name):
         assert list_one(root / "m.csv", **{name: "a.wav"}).uri == str(root / "a.wav")
 
-    def test_the_first_path_column_counts_and_the_others_are_carried(self, root):
-        ref = list_one(root / "m.csv", wav="no.wav", file="b.wav", audio_filepath="a.wav")
-        assert (ref.utterance_id, ref.columns) == ("a.wav", {"wav": "no.wav", "file": "b.wav"})
+    def test_the_path_column_whose_files_exist_counts_and_the_others_are_carried(self, root):
+        ref = list_one(root / "m.csv", wav="no.wav", file="speech", audio_filepath="a.wav")
+        assert (ref.utterance_id, ref.columns) == ("a.wav", {"wav": "no.wav", "file": "speech"})
+
+    def test_two_columns_that_may_be_the_path_are_an_error_that_says_how_to_choose(self, root):
+        message = error_of(write(root / "m.csv", [{"path": "a.wav", "wav": "b.wav"}]))
+        assert message == (
+            f"{root}/m.csv: the columns 'path' and 'wav' may both be the path of the recording; choose one with "
+            "--columns path=path or --columns path=wav"
+        )
+
+    @pytest.mark.parametrize("rows", [[{"path": "a.wav", "file": "a.wav"}], [{"path": "a.wav"}, {"file": "b.wav"}]])
+    def test_two_columns_that_agree_or_never_meet_leave_no_choice(self, root, rows):
+        assert list_corpus(str(write(root / "m.jsonl", rows)))[0].uri == str(root / "a.wav")
 
     @pytest.mark.parametrize("kind", ["csv", "tsv", "parquet"])
     def test_the_error_of_a_table_without_a_path_column_lists_the_names(self, root, kind):
@@ -172,14 +183,15 @@ class TestPaths:
             path.write_bytes(b"" if kind == "jsonl" else b"path\n")
         assert error_of(path) == f"{path}: the manifest is empty"
 
-    @pytest.mark.parametrize("text", ['[{"path": "a.wav"}]', "{", "a.wav", '{"path": "a.wav"}\n[' + "[" * 99_999])
+    @pytest.mark.parametrize("text", ["[1]\n[2]", "{", "a.wav", '{"path": "a.wav"}\n[' + "[" * 99_999])
     def test_a_line_that_is_not_a_json_object_is_an_error(self, root, text):
         (root / "m.json").write_text(text)
         assert "each line must be one JSON object" in error_of(root / "m.json")
 
     @pytest.mark.parametrize("kind", ["csv", "jsonl"])
     def test_text_that_is_not_utf_8_is_an_error(self, root, kind):
-        (root / f"m.{kind}").write_bytes(b'path\n{"path": "caf\xe9.wav"}\n')
+        head = b"path" if kind == "csv" else b'{"path": "a.wav"}'
+        (root / f"m.{kind}").write_bytes(head + b'\n{"path": "caf\xe9.wav"}\n')
         assert "not in UTF-8" in error_of(root / f"m.{kind}")
 
     def test_content_that_is_not_parquet_is_an_error(self, root):

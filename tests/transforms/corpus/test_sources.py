@@ -210,7 +210,7 @@ class TestManifest:
     def test_a_missing_manifest_is_an_error(self, tmp_path):
         assert error_of(tmp_path / "m.csv") == f"{tmp_path}/m.csv: there is no such manifest"
 
-    @pytest.mark.parametrize("header", ["name,speaker", "path;id", ""])
+    @pytest.mark.parametrize("header", ["name,speaker", "path:id", ""])
     def test_a_manifest_without_the_path_column_is_an_error(self, tmp_path, header):
         message = error_of(self.write(tmp_path, f"{header}\na.wav,S1\n" if header else ""))
         assert "needs a column 'path'" in message

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.support.run_tables import commit, ref, row
-from transforms.elements import ArchiveKind
-from transforms.errors import OutputError
+from transforms.elements import ArchiveKind, AudioRef, RowFault
+from transforms.errors import OutputError, Reason
 from transforms.output.ledger import Ledger
 from transforms.runs.incremental import outstanding
 
@@ -43,6 +43,31 @@ def test_an_id_of_another_recording_is_an_error(ledger):
     commit(ledger, [row("a", uri="/other/a")])
     with pytest.raises(OutputError, match="two corpora do not mix"):
         outstanding([ref("a")], ledger)
+
+
+FAULT = RowFault(Reason.INVALID_ROW, "m.csv, line 2: the path is empty")
+
+
+def test_rejects_of_faulty_rows_last_while_the_row_stays(ledger):
+    commit(ledger, [row("a")], [row("b", uri="/corpus/m.csv", stage="list"), row("c", "0", stage="list")])
+    refs = [ref("a"), AudioRef("b", "/corpus/m.csv", 0, "1", fault=FAULT), ref("c", fault=FAULT)]
+    left = outstanding(refs, ledger)
+    assert (names(left.refs), left.stale, left.gone) == (["c"], {"c": ["c"]}, 0)
+
+
+def test_a_corrected_row_is_scored_and_replaces_its_reject_whatever_file_that_named(ledger):
+    rejects = [row(name, "row-1", uri="/corpus/m.csv", stage="list") for name in ("b", "m.csv#row-1")]
+    commit(ledger, [row("a")], rejects)
+    left = outstanding([ref("a"), ref("b"), ref("c")], ledger)
+    assert names(left.refs) == ["b", "c"]
+    assert left.stale == {"b": ["b", "m.csv#row-1"]}
+    assert left.gone == 0
+
+
+def test_a_row_that_became_faulty_replaces_its_score(ledger):
+    commit(ledger, [row("a")])
+    left = outstanding([AudioRef("a", "/corpus/m.csv", 0, "row-1", fault=FAULT)], ledger)
+    assert (names(left.refs), left.stale) == (["a"], {"a": ["a"]})
 
 
 def test_channels_belong_to_their_recording(ledger):

@@ -11,7 +11,8 @@ from apache_beam.testing.util import assert_that
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from transforms.elements import ArchiveKind, AudioRef, Recording, Span
+from transforms.elements import ArchiveKind, AudioRef, Recording, RowFault, Span
+from transforms.errors import Reason
 from transforms.output.ledger import Ledger
 from transforms.runs.plan import ReadPlan, WritePlan, count_planned, plan_paths, planned, read_plan, write_plan
 
@@ -29,6 +30,8 @@ refs = st.builds(
     span=spans,
     archive=st.none() | st.sampled_from(ArchiveKind),
     channel=st.none() | st.integers(0, 7),
+    fault=st.none() | st.builds(RowFault, st.sampled_from(Reason), st.text(max_size=5)),
+    place=st.text(max_size=5),
 )
 chunks_of_one = st.lists(refs.map(lambda ref: (Recording((ref,)),)), max_size=8)
 

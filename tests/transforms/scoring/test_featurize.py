@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import apache_beam as beam
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from model.activity import shown_spectrogram
 from model.features import NUM_BINS, FeatureConfig
 from model.high_pass import without_dc
 from transforms.audio import waveform as waveform_module
-from transforms.elements import EACH, REJECTS, AudioRef, FeaturizedUtterance, Recording, Reject, Span
+from transforms.elements import EACH, REJECTS, AudioRef, FeaturizedUtterance, Recording, Reject, RowFault, Span
 from transforms.errors import Reason, Stage
 from transforms.scoring import featurize as featurize_module
 from transforms.scoring.featurize import Featurize, LongSpectrogram, featurize_recording
@@ -33,6 +35,18 @@ def found_in(recording: Recording, channels: str = "mix") -> list[FeaturizedUtte
 def one(ref: AudioRef) -> FeaturizedUtterance | Reject:
     (found,) = found_in(Recording((ref,)))
     return found
+
+
+def test_faulty_rows_are_rejected_and_the_others_of_the_recording_are_read(tmp_path, make_ref):
+    soundfile.write(tmp_path / "a.wav", noise(16_000), RATE)
+    ref = make_ref(uri=tmp_path / "a.wav")
+    faulty = dataclasses.replace(ref, utterance_id="b", fault=RowFault(Reason.INVALID_ROW, "m.csv, line 2: no end"))
+    reject, good = found_in(Recording((ref, faulty)))
+    assert (reject.utterance_id, reject.stage, reject.reason) == ("b", Stage.LIST, Reason.INVALID_ROW)
+    assert reject.detail == "m.csv, line 2: no end"
+    assert good.utterance.ref == ref
+    (tmp_path / "a.wav").unlink()
+    assert found_in(Recording((faulty,))) == [reject]
 
 
 def test_the_spectrogram_and_the_facts_are_those_of_the_decoded_samples(tmp_path, make_ref):

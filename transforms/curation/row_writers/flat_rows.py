@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from transforms.corpus.manifests import DURATION_COLUMN, END_COLUMNS, ID_COLUMNS, PATH_COLUMNS, START_COLUMNS
+from transforms.corpus.columns import ID_COLUMNS, PATH_COLUMNS
 from transforms.curation.manifest_writers import field_values
 from transforms.curation.piece_texts import TextState
 from transforms.curation.row_writers.matching import SourceRows
@@ -17,6 +17,7 @@ from transforms.storage.text_files import as_text
 
 # Begins the name of a new column if the corpus has a column of that name.
 PREFIX = "audiosieve_"
+_START, _DURATION = "start", "duration"
 _NEMO_PATH, _NEMO_START = "audio_filepath", "offset"
 
 
@@ -29,6 +30,23 @@ def free_name(name: str, names: Iterable[str]) -> str:
     while candidate in taken:
         candidate, number = f"{PREFIX}{name}_{number}", number + 1
     return candidate
+
+
+def time_cell(column: tuple[str, float], time_s: float) -> dict[str, Any]:
+    """Returns the cell of a time.
+
+    Args:
+        column: name of the column, and the seconds in its unit.
+        time_s: time in seconds.
+    """
+    name, scale = column
+    return {name: time_s if scale == 1.0 else round(time_s / scale)}
+
+
+def _path_text(value: Any) -> str:
+    """Returns the path in a cell; `datasets` writes a struct of path and bytes."""
+    path = value.get("path") if isinstance(value, Mapping) else value
+    return path if isinstance(path, str) else ""
 
 
 class FlatRows:
@@ -46,16 +64,17 @@ class FlatRows:
     def __init__(self, rows: SourceRows) -> None:
         names = rows.names
         self._is_trimmed, self._splits_channels = rows.is_trimmed, rows.splits_channels
-        self._path = next((name for name in PATH_COLUMNS if name in names), PATH_COLUMNS[0])
-        self._id = next((name for name in ID_COLUMNS if name in names), None)
-        has_start = any(name in names for name in START_COLUMNS)
+        self._names = rows.manifests.names
+        roles = self._names.roles(tuple(names))
+        self._path, self._id = roles.path or PATH_COLUMNS[0], roles.id
+        self._start, self._end, self._length = roles.start, roles.end, roles.duration
         self.new: dict[str, str] = {}
         if self._id is None:
             self.new["id"] = free_name(ID_COLUMNS[0], names)
-        if not has_start and (rows.has("piece_start_us IS NOT NULL") or (rows.lacking and rows.has("NOT whole"))):
-            self.new["start"] = _NEMO_START if self._path == _NEMO_PATH else START_COLUMNS[0]
-        if DURATION_COLUMN not in names:
-            self.new["duration"] = free_name(DURATION_COLUMN, names)
+        if self._start is None and (rows.has("piece_start_us IS NOT NULL") or (rows.lacking and rows.has("NOT whole"))):
+            self.new["start"] = _NEMO_START if self._path == _NEMO_PATH else _START
+        if self._length is None:
+            self.new["duration"] = free_name(_DURATION, names)
         if rows.has("channel IS NOT NULL"):
             self.new["channel"] = free_name("channel", names)
         self.new["score"] = free_name("score", names)
@@ -74,11 +93,13 @@ class FlatRows:
             utterance: row of `SourceRows.found`.
         """
         changed: dict[str, Any] = {}
-        path = next(name for name in PATH_COLUMNS if name in row)
-        if printable(row[path]) != utterance["path"]:
-            changed[path] = utterance["path"]
+        roles = self._names.roles(tuple(row))
+        path = self._path_of(row, utterance["path"])
+        if path is not None and printable(_path_text(row[path])) != utterance["path"]:
+            is_struct = isinstance(row[path], Mapping)
+            changed[path] = {**row[path], "path": utterance["path"]} if is_struct else utterance["path"]
         is_piece = utterance["piece_start_us"] is not None
-        name = next((name for name in ID_COLUMNS if name in row), self._id)
+        name = roles.id or self._id
         if name is not None:
             text = as_text(row.get(name))
             # The id of a row without an id is its path.
@@ -88,10 +109,27 @@ class FlatRows:
             cells, state = cut_fields(row, utterance)
             self.pieces[state] += 1
             changed |= cells
-            if not any(name in row for name in START_COLUMNS):
-                start = next((name for name in START_COLUMNS if name in self.columns), None)
-                changed |= {} if start is None or start in self.new.values() else {start: utterance["start_s"]}
+            if self._start is not None and roles.start is None:
+                changed |= time_cell(self._start, utterance["start_s"])
+            for time, time_s in ((roles.start, utterance["start_s"]), (roles.end, utterance["end_s"])):
+                changed |= {} if time is None else time_cell(time, time_s)
+            changed |= {} if roles.duration is None else time_cell(roles.duration, self._duration(utterance))
         return changed
+
+    def own_columns(self, names: Sequence[str]) -> list[str]:
+        """Returns the columns of which cells may change in rows of whole utterances."""
+        roles = self._names.roles(tuple(names))
+        times = {time[0] for time in (roles.start, roles.end, roles.duration) if time}
+        return [name for name in names if name in {roles.id, *times, *self._names.path_candidates(names)}]
+
+    def _path_of(self, row: Mapping[str, Any], path: str) -> str | None:
+        """Returns the column that names the recording of an utterance; None if none does."""
+        names = tuple(row)
+        for name in self._names.path_candidates(names):
+            text = printable(_path_text(row[name]))
+            if text and (text == path or path.endswith(f"/{text}")):
+                return name
+        return self._names.roles(names).path
 
     def new_cells(self, row: Mapping[str, Any], utterance: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the cells that a row gets for a kept utterance: those of the new columns, and a length if it has none.
@@ -110,11 +148,9 @@ class FlatRows:
             TRIMMED: is_piece,
         }
         new = {name: values[meaning] for meaning, name in self.new.items() if values[meaning] is not None}
-        return (
-            new
-            if DURATION_COLUMN in row or "duration" in self.new
-            else {DURATION_COLUMN: self._duration(utterance), **new}
-        )
+        if self._length is None or self._length[0] in row or self._names.roles(tuple(row)).duration is not None:
+            return new
+        return time_cell(self._length, self._duration(utterance)) | new
 
     def without_row(self, utterance: Mapping[str, Any], carried: Sequence[str]) -> dict[str, Any]:
         """Returns the cells of a kept utterance that has no row in the corpus any more: its place and its carried columns.
@@ -128,9 +164,10 @@ class FlatRows:
         if self._id is not None:
             cells[self._id] = utterance["id"]
         if not utterance["whole"]:
-            times = {**dict.fromkeys(START_COLUMNS, "start_s"), **dict.fromkeys(END_COLUMNS, "end_s")}
-            cells |= {name: utterance[key] for name, key in times.items() if name in self.columns}
-        cells[self.new.get("duration", DURATION_COLUMN)] = self._duration(utterance)
+            for time, time_s in ((self._start, utterance["start_s"]), (self._end, utterance["end_s"])):
+                cells |= {} if time is None else time_cell(time, time_s)
+        if self._length is not None:
+            cells |= time_cell(self._length, self._duration(utterance))
         return cells | self.new_cells(cells, utterance)
 
     def _duration(self, utterance: Mapping[str, Any]) -> float:

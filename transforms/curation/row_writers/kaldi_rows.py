@@ -13,7 +13,8 @@ from typing import Any
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.corpus.kaldi import WAV_SCP, word_times
+from transforms.corpus.layouts.kaldi import WAV_SCP, word_times
+from transforms.corpus.listing import Listing, ListingOptions
 from transforms.corpus.source_rows import READ_ERRORS
 from transforms.corpus.word_times import WORDS, WordTimesError, lhotse_alignment, parse_words
 from transforms.curation.kept_list import field_key
@@ -51,7 +52,7 @@ def write_kaldi(rows: SourceRows, folder: Path) -> Counter[TextState]:
 class _Writer:
     def __init__(self, rows: SourceRows, folder: Path) -> None:
         self._rows, self._folder = rows, folder
-        (self._source,) = rows.manifests.uris
+        self._source = FileSystems.split(rows.manifests.uris[0])[0]
         self._kept: dict[str, list[_Utterance]] = defaultdict(list)
         for utterance in rows.found():
             self._kept[_source_id(utterance, rows.splits_channels)].append(utterance)
@@ -179,7 +180,8 @@ class _Writer:
         paths = {self._recording(name): utterances[0]["path"] for name, utterances in self._kept.items()}
         for (key, path), line in self._raw_lines(WAV_SCP):
             if key in paths:
-                yield line if path == paths[key] else f"{key} {paths[key]}"
+                # The command of a recording leads to the same file.
+                yield line if path == paths[key] or path.endswith("|") else f"{key} {paths[key]}"
         yield from (f"{utterance['id']} {utterance['path']}" for utterance in self._lost)
 
     def _utterances_of_speakers(self) -> Iterator[str]:
@@ -226,7 +228,7 @@ class _Writer:
                     texts[name] = rest
         if _CTM in self._files:
             try:
-                words = word_times(self._source) or {}
+                words = word_times(self._source, Listing(self._source, ListingOptions(is_strict=False))) or {}
             except READ_ERRORS:
                 words = {}
             for key, texts in parents.items():

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from transforms.corpus.source_rows import FILE_ROWS, Manifests
+from transforms.corpus.source_rows import FILE_ROWS, Manifests, json_objects
 from transforms.corpus.word_times import Word
 from transforms.curation.manifest_writers import lhotse_cut
 from transforms.curation.piece_texts import Piece, TextState, lies_inside
@@ -19,7 +19,6 @@ from transforms.curation.row_writers.piece_fields import cut_texts, without_untr
 from transforms.curation.row_writers.text_rows import json_text
 from transforms.elements import printable
 from transforms.schemas import TRIMMED
-from transforms.storage.text_files import lines
 
 _DIGITS = 9
 # Times of supervisions are rounded by the programs that write them.
@@ -34,9 +33,9 @@ def write_lhotse(rows: SourceRows, path: Path) -> Counter[TextState]:
     cuts = _Cuts(rows)
     # Without a name and a time in the header, the same cuts give the same bytes.
     with path.open("wb") as file, gzip.GzipFile(fileobj=file, mode="wb", filename="", mtime=0) as packed:
-        for line, utterances in merged(rows.found(), _json_lines(rows.manifests)):
+        for row, utterances in merged(rows.found(), _entries(rows.manifests)):
             for utterance in utterances:
-                entry = json.loads(line)
+                entry = copy.deepcopy(row)
                 cut = cuts.of_recording(entry, utterance) if "sources" in entry else cuts.of_cut(entry, utterance)
                 packed.write(f"{json_text(cut)}\n".encode())
         for utterance in rows.without_row():
@@ -44,10 +43,10 @@ def write_lhotse(rows: SourceRows, path: Path) -> Counter[TextState]:
     return cuts.pieces
 
 
-def _json_lines(manifests: Manifests) -> Iterator[tuple[int, str]]:
+def _entries(manifests: Manifests) -> Iterator[tuple[int, dict[str, Any]]]:
     for index, uri in enumerate(manifests.uris):
-        for number, line in lines(uri):
-            yield index * FILE_ROWS + number, line
+        for number, _, entry in json_objects(manifests, uri):
+            yield index * FILE_ROWS + number, entry
 
 
 class _Cuts:
@@ -182,6 +181,6 @@ def _channels(recording: Mapping[str, Any], utterance: Mapping[str, Any]) -> Any
 def _located(recording: dict[str, Any], path: str) -> dict[str, Any]:
     """Returns a recording whose file has an absolute path; the same recording if it has one already."""
     (source,) = recording["sources"]
-    if printable(source["source"]) == path:
+    if printable(source["source"]) == path or source.get("type") == "command":
         return recording
     return {**recording, "sources": [{**source, "source": path}]}

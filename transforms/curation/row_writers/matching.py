@@ -12,18 +12,22 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
-from transforms.corpus.source_rows import Manifests, RowKey, combined_schema, row_keys
-from transforms.curation.duckdb_rows import spill
+from transforms.corpus.listing import ListingOptions
+from transforms.corpus.source_rows import Manifests, RowKey, cell_names, combined_schema, read_keys
 from transforms.curation.kept_list import KeptList, ManifestError
 
 CHANGED_MEANWHILE = "a manifest of the corpus has changed while it was read; run the command again"
 _KEYS = pa.schema(
-    [("place", pa.int64()), *((name, pa.string()) for name in ("utterance_id", "path", "version"))],
+    [("place", pa.int64()), *((name, pa.string()) for name in ("utterance_id", "uri", "version"))],
 )
+_KEYS_AT_A_TIME = 10_000
 # Columns of a `KeptList` that rows of the corpus need, besides its further columns.
 _KEPT = (
     *("id", "source_id", "path", "whole", "start_s", "end_s", "recording_s", "duration_s", "sample_rate", "channels"),
@@ -73,43 +77,83 @@ class SourceRows:
 
 
 def match_rows(
-    kept: KeptList, manifests: Manifests, scratch: Path, *, is_trimmed: bool, splits_channels: bool
-) -> SourceRows:
+    kept: KeptList, source: str, options: ListingOptions, scratch: Path, *, is_trimmed: bool, splits_channels: bool
+) -> SourceRows | None:
     """Finds the rows of kept utterances.
 
     Args:
         kept: the kept utterances.
-        manifests: the manifests of the corpus.
+        source: the corpus.
+        options: how it was listed.
         scratch: folder for data that does not fit into memory.
         is_trimmed: whether kept utterances may be pieces.
         splits_channels: whether each channel of a recording is an utterance.
 
+    Returns:
+        The rows; None if the corpus has no manifest whose rows can be copied.
+
     Raises:
         READ_ERRORS: a manifest cannot be read.
     """
+    path = scratch / "source_rows.parquet"
+    with _Keys(path) as keys:
+        manifests = read_keys(source, options, keys.add)
+    if manifests is None:
+        return None
     if manifests.format == "parquet":
         combined_schema(manifests.uris)
-    names: dict[str, None] = {}
-    keys = _rows(row_keys(manifests, names))
-    kept.join("source_rows", spill(keys, _KEYS, scratch / "source_rows.parquet"))
+    kept.join("source_rows", ds.dataset(path, _KEYS))
     source_id = r"regexp_replace(kept.source_id, '#ch\d+$', '')" if splits_channels else "kept.source_id"
+    # Kaldi and Lhotse have paths that are relative to the current directory of the run.
+    same_name = "ends_with(kept.path, '/' || regexp_extract(source.uri, '[^/]*$'))"
+    is_same = (
+        f"kept.path = source.uri OR {same_name}"
+        if manifests.format in ("kaldi", "lhotse")
+        else "kept.path = source.uri"
+    )
     kept.make(
         "places",
         f"""
         SELECT kept.id, min(source.place) AS place
         FROM {kept.table} AS kept JOIN source_rows AS source ON source.utterance_id = {source_id}
-        WHERE (kept.path = source.path OR ends_with(kept.path, '/' || source.path))
-            AND regexp_replace(kept.source_version, '^[^@#]*', '') = source.version
+        WHERE ({is_same}) AND regexp_replace(kept.source_version, '^[^@#]*', '') = source.version
         GROUP BY kept.id
         """,
     )
     (row,) = kept.rows(f"SELECT (SELECT count(*) FROM {kept.table}) - (SELECT count(*) FROM places) AS lacking")
-    return SourceRows(manifests, kept, tuple(names), row["lacking"], is_trimmed, splits_channels)
+    return SourceRows(manifests, kept, cell_names(manifests), row["lacking"], is_trimmed, splits_channels)
 
 
-def _rows(keys: Iterable[tuple[int, RowKey]]) -> Iterator[dict[str, Any]]:
-    for place, key in keys:
-        yield {"place": place, "utterance_id": key.utterance_id, "path": key.path, "version": key.version}
+class _Keys:
+    """Writes keys of rows to a Parquet file, so that they need no memory."""
+
+    def __init__(self, path: Path) -> None:
+        self._writer = pq.ParquetWriter(path, _KEYS, compression="zstd")
+        self._rows: list[tuple[int, RowKey]] = []
+
+    def __enter__(self) -> _Keys:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._flush()
+        self._writer.close()
+
+    def add(self, place: int, key: RowKey) -> None:
+        """Adds the key of a row."""
+        self._rows.append((place, key))
+        if len(self._rows) == _KEYS_AT_A_TIME:
+            self._flush()
+
+    def _flush(self) -> None:
+        columns: list[list[Any]] = [
+            [place for place, _ in self._rows],
+            *([getattr(key, name) for _, key in self._rows] for name in _KEYS.names[1:]),
+        ]
+        arrays = [pa.array(values, field.type) for values, field in zip(columns, _KEYS, strict=True)]
+        self._writer.write_table(pa.Table.from_arrays(arrays, schema=_KEYS))
+        self._rows = []
 
 
 def merged(

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.corpus.manifests import DURATION_COLUMN, END_COLUMNS, ID_COLUMNS, PATH_COLUMNS, START_COLUMNS
+from transforms.corpus.columns import Roles, time_of
 from transforms.corpus.source_rows import FILE_ROWS, combined_schema, parquet_batches
 from transforms.curation.kept_list import ManifestError
 from transforms.curation.piece_texts import TextState
@@ -27,8 +27,6 @@ _NEW_TYPES = {
     "score": pa.float64(),
     TRIMMED: pa.bool_(),
 }
-_TIMES = (*START_COLUMNS, *END_COLUMNS, DURATION_COLUMN)
-_OWN = (*PATH_COLUMNS, *ID_COLUMNS, *_TIMES)
 _ROWS_WITHOUT_ROW = 10_000
 
 
@@ -57,18 +55,31 @@ def write_parquet(rows: SourceRows, path: Path) -> Counter[TextState]:
 
 def _output_schema(source: pa.Schema, flat: FlatRows, rows: SourceRows) -> pa.Schema:
     fields = []
+    roles = rows.manifests.names.roles(tuple(source.names))
     has_new_ids = rows.splits_channels or rows.has("piece_start_us IS NOT NULL")
     for field in source:
         kind = field.type
-        if has_new_ids and field.name in ID_COLUMNS and not _is_text(kind):
+        if has_new_ids and field.name == roles.id and not _is_text(kind):
             kind = pa.string()
-        if has_new_ids and field.name in _TIMES and not (_is_text(kind) or pa.types.is_floating(kind)):
+        if has_new_ids and _is_in_seconds(field.name, roles) and not (_is_text(kind) or pa.types.is_floating(kind)):
             kind = pa.float64()
         if kind != field.type or has_new_ids or rows.lacking:
             field = pa.field(field.name, kind, nullable=True, metadata=field.metadata)
         fields.append(field)
     fields += [pa.field(name, _NEW_TYPES[meaning]) for meaning, name in flat.new.items()]
     return pa.schema(fields, source.metadata)
+
+
+def _is_in_seconds(name: str, roles: Roles) -> bool:
+    time = time_of(name) or next(
+        (
+            (role, time[1])
+            for role in ("start", "end", "duration")
+            if (time := getattr(roles, role)) and time[0] == name
+        ),
+        None,
+    )
+    return time is not None and time[1] == 1.0
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -98,7 +109,7 @@ def _table(
 ) -> pa.Table:
     names = batch.schema.names
     # Only pieces have changes in columns other than those of the place.
-    own_rows = batch.select([name for name in names if name in _OWN]).to_pylist()
+    own_rows = batch.select(flat.own_columns(names)).to_pylist()
     changes, new = [], []
     for place, utterance in enumerate(utterances):
         is_piece = is_trimmed and utterance["piece_start_us"] is not None

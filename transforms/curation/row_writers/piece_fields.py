@@ -8,17 +8,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from transforms.corpus.manifests import DURATION_COLUMN, END_COLUMNS, START_COLUMNS
+from transforms.corpus.columns import time_of
 from transforms.curation.piece_texts import PieceTexts, TextState, is_text_count
 from transforms.storage.text_files import as_text
 
 # Names of lengths, with the number of their units in a second.
-_LENGTHS = {
-    **dict.fromkeys(
-        (DURATION_COLUMN, "duration_s", "duration_sec", "duration_seconds", "audio_duration", "length_s"), 1
-    ),
-    **dict.fromkeys(("duration_ms", "length_ms"), 1_000),
-}
+_LENGTHS = {"audio_duration": 1, "length_s": 1, "length_ms": 1_000}
 # Names of other properties of the whole utterance that a piece does not have.
 _PROPERTIES = {
     *(
@@ -47,12 +42,12 @@ def cut_fields(row: Mapping[str, Any], utterance: Mapping[str, Any]) -> tuple[di
         utterance: row of a `KeptList` for the piece.
     """
     length_s = round(utterance["end_s"] - utterance["start_s"], 9)
+    times = {"start": utterance["start_s"], "end": utterance["end_s"], "duration": length_s}
     changed: dict[str, Any] = {}
     for name, value in row.items():
-        if name in START_COLUMNS:
-            changed[name] = utterance["start_s"]
-        elif name in END_COLUMNS:
-            changed[name] = utterance["end_s"]
+        if time := time_of(name):
+            role, scale = time
+            changed[name] = times[role] if scale == 1.0 else round(times[role] / scale)
         elif name.lower() in _LENGTHS:
             units = _LENGTHS[name.lower()]
             changed[name] = length_s if units == 1 else round(length_s * units)
@@ -104,6 +99,11 @@ def _is_untrue(name: str) -> bool:
     return name.lower() in _PROPERTIES or is_text_count(name)
 
 
+def _is_length(name: str) -> bool:
+    time = time_of(name)
+    return time is not None and time[0] == "duration"
+
+
 def without_untrue(value: Any) -> Any:
     """Returns a value without the texts, word times, lengths and numbers inside it."""
     if isinstance(value, list):
@@ -111,5 +111,7 @@ def without_untrue(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     texts = set(_texts_of(tuple(value)).columns)
-    untrue = {name for name in value if name in texts or _is_untrue(name) or name.lower() in _LENGTHS}
+    untrue = {
+        name for name in value if name in texts or _is_untrue(name) or name.lower() in _LENGTHS or _is_length(name)
+    }
     return {name: without_untrue(item) for name, item in value.items() if name not in untrue}

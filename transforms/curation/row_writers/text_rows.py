@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from transforms.corpus.source_rows import FILE_ROWS, Manifests, table_header, table_rows
+from transforms.corpus.source_rows import FILE_ROWS, Manifests, json_objects, table_rows, written_names
 from transforms.curation.manifest_writers import json_line
 from transforms.curation.piece_texts import TextState
 from transforms.curation.row_writers.flat_rows import FlatRows
 from transforms.curation.row_writers.matching import SourceRows, merged
 from transforms.elements import printable
-from transforms.storage.text_files import as_text, lines
+from transforms.storage.text_files import as_text
 
 _CRLF = "\r\n"
 
@@ -24,11 +24,12 @@ def write_jsonl(rows: SourceRows, path: Path) -> Counter[TextState]:
     """Writes a NeMo manifest. A row without changed cells keeps its text, so that its numbers are written as they were."""
     flat = FlatRows(rows)
     with path.open("w", encoding="utf-8", newline="") as file:
-        for line, utterances in merged(rows.found(), _json_lines(rows.manifests)):
-            row = json.loads(line)
+        for (line, row), utterances in merged(rows.found(), _json_rows(rows.manifests)):
             for utterance in utterances:
                 changed, new = flat.changes(row, utterance), flat.new_cells(row, utterance)
-                file.write(f"{json_text(_without_nulls(row, changed) | new) if changed else _extended(line, new)}\n")
+                is_copied = line and not changed
+                text = _extended(line, new) if is_copied else json_text(_without_nulls(row, changed) | new)
+                file.write(f"{text}\n")
         for utterance in rows.without_row():
             cells = flat.without_row(utterance, rows.kept.columns)
             file.write(f"{json_text({name: value for name, value in cells.items() if value is not None})}\n")
@@ -51,10 +52,10 @@ def _extended(line: str, cells: dict[str, Any]) -> str:
     return f"{line[:-1].rstrip()}, {json_line(cells)[1:]}"
 
 
-def _json_lines(manifests: Manifests) -> Iterator[tuple[int, str]]:
+def _json_rows(manifests: Manifests) -> Iterator[tuple[int, tuple[str, dict[str, Any]]]]:
     for index, uri in enumerate(manifests.uris):
-        for number, line in lines(uri):
-            yield index * FILE_ROWS + number, line
+        for number, line, row in json_objects(manifests, uri):
+            yield index * FILE_ROWS + number, (line, row)
 
 
 def write_table(rows: SourceRows, path: Path) -> Counter[TextState]:
@@ -63,13 +64,17 @@ def write_table(rows: SourceRows, path: Path) -> Counter[TextState]:
     format = rows.manifests.format
     with path.open("w", encoding="utf-8", newline="") as file:
         write = csv.writer(_Lines(file), lineterminator=_CRLF).writerow if format == "csv" else _tsv_writer(file)
-        write(flat.columns)
+        written = written_names(rows.manifests)
+        write([written.get(name, name) for name in flat.columns])
         for (names, cells), utterances in merged(rows.found(), _tables(rows.manifests)):
             row = dict(zip(names, cells, strict=True))
             for utterance in utterances:
                 changed, new = flat.changes(row, utterance), flat.new_cells(row, utterance)
-                if names == list(rows.names) and not changed:
-                    write([*cells, *(as_text(new.get(name)) for name in flat.new.values())])
+                if names == list(rows.names):
+                    own = list(cells)
+                    for name, value in changed.items():
+                        own[names.index(name)] = as_text(value)
+                    write([*own, *(as_text(new.get(name)) for name in flat.new.values())])
                 else:
                     values = row | changed | new
                     write([as_text(values.get(name)) for name in flat.columns])
@@ -99,8 +104,8 @@ def _tsv_writer(file: TextIO) -> Any:
 
 def _tables(manifests: Manifests) -> Iterator[tuple[int, tuple[list[str], list[str]]]]:
     for index, uri in enumerate(manifests.uris):
-        header = table_header(uri, manifests.format)
-        for number, cells in table_rows(uri, manifests.format):
+        header, numbered = table_rows(manifests, uri)
+        for number, cells in numbered:
             yield index * FILE_ROWS + number, (header, cells)
 
 

@@ -19,7 +19,7 @@ from tests.support.written_back import written_back
 from transforms.curation.rules import where
 
 NEW = {"id", "duration", "score"}
-EXAMPLES = settings(max_examples=40, deadline=None)
+EXAMPLES = settings(max_examples=20, deadline=None)
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 KEYS = st.one_of(
@@ -315,6 +315,19 @@ def test_kaldi(files):
             for name in ("wav.scp", "reco2dur"):
                 files[name] = "".join(f"{line}\n" for line in files[name].splitlines() if line.split()[0] in used)
         assert after == files
+
+
+def test_columns_without_a_name_are_kept(tmp_path):
+    (tmp_path / "c.csv").write_text('"path",," a ",\nb.wav,1,2,3\n')
+    text = written_back(tmp_path / "c.csv", Path.read_text)
+    assert text == f"path,, a ,,id,duration,score\n{tmp_path}/b.wav,1,2,3,b.wav,10.0,3.5\n"
+
+
+def test_a_json_array_and_names_of_other_trainers(tmp_path):
+    rows = [{"file_name": "/b.wav", "utt_id": 7, "start_ms": 500, "duration_ms": 1500, "x": {"y": [None]}}]
+    (tmp_path / "c.json").write_text(json.dumps(rows, indent=1))
+    lines = written_back(tmp_path / "c.json", lambda path: path.read_text().splitlines())
+    assert [json.loads(line) for line in lines] == [rows[0] | {"score": 3.5}]
 
 
 def test_lists_of_paths_keep_their_order(tmp_path):

@@ -1,0 +1,127 @@
+"""A known layout of a corpus: how it is recognised, and how it is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+from apache_beam.io.filesystems import FileSystems
+
+from transforms.corpus.listing import BadRow, Listing
+from transforms.corpus.rows import json_rows
+from transforms.errors import SourceError
+from transforms.storage.files import is_directory, is_local
+from transforms.storage.text_files import open_text
+
+# Suffixes of manifests. Group 1 holds the kinds that may be gzipped, group 2 the one that may not.
+MANIFEST = re.compile(r"(?i)\.(?:(csv|tsv|jsonl|json|txt)(?:\.gz)?|(parquet))$")
+# A line is read so far to recognise its layout.
+_HEAD_CHARS = 1 << 20
+# Rows of JSON that are tried, because the first ones may be broken.
+_TRIED_ROWS = 100
+
+
+class Source:
+    """A folder or a file that may be a corpus. Its properties are read once, when they are needed.
+
+    Args:
+        uri: absolute path or URI, without a slash at its end.
+
+    Attributes:
+        uri: absolute path or URI.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+
+    @functools.cached_property
+    def is_folder(self) -> bool:
+        """Whether it is a folder."""
+        return is_directory(self.uri)
+
+    @property
+    def folder(self) -> str:
+        """The folder itself, or the folder of the file."""
+        return self.uri if self.is_folder else FileSystems.split(self.uri)[0]
+
+    @property
+    def name(self) -> str:
+        """Last part of the path."""
+        return self.uri.rpartition("/")[2]
+
+    @property
+    def kind(self) -> str:
+        """Format of a manifest by its suffix, such as "csv"; empty for other files and for folders."""
+        suffix = MANIFEST.search(self.uri)
+        return "" if suffix is None or self.is_folder else (suffix[1] or suffix[2]).lower()
+
+    def file(self, *names: str) -> Source:
+        """Returns a file or a folder in the folder."""
+        return Source(FileSystems.join(self.folder, *names))
+
+    @functools.cached_property
+    def folders(self) -> list[Source]:
+        """Folders in a local folder; none in a bucket, where listing them may take long."""
+        if not is_local(self.uri):
+            return []
+        try:
+            with os.scandir(self.uri) as entries:
+                return [Source(path) for path in sorted(entry.path for entry in entries if entry.is_dir())]
+        except OSError:
+            return []
+
+    @functools.cached_property
+    def exists(self) -> bool:
+        """Whether there is such a file; for a local path, also a folder."""
+        return bool(FileSystems.exists(self.uri))
+
+    @functools.cached_property
+    def first_line(self) -> str:
+        """First line of a text file that is not blank, without its end; empty if there is none."""
+        try:
+            with open_text(self.uri, "replace") as text:
+                while line := text.readline(_HEAD_CHARS):
+                    if line.strip():
+                        return line.rstrip("\r\n")
+        except SourceError:
+            pass
+        return ""
+
+    @functools.cached_property
+    def first_row(self) -> dict[str, Any]:
+        """First object of JSON lines or of a JSON array; empty if there is none."""
+        try:
+            rows, _ = json_rows(self.uri)
+            return next((row[1] for row in itertools.islice(rows, _TRIED_ROWS) if not isinstance(row, BadRow)), {})
+        except SourceError:
+            return {}
+
+    def header(self, delimiter: str) -> list[str]:
+        """Returns the cells of the first line."""
+        return [cell.strip().strip('"') for cell in self.first_line.split(delimiter)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """A known layout.
+
+    Attributes:
+        name: name for messages.
+        recognises: returns whether a folder or a file has the layout.
+        read: adds its utterances to a listing.
+        manifest_format: format in which `filter` lists kept utterances, a key of `curation.manifest_formats.FORMATS`.
+        has_columns: whether `--columns` can name its columns.
+        has_spans: returns whether it lists spans of recordings.
+    """
+
+    name: str
+    recognises: Callable[[Source], bool]
+    read: Callable[[Source, Listing], None]
+    manifest_format: str
+    has_columns: bool = False
+    has_spans: Callable[[Source], bool] = lambda _: False

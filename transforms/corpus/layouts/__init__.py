@@ -1,0 +1,1 @@
+"""Layouts of well-known corpora, one module each; `registry` lists them."""

@@ -1,0 +1,21 @@
+"""The known layouts. To add one, write a module with a `LAYOUT` and list it here."""
+
+from __future__ import annotations
+
+from transforms.corpus.layout import Layout, Source
+from transforms.corpus.layouts import audio_folder, common_voice, kaldi, lhotse, ljspeech, voxforge
+
+# The first one that recognises a folder or a manifest reads it.
+LAYOUTS: tuple[Layout, ...] = (
+    kaldi.LAYOUT,
+    lhotse.LAYOUT,
+    common_voice.LAYOUT,
+    ljspeech.LAYOUT,
+    audio_folder.LAYOUT,
+    voxforge.LAYOUT,
+)
+
+
+def find_layout(source: Source) -> Layout | None:
+    """Returns the layout of a folder or a file; None for a folder of files and for manifests without a known layout."""
+    return next((layout for layout in LAYOUTS if layout.recognises(source)), None)
