@@ -213,7 +213,8 @@ def test_a_corpus_that_is_gone_is_reported(tmp_path):
     output = write_output_of_rows(source, tmp_path / "out", ["n"])
     source.unlink()
     stdout = filtered(output, tmp_path / "keep")
-    assert f"{source} cannot be read any more (there is no such manifest), so the manifest has only the carried columns (n)" in stdout
+    reason = f"{source} cannot be read any more (there is no such manifest)"
+    assert f"{reason}, so the manifest has only the carried columns (n)" in stdout
     assert len(rows_of(tmp_path / "keep/kept.parquet")) == 3
 
 
