@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from pipelines.common.errors import UsageError
-from pipelines.filtering.source_rows import find_source_rows
+from pipelines.filtering.source_rows import find_fields
 from transforms.curation.kept_list import KeptList, measure_recordings
 from transforms.curation.manifest_formats import FORMATS, refusal
 from transforms.curation.manifest_writers import without_text
@@ -133,10 +133,11 @@ def decide(selection: Selection, config: FilterConfig) -> Decision:
     source_kind = selection.source_kind()
     kept_list = selection.list_kept(source_kind.has_spans)
     format, remarks = _choose_format(kept_list, source_kind.format, config.format)
-    source_rows = None
+    source_rows, pieces = None, None
     if format is not None:
-        source_rows, source_remarks = find_source_rows(selection, kept_list, format)
-        remarks += source_remarks
+        fields = find_fields(selection, kept_list, format)
+        source_rows, kept_list, pieces = fields.rows, fields.kept, fields.pieces
+        remarks += fields.remarks
         excluded = [name for name in config.results.carried if name not in kept_list.columns]
         if excluded and source_rows is None:
             remarks.insert(
@@ -149,7 +150,7 @@ def decide(selection: Selection, config: FilterConfig) -> Decision:
     return Decision(
         scored=scored,
         kept=selection.kept(),
-        piece_texts=selection.piece_texts(),
+        piece_texts=selection.piece_texts() if pieces is None else pieces,
         dropped=selection.dropped(),
         rule_counts=selection.rule_counts(),
         reject_counts=selection.reject_counts(),

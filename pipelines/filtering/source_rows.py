@@ -2,37 +2,63 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from transforms.corpus.source_rows import READ_ERRORS, manifest_versions
 from transforms.curation.kept_list import KeptList
+from transforms.curation.manifest_formats import refusal
+from transforms.curation.piece_texts import TextState
 from transforms.curation.row_writers.matching import SourceRows
+from transforms.curation.row_writers.other_formats import FLAT
 from transforms.curation.selection import Selection
 from transforms.errors import SourceError
 from transforms.storage.files import is_directory
 from transforms.storage.storage_errors import reason
 
 
-def find_source_rows(selection: Selection, kept: KeptList, format: str) -> tuple[SourceRows | None, list[str]]:
-    """Returns the rows of the corpus that the manifest copies, and remarks on what it lacks.
+@dataclasses.dataclass(frozen=True)
+class Fields:
+    """What a manifest has of the corpus.
+
+    Attributes:
+        rows: rows of the corpus that the manifest copies; None if it is written from `kept`.
+        kept: the kept utterances, with the columns that the manifest has.
+        pieces: number of pieces by how they got their texts; None for the texts of the selection.
+        remarks: clauses of a sentence on what the manifest lacks.
+    """
+
+    rows: SourceRows | None
+    kept: KeptList
+    pieces: dict[TextState, int] | None
+    remarks: list[str]
+
+
+def find_fields(selection: Selection, kept: KeptList, format: str) -> Fields:
+    """Returns the rows of the corpus that a manifest copies, or the columns that it has.
 
     Args:
         selection: the selection.
         kept: its kept utterances.
         format: format of the manifest.
-
-    Returns:
-        The rows; None if the corpus has no manifest, or if it is gone or has another format. And clauses of a sentence.
     """
     source = selection.results.source
     try:
         rows = selection.match_rows(kept)
     except READ_ERRORS as error:
-        return None, [_gone(source, str(error) if isinstance(error, SourceError) else reason(error), kept)]
+        why = str(error) if isinstance(error, SourceError) else reason(error)
+        return Fields(None, kept, None, [_gone(source, why, kept)])
     if rows is None:
-        return None, []
-    if rows.manifests.format != format:
-        own = f"in the format of the corpus, {rows.manifests.format}, it has all fields"
-        return None, [f"the manifest has {_carried(kept)}; {own}"]
-    return rows, _changes(selection, rows)
+        return Fields(None, kept, None, [])
+    if rows.manifests.format == format:
+        return Fields(rows, kept, None, _changes(selection, rows))
+    if rows.manifests.format in FLAT:
+        with_all, pieces = selection.with_fields(rows)
+        problem = refusal(with_all, format)
+        if problem is None:
+            return Fields(None, with_all, pieces or None, _changes(selection, rows))
+        return Fields(None, kept, None, [f"{problem}; so the manifest has {_carried(kept)}"])
+    own = f"in the format of the corpus, {rows.manifests.format}, it has all fields"
+    return Fields(None, kept, None, [f"the manifest has {_carried(kept)}; {own}"])
 
 
 def _changes(selection: Selection, rows: SourceRows) -> list[str]:

@@ -45,26 +45,51 @@ def carried_fields(refs: Collection[AudioRef], names: Sequence[str]) -> list[pa.
     return [_field(name, refs) for name in names]
 
 
+class FieldType:
+    """The type of a column, from its values.
+
+    Args:
+        name: name of the column.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._kind: _Kind = "null"
+        self._known: set[str] = set()
+        self.is_mixed = False
+
+    def add(self, text: str | None) -> None:
+        """Adds a value, as `cell_text` returns it; None for a missing one."""
+        is_json = type(text) is JsonText
+        if self.is_mixed or text is None or (is_json and (not text or text in self._known)):
+            return
+        try:
+            self._kind = _joined(self._kind, _kind_of(json.loads(text)) if is_json else "text")
+        except _Mixed:
+            self.is_mixed = True
+        if is_json and len(self._known) < _VALUES:
+            self._known.add(text)
+
+    def field(self) -> pa.Field:
+        """Returns the field; of the type null if there was no value."""
+        if self._kind == "null" and not self.is_mixed:
+            return carried_field(self._name, pa.null())
+        if self.is_mixed or not _is_storable(self._kind):
+            return carried_field(self._name, as_json=True)
+        return carried_field(self._name, _type_of(self._kind))
+
+
 def _field(name: str, refs: Iterable[AudioRef]) -> pa.Field:
     if word_columns([name]):
         return carried_field(name)
-    kind: _Kind = "null"
-    known: set[str] = set()
+    kind = FieldType(name)
     for ref in refs:
-        value = ref.columns.get(name)
         if ref.archive is not None:
             return carried_field(name)
-        if value is None or (type(value) is JsonText and (not value or value in known)):
-            continue
-        try:
-            kind = _joined(kind, _kind_of(json.loads(value)) if type(value) is JsonText else "text")
-        except _Mixed:
-            return carried_field(name, as_json=True)
-        if type(value) is JsonText and len(known) < _VALUES:
-            known.add(value)
-    if kind == "null":
-        return carried_field(name, pa.null())
-    return carried_field(name, _type_of(kind)) if _is_storable(kind) else carried_field(name, as_json=True)
+        kind.add(ref.columns.get(name))
+        if kind.is_mixed:
+            break
+    return kind.field()
 
 
 def joined_field(field: pa.Field, other: pa.Field) -> pa.Field:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from transforms.schemas import TRIMMED
 
 # Column names that have another meaning in manifests, so that carried columns cannot use them.
 RESERVED_COLUMNS = RESERVED_NAMES | {TRIMMED}
+# Begins the name of a new column if the corpus has a column of that name.
+PREFIX = "audiosieve_"
 # Number of recordings whose headers are read at the same time.
 _READERS = 16
 
@@ -37,6 +39,17 @@ def field_key(name: str) -> str:
 def field_sql(name: str) -> str:
     """Returns SQL for a further column of a `KeptList`."""
     return quoted(field_key(name))
+
+
+def free_name(name: str, names: Iterable[str]) -> str:
+    """Returns the name of a new column that differs from other names, even if case is ignored."""
+    taken = {other.lower() for other in names}
+    if name not in taken:
+        return name
+    candidate, number = f"{PREFIX}{name}", 2
+    while candidate in taken:
+        candidate, number = f"{PREFIX}{name}_{number}", number + 1
+    return candidate
 
 
 class KeptList:
@@ -115,6 +128,10 @@ class KeptList:
     def make(self, table: str, query: str) -> None:
         """Makes a temporary table of the rows of a query."""
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {query}")
+
+    def of_table(self, table: str, columns: Sequence[str], json_columns: Sequence[str]) -> KeptList:
+        """Returns a list of another table that `make` made, with other further columns."""
+        return KeptList(self._connection, table, columns, json_columns)
 
     def has_archives(self) -> bool:
         """Whether any utterance is in an archive."""

@@ -15,7 +15,7 @@ import pyarrow.csv
 
 from transforms.corpus.word_times import Word, WordTimesError, lhotse_alignment, parse_words, word_columns
 from transforms.curation.duckdb_rows import quoted
-from transforms.curation.kept_list import KeptList, field_key, field_sql
+from transforms.curation.kept_list import KeptList, field_key, field_sql, free_name
 from transforms.storage.text_files import as_text
 
 # SQL over a `KeptList`: whether the utterance is one channel of a recording with several.
@@ -66,14 +66,15 @@ def _table_query(kept: KeptList, is_text: bool = False) -> str:
     """
     (has,) = kept.rows(f"SELECT NOT bool_and(whole) AS spans, count(channel) > 0 AS channels FROM {kept.table}")
     span = ", CASE WHEN NOT whole THEN start_s END AS start, CASE WHEN NOT whole THEN end_s END AS end"
-    columns = f"id, path{span if has['spans'] else ''}{', channel' if has['channels'] else ''}"
+    channel, score = (quoted(free_name(name, kept.columns)) for name in ("channel", "score"))
+    columns = f"id, path{span if has['spans'] else ''}{f', channel AS {channel}' if has['channels'] else ''}"
     types = kept.schema(f"SELECT * FROM {kept.table} LIMIT 0")
     nested = {name for name in kept.columns if is_text and pa.types.is_nested(types.field(field_key(name)).type)}
     cells = {
         name: f"to_json({field_sql(name)})::VARCHAR" if name in nested else field_sql(name) for name in kept.columns
     }
     further = "".join(f", {cell} AS {quoted(name)}" for name, cell in cells.items())
-    return f"SELECT {columns}, duration_s AS duration, score{further} FROM {kept.table} ORDER BY id"
+    return f"SELECT {columns}, duration_s AS duration, score AS {score}{further} FROM {kept.table} ORDER BY id"
 
 
 # --- JSON --------------------------------------------------------------------------------------------------------------
@@ -94,8 +95,8 @@ def nemo_entry(row: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:
     else:
         entry |= {"offset": row["start_s"], "duration": _span_s(row)}
     if row["channel"] is not None:
-        entry["channel"] = row["channel"]
-    return entry | {"score": row["score"]} | field_values(row, columns)
+        entry[free_name("channel", columns)] = row["channel"]
+    return entry | {free_name("score", columns): row["score"]} | field_values(row, columns)
 
 
 def write_index(kept: KeptList, path: Path) -> None:
@@ -166,7 +167,7 @@ def lhotse_cut(row: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:
         "channel": channel,
         "supervisions": [supervision] if spoken else [],
         "recording": recording,
-        "custom": {"score": row["score"], **custom},
+        "custom": {free_name("score", columns): row["score"], **custom},
         "type": "MultiCut" if isinstance(channel, list) else "MonoCut",
     }
 

@@ -19,6 +19,7 @@ from transforms.curation.duckdb_rows import OWN_UTTERANCES, spill, write_parquet
 from transforms.curation.kept_list import KeptList, kept_list_query, manifest_columns
 from transforms.curation.piece_texts import PieceTexts, TextState
 from transforms.curation.row_writers.matching import SourceRows, match_rows
+from transforms.curation.row_writers.other_formats import with_fields
 from transforms.curation.rules import TRIM, Rule, RuleError, check_expression, check_rules
 from transforms.curation.trimming import (
     MEASUREMENTS,
@@ -316,6 +317,15 @@ class Selection:
             is_trimmed=self._is_trimmed,
             splits_channels=splits_channels,
         )
+
+    def with_fields(self, rows: SourceRows) -> tuple[KeptList, dict[TextState, int]]:
+        """Returns the list of kept utterances with all fields of the corpus, and how its pieces got their texts.
+
+        Args:
+            rows: the result of `match_rows`.
+        """
+        kept, pieces = with_fields(rows, self._scratch)
+        return kept, dict(sorted(pieces.items()))
 
     @property
     def _kept_rows(self) -> str:

@@ -261,15 +261,55 @@ def test_rows_that_are_gone_are_listed_with_the_carried_columns(tmp_path, name):
     assert f"{source} has changed since it was scored; the manifest has the fields that it has now" in stdout
 
 
-def test_another_format_has_the_carried_columns_and_says_so(tmp_path):
-    source = write_lines(tmp_path / "corpus/c.jsonl", ROWS)
+DEEP = {
+    "is_new": False,
+    "age": 12,
+    "big": 2**60,
+    "tags": ["a", None],
+    "meta": {"x": {"y": [1.5]}},
+    "mixed": "a",
+    "score": 7,
+}
+
+
+def test_another_format_has_all_fields_with_their_types(tmp_path):
+    rows = [{**row, **DEEP, "mixed": ["a", 1, None][number]} for number, row in enumerate(ROWS)]
+    source = write_lines(tmp_path / "corpus/c.jsonl", rows)
     output = write_output_of_rows(source, tmp_path / "out", ["n"])
-    done = audiosieve("filter", output, "--output", tmp_path / "keep", "--rules", "none", "--format", "parquet")
-    assert (
-        "the manifest has only the carried columns (n); in the format of the corpus, jsonl, it has all fields"
-        in done.stdout
+
+    def manifest(output: Path, format: str) -> Path:
+        keep = tmp_path / f"keep {output.name} {format}"
+        audiosieve("filter", output, "--output", keep, "--rules", "none", "--format", format)
+        return next(keep.glob(f"*.{format}*"))
+
+    found = {row["id"]: row for row in rows_of(manifest(output, "parquet"))}
+    for row in rows:
+        after = found[row["id"]]
+        assert {name: after[name] for name in ("n", *DEEP) if name != "mixed"} == {
+            name: row[name] for name in ("n", *DEEP) if name != "mixed"
+        }
+        assert after["audiosieve_score"] == 3.5
+    assert {name: row["mixed"] for name, row in found.items()} == {"c": '"a"', "a": "1", "b": None}
+    assert '"c","/corpus/c.wav",10' in manifest(output, "csv").read_text()
+    again = write_output_of_rows(manifest(output, "parquet"), tmp_path / "again")
+    for row in lines_of(manifest(again, "jsonl")):
+        assert (row["big"], row["is_new"], row["meta"], row["score"]) == (2**60, False, DEEP["meta"], 7)
+        assert (row["audiosieve_score"], row["audiosieve_score_2"]) == (3.5, 3.5)
+
+
+def test_pieces_in_another_format_lack_what_is_untrue(tmp_path):
+    source = write_lines(tmp_path / "corpus/c.jsonl", [ROW])
+    items = [utterance_of(ref, BAD_MIDDLE, duration_s=LENGTH_S) for ref in list_corpus(str(source))]
+    output = write_output(tmp_path / "out", items, source=str(source))
+    options = ["--rules", "none", "--trim", "anomalies", "--format", "parquet"]
+    audiosieve("filter", output, "--output", tmp_path / "keep", *options)
+    first, second = rows_of(tmp_path / "keep/manifest.parquet")
+    assert (first["text"], second["text"], first["num_words"]) == ("One", "three!", None)
+    assert (first["n"], first["speaker"], first["trimmed"]) == (
+        2**60,
+        '{"name": "Ann", "age": 31, "notes": [1, 2.0, null, true]}',
+        True,
     )
-    assert pq.read_table(tmp_path / "keep/manifest.parquet")["n"].to_pylist() == [{"k": [1]}, {"k": [2]}, {"k": [0]}]
 
 
 def test_a_scored_corpus_keeps_types_and_rows(tmp_path):

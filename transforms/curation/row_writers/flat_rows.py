@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transforms.corpus.columns import ID_COLUMNS, PATH_COLUMNS
+from transforms.curation.kept_list import free_name
 from transforms.curation.manifest_writers import field_values
 from transforms.curation.piece_texts import TextState
 from transforms.curation.row_writers.matching import SourceRows
@@ -15,21 +16,8 @@ from transforms.elements import printable
 from transforms.schemas import TRIMMED
 from transforms.storage.text_files import as_text
 
-# Begins the name of a new column if the corpus has a column of that name.
-PREFIX = "audiosieve_"
 _START, _DURATION = "start", "duration"
 _NEMO_PATH, _NEMO_START = "audio_filepath", "offset"
-
-
-def free_name(name: str, names: Iterable[str]) -> str:
-    """Returns the name of a new column that differs from other names, even if case is ignored."""
-    taken = {other.lower() for other in names}
-    if name not in taken:
-        return name
-    candidate, number = f"{PREFIX}{name}", 2
-    while candidate in taken:
-        candidate, number = f"{PREFIX}{name}_{number}", number + 1
-    return candidate
 
 
 def time_cell(column: tuple[str, float], time_s: float) -> dict[str, Any]:

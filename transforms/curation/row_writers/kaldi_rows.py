@@ -17,10 +17,9 @@ from transforms.corpus.layouts.kaldi import WAV_SCP, word_times
 from transforms.corpus.listing import Listing, ListingOptions
 from transforms.corpus.source_rows import READ_ERRORS
 from transforms.corpus.word_times import WORDS, WordTimesError, lhotse_alignment, parse_words
-from transforms.curation.kept_list import field_key
+from transforms.curation.kept_list import field_key, free_name
 from transforms.curation.manifest_writers import write_lines
 from transforms.curation.piece_texts import TextState, is_text_count, text_columns
-from transforms.curation.row_writers.flat_rows import free_name
 from transforms.curation.row_writers.matching import SourceRows
 from transforms.curation.row_writers.piece_fields import cut_texts
 from transforms.storage.files import is_directory, literally, match

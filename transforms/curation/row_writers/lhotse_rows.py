@@ -11,9 +11,9 @@ from typing import Any
 
 from transforms.corpus.source_rows import FILE_ROWS, Manifests, json_objects
 from transforms.corpus.word_times import Word
+from transforms.curation.kept_list import free_name
 from transforms.curation.manifest_writers import lhotse_cut
 from transforms.curation.piece_texts import Piece, TextState, lies_inside
-from transforms.curation.row_writers.flat_rows import free_name
 from transforms.curation.row_writers.matching import SourceRows, merged
 from transforms.curation.row_writers.piece_fields import cut_texts, without_untrue
 from transforms.curation.row_writers.text_rows import json_text
