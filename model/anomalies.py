@@ -11,7 +11,7 @@ import math
 import numpy as np
 import scipy.ndimage
 
-from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE
+from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE, percentiles
 from model.segmentation import best_stretch, best_stretches, runs_of
 
 # Lengths in frames of 16 ms. The shortest anomaly lasts 304 ms.
@@ -136,9 +136,9 @@ def find_levels(smooth: np.ndarray) -> Levels:
         smooth: smoothed scores of the audible frames, in shares of the label scale: float64 [T], T >= 1.
     """
     mean, deviation = _windows(smooth)
-    levels = _levels(
-        float(np.quantile(mean, GOOD_QUANTILE, method="inverted_cdf")), float(np.median(deviation)), len(smooth)
-    )
+    good = float(np.sort(mean)[math.ceil(len(mean) * GOOD_QUANTILE - 1)])
+    (fluctuation,) = percentiles(deviation, [50])
+    levels = _levels(good, fluctuation, len(smooth))
     others = _outside(len(smooth), _stretches_below(smooth, levels.threshold, STRETCH_COST))
     # Where sustained stretches take more than half of a recording, they are no exception but its fluctuation.
     better = others & _outside(len(smooth), _sustained_stretches(smooth, levels.good - levels.fluctuation))
@@ -146,8 +146,8 @@ def find_levels(smooth: np.ndarray) -> Levels:
         others = better
     if np.count_nonzero(others) < MIN_FRAMES:
         return levels
-    lower, good = np.quantile(smooth[others], [0.25, 0.5])
-    return _levels(float(good), float(good - lower), len(smooth))
+    lower, good = percentiles(smooth[others], [25, 50])
+    return _levels(good, good - lower, len(smooth))
 
 
 def _outside(num_frames: int, stretches: list[tuple[int, int]]) -> np.ndarray:
@@ -160,11 +160,9 @@ def _outside(num_frames: int, stretches: list[tuple[int, int]]) -> np.ndarray:
 
 def _levels(good: float, fluctuation: float, num_frames: int) -> Levels:
     # Linear in the logarithm of the length, between the values for short and long recordings.
-    ends = [math.log(SHORT), math.log(LONG)]
-    drop, depth = (
-        float(np.interp(math.log(num_frames), ends, shares))
-        for shares in ([DROP_SHORT, DROP_LONG], [DEPTH_SHORT, DEPTH_LONG])
-    )
+    position = math.log(min(max(num_frames, SHORT), LONG) / SHORT) / math.log(LONG / SHORT)
+    drop = DROP_SHORT + position * (DROP_LONG - DROP_SHORT)
+    depth = DEPTH_SHORT + position * (DEPTH_LONG - DEPTH_SHORT)
     fluctuation = min(fluctuation, MAX_FLUCTUATION)
     return Levels(good, fluctuation, good - fluctuation - drop, good - fluctuation - depth)
 
@@ -219,11 +217,12 @@ def _windows(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     size = min(WINDOW, len(scores))
     starts = np.arange(0, len(scores) - size + 1, max(1, size // 2))
     # Sums of distances from the mean, because sums of squares lose precision in long recordings.
-    centred = scores - scores.mean()
+    average = float(scores.sum()) / len(scores)
+    centred = scores - average
     sums, squares = (np.concatenate(([0.0], np.cumsum(values))) for values in (centred, centred**2))
     mean = (sums[starts + size] - sums[starts]) / size
     variance = (squares[starts + size] - squares[starts]) / size - mean**2
-    return mean + scores.mean(), np.sqrt(np.maximum(variance, 0.0))
+    return mean + average, np.sqrt(np.maximum(variance, 0.0))
 
 
 def _stretches_below(scores: np.ndarray, threshold: float, cost: float) -> list[tuple[int, int]]:
@@ -232,7 +231,7 @@ def _stretches_below(scores: np.ndarray, threshold: float, cost: float) -> list[
 
 def _trimmed(scores: np.ndarray, start: int, end: int, good: float) -> tuple[int, int]:
     """Moves the ends of a stretch inwards, to where the score crosses a level between the good one and its own."""
-    level = good - END_DEPTH * (good - float(np.median(scores[start:end])))
+    level = good - END_DEPTH * (good - percentiles(scores[start:end], [50])[0])
     first, last = best_stretch(_evidence(scores[start:end], level, -MAX_EVIDENCE))
     return (start + first, start + last) if last - first >= MIN_FRAMES else (start, end)
 
@@ -242,4 +241,5 @@ def _evidence(scores: np.ndarray, threshold: float, lowest: float) -> np.ndarray
 
     Sums of such multiples are exact, so that rounding does not decide between two equal stretches.
     """
-    return np.asarray(np.round(np.clip((threshold - scores) / EVIDENCE_UNIT, lowest, MAX_EVIDENCE) * 1024) / 1024)
+    evidence = np.minimum(np.maximum((threshold - scores) / EVIDENCE_UNIT, lowest), MAX_EVIDENCE)
+    return np.asarray(np.rint(evidence * 1024) / 1024)
