@@ -103,7 +103,7 @@ class AudioRef:
         channel: channel to score, from 0, named by the manifest; None to follow the options of the run.
         fault: why the row of the manifest is rejected; None for a usable one. The recording of a faulty ref is not opened; its
             uri is that of the manifest if the row names no recording.
-        place: manifest and line of a span, for the reject of a span that its recording does not have; empty for others.
+        row: line of a span in its manifest, for the reject of a span that its recording does not have; 0 for others.
     """
 
     utterance_id: str
@@ -115,12 +115,12 @@ class AudioRef:
     archive: ArchiveKind | None = None
     channel: int | None = None
     fault: RowFault | None = None
-    place: str = ""
+    row: int = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
         # All refs of a corpus are pickled, and a frozen dataclass without this method takes twice as long.
         file = (self.utterance_id, self.uri, self.size_bytes, self.source_version)
-        return AudioRef, (*file, self.columns, self.span, self.archive, self.channel, self.fault, self.place)
+        return AudioRef, (*file, self.columns, self.span, self.archive, self.channel, self.fault, self.row)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -175,8 +175,8 @@ class Reject:
     @classmethod
     def of(cls, ref: AudioRef, fault: AudioFault) -> Reject:
         """Returns the reject for an utterance with a fault. A span outside its recording is a fault of its row."""
-        if fault.reason == Reason.OUTSIDE and ref.place:
-            return cls.of_row(ref, RowFault(fault.reason, f"{ref.place}: {fault.detail}"))
+        if fault.reason == Reason.OUTSIDE and ref.row:
+            return cls.of_row(ref, RowFault(fault.reason, f"line {ref.row} of the manifest: {fault.detail}"))
         return cls(ref.uri, ref.utterance_id, ref.source_version, fault.stage, fault.reason, fault.detail)
 
     @classmethod

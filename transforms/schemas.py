@@ -134,7 +134,7 @@ PLAN = pa.schema(
         _field("json_columns", pa.list_(pa.string()), "names of those whose values are JSON, not texts"),
         _field("fault_reason", pa.string(), "reason of a row of the corpus that is rejected; else null", nullable=True),
         _field("fault_detail", pa.string(), "explanation of that reason", nullable=True),
-        _field("place", pa.string(), "manifest and line of a span; empty for others"),
+        _field("row", pa.int64(), "line of a span in its manifest; 0 for others"),
     ]
 )
 

@@ -135,9 +135,7 @@ def _check_no_manifest(source: str, options: ListingOptions) -> None:
 
 def _add_files(root: str, files: Iterable[File], listing: Listing) -> None:
     for file in files:
-        ref = relative_ref(root, file, archive_kind(file))
-        if not listing.add(ref):
-            listing.add_repeated(ref, file.uri)
+        listing.add(relative_ref(root, file, archive_kind(file)))
 
 
 def relative_ref(root: str, file: File, archive: ArchiveKind | None) -> AudioRef:

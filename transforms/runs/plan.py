@@ -99,7 +99,7 @@ def plan_table(chunks: Sequence[Chunk]) -> pa.Table:
             "json_columns": [[name for name, value in ref.columns.items() if type(value) is JsonText] for ref in refs],
             "fault_reason": [ref.fault and ref.fault.reason for ref in refs],
             "fault_detail": [ref.fault and ref.fault.detail for ref in refs],
-            "place": [ref.place for ref in refs],
+            "row": [ref.row for ref in refs],
         },
         PLAN,
     )
@@ -128,7 +128,7 @@ def _ref(row: dict) -> AudioRef:
         ArchiveKind(row["archive"]) if row["archive"] else None,
         row["channel"],
         RowFault(Reason(row["fault_reason"]), row["fault_detail"]) if row["fault_reason"] else None,
-        row["place"],
+        row["row"],
     )
 
 
