@@ -89,9 +89,8 @@ class _KeyListing(Listing):
             self.arrays.add(uri)
         return _KeyManifest(self, uri, unit, len(self.uris_of_manifests) - 1)
 
-    def add(self, ref: AudioRef, place: int = 0) -> bool:  # noqa: ARG002 -- a file that no manifest lists
-        """Ignores a file."""
-        return True
+    def add(self, ref: AudioRef, place: int = 0) -> None:
+        """Ignores a file that no manifest lists."""
 
 
 class _KeyManifest(ManifestListing):
