@@ -282,7 +282,8 @@ def test_another_format_has_all_fields_with_their_types(tmp_path):
         audiosieve("filter", output, "--output", keep, "--rules", "none", "--format", format)
         return next(keep.glob(f"*.{format}*"))
 
-    found = {row["id"]: row for row in rows_of(manifest(output, "parquet"))}
+    parquet = manifest(output, "parquet")
+    found = {row["id"]: row for row in rows_of(parquet)}
     for row in rows:
         after = found[row["id"]]
         assert {name: after[name] for name in ("n", *DEEP) if name != "mixed"} == {
@@ -291,7 +292,7 @@ def test_another_format_has_all_fields_with_their_types(tmp_path):
         assert after["audiosieve_score"] == 3.5
     assert {name: row["mixed"] for name, row in found.items()} == {"c": '"a"', "a": "1", "b": None}
     assert '"c","/corpus/c.wav",10' in manifest(output, "csv").read_text()
-    again = write_output_of_rows(manifest(output, "parquet"), tmp_path / "again")
+    again = write_output_of_rows(parquet, tmp_path / "again")
     for row in lines_of(manifest(again, "jsonl")):
         assert (row["big"], row["is_new"], row["meta"], row["score"]) == (2**60, False, DEEP["meta"], 7)
         assert (row["audiosieve_score"], row["audiosieve_score_2"]) == (3.5, 3.5)
