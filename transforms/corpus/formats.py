@@ -111,7 +111,8 @@ def find_archives(connection: duckdb.DuckDBPyConnection) -> pa.Table:
         archive) and `kind` ("tar" or "parquet").
     """
     rows = connection.execute(f"""
-        SELECT {archive_begins("uri")} AS begins, min(uri) FROM utterances WHERE begins <> '' GROUP BY begins
+        SELECT begins, min(uri) FROM (SELECT uri, {archive_begins("uri")} AS begins FROM utterances)
+        WHERE begins <> '' GROUP BY begins
     """).fetchall()
     archives = [(begins, archive) for begins, uri in rows if (archive := _archive(uri)) is not None]
     return pa.table(
