@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.outputs import scored, write_output
-from transforms.corpus.sources import list_corpus
+from transforms.corpus.listing import ListingOptions
+from transforms.corpus.sources import scan_corpus
+from transforms.corpus.word_times import WORDS
 from transforms.curation.manifest_formats import FORMATS
 from transforms.curation.row_writers.writers import WRITERS
 from transforms.curation.rules import Rule
@@ -29,8 +31,9 @@ def utterance_of(ref: AudioRef, frame_score: Any = 3.5, **changes: Any) -> Score
 
 
 def write_output_of_rows(source: Path, root: Path, carry: Sequence[str] = (), **options: Any) -> Path:
-    """Writes an output of a corpus whose recordings do not exist."""
-    items = [utterance_of(ref) for ref in list_corpus(str(source), carry)]
+    """Writes an output of a corpus whose recordings do not exist. Faulty rows are left out."""
+    refs = scan_corpus(str(source), ListingOptions(word_times=WORDS in carry, is_strict=False)).refs
+    items = [utterance_of(ref) for ref in refs if ref.fault is None]
     return write_output(root, items, carry=carry, source=str(source), **options)
 
 

@@ -18,6 +18,7 @@ from transforms.corpus.layouts import kaldi, lhotse
 from transforms.corpus.layouts.registry import find_layout
 from transforms.corpus.listing import BadRow, Listing, ListingOptions, ManifestListing
 from transforms.corpus.manifests import manifest_table
+from transforms.corpus.parquet_archive import BROKEN_PARQUET, is_read_error
 from transforms.corpus.rows import json_rows, stripped_lines
 from transforms.corpus.sources import list_into
 from transforms.elements import AudioRef, printable
@@ -243,15 +244,25 @@ def cell_names(manifests: Manifests) -> tuple[str, ...]:
 def parquet_batches(uri: str, columns: Sequence[str] | None = None) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Yields batches of rows of a Parquet file, with the number of the first row of each, from 1.
 
+    Damaged parts are left out, as in the listing of the corpus.
+
     Args:
         uri: URI of the file.
         columns: names of the columns; None for all.
     """
     with FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-        number = 1
-        for batch in pq.ParquetFile(file).iter_batches(_PARQUET_ROWS, columns=columns):
-            yield number, batch
-            number += len(batch)
+        table = pq.ParquetFile(file, page_checksum_verification=True)
+        first = 1
+        for group in range(table.num_row_groups):
+            number = first
+            first += table.metadata.row_group(group).num_rows
+            try:
+                for batch in table.iter_batches(_PARQUET_ROWS, row_groups=[group], columns=columns):
+                    yield number, batch
+                    number += len(batch)
+            except BROKEN_PARQUET as error:
+                if is_read_error(error):
+                    raise
 
 
 def parquet_schema(uri: str) -> pa.Schema:

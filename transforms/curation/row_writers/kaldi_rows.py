@@ -14,8 +14,10 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.corpus.layouts.kaldi import WAV_SCP, word_times
-from transforms.corpus.listing import Listing, ListingOptions
-from transforms.corpus.source_rows import READ_ERRORS
+from transforms.corpus.layouts.kaldi_commands import relocated
+from transforms.corpus.listing import BadRow, Listing, ListingOptions
+from transforms.corpus.rows import lines as numbered_lines
+from transforms.corpus.source_rows import FILE_ROWS, READ_ERRORS
 from transforms.corpus.word_times import WORDS, WordTimesError, lhotse_alignment, parse_words
 from transforms.curation.kept_list import field_key, free_name
 from transforms.curation.manifest_writers import write_lines
@@ -23,7 +25,7 @@ from transforms.curation.piece_texts import TextState, is_text_count, text_colum
 from transforms.curation.row_writers.matching import SourceRows
 from transforms.curation.row_writers.piece_fields import cut_texts
 from transforms.storage.files import is_directory, literally, match
-from transforms.storage.text_files import as_text, open_text
+from transforms.storage.text_files import as_text
 
 _SEGMENTS, _UTT2SPK, _SPK2UTT, _CTM, _TEXT = "segments", "utt2spk", "spk2utt", "ctm", "text"
 _BLANKS = re.compile(r"[ \t]+")
@@ -55,6 +57,8 @@ class _Writer:
         self._kept: dict[str, list[_Utterance]] = defaultdict(list)
         for utterance in rows.found():
             self._kept[_source_id(utterance, rows.splits_channels)].append(utterance)
+        # Numbers of the lines of kept utterances, in `segments` or else in `wav.scp`.
+        self._numbers = {utterance["place"] % FILE_ROWS for kept in self._kept.values() for utterance in kept}
         self._lost = list(rows.without_row())
         self._has_new_ids = any(
             utterance["id"] != name for name, utterances in self._kept.items() for utterance in utterances
@@ -179,8 +183,8 @@ class _Writer:
         paths = {self._recording(name): utterances[0]["path"] for name, utterances in self._kept.items()}
         for (key, path), line in self._raw_lines(WAV_SCP):
             if key in paths:
-                # The command of a recording leads to the same file.
-                yield line if path == paths[key] or path.endswith("|") else f"{key} {paths[key]}"
+                located = relocated(path, paths[key])
+                yield line if path == located else f"{key} {located}"
         yield from (f"{utterance['id']} {utterance['path']}" for utterance in self._lost)
 
     def _utterances_of_speakers(self) -> Iterator[str]:
@@ -266,14 +270,26 @@ class _Writer:
         return (pair for pair, _ in self._raw_lines(name))
 
     def _raw_lines(self, name: str) -> Iterator[tuple[_Line, str]]:
-        """Yields the key and the rest of each line of a file, and the line as it is; none if there is no such file."""
+        """Yields the key and the rest of each line of a file, and the line as it is; none if there is no such file.
+
+        Lines that the listing of the corpus rejects are left out.
+        """
         if name not in self._files:
             return
-        with open_text(self._files[name]) as text:
-            for line in text:
-                if stripped := line.strip(" \t\r\n"):
-                    key, *rest = _BLANKS.split(stripped, maxsplit=1)
-                    yield (key, rest[0] if rest else ""), line.rstrip("\r\n")
+        seen: set[str] = set()
+        for line in numbered_lines(self._files[name]):
+            if isinstance(line, BadRow):
+                continue
+            number, text = line
+            key, *rest = _BLANKS.split(text.strip(" \t\r\n"), maxsplit=1)
+            # A line whose id another line has is faulty.
+            is_repeated = (name == WAV_SCP and key in seen) or (
+                name == _SEGMENTS and key in self._kept and number not in self._numbers
+            )
+            if key and not is_repeated:
+                yield (key, rest[0] if rest else ""), text.rstrip("\r\n")
+            if name == WAV_SCP:
+                seen.add(key)
 
 
 def without_text(folder: Path, kept: int) -> int:

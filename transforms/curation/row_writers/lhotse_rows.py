@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from transforms.corpus.layouts.kaldi_commands import relocated
 from transforms.corpus.source_rows import FILE_ROWS, Manifests, json_objects
 from transforms.corpus.word_times import Word
 from transforms.curation.kept_list import free_name
@@ -181,6 +182,7 @@ def _channels(recording: Mapping[str, Any], utterance: Mapping[str, Any]) -> Any
 def _located(recording: dict[str, Any], path: str) -> dict[str, Any]:
     """Returns a recording whose file has an absolute path; the same recording if it has one already."""
     (source,) = recording["sources"]
-    if printable(source["source"]) == path or source.get("type") == "command":
+    located = relocated(source["source"], path) if source.get("type") == "command" else path
+    if printable(source["source"]) == located:
         return recording
-    return {**recording, "sources": [{**source, "source": path}]}
+    return {**recording, "sources": [{**source, "source": located}]}

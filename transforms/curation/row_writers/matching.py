@@ -23,7 +23,10 @@ from transforms.corpus.listing import ListingOptions
 from transforms.corpus.source_rows import Manifests, RowKey, cell_names, combined_schema, read_keys
 from transforms.curation.kept_list import KeptList, ManifestError
 
-CHANGED_MEANWHILE = "a manifest of the corpus has changed while it was read; run the command again"
+CHANGED_MEANWHILE = (
+    "a row of the corpus's manifest cannot be read, because the manifest has changed meanwhile or is damaged; run the command "
+    "again, or with --format none"
+)
 _KEYS = pa.schema(
     [("place", pa.int64()), *((name, pa.string()) for name in ("utterance_id", "uri", "version"))],
 )

@@ -96,6 +96,8 @@ def _kept_batches(rows: SourceRows) -> Iterator[tuple[pa.RecordBatch, list[dict[
             first = index * FILE_ROWS + number
             utterances = []
             while utterance is not None and utterance["place"] < first + len(batch):
+                if utterance["place"] < first:  # damaged in columns that the listing does not read
+                    raise ManifestError(CHANGED_MEANWHILE)
                 utterances.append(utterance)
                 utterance = next(found, None)
             if utterances:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from transforms.curation.row_writers.matching import SourceRows, merged
 from transforms.elements import printable
 from transforms.storage.text_files import as_text
 
+_BREAKS = re.compile(r"\r\n|[\t\r\n]")
 _CRLF = "\r\n"
 
 
@@ -97,7 +99,7 @@ class _Lines:
 def _tsv_writer(file: TextIO) -> Any:
     def write(cells: list[str]) -> None:
         # No cell of a TSV file holds a tab or a line break. A carried column may, if the row of the corpus is gone.
-        file.write("\t".join(" ".join(cell.splitlines()).replace("\t", " ") for cell in cells) + "\n")
+        file.write("\t".join(_BREAKS.sub(" ", cell) for cell in cells) + "\n")
 
     return write
 
