@@ -17,7 +17,7 @@ from transforms.corpus.carried import EXACT, joined_field
 from transforms.output.ledger import Job, Ledger
 from transforms.output.records import names_that_count
 from transforms.schemas import carried_field, is_json, with_carried
-from transforms.storage.gcs import open_in_parts
+from transforms.storage.gcs.client import open_in_parts
 
 
 def stored_fields(root: str, files: Sequence[str], names: Sequence[str]) -> list[pa.Field]:
