@@ -64,7 +64,7 @@ def internal_names() -> list[str]:
     for path in [*(ROOT / "transforms/curation").rglob("*.py"), *(ROOT / "transforms/analysis").rglob("*.py")]:
         names |= {next(filter(None, groups)).lower() for groups in _NAMES.findall(path.read_text(encoding="utf-8"))}
     taken = {*schemas.KEPT.names, *RESERVED_COLUMNS}
-    assert {"rules", "is_last", "parts", "name", "flag", "rank", "start_us"} <= names | _JOINED
+    assert {"rules", "is_last", "unique_stem", "name", "flag", "rank", "start_us"} <= names | _JOINED
     return sorted((names | _JOINED | _MORE | set(HOSTILE)) - taken)
 
 
