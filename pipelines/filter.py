@@ -108,7 +108,7 @@ def _run(options: FilterOptions, beam_arguments: tuple[str, ...]) -> int:
         decision = decide(selection, config)
         if not resume:
             with output.replace(RECORD) as draft:
-                write_selection(selection, config, decision, draft)
+                decision = write_selection(selection, config, decision, draft)
         print(rule_table(decision))
         print(summary(decision, options.output), flush=True)
         if export is not None:

@@ -114,7 +114,8 @@ def _list(options: ScoreOptions) -> tuple[ScoreOptions, list[AudioRef]]:
     for note in corpus.notes:
         print(f"audiosieve score: {note}", file=sys.stderr)
     carried = (*options.carry, *(name for name in corpus.carried if name not in options.carry))
-    return dataclasses.replace(options, carry=carried), corpus.refs
+    # `filter` reads the manifest again, perhaps in another current directory.
+    return dataclasses.replace(options, carry=carried, audio_root=listing.audio_root), corpus.refs
 
 
 def _print_faulty(refs: Sequence[AudioRef]) -> None:

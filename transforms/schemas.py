@@ -146,6 +146,7 @@ PLAN = pa.schema(
             nullable=True,
         ),
         _field("columns", pa.map_(pa.string(), pa.string()), "further columns of the corpus"),
+        _field("json_columns", pa.list_(pa.string()), "names of those whose values are JSON, not texts"),
         _field("fault_reason", pa.string(), "reason of a row of the corpus that is rejected; else null", nullable=True),
         _field("fault_detail", pa.string(), "explanation of that reason", nullable=True),
         _field("row", pa.int64(), "line of a span in its manifest; 0 for others"),
@@ -228,6 +229,8 @@ CLIPS = pa.schema(
     ]
 )
 
+# Metadata of a carried column whose values are JSON.
+_JSON = {b"audiosieve.encoding": b"json"}
 _KEY = pa.dictionary(pa.int32(), pa.string())
 _STRINGS = pa.list_(pa.string())
 
@@ -275,20 +278,38 @@ FRAME_SCORES = pa.schema(
 )
 
 
-def with_carried(schema: pa.Schema, names: Sequence[str]) -> pa.Schema:
+def carried_field(name: str, kind: pa.DataType | None = None, as_json: bool = False) -> pa.Field:
+    """Returns the field of a column of the corpus.
+
+    Args:
+        name: name of the column.
+        kind: its type; None for texts.
+        as_json: whether each value is written as JSON, because no type holds all of them.
+    """
+    field = _field(name, kind or pa.string(), "copied from the corpus", nullable=True)
+    return field.with_metadata({**field.metadata, **_JSON}) if as_json else field
+
+
+def is_json(field: pa.Field) -> bool:
+    """Returns whether the values of a column of the corpus are written as JSON."""
+    return _JSON.items() <= (field.metadata or {}).items()
+
+
+def with_carried(schema: pa.Schema, columns: Sequence[str | pa.Field]) -> pa.Schema:
     """Returns the schema with columns of the corpus appended.
 
     Args:
         schema: schema of `utterances`, or of its kept rows.
-        names: names of the columns.
+        columns: fields of the columns, or names of columns of texts.
 
     Raises:
         ValueError: a name is already in the schema, or occurs twice.
     """
+    carried = [carried_field(column) if isinstance(column, str) else column for column in columns]
+    names = [field.name for field in carried]
     for index, name in enumerate(names):
         if name in schema.names or name in names[:index]:
             raise ValueError(f"the column {name!r} exists already; choose another")
-    carried = [_field(name, pa.string(), "copied from the corpus", nullable=True) for name in names]
     return pa.schema([*schema, *carried], schema.metadata)
 
 

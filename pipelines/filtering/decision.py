@@ -9,10 +9,12 @@ from importlib.metadata import version
 from typing import Any
 
 from pipelines.common.errors import UsageError
+from pipelines.filtering.source_rows import find_fields
 from transforms.curation.kept_list import KeptList, measure_recordings
 from transforms.curation.manifest_formats import FORMATS, refusal
 from transforms.curation.manifest_writers import without_text
 from transforms.curation.piece_texts import TextState
+from transforms.curation.row_writers.matching import SourceRows
 from transforms.curation.rules import BUDGET, QUANTILE, RuleSet
 from transforms.curation.selection import Amount, RuleCount, Selection
 from transforms.output.results import Results
@@ -89,6 +91,7 @@ class Decision:
         reject_counts: utterances without a score, by reason.
         kept_list: the kept utterances, for manifests and exports.
         format: format of the manifest; None for no manifest.
+        source_rows: rows of the corpus that the manifest copies; None if it has only the carried columns.
         remarks: clauses of one sentence about the manifest; empty if it has the format and columns of the corpus.
     """
 
@@ -100,6 +103,7 @@ class Decision:
     reject_counts: dict[str, int]
     kept_list: KeptList
     format: str | None
+    source_rows: SourceRows | None
     remarks: list[str]
 
 
@@ -129,29 +133,37 @@ def decide(selection: Selection, config: FilterConfig) -> Decision:
     source_kind = selection.source_kind()
     kept_list = selection.list_kept(source_kind.has_spans)
     format, remarks = _choose_format(kept_list, source_kind.format, config.format)
+    source_rows, pieces = None, None
     if format is not None:
+        fields = find_fields(selection, kept_list, format)
+        source_rows, kept_list, pieces = fields.rows, fields.kept, fields.pieces
+        remarks += fields.remarks
         excluded = [name for name in config.results.carried if name not in kept_list.columns]
-        if excluded:
+        if excluded and source_rows is None:
             remarks.insert(
                 0, f"the manifest lacks {', '.join(excluded)}: manifests use these names for other data; see {KEPT}"
             )
-        if format == "kaldi" and (silent := without_text(kept_list)):
-            remarks.append(
-                f"kaldi/text lacks {silent:,} kept utterances, which have no text; Kaldi's fix_data_dir.sh removes them"
-            )
-        if FORMATS[format].needs_durations:
+        if format == "kaldi" and source_rows is None and (silent := without_text(kept_list)):
+            remarks.append(kaldi_remark(silent))
+        if FORMATS[format].needs_durations and (source_rows is None or source_rows.lacking):
             measure_recordings(kept_list)
     return Decision(
         scored=scored,
         kept=selection.kept(),
-        piece_texts=selection.piece_texts(),
+        piece_texts=selection.piece_texts() if pieces is None else pieces,
         dropped=selection.dropped(),
         rule_counts=selection.rule_counts(),
         reject_counts=selection.reject_counts(),
         kept_list=kept_list,
         format=format,
+        source_rows=source_rows,
         remarks=remarks,
     )
+
+
+def kaldi_remark(silent: int) -> str:
+    """Returns the remark that some utterances of a Kaldi directory have no text."""
+    return f"kaldi/text lacks {silent:,} kept utterances, which have no text; Kaldi's fix_data_dir.sh removes them"
 
 
 def _choose_format(kept: KeptList, source_format: str, requested: str | None) -> tuple[str | None, list[str]]:

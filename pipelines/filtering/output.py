@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Collection
 from pathlib import Path
 
-from pipelines.filtering.decision import KEPT, Decision, FilterConfig
+from pipelines.filtering.decision import KEPT, Decision, FilterConfig, kaldi_remark
 from pipelines.filtering.export import FILES as EXPORT_FILES
 from transforms.curation.manifest_formats import FORMATS
 from transforms.curation.piece_texts import TextState
+from transforms.curation.row_writers.kaldi_rows import without_text
+from transforms.curation.row_writers.writers import WRITERS
 from transforms.curation.selection import Amount, Selection
 
 DROPPED, RECORD = "dropped.parquet", "filter.json"
 
 
-def write_selection(selection: Selection, config: FilterConfig, decision: Decision, folder: Path) -> None:
-    """Writes all files of a selection.
+def write_selection(selection: Selection, config: FilterConfig, decision: Decision, folder: Path) -> Decision:
+    """Writes all files of a selection, and returns its decision with the texts that pieces have in the manifest.
 
     Args:
         selection: the selection.
@@ -36,7 +39,15 @@ def write_selection(selection: Selection, config: FilterConfig, decision: Decisi
     manifest = None
     if decision.format is not None:
         manifest = FORMATS[decision.format].file
-        FORMATS[decision.format].write(decision.kept_list, folder / manifest)
+        if decision.source_rows is None:
+            FORMATS[decision.format].write(decision.kept_list, folder / manifest)
+        else:
+            pieces = WRITERS[decision.format](decision.source_rows, folder / manifest)
+            if pieces:
+                decision = dataclasses.replace(decision, piece_texts=dict(sorted(pieces.items())))
+            silent = without_text(folder / manifest, decision.kept.utterances) if decision.format == "kaldi" else 0
+            if silent:
+                decision = dataclasses.replace(decision, remarks=[*decision.remarks, kaldi_remark(silent)])
     record = {
         "job": "filter",
         **config.as_dict(),
@@ -68,6 +79,7 @@ def write_selection(selection: Selection, config: FilterConfig, decision: Decisi
         "rejected": decision.reject_counts,
     }
     (folder / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return decision
 
 
 def is_unfinished(names: Collection[str]) -> bool:

@@ -46,7 +46,7 @@ class ScoreConfig:
         limits: limits of a batch.
         threads: TensorFlow threads in each process, at least 1.
         channels: channels to score.
-        carry: columns of the corpus to copy into `utterances`.
+        carry: fields of the columns of the corpus to copy into `utterances`.
         ledger: ledger of the output.
         run_id: id of the run.
         committer: party that commits the run. For the launcher, the pipeline writes a receipt.
@@ -61,7 +61,7 @@ class ScoreConfig:
     limits: BatchLimits
     threads: int
     channels: str
-    carry: tuple[str, ...]
+    carry: tuple[pa.Field, ...]
     ledger: Ledger
     run_id: str
     committer: Committer

@@ -22,6 +22,9 @@ from pipelines.scoring.progress_bar import ProgressBar
 from pipelines.scoring.runs import Run, fail
 from pipelines.scoring.wave_job import WaveJob
 from pipelines.scoring.worker_process import is_own
+from transforms.corpus.carried import carried_fields
+from transforms.elements import AudioRef
+from transforms.output.carried_columns import align_carried
 from transforms.output.ledger import Ledger
 from transforms.output.receipts import Receipt
 from transforms.output.reconcile import listed_batches
@@ -67,8 +70,18 @@ class LocalRun(Run):
         self.listed, self.outstanding = listed, outstanding
         self._known, self._check_lock = set(known), check_lock
         self.skipped = listed - len(outstanding.refs)
+        if outstanding.refs:
+            self._align_carried(outstanding.refs)
         self.waves = 0
         self._wave_started_s = time.time()
+
+    def _align_carried(self, refs: Sequence[AudioRef]) -> None:
+        """Sets the types of the carried columns, and gives the rows of earlier runs the same types."""
+        run_id = self.ledger.new_run_id()
+        fields = carried_fields(refs, self.options.carry)
+        self.carry = tuple(align_carried(self.ledger, fields, run_id, lambda: self._check_unchanged(run_id)))
+        if self.ledger.is_committed(run_id):
+            self._known.add(run_id)
 
     def run(self, processes: int | None) -> int:
         """Scores the outstanding utterances.
@@ -157,18 +170,25 @@ class LocalRun(Run):
         )
         receipt = Receipt.read(self.ledger.receipt(config.run_id))
         stale = {name for ref in refs for name in self.outstanding.stale.get(ref.utterance_id, ())}
-
-        def check() -> None:
-            check_unchanged(self.ledger, config.run_id, self._known)
-            self._check_lock()
-
-        listed = listed_batches(refs)
-        counts = commit(self.ledger, config.run_id, request, receipt, listed, stale, config.schemas, check=check)
+        counts = commit(
+            self.ledger,
+            config.run_id,
+            request,
+            receipt,
+            listed_batches(refs),
+            stale,
+            config.schemas,
+            check=lambda: self._check_unchanged(config.run_id),
+        )
         self._known.add(config.run_id)
         self._wave_started_s = time.time()
         self.counts += counts
         self.work += receipt.work
         return counts.audio_s
+
+    def _check_unchanged(self, run_id: str) -> None:
+        check_unchanged(self.ledger, run_id, self._known)
+        self._check_lock()
 
     def _how_to_continue(self) -> str:
         done = self.counts.scored + self.counts.rejected.total()

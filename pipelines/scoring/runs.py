@@ -20,6 +20,9 @@ from pipelines.scoring.dataflow_jobs import describe_job
 from pipelines.scoring.graph import Committer, ScoreConfig, build
 from pipelines.scoring.length_sample import sample_lengths_alone
 from pipelines.scoring.options import ScoreOptions
+from transforms.corpus.carried import carried_fields
+from transforms.corpus.source_rows import manifest_versions
+from transforms.output.carried_columns import align_carried
 from transforms.output.ledger import Job, Ledger, count_rows
 from transforms.output.reconcile import RunCounts
 from transforms.output.records import names_that_count, read_record, record_path
@@ -27,6 +30,7 @@ from transforms.runs.chunking import cut_chunks, recordings
 from transforms.runs.incremental import Outstanding
 from transforms.runs.plan import ReadPlan, write_plan
 from transforms.runs.worker_listing import ListCorpus
+from transforms.schemas import carried_field
 from transforms.scoring.batching import BatchLimits
 from transforms.scoring.bundles import share_bundle
 from transforms.scoring.decode_watch import NO_WATCH, DecodeWatch
@@ -54,9 +58,11 @@ class Run:
 
     def __init__(self, options: ScoreOptions, beam_arguments: Sequence[str], bundle: Bundle, ledger: Ledger) -> None:
         self.options, self.beam_arguments = options, list(beam_arguments)
+        self.carry = tuple(map(carried_field, options.carry))
         self.bundle, self.ledger = bundle, ledger
         self.counts, self.work = RunCounts(), Work()
         self.skipped = 0
+        self._manifests = manifest_versions(absolute(options.input))
         self._started = time.monotonic()
 
     def _config(
@@ -76,7 +82,7 @@ class Run:
             limits=BatchLimits(batch_size=options.batch_size, batch_frames=options.batch_frames),
             threads=options.threads,
             channels=options.channels,
-            carry=options.carry,
+            carry=self.carry,
             ledger=self.ledger,
             run_id=run_id,
             committer=committer,
@@ -91,6 +97,7 @@ class Run:
             "run_id": run_id,
             "job": Job.SCORE,
             "options": {**dataclasses.asdict(self.options), "beam": self.beam_arguments},
+            "manifests": self._manifests,
             "model_id": self.bundle.model_id,
             "bundle_hash": self.bundle.hash,
             "label_scale": self.bundle.label_scale.name,
@@ -173,6 +180,8 @@ class RemoteRun(Run):
             The exit status.
         """
         refs = outstanding.refs
+        fields = carried_fields(refs, self.options.carry)
+        self.carry = tuple(align_carried(self.ledger, fields, check=self._check_lock))
         lengths, faults = sample_lengths_alone(refs, self.options.recording_timeout_s)
         plan = write_plan(self.ledger, self.run_id, cut_chunks(recordings(refs), lengths))
         self.skipped = listed - len(refs)

@@ -18,8 +18,10 @@ from model.features import FeatureConfig
 from model.labels import PESQ_WB
 from transforms import schemas
 from transforms.audio.decode import read_audio
+from transforms.corpus.carried import carried_fields, carried_value
 from transforms.elements import AudioRef, FrameFacts, Reject, ScoredUtterance, SignalFacts, Span, Utterance
 from transforms.errors import AudioFault, Reason, Stage
+from transforms.output.carried_columns import align_carried
 from transforms.output.ledger import Ledger
 from transforms.scoring.rows import anomaly_rows, frames_table, reject_row, utterance_row
 from transforms.scoring.utterance_score import ModelInfo, summarise
@@ -118,8 +120,13 @@ def write_output(
     ledger = Ledger(str(root), tuple(schemas.SCORE_TABLES))
     run_id = run_id or Ledger.new_run_id()
     scores = [summarise(item, ModelInfo(model_id, PESQ_WB, "mean")) for item in utterances]
-    schema = schemas.with_carried(schemas.UTTERANCES, carry)
-    rows = [utterance_row(score) | {name: score.utterance.ref.columns.get(name) for name in carry} for score in scores]
+    refs = [item.utterance.ref for item in utterances]
+    fields = align_carried(ledger, carried_fields(refs, carry)) if commit else [*map(schemas.carried_field, carry)]
+    schema = schemas.with_carried(schemas.UTTERANCES, fields)
+    rows = [
+        utterance_row(score) | {field.name: carried_value(score.utterance.ref.columns, field) for field in fields}
+        for score in scores
+    ]
     tables = {
         "utterances": pa.Table.from_pylist(rows, schema),
         "anomalies": pa.Table.from_pylist([row for score in scores for row in anomaly_rows(score)], schemas.ANOMALIES),

@@ -32,6 +32,10 @@ MAX_GROUPS = 50
 MAX_FOLDER_DEPTH = 4
 
 
+# One row for each flag of an utterance. A carried column may have the name `flag`.
+_BY_FLAG = "(SELECT unnest(flags) AS flag, flags, duration_s, score, num_anomalies FROM utterances)"
+
+
 @dataclasses.dataclass(frozen=True)
 class Bin:
     """The utterances with scores in one interval of the label scale.
@@ -122,10 +126,10 @@ def summarise(results: Results, by: str | None = None) -> Summary:
         quantiles_by_hours=quantiles(score, seconds),
         bins=bins(score, seconds, results.label_scale),
         rejects=_rows(connection, "SELECT reason, count(*) AS rejects FROM rejects GROUP BY ALL ORDER BY 2 DESC, 1"),
-        flags=_statistics(connection, "flag", "(SELECT unnest(flags) AS flag, * FROM utterances)", "hours DESC"),
-        formats=_statistics(connection, "format", "utterances", "hours DESC"),
+        flags=_statistics(connection, "flag", _BY_FLAG, "3 DESC"),
+        formats=_statistics(connection, "format", "utterances", "3 DESC"),
         grouped_by=by,
-        groups=_statistics(connection, by, "utterances", "mean_score") if by else [],
+        groups=_statistics(connection, by, "utterances", "4") if by else [],
     )
 
 
@@ -178,12 +182,13 @@ def folder_expression(connection: duckdb.DuckDBPyConnection) -> str:
 
 
 def _statistics(connection: duckdb.DuckDBPyConnection, by: str, source: str, order: str) -> list[dict[str, Any]]:
+    # Names of carried columns may be those of results, so the order is by positions.
     return _rows(
         connection,
         f'SELECT ({by}\n) AS "group", count(*) AS utterances, sum(duration_s) / 3600 AS hours, avg(score) AS mean_score, '
         "quantile_disc(score, 0.05) AS p5, quantile_disc(score, 0.5) AS p50, "
         "count(*) FILTER (num_anomalies > 0) / count(*) AS with_anomalies, "
-        f'count(*) FILTER (len(flags) > 0) / count(*) AS with_flags FROM {source} GROUP BY 1 ORDER BY {order}, "group"',
+        f"count(*) FILTER (len(flags) > 0) / count(*) AS with_flags FROM {source} GROUP BY 1 ORDER BY {order}, 1",
     )
 
 

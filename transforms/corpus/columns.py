@@ -178,6 +178,13 @@ class ColumnNames:
         return None if name is None else (by_name[name], _TIME_NAMES[role][name])
 
 
+@functools.lru_cache(maxsize=4096)
+def time_of(name: str) -> tuple[str, float] | None:
+    """Returns the role of a column of times (start, end or duration) and the seconds in its unit; None for others."""
+    known = normalised(name)
+    return next(((role, names[known]) for role, names in _TIME_NAMES.items() if known in names), None)
+
+
 def is_span_column(name: str) -> bool:
     """Returns whether a column is known as a start or an end."""
     known = normalised(name)

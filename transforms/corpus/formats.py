@@ -64,7 +64,7 @@ def _source_kind(source: str) -> SourceKind | None:
         return _PATHS if not is_local(source) or Path(glob_root(source)).exists() else None
     place = Source(source.rstrip("/") or "/")
     if not is_glob and (layout := find_layout(place)):
-        return SourceKind(layout.manifest_format, layout.has_spans(place))
+        return SourceKind(layout.kept_format(place), layout.has_spans(place))
     if is_directory(source):
         return _PATHS if exists or not is_local(source) else None
     kinds = [_file_kind(uri) for uri in (sorted(file.uri for file in match(source)) if is_glob else [source])]
@@ -76,7 +76,7 @@ def _file_kind(uri: str) -> SourceKind:
     if not source.exists:
         raise OSError(f"{uri} was deleted")
     if layout := find_layout(source):
-        return SourceKind(layout.manifest_format, layout.has_spans(source))
+        return SourceKind(layout.kept_format(source), layout.has_spans(source))
     if source.kind in ("csv", "tsv"):
         header = source.header("\t" if source.kind == "tsv" else ",")
         return SourceKind(source.kind, any(map(is_span_column, header)))
@@ -111,7 +111,8 @@ def find_archives(connection: duckdb.DuckDBPyConnection) -> pa.Table:
         archive) and `kind` ("tar" or "parquet").
     """
     rows = connection.execute(f"""
-        SELECT {archive_begins("uri")} AS begins, min(uri) FROM utterances WHERE begins <> '' GROUP BY begins
+        SELECT begins, min(uri) FROM (SELECT uri, {archive_begins("uri")} AS begins FROM utterances)
+        WHERE begins <> '' GROUP BY begins
     """).fetchall()
     archives = [(begins, archive) for begins, uri in rows if (archive := _archive(uri)) is not None]
     return pa.table(

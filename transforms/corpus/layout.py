@@ -115,6 +115,7 @@ class Layout:
         recognises: returns whether a folder or a file has the layout.
         read: adds its utterances to a listing.
         manifest_format: format in which `filter` lists kept utterances, a key of `curation.manifest_formats.FORMATS`.
+        format_of: returns that format for a source whose tables may have several; None for `manifest_format`.
         has_columns: whether `--columns` can name its columns.
         has_spans: returns whether it lists spans of recordings.
     """
@@ -123,5 +124,10 @@ class Layout:
     recognises: Callable[[Source], bool]
     read: Callable[[Source, Listing], None]
     manifest_format: str
+    format_of: Callable[[Source], str] | None = None
     has_columns: bool = False
     has_spans: Callable[[Source], bool] = lambda _: False
+
+    def kept_format(self, source: Source) -> str:
+        """Returns the format in which `filter` lists kept utterances of a source."""
+        return self.manifest_format if self.format_of is None else self.format_of(source)

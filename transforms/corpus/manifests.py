@@ -17,7 +17,7 @@ from transforms.corpus.rows import Rows, Table, json_rows, stripped_lines
 from transforms.elements import WHOLE, AudioRef, Span
 from transforms.errors import SourceError
 from transforms.storage.files import File, Finder, is_local
-from transforms.storage.text_files import as_text
+from transforms.storage.text_files import as_text, cell_text
 
 # Delimiters of `.csv`; a header with a column of paths decides.
 _DELIMITERS = ",;\t|"
@@ -72,10 +72,18 @@ def read_manifest(uri: str, kind: str, listing: Listing) -> None:
         selected = [name for name in parquet.names if name in needed]
         read_rows(listing.manifest(uri, "row"), parquet.rows(selected), names, find)
     else:
-        delimiters = _DELIMITERS if kind == "csv" else "\t"
-        # TSV has no quoting: Common Voice and similar corpora have unpaired marks, which would join the following lines.
-        table = Table(uri, delimiters, is_quoted=kind == "csv", accepts=names.path_candidates)
-        read_table(table, listing.manifest(uri), names, find)
+        read_table(manifest_table(uri, kind, names), listing.manifest(uri), names, find)
+
+
+def manifest_table(uri: str, kind: str, names: ColumnNames) -> Table:
+    """Returns the table of a manifest in CSV or TSV.
+
+    Raises:
+        SourceError: the file does not exist, or its header cannot be read.
+    """
+    delimiters = _DELIMITERS if kind == "csv" else "\t"
+    # TSV has no quoting: Common Voice and similar corpora have unpaired marks, which would join the following lines.
+    return Table(uri, delimiters, is_quoted=kind == "csv", accepts=names.path_candidates)
 
 
 def read_table(table: Table, manifest: ManifestListing, names: ColumnNames, find: Find, id_prefix: str = "") -> None:
@@ -225,8 +233,10 @@ class _RowReader:
         shared = self._shared
         columns = {}
         for name, copy in copied:
-            text = as_text(row[name])
-            columns[copy] = shared.setdefault(text, text) if len(shared) < _SHARED_TEXTS else shared.get(text, text)
+            text = cell_text(row[name])
+            # A text and the JSON of a number may be equal.
+            key = text if type(text) is str else f"\0{text}"
+            columns[copy] = shared.setdefault(key, text) if len(shared) < _SHARED_TEXTS else shared.get(key, text)
         return columns
 
 

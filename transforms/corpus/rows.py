@@ -152,7 +152,8 @@ class Table:
         header: names of the columns; None if the first line has them.
 
     Attributes:
-        header: names of the columns.
+        header: names of the columns, without blanks around them.
+        written_header: names as the file has them; empty if it has no header.
 
     Raises:
         SourceError: the file does not exist, or its header cannot be read.
@@ -172,6 +173,7 @@ class Table:
         self._lines = _Reader(lines(uri))
         self._is_quoted = is_quoted
         self._delimiter = delimiters[0]
+        self.written_header: list[str] = []
         if header is not None:
             self.header = list(header)
             return
@@ -186,11 +188,17 @@ class Table:
             names = [name.strip() for name in cells] if cells else []
             if accepts(names):
                 self.header, self._delimiter = names, delimiter
+                self.written_header = cells or []
                 return
             self.header = self.header or names
 
     def rows(self) -> Rows:
         """Yields the rows after the header."""
+        for row in self.cell_rows():
+            yield row if isinstance(row, BadRow) else (row[0], dict(zip(self.header, row[1], strict=True)))
+
+    def cell_rows(self) -> Iterator[tuple[int, list[str]] | BadRow]:
+        """Yields the cells of the rows after the header, with the number of the first line of each."""
         columns = len(self.header)
         for line in self._lines:
             if isinstance(line, BadRow):
@@ -209,7 +217,7 @@ class Table:
             elif len(cells) != columns:
                 yield BadRow(number, f"the row has {len(cells)} cells, the header {columns}", text)
             else:
-                yield number, dict(zip(self.header, cells, strict=True))
+                yield number, cells
 
     def _split(self, text: str, delimiter: str) -> list[str] | None:
         """Returns the cells of a text; None if a quotation mark is not closed or misplaced."""

@@ -77,7 +77,7 @@ def scan_corpus(source: str, options: ListingOptions) -> Corpus:
     source = absolute(source)
     listing = Listing(source, options)
     try:
-        _list(source, listing)
+        list_into(source, listing)
     except SourceError:
         raise
     except (OSError, ValueError) as error:  # Beam raises a ValueError if the extra for a scheme is not installed
@@ -89,7 +89,8 @@ def scan_corpus(source: str, options: ListingOptions) -> Corpus:
     return corpus
 
 
-def _list(source: str, listing: Listing) -> None:
+def list_into(source: str, listing: Listing) -> None:
+    """Adds the utterances of a corpus to a listing. See `scan_corpus`."""
     exists = is_local(source) and Path(source).exists()  # also if its name contains `*` or `[`
     is_glob = has_wildcards(source) and not exists
     if is_directory(source):
@@ -99,7 +100,9 @@ def _list(source: str, listing: Listing) -> None:
     if not is_glob and source.endswith("/wav.scp"):
         _read_known(Source(source), listing)
     elif MANIFEST.search(source):
-        for file in match(source) if is_glob else [look_at(source) if is_local(source) else File(source, 0, "")]:
+        for file in (
+            sorted(match(source)) if is_glob else [look_at(source) if is_local(source) else File(source, 0, "")]
+        ):
             _read_manifest(root, file, listing)
     else:
         _check_no_manifest(source, listing.options)

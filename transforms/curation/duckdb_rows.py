@@ -12,9 +12,13 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from transforms import schemas
+
 BATCH_ROWS = 65_536
 # Rows of Python values that are in memory at the same time.
 _SPILL_ROWS = 10_000
+# SQL for `utterances` without carried columns, whose names are those of users and may be any that a query uses itself.
+OWN_UTTERANCES = f"(SELECT COLUMNS(lambda name: name IN {tuple(schemas.UTTERANCES.names)}) FROM utterances)"
 
 
 def quoted(name: str) -> str:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from transforms.corpus.archive_member import AUDIO_SUFFIXES
 from transforms.corpus.word_times import word_columns
 from transforms.curation.duckdb_rows import quoted, spill
-from transforms.curation.kept_list import KeptList
+from transforms.curation.kept_list import KeptList, field_sql
 from transforms.storage.portable_names import folded, portable_name, portable_path
 
 Container = Literal["flac", "wav"]
@@ -106,7 +106,7 @@ def _plan_query(kept: KeptList, format: ExportFormat, shard_size: int) -> str:
         chunk = f"{position} // {shard_size}"
     else:
         chunk = f"CASE WHEN archive IS NULL THEN format('{{:012d}}', {position} // {CHUNK}) ELSE archive END"
-    further = "".join(f", {quoted(name)} := {_json_value(name)}" for name in kept.columns)
+    further = "".join(f", {quoted(name)} := {_json_value(kept, name)}" for name in kept.columns)
     return f"""
         WITH once AS (
             SELECT id, stem, folded, count(*) OVER (PARTITION BY folded) > 1 AS is_repeated FROM export_names
@@ -134,12 +134,12 @@ def _plan_query(kept: KeptList, format: ExportFormat, shard_size: int) -> str:
     """
 
 
-def _json_value(name: str) -> str:
-    """Returns SQL for the value of a column in JSON. Word times are JSON already."""
-    column = quoted(name)
+def _json_value(kept: KeptList, name: str) -> str:
+    """Returns SQL for the value of a column in JSON. Word times and columns without a type are JSON already."""
+    column = field_sql(name)
     return (
-        f"CASE WHEN json_valid({column}) THEN {column}::JSON ELSE to_json({column}) END"
-        if word_columns([name])
+        f"CASE WHEN json_valid({column}::VARCHAR) THEN {column}::JSON ELSE to_json({column}) END"
+        if word_columns([name]) or name in kept.json_columns
         else column
     )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,20 +14,42 @@ import pyarrow as pa
 from transforms.audio.sound_file import open_audio
 from transforms.corpus.columns import RESERVED_NAMES
 from transforms.corpus.formats import archive_begins
-from transforms.curation.duckdb_rows import batches_of, quoted, write_parquet
+from transforms.curation.duckdb_rows import OWN_UTTERANCES, batches_of, quoted, write_parquet
 from transforms.decoders.sound import num_samples, open_sound
 from transforms.errors import AudioFault
 from transforms.schemas import TRIMMED
 
-_OWN_COLUMNS = ("archive", "member", "whole", "recording_s", "channel", "score", "first_sample", "samples", TRIMMED)
 # Column names that have another meaning in manifests, so that carried columns cannot use them.
-RESERVED_COLUMNS = RESERVED_NAMES.union(_OWN_COLUMNS)
+RESERVED_COLUMNS = RESERVED_NAMES | {TRIMMED}
+# Begins the name of a new column if the corpus has a column of that name.
+PREFIX = "audiosieve_"
 # Number of recordings whose headers are read at the same time.
 _READERS = 16
 
 
 class ManifestError(ValueError):
     """A manifest cannot list the kept utterances."""
+
+
+def field_key(name: str) -> str:
+    """Returns the name of a further column in the table of a `KeptList`. No column of the list itself has such a name."""
+    return f"field {name}"
+
+
+def field_sql(name: str) -> str:
+    """Returns SQL for a further column of a `KeptList`."""
+    return quoted(field_key(name))
+
+
+def free_name(name: str, names: Iterable[str]) -> str:
+    """Returns the name of a new column that differs from other names, even if case is ignored."""
+    taken = {other.lower() for other in names}
+    if name not in taken:
+        return name
+    candidate, number = f"{PREFIX}{name}", 2
+    while candidate in taken:
+        candidate, number = f"{PREFIX}{name}_{number}", number + 1
+    return candidate
 
 
 class KeptList:
@@ -41,26 +64,44 @@ class KeptList:
         recording_s          duration of the recording; null if unknown
         duration_s, sample_rate, channels, channel, score, source_version, format
                              as in `utterances`; the score has four decimals
-        further columns      those of the corpus that were carried; after trimming also `trimmed`, as in kept.parquet
+        source_id            id of the row in the corpus: that of the utterance, or of the utterance that a piece is part of
+        piece_start_us, piece_end_us, piece_is_last, parent_s
+                             of a piece: start and end in its utterance, whether it ends where that ends, and the length of
+                             that in seconds; null for other utterances
+        field NAME           further columns (`field_key`): those of the corpus that were carried; after trimming also
+                             `trimmed`, as in kept.parquet
 
     Attributes:
         table: name of the table, for SQL.
         columns: names of the further columns, which manifests copy.
+        json_columns: names of those whose values are JSON, because they have no type in common.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, table: str, columns: Sequence[str]) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        table: str,
+        columns: Sequence[str],
+        json_columns: Sequence[str] = (),
+    ) -> None:
         self._connection = connection
         self.table = table
         self.columns = list(columns)
+        self.json_columns = frozenset(json_columns)
 
     def batches(self, query: str) -> Iterator[pa.RecordBatch]:
         """Streams the rows of a query over the table as Arrow batches."""
         return batches_of(self._connection, query)
 
     def rows(self, query: str) -> Iterator[dict[str, Any]]:
-        """Streams the rows of a query over the table."""
+        """Streams the rows of a query over the table, with the values of JSON."""
+        keys = [field_key(name) for name in self.json_columns]
         for batch in self.batches(query):
-            yield from batch.to_pylist()
+            for row in batch.to_pylist():
+                for key in keys:
+                    if row.get(key) is not None:
+                        row[key] = json.loads(row[key])
+                yield row
 
     def texts(self, query: str) -> Iterator[str]:
         """Streams the first column of a query over the table, which must hold texts."""
@@ -83,6 +124,14 @@ class KeptList:
             rows: Arrow table or dataset.
         """
         self._connection.register(name, rows)
+
+    def make(self, table: str, query: str) -> None:
+        """Makes a temporary table of the rows of a query."""
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {query}")
+
+    def of_table(self, table: str, columns: Sequence[str], json_columns: Sequence[str]) -> KeptList:
+        """Returns a list of another table that `make` made, with other further columns."""
+        return KeptList(self._connection, table, columns, json_columns)
 
     def has_archives(self) -> bool:
         """Whether any utterance is in an archive."""
@@ -114,22 +163,32 @@ def kept_list_query(
     """Returns the query for the table of a `KeptList`.
 
     Args:
-        kept: name of the table of kept rows, with the columns of `utterances`.
+        kept: table of kept rows, with the columns of `utterances`.
         archives: name of the table of archives (`formats.find_archives`).
         spans: name of the table of good spans (`trimming.good_spans`); None if nothing was trimmed.
         has_spans: whether the corpus may list spans of recordings. Its utterances then get a start and an end.
         columns: further columns of `kept` to include.
     """
     is_span, recording_s, parents = "false", "kept.duration_s", ""
+    piece = (
+        "NULL::BIGINT AS piece_start_us, NULL::BIGINT AS piece_end_us, NULL::BOOLEAN AS piece_is_last, "
+        "NULL::DOUBLE AS parent_s"
+    )
+    source_id = "kept.utterance_id"
     if spans is not None:
+        source_id = "coalesce(spans.parent_id, kept.utterance_id)"
+        piece = (
+            "spans.start_us AS piece_start_us, spans.end_us AS piece_end_us, spans.is_last AS piece_is_last, "
+            "parents.duration_s AS parent_s"
+        )
         is_span, recording_s = "spans.utterance_id IS NOT NULL", "coalesce(parents.duration_s, kept.duration_s)"
         parents = (
             f"LEFT JOIN {spans} AS spans USING (utterance_id) "
-            "LEFT JOIN utterances AS parents ON parents.utterance_id = spans.parent_id"
+            f"LEFT JOIN {OWN_UTTERANCES} AS parents ON parents.utterance_id = spans.parent_id"
         )
     # An utterance in an archive is always a whole recording.
     is_recording = "archives.archive IS NOT NULL" if has_spans else "true"
-    further = "".join(f", kept.{quoted(name)}" for name in columns)
+    further = "".join(f", kept.{quoted(name)} AS {field_sql(name)}" for name in columns)
     return f"""
         WITH on_samples AS (
             SELECT kept.utterance_id AS id, kept.uri AS path, archives.archive,
@@ -139,7 +198,7 @@ def kept_list_query(
                 round_even(kept.start_s * kept.sample_rate, 0) AS first_sample,
                 round(kept.duration_s * kept.sample_rate) AS samples,
                 kept.duration_s, kept.sample_rate, kept.channels, kept.channel, round(kept.score::DOUBLE, 4) AS score,
-                kept.source_version, kept.format{further}
+                kept.source_version, kept.format, {source_id} AS source_id, {piece}{further}
             FROM {kept} AS kept {parents}
             LEFT JOIN {archives} AS archives ON {archive_begins("kept.uri")} = archives.begins
         )

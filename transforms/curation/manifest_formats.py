@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from transforms.curation import manifest_writers as writers
-from transforms.curation.duckdb_rows import quoted
-from transforms.curation.kept_list import KeptList
+from transforms.curation.kept_list import KeptList, field_sql
 from transforms.curation.manifest_writers import SELECTS_CHANNEL
 
 
@@ -46,12 +45,13 @@ def _path_limits(columns: Sequence[str]) -> list[Limit]:
 
 
 def _tsv_limits(columns: Sequence[str]) -> list[Limit]:
-    cells = " OR ".join(rf"regexp_matches({quoted(name)}::VARCHAR, '[\t\r\n]')" for name in ("id", "path", *columns))
+    names = ["id", "path", *map(field_sql, columns)]
+    cells = " OR ".join(rf"regexp_matches({name}::VARCHAR, '[\t\r\n]')" for name in names)
     return [_IN_ARCHIVE, Limit(cells, "cannot hold a tab or a line break")]
 
 
 def _kaldi_limits(columns: Sequence[str]) -> list[Limit]:
-    speaker = r" OR regexp_matches(speaker, '\s')" if "speaker" in columns else ""
+    speaker = rf" OR regexp_matches({field_sql('speaker')}::VARCHAR, '\s')" if "speaker" in columns else ""
     blank = Limit(
         rf"regexp_matches(id, '\s') OR id = ''{speaker}",
         "cannot hold an empty id, or an id or speaker with white space",

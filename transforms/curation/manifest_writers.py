@@ -6,21 +6,24 @@ import contextlib
 import gzip
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.csv
 
 from transforms.corpus.word_times import Word, WordTimesError, lhotse_alignment, parse_words, word_columns
 from transforms.curation.duckdb_rows import quoted
-from transforms.curation.kept_list import KeptList
+from transforms.curation.kept_list import KeptList, field_key, field_sql, free_name
+from transforms.storage.text_files import as_text
 
 # SQL over a `KeptList`: whether the utterance is one channel of a recording with several.
 SELECTS_CHANNEL = "(channel IS NOT NULL AND channels > 1)"
 # Round durations to nanoseconds, because differences of start and end have rounding errors.
 _DIGITS = 9
-_KALDI_TEXT = r"trim(regexp_replace(coalesce(text, ''), '\s+', ' ', 'g'))"
+_TEXT, _SPEAKER = (f"{field_sql(name)}::VARCHAR" for name in ("text", "speaker"))
+_KALDI_TEXT = rf"trim(regexp_replace(coalesce({_TEXT}, ''), '\s+', ' ', 'g'))"
 
 
 def write_paths(kept: KeptList, path: Path) -> None:
@@ -33,7 +36,7 @@ def write_paths(kept: KeptList, path: Path) -> None:
 
 def write_csv(kept: KeptList, path: Path) -> None:
     """Writes a CSV file with a header."""
-    query = _table_query(kept)
+    query = _table_query(kept, is_text=True)
     with pyarrow.csv.CSVWriter(path, kept.schema(query)) as writer:
         for batch in kept.batches(query):
             writer.write_batch(batch)
@@ -41,11 +44,11 @@ def write_csv(kept: KeptList, path: Path) -> None:
 
 def write_tsv(kept: KeptList, path: Path) -> None:
     """Writes a TSV file with a header and without quoting."""
-    query = _table_query(kept)
+    query = _table_query(kept, is_text=True)
     with path.open("w", encoding="utf-8", newline="") as file:
         file.write("\t".join(kept.schema(query).names) + "\n")
         for row in kept.rows(query):
-            file.write("\t".join("" if value is None else str(value) for value in row.values()) + "\n")
+            file.write("\t".join(map(as_text, row.values())) + "\n")
 
 
 def write_parquet(kept: KeptList, path: Path) -> None:
@@ -54,12 +57,24 @@ def write_parquet(kept: KeptList, path: Path) -> None:
     kept.write_parquet(query, kept.schema(query), path)
 
 
-def _table_query(kept: KeptList) -> str:
-    """Returns the query for the rows of a table; start, end and channel are columns only if some row needs them."""
+def _table_query(kept: KeptList, is_text: bool = False) -> str:
+    """Returns the query for the rows of a table; start, end and channel are columns only if some row needs them.
+
+    Args:
+        kept: the kept utterances.
+        is_text: whether the table is a text file, which has lists and structs as JSON.
+    """
     (has,) = kept.rows(f"SELECT NOT bool_and(whole) AS spans, count(channel) > 0 AS channels FROM {kept.table}")
     span = ", CASE WHEN NOT whole THEN start_s END AS start, CASE WHEN NOT whole THEN end_s END AS end"
-    columns = f"id, path{span if has['spans'] else ''}{', channel' if has['channels'] else ''}"
-    return f"SELECT {columns}, duration_s AS duration, score{_columns(kept.columns)} FROM {kept.table} ORDER BY id"
+    channel, score = (quoted(free_name(name, kept.columns)) for name in ("channel", "score"))
+    columns = f"id, path{span if has['spans'] else ''}{f', channel AS {channel}' if has['channels'] else ''}"
+    types = kept.schema(f"SELECT * FROM {kept.table} LIMIT 0")
+    nested = {name for name in kept.columns if is_text and pa.types.is_nested(types.field(field_key(name)).type)}
+    cells = {
+        name: f"to_json({field_sql(name)})::VARCHAR" if name in nested else field_sql(name) for name in kept.columns
+    }
+    further = "".join(f", {cell} AS {quoted(name)}" for name, cell in cells.items())
+    return f"SELECT {columns}, duration_s AS duration, score AS {score}{further} FROM {kept.table} ORDER BY id"
 
 
 # --- JSON --------------------------------------------------------------------------------------------------------------
@@ -80,8 +95,8 @@ def nemo_entry(row: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:
     else:
         entry |= {"offset": row["start_s"], "duration": _span_s(row)}
     if row["channel"] is not None:
-        entry["channel"] = row["channel"]
-    return entry | {"score": row["score"]} | _values(row, columns)
+        entry[free_name("channel", columns)] = row["channel"]
+    return entry | {free_name("score", columns): row["score"]} | field_values(row, columns)
 
 
 def write_index(kept: KeptList, path: Path) -> None:
@@ -103,7 +118,7 @@ def _sample(row: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:
         "duration": row["duration_s"],
         "score": row["score"],
     }
-    return entry | _values(row, columns)
+    return entry | field_values(row, columns)
 
 
 def write_lhotse(kept: KeptList, path: Path) -> None:
@@ -114,10 +129,11 @@ def write_lhotse(kept: KeptList, path: Path) -> None:
     # Without a name and a time in the header, the same cuts give the same bytes.
     with path.open("wb") as file, gzip.GzipFile(fileobj=file, mode="wb", filename="", mtime=0) as packed:
         for row in kept.rows(f"SELECT * FROM {kept.table} ORDER BY id"):
-            packed.write(f"{json_line(_cut(row, kept.columns))}\n".encode())
+            packed.write(f"{json_line(lhotse_cut(row, kept.columns))}\n".encode())
 
 
-def _cut(row: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:
+def lhotse_cut(row: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:
+    """Returns the cut of Lhotse for a row of a `KeptList`, with a recording whose id is its path."""
     rate, channels = row["sample_rate"], list(range(row["channels"]))
     channel = (channels if row["channels"] > 1 else 0) if row["channel"] is None else row["channel"]
     samples = round(row["recording_s"] * rate)
@@ -130,7 +146,7 @@ def _cut(row: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:
         "duration": samples / rate,
         "channel_ids": channels,
     }
-    custom = _values(row, columns)
+    custom = field_values(row, columns)
     spoken: dict[str, Any] = {name: custom.pop(name) for name in ("speaker", "text", "language") if name in custom}
     column, words = _words(row, columns)
     if words:
@@ -151,7 +167,7 @@ def _cut(row: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:
         "channel": channel,
         "supervisions": [supervision] if spoken else [],
         "recording": recording,
-        "custom": {"score": row["score"], **custom},
+        "custom": {free_name("score", columns): row["score"], **custom},
         "type": "MultiCut" if isinstance(channel, list) else "MonoCut",
     }
 
@@ -168,7 +184,7 @@ def write_kaldi(kept: KeptList, folder: Path) -> None:
     """
     folder.mkdir()
     by_id = f"FROM {kept.table} ORDER BY id"
-    speaker = "coalesce(nullif(speaker, ''), id)" if "speaker" in kept.columns else "id"
+    speaker = f"coalesce(nullif({_SPEAKER}, ''), id)" if "speaker" in kept.columns else "id"
     (has,) = kept.rows(f"SELECT bool_or(NOT whole OR {SELECTS_CHANNEL}) AS segments FROM {kept.table}")
     if has["segments"]:
         # An output has no recording ids, so recordings are numbered.
@@ -208,24 +224,25 @@ def _ctm_lines(row: dict[str, Any], columns: Sequence[str]) -> Iterator[str]:
 
 
 def _columns(columns: Sequence[str]) -> str:
-    return "".join(f", {quoted(name)}" for name in columns)
+    return "".join(f", {field_sql(name)}" for name in columns)
 
 
-def _values(row: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:
+def field_values(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
     """Returns the further columns of a row that are not null; word times as the JSON that their text is."""
-    values = {name: row[name] for name in columns if row[name] is not None}
+    values = {name: row[field_key(name)] for name in columns if row[field_key(name)] is not None}
     for name in word_columns(list(values)):
-        with contextlib.suppress(ValueError, RecursionError):
-            values[name] = json.loads(values[name])
+        if isinstance(values[name], str):
+            with contextlib.suppress(ValueError, RecursionError):
+                values[name] = json.loads(values[name])
     return values
 
 
 def _words(row: dict[str, Any], columns: Sequence[str]) -> tuple[str, list[Word]]:
     """Returns the words of an utterance and the column that has them; none if it has no usable word times."""
     for name in word_columns(columns):
-        if row[name]:
+        if row[field_key(name)]:
             with contextlib.suppress(WordTimesError):
-                return name, parse_words(row[name], row["duration_s"])
+                return name, parse_words(as_text(row[field_key(name)]), row["duration_s"])
     return "", []
 
 

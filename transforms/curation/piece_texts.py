@@ -6,6 +6,7 @@ import dataclasses
 import enum
 import functools
 import itertools
+import json
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,8 @@ import pyarrow as pa
 
 from transforms.corpus.word_times import Word, WordTimesError, parse_words, word_columns, words_json
 from transforms.curation.duckdb_rows import batches_of, quoted
+from transforms.schemas import is_json
+from transforms.storage.text_files import as_text
 
 # A column is a text if a part of its name is one of these words.
 _TEXT_PARTS = {
@@ -39,6 +42,9 @@ _LAST_PARTS = {
     *("path", "file", "url", "score", "wer", "cer"),
 }
 _FIRST_PARTS = {"num", "number", "n", "count"}
+# Units and names of the number of words of a text.
+_TEXT_UNITS = {"word", "words", "char", "chars", "character", "characters", "token", "tokens"}
+_COUNTS = {"length", "len", "count", "number"}
 # Columns that get the words if no text of the utterance has exactly these words, most fitting first.
 _PREFERRED = ("text", "transcript", "transcription", "sentence")
 _SEPARATOR = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])")
@@ -78,8 +84,19 @@ def text_columns(names: Sequence[str]) -> list[str]:
     )
 
 
+def is_text_count(name: str) -> bool:
+    """Returns whether a column name stands for the number of words or letters of a text, as `text_length` or `num_words`."""
+    parts = _parts(name)
+    is_count = bool(parts) and (parts[-1] in _COUNTS or parts[0] in _FIRST_PARTS)
+    return is_count and bool((_TEXT_PARTS | _TEXT_UNITS) & set(parts))
+
+
+def _parts(name: str) -> list[str]:
+    return [part.lower() for part in _SEPARATOR.split(name) if part]
+
+
 def _is_text(name: str) -> bool:
-    parts = [part.lower() for part in _SEPARATOR.split(name) if part]
+    parts = _parts(name)
     return bool(_TEXT_PARTS & set(parts)) and parts[-1] not in _LAST_PARTS and parts[0] not in _FIRST_PARTS
 
 
@@ -102,18 +119,25 @@ class PieceTexts:
     """Cuts the carried texts and word times of pieces.
 
     Attributes:
-        columns: names of the columns that pieces do not inherit.
-        schema: `utterance_id` of a piece, `text_state` (a `TextState`), and these columns.
+        columns: names of the columns that pieces do not inherit: first texts, then words.
+        texts: names of the texts.
+        words: names of the columns with word times.
+        schema: `utterance_id` of a piece, `state` (a `TextState`), and these columns.
 
     Args:
         carried: carried columns of an output.
+        fields: their types; by default those of texts. A text that is neither a text nor JSON is null for a piece.
     """
 
-    def __init__(self, carried: Sequence[str]) -> None:
-        self._words = word_columns(carried)
-        self._texts = text_columns([name for name in carried if name not in self._words])
-        self.columns = [*self._texts, *self._words]
-        self.schema = pa.schema([(name, pa.string()) for name in ("utterance_id", "text_state", *self.columns)])
+    def __init__(self, carried: Sequence[str], fields: Sequence[pa.Field] = ()) -> None:
+        self.words = word_columns(carried)
+        self.texts = text_columns([name for name in carried if name not in self.words])
+        self.columns = [*self.texts, *self.words]
+        own = {field.name: field for field in fields if field.name in self.columns}
+        types = [(name, own[name].type if name in own else pa.string()) for name in self.columns]
+        self.schema = pa.schema([("utterance_id", pa.string()), ("state", pa.string()), *types])
+        self._json = {name for name, field in own.items() if is_json(field)}
+        self._untyped = {name for name, kind in types if not pa.types.is_string(kind)}
 
     def rows(self, connection: duckdb.DuckDBPyConnection, spans: str) -> Iterator[dict[str, Any]]:
         """Cuts the texts of all pieces.
@@ -127,16 +151,32 @@ class PieceTexts:
         """
         columns = "".join(f", utterances.{quoted(name)}" for name in self.columns)
         query = f"""
-            SELECT spans.utterance_id, parent_id, start_us, end_us, is_last, duration_s{columns}
-            FROM {spans} AS spans JOIN utterances ON utterances.utterance_id = parent_id ORDER BY parent_id, start_us
+            SELECT spans.utterance_id, spans.parent_id, spans.start_us, spans.end_us, spans.is_last, duration_s{columns}
+            FROM {spans} AS spans JOIN utterances ON utterances.utterance_id = spans.parent_id
+            ORDER BY spans.parent_id, spans.start_us
         """
         rows = itertools.chain.from_iterable(
             batch.to_pylist() for batch in batches_of(connection, query, _ROWS_AT_A_TIME)
         )
         for _, of_parent in itertools.groupby(rows, key=lambda row: row["parent_id"]):
-            pieces = list(of_parent)
+            pieces = [{**row, **{name: self._text_of(name, row[name]) for name in self.columns}} for row in of_parent]
             for row, cut in zip(pieces, self.cut(pieces), strict=True):
-                yield {"utterance_id": row["utterance_id"], **cut}
+                cells = {name: self._value_of(name, text) for name, text in cut.items()}
+                yield {"utterance_id": row["utterance_id"], **cells}
+
+    def _text_of(self, name: str, value: Any) -> str:
+        """Returns the value of a column as a text; empty for a value that is none."""
+        if value is None or name in self._untyped:
+            return ""
+        if name not in self._json:
+            return str(value)
+        value = json.loads(value)
+        return value if isinstance(value, str) else as_text(value) if name in self.words else ""
+
+    def _value_of(self, name: str, text: str) -> Any:
+        if name in self._untyped:
+            return None
+        return json.dumps(text, ensure_ascii=False) if name in self._json and name not in self.words else text
 
     def cut(self, pieces: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, str]]:
         """Cuts the texts of the pieces of one utterance.
@@ -145,16 +185,16 @@ class PieceTexts:
             pieces: rows with `start_us`, `end_us` and `is_last` of the piece, and `duration_s` and `columns` of the utterance.
 
         Yields:
-            `text_state` and the columns of each piece; a column that is left out is null.
+            `state` and the columns of each piece; a column that is left out is null.
         """
         parent = pieces[0]
-        texts = {name: parent[name] for name in self._texts if parent[name] and parent[name].strip()}
+        texts = {name: parent[name] for name in self.texts if parent[name] and parent[name].strip()}
         words, column = self._words_of(parent)
         if words is None:
             state = TextState.NO_TIMES if texts else TextState.NO_TEXT
-            if any(parent[name] for name in self._words):
+            if any(parent[name] for name in self.words):
                 state = TextState.BAD_TIMES
-            yield from ({"text_state": state} for _ in pieces)
+            yield from ({"state": state} for _ in pieces)
             return
         stretches = {name: found for name, text in texts.items() if (found := _stretches(text, words))}
         for row in pieces:
@@ -169,11 +209,11 @@ class PieceTexts:
             else:
                 state = TextState.OTHER_WORDS
                 cut[next(iter(texts))] = " ".join(words[place].text for place in inside)
-            yield {**cut, "text_state": state}
+            yield {**cut, "state": state}
 
     def _words_of(self, parent: Mapping[str, Any]) -> tuple[list[Word] | None, str]:
         """Returns the words of an utterance and the column that has them; None if it has no usable word times."""
-        for name in self._words:
+        for name in self.words:
             if parent[name]:
                 try:
                     return parse_words(parent[name], parent["duration_s"]), name

@@ -15,9 +15,11 @@ from transforms import schemas
 from transforms.corpus.formats import SourceKind, find_archives, is_listing, source_kind
 from transforms.corpus.sources import MANIFEST
 from transforms.curation.decisions import MICROSECONDS, budget_decisions, rule_decisions
-from transforms.curation.duckdb_rows import spill, write_parquet
+from transforms.curation.duckdb_rows import OWN_UTTERANCES, spill, write_parquet
 from transforms.curation.kept_list import KeptList, kept_list_query, manifest_columns
 from transforms.curation.piece_texts import PieceTexts, TextState
+from transforms.curation.row_writers.matching import SourceRows, match_rows
+from transforms.curation.row_writers.other_formats import with_fields
 from transforms.curation.rules import TRIM, Rule, RuleError, check_expression, check_rules
 from transforms.curation.trimming import (
     MEASUREMENTS,
@@ -28,6 +30,7 @@ from transforms.curation.trimming import (
     span_utterances,
 )
 from transforms.duplicates.columns import DuplicateColumns
+from transforms.elements import EACH
 from transforms.output.results import Results
 
 # Memory that DuckDB may use before it spills to disk. The threads share it: with 64 threads, a million utterances with their
@@ -138,7 +141,7 @@ class Selection:
         )
         self._connection.execute(f"CREATE TEMP TABLE removed AS {removed_spans('spans')}")
         check_new_ids(self._connection, "spans", "removed")
-        texts = PieceTexts(self.results.carried)
+        texts = PieceTexts(self.results.carried, self.results.carried_fields)
         rows = texts.rows(self._connection, "spans")
         self._connection.register("span_texts", spill(rows, texts.schema, self._scratch / "span_texts.parquet"))
         span_rows = span_utterances("spans", "measured", "span_texts", texts.columns)
@@ -238,8 +241,8 @@ class Selection:
         if not self._is_trimmed:
             return {}
         rows = self._connection.execute("""
-            SELECT text_state, count(*) FROM span_texts JOIN decisions USING (utterance_id) WHERE len(rules) = 0
-            GROUP BY text_state ORDER BY text_state
+            SELECT span_texts.state, count(*) FROM span_texts JOIN decisions USING (utterance_id) WHERE len(rules) = 0
+            GROUP BY 1 ORDER BY 1
         """).fetchall()
         return {TextState(state): count for state, count in rows}
 
@@ -267,15 +270,15 @@ class Selection:
 
     def write_kept(self, path: Path) -> int:
         """Writes the kept rows to a Parquet file (`schemas.KEPT`), in the order of their ids; returns their number."""
-        schema = schemas.with_carried(schemas.KEPT, self.results.carried).with_metadata(self._metadata)
+        schema = schemas.with_carried(schemas.KEPT, self.results.carried_fields).with_metadata(self._metadata)
         return write_parquet(self._connection, f"{self._kept_rows} ORDER BY utterance_id", schema, path)
 
     def write_dropped(self, path: Path) -> int:
         """Writes the dropped utterances and removed spans with their rules to a Parquet file; returns their number."""
         query = f"""
-            SELECT utterance_id, uri, start_s, duration_s, candidates.score, rules,
+            SELECT utterance_id, candidates.uri, candidates.start_s, candidates.duration_s, candidates.score, decisions.rules,
                 {self._replacement} AS {schemas.DUPLICATE_OF}
-            FROM candidates JOIN decisions USING (utterance_id) WHERE len(rules) > 0
+            FROM candidates JOIN decisions USING (utterance_id) WHERE len(decisions.rules) > 0
         """
         if self._is_trimmed:
             query += f"""
@@ -283,7 +286,7 @@ class Selection:
                 SELECT removed.utterance_id, uri, start_s + start_us / 1e6,
                     CASE WHEN is_whole THEN duration_s ELSE (end_us - start_us) / 1e6 END,
                     CASE WHEN is_whole THEN score END, ['{TRIM}'], NULL
-                FROM removed JOIN utterances ON utterances.utterance_id = parent_id
+                FROM removed JOIN {OWN_UTTERANCES} AS utterances ON utterances.utterance_id = parent_id
             """
         query = f"SELECT * FROM ({query}) ORDER BY utterance_id"
         return write_parquet(self._connection, query, schemas.DROPPED.with_metadata(self._metadata), path)
@@ -317,7 +320,39 @@ class Selection:
             columns=columns,
         )
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE kept_list AS {query}")
-        return KeptList(self._connection, "kept_list", columns)
+        json_columns = [field.name for field in self.results.carried_fields if schemas.is_json(field)]
+        return KeptList(self._connection, "kept_list", columns, json_columns)
+
+    def match_rows(self, kept: KeptList) -> SourceRows | None:
+        """Finds the rows of the corpus's manifests that belong to kept utterances.
+
+        Args:
+            kept: the result of `list_kept`.
+
+        Returns:
+            The rows; None if the corpus has no manifest whose rows can be copied.
+
+        Raises:
+            READ_ERRORS: a manifest cannot be read.
+        """
+        splits_channels = self.results.channels == EACH
+        return match_rows(
+            kept,
+            self.results.source,
+            self.results.listing_options,
+            self._scratch,
+            is_trimmed=self._is_trimmed,
+            splits_channels=splits_channels,
+        )
+
+    def with_fields(self, rows: SourceRows) -> tuple[KeptList, dict[TextState, int]]:
+        """Returns the list of kept utterances with all fields of the corpus, and how its pieces got their texts.
+
+        Args:
+            rows: the result of `match_rows`.
+        """
+        kept, pieces = with_fields(rows, self._scratch)
+        return kept, dict(sorted(pieces.items()))
 
     @property
     def _kept_rows(self) -> str:

@@ -29,7 +29,7 @@ from model.pooling import Pooling, pool
 from transforms import schemas
 from transforms.audio.no_speech import frames_without_speech
 from transforms.audio.signal_facts import facts_of
-from transforms.curation.duckdb_rows import quoted
+from transforms.curation.duckdb_rows import OWN_UTTERANCES, quoted
 from transforms.elements import FrameFacts, SignalFacts
 from transforms.marks import NO_SPEECH, VOICE_PER_CHANNEL
 from transforms.scoring import verdicts
@@ -47,7 +47,10 @@ _LEAST_ACTIVE_FRAMES = MIN_ACTIVE_FRAMES
 
 _ID = "format('{}#{:.3f}-{:.3f}', parent_id, start_us / 1e6, end_us / 1e6)"
 # The last span ends where the utterance ends, which may lie between two microseconds.
-_SPAN_S = "CASE WHEN is_last THEN utterances.duration_s - start_us / 1e6 ELSE (end_us - start_us) / 1e6 END"
+_SPAN_S = (
+    "CASE WHEN spans.is_last THEN utterances.duration_s - spans.start_us / 1e6 "
+    "ELSE (spans.end_us - spans.start_us) / 1e6 END"
+)
 _FRAME_FACTS = tuple(field.name for field in dataclasses.fields(FrameFacts))
 _SIGNAL_FACTS = tuple(field.name for field in dataclasses.fields(SignalFacts))
 _PARENT_COLUMNS = [
@@ -94,7 +97,7 @@ def good_spans(min_s: float, pad_s: float) -> str:
             SELECT utterance_id AS parent_id, round(duration_s * 1e6)::BIGINT AS duration_us, num_frames,
                 greatest(round(anomalies.start_s * 1e6 / {_SHIFT_US})::BIGINT * {_SHIFT_US} - {pad_us}, 0) AS start_us,
                 least(round(anomalies.end_s * 1e6 / {_SHIFT_US})::BIGINT * {_SHIFT_US} + {pad_us}, duration_us) AS end_us
-            FROM anomalies JOIN utterances USING (utterance_id)
+            FROM anomalies JOIN {OWN_UTTERANCES} AS utterances USING (utterance_id)
         ),
         gaps AS (
             SELECT parent_id, duration_us, num_frames, start_us AS until_us, false AS is_last, coalesce(max(end_us) OVER (
@@ -129,7 +132,7 @@ def removed_spans(spans: str) -> str:
     return f"""
         WITH trimmed AS (
             SELECT DISTINCT utterance_id AS parent_id, round(duration_s * 1e6)::BIGINT AS duration_us
-            FROM anomalies JOIN utterances USING (utterance_id)
+            FROM anomalies JOIN {OWN_UTTERANCES} AS utterances USING (utterance_id)
         ),
         between_spans AS (
             SELECT parent_id, coalesce(lag(end_us) OVER (PARTITION BY parent_id ORDER BY start_us), 0) AS start_us,
@@ -189,7 +192,7 @@ def check_new_ids(connection: duckdb.DuckDBPyConnection, spans: str, removed: st
     ((count, first),) = connection.execute(f"""
         SELECT count(*), min(new.utterance_id)
         FROM (FROM {spans} SELECT utterance_id UNION ALL FROM {removed} SELECT utterance_id WHERE NOT is_whole) AS new
-        JOIN utterances USING (utterance_id)
+        JOIN {OWN_UTTERANCES} AS utterances USING (utterance_id)
     """).fetchall()
     if count:
         raise TrimError(
@@ -295,11 +298,12 @@ def _parents(connection: duckdb.DuckDBPyConnection, spans: str, condition: str) 
     of_parent = f"""
         SELECT parent_id, list(struct_pack(utterance_id := spans.utterance_id, first_frame := first_frame,
             last_frame := last_frame, duration_s := {_SPAN_S})) AS spans
-        FROM {spans} AS spans JOIN utterances ON utterances.utterance_id = parent_id
+        FROM {spans} AS spans JOIN {OWN_UTTERANCES} AS utterances ON utterances.utterance_id = parent_id
         WHERE {condition} GROUP BY parent_id
     """
     query = f"""
-        SELECT {row}, spans FROM ({of_parent}) JOIN utterances ON utterance_id = parent_id ORDER BY parent_id
+        SELECT {row}, spans FROM ({of_parent}) JOIN {OWN_UTTERANCES} AS utterances ON utterance_id = parent_id
+        ORDER BY parent_id
     """
     parents = connection.sql(query).to_arrow_table().to_pylist()
     names = ("score", *_FRAME_FACTS)

@@ -12,7 +12,9 @@ import pyarrow.dataset as ds
 
 from model.labels import LABEL_SCALES, LabelScale
 from transforms import schemas
+from transforms.corpus.listing import ListingOptions
 from transforms.errors import OutputError
+from transforms.output.carried_columns import stored_fields
 from transforms.output.ledger import Job, Ledger
 from transforms.output.records import names_that_count
 from transforms.storage.arrow_filesystem import arrow_filesystem
@@ -69,6 +71,27 @@ class Results:
         return list(self.records[-1]["options"]["carry"])
 
     @functools.cached_property
+    def carried_fields(self) -> list[pa.Field]:
+        """Fields of the carried columns, with their types."""
+        return stored_fields(self.root, self.files["utterances"], self.carried)
+
+    @property
+    def channels(self) -> str:
+        """`--channels` of the runs."""
+        return str(self.records[-1]["options"].get("channels"))
+
+    @property
+    def listing_options(self) -> ListingOptions:
+        """Options with which the latest run listed the corpus."""
+        options = self.records[-1]["options"]
+        return ListingOptions(audio_root=options.get("audio_root"), columns=options.get("columns") or {})
+
+    @property
+    def manifests(self) -> dict[str, str]:
+        """Versions of the files of the corpus's manifest when the latest run listed it; empty if they were not recorded."""
+        return dict(self.records[-1].get("manifests", {}))
+
+    @functools.cached_property
     def runs(self) -> pa.Table:
         """Table with one row for each wave of a local run, and for each job on another runner."""
         rows = [
@@ -94,7 +117,7 @@ class Results:
         """
         schema = schemas.SCORE_TABLES[table]
         if table == "utterances":
-            schema = schemas.with_carried(schema, self.carried)
+            schema = schemas.with_carried(schema, self.carried_fields)
         names = self.files[table]
         if not names:
             return ds.dataset(schema.empty_table())

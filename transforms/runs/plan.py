@@ -22,6 +22,7 @@ from transforms.runs.corpus_chunks import CorpusChunks
 from transforms.schemas import PLAN
 from transforms.storage.durable_files import sync_all
 from transforms.storage.files import is_local
+from transforms.storage.text_files import JsonText
 
 # Number of utterances in a file of the plan. A worker reads such a file in about a second.
 FILE_ROWS = 100_000
@@ -99,6 +100,7 @@ def plan_table(chunks: Sequence[Chunk]) -> pa.Table:
             "channel": [ref.channel for ref in refs],
             "archive": [ref.archive for ref in refs],
             "columns": [list(ref.columns.items()) for ref in refs],
+            "json_columns": [[name for name, value in ref.columns.items() if type(value) is JsonText] for ref in refs],
             "fault_reason": [ref.fault and ref.fault.reason for ref in refs],
             "fault_detail": [ref.fault and ref.fault.detail for ref in refs],
             "row": [ref.row for ref in refs],
@@ -125,13 +127,18 @@ def _ref(row: dict) -> AudioRef:
         _text(row["uri"]),
         row["size_bytes"],
         row["source_version"],
-        dict(row["columns"]),
+        _columns(row),
         Span(row["start_s"], row["end_s"]),
         ArchiveKind(row["archive"]) if row["archive"] else None,
         row["channel"],
         RowFault(Reason(row["fault_reason"]), row["fault_detail"]) if row["fault_reason"] else None,
         row["row"],
     )
+
+
+def _columns(row: dict) -> dict[str, str]:
+    json_columns = set(row["json_columns"])
+    return {name: JsonText(value) if name in json_columns else value for name, value in row["columns"]}
 
 
 def _text(uri: bytes) -> str:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from model.features import frame_start_s, percentiles
 from transforms import telemetry
+from transforms.corpus.carried import carried_value
 from transforms.elements import FrameFacts, Reject, ScoredUtterance, printable
 from transforms.progress_counters import progress_counter
 from transforms.schemas import FRAMES
@@ -87,11 +88,11 @@ class ToRows(beam.DoFn):
 
     Args:
         model: properties of the model.
-        carry: columns of the corpus to copy into `utterances`.
+        carry: fields of the columns of the corpus to copy into `utterances`.
         counters: folder of the run's progress counters; None to count nothing.
     """
 
-    def __init__(self, model: ModelInfo, carry: Sequence[str] = (), counters: str | None = None) -> None:
+    def __init__(self, model: ModelInfo, carry: Sequence[pa.Field] = (), counters: str | None = None) -> None:
         self.model = model
         self.carry = carry
         self.counters = counters
@@ -101,7 +102,7 @@ class ToRows(beam.DoFn):
         score = summarise(scored, self.model)
         row = utterance_row(score)
         columns = scored.utterance.ref.columns
-        row |= {name: columns.get(name) for name in self.carry}
+        row |= {field.name: carried_value(columns, field) for field in self.carry}
         progress_counter(self.counters).add(scored=1, audio_s=score.duration_s)
         telemetry.count("utterances")
         telemetry.count("audio_ms", round(1e3 * score.duration_s))

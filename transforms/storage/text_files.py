@@ -70,6 +70,19 @@ def is_utf_8(text: str) -> bool:
 _encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
+class JsonText(str):
+    """A table cell that was not a text: its JSON, or an empty text for null."""
+
+    __slots__ = ()
+
+
+def cell_text(value: Any) -> str:
+    """Returns a table cell as valid Unicode: a text as it is, and others as `JsonText` if JSON can hold their type."""
+    text = as_text(value)
+    is_json = value is None or isinstance(value, (bool, int, float, list, dict))
+    return JsonText(text) if is_json else text
+
+
 def as_text(value: Any) -> str:
     """Returns a table cell as valid Unicode: empty for None, JSON for numbers, lists and objects."""
     if isinstance(value, str):

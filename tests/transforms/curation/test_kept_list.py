@@ -93,8 +93,8 @@ def test_a_recording_that_cannot_be_measured_is_named(tmp_path):
 
 
 def test_columns_with_another_meaning_in_manifests_are_left_out(tmp_path):
-    assert manifest_columns(["speaker", "offset", "Audio", "text", "member"]) == ["speaker", "text"]
+    assert manifest_columns(["speaker", "offset", "Audio", "text", "member"]) == ["speaker", "text", "member"]
     carry = ["speaker", "offset"]
     kept = list_all(tmp_path / "out", [scored("a", 4.0, columns={"speaker": "s", "offset": "3"})], carry)
     assert kept.columns == ["speaker"]
-    assert rows(kept, "speaker") == [("s",)]
+    assert rows(kept, '"field speaker"') == [("s",)]

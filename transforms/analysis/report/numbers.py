@@ -213,14 +213,12 @@ class _Binning:
 
     def all_utterances(self) -> Steps:
         """Counts all utterances."""
-        return self._steps(
-            self._rows(f"SELECT {_STEP} AS step, count(*), sum(duration_s) FROM utterances GROUP BY step")
-        )
+        return self._steps(self._rows(f"SELECT {_STEP} AS step, count(*), sum(duration_s) FROM utterances GROUP BY 1"))
 
     def groups(self, sql: str) -> list[Group]:
         """Groups the utterances by an SQL expression."""
         grouped = f"""
-            WITH sizes AS (SELECT {sql} AS name, sum(duration_s) AS seconds FROM utterances GROUP BY name),
+            WITH sizes AS (SELECT {sql} AS name, sum(duration_s) AS seconds FROM utterances GROUP BY 1),
             ranks AS (
                 SELECT name, least(row_number() OVER (ORDER BY seconds DESC, name), {MAX_GROUPS + 1}) AS rank FROM sizes
             ),

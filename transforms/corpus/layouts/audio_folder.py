@@ -88,4 +88,17 @@ def _read_table(source: Source, table: Source, listing: Listing) -> None:
         read_rows(listing.manifest(table.uri, unit), items, names, find, prefix)
 
 
-LAYOUT = Layout(name="audiofolder", recognises=recognises, read=read, manifest_format="csv", has_columns=True)
+def _format_of(source: Source) -> str:
+    kinds = {table.kind for table in _tables(source)}
+    return kinds.pop() if len(kinds) == 1 else _CSV
+
+
+_CSV = "csv"
+LAYOUT = Layout(
+    name="audiofolder",
+    recognises=recognises,
+    read=read,
+    manifest_format=_CSV,
+    format_of=_format_of,
+    has_columns=True,
+)

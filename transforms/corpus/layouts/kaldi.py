@@ -68,7 +68,7 @@ def read_data_directory(source: Source, listing: Listing) -> None:
     folder = source.folder
     tables = {column: _table(folder, name, listing) for column, name in (("speaker", "utt2spk"), ("text", "text"))}
     if listing.options.word_times:
-        tables[WORDS] = _word_times(folder, listing)
+        tables[WORDS] = word_times(folder, listing)
     present = {column: table for column, table in tables.items() if table is not None}
     listing.columns.update(present)
     wanted = listing.wanted()
@@ -137,7 +137,7 @@ def _table(folder: str, name: str, listing: Listing) -> dict[str, str] | None:
     return table
 
 
-def _word_times(folder: str, listing: Listing) -> dict[str, str] | None:
+def word_times(folder: str, listing: Listing) -> dict[str, str] | None:
     """Returns the word times of `ctm` by utterance; None if there is no such file.
 
     Raises:

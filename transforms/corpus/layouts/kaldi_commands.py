@@ -43,7 +43,7 @@ def parse_command(command: str) -> Decoded:
     Raises:
         CommandError: the program or an option is not known, or changes the audio.
     """
-    words = _words(_QUIET.sub(" ", f" {command.strip()} ").strip())
+    words = _words(_without_quiet(command))
     name = posixpath.basename(words[0]) if words else ""
     parse = _PROGRAMS.get(name)
     if parse is None:
@@ -52,6 +52,28 @@ def parse_command(command: str) -> Decoded:
         return parse(words[1:])
     except (CommandError, getopt.GetoptError) as error:
         raise CommandError(f"the command {command[:120]!r} does more than decode a file: {error}; {_ADVICE}") from error
+
+
+def relocated(text: str, path: str) -> str:
+    """Returns the path or the command of a recording with another path.
+
+    Args:
+        text: path of the file, or a known command, with or without the pipe at its end.
+        path: absolute path of the same file.
+    """
+    command = text.strip().removesuffix("|")
+    try:
+        old = parse_command(command).path
+    except CommandError:
+        return path
+    if old == path:
+        return text
+    words = (path if word == old else word for word in _words(_without_quiet(command)))
+    return " ".join(map(shlex.quote, words)) + (" |" if text.rstrip().endswith("|") else "")
+
+
+def _without_quiet(command: str) -> str:
+    return _QUIET.sub(" ", f" {command.strip()} ").strip()
 
 
 def _words(command: str) -> list[str]:

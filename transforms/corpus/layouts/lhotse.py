@@ -14,7 +14,7 @@ from transforms.corpus.word_times import WORDS
 from transforms.elements import WHOLE, AudioRef, Span
 from transforms.errors import SourceError
 from transforms.storage.files import File, Finder, is_local
-from transforms.storage.text_files import as_text
+from transforms.storage.text_files import as_text, cell_text
 
 _CUTS = ("MonoCut", "MultiCut")
 _COMPOSED_CUTS = ("MixedCut", "PaddingCut")
@@ -154,7 +154,7 @@ def _supervision(row: dict[str, Any], has_words: bool, wanted: frozenset[str] | 
     if not isinstance(first, dict):
         return {}
     names = [name for name in _CARRIED if wanted is None or name in wanted]
-    columns = {name: as_text(first[name]) for name in names if first.get(name) is not None}
+    columns = {name: cell_text(first[name]) for name in names if first.get(name) is not None}
     alignment = first.get("alignment")
     if has_words and isinstance(alignment, dict) and alignment.get("word") is not None:
         # The times of an alignment are relative to the cut, as those of its supervision.

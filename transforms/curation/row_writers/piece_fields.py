@@ -1,0 +1,117 @@
+"""Fields of the pieces of a trimmed utterance: those of its row in the corpus, without what is untrue for a piece."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from transforms.corpus.columns import time_of
+from transforms.curation.piece_texts import PieceTexts, TextState, is_text_count
+from transforms.storage.text_files import as_text
+
+# Names of lengths, with the number of their units in a second.
+_LENGTHS = {"audio_duration": 1, "length_s": 1, "length_ms": 1_000}
+# Names of other properties of the whole utterance that a piece does not have.
+_PROPERTIES = {
+    *(
+        "num_samples",
+        "num_frames",
+        "n_samples",
+        "n_frames",
+        "nframes",
+        "samples",
+        "frames",
+        "sample_count",
+        "frame_count",
+    ),
+    *("segments", "timestamps", "chunks"),
+}
+
+
+def cut_fields(row: Mapping[str, Any], utterance: Mapping[str, Any]) -> tuple[dict[str, Any], TextState]:
+    """Returns the fields of a row that are others for a piece, and how the piece got its text.
+
+    Starts, ends and lengths are those of the piece. Texts and word times are cut as `PieceTexts` does; without word times they
+    are null. Numbers of samples, of frames and of words are null. Objects and lists lose such fields.
+
+    Args:
+        row: fields of the utterance.
+        utterance: row of a `KeptList` for the piece.
+    """
+    length_s = round(utterance["end_s"] - utterance["start_s"], 9)
+    times = {"start": utterance["start_s"], "end": utterance["end_s"], "duration": length_s}
+    changed: dict[str, Any] = {}
+    for name, value in row.items():
+        if time := time_of(name):
+            role, scale = time
+            changed[name] = times[role] if scale == 1.0 else round(times[role] / scale)
+        elif name.lower() in _LENGTHS:
+            units = _LENGTHS[name.lower()]
+            changed[name] = length_s if units == 1 else round(length_s * units)
+        elif _is_untrue(name):
+            changed[name] = None
+        elif isinstance(value, (dict, list)):
+            cut = without_untrue(value)
+            if cut != value:
+                changed[name] = cut
+    texts, state = cut_texts(row, utterance)
+    return changed | texts, state
+
+
+def cut_texts(row: Mapping[str, Any], utterance: Mapping[str, Any]) -> tuple[dict[str, Any], TextState]:
+    """Returns the texts and word times of a piece, and how it got them.
+
+    Args:
+        row: fields of the utterance. Word times may be a list, or JSON.
+        utterance: row of a `KeptList` for the piece.
+    """
+    texts = _texts_of(tuple(row))
+    piece = {
+        **{name: as_text(row[name]) for name in texts.columns},
+        "duration_s": utterance["parent_s"],
+        "start_us": utterance["piece_start_us"],
+        "end_us": utterance["piece_end_us"],
+        "is_last": utterance["piece_is_last"],
+    }
+    # A text that is a list or an object has no words that could be found.
+    for name in texts.texts:
+        if not isinstance(row[name], str):
+            piece[name] = ""
+    (cut,) = texts.cut([piece])
+    values: dict[str, Any] = {name: cut.get(name) for name in texts.columns}
+    for name in texts.words:
+        if values[name] is not None and not isinstance(row[name], str):
+            with contextlib.suppress(ValueError):
+                values[name] = json.loads(values[name])
+    return values, TextState(cut["state"])
+
+
+@functools.lru_cache(maxsize=1_000)
+def _texts_of(names: tuple[str, ...]) -> PieceTexts:
+    return PieceTexts(names)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _is_untrue(name: str) -> bool:
+    return name.lower() in _PROPERTIES or is_text_count(name)
+
+
+def _is_length(name: str) -> bool:
+    time = time_of(name)
+    return time is not None and time[0] == "duration"
+
+
+def without_untrue(value: Any) -> Any:
+    """Returns a value without the texts, word times, lengths and numbers inside it."""
+    if isinstance(value, list):
+        return [without_untrue(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    texts = set(_texts_of(tuple(value)).columns)
+    untrue = {
+        name for name in value if name in texts or _is_untrue(name) or name.lower() in _LENGTHS or _is_length(name)
+    }
+    return {name: without_untrue(item) for name, item in value.items() if name not in untrue}
