@@ -13,6 +13,7 @@ import pyarrow as pa
 from transforms.audio.sound_file import open_audio
 from transforms.corpus.columns import RESERVED_NAMES
 from transforms.corpus.formats import archive_begins
+from transforms.elements import SPANS_MARK
 from transforms.curation.duckdb_rows import batches_of, quoted, write_parquet
 from transforms.decoders.sound import num_samples, open_sound
 from transforms.errors import AudioFault
@@ -127,8 +128,9 @@ def kept_list_query(
             f"LEFT JOIN {spans} AS spans USING (utterance_id) "
             "LEFT JOIN utterances AS parents ON parents.utterance_id = spans.parent_id"
         )
-    # An utterance in an archive is always a whole recording.
-    is_recording = "archives.archive IS NOT NULL" if has_spans else "true"
+    # In an archive, only a manifest lists spans; the version says so.
+    in_archive = f"archives.archive IS NOT NULL AND NOT contains(kept.source_version, '{SPANS_MARK}')"
+    is_recording = in_archive if has_spans else "true"
     further = "".join(f", kept.{quoted(name)}" for name in columns)
     return f"""
         WITH on_samples AS (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from transforms.corpus.layout import Layout, Source
-from transforms.corpus.layouts import audio_folder, common_voice, kaldi, lhotse, ljspeech, voxforge
+from transforms.corpus.layouts import audio_folder, common_voice, kaldi, lhotse, ljspeech, nemo_tarred, save_to_disk, voxforge
 
 # The first one that recognises a folder or a manifest reads it.
 LAYOUTS: tuple[Layout, ...] = (
@@ -13,6 +13,8 @@ LAYOUTS: tuple[Layout, ...] = (
     ljspeech.LAYOUT,
     audio_folder.LAYOUT,
     voxforge.LAYOUT,
+    save_to_disk.LAYOUT,
+    nemo_tarred.LAYOUT,
 )
 
 
