@@ -9,7 +9,7 @@ import pyarrow as pa
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.corpus.archives import archive_kind, holds_audio
-from transforms.corpus.layout import MANIFEST, Source
+from transforms.corpus.layout import ANNOTATION, MANIFEST, Source
 from transforms.corpus.layouts.registry import find_layout
 from transforms.corpus.listing import Corpus, Listing, ListingOptions
 from transforms.corpus.manifests import read_manifest
@@ -98,7 +98,7 @@ def _list(source: str, listing: Listing) -> None:
     root = glob_root(source) if is_glob else FileSystems.split(source)[0]
     if not is_glob and source.endswith("/wav.scp"):
         _read_known(Source(source), listing)
-    elif MANIFEST.search(source):
+    elif MANIFEST.search(source) or ANNOTATION.search(source):
         for file in match(source) if is_glob else [look_at(source) if is_local(source) else File(source, 0, "")]:
             _read_manifest(root, file, listing, is_glob)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from transforms.corpus.layout import Layout, Source
 from transforms.corpus.layouts import audio_folder, common_voice, kaldi, lhotse, ljspeech, nemo_tarred, save_to_disk, voxforge
+from transforms.corpus.layouts.trees import librispeech, text_files
 
 # The first one that recognises a folder or a manifest reads it.
 LAYOUTS: tuple[Layout, ...] = (
@@ -15,6 +16,11 @@ LAYOUTS: tuple[Layout, ...] = (
     voxforge.LAYOUT,
     save_to_disk.LAYOUT,
     nemo_tarred.LAYOUT,
+    librispeech.LIBRISPEECH,
+    librispeech.MLS,
+    text_files.LIBRITTS,
+    text_files.VCTK,
+    text_files.TIMIT,
 )
 
 
