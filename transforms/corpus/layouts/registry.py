@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from transforms.corpus.layout import Layout, Source
 from transforms.corpus.layouts import audio_folder, common_voice, kaldi, lhotse, ljspeech, nemo_tarred, save_to_disk, voxforge
-from transforms.corpus.layouts.trees import librispeech, text_files
+from transforms.corpus.layouts.trees import annotations, librispeech, text_files
 
 # The first one that recognises a folder or a manifest reads it.
 LAYOUTS: tuple[Layout, ...] = (
@@ -21,6 +21,7 @@ LAYOUTS: tuple[Layout, ...] = (
     text_files.LIBRITTS,
     text_files.VCTK,
     text_files.TIMIT,
+    annotations.LAYOUT,
 )
 
 

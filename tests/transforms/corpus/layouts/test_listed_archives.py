@@ -94,13 +94,13 @@ class TestNemo:
                 file.write(json.dumps(row) + "\n")
         corpus = scan(nemo)
         assert contents(corpus) == NEMO
-        assert [ref.fault.detail.partition(": ")[2][:40] for ref in corpus.faulty] == [
-            "the utterance 'utt0.wav' occurs twice in",
-            "it is not JSON (Expecting property name ",
-            "there is no tar of shard 7; its name mus",
-            "the row has no shard_id; must be the num",
+        assert sorted(ref.fault.detail.partition(": ")[2][:39] for ref in corpus.faulty) == [
+            "it is not JSON (Expecting property name",
             "offset is -1; must not be negative",
-        ] or len(corpus.faulty) == 5
+            "the row has no shard_id; must be the nu",
+            "the utterance 'utt0.wav' occurs twice i",
+            "there is no tar of shard 7; its name mu",
+        ]
 
     def test_a_missing_member_and_a_damaged_tar_are_rejects(self, nemo):
         with (nemo / "tarred_audio_manifest.json").open("a") as file:
