@@ -24,10 +24,12 @@ class ListedArchives:
 
     Args:
         manifest: listing of the manifest.
+        root: folder that ids of tars are relative to; the id of a tar elsewhere is its name.
     """
 
-    def __init__(self, manifest: ManifestListing) -> None:
+    def __init__(self, manifest: ManifestListing, root: str) -> None:
         self._manifest = manifest
+        self._root = root.rstrip("/") + "/"
         self._files: dict[str, File] = {}
         self._members: dict[str, dict[str, list[ListedMember]]] = defaultdict(lambda: defaultdict(list))
         self._numbers: dict[str, int] = {}
@@ -52,6 +54,7 @@ class ListedArchives:
             listed = {key: tuple(of_key) for key, of_key in members.items()}
             utterances = [(key, member.name, member.span) for key, of_key in listed.items() for member in of_key]
             mark = SPANS_MARK if any(span != WHOLE for *_, span in utterances) else _LISTED_MARK
-            ref = self._files[uri].ref(uri.rpartition("/")[2], archive=ArchiveKind.TAR)
+            name = uri.removeprefix(self._root) if uri.startswith(self._root) else uri.rpartition("/")[2]
+            ref = self._files[uri].ref(name, archive=ArchiveKind.TAR)
             version = f"{ref.source_version}{mark}{digest(repr(utterances))}"
             self._manifest.add(dataclasses.replace(ref, source_version=version, listed=listed), self._numbers[uri])

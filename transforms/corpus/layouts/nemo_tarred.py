@@ -14,7 +14,7 @@ from transforms.corpus.manifests import RowError, seconds, span_id, span_of
 from transforms.corpus.rows import json_rows
 from transforms.elements import WHOLE, ListedMember, Span
 from transforms.errors import SourceError
-from transforms.storage.files import File, is_local, match, walk
+from transforms.storage.files import File, is_local, literally, match, walk
 from transforms.storage.text_files import as_text
 
 _PATH, _SHARD = "audio_filepath", "shard_id"
@@ -63,7 +63,7 @@ def _tars(manifest: Source, audio_root: str | None) -> dict[int, list[File]]:
     """Returns the tars by their number: those in `audio_root`, or beside the manifest, or in the folder above it."""
     parent = manifest.folder.rpartition("/")[0]
     for folder in [audio_root] if audio_root else [manifest.folder, parent]:
-        files = [file for file in match(f"{folder.rstrip('/')}/*") if is_tar(file.uri)]
+        files = [file for file in match(f"{literally(folder.rstrip('/'))}/*") if is_tar(file.uri)]
         by_number: dict[int, list[File]] = {}
         for file in files:
             if number := _TAR_NUMBER.search(file.uri):
@@ -139,12 +139,12 @@ def _read_manifest(source: Source, tars: dict[int, list[File]], listing: Listing
         }
         listing.columns.update(entry.keys() - _NOT_CARRIED)
         good.append(_Row(number, tar, name, span, columns))
-    _add_rows(good, manifest)
+    _add_rows(good, manifest, listing.options.audio_root or source.folder)
     manifest.check_not_empty()
 
 
-def _add_rows(rows: list[_Row], manifest: ManifestListing) -> None:
-    archives = ListedArchives(manifest)
+def _add_rows(rows: list[_Row], manifest: ManifestListing, root: str) -> None:
+    archives = ListedArchives(manifest, root)
     names = {(row.tar.uri, row.name) for row in rows}
     seen: set[tuple[str, str]] = set()
     for row in rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -134,3 +135,91 @@ class TestNemo:
         (nemo / "a.wav").write_bytes(WAV)
         write_lines(nemo / "train.json", {"audio_filepath": "a.wav", "duration": 1.0, "text": "x"})
         assert [ref.utterance_id for ref in scan(nemo / "train.json").refs] == ["a.wav"]
+
+
+# --- Shar --------------------------------------------------------------------------------------------------------------------
+
+
+def cut(number: int) -> dict[str, Any]:
+    """A cut as Lhotse writes it, whose recording is a placeholder."""
+    recording = {
+        "id": f"rec-{number}",
+        "sources": [{"type": "shar", "channels": [0], "source": ""}],
+        "sampling_rate": 16_000,
+        "num_samples": 32_000,
+        "duration": 2.0,
+        "channel_ids": [0],
+    }
+    supervision = {"id": "s", "recording_id": "r", "start": 0.0, "duration": 2.0, "text": f"text {number}", "speaker": "ann"}
+    supervision["alignment"] = {"word": [["text", 0.1, 0.4, None]]}
+    return {
+        "id": f"cut.{number}",
+        "start": 0,
+        "duration": 2.0,
+        "channel": 0,
+        "supervisions": [supervision],
+        "recording": recording,
+        "type": "MonoCut",
+    }
+
+
+def write_shard(folder: Path, shard: int, numbers: list[int]) -> None:
+    lines = "".join(json.dumps(cut(number)) + "\n" for number in numbers)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"cuts.{shard:06d}.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    entries: list[tuple[str, Any]] = []
+    for number in numbers:
+        recording = json.dumps(cut(number)["recording"]).encode()
+        entries += [(f"cut.{number}.flac", b"fLaC" + str(number).encode()), (f"cut.{number}.json", recording)]
+    write_tar(folder / f"recording.{shard:06d}.tar", *entries)
+
+
+def texts(corpus: Corpus) -> dict[str, tuple[object, str | None]]:
+    return {name: (content, columns.get("text")) for name, (content, columns) in contents(corpus).items()}
+
+
+SHAR = {
+    "recording.000000.tar/cut.0": (b"fLaC0", "text 0"),
+    "recording.000000.tar/cut.1": (b"fLaC1", "text 1"),
+    "recording.000001.tar/cut.2": (b"fLaC2", "text 2"),
+}
+
+
+class TestShar:
+    @pytest.fixture
+    def shar(self, tmp_path: Path) -> Path:
+        write_shard(tmp_path / "shar", 0, [0, 1])
+        write_shard(tmp_path / "shar", 1, [2])
+        return tmp_path / "shar"
+
+    @pytest.mark.parametrize("shelf", [False, True])
+    def test_a_folder_is_read_with_its_texts(self, shar, shelf):
+        corpus = scan(bucket(shar) if shelf else shar)
+        assert texts(corpus) == SHAR
+        assert corpus.carried == ("text", "speaker")
+        assert not corpus.notes
+
+    def test_one_shard(self, shar):
+        assert set(texts(scan(shar / "cuts.000001.jsonl.gz"))) == {"recording.000001.tar/cut.2"}
+
+    def test_word_times_can_be_carried(self, shar):
+        for ref in scan(shar, word_times=True).refs:
+            assert all(json.loads(member.columns["words"])["word"] for member, _ in members(ref))
+
+    def test_folders_of_splits_have_their_own_ids(self, tmp_path):
+        for split in ("train", "dev"):
+            write_shard(tmp_path / split, 0, [0])
+        assert set(texts(scan(tmp_path))) == {f"{split}/recording.000000.tar/cut.0" for split in ("train", "dev")}
+
+    def test_a_missing_tar_costs_only_its_cuts(self, shar):
+        (shar / "recording.000001.tar").unlink()
+        assert texts(scan(shar)) == {**SHAR, "recording.000001.tar/cut.2": ("unreadable", "text 2")}
+
+    def test_the_audio_of_another_field_is_mentioned(self, shar):
+        write_tar(shar / "target_recording.000000.tar", ("cut.0.flac", b"fLaC0"))
+        assert "to score that of target_recording" in scan(shar).notes[0]
+
+    def test_cuts_without_a_tar_stay_a_manifest(self, shar):
+        for number in (0, 1):
+            (shar / f"recording.00000{number}.tar").unlink()
+        assert scan(shar / "cuts.000000.jsonl.gz").faulty
