@@ -86,8 +86,8 @@ class RowFault(NamedTuple):
     detail: str
 
 
-# In the version of an archive in which a manifest lists spans of recordings.
-SPANS_MARK = "@spans-"
+# In the version of an archive with a manifest: whether it lists whole recordings, or spans of them.
+LISTED_MARK, SPANS_MARK = "@listed-", "@spans-"
 
 
 class ListedMember(NamedTuple):

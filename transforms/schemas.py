@@ -134,7 +134,9 @@ PLAN = pa.schema(
         _field("fault_reason", pa.string(), "reason of a row of the corpus that is rejected; else null", nullable=True),
         _field("fault_detail", pa.string(), "explanation of that reason", nullable=True),
         _field("place", pa.string(), "manifest and line of a span; empty for others"),
-        _field("listed", pa.string(), "utterances that a manifest lists in an archive, in JSON; else null", nullable=True),
+        _field(
+            "listed", pa.string(), "utterances that a manifest lists in an archive, in JSON; else null", nullable=True
+        ),
         _field("audio_root", pa.string(), "folder of recordings of which an archive holds only the paths; else empty"),
     ]
 )

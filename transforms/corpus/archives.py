@@ -1,4 +1,4 @@
-"""Reads archives of recordings (WebDataset tars, Parquet and Arrow files of Hugging Face) as a stream, one recording at a time."""
+"""Reads archives of recordings (WebDataset tars, Parquet and Arrow files of Hugging Face) as streams of recordings."""
 
 from __future__ import annotations
 
@@ -144,8 +144,8 @@ def _listed_members(
     for key, utterances in missing.items():
         for utterance in utterances:
             detail = f"the archive has no member {key!r}" if damage is None else f"not read: {damage.detail}"
-            fault = AudioFault(Stage.READ, Reason.UNREADABLE if damage is None else damage.reason, detail)
-            yield _listed_ref(ref, utterance, key, Member(key, 0, {}, fault)), fault
+            missing_fault = AudioFault(Stage.READ, Reason.UNREADABLE if damage is None else damage.reason, detail)
+            yield _listed_ref(ref, utterance, key, Member(key, 0, {}, missing_fault)), missing_fault
 
 
 def _listed_ref(ref: AudioRef, utterance: ListedMember, name: str, member: Member) -> AudioRef:

@@ -15,7 +15,7 @@ from transforms.corpus.layout import MANIFEST, Source
 from transforms.corpus.layouts.registry import find_layout
 from transforms.corpus.parquet_archive import lacks_bytes
 from transforms.corpus.parquet_rows import ParquetTable
-from transforms.elements import archives_of
+from transforms.elements import LISTED_MARK, archives_of
 from transforms.errors import SourceError
 from transforms.storage.files import glob_root, has_wildcards, is_directory, is_local, match
 from transforms.storage.text_files import open_text
@@ -98,6 +98,15 @@ def is_listing(connection: duckdb.DuckDBPyConnection) -> bool:
         f"SELECT count(*) FROM utterances WHERE start_s <> 0 OR NOT ends_with(uri, concat('/', {name}))"
     ).fetchall()
     return others == 0
+
+
+def lists_spans(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Returns whether an utterance is a span of its recording, as its version says."""
+    ((found,),) = connection.execute(
+        "SELECT count(*) > 0 FROM utterances "
+        f"WHERE contains(source_version, '@') AND NOT contains(source_version, '{LISTED_MARK}')"
+    ).fetchall()
+    return bool(found)
 
 
 def find_archives(connection: duckdb.DuckDBPyConnection) -> pa.Table:

@@ -10,10 +10,10 @@ from apache_beam.io.filesystems import FileSystems
 
 from transforms.corpus.archives import archive_kind, holds_audio
 from transforms.corpus.layout import ANNOTATION, MANIFEST, Source
+from transforms.corpus.layouts.archive_listing import add_archive
 from transforms.corpus.layouts.registry import find_layout
 from transforms.corpus.listing import Corpus, Listing, ListingOptions
 from transforms.corpus.manifests import read_manifest
-from transforms.corpus.layouts.archive_listing import add_archive
 from transforms.corpus.word_times import WORDS
 from transforms.elements import ArchiveKind, AudioRef
 from transforms.errors import SourceError

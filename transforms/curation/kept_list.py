@@ -13,9 +13,9 @@ import pyarrow as pa
 from transforms.audio.sound_file import open_audio
 from transforms.corpus.columns import RESERVED_NAMES
 from transforms.corpus.formats import archive_begins
-from transforms.elements import SPANS_MARK
 from transforms.curation.duckdb_rows import batches_of, quoted, write_parquet
 from transforms.decoders.sound import num_samples, open_sound
+from transforms.elements import SPANS_MARK
 from transforms.errors import AudioFault
 from transforms.schemas import TRIMMED
 

@@ -60,7 +60,9 @@ def test_faulty_rows_are_rejects_once_until_they_are_corrected(samples: Path, tm
 
 
 def test_a_span_that_its_recording_does_not_have_is_a_fault_of_its_row(samples: Path, tmp_path: Path) -> None:
-    manifest = write(tmp_path / "m.jsonl", row("a", samples), row("b", samples, offset=100.0), row("c", samples, duration=99))
+    manifest = write(
+        tmp_path / "m.jsonl", row("a", samples), row("b", samples, offset=100.0), row("c", samples, duration=99)
+    )
     audiosieve("score", "--input", manifest, "--output", tmp_path / "out")
     assert set(Output(tmp_path / "out").scores) == {"a"}
     assert rejects(tmp_path / "out") == {"b": ("list", "outside"), "c": ("list", "outside")}

@@ -96,7 +96,9 @@ class TestTar:
         ]
 
     def test_a_large_sample_is_not_held_in_memory(self, tmp_path):
-        write_tar(tmp_path / "s.tar", *((f"2024.{n:02d}.wav", WAV + bytes(20_000)) for n in range(40)), ("2024.txt", b"xx"))
+        write_tar(
+            tmp_path / "s.tar", *((f"2024.{n:02d}.wav", WAV + bytes(20_000)) for n in range(40)), ("2024.txt", b"xx")
+        )
         with (tmp_path / "s.tar").open("rb") as file:
             entries = read_tar(file)
             next(entries)

@@ -82,7 +82,12 @@ def read(source: Source, listing: Listing) -> None:
 
 
 def _add_segment(
-    segment: Any, number: int, item: dict[str, Any], file: File, manifest: ManifestListing, wanted: frozenset[str] | None
+    segment: Any,
+    number: int,
+    item: dict[str, Any],
+    file: File,
+    manifest: ManifestListing,
+    wanted: frozenset[str] | None,
 ) -> None:
     name = as_text(segment.get("sid")) if isinstance(segment, dict) else ""
     try:

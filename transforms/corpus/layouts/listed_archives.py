@@ -7,11 +7,10 @@ import re
 from collections import defaultdict
 
 from transforms.corpus.listing import ManifestListing, digest
-from transforms.elements import SPANS_MARK, WHOLE, ArchiveKind, ListedMember
+from transforms.elements import LISTED_MARK, SPANS_MARK, WHOLE, ArchiveKind, ListedMember
 from transforms.storage.files import File
 
 _TAR = re.compile(r"(?i)\.(?:tar|tar\.gz|tgz)$")
-_LISTED_MARK = "@listed-"
 
 
 def is_tar(name: str) -> bool:
@@ -53,7 +52,7 @@ class ListedArchives:
         for uri, members in self._members.items():
             listed = {key: tuple(of_key) for key, of_key in members.items()}
             utterances = [(key, member.name, member.span) for key, of_key in listed.items() for member in of_key]
-            mark = SPANS_MARK if any(span != WHOLE for *_, span in utterances) else _LISTED_MARK
+            mark = SPANS_MARK if any(span != WHOLE for *_, span in utterances) else LISTED_MARK
             name = uri.removeprefix(self._root) if uri.startswith(self._root) else uri.rpartition("/")[2]
             ref = self._files[uri].ref(name, archive=ArchiveKind.TAR)
             version = f"{ref.source_version}{mark}{digest(repr(utterances))}"

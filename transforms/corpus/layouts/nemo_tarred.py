@@ -56,7 +56,9 @@ def _is_tarred(manifest: Source) -> bool:
     if _PATH not in row:
         return False
     # Otherwise it is a usual manifest of NeMo, whose files are those of the paths.
-    return _SHARD in row or manifest.name == _MANIFEST or (_shard_of_name(manifest) >= 0 and bool(_tars(manifest, None)))
+    return (
+        _SHARD in row or manifest.name == _MANIFEST or (_shard_of_name(manifest) >= 0 and bool(_tars(manifest, None)))
+    )
 
 
 def _tars(manifest: Source, audio_root: str | None) -> dict[int, list[File]]:

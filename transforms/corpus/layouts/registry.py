@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from transforms.corpus.layout import Layout, Source
-from transforms.corpus.layouts import audio_folder, common_voice, kaldi, large_json, lhotse, ljspeech, nemo_tarred, save_to_disk, shar, voxforge
-from transforms.corpus.layouts.trees import annotations, librispeech, text_files
+from transforms.corpus.layouts import (
+    audio_folder,
+    common_voice,
+    kaldi,
+    large_json,
+    lhotse,
+    ljspeech,
+    nemo_tarred,
+    save_to_disk,
+    shar,
+    voxforge,
+)
+from transforms.corpus.layouts.trees import annotated, librispeech, text_files
 
 # The first one that recognises a folder or a manifest reads it.
 LAYOUTS: tuple[Layout, ...] = (
@@ -24,7 +35,7 @@ LAYOUTS: tuple[Layout, ...] = (
     text_files.LIBRITTS,
     text_files.VCTK,
     text_files.TIMIT,
-    annotations.LAYOUT,
+    annotated.LAYOUT,
 )
 
 

@@ -149,9 +149,7 @@ class TestSaveToDisk:
 
     def test_rows_with_paths_only(self, saved, tmp_path):
         files(tmp_path / "audio")
-        rows = [
-            {"audio": {"bytes": None, "path": f"clips/{n}.wav"}, "sentence": n, "speaker_id": "ann"} for n in "ab"
-        ]
+        rows = [{"audio": {"bytes": None, "path": f"clips/{n}.wav"}, "sentence": n, "speaker_id": "ann"} for n in "ab"]
         for shard, row in enumerate(rows):
             # save_to_disk itself adds the bytes of files that it finds.
             table = pa.Table.from_pylist([row], schema=FEATURES.arrow_schema)
@@ -179,7 +177,7 @@ class TestSaveToDisk:
         corpus = scan(saved)
         assert [ref.size_bytes > 0 for ref in corpus.refs] == [True, False]
 
-    def test_a_data_set_without_audio_is_refused(self, saved, tmp_path):
+    def test_a_data_set_without_audio_is_refused(self, saved):
         shutil.rmtree(saved)
         Dataset.from_list([{"text": "x"}]).save_to_disk(saved)
         with pytest.raises(SourceError, match="has no column of audio"):

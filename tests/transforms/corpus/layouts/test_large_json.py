@@ -58,7 +58,7 @@ def write(path: Path, audios: list[dict[str, Any]], indent: int | None = 4, asci
         recording.parent.mkdir(parents=True, exist_ok=True)
         recording.write_bytes(b"OggS")
     document = {"dataset": "x", "language": "EN", "version": "1.0", "num_audios": len(audios), "audios": audios}
-    path.write_text(json.dumps(document, indent=indent, ensure_ascii=ascii_only))
+    path.write_text(json.dumps(document, indent=indent, ensure_ascii=ascii_only), encoding="utf-8")
     return path
 
 

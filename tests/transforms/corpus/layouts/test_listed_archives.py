@@ -35,7 +35,7 @@ def contents(corpus: Corpus) -> dict[str, tuple[object, dict[str, str]]]:
 
 def write_lines(path: Path, *rows: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def nemo_row(number: int, shard: int | None = 0, **more: Any) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class TestNemo:
         assert contents(scan(tmp_path / "x/train.json", audio_root=str(nemo))) == NEMO
         (nemo / "audio_0.tar").rename(nemo / "other.tar")
         (nemo / "audio_1.tar").rename(nemo / "more.tar")
-        with pytest.raises(SourceError, match="no tars such as audio_0.tar"):
+        with pytest.raises(SourceError, match="no tars such as"):
             scan(tmp_path / "x/train.json")
 
     @pytest.mark.parametrize("has_shard", [True, False])
@@ -150,7 +150,14 @@ def cut(number: int) -> dict[str, Any]:
         "duration": 2.0,
         "channel_ids": [0],
     }
-    supervision = {"id": "s", "recording_id": "r", "start": 0.0, "duration": 2.0, "text": f"text {number}", "speaker": "ann"}
+    supervision = {
+        "id": "s",
+        "recording_id": "r",
+        "start": 0.0,
+        "duration": 2.0,
+        "text": f"text {number}",
+        "speaker": "ann",
+    }
     supervision["alignment"] = {"word": [["text", 0.1, 0.4, None]]}
     return {
         "id": f"cut.{number}",

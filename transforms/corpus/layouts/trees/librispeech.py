@@ -1,4 +1,4 @@
-"""LibriSpeech (`19-198.trans.txt` beside `19-198-0000.flac`) and Multilingual LibriSpeech (`transcripts.txt` beside `audio`)."""
+"""LibriSpeech (`19-198.trans.txt` beside `19-198-0000.flac`) and its multilingual version (`transcripts.txt` beside `audio`)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ class _Form:
             return source.has_file(self.transcript) and source.has_file(self.audio)
         if not self.transcript.search(source.uri):
             return False
-        return bool(self.path_of(_BLANKS.split(source.first_line.strip())[0])) and Source(source.folder).has_file(self.audio)
+        return bool(self.path_of(_BLANKS.split(source.first_line.strip())[0])) and Source(source.folder).has_file(
+            self.audio
+        )
 
     def read(self, source: Source, listing: Listing) -> None:
         """Adds the utterances of the transcripts, with the columns `text` and `speaker`, and all other recordings.

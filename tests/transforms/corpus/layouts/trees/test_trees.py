@@ -63,7 +63,9 @@ class TestLibriSpeech:
         assert source_kind(str(root)) == SourceKind("jsonl", False)
         assert not is_listable(str(root))
 
-    @pytest.mark.parametrize("given", ["train-clean-100", "train-clean-100/19", "train-clean-100/19/198/19-198.trans.txt"])
+    @pytest.mark.parametrize(
+        "given", ["train-clean-100", "train-clean-100/19", "train-clean-100/19/198/19-198.trans.txt"]
+    )
     def test_a_part(self, root, given):
         assert [ref.columns["text"] for ref in scan(root / given).refs] == ["TEXT OF 0", "TEXT OF 1"]
 
@@ -133,7 +135,9 @@ def test_libritts(tmp_path):
 def test_vctk(tmp_path, recordings):
     root = tmp_path / "VCTK-Corpus-0.92"
     names = sorted({recordings.format(n) for n in (1, 2)})
-    write(root, {"speaker-info.txt": "x", "txt/p225/p225_001.txt": "Please call Stella.\n", **dict.fromkeys(names, "a")})
+    write(
+        root, {"speaker-info.txt": "x", "txt/p225/p225_001.txt": "Please call Stella.\n", **dict.fromkeys(names, "a")}
+    )
     assert rows(scan(root), root) == {Path(name).stem: (name, "Please call Stella.", "p225") for name in names}
 
 
@@ -150,9 +154,7 @@ class TestTimit:
         }
         write(root, {**files, case("doc/spkrinfo.txt"): "x"})
         corpus = scan(root, word_times=True)
-        assert rows(corpus, root) == {
-            name: (f"{name}.{case('wav')}", "She had your dark suit.", case("fcjf0"))
-        }
+        assert rows(corpus, root) == {name: (f"{name}.{case('wav')}", "She had your dark suit.", case("fcjf0"))}
         assert json.loads(corpus.refs[0].columns["words"])[0] == {"word": "she", "start": 0.190625, "end": 0.358}
         assert "words" not in scan(root).refs[0].columns
 

@@ -125,7 +125,12 @@ def _stm(text: str) -> _Parsed | None:
     words = _STM_LABEL.sub("", parts[5]) if len(parts) == 6 else ""
     if words.strip().lower() == _IGNORED:
         return None
-    return recording, channel, span_of(seconds("start", start), seconds("end", end)), {"text": words, "speaker": speaker}
+    return (
+        recording,
+        channel,
+        span_of(seconds("start", start), seconds("end", end)),
+        {"text": words, "speaker": speaker},
+    )
 
 
 def _rttm(text: str) -> _Parsed | None:
@@ -231,7 +236,9 @@ def _word_columns(lines: Iterable[_Line], span: Span) -> dict[str, str]:
         start, end = line.span.start_s, line.span.end_s or line.span.start_s
         if span.start_s <= (start + end) / 2 < end_s:
             first, last = max(start, span.start_s), min(end, end_s)
-            words.append(Word(line.columns["word"], first - span.start_s, last - span.start_s, _score(line.columns["score"])))
+            words.append(
+                Word(line.columns["word"], first - span.start_s, last - span.start_s, _score(line.columns["score"]))
+            )
     words.sort(key=lambda word: word.start_s)
     return {"text": " ".join(word.text for word in words), WORDS: words_json(words)} if words else {}
 

@@ -104,7 +104,10 @@ class TestRttmAndCtm:
         assert {ref.uri for ref in scan(tmp_path).refs} == {str(tmp_path / "rec1.wav")}
 
     def test_the_channels_of_a_call(self, tmp_path):
-        write(tmp_path, {"call.wav": "a", "call.rttm": RTTM.replace("call 1 3.00 1.00 <NA> <NA> b", "call 2 3 1 <NA> <NA> b")})
+        write(
+            tmp_path,
+            {"call.wav": "a", "call.rttm": RTTM.replace("call 1 3.00 1.00 <NA> <NA> b", "call 2 3 1 <NA> <NA> b")},
+        )
         assert [ref.channel for ref in scan(tmp_path).refs] == [0, 1, 0]
 
     def test_words_are_the_text_of_a_recording(self, tmp_path):
