@@ -34,10 +34,10 @@ __all__ = ["INPUT_KINDS", "MANIFEST", "SourceError", "absolute", "list_corpus", 
 
 # Supported forms of a corpus, for the help of the commands.
 INPUT_KINDS = (
-    "a directory, glob or file of audio; a manifest (CSV, TSV, JSONL, NeMo or Lhotse JSON lines, a list of "
-    "paths in .txt, gzipped or not, or Parquet); "
-    "a Kaldi data directory; Common Voice, LJSpeech, VoxForge or an audiofolder; WebDataset tars; Parquet with audio, or a "
-    "folder of save_to_disk, as Hugging Face's"
+    "a directory, glob or file of audio; a manifest (CSV, TSV, JSONL, NeMo or Lhotse JSON lines, a list of paths in .txt, "
+    "gzipped or not, or Parquet); a Kaldi data directory; a corpus such as Common Voice, LibriSpeech, MLS, VCTK, TED-LIUM or "
+    "GigaSpeech, with its texts; recordings with RTTM or CTM; tars of WebDataset, NeMo or Lhotse Shar; Parquet with audio or a "
+    "folder of save_to_disk, as Hugging Face's; docs/input-formats.md lists all"
 )
 _NOTHING = "there is no such file or directory"
 

@@ -1,4 +1,4 @@
-"""LibriSpeech (`19-198.trans.txt` beside `19-198-0000.flac`) and its multilingual version (`transcripts.txt` beside `audio`)."""
+"""LibriSpeech (`19-198.trans.txt` beside `19-198-0000.flac`) and its multilingual form (`transcripts.txt` beside `audio`)."""
 
 from __future__ import annotations
 
