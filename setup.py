@@ -30,6 +30,8 @@ SERVE = [
     "uvloop>=0.21; sys_platform != 'win32'",
 ]
 MEDIA = ["av>=18,<19"]
+S3 = ["s3fs>=2025.9"]
+FSSPEC = ["fsspec[http]>=2025.9", "huggingface-hub>=1,<3"]
 ONNX = ["onnx>=1.20,<2", "tf2onnx>=1.17,<2"]
 EXTRAS = {
     # PyAV, which holds FFmpeg: M4A, MP4, AAC, WMA, WebM and other formats that libsndfile does not read.
@@ -40,6 +42,10 @@ EXTRAS = {
     "onnx": ONNX,
     # Cloud Storage and Dataflow.
     "gcp": ["apache-beam[gcp]>=2.77,<2.78", "google-cloud-storage>=3.1,<4"],
+    # s3://, which the usual settings of AWS configure.
+    "s3": S3,
+    # https:// and hf:// (Hugging Face), for reading.
+    "fsspec": FSSPEC,
     # NVIDIA's libraries, in the versions that TensorFlow was built with; for Linux.
     "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
     # PESQ labels and simulated rooms for `audiosieve synthesize`; pesq is built from source and needs a C compiler.
@@ -48,6 +54,8 @@ EXTRAS = {
         *MEDIA,
         *SERVE,
         *ONNX,
+        *S3,
+        *FSSPEC,
         "apache-beam[gcp]>=2.77,<2.78",
         "datasets>=4",
         "dockerfile-parse>=2.0",
@@ -56,6 +64,7 @@ EXTRAS = {
         "httpx>=0.28,<1",
         "hypothesis>=6.100",
         "kaldi-native-io>=1.22",
+        "moto[server]>=5.1",
         "mypy>=1.15",
         "onnxruntime>=1.23",
         "pandas>=2.2",

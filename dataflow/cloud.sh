@@ -7,7 +7,8 @@ usage() {
 usage: dataflow/cloud.sh STEP [arguments] [--print]
 
 once:
-  setup                            enable the services; create the bucket and the image repository
+  setup                            enable the services; create the bucket and the image repository; grant the accounts of
+                                   Cloud Build and of the workers their roles. It can be run again
   image                            build the image with Cloud Build and push it; with --docker, build it on this machine
   template                         create the Flex Template from the image
 
@@ -34,6 +35,7 @@ settings (environment variables) and defaults:
   ZONE                             zone of the workers; needed for GPUs, which not every zone has
   LAUNCHER         n1-standard-1   machine that starts a template's job and lists the corpus: 1 GB per million files
   LABELS           app=audiosieve  labels of the job: KEY=VALUE,KEY=VALUE
+  LAUNCHER_TAG     latest          tag of Google's launcher image, from which `image` copies the launcher
 TEXT
 }
 
@@ -67,19 +69,61 @@ profile() {
 setup() {
     act gcloud services enable dataflow.googleapis.com artifactregistry.googleapis.com cloudbuild.googleapis.com \
         storage.googleapis.com "--project=$PROJECT"
-    act gcloud storage buckets create "gs://$BUCKET" "--location=$REGION" --uniform-bucket-level-access "--project=$PROJECT"
-    act gcloud artifacts repositories create "$REPOSITORY" --repository-format=docker "--location=$REGION" \
-        "--project=$PROJECT"
+    exists gcloud storage buckets describe "gs://$BUCKET" "--project=$PROJECT" ||
+        act gcloud storage buckets create "gs://$BUCKET" "--location=$REGION" --uniform-bucket-level-access \
+            "--project=$PROJECT"
+    exists gcloud artifacts repositories describe "$REPOSITORY" "--location=$REGION" "--project=$PROJECT" ||
+        act gcloud artifacts repositories create "$REPOSITORY" --repository-format=docker "--location=$REGION" \
+            "--project=$PROJECT"
+    grant_roles
+}
+
+# Returns whether a resource exists. With --print, none does.
+exists() {
+    [[ -z $only_print ]] && "$@" >/dev/null 2>&1
+}
+
+# Grants roles that new organizations do not grant to default service accounts: Cloud Build must read the source, write logs
+# and push the image; workers must read the image and use the bucket.
+grant_roles() {
+    local describe=(gcloud projects describe "$PROJECT" "--format=value(projectNumber)")
+    local default=(gcloud builds get-default-service-account "--format=value(serviceAccountEmail)" "--project=$PROJECT")
+    local number=PROJECT_NUMBER builder=BUILD_ACCOUNT workers role
+    if [[ -n $only_print ]]; then
+        act "${describe[@]}"
+        act "${default[@]}"
+    else
+        number=$("${describe[@]}")
+        builder=$("${default[@]}")
+        # It has the form projects/PROJECT/serviceAccounts/ACCOUNT.
+        builder=${builder##*/}
+        [[ -n $number ]] || fail "the project $PROJECT has no number; check PROJECT"
+    fi
+    workers=${SERVICE_ACCOUNT:-$number-compute@developer.gserviceaccount.com}
+    # Without a default account, builds need an account of yours in any case.
+    [[ -z $builder ]] || grant "$builder" roles/cloudbuild.builds.builder
+    # The viewer's role shows whether the job of an earlier run has ended.
+    for role in dataflow.worker dataflow.viewer artifactregistry.reader; do grant "$workers" "roles/$role"; done
+    act gcloud storage buckets add-iam-policy-binding "gs://$BUCKET" "--member=serviceAccount:$workers" \
+        --role=roles/storage.objectAdmin "--project=$PROJECT"
+}
+
+# Grants an account a role on the project. Without --condition, gcloud asks for one if the project has conditional bindings.
+grant() {
+    act gcloud projects add-iam-policy-binding "$PROJECT" "--member=serviceAccount:$1" "--role=$2" --condition=None
 }
 
 image() {
     if [[ ${1:-} == --docker ]]; then
-        act docker build "--file=$here/Dockerfile" "--target=$target" "--tag=$image" "$root"
+        local options=("--file=$here/Dockerfile" "--target=$target" "--tag=$image")
+        [[ -z $LAUNCHER_TAG ]] || options+=("--build-arg=LAUNCHER_TAG=$LAUNCHER_TAG")
+        act docker build "${options[@]}" "$root"
         act docker push "$image"
     else
         [[ $# == 0 ]] || fail "image accepts only --docker, not $*"
-        act gcloud builds submit "$root" "--config=$here/cloudbuild.yaml" "--substitutions=_IMAGE=$image,_TARGET=$target" \
-            "--project=$PROJECT"
+        local values=_IMAGE=$image,_TARGET=$target
+        [[ -z $LAUNCHER_TAG ]] || values+=,_LAUNCHER_TAG=$LAUNCHER_TAG
+        act gcloud builds submit "$root" "--config=$here/cloudbuild.yaml" "--substitutions=$values" "--project=$PROJECT"
     fi
 }
 
@@ -223,6 +267,7 @@ SUBNETWORK=${SUBNETWORK:-}
 ZONE=${ZONE:-}
 LAUNCHER=${LAUNCHER:-}
 LABELS=${LABELS:-app=audiosieve}
+LAUNCHER_TAG=${LAUNCHER_TAG:-}
 
 target=${PROFILE%%-*}
 image=$REGION-docker.pkg.dev/$PROJECT/$REPOSITORY/audiosieve-$target:$TAG

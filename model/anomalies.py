@@ -11,7 +11,7 @@ import math
 import numpy as np
 import scipy.ndimage
 
-from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE
+from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE, percentiles
 from model.segmentation import best_stretch, best_stretches, runs_of
 
 # Lengths in frames of 16 ms. The shortest anomaly lasts 304 ms.
@@ -21,20 +21,24 @@ SMOOTHING = 9
 MAX_PAUSE = 250
 # The constants below were chosen on recordings of the training split: bursts and long stretches of noise, music and rooms
 # in clean speech, and recordings that are evenly clean, noisy, reverberant, coded or from a telephone.
-# The first estimate of the good level is this quantile of the mean scores of windows of 736 ms, which overlap by half.
-WINDOW = 45
+# The first estimate of the good level is this quantile of the mean scores of windows of 512 ms, which overlap by half.
+WINDOW = 32
 GOOD_QUANTILE = 0.95
 # Shares of the label scale in recordings up to SHORT (5 s) and from LONG frames (1 min): the drop below the good level at which
 # a frame counts against the recording, and the mean depth of a stretch. Longer recordings have more harmless dips.
 SHORT, LONG = 312, 3750
 DROP_SHORT, DROP_LONG = 0.11, 0.33
 DEPTH_SHORT, DEPTH_LONG = 0.16, 0.48
-# The fluctuation adds to both, up to this share of the label scale.
+# The same for a sustained stretch, in recordings of any length. It has 1.6 s of full evidence or more, and may be less deep.
+SUSTAINED_DROP, SUSTAINED_DEPTH, SUSTAINED_FRAMES = 0.18, 0.26, 100
+# Good frames of 3 s split a sustained stretch.
+SUSTAINED_GAP = 187
+# The fluctuation adds to all of them, up to this share of the label scale.
 MAX_FLUCTUATION = 0.3
 # Evidence of a frame: its distance below the threshold, in this share of the label scale, within two limits.
 EVIDENCE_UNIT = 0.2
 MIN_EVIDENCE, MAX_EVIDENCE = -0.3, 1.0
-STRETCH_COST = 8.0
+STRETCH_COST, SUSTAINED_COST = 8.0, 100.0
 # Position of the ends of a stretch between the good level (0) and the level of the stretch (1).
 END_DEPTH = 0.6
 
@@ -110,11 +114,13 @@ class Levels:
 
     Attributes:
         good: level of the good parts.
-        threshold: score below which a frame counts as evidence of a bad stretch.
-        highest_mean: upper limit of the mean score of a bad stretch.
+        fluctuation: how far good parts fluctuate below it.
+        threshold: score below which a frame counts as evidence of a brief bad stretch.
+        highest_mean: upper limit of the mean score of a brief bad stretch.
     """
 
     good: float
+    fluctuation: float
     threshold: float
     highest_mean: float
 
@@ -122,7 +128,7 @@ class Levels:
 def find_levels(smooth: np.ndarray) -> Levels:
     """Finds the good level of a recording, and how far below it a bad stretch must be.
 
-    The first good level is the 95th percentile of the means of windows of 736 ms, so that bad stretches may cover most of the
+    The first good level is the 95th percentile of the means of windows of 512 ms, so that bad stretches may cover most of the
     recording. The first fluctuation is the median of the standard deviations of these windows. Stretches are found with them.
     Then the good level becomes the median of the other frames, and the fluctuation its distance from their lower quartile.
 
@@ -130,27 +136,35 @@ def find_levels(smooth: np.ndarray) -> Levels:
         smooth: smoothed scores of the audible frames, in shares of the label scale: float64 [T], T >= 1.
     """
     mean, deviation = _windows(smooth)
-    levels = _levels(
-        float(np.quantile(mean, GOOD_QUANTILE, method="inverted_cdf")), float(np.median(deviation)), len(smooth)
-    )
-    others = np.ones(len(smooth), bool)
-    for start, end in _stretches_below(smooth, levels.threshold):
-        others[start:end] = False
+    good = float(np.sort(mean)[math.ceil(len(mean) * GOOD_QUANTILE - 1)])
+    (fluctuation,) = percentiles(deviation, [50])
+    levels = _levels(good, fluctuation, len(smooth))
+    others = _outside(len(smooth), _stretches_below(smooth, levels.threshold, STRETCH_COST))
+    # Where sustained stretches take more than half of a recording, they are no exception but its fluctuation.
+    better = others & _outside(len(smooth), _sustained_stretches(smooth, levels.good - levels.fluctuation))
+    if 2 * np.count_nonzero(better) >= len(smooth):
+        others = better
     if np.count_nonzero(others) < MIN_FRAMES:
         return levels
-    lower, good = np.quantile(smooth[others], [0.25, 0.5])
-    return _levels(float(good), float(good - lower), len(smooth))
+    lower, good = percentiles(smooth[others], [25, 50])
+    return _levels(good, good - lower, len(smooth))
+
+
+def _outside(num_frames: int, stretches: list[tuple[int, int]]) -> np.ndarray:
+    """Returns whether each frame is in none of the stretches, bool [T]."""
+    outside = np.ones(num_frames, bool)
+    for start, end in stretches:
+        outside[start:end] = False
+    return outside
 
 
 def _levels(good: float, fluctuation: float, num_frames: int) -> Levels:
     # Linear in the logarithm of the length, between the values for short and long recordings.
-    ends = [math.log(SHORT), math.log(LONG)]
-    drop, depth = (
-        float(np.interp(math.log(num_frames), ends, shares))
-        for shares in ([DROP_SHORT, DROP_LONG], [DEPTH_SHORT, DEPTH_LONG])
-    )
-    highest = good - min(fluctuation, MAX_FLUCTUATION)
-    return Levels(good, highest - drop, highest - depth)
+    position = math.log(min(max(num_frames, SHORT), LONG) / SHORT) / math.log(LONG / SHORT)
+    drop = DROP_SHORT + position * (DROP_LONG - DROP_SHORT)
+    depth = DEPTH_SHORT + position * (DEPTH_LONG - DEPTH_SHORT)
+    fluctuation = min(fluctuation, MAX_FLUCTUATION)
+    return Levels(good, fluctuation, good - fluctuation - drop, good - fluctuation - depth)
 
 
 def smoothed(scores: np.ndarray) -> np.ndarray:
@@ -162,44 +176,62 @@ def _bad_stretches(scores: np.ndarray) -> list[tuple[int, int]]:
     """Finds the stretches that score far below the good level.
 
     The evidence of a frame is the distance of its smoothed score below the threshold, limited on both sides. The stretches are
-    those with the largest sum of evidence, minus a cost for each stretch. A short stretch must therefore be deep.
+    those with the largest sum of evidence, minus a cost for each stretch. A brief stretch must therefore be deep. A sustained
+    stretch may be less deep, because harmless dips are brief.
 
     Args:
         scores: scores of the audible frames, in shares of the label scale: float64 [T].
 
     Returns:
-        Start and end of each stretch in frames, disjoint and in order.
+        Start and end of each stretch in frames. Brief and sustained stretches may overlap.
     """
     if len(scores) < MIN_FRAMES:
         return []
     smooth = smoothed(scores)
     levels = find_levels(smooth)
-    return [
-        _trimmed(smooth, start, end, levels.good)
-        for start, end in _stretches_below(smooth, levels.threshold)
+    found = [
+        (start, end)
+        for start, end in _stretches_below(smooth, levels.threshold, STRETCH_COST)
         if end - start >= MIN_FRAMES and smooth[start:end].mean() < levels.highest_mean
+    ]
+    found += _sustained_stretches(smooth, levels.good - levels.fluctuation)
+    return [_trimmed(smooth, start, end, levels.good) for start, end in found]
+
+
+def _sustained_stretches(smooth: np.ndarray, harmless: float) -> list[tuple[int, int]]:
+    """Finds the stretches of 1.6 s and more. `harmless` is the good level minus the fluctuation."""
+    threshold = harmless - SUSTAINED_DROP
+    bad = ~_outside(len(smooth), _stretches_below(smooth, threshold, SUSTAINED_COST))
+    for start, end in runs_of(smooth > threshold):
+        if end - start >= SUSTAINED_GAP:
+            bad[start:end] = False
+    return [
+        (start, end)
+        for start, end in runs_of(bad).tolist()
+        if end - start >= SUSTAINED_FRAMES and smooth[start:end].mean() < harmless - SUSTAINED_DEPTH
     ]
 
 
 def _windows(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns mean and standard deviation of windows of 736 ms, float64 [N] each."""
+    """Returns mean and standard deviation of windows of 512 ms, float64 [N] each."""
     size = min(WINDOW, len(scores))
     starts = np.arange(0, len(scores) - size + 1, max(1, size // 2))
     # Sums of distances from the mean, because sums of squares lose precision in long recordings.
-    centred = scores - scores.mean()
+    average = float(scores.sum()) / len(scores)
+    centred = scores - average
     sums, squares = (np.concatenate(([0.0], np.cumsum(values))) for values in (centred, centred**2))
     mean = (sums[starts + size] - sums[starts]) / size
     variance = (squares[starts + size] - squares[starts]) / size - mean**2
-    return mean + scores.mean(), np.sqrt(np.maximum(variance, 0.0))
+    return mean + average, np.sqrt(np.maximum(variance, 0.0))
 
 
-def _stretches_below(scores: np.ndarray, threshold: float) -> list[tuple[int, int]]:
-    return best_stretches(_evidence(scores, threshold, MIN_EVIDENCE), STRETCH_COST)
+def _stretches_below(scores: np.ndarray, threshold: float, cost: float) -> list[tuple[int, int]]:
+    return best_stretches(_evidence(scores, threshold, MIN_EVIDENCE), cost)
 
 
 def _trimmed(scores: np.ndarray, start: int, end: int, good: float) -> tuple[int, int]:
     """Moves the ends of a stretch inwards, to where the score crosses a level between the good one and its own."""
-    level = good - END_DEPTH * (good - float(np.median(scores[start:end])))
+    level = good - END_DEPTH * (good - percentiles(scores[start:end], [50])[0])
     first, last = best_stretch(_evidence(scores[start:end], level, -MAX_EVIDENCE))
     return (start + first, start + last) if last - first >= MIN_FRAMES else (start, end)
 
@@ -209,4 +241,5 @@ def _evidence(scores: np.ndarray, threshold: float, lowest: float) -> np.ndarray
 
     Sums of such multiples are exact, so that rounding does not decide between two equal stretches.
     """
-    return np.asarray(np.round(np.clip((threshold - scores) / EVIDENCE_UNIT, lowest, MAX_EVIDENCE) * 1024) / 1024)
+    evidence = np.minimum(np.maximum((threshold - scores) / EVIDENCE_UNIT, lowest), MAX_EVIDENCE)
+    return np.asarray(np.rint(evidence * 1024) / 1024)

@@ -9,6 +9,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from pipelines.scoring import worker_process
+
 JOBS = {
     "score": "score a corpus: quality of each utterance and frame, in Parquet",
     "query": "run SQL over an output, or print a summary of it",
@@ -48,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = f"did you mean {close[0]}?" if close else f"jobs: {', '.join(JOBS)}"
         print(f"audiosieve: unknown job {job!r} ({hint})", file=sys.stderr)
         return 2
+    if argv is None and job == "score":
+        worker_process.declare_own(arguments[1:])
     # When Beam is imported, it warns about packages that a local run does not need.
     logging.getLogger().setLevel(logging.ERROR)
     try:

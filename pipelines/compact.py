@@ -46,7 +46,7 @@ def run(argv: Sequence[str]) -> int:
         groups = small_files(ledger, file_bytes)
         print(_plan(groups, file_bytes))
         return 0
-    with output_lock(ledger.root):
+    with output_lock(ledger.root) as lock:
         if pending := ledger.pending():
             raise OutputError(
                 f"{ledger.root}: run {pending[0]}, a job on another runner, is not committed yet; wait for it"
@@ -56,9 +56,8 @@ def run(argv: Sequence[str]) -> int:
         if not groups:
             print(_plan(groups, file_bytes))
             return 0
-        record = compact(
-            ledger, groups, file_bytes, {"options": {**dataclasses.asdict(options), "output": ledger.root}}
-        )
+        request = {"options": {**dataclasses.asdict(options), "output": ledger.root}}
+        record = compact(ledger, groups, file_bytes, request, lock.check)
     for table, counts in record["counts"].items():
         if counts["files"]:
             files, merged, rows = counts["files"], counts["merged_files"], counts["rows"]

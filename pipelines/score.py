@@ -8,15 +8,19 @@ from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from pathlib import Path
 
+from apache_beam.options.pipeline_options import PipelineOptions
+
 from model.bundle import DEFAULT, Bundle
 from pipelines.common.argument_types import channels, number, positive_int
 from pipelines.common.arguments import MODEL_HELP, Parser, add_batch_options, parse_with_beam
 from pipelines.common.errors import UsageError, command
 from pipelines.common.output_lock import output_lock
 from pipelines.common.runners import beam_options, is_local, requested_processes, usable_cores
+from pipelines.scoring.dataflow_jobs import abandon_ended
 from pipelines.scoring.dry_run import faulty_rows, preview
+from pipelines.scoring.local_run import LocalRun
 from pipelines.scoring.options import LAUNCHER, WORKERS, ScoreOptions
-from pipelines.scoring.runs import LocalRun, RemoteRun
+from pipelines.scoring.runs import RemoteRun
 from transforms import schemas, telemetry
 from transforms.corpus.columns import ROLES
 from transforms.corpus.listing import Corpus, ListingOptions
@@ -25,10 +29,12 @@ from transforms.corpus.word_times import WORDS
 from transforms.elements import AUTO, EACH, FIRST, MIX, AudioRef
 from transforms.errors import OutputError
 from transforms.output.ledger import Job, Ledger
+from transforms.output.records import run_ids
 from transforms.runs.chunking import WAVE_HOURS
 from transforms.runs.incremental import outstanding
 from transforms.runs.worker_listing import is_listable
 from transforms.scoring.bundles import find_bundle
+from transforms.scoring.decode_watch import TIMEOUT_S
 from transforms.storage.files import is_local as is_local_path
 from transforms.storage.files import would_match
 
@@ -62,14 +68,15 @@ def run(argv: Sequence[str]) -> int:
     _check_apart(options, output, refs)
     ledger = Ledger(output, tuple(schemas.SCORE_TABLES))
     ledger.check_writable()
-    with output_lock(output):
+    with output_lock(output) as lock:
         if options.overwrite:
             ledger.clear(Job.SCORE)
         _check_same_kind(ledger, bundle, options)
-        _check_pending(ledger, options)
+        _check_pending(ledger, options, PipelineOptions(list(beam_arguments)))
         ledger.remove_debris()
         if remote and not lists_here:
-            return RemoteRun(options, beam_arguments, bundle, ledger, *remote).list_and_score()
+            return RemoteRun(options, beam_arguments, bundle, ledger, *remote, lock.check).list_and_score()
+        known = run_ids(output)
         unscored = outstanding(refs, ledger)
         _print_faulty(unscored.refs)
         if unscored.gone:
@@ -78,8 +85,8 @@ def run(argv: Sequence[str]) -> int:
                 file=sys.stderr,
             )
         if remote and unscored.refs:
-            return RemoteRun(options, beam_arguments, bundle, ledger, *remote).score(len(refs), unscored)
-        job = LocalRun(options, beam_arguments, bundle, ledger, len(refs), unscored)
+            return RemoteRun(options, beam_arguments, bundle, ledger, *remote, lock.check).score(len(refs), unscored)
+        job = LocalRun(options, beam_arguments, bundle, ledger, len(refs), unscored, known, lock.check)
         status = job.run(processes) if unscored.refs else 0
         print(job.summary())
         return status or job.status()
@@ -174,8 +181,11 @@ def _as_option(value: str | Sequence[str]) -> str:
     return value if isinstance(value, str) else ",".join(value) or "''"
 
 
-def _check_pending(ledger: Ledger, options: ScoreOptions) -> None:
-    """Checks that no uncommitted job on another runner may still write to the output; abandons the run of `--forget`."""
+def _check_pending(ledger: Ledger, options: ScoreOptions, beam: PipelineOptions) -> None:
+    """Checks that no uncommitted job on another runner may still write to the output.
+
+    Abandons the run of `--forget`, and runs whose jobs on Dataflow have ended.
+    """
     pending = ledger.pending()
     if options.forget:
         if options.forget not in pending:
@@ -183,10 +193,10 @@ def _check_pending(ledger: Ledger, options: ScoreOptions) -> None:
             raise OutputError(f"{ledger.root}: --forget {options.forget}: this run is not pending; {state}")
         ledger.abandon(options.forget)
         pending.remove(options.forget)
-    if pending:
+    for run_id, known in abandon_ended(ledger, pending, beam).items():
         raise OutputError(
-            f"{ledger.root}: run {pending[0]}, a job on another runner, is not committed yet; wait for it, or, if its job is "
-            f"gone, add --forget {pending[0]}"
+            f"{ledger.root}: run {run_id}, a job on another runner, is not committed yet{f' ({known})' if known else ''}; "
+            f"wait for it, or, if its job is gone, add --forget {run_id}"
         )
 
 
@@ -267,6 +277,13 @@ def build_parser() -> Parser:
         choices=LOG_LEVELS,
         default="error",
         help="level of the log on stderr, one JSON object per line; `warning` includes the uri of each reject",
+    )
+    add(
+        "--recording_timeout_s",
+        type=number(over=0, infinite=True),
+        default=TIMEOUT_S,
+        help="seconds in which a local run must decode a recording, and 1 s more for each 100 kB of its file and each 10 s of "
+        "its spans; a recording that takes longer is rejected",
     )
     add("--threads", type=positive_int, default=1, help="TensorFlow threads in each process")
     return parser

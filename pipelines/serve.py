@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import signal
 import socket
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 from model.bundle import DEFAULT
-from pipelines.common.argument_types import number, positive_int, whole_number
+from pipelines.common.argument_types import host_names, number, positive_int, whole_number
 from pipelines.common.arguments import MODEL_HELP, Parser, add_batch_options, parse_options
 from pipelines.common.errors import UsageError, command
 from pipelines.service.settings import ServeOptions, Settings
@@ -29,7 +30,7 @@ KEEP_ALIVE_S = 75
 @command("serve")
 def run(argv: Sequence[str]) -> int:
     """Serves until SIGTERM or SIGINT."""
-    options = parse(argv)
+    options = _with_own_names(parse(argv))
     missing = [name for name in _PACKAGES if find_spec(name) is None]
     if missing:
         raise UsageError(f"{', '.join(missing)} is not installed: pip install 'audiosieve[serve]'")
@@ -62,6 +63,15 @@ def run(argv: Sequence[str]) -> int:
             return _serve(options, keys)
         finally:
             tempfile.tempdir = None
+
+
+def _with_own_names(options: ServeOptions) -> ServeOptions:
+    """Adds the full name of this machine, and the name in `--host`, to the names of the service.
+
+    Addresses, and names without a dot, are accepted without this.
+    """
+    own = {name.lower() for name in (options.host, socket.gethostname()) if "." in name and not _is_address(name)}
+    return dataclasses.replace(options, hosts=(*options.hosts, *own))
 
 
 def _serve(options: ServeOptions, keys: tuple[str, ...]) -> int:
@@ -113,6 +123,14 @@ def _bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise UsageError(f"--host {host} --port {port}: cannot listen there ({error})") from error
     return bound
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(host: str) -> bool:
@@ -184,6 +202,21 @@ def build_parser() -> Parser:
         "--max_silence_s",
         type=number(over=0),
         default=30.0,
-        help="longest pause of an upload in seconds; a longer one ends the request",
+        help="longest pause of an upload in seconds; a longer one ends the request with status 408",
+    )
+    add(
+        "--min_kb_s",
+        type=number(at_least=0),
+        default=16.0,
+        help="lowest mean rate of an upload in kB/s, after its first --max_silence_s seconds; a slower one ends the request "
+        "with status 408; 0 for no limit",
+    )
+    add(
+        "--hosts",
+        type=host_names,
+        default="",
+        metavar="NAME,...",
+        help="names of the service besides its addresses and the name of this machine. Requests under another name with a dot "
+        "get status 403 if the service has no keys, and so do requests from web pages of other hosts",
     )
     return parser

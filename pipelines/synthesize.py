@@ -22,10 +22,11 @@ from pipelines.common.argument_types import (
 )
 from pipelines.common.arguments import Parser, parse_with_beam
 from pipelines.common.errors import command
+from pipelines.common.output_lock import output_lock
 from pipelines.common.runners import beam_options
 from pipelines.experiments.material import add_material_options
 from pipelines.experiments.synthesis import build, commit
-from pipelines.experiments.synthesis_setup import SynthesizeOptions, set_up
+from pipelines.experiments.synthesis_setup import SynthesizeOptions, check_empty, set_up
 from transforms.synthesis.degradation_kinds import DEGRADATIONS, DegradationError, parse_degradations
 from transforms.synthesis.speech_variation import VOICE_SPEED
 
@@ -37,11 +38,13 @@ def run(argv: Sequence[str]) -> int:
     options, beam_arguments = parse(argv)
     runner, pipeline_options = beam_options(beam_arguments)
     synthesis = set_up(options)
-    synthesis.ledger.remove_debris()
-    print(f"making {synthesis.clips} clips from {len(synthesis.materials)} recordings ...", file=sys.stderr)
-    with beam.Pipeline(runner=runner, options=pipeline_options) as root:
-        build(root, synthesis)
-    record = commit(synthesis, options.as_record(), time.monotonic() - started)
+    with output_lock(synthesis.ledger.root) as lock:
+        check_empty(synthesis.ledger)  # again, as another process may have finished in between
+        synthesis.ledger.remove_debris()
+        print(f"making {synthesis.clips} clips from {len(synthesis.materials)} recordings ...", file=sys.stderr)
+        with beam.Pipeline(runner=runner, options=pipeline_options) as root:
+            build(root, synthesis)
+        record = commit(synthesis, options.as_record(), time.monotonic() - started, lock.check)
     print(_summary(record, synthesis.ledger.root))
     if not record["counts"]["clips"]:
         print(

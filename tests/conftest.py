@@ -12,6 +12,7 @@ from tests.support.command import Output, audiosieve_process
 from tests.support.paths import SAMPLES
 from tests.support.storage.gcs_emulator import Bucket, running_emulator
 from tests.support.storage.gcs_proxy import Proxy
+from tests.support.storage.s3_server import REGION, S3Bucket, running_s3
 from transforms.storage.gcs import EMULATOR, patch_beam
 
 
@@ -51,6 +52,23 @@ def bucket(emulator: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     """An empty bucket in it, which gs:// leads to in this process and in all that it starts."""
     monkeypatch.setenv(EMULATOR, emulator)
     return Bucket(emulator)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of an S3 on this machine."""
+    patch_beam()
+    with running_s3() as address:
+        yield address
+
+
+@pytest.fixture
+def s3_bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> S3Bucket:
+    """An empty bucket in it, which s3:// leads to in this process and in all that it starts."""
+    settings = {"AWS_ENDPOINT_URL": s3_server, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"}
+    for name, value in {**settings, "AWS_DEFAULT_REGION": REGION}.items():
+        monkeypatch.setenv(name, value)
+    return S3Bucket(s3_server)
 
 
 @pytest.fixture

@@ -113,8 +113,8 @@ class AudioRef:
             manifest's id.
         uri: path or URI of the recording, in any filesystem that Beam knows.
         size_bytes: size of the file in bytes; 0 if it cannot be read.
-        source_version: size and modification time of the file, with the span and the channel that the manifest names. It
-            changes when one of them changes.
+        source_version: size and modification time of the file, or generation of an object, with the span and the channel that
+            the manifest names. It changes when one of them changes (`storage.source_versions`).
         columns: further columns of the manifest.
         span: part of the recording.
         archive: kind of the archive if the ref stands for all recordings in it, which are listed when it is read; None for
@@ -122,7 +122,7 @@ class AudioRef:
         channel: channel to score, from 0, named by the manifest; None to follow the options of the run.
         fault: why the row of the manifest is rejected; None for a usable one. The recording of a faulty ref is not opened; its
             uri is that of the manifest if the row names no recording.
-        place: manifest and line of a span, for the reject of a span that its recording does not have; empty for others.
+        row: line of a span in its manifest, for the reject of a span that its recording does not have; 0 for others.
         listed: for an archive with a manifest, the utterances by the name of their member, with or without its suffix; None
             for all recordings in the archive.
         audio_root: folder of recordings of which an archive holds only the paths; empty for the folder of the archive.
@@ -137,14 +137,14 @@ class AudioRef:
     archive: ArchiveKind | None = None
     channel: int | None = None
     fault: RowFault | None = None
-    place: str = ""
+    row: int = 0
     listed: Mapping[str, tuple[ListedMember, ...]] | None = None
     audio_root: str = ""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # All refs of a corpus are pickled, and a frozen dataclass without this method takes twice as long.
         file = (self.utterance_id, self.uri, self.size_bytes, self.source_version)
-        values = (*file, self.columns, self.span, self.archive, self.channel, self.fault, self.place)
+        values = (*file, self.columns, self.span, self.archive, self.channel, self.fault, self.row)
         # Only archives have the others.
         return AudioRef, values if self.archive is None else (*values, self.listed, self.audio_root)
 
@@ -201,8 +201,8 @@ class Reject:
     @classmethod
     def of(cls, ref: AudioRef, fault: AudioFault) -> Reject:
         """Returns the reject for an utterance with a fault. A span outside its recording is a fault of its row."""
-        if fault.reason == Reason.OUTSIDE and ref.place:
-            return cls.of_row(ref, RowFault(fault.reason, f"{ref.place}: {fault.detail}"))
+        if fault.reason == Reason.OUTSIDE and ref.row:
+            return cls.of_row(ref, RowFault(fault.reason, f"line {ref.row} of the manifest: {fault.detail}"))
         return cls(ref.uri, ref.utterance_id, ref.source_version, fault.stage, fault.reason, fault.detail)
 
     @classmethod

@@ -39,12 +39,15 @@ class Reason(enum.StrEnum):
     TOO_LONG = "too_long"
     TOO_SHORT = "too_short"
     SILENT = "silent"
+    CRASHED = "crashed"
+    TIMED_OUT = "timed_out"
     MODEL_FAILED = "model_failed"
     NOT_CLEAN = "not_clean"
     PESQ_FAILED = "pesq_failed"
     LABELS_DISAGREE = "labels_disagree"
     NO_MATERIAL = "no_material"
     CHANGED = "changed"
+    UNWRITABLE = "unwritable"
 
 
 class AudioFault(Exception):

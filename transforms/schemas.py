@@ -16,7 +16,8 @@ _URI = _field("uri", pa.string(), "path or URI of the recording; `ARCHIVE#MEMBER
 _VERSION = _field(
     "source_version",
     pa.string(),
-    "size and modification time of the file, and the span or channel that the corpus names; a new value is scored again",
+    "size of the file and its modification time (in Cloud Storage: generation), and the span or channel that the corpus names; "
+    "a new value is scored again",
 )
 
 UTTERANCES = pa.schema(
@@ -133,7 +134,7 @@ PLAN = pa.schema(
         _field("columns", pa.map_(pa.string(), pa.string()), "further columns of the corpus"),
         _field("fault_reason", pa.string(), "reason of a row of the corpus that is rejected; else null", nullable=True),
         _field("fault_detail", pa.string(), "explanation of that reason", nullable=True),
-        _field("place", pa.string(), "manifest and line of a span; empty for others"),
+        _field("row", pa.int64(), "line of a span in its manifest; 0 for others"),
         _field(
             "listed", pa.string(), "utterances that a manifest lists in an archive, in JSON; else null", nullable=True
         ),

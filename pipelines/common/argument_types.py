@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Collection
 from pathlib import Path, PurePath
@@ -175,6 +176,19 @@ def names_of(known: Collection[str]) -> Callable[[str], tuple[str, ...]]:
         return names
 
     return read
+
+
+def host_names(text: str) -> tuple[str, ...]:
+    """Returns the names of hosts, separated by commas, in lower case.
+
+    Raises:
+        ArgumentTypeError: a name is not the name of a host, for example because it has a scheme or a port.
+    """
+    names = tuple(name for name in text.lower().split(",") if name)
+    for name in names:
+        if not re.fullmatch(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?", name):
+            raise ArgumentTypeError(f"is {text!r}; {name!r} is not a host name, without scheme and port")
+    return names
 
 
 def channels(each: bool = False, advice: str = "") -> Callable[[str], str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -80,13 +80,16 @@ def build(root: beam.Pipeline, synthesis: Synthesis) -> None:
     )
 
 
-def commit(synthesis: Synthesis, options: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+def commit(
+    synthesis: Synthesis, options: Mapping[str, Any], seconds: float, check: Callable[[], None]
+) -> dict[str, Any]:
     """Checks that every clip was written or rejected, and commits the set.
 
     Args:
         synthesis: inputs of the synthesis.
         options: options of the command, for the record.
         seconds: time of the run so far.
+        check: function that is called just before the record is written, and raises an error if it must not be.
 
     Returns:
         The record of the run.
@@ -112,7 +115,7 @@ def commit(synthesis: Synthesis, options: Mapping[str, Any], seconds: float) -> 
         "timings": {"total_s": round(seconds, 3)},
         "versions": {"audiosieve": version("audiosieve"), "apache-beam": beam.__version__},
     }
-    return ledger.commit(synthesis.run_id, record, files)
+    return ledger.commit(synthesis.run_id, record, files, check=check)
 
 
 def _count_rejects(synthesis: Synthesis, files: Sequence[str]) -> tuple[dict[str, Any], dict[str, int]]:

@@ -99,8 +99,7 @@ def set_up(options: SynthesizeOptions) -> Synthesis:
     items = _material(options)
     ledger = Ledger(absolute(options.output), tuple(SYNTHESIS_TABLES))
     ledger.check_writable()
-    if ledger.runs(Job.SYNTHESIZE):
-        raise OutputError(f"{options.output}: already holds a set; choose another --output, or delete the set")
+    check_empty(ledger)
     return Synthesis(
         materials=items,
         min_dynamic_range_db=options.min_dynamic_range_db,
@@ -109,6 +108,16 @@ def set_up(options: SynthesizeOptions) -> Synthesis:
         ledger=ledger,
         run_id=Ledger.new_run_id(),
     )
+
+
+def check_empty(ledger: Ledger) -> None:
+    """Checks that the output holds no set.
+
+    Raises:
+        OutputError: it does.
+    """
+    if ledger.runs(Job.SYNTHESIZE):
+        raise OutputError(f"{ledger.root}: already holds a set; choose another --output, or delete the set")
 
 
 def _check_installed(options: SynthesizeOptions) -> None:

@@ -21,6 +21,7 @@ from transforms.output.parquet_sink import WriteTable
 from transforms.output.receipts import GatherReceipt, Receipt
 from transforms.runs.commit import Commit
 from transforms.scoring.batching import BatchByLength, BatchLimits
+from transforms.scoring.decode_watch import NO_WATCH, DecodeWatch
 from transforms.scoring.featurize import Featurize
 from transforms.scoring.inference import WORK, ScorerHandler, SplitResults
 from transforms.scoring.rows import ANOMALY_ROWS, UTTERANCE_ROWS, ToRejectRow, ToRows, frames_table
@@ -51,6 +52,7 @@ class ScoreConfig:
         committer: party that commits the run. For the launcher, the pipeline writes a receipt.
         counters: local folder for the progress counters of each process; None for no counters.
         log_level: level of the log of a local run.
+        watch: watch over the decoding.
     """
 
     corpus: beam.PTransform
@@ -65,6 +67,7 @@ class ScoreConfig:
     committer: Committer
     counters: str | None = None
     log_level: str = "error"
+    watch: DecodeWatch = NO_WATCH
 
     @property
     def schemas(self) -> dict[str, pa.Schema]:
@@ -84,9 +87,9 @@ def build(root: beam.Pipeline, config: ScoreConfig) -> None:
     """Adds the steps: read chunks, featurize, batch by length, score, write, commit. Only chunks and receipts are shuffled."""
     bundle = config.bundle
     corpus = root | "Corpus" >> config.corpus
-    featurized = corpus.chunks | "Featurize" >> beam.ParDo(Featurize(bundle.features, config.channels)).with_outputs(
-        REJECTS, main="featurized"
-    )
+    featurized = corpus.chunks | "Featurize" >> beam.ParDo(
+        Featurize(bundle.features, config.channels, config.watch)
+    ).with_outputs(REJECTS, main="featurized")
     results = (
         featurized.featurized
         | "BatchByLength" >> beam.ParDo(BatchByLength(config.limits))

@@ -31,6 +31,7 @@ class ScoreOptions:
         forget: id of a pending run whose job on another runner is gone; None for no run.
         log_level: level of the log on stderr: "debug", "info", "warning" or "error".
         threads: TensorFlow threads in each process, at least 1.
+        recording_timeout_s: seconds in which a local run must decode a recording, without those for its length; over 0.
     """
 
     input: str
@@ -50,3 +51,4 @@ class ScoreOptions:
     forget: str | None
     log_level: str
     threads: int
+    recording_timeout_s: float

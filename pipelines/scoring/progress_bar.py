@@ -23,10 +23,13 @@ class ProgressBar:
         counters: folder with the progress counters of the processes.
         inputs: number of inputs.
         estimated_s: estimated length of all inputs in seconds.
+
+    Attributes:
+        counters: folder with the progress counters.
     """
 
     def __init__(self, counters: str, inputs: int, estimated_s: float) -> None:
-        self._counters, self._inputs = counters, inputs
+        self.counters, self._inputs = counters, inputs
         self._estimated_s = estimated_s
         self._committed_estimate_s = self._committed_s = 0.0
         self._waves = 0
@@ -68,7 +71,7 @@ class ProgressBar:
     def facts(self) -> dict[str, float]:
         """Returns the current numbers; see `progress_facts`."""
         elapsed_s = time.monotonic() - self._started
-        return progress_facts(read_counters(self._counters), self._inputs, self.total_s, elapsed_s, self._waves)
+        return progress_facts(read_counters(self.counters), self._inputs, self.total_s, elapsed_s, self._waves)
 
     @property
     def total_s(self) -> float:

@@ -1,16 +1,12 @@
-"""Runs of `audiosieve score`: in waves on this machine, or as one job on another Beam runner."""
+"""The common part of runs of `audiosieve score`, and a run as one job on another Beam runner."""
 
 from __future__ import annotations
 
 import dataclasses
-import errno
-import os
 import platform
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -20,29 +16,23 @@ from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineS
 
 from model.bundle import Bundle
 from pipelines.common.errors import NOTHING_LEFT
-from pipelines.common.runners import usable_cores
-from pipelines.scoring.graph import Committer, ScoreConfig, build, score_wave
+from pipelines.scoring.dataflow_jobs import describe_job
+from pipelines.scoring.graph import Committer, ScoreConfig, build
+from pipelines.scoring.length_sample import sample_lengths_alone
 from pipelines.scoring.options import ScoreOptions
-from pipelines.scoring.process_pool import exit_on_signal, run_all
-from pipelines.scoring.progress_bar import ProgressBar
-from transforms.output.ledger import Job, Ledger, count_rows, names_that_count
-from transforms.output.receipts import Receipt
-from transforms.output.reconcile import RunCounts, listed_batches
-from transforms.runs.chunking import Lengths, Wave, cut_chunks, cut_waves, recordings
-from transforms.runs.commit import commit
-from transforms.runs.corpus_chunks import GivenChunks
+from transforms.output.ledger import Job, Ledger, count_rows
+from transforms.output.reconcile import RunCounts
+from transforms.output.records import names_that_count, read_record, record_path
+from transforms.runs.chunking import cut_chunks, recordings
 from transforms.runs.incremental import Outstanding
 from transforms.runs.plan import ReadPlan, write_plan
 from transforms.runs.worker_listing import ListCorpus
 from transforms.scoring.batching import BatchLimits
-from transforms.scoring.bundles import bundle_reference, share_bundle
+from transforms.scoring.bundles import share_bundle
+from transforms.scoring.decode_watch import NO_WATCH, DecodeWatch
 from transforms.storage.files import absolute
 from transforms.telemetry import Work
 
-# Messages of the operating system if a disk or quota is full.
-_DISK_FULL = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
-# Hours of audio above which more processes save more time than they need to start.
-HOURS_FOR_PROCESSES = 2.0
 _FAILED = {PipelineState.FAILED, PipelineState.CANCELLED}
 _PACKAGES = ("audiosieve", "apache-beam", "tensorflow", "numpy", "pyarrow", "soundfile", "soxr")
 
@@ -70,7 +60,13 @@ class Run:
         self._started = time.monotonic()
 
     def _config(
-        self, run_id: str, model: str, corpus: beam.PTransform, committer: Committer, counters: str | None = None
+        self,
+        run_id: str,
+        model: str,
+        corpus: beam.PTransform,
+        committer: Committer,
+        watch: DecodeWatch = NO_WATCH,
+        counters: str | None = None,
     ) -> ScoreConfig:
         options = self.options
         return ScoreConfig(
@@ -86,6 +82,7 @@ class Run:
             committer=committer,
             counters=counters,
             log_level=options.log_level,
+            watch=watch,
         )
 
     def _request(self, run_id: str, started_s: float, wave: dict[str, int], counts: dict[str, int]) -> dict[str, Any]:
@@ -130,123 +127,10 @@ class Run:
         if any(count_rows(self.ledger, "utterances", [name]) for name in files):
             return 0
         output = self.options.output
-        return _fail(
+        return fail(
             f"no utterance has a score, because all inputs were rejected; the reasons are in {output}/rejects "
             f"(audiosieve query {output} 'SELECT uri, reason, detail FROM rejects')",
             NOTHING_LEFT,
-        )
-
-
-class LocalRun(Run):
-    """A run on this machine, in waves. Each wave is scored by one process and committed by this one.
-
-    Args:
-        options: options of the command.
-        beam_arguments: options of Beam.
-        bundle: the model.
-        ledger: ledger of the output.
-        listed: number of utterances in the corpus.
-        outstanding: utterances to score.
-    """
-
-    def __init__(
-        self,
-        options: ScoreOptions,
-        beam_arguments: Sequence[str],
-        bundle: Bundle,
-        ledger: Ledger,
-        listed: int,
-        outstanding: Outstanding,
-    ) -> None:
-        super().__init__(options, beam_arguments, bundle, ledger)
-        self.listed, self.outstanding = listed, outstanding
-        self.skipped = listed - len(outstanding.refs)
-        self.waves = 0
-        self._wave_started_s = time.time()
-
-    def run(self, processes: int | None) -> int:
-        """Scores the outstanding utterances.
-
-        Args:
-            processes: number of processes; None for one or, if it saves time, one for each core.
-
-        Returns:
-            The exit status.
-        """
-        refs = self.outstanding.refs
-        lengths = Lengths.sampled(refs)
-        total_s = lengths.total_s(refs)
-        processes = processes or (usable_cores() if total_s > HOURS_FOR_PROCESSES * 3600 else 1)
-        # At least as many waves as processes, so that each process has one.
-        hours = min(self.options.wave_hours, total_s / 3600 / processes * 1.01)
-        waves = cut_waves(refs, lengths, hours)
-        processes = min(processes, len(waves))
-        print(
-            f"scoring {len(refs):,} utterances, about {total_s / 3600:.2f} h, with {self.bundle.model_id} in "
-            f"{processes} process{'' if processes == 1 else 'es'} and {len(waves)} wave{'' if len(waves) == 1 else 's'} ...",
-            file=sys.stderr,
-        )
-        try:
-            self._score(waves, total_s, processes)
-        except BrokenProcessPool:
-            return _fail(
-                "a process was killed, perhaps because memory ran out (try a smaller --direct_num_workers); "
-                f"{self._how_to_continue()}"
-            )
-        except (OSError, RuntimeError) as error:  # Beam wraps an OSError in a RuntimeError
-            message = next((message for message in _DISK_FULL if message in str(error)), None)
-            if message is None:
-                raise
-            return _fail(
-                f"{message}: free space in --output and in {tempfile.gettempdir()} (TMPDIR selects another folder); "
-                f"{self._how_to_continue()}"
-            )
-        return 0
-
-    def _score(self, waves: Sequence[Wave], total_s: float, processes: int) -> None:
-        """Scores the waves, and commits each as soon as it is complete."""
-        model = bundle_reference(self.bundle, self.options.model)
-        running: dict[str, Wave] = {}
-        with (
-            tempfile.TemporaryDirectory(prefix="audiosieve-") as counters,
-            exit_on_signal(lambda: f"audiosieve score: interrupted; {self._how_to_continue()}", counters),
-        ):
-
-            def configs() -> Iterator[ScoreConfig]:
-                for wave in waves:
-                    run_id = self.ledger.new_run_id()
-                    running[run_id] = wave
-                    yield self._config(run_id, model, GivenChunks(wave.chunks), Committer.LAUNCHER, counters)
-
-            progress = ProgressBar(counters, len(self.outstanding.refs), total_s)
-            with progress.shown():
-                for config in run_all(configs(), score_wave, processes):
-                    wave = running.pop(config.run_id)
-                    progress.add_committed(wave.seconds, self._commit(config, wave, len(waves)))
-
-    def _commit(self, config: ScoreConfig, wave: Wave, num_waves: int) -> float:
-        """Commits a wave; returns the seconds of audio that it scored."""
-        self.waves += 1
-        refs = wave.refs
-        request = self._request(
-            config.run_id,
-            self._wave_started_s,
-            wave={"number": self.waves, "of": num_waves, "inputs": len(refs)},
-            counts={"listed": self.listed, "skipped": self.skipped},
-        )
-        receipt = Receipt.read(self.ledger.receipt(config.run_id))
-        stale = {name for ref in refs for name in self.outstanding.stale.get(ref.utterance_id, ())}
-        counts = commit(self.ledger, config.run_id, request, receipt, listed_batches(refs), stale, config.schemas)
-        self._wave_started_s = time.time()
-        self.counts += counts
-        self.work += receipt.work
-        return counts.audio_s
-
-    def _how_to_continue(self) -> str:
-        done = self.counts.scored + self.counts.rejected.total()
-        return (
-            f"{self.waves} waves with {done:,} utterances ({self.counts.audio_s / 3600:.2f} h) are committed in "
-            f"{self.options.output}; run the same command again to continue"
         )
 
 
@@ -260,6 +144,7 @@ class RemoteRun(Run):
         ledger: ledger of the output.
         runner: the runner.
         pipeline_options: options of Beam, parsed.
+        check_lock: function that raises an error if this process no longer holds the lock on the output.
     """
 
     def __init__(
@@ -270,9 +155,10 @@ class RemoteRun(Run):
         ledger: Ledger,
         runner: PipelineRunner,
         pipeline_options: PipelineOptions,
+        check_lock: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(options, beam_arguments, bundle, ledger)
-        self.runner, self.pipeline_options = runner, pipeline_options
+        self.runner, self.pipeline_options, self._check_lock = runner, pipeline_options, check_lock
         self.run_id = ledger.new_run_id()
         self._started_s = time.time()
 
@@ -287,12 +173,14 @@ class RemoteRun(Run):
             The exit status.
         """
         refs = outstanding.refs
-        plan = write_plan(self.ledger, self.run_id, cut_chunks(recordings(refs), Lengths.sampled(refs)))
+        lengths, faults = sample_lengths_alone(refs, self.options.recording_timeout_s)
+        plan = write_plan(self.ledger, self.run_id, cut_chunks(recordings(refs), lengths))
         self.skipped = listed - len(refs)
         return self._run(
             ReadPlan(plan),
             wave={"number": 1, "of": 1, "inputs": len(refs)},
             counts={"listed": listed, "skipped": self.skipped},
+            watch=DecodeWatch(faults=faults),
         )
 
     def list_and_score(self) -> int:
@@ -300,20 +188,24 @@ class RemoteRun(Run):
         corpus = ListCorpus(absolute(self.options.input), self.ledger, self.run_id)
         return self._run(corpus, wave={"number": 1, "of": 1}, counts={})
 
-    def _run(self, corpus: beam.PTransform, wave: dict[str, int], counts: dict[str, int]) -> int:
+    def _run(
+        self, corpus: beam.PTransform, wave: dict[str, int], counts: dict[str, int], watch: DecodeWatch = NO_WATCH
+    ) -> int:
         """Starts the job and waits for its end, or writes its template; returns the exit status."""
         model = share_bundle(self.bundle, self.options.model, self.ledger.root)
         runner_name = self.pipeline_options.view_as(StandardOptions).runner
         print(f"starting run {self.run_id} as a job of {runner_name} ...", file=sys.stderr)
+        job = describe_job(self.runner, self.pipeline_options, self.run_id)
         root = beam.Pipeline(runner=self.runner, options=self.pipeline_options)
-        build(root, self._config(self.run_id, model, corpus, Committer.PIPELINE))
+        build(root, self._config(self.run_id, model, corpus, Committer.PIPELINE, watch))
         # Begin the run only now, so that an earlier failure leaves no pending run.
-        self.ledger.begin(self.run_id, self._request(self.run_id, self._started_s, wave, counts))
+        self._check_lock()
+        self.ledger.begin(self.run_id, {**self._request(self.run_id, self._started_s, wave, counts), **job})
         try:
             result = root.run()
         except Exception as error:  # noqa: BLE001 -- runners raise any error if a job cannot be started
             self.ledger.abandon(self.run_id)
-            return _fail(f"the job could not be started: {_first_line(error)}")
+            return fail(f"the job could not be started: {_first_line(error)}")
         if template := self.pipeline_options.view_as(GoogleCloudOptions).template_location:
             print(
                 f"the template is {template}; a job started from it commits run {self.run_id} to {self.options.output} at "
@@ -337,27 +229,28 @@ class RemoteRun(Run):
             failed = result.state in _FAILED
             reason = f"its state is {result.state}"
         except KeyboardInterrupt:
-            return _fail(f"interrupted; the job may still run and commit run {self.run_id} at its end{forget}", 130)
+            return fail(f"interrupted; the job may still run and commit run {self.run_id} at its end{forget}", 130)
         except Exception as error:  # noqa: BLE001 -- as above
             failed, reason = result.state in _FAILED, _first_line(error)
             if not failed:
-                return _fail(
+                return fail(
                     f"the state of the job is unknown ({reason}); it may still run and commit run {self.run_id} at its "
                     f"end{forget}"
                 )
-        if failed:
+        record = read_record(record_path(self.ledger.root, self.run_id))
+        if failed and record is None:
             self.ledger.abandon(self.run_id)
-            return _fail(f"the job failed and committed nothing: {reason}")
-        record = next((record for record in self.ledger.records() if record["run_id"] == self.run_id), None)
+            return fail(f"the job failed and committed nothing: {reason}")
         if record is None:
-            return _fail(f"the job ended, but {self.options.output} has no record of run {self.run_id}{forget}")
+            return fail(f"the job ended, but {self.options.output} has no record of run {self.run_id}{forget}")
         self.counts, self.work = RunCounts.of_record(record), Work.of_sums(record["work"])
         self.skipped = record["counts"]["skipped"]
         print(self.summary())
         return self.status()
 
 
-def _fail(message: str, status: int = 1) -> int:
+def fail(message: str, status: int = 1) -> int:
+    """Prints an error of the command; returns the exit status."""
     print(f"audiosieve score: {message}", file=sys.stderr)
     return status
 

@@ -22,6 +22,7 @@ from model.bundle import CARD
 from pipelines.service import openapi_examples
 from pipelines.service.api_keys import is_valid
 from pipelines.service.metrics import Metrics
+from pipelines.service.origins import OriginGuard, Origins
 from pipelines.service.problems import MEDIA_TYPE, Problem
 from pipelines.service.request_flow import ScoreRequest, Service
 from pipelines.service.responses import ModelOut, ProblemOut, Scale, Scored, ScoredFiles
@@ -126,6 +127,8 @@ def build(scorer: Scorer, settings: Settings, on_failure: Callable[[], None]) ->
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_middleware(OriginGuard, origins=Origins(frozenset(settings.hosts), checks_host=not settings.keys))
+    # The last one is the outermost.
     app.add_middleware(_Middleware, metrics=service.metrics, paths={getattr(route, "path", "") for route in app.routes})
     return app
 
@@ -149,7 +152,7 @@ def _add_api(app: FastAPI, service: Service, protected: dict[str, Any]) -> None:
         response_class=Response,
         responses={
             200: {"model": Scored | ScoredFiles},
-            **_documented(400, 401, 408, 413, 415, 422, 500, 503),
+            **_documented(400, 401, 403, 408, 413, 415, 422, 500, 503),
         },
         openapi_extra=openapi_examples.REQUEST,
         **protected,
@@ -168,7 +171,7 @@ def _add_api(app: FastAPI, service: Service, protected: dict[str, Any]) -> None:
         "/v1/model",
         summary="The model",
         response_class=Response,
-        responses={200: {"model": ModelOut}, **_documented(401)},
+        responses={200: {"model": ModelOut}, **_documented(401, 403)},
         **protected,
     )
     async def model() -> Response:
@@ -212,7 +215,7 @@ def _add_monitoring(app: FastAPI, service: Service, protected: dict[str, Any]) -
         "/metrics",
         summary="Metrics for Prometheus",
         response_class=Response,
-        responses=_plain("audiosieve_audio_seconds_total 20.3") | _documented(401),
+        responses=_plain("audiosieve_audio_seconds_total 20.3") | _documented(401, 403),
         **protected,
     )
     async def metrics() -> Response:

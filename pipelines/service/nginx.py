@@ -35,6 +35,8 @@ PASSED_ON = (
     "max_mb",
     "max_s",
     "max_silence_s",
+    "min_kb_s",
+    "hosts",
 )
 # Shortest time between two starts of a worker, in seconds: a worker that dies at its start would die again.
 RESTART_PAUSE_S = 10.0
@@ -48,6 +50,8 @@ _PROBLEMS = (
     Problem(502, "no_worker", "no worker can be reached; try again later", retry_after_s=5),
     Problem(504, "worker_timeout", "the worker did not respond in time"),
 )
+# Smallest limit on the scoring requests in progress from one address.
+MIN_CONNECTIONS = 64
 _PR_SET_PDEATHSIG = 1
 
 
@@ -128,6 +132,12 @@ def configuration(options: ServeOptions, port: int, worker_ports: Sequence[int],
             if limited
             else ""
         ),
+        "connections_zone": "limit_conn_zone $binary_remote_addr zone=uploads:10m;" if limited else "",
+        "connections_limit": (
+            f"limit_conn uploads {max(MIN_CONNECTIONS, 2 * options.rate)};\n            limit_conn_status 429;"
+            if limited
+            else ""
+        ),
         "problems": "\n        ".join(map(_location, _PROBLEMS)),
     }.items():
         text = text.replace("{{" + name + "}}", value)
@@ -180,7 +190,7 @@ class _Worker:
         self._start()
 
     def _start(self) -> None:
-        passed_on = [f"--{name}={getattr(self.options, name)}" for name in PASSED_ON]
+        passed_on = [f"--{name}={_text(getattr(self.options, name))}" for name in PASSED_ON]
         self.process = subprocess.Popen(
             [
                 sys.executable,
@@ -225,6 +235,11 @@ class _Worker:
         if self.process.stdout:
             self.process.stdout.close()
         self._start()
+
+
+def _text(value: object) -> str:
+    """Returns the value of an option as it stands on a command line."""
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _stop_workers(workers: Sequence[_Worker]) -> None:

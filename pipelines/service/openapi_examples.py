@@ -51,6 +51,7 @@ _TRUNCATED = Problem(
 _EXAMPLES = (
     Problem(400, "empty_file", "the file has no bytes", stage="decode"),
     Problem(401, "unauthorized", "send one of the service's keys: `Authorization: Bearer KEY`"),
+    Problem(403, "cross_site", "the request comes from a page of another site (https://example.com)"),
     Problem(408, "upload_timeout", "no byte arrived for 30 s"),
     Problem(
         413,

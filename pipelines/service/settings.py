@@ -28,6 +28,8 @@ class ServeOptions:
         max_mb: largest request in MiB, over 0.
         max_s: longest recording in seconds, over 0.
         max_silence_s: longest pause of an upload in seconds, over 0.
+        min_kb_s: lowest mean rate of an upload in kB/s, at least 0; 0 for no limit.
+        hosts: names of the service in lower case, which clients and pages may use.
     """
 
     host: str
@@ -45,6 +47,8 @@ class ServeOptions:
     max_mb: float
     max_s: float
     max_silence_s: float
+    min_kb_s: float
+    hosts: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +67,8 @@ class Settings:
         max_audio_s: longest recording, in seconds.
         max_decode_s: longest time to decode a recording, in seconds.
         max_silence_s: longest pause of an upload, in seconds.
+        min_upload_rate: lowest mean rate of an upload after its first `max_silence_s`, in bytes per second; 0 for no limit.
+        hosts: names of the service, in lower case.
         keys: API keys, one of which a client must send; empty to accept all requests.
     """
 
@@ -77,6 +83,8 @@ class Settings:
     max_audio_s: float = 3600.0
     max_decode_s: float = 120.0
     max_silence_s: float = 30.0
+    min_upload_rate: float = 16_000.0
+    hosts: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -117,5 +125,7 @@ class Settings:
             max_spool_bytes=max(cls.max_spool_bytes, max_upload_bytes),
             max_audio_s=options.max_s,
             max_silence_s=options.max_silence_s,
+            min_upload_rate=1000 * options.min_kb_s,
+            hosts=options.hosts,
             keys=keys,
         )

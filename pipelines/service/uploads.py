@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import math
 from collections.abc import AsyncGenerator, AsyncIterator
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
@@ -92,6 +93,7 @@ class _Body:
 
     def __init__(self, request: Request, settings: Settings, spool: CapacityLimit) -> None:
         self.size = 0
+        self._waited_s = 0.0  # without the time in which the service stores what it has
         self._request, self._settings, self._spool = request, settings, spool
         stated = request.headers.get("content-length", "")
         if stated.isdecimal() and int(stated) > settings.max_upload_bytes:
@@ -106,13 +108,16 @@ class _Body:
             ClientDisconnect: the client disconnected.
         """
         stream = self._request.stream()
+        clock = asyncio.get_running_loop().time
         while True:
+            started_s = clock()
             try:
-                async with asyncio.timeout(self._settings.max_silence_s):
+                async with asyncio.timeout(min(self._settings.max_silence_s, self._remaining_s())):
                     chunk = await anext(stream, b"")
             except TimeoutError:
-                detail = f"no byte arrived for {self._settings.max_silence_s:g} s"
-                raise Problem(408, "upload_timeout", detail) from None
+                self._waited_s += clock() - started_s
+                raise self._too_slow() from None
+            self._waited_s += clock() - started_s
             # Only the last chunk of the stream is empty.
             if not chunk:
                 return
@@ -121,6 +126,22 @@ class _Body:
             if self.size > self._settings.max_upload_bytes:
                 raise self._too_large()
             yield chunk
+
+    def _remaining_s(self) -> float:
+        """Returns the time until the next byte is late, in seconds. A client must not keep its place by single bytes."""
+        rate = self._settings.min_upload_rate
+        return self._settings.max_silence_s + self.size / rate - self._waited_s if rate else math.inf
+
+    def _too_slow(self) -> Problem:
+        settings = self._settings
+        if self._remaining_s() > 0:
+            detail = f"no byte arrived for {settings.max_silence_s:g} s"
+        else:
+            detail = (
+                f"only {self.size} bytes arrived in {self._waited_s:.0f} s; after {settings.max_silence_s:g} s, an upload must "
+                f"have arrived at {settings.min_upload_rate / 1000:g} kB/s on average"
+            )
+        return Problem(408, "upload_timeout", detail)
 
     def _too_large(self) -> Problem:
         limit = self._settings.max_upload_bytes

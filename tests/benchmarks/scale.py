@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -115,37 +116,59 @@ def starting(scratch: Path) -> None:
 
 
 def planning(scratch: Path) -> None:
-    """Lists, compares and cuts a manifest of a million utterances of 5 s in 10,000 recordings, in a separate process."""
+    """Lists, compares and cuts two manifests of a million utterances of 5 s in 10,000 recordings, each in a separate process.
+
+    One is a plain CSV file; the other is JSON lines with nested fields, which are carried.
+    """
     (scratch / "long").mkdir()
     soundfile.write(scratch / "long" / "0.flac", np.random.default_rng(0).normal(0, 0.1, RATE), RATE)
     for number in range(1, PLANNED // SPANS):
         (scratch / "long" / f"{number}.flac").hardlink_to(scratch / "long" / "0.flac")
-    with (scratch / "manifest.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
+    spans = ((f"long/{i // SPANS}.flac", f"{i:07d}", 5.0 * (i % SPANS)) for i in range(PLANNED))
+    nested = {
+        "words": [{"word": "good", "start": 0.25, "end": 0.5}] * 6,
+        "meta": {"room": {"id": 7, "rt60": [0.1, 0.2]}},
+    }
+    with (
+        (scratch / "plain.csv").open("w", newline="") as table,
+        (scratch / "nested.jsonl").open("w", encoding="utf-8") as lines,
+    ):
+        writer = csv.writer(table)
         writer.writerow(["path", "id", "start", "end"])
-        writer.writerows(
-            [f"long/{i // SPANS}.flac", f"{i:07d}", 5.0 * (i % SPANS), 5.0 * (i % SPANS + 1)] for i in range(PLANNED)
-        )
+        for path, name, start in spans:
+            writer.writerow([path, name, start, start + 5.0])
+            row = {
+                "audio_filepath": path,
+                "id": name,
+                "offset": start,
+                "duration": 5.0,
+                "text": f"text {name}",
+                **nested,
+            }
+            lines.write(json.dumps(row) + "\n")
     program = (
         "import resource, sys, time\n"
-        "started = time.perf_counter()\n"
         "from pipelines import score\n"
         "from transforms.runs.chunking import Lengths, cut_waves\n"
-        "refs = score.list_corpus(sys.argv[1])\n"
-        "left = score.outstanding(refs, score.Ledger(sys.argv[2], tuple(score.schemas.SCORE_TABLES)))\n"
+        "source, output, *carry = sys.argv[1:]\n"
+        "options = score.ListingOptions(carry=frozenset(carry), is_strict=False)\n"
+        "refs = score.scan_corpus(source, options).refs\n"
+        "left = score.outstanding(refs, score.Ledger(output, tuple(score.schemas.SCORE_TABLES)))\n"
         "waves = cut_waves(left.refs, Lengths.sampled(left.refs))\n"
-        "print(len(left.refs), len(waves), time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        "print(len(left.refs), len(waves), time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(scratch / "manifest.csv"), str(scratch / "none")],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    utterances, waves, seconds, memory = done.stdout.split()
-    print(
-        f"planning {int(utterances):,} utterances: {float(seconds):.1f} s, {int(memory) * 1024 / 1e6:.0f} MB, {waves} waves"
-    )
+    for name, carry in (("plain.csv", ()), ("nested.jsonl", ("text", "words", "meta"))):
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(scratch / name), str(scratch / "none"), *carry],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        utterances, waves, seconds, memory = done.stdout.split()
+        print(
+            f"planning {int(utterances):,} utterances of {name}: {float(seconds):.1f} s of CPU, "
+            f"{int(memory) * 1024 / 1e6:.0f} MB, {waves} waves"
+        )
 
 
 def main() -> None:

@@ -232,6 +232,59 @@ def test_print_runs_nothing_and_its_output_can_be_pasted_into_a_shell(tmp_path: 
     assert "it's ours" in first
 
 
+def _setup_with(tmp_path: Path, existing: str, **settings: str) -> list[str]:
+    """Runs the step `setup` with a gcloud that knows some resources; returns the commands that change something."""
+    program = tmp_path / "gcloud"
+    program.write_text(
+        f"""#!/bin/sh
+        case "$*" in
+        "projects describe"*) echo 123456789 ;;
+        *get-default-service-account*) echo projects/p/serviceAccounts/123456789-compute@developer.gserviceaccount.com ;;
+        *" describe "*) case "{existing}" in *"$2"*) echo found ;; *) exit 1 ;; esac ;;
+        *) echo "$@" >>{tmp_path}/ran ;;
+        esac
+        """
+    )
+    program.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", **SETTINGS, **settings}
+    subprocess.run(["bash", CLOUD, "setup"], env=environment, capture_output=True, text=True, check=True)
+    return (tmp_path / "ran").read_text().splitlines()
+
+
+@pytest.mark.parametrize("workers", ["", "a@b.iam.gserviceaccount.com"])
+def test_setup_grants_what_new_organizations_do_not(tmp_path: Path, workers: str) -> None:
+    ran = _setup_with(tmp_path, "", SERVICE_ACCOUNT=workers)
+    default = "123456789-compute@developer.gserviceaccount.com"
+    granted = {
+        (member[1], role[1])
+        for line in ran
+        if (role := re.search("--role=roles/(\\S+)", line))
+        and (member := re.search("--member=serviceAccount:(\\S+)", line))
+    }
+    assert granted == {
+        (default, "cloudbuild.builds.builder"),
+        *(
+            (workers or default, role)
+            for role in ("dataflow.worker", "dataflow.viewer", "artifactregistry.reader", "storage.objectAdmin")
+        ),
+    }
+
+
+def test_setup_can_be_run_again(tmp_path: Path) -> None:
+    first = _setup_with(tmp_path, "")
+    (tmp_path / "ran").unlink()
+    again = _setup_with(tmp_path, "buckets repositories")
+    assert [line for line in first if " create " in line]
+    assert again == [line for line in first if " create " not in line]
+
+
+def test_the_tag_of_the_launcher_can_be_set() -> None:
+    (submit,) = printed_by("image", LAUNCHER_TAG="20260122_RC00")
+    assert any(word.endswith(",_TARGET=cpu,_LAUNCHER_TAG=20260122_RC00") for word in submit)
+    build, _ = printed_by("image", "--docker", LAUNCHER_TAG="20260122_RC00")
+    assert "--build-arg=LAUNCHER_TAG=20260122_RC00" in build
+
+
 def test_clean_keeps_the_files_of_active_jobs(tmp_path: Path) -> None:
     (words,) = printed_by("run", "gs://b/in", "gs://b/out")
     run = dict(word.removeprefix("--").split("=", 1) for word in words if "=" in word)

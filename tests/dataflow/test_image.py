@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
+import yaml
 from tensorflow.python.platform import build_info
 
 from pipelines.score import build_parser
@@ -35,6 +36,15 @@ def test_beam_and_python_are_those_of_the_locks() -> None:
     assert f"/python{python[1].replace('.', '')}-template-launcher-base:" in images["launcher"]
     assert images["cpu"] == images["gpu"] == "base"
     assert list(images)[-1] == "cpu"
+
+
+def test_the_launcher_is_the_release_that_google_recommends() -> None:
+    """The documented recommendation is the tag `latest`; Cloud Build has the same default."""
+    assert stages()["launcher"].image.endswith(":latest")
+    build = yaml.safe_load((ROOT / "dataflow/cloudbuild.yaml").read_text())
+    assert build["substitutions"]["_LAUNCHER_TAG"] == "latest"
+    (step,) = build["steps"]
+    assert "--build-arg=LAUNCHER_TAG=${_LAUNCHER_TAG}" in step["args"]
 
 
 def test_the_locks_of_the_image_extend_the_others() -> None:

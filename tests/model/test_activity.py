@@ -77,18 +77,47 @@ def test_scores_of_shown_frames_spread_over_all_frames():
     assert (np.diff(spread) >= 0).all()
 
 
+# Speech in a room, with a pause in which the room is heard.
+IN_A_ROOM = ((0.8, -60.0), (1.5, -26.0), (0.4, -60.0), (1.5, -26.0), (0.8, -60.0))
+
+
 def test_the_room_around_the_speech_is_context_and_padding_is_not():
-    activity = find_activity(power((3.2, -np.inf), (0.8, -70.0), SPEECH, (0.8, -70.0), (3.2, -np.inf), jitter_db=1.0))
+    activity = find_activity(power((3.2, -np.inf), *IN_A_ROOM, (3.2, -np.inf), jitter_db=1.0))
     shown_s = np.count_nonzero(activity.shown) * SHIFT_S
     # The level falls at once after the speech, as if it was cut off. So there is context before it only.
-    assert shown_s == pytest.approx(3.0 + 0.256, abs=0.05)
+    assert shown_s == pytest.approx(3.4 + 0.256, abs=0.05)
     assert activity.shown[activity.counted].all()
 
 
 def test_a_fading_end_has_context_after_it():
-    fade = [(0.016, -26.0 - 4 * step) for step in range(11)]
-    activity = find_activity(power(SPEECH, *fade, (0.8, -70.0), jitter_db=1.0))
+    fade = [(0.016, -26.0 - 4 * step) for step in range(9)]
+    activity = find_activity(power(*IN_A_ROOM[:-1], *fade, (0.8, -60.0), jitter_db=1.0))
     assert np.count_nonzero(activity.shown[activity.active.nonzero()[0][-1] + 1 :]) == 16
+
+
+@given(
+    st.sampled_from([-60.0, -55.0, -50.0, -48.0]),
+    st.sampled_from([-np.inf, -100.0, -90.0, -80.0, -75.0]),
+    st.floats(0, 15),
+    st.floats(0, 15),
+)
+def test_added_silence_changes_no_frame_that_the_network_gets(room_db, silence_db, before_s, after_s):
+    recording = [(seconds, room_db if level < -30 else level) for seconds, level in IN_A_ROOM]
+    own = power(*recording)
+    before, after = (power((seconds, silence_db)) if seconds >= SHIFT_S else own[:0] for seconds in (before_s, after_s))
+    expected, found = find_activity(own), find_activity(np.concatenate([before, own, after]))
+    inside = slice(len(before), len(before) + len(own))
+    np.testing.assert_array_equal(found.shown[inside], expected.shown)
+    np.testing.assert_array_equal(found.counted[inside], expected.counted)
+    assert np.count_nonzero(found.shown) == np.count_nonzero(expected.shown)
+
+
+def test_digital_silence_after_a_cut_is_no_context():
+    speech, silence = [(1.5, -26.0), (0.4, -46.0), (1.5, -26.0)], (3.2, -np.inf)
+    expected, found = find_activity(power(*speech)), find_activity(power(silence, *speech, silence))
+    assert expected.shown.all()
+    # Two frames at each end are the click of the cut.
+    assert np.count_nonzero(found.shown) == np.count_nonzero(found.counted) == len(expected.shown) - 4
 
 
 @given(st.integers(1, 40_000), st.integers(0, 40_000))

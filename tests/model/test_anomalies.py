@@ -144,6 +144,32 @@ def test_a_short_gap_does_not_split_a_stretch() -> None:
     assert len(find_anomalies(with_dips(3000, (1000, 1400, 1.5), (1600, 2000, 1.5)), SPAN)) == 2
 
 
+@pytest.mark.parametrize("seconds", [5, 20, 60])
+@pytest.mark.parametrize("start_s", [0, 40, 100])
+def test_a_sustained_stretch_may_be_less_deep_than_a_brief_one(seconds: int, start_s: int) -> None:
+    start, end, num_frames = (
+        round(start_s * SECOND),
+        round((start_s + seconds) * SECOND),
+        round((120 + seconds) * SECOND),
+    )
+    scores = with_dips(num_frames, (start, end, 3.2)) + swinging(num_frames, 0.1)
+    assert overlap(find_anomalies(scores, SPAN), start, end, num_frames) > 0.95
+    dips = [(dip, dip + 62, 3.2) for dip in range(500, 7000, 1000)]
+    assert find_anomalies(with_dips(num_frames, *dips) + swinging(num_frames, 0.1), SPAN) == []
+
+
+def test_good_moments_of_3_s_split_a_sustained_stretch() -> None:
+    scores = with_dips(8000, (3000, 3400, 3.2), (3600, 4000, 3.2), (4060, 4400, 3.2))
+    starts = [round(a.start_s / FRAME_S) for a in find_anomalies(scores, SPAN)]
+    assert starts == [3000, 3600]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_good_second_at_each_end_of_10_s_is_enough(seed: int) -> None:
+    scores = with_dips(625, (62, 563, 1.8)) + swinging(625, 0.15, seed=seed)
+    assert overlap(find_anomalies(scores, SPAN), 62, 563, 625) > 0.95
+
+
 def test_the_ends_are_where_the_score_crosses_60_percent_of_the_depth() -> None:
     ramp = np.linspace(4.0, 1.0, 101)
     scores = np.concatenate([np.full(400, 4.0), ramp, np.full(200, 1.0), ramp[::-1], np.full(400, 4.0)])

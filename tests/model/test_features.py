@@ -18,6 +18,7 @@ from model.features import (
     frames,
     gated_level,
     num_frames,
+    percentiles,
     spectrogram,
 )
 
@@ -116,6 +117,12 @@ def test_frame_power_is_the_mean_square_of_each_frame_in_double_precision() -> N
     expected = [np.mean(samples[256 * t : 256 * t + 512].astype(np.float64) ** 2) for t in range(num_frames(4000))]
     assert frame_power(samples).dtype == np.float64
     assert np.allclose(frame_power(samples), expected, rtol=1e-12)
+
+
+@quick
+@given(values=st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=40), percents=st.lists(st.floats(0, 100), max_size=3))
+def test_percentiles_are_those_of_numpy(values: list[float], percents: list[float]) -> None:
+    assert np.allclose(percentiles(np.array(values), percents), np.percentile(values, percents), atol=1e-9)
 
 
 # The spectrum.

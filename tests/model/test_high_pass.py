@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.signal
 from hypothesis import given
 from hypothesis import strategies as st
 
 from model.features import SAMPLE_RATE
-from model.high_pass import HighPass, without_dc
+from model.high_pass import BLOCK, CORNER_HZ, HighPass, without_dc
 
 
 def tone(hertz: float, seconds: float = 2.0) -> np.ndarray:
@@ -44,3 +45,15 @@ def test_blocks_do_not_change_the_result(cuts):
 @pytest.mark.parametrize("length", [0, 1, 100, 1_599, 1_600, 1_601])
 def test_a_short_signal_keeps_its_length(length):
     assert len(without_dc(np.ones(length, np.float32))) == length
+
+
+@pytest.mark.parametrize("blocks", [101, 1_024, 1_025, 5_000])
+def test_it_subtracts_a_recursive_low_pass(blocks):
+    samples = np.random.default_rng(0).normal(0.1, 0.1, blocks * BLOCK).astype(np.float32)
+    pole = np.exp(-2 * np.pi * CORNER_HZ * BLOCK / SAMPLE_RATE)
+    means = samples.reshape(-1, BLOCK).mean(axis=1, dtype=np.float64)
+    start = samples[: SAMPLE_RATE // 10].mean(dtype=np.float64)
+    offsets, _ = scipy.signal.lfilter([1 - pole], [1, -pole], means, zi=[pole * start])
+    # The last sample of a block has the offset after it, without interpolation.
+    removed = samples - without_dc(samples)
+    np.testing.assert_allclose(removed.reshape(-1, BLOCK)[:, -1], offsets, atol=1e-6)

@@ -66,3 +66,9 @@ def test_a_mistake_ends_with_one_sentence_before_tensorflow_is_loaded(
     assert sentence in done.stderr
     assert done.stderr.startswith("audiosieve score: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_scoring_loads_no_module_of_scipy_that_takes_long_to_import() -> None:
+    code = "import sys, pipelines.score; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"scipy.signal", "scipy.stats"} & set(done.stdout.split())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from apache_beam.io.filesystems import FileSystems
 
 from model.activity import shown_spectrogram
 from model.features import FeatureConfig
@@ -110,10 +112,11 @@ def write_output(
     model_id: str = "some_net@0123456789ab",
     options: Mapping[str, Any] | None = None,
     commit: bool = True,
+    run_id: str | None = None,
 ) -> Path:
     """Writes a run, committed or not, into an output that may have others; returns the output."""
     ledger = Ledger(str(root), tuple(schemas.SCORE_TABLES))
-    run_id = Ledger.new_run_id()
+    run_id = run_id or Ledger.new_run_id()
     scores = [summarise(item, ModelInfo(model_id, PESQ_WB, "mean")) for item in utterances]
     schema = schemas.with_carried(schemas.UTTERANCES, carry)
     rows = [utterance_row(score) | {name: score.utterance.ref.columns.get(name) for name in carry} for score in scores]
@@ -125,28 +128,36 @@ def write_output(
     }
     for name, table in tables.items():
         if len(table):
-            path = Path(f"{ledger.prefix(name, run_id)}-00000-of-00001.parquet")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(table, path, compression="zstd")
+            with FileSystems.create(f"{ledger.prefix(name, run_id)}-00000-of-00001.parquet") as file:
+                pq.write_table(table, file, compression="zstd")
     if commit:
         seconds = sum(item.utterance.duration_s for item in utterances)
-        ledger.commit(
-            run_id,
-            {
-                "job": "score",
-                "options": {"input": source, "carry": list(carry), "channels": "mix", **(options or {})},
-                "model_id": model_id,
-                "label_scale": PESQ_WB.name,
-                "counts": {
-                    "listed": len(utterances) + len(rejects),
-                    "scored": len(utterances),
-                    "rejected": len(rejects),
-                    "skipped": 0,
-                },
-                "audio_s": seconds,
-                "timings": {"total_s": 1.0},
-                "versions": {"audiosieve": "0.1.0"},
-            },
-            written(ledger, run_id),
-        )
+        record = {
+            **request(len(utterances) + len(rejects), carry=carry, source=source, model_id=model_id, options=options),
+            "audio_s": seconds,
+            "timings": {"total_s": 1.0},
+        }
+        record["counts"] |= {"scored": len(utterances), "rejected": len(rejects)}
+        ledger.commit(run_id, record, written(ledger, run_id))
     return root
+
+
+def request(
+    listed: int,
+    *,
+    carry: Sequence[str] = (),
+    source: str = "/corpus",
+    model_id: str = "some_net@0123456789ab",
+    options: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The part of the record of a run that is known before it."""
+    return {
+        "job": "score",
+        "options": {"input": source, "carry": list(carry), "channels": "mix", **(options or {})},
+        "model_id": model_id,
+        "label_scale": PESQ_WB.name,
+        "counts": {"listed": listed, "skipped": 0},
+        "started_s": time.time(),
+        "wave": {"number": 1, "of": 1},
+        "versions": {"audiosieve": "0.1.0"},
+    }

@@ -14,6 +14,7 @@ from model.evaluation.metrics import lcc, srcc
 from transforms.analysis.queries import select
 from transforms.analysis.row_formats import plain_rows
 from transforms.output.results import Results
+from transforms.storage.source_versions import is_same_version
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 # One row for each utterance of an output, with its score or the reason of its reject. An id that is both scored and rejected,
@@ -28,7 +29,7 @@ _JOINED = f"""
     WITH a AS ({_STATUS.format("")}), b AS ({_STATUS.format("b_")})
     SELECT coalesce(a.utterance_id, b.utterance_id) AS utterance_id, coalesce(a.duration_s, b.duration_s) AS duration_s,
         a.utterance_id IS NOT NULL AS in_a, b.utterance_id IS NOT NULL AS in_b, a.score AS score_a, b.score AS score_b,
-        a.reason AS reason_a, b.reason AS reason_b, coalesce(a.source_version <> b.source_version, false) AS changed
+        a.reason AS reason_a, b.reason AS reason_b, a.source_version AS version_a, b.source_version AS version_b
     FROM a FULL JOIN b USING (utterance_id) ORDER BY utterance_id
 """
 
@@ -45,8 +46,8 @@ class Comparison:
         a: output A.
         b: output B.
         joined: a row for each utterance in A or B: utterance_id, duration_s (from A if possible), in_a, in_b, score_a, score_b,
-            reason_a, reason_b (of rejects), changed (source_version differs), difference, kept_a and kept_b. The last three
-            are null unless both outputs have a score.
+            reason_a, reason_b (of rejects), changed (whether the recordings differ by source_version), difference, kept_a and
+            kept_b. The last three are null unless both outputs have a score.
         same_scale: whether both have the same label scale. Otherwise, the differences are those of percentile ranks.
         thresholds: thresholds of A and B.
         facts: counts, agreement, differences and decisions, as JSON values.
@@ -82,7 +83,7 @@ def compare(a: Results, b: Results, thresholds: tuple[float, ...] = ()) -> Compa
     connection = a.connect()
     for table in ("utterances", "rejects"):
         connection.register(f"b_{table}", b.dataset(table))
-    joined = select(connection, _JOINED).table()
+    joined = _with_changed(select(connection, _JOINED).table())
     score_a, score_b = (joined[name].to_numpy().astype(np.float64) for name in ("score_a", "score_b"))
     both = np.isfinite(score_a) & np.isfinite(score_b)
     if not both.any():
@@ -156,6 +157,16 @@ def decisions(kept_a: np.ndarray, kept_b: np.ndarray, seconds: np.ndarray) -> di
         name: {"utterances": int(selected.sum()), "hours": float(seconds[selected].sum()) / 3600}
         for name, selected in cells.items()
     }
+
+
+def _with_changed(joined: pa.Table) -> pa.Table:
+    """Replaces the columns version_a and version_b by the column changed, which is false if one of them is null."""
+    versions = [joined[name].to_pylist() for name in ("version_a", "version_b")]
+    changed = [
+        a != b and None not in (a, b) and not (is_same_version(a, b) or is_same_version(b, a))
+        for a, b in zip(*versions, strict=True)
+    ]
+    return joined.drop_columns(["version_a", "version_b"]).append_column("changed", pa.array(changed, pa.bool_()))
 
 
 def _counts(joined: pa.Table) -> dict[str, Any]:

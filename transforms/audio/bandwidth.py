@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -72,6 +73,18 @@ def _higher_percentile(sound: np.ndarray) -> float:
     return float(np.partition(sound, index)[index])
 
 
+@functools.lru_cache(maxsize=64)
+def _hann_window(size: int) -> np.ndarray:
+    return np.hanning(size).astype(np.float32)
+
+
+@functools.lru_cache(maxsize=1024)
+def _mirrored_bins(fold: float, num_bins: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the bins above half of the bin `fold`, and those that they mirror: int [n] each."""
+    above = np.arange(math.ceil(fold / 2) + _LOWEST_BINS, min(num_bins - 2, fold / 2 + _MIRRORED_BINS), dtype=int)
+    return above, np.rint(fold - above).astype(int)
+
+
 class BandwidthMeter:
     """Measures the bandwidth block by block, in adjacent Hann windows of 32 ms of the mean of the channels.
 
@@ -85,13 +98,15 @@ class BandwidthMeter:
     def __init__(self, sample_rate: int) -> None:
         self._rate = sample_rate
         self._size = max(2 * BAND_BINS * (LINE_BANDS + 1), round(sample_rate * WINDOW_S))
-        self._window = np.hanning(self._size).astype(np.float32)
+        self._window = _hann_window(self._size)
         self._num_bands = (self._size // 2 + 1) // BAND_BINS
         self._rest = np.empty(0, np.float32)
         self._sum = np.zeros(self._size // 2 + 1)
         # Number of measured windows, and of all.
         self._num_windows, self._num_seen = 0, 0
-        self._classes = np.zeros(self._num_bands * _CLASSES, np.int64)
+        # The floor is that of the upper half of the bands.
+        self._first_counted = self._num_bands // 2
+        self._classes = np.zeros((self._num_bands - self._first_counted) * _CLASSES, np.int64)
         self._strongest: list[np.ndarray] = []
         self._highest: list[np.ndarray] = []
         self._loud = np.empty((0, self._size // 2 + 1), np.float32)
@@ -136,9 +151,8 @@ class BandwidthMeter:
         bands = power[:, : self._num_bands * BAND_BINS : BAND_BINS].copy()
         for offset in range(1, BAND_BINS):
             bands += power[:, offset : self._num_bands * BAND_BINS : BAND_BINS]
-        classes = (bands.view(np.uint32) >> _CLASS_SHIFT) + np.arange(self._num_bands, dtype=np.uint32) * np.uint32(
-            _CLASSES
-        )
+        classes = (bands[:, self._first_counted :].view(np.uint32) >> _CLASS_SHIFT).astype(np.int64)
+        classes += np.arange(0, len(self._classes), _CLASSES)
         self._classes += np.bincount(classes.reshape(-1), minlength=len(self._classes))
         self._add_windows(bands)
         self._add_loud(power)
@@ -168,11 +182,12 @@ class BandwidthMeter:
         mean = self._band_means()
         strongest = float(np.minimum(np.minimum(mean[2:], mean[1:-1]), mean[:-2]).max())
         limit = strongest * 10 ** (-BELOW_DB / 10)
-        classes = self._classes.reshape(self._num_bands, _CLASSES)[self._num_bands // 2 :].copy()
-        classes[:, 0] = 0
-        total = np.cumsum(classes, axis=1)
+        classes = self._classes.reshape(-1, _CLASSES)
+        total = np.cumsum(classes[:, 1:], axis=1)
         reached = np.argmax(total > FLOOR_PERCENTILE * total[:, -1:], axis=1).astype(np.uint32)
-        floor = float(np.median((reached << _CLASS_SHIFT).view(np.float32)))
+        reached += total[:, -1] > 0  # class 0 is left out
+        floors = np.sort((reached << _CLASS_SHIFT).view(np.float32))
+        floor = float(floors[(len(floors) - 1) // 2] + floors[len(floors) // 2]) / 2
         if floor < strongest * 10 ** (-FLOOR_BELOW_DB / 10):
             limit = max(limit, floor * 10 ** (OVER_FLOOR_DB / 10))
         return limit
@@ -212,17 +227,14 @@ class BandwidthMeter:
             levels: log power of each bin in loud windows, minus its mean: float32 [w, bins].
             fold: bin of the earlier rate.
         """
-        above = np.arange(
-            math.ceil(fold / 2) + _LOWEST_BINS, min(levels.shape[1] - 2, fold / 2 + _MIRRORED_BINS), dtype=int
-        )
+        above, below = _mirrored_bins(fold, levels.shape[1])
         if len(above) < _MIRRORED_BINS // 4:
             return 0.0
-        upper, lower = (
-            levels[:, bins] - levels[:, bins].mean(axis=1, keepdims=True)
-            for bins in (above, np.rint(fold - above).astype(int))
-        )
-        norm = math.sqrt(float(np.square(upper).sum()) * float(np.square(lower).sum()))
-        return float((upper * lower).sum()) / norm if norm > 0 else 0.0
+        upper, lower = levels[:, above], levels[:, below]
+        upper -= upper.mean(axis=1, keepdims=True)
+        lower -= lower.mean(axis=1, keepdims=True)
+        norm = math.sqrt(float(np.vdot(upper, upper)) * float(np.vdot(lower, lower)))
+        return float(np.vdot(upper, lower)) / norm if norm > 0 else 0.0
 
     def _is_steep(self, bandwidth: float) -> bool:
         """Returns whether the mean spectrum falls by 15 dB within 500 Hz above the bandwidth."""

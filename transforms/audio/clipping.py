@@ -134,7 +134,7 @@ class _Channel:
         spread = float(samples.max()) - float(samples.min())
         self.count = 0
         self._offset = np.float32(mean if abs(mean) > OFFSET_SHARE * spread else 0.0)
-        self._classes = np.zeros(2 * _CLASSES, np.int64)
+        self._classes: np.ndarray | None = None
         self._extremes = [-math.inf, -math.inf]
         self._equal = [0, 0]
 
@@ -144,7 +144,8 @@ class _Channel:
             samples = samples - self._offset
         self.count += len(samples)
         # Every second sample shows the distribution, at half the cost.
-        self._classes += 2 * np.bincount(samples.view(np.uint16)[_UPPER_HALF::4], minlength=2 * _CLASSES)
+        classes = np.bincount(samples.view(np.uint16)[_UPPER_HALF::4], minlength=2 * _CLASSES)
+        self._classes = classes if self._classes is None else self._classes + classes
         for side, extreme in enumerate((samples.max(), samples.min())):
             value = float(-extreme if side else extreme)
             if value > self._extremes[side]:
@@ -154,6 +155,8 @@ class _Channel:
 
     def sides(self) -> tuple[_Side, _Side]:
         """Returns the lower and the upper side."""
+        if self._classes is None:
+            return _Side(), _Side()
         classes = self._classes.reshape(2, _CLASSES)
         low, high = (_clipped(classes[i], self._extremes[i], self._equal[i], self.count) for i in (1, 0))
         offset = float(self._offset)
@@ -171,7 +174,7 @@ def _clipped(classes: np.ndarray, extreme: float, equal: int, count: int) -> _Si
     """Returns the clipped samples of one side.
 
     Args:
-        classes: number of samples in each class of amplitudes: int64 [32768].
+        classes: number of samples in each class of amplitudes, of every second sample: int64 [32768].
         extreme: largest amplitude.
         equal: number of samples with that amplitude.
         count: number of samples on both sides.
@@ -190,7 +193,7 @@ def _clipped(classes: np.ndarray, extreme: float, equal: int, count: int) -> _Si
         # Coarse values: compare with the next values below, because a cell may hold one value or none.
         lower = classes[: _class_of(extreme)]
         used = np.flatnonzero(lower)[-3:]
-        if equal >= fewest and equal > 2 * EQUAL_RATIO * lower[used].mean():
+        if equal >= fewest and equal > 4 * EQUAL_RATIO * lower[used].mean():
             limit = extreme
     elif equal >= max(fewest, EQUAL_RATIO * below) and _is_no_tone(cells, equal, below):
         limit = extreme
@@ -217,15 +220,17 @@ def _bump(cells: np.ndarray, count: int) -> float | None:
         cells: number of samples in each cell of 1 % of the extreme: float64 [100].
         count: number of samples on both sides.
     """
-    total = np.concatenate([[0.0], np.cumsum(cells)])
-    at = _BUMP_CELLS
-    upper = total[at + 3] - total[at - 2]
-    lower = (total[at - 5] - total[at - 15]) / 2
-    ratio = upper / np.maximum(lower, 1.0)
+    total = np.zeros(_CELLS + 1)
+    np.cumsum(cells, out=total[1:])
+    upper = _between(total, -2, 3)
+    ratio = upper / np.maximum(_between(total, -15, -5) / 2, 1.0)
     share = upper / count
     strong = (upper >= BUMP_COUNT) & (share >= BUMP_SHARE) & (ratio >= BUMP_RATIO)
     strong |= (share >= LARGE_BUMP_SHARE) & (ratio >= LARGE_BUMP_RATIO)
+    if not strong.any():
+        return None
     # A steady tone has more large than small amplitudes.
+    at = _BUMP_CELLS
     small = total[at * 2 // 5] - total[at // 5]
     large = total[at * 4 // 5] - total[at * 3 // 5]
     strong &= small > large
@@ -233,6 +238,12 @@ def _bump(cells: np.ndarray, count: int) -> float | None:
         return None
     best = at[strong][np.argmax(ratio[strong])]
     return float(best - 2) / _CELLS
+
+
+def _between(total: np.ndarray, first: int, end: int) -> np.ndarray:
+    """Returns the samples in the cells from `first` to before `end`, relative to each of `_BUMP_CELLS`: float64 [53]."""
+    low, high = _BUMP_CELLS[0], _BUMP_CELLS[-1] + 1
+    return np.asarray(total[low + end : high + end] - total[low + first : high + first])
 
 
 def _class_of(amplitude: float) -> int:
@@ -245,8 +256,10 @@ def _cells(classes: np.ndarray, extreme: float) -> tuple[np.ndarray, int]:
     first = max(_class_of(extreme / _CELLS), 1)
     numbers = np.arange(first, last + 2, dtype=np.uint32) << 16
     edges = numbers.view(np.float32).astype(np.float64)
-    total = np.concatenate([[0], np.cumsum(classes[first : last + 1])]).astype(np.float64)
+    total = np.zeros(len(edges))
+    np.cumsum(2 * classes[first : last + 1], out=total[1:])
     edges[-1] = extreme
     at_edges = np.interp(_EDGES * extreme, edges, total)
     half = _class_of(extreme / 2)
-    return np.diff(at_edges, prepend=0.0), int(np.count_nonzero(classes[half : last + 1]))
+    at_edges[1:] -= at_edges[:-1].copy()
+    return at_edges, int(np.count_nonzero(classes[half : last + 1]))

@@ -55,6 +55,8 @@ class Dropouts:
 
     def seconds_by_shift(self, count: int) -> np.ndarray:
         """Returns the seconds of dropouts in each of the first `count` frame shifts of 16 ms: float32 [T]."""
+        if not len(self.intervals):
+            return np.zeros(count, np.float32)
         edges = np.arange(count + 1) * (FRAME_SHIFT / SAMPLE_RATE)
         # Seconds of dropouts before each edge: intervals are disjoint and in order.
         times = np.concatenate([[0.0], self.intervals.reshape(-1) / self.sample_rate])
@@ -171,8 +173,9 @@ class _Channel:
         # Relative to the first sample, constant steps have a power of exactly 0.
         first = steps[:, :1]
         steps = steps - first
-        mean = np.einsum("ij->i", steps) / np.float32(self._size)
-        power = np.einsum("ij,ij->i", steps, steps) / np.float32(self._size)
+        weights = np.full(self._size, 1 / self._size, np.float32)
+        mean = steps @ weights
+        power = np.square(steps) @ weights
         power = np.maximum(power - mean * mean, 0)
         self._add_levels(power)
         self._power = np.concatenate([self._power, power])
@@ -189,8 +192,10 @@ class _Channel:
         return [(gap.start * self._size, gap.end * self._size) for gap in self._dropouts()]
 
     def _dropouts(self) -> list[_Gap]:
-        gated = self._gated()
         gaps = [gap for gap in self._gaps if not self._is_regular(gap)]
+        if not gaps:
+            return []
+        gated = self._gated()
         loud = [gap for gap in gaps if _has_edges(gap, gated, LOUDER_EDGE_DB, SOFTER_EDGE_DB)]
         if len(gaps) <= 2 * len(loud) + 2:
             return loud

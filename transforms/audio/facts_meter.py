@@ -94,7 +94,7 @@ class FactsMeter:
             frame_facts,
             dc_offset=dc_offset,
             hum_dbfs=self._hum.result().hum_db,
-            clipped_per_frame=clipping.clipped_ratio / max(float(clipped.mean()), 1e-12),
+            clipped_per_frame=clipping.clipped_ratio / max(np.count_nonzero(clipped) / len(clipped), 1e-12),
         )
         marks = {
             NO_SPEECH: is_without_speech(power, frame_facts.peak, self._bandwidth.spectrum),

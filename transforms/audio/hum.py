@@ -93,10 +93,10 @@ class HumMeter:
         count = len(groups) - num_taps + 1
         if count < 1:
             return
-        products = groups @ self._taps.reshape(num_taps, _STAGES).T
+        products = self._taps.reshape(num_taps, _STAGES) @ groups.T
         filtered = np.zeros(count, np.float32)
         for tap in range(num_taps):
-            filtered += products[tap : tap + count, tap]
+            filtered += products[tap, tap : tap + count]
         self._fast = self._fast[count * _STAGES :]
         self._slow = np.concatenate([self._slow, filtered])
         if len(self._slow) >= self._size:
@@ -118,7 +118,7 @@ class HumMeter:
     def _add(self, windows: np.ndarray) -> None:
         windows = windows - windows.mean(axis=1, keepdims=True)
         # Digital silence has no hum. It may be padding.
-        windows = windows[np.abs(windows).max(axis=1) > 0]
+        windows = windows[windows.any(axis=1)]
         skip = -self._num_windows % self._every
         self._num_windows += len(windows)
         windows = windows[skip :: self._every]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from model.features import percentiles
+
 # Speech, even in a louder noise, moves the level of the frames by more: 99th to 10th percentile.
 STEADY_DB = 2.2
 # Frames over which the level is averaged first, because that of a noise scatters.
@@ -52,7 +54,11 @@ def is_silent(power: np.ndarray, peak: np.ndarray) -> bool:
         peak: largest absolute sample of each frame: float [T].
     """
     used = peak[power > 0]
-    return len(used) == 0 or (len(used) >= MIN_STEADY_FRAMES and len(np.unique(used)) <= MAX_COARSE_PEAKS)
+    if len(used) == 0:
+        return True
+    if len(used) < MIN_STEADY_FRAMES or len(np.unique(used[:MIN_STEADY_FRAMES])) > MAX_COARSE_PEAKS:
+        return False
+    return len(np.unique(used)) <= MAX_COARSE_PEAKS
 
 
 def is_steady(power: np.ndarray) -> bool:
@@ -65,7 +71,7 @@ def is_steady(power: np.ndarray) -> bool:
     if len(used) < MIN_STEADY_FRAMES:
         return False
     averaged = np.convolve(used, np.full(AVERAGED_FRAMES, 1 / AVERAGED_FRAMES), "valid")
-    low, high = np.percentile(averaged, [10, 99])
+    low, high = percentiles(averaged, [10, 99])
     return bool(high < low * 10 ** (STEADY_DB / 10))
 
 

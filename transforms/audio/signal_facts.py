@@ -45,7 +45,7 @@ def silence_ratio(power: np.ndarray) -> float:
     Args:
         power: mean square of each frame (`model.features.frame_power`): float64 [T].
     """
-    return float(np.mean(power < gated_level(power) ** 2 * 10 ** (-SILENCE_BELOW_DB / 10)))
+    return np.count_nonzero(power < gated_level(power) ** 2 * 10 ** (-SILENCE_BELOW_DB / 10)) / len(power)
 
 
 def snr_estimate_db(power: np.ndarray) -> float | None:
@@ -65,7 +65,7 @@ def snr_estimate_db(power: np.ndarray) -> float | None:
     level = gated_level(power) ** 2
     if noise <= max(level * 10 ** (-DIGITAL_SILENCE_BELOW_DB / 10), 10 ** (FLOOR_DB / 10)):
         return None
-    return float(np.clip(decibels(max(level - noise, 0.0) / noise), -20.0, 100.0))
+    return min(max(decibels(max(level - noise, 0.0) / noise), -20.0), 100.0)
 
 
 def facts_of(frames: FrameFacts, *, dc_offset: float, hum_dbfs: float | None, clipped_per_frame: float) -> SignalFacts:
@@ -79,18 +79,19 @@ def facts_of(frames: FrameFacts, *, dc_offset: float, hum_dbfs: float | None, cl
     """
     activity, power = frames.activity, frames.power
     counted = power[activity.counted]
-    rms_dbfs = decibels(float(counted.mean()))
+    rms_dbfs = decibels(float(counted.sum()) / len(counted))
     dropped = frames.dropout_s > 0
+    clipped = np.count_nonzero(frames.clipped) / len(frames)
     return SignalFacts(
         peak_dbfs=float(frames.peak_dbfs.max()),
         rms_dbfs=rms_dbfs,
-        clipped_ratio=min(1.0, clipped_per_frame * float(frames.clipped.mean())),
+        clipped_ratio=min(1.0, clipped_per_frame * clipped),
         silence_ratio=silence_ratio(power),
         lead_silence_s=activity.lead_s,
         trail_silence_s=activity.trail_s,
         longest_gap_s=activity.longest_gap_s,
         speech_s=activity.counted_s,
-        dropouts=int(np.count_nonzero(dropped & ~np.append(False, dropped[:-1]))),
+        dropouts=int(dropped[0]) + int(np.count_nonzero(dropped[1:] > dropped[:-1])),
         dropout_s=float(frames.dropout_s.sum(dtype=np.float64)),
         dc_offset=dc_offset,
         bandwidth_hz=bandwidth_of(frames.bandwidth_hz),

@@ -58,8 +58,48 @@ class Decoded:
         return self.waveform.read()
 
 
+class _Collected:
+    """The samples of a span so far, and the meters over them.
+
+    Args:
+        sound: the recording.
+        compare_channels: see `SpanReader`.
+        keep_dc: see `SpanReader`.
+
+    Attributes:
+        meter: meter of the signal facts.
+        channel_meter: meter of the relations of the channels; None if they are not compared.
+        waveform: samples at 16 kHz.
+    """
+
+    def __init__(self, sound: Sound, compare_channels: bool, keep_dc: bool) -> None:
+        rate = sound.samplerate
+        self.meter = FactsMeter(rate)
+        self.channel_meter = ChannelMeter(rate, sound.channels) if compare_channels and sound.channels > 1 else None
+        self.waveform = Waveform(keep_dc)
+        self._resampler = None
+        if rate != SAMPLE_RATE:
+            self._resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
+
+    def add(self, block: np.ndarray) -> None:
+        """Adds the next samples: float32 [n, channels]."""
+        self.meter.add(block)
+        if self.channel_meter:
+            self.channel_meter.add(block)
+        mono = block.mean(axis=1) if block.shape[1] > 1 else block[:, 0]
+        self.waveform.add(self._resampler.resample_chunk(mono) if self._resampler else mono)
+
+    def end(self) -> None:
+        """Adds the samples that the resampler and the waveform hold back. Call it after the last block."""
+        if self._resampler:
+            self.waveform.add(self._resampler.resample_chunk(np.empty(0, np.float32), last=True))
+        self.waveform.end()
+
+
 class SpanReader:
     """Collects the samples of one span and channel from the blocks of a recording.
+
+    A recording may have tens of thousands of spans, so a reader takes little memory until its span begins.
 
     Args:
         span_index: position of the span in the caller's list.
@@ -78,6 +118,22 @@ class SpanReader:
         fault: reason why the span cannot be decoded; None if no fault was found so far.
     """
 
+    __slots__ = (
+        "_collected",
+        "_compare_channels",
+        "_keep_dc",
+        "_max_duration_s",
+        "_num_samples",
+        "_read_to",
+        "_sound",
+        "_span",
+        "channel",
+        "end",
+        "fault",
+        "span_index",
+        "start",
+    )
+
     def __init__(
         self,
         span_index: int,
@@ -94,12 +150,8 @@ class SpanReader:
         self.end = None if span.end_s is None else round(span.end_s * rate)
         self.fault: AudioFault | None = None
         self._span, self._max_duration_s, self._sound = span, max_duration_s, sound
-        self._meter = FactsMeter(rate)
-        self._channel_meter = ChannelMeter(rate, sound.channels) if compare_channels and sound.channels > 1 else None
-        self._waveform = Waveform(keep_dc)
-        self._resampler = None
-        if rate != SAMPLE_RATE:
-            self._resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
+        self._compare_channels, self._keep_dc = compare_channels, keep_dc
+        self._collected: _Collected | None = None
         self._num_samples = 0
         self._read_to = 0
 
@@ -131,11 +183,9 @@ class SpanReader:
             detail = f"it is longer than the limit of {length}; cut it into parts"
             self.fault = AudioFault(Stage.DECODE, Reason.TOO_LONG, detail)
             return
-        self._meter.add(block)
-        if self._channel_meter:
-            self._channel_meter.add(block)
-        mono = block.mean(axis=1) if block.shape[1] > 1 else block[:, 0]
-        self._waveform.add(self._resampler.resample_chunk(mono) if self._resampler else mono)
+        if self._collected is None:
+            self._collected = _Collected(self._sound, self._compare_channels, self._keep_dc)
+        self._collected.add(block)
 
     def is_complete(self, position: int) -> bool:
         """Returns whether the span needs no sample of the recording from `position` on."""
@@ -143,28 +193,29 @@ class SpanReader:
 
     def choice(self) -> ChannelChoice:
         """Returns the channels to score instead of their mean. Call it after the last block."""
-        return self._channel_meter.choice() if self._channel_meter and not self.fault else ChannelChoice()
+        meter = self._collected.channel_meter if self._collected else None
+        return meter.choice() if meter and not self.fault else ChannelChoice()
 
     def result(self) -> Decoded | AudioFault:
         """Returns the decoded span, or its fault. Call it once, after the last block."""
         return self.fault or self._finish()
 
     def _finish(self) -> Decoded | AudioFault:
-        sound, waveform = self._sound, self._waveform
+        sound = self._sound
         missing = 0 if self.end is None else self.end - self.start - self._num_samples
         if self._span != WHOLE and (not self._num_samples or missing > SPAN_SLACK_S * sound.samplerate):
             detail = f"{self._span} is not within the recording of {self._read_to / sound.samplerate:.2f} s"
             return AudioFault(Stage.DECODE, Reason.OUTSIDE, detail)
-        if self._resampler:
-            waveform.add(self._resampler.resample_chunk(np.empty(0, np.float32), last=True))
-        waveform.end()
+        collected = self._collected or _Collected(sound, False, self._keep_dc)
+        collected.end()
+        waveform = collected.waveform
         if len(waveform) < FRAME_LENGTH:
             detail = f"{self._num_samples} samples at {sound.samplerate} Hz are less than one frame of 32 ms"
             return AudioFault(Stage.DECODE, Reason.TOO_SHORT, detail)
         if not np.isfinite([waveform.lowest, waveform.highest]).all():
             detail = "the mean of the channels exceeds the range of float32"
             return AudioFault(Stage.DECODE, Reason.NON_FINITE, detail)
-        if self._meter.is_constant():
+        if collected.meter.is_constant():
             return AudioFault(Stage.DECODE, Reason.SILENT, "all samples are the same")
         if waveform.lowest == waveform.highest:
             return AudioFault(Stage.DECODE, Reason.SILENT, "the channels cancel each other")
@@ -175,5 +226,5 @@ class SpanReader:
             channels=sound.channels,
             channel=self.channel,
             format=f"{sound.format}/{sound.subtype}",
-            measured=self._meter.measure(waveform.power()).with_marks(self.choice().flags),
+            measured=collected.meter.measure(waveform.power()).with_marks(self.choice().flags),
         )

@@ -48,6 +48,7 @@ class Waveform:
         self._length = 0
         self._high_pass = None if keep_dc else HighPass()
         self._folded = np.zeros(FRAME_SHIFT)
+        self._grid_offset: int | None = None
         self._power: np.ndarray | None = None
         self.lowest, self.highest = np.inf, -np.inf
 
@@ -94,8 +95,10 @@ class Waveform:
 
     @property
     def grid_offset(self) -> int:
-        """Offset of the frames in samples (`features.grid_offset`)."""
-        return grid_offset(self._folded)
+        """Offset of the frames in samples (`features.grid_offset`). Read it after `end`; it is computed once."""
+        if self._grid_offset is None:
+            self._grid_offset = grid_offset(self._folded)
+        return self._grid_offset
 
     def power(self) -> np.ndarray:
         """Returns the mean square of each frame: float64 [T]. Call it after `end`; it is computed once."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import array
+import bisect
 import dataclasses
 import hashlib
+import operator
 import posixpath
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from transforms.elements import WHOLE, AudioRef, RowFault, printable
@@ -95,9 +98,8 @@ class Listing:
         self._source = source
         self._carried: dict[str, None] = {}
         self._manifests: list[ManifestListing] = []
-        # Place of the row with an id: manifest and line in one integer, because there may be millions.
-        self._places: dict[str, int] = {}
-        self._repeated: set[str] = set()
+        # Manifest and line of each utterance in one integer, because there may be millions; 0 for files.
+        self._places = array.array("Q")
         self._faulty: list[AudioRef] = []
 
     def manifest(self, uri: str, unit: str = "line") -> ManifestListing:
@@ -124,26 +126,15 @@ class Listing:
         """Returns the URIs of all recordings so far, also of those of faulty rows, without `.` and `..` in local paths."""
         return {posixpath.normpath(ref.uri) if is_local(ref.uri) else ref.uri for ref in (*self.refs, *self._faulty)}
 
-    def add(self, ref: AudioRef, place: int = 0) -> bool:
-        """Adds an utterance; returns False, and adds nothing, if its id occurred before."""
-        if ref.utterance_id in self._places:
-            return False
-        self._places[ref.utterance_id] = place
-        self.refs.append(ref)
-        return True
-
-    def add_repeated(self, ref: AudioRef, place: str) -> None:
-        """Adds the reject of a row whose id occurred before.
+    def add(self, ref: AudioRef, place: int = 0) -> None:
+        """Adds an utterance. If its id occurs more than once, the first one keeps it, and the others become faulty.
 
         Args:
             ref: the utterance.
-            place: place of its row, for the error.
+            place: manifest and line of its row; 0 for a file.
         """
-        self._repeated.add(ref.utterance_id)
-        number = self._places[ref.utterance_id]
-        first = self._manifests[number >> _LINE_BITS].place(number & ((1 << _LINE_BITS) - 1)) if number else "a file"
-        detail = f"the id {ref.utterance_id!r} is also that of {first}; ids must be unique"
-        self.add_faulty(ref.utterance_id, ref.uri, ref.size_bytes, RowFault(Reason.DUPLICATE_ID, f"{place}: {detail}"))
+        self.refs.append(ref)
+        self._places.append(place)
 
     def add_faulty(self, utterance_id: str, uri: str, size_bytes: int, fault: RowFault) -> None:
         """Adds a faulty row, whose id is made unique later."""
@@ -158,27 +149,68 @@ class Listing:
         Raises:
             SourceError: ids occur more than once, and the listing is strict.
         """
-        if self._repeated and self.options.is_strict:
+        good, repeated = self._unique()
+        if repeated and self.options.is_strict:
             raise SourceError(
-                f"{self._source}: {len(self._repeated)} utterance ids occur more than once, as {min(self._repeated)!r}; ids "
+                f"{self._source}: {len(repeated)} utterance ids occur more than once, as {min(repeated)!r}; ids "
                 "must be unique: set them in the column id of a manifest"
             )
-        refs = [*self.refs, *self._with_unique_ids()]
-        refs.sort(key=lambda ref: ref.utterance_id)
-        return Corpus(refs, frozenset(self.columns), tuple(self._carried), tuple(self.notes))
+        faulty = list(self._with_unique_ids(good))
+        if faulty:
+            good += faulty
+            good.sort(key=_ID)
+        return Corpus(good, frozenset(self.columns), tuple(self._carried), tuple(self.notes))
 
-    def _with_unique_ids(self) -> Iterator[AudioRef]:
-        """Yields the faulty rows; `#2`, `#3` and so on is added to an id that is taken."""
+    def _unique(self) -> tuple[list[AudioRef], set[str]]:
+        """Returns the utterances without those whose id occurred before, sorted by id, and the ids that are repeated."""
+        refs, places = self.refs, self._places
+        # Sorting is stable, so that the first one of an id stays the first. A dictionary would take more memory.
+        order = sorted(range(len(refs)), key=lambda index: refs[index].utterance_id)
+        good: list[AudioRef] = []
+        repeated = set()
+        first = 0
+        for index in order:
+            ref = refs[index]
+            if good and good[-1].utterance_id == ref.utterance_id:
+                repeated.add(ref.utterance_id)
+                detail = f"the id {ref.utterance_id!r} is also that of {self._place(first)}; ids must be unique"
+                place = self._place(places[index]) if places[index] else ref.uri
+                fault = RowFault(Reason.DUPLICATE_ID, f"{place}: {detail}")
+                self.add_faulty(ref.utterance_id, ref.uri, ref.size_bytes, fault)
+            else:
+                good.append(ref)
+                first = places[index]
+        return good, repeated
+
+    def _place(self, place: int) -> str:
+        """Returns the name of a place, for a message."""
+        manifest = self._manifests[place >> _LINE_BITS] if place else None
+        return "another file" if manifest is None else manifest.place(place & ((1 << _LINE_BITS) - 1))
+
+    def _with_unique_ids(self, good: list[AudioRef]) -> Iterator[AudioRef]:
+        """Yields the faulty rows; `#2`, `#3` and so on is added to an id that is taken.
+
+        Args:
+            good: utterances, sorted by id.
+        """
         numbers: dict[str, int] = {}
-        taken: Collection[str] = self._places.keys()
         used: set[str] = set()
         for ref in self._faulty:
             name = ref.utterance_id
-            while name in taken or name in used:
+            while name in used or _has_id(good, name):
                 numbers[ref.utterance_id] = number = numbers.get(ref.utterance_id, 1) + 1
                 name = f"{ref.utterance_id}#{number}"
             used.add(name)
             yield ref if name == ref.utterance_id else dataclasses.replace(ref, utterance_id=name)
+
+
+_ID = operator.attrgetter("utterance_id")
+
+
+def _has_id(refs: list[AudioRef], utterance_id: str) -> bool:
+    """Returns whether a list that is sorted by id has an id."""
+    index = bisect.bisect_left(refs, utterance_id, key=_ID)
+    return index < len(refs) and refs[index].utterance_id == utterance_id
 
 
 class ManifestListing:
@@ -201,7 +233,6 @@ class ManifestListing:
         self.uri = uri
         self.is_empty = True
         self._unit = unit
-        self._name = uri.rpartition("/")[2]
         self._base = index << _LINE_BITS
 
     def place(self, number: int) -> str:
@@ -212,9 +243,10 @@ class ManifestListing:
         """Adds the utterance of a row."""
         self.is_empty = False
         if ref.span is not WHOLE and ref.span != WHOLE:
-            ref = dataclasses.replace(ref, place=printable(f"{self._name}, {self._unit} {number}"))
-        if not self.listing.add(ref, self._base | number):
-            self.listing.add_repeated(ref, self.place(number))
+            # `dataclasses.replace` would take seconds for a million rows.
+            file = (ref.utterance_id, ref.uri, ref.size_bytes, ref.source_version)
+            ref = AudioRef(*file, ref.columns, ref.span, ref.archive, ref.channel, None, number)
+        self.listing.add(ref, self._base | number)
 
     def reject(self, row: BadRow, utterance_id: str = "", file: File | None = None) -> None:
         """Adds a faulty row.

@@ -140,8 +140,8 @@ def _add_files(root: str, files: Iterable[File], listing: Listing) -> None:
         ref = relative_ref(root, file, kind)
         if kind is not None:
             uses_options |= add_archive(ref, listing, prefix=f"{ref.utterance_id}/")
-        elif not listing.add(ref):
-            listing.add_repeated(ref, file.uri)
+        else:
+            listing.add(ref)
     if not uses_options:
         _check_no_manifest(root, listing.options)
 

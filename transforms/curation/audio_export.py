@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import shutil
@@ -18,10 +19,12 @@ from transforms.curation.audio_segments import segments, suffix_of
 from transforms.curation.export_outcomes import OUTCOMES
 from transforms.curation.export_plan import Container, ExportFormat, Row
 from transforms.elements import printable
-from transforms.errors import AudioFault, Stage
+from transforms.errors import AudioFault, Reason, Stage
 from transforms.storage.atomic_files import atomic_file
 
 _BLOCK_BYTES = 1 << 20
+# Errors by which a file system refuses the name of a file, but not others.
+_REFUSED_NAME = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EISDIR, errno.ENOTDIR}
 
 
 def export_files(rows: Sequence[Row], folder: str, container: Container, resume: bool = True) -> Iterator[Row]:
@@ -48,8 +51,15 @@ def export_files(rows: Sequence[Row], folder: str, container: Container, resume:
             yield _rejected(row, segment)
             continue
         name = f"{row['stem']}.{segment.suffix}"
-        with atomic_file(f"{folder}/{name}") as out:
-            shutil.copyfileobj(segment.content, out, _BLOCK_BYTES)
+        try:
+            with atomic_file(f"{folder}/{name}") as out:
+                shutil.copyfileobj(segment.content, out, _BLOCK_BYTES)
+        except OSError as error:
+            if error.errno not in _REFUSED_NAME:
+                raise
+            detail = f"{folder}/{name} cannot be written ({error.strerror}); export to another folder"
+            yield _rejected(row, AudioFault(Stage.EXPORT, Reason.UNWRITABLE, detail))
+            continue
         yield _exported(row, name)
 
 

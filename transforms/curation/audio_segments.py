@@ -19,7 +19,8 @@ from transforms.curation.export_plan import Container, Row
 from transforms.decoders.sound import Sound, open_sound
 from transforms.elements import AudioRef, printable
 from transforms.errors import AudioFault, Reason, Stage
-from transforms.storage.files import is_local, literally, look_at, match, version_of_file
+from transforms.storage.files import is_local, literally, look_at, match
+from transforms.storage.source_versions import is_same_version, version_of_file
 
 _SUFFIX_BY_FORMAT = {
     "ADTS": "aac",
@@ -95,7 +96,7 @@ def _check_version(uri: str, version: str) -> None:
         raise AudioFault(Stage.EXPORT, Reason.UNREADABLE, str(error)) from error
     if file is None or not file.is_there:
         raise AudioFault(Stage.EXPORT, Reason.UNREADABLE, "the recording was deleted after it was scored")
-    if file.source_version != version_of_file(version):
+    if not is_same_version(version_of_file(version), file.source_version):
         detail = "the recording has changed since it was scored; score the corpus again"
         raise AudioFault(Stage.EXPORT, Reason.CHANGED, detail)
 

@@ -6,6 +6,7 @@ A row group is a chunk: the utterances that one worker writes at a time. For Web
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -15,8 +16,9 @@ import pyarrow.parquet as pq
 
 from transforms.corpus.archive_member import AUDIO_SUFFIXES
 from transforms.corpus.word_times import word_columns
-from transforms.curation.duckdb_rows import quoted
+from transforms.curation.duckdb_rows import quoted, spill
 from transforms.curation.kept_list import KeptList
+from transforms.storage.portable_names import folded, portable_name, portable_path
 
 Container = Literal["flac", "wav"]
 ExportFormat = Literal["flac", "wav", "webdataset"]
@@ -45,7 +47,9 @@ PLAN = pa.schema(
     ]
 )
 
-_AUDIO_SUFFIX = rf"(?i)\.({'|'.join(sorted(AUDIO_SUFFIXES))})$"
+# Names of the exported files: paths without suffix, and the same text for paths that some file systems do not distinguish.
+NAMES = pa.schema([("id", pa.string()), ("stem", pa.string()), ("folded", pa.string())])
+_AUDIO_SUFFIX = re.compile(rf"(?i)\.({'|'.join(sorted(AUDIO_SUFFIXES))})$")
 
 
 def write_export_plan(kept: KeptList, path: Path, format: ExportFormat, shard_size: int) -> int:
@@ -61,6 +65,9 @@ def write_export_plan(kept: KeptList, path: Path, format: ExportFormat, shard_si
         Number of chunks.
     """
     chunks = 0
+    is_key = format == "webdataset"
+    names = (_name(utterance_id, is_key) for utterance_id in kept.texts(f"SELECT id FROM {kept.table}"))
+    kept.join("export_names", spill(names, NAMES, path.with_name(f"names-{path.name}")))
     with pq.ParquetWriter(path, PLAN) as writer:
         for table in _by_chunk(kept.batches(_plan_query(kept, format, shard_size))):
             writer.write_table(table.cast(PLAN), row_group_size=max(1, len(table)))
@@ -68,36 +75,55 @@ def write_export_plan(kept: KeptList, path: Path, format: ExportFormat, shard_si
     return chunks
 
 
+def _name(utterance_id: str, is_key: bool) -> dict[str, str]:
+    """Returns a row of `NAMES`."""
+    stem = export_stem(utterance_id, is_key)
+    return {"id": utterance_id, "stem": stem, "folded": folded(stem)}
+
+
+def export_stem(utterance_id: str, is_key: bool = False) -> str:
+    """Returns the path of the exported file of an utterance without its suffix. It is not unique.
+
+    Args:
+        utterance_id: id of the utterance.
+        is_key: whether it is a key of WebDataset, whose name has no dot.
+    """
+    *folders, name = _AUDIO_SUFFIX.sub("", utterance_id).split("/")
+    # A folder without the suffix of a recording never has the name of an exported file.
+    folders = [_AUDIO_SUFFIX.sub(r"_\1", folder) for folder in folders]
+    # WebDataset ends the key of a sample at the first dot.
+    names = [*folders, name.replace(".", "_") if is_key else name]
+    return portable_path([portable_name("_" if part in (".", "..") else part) for part in names])
+
+
 def _plan_query(kept: KeptList, format: ExportFormat, shard_size: int) -> str:
     """Returns the query for the rows of a plan.
 
-    The stem is the path of the exported file without its suffix. It is made from the utterance id, but stays in the folder
-    of the export, has no control characters or overlong parts, and is unique even if case is ignored.
+    A stem becomes unique by a hash of the id, also on file systems that ignore case or the forms of Unicode.
     """
     position = "(row_number() OVER by_place - 1)"
     if format == "webdataset":
         chunk = f"{position} // {shard_size}"
-        # WebDataset ends the key of a sample at the first dot.
-        name = "replace(parts[-1], '.', '_')"
     else:
         chunk = f"CASE WHEN archive IS NULL THEN format('{{:012d}}', {position} // {CHUNK}) ELSE archive END"
-        name = "parts[-1]"
     further = "".join(f", {quoted(name)} := {_json_value(name)}" for name in kept.columns)
     return f"""
-        WITH split AS (
-            SELECT *, list_transform(string_split(regexp_replace(id, '{_AUDIO_SUFFIX}', ''), '/'),
-                lambda part: CASE WHEN part IN ('', '.', '..') THEN '_'
-                    ELSE left(regexp_replace(part, '[[:cntrl:]]', '_', 'g'), 150) END) AS parts
-            FROM {kept.table}
+        WITH once AS (
+            SELECT id, stem, folded, count(*) OVER (PARTITION BY folded) > 1 AS is_repeated FROM export_names
+        ),
+        twice AS (
+            SELECT id, CASE WHEN is_repeated THEN concat(stem, '-', left(md5(id), 8)) ELSE stem END AS stem,
+                count(*) OVER (
+                    PARTITION BY CASE WHEN is_repeated THEN concat(folded, '-', left(md5(id), 8)) ELSE folded END
+                ) > 1 AS is_repeated
+            FROM once
         ),
         named AS (
-            SELECT *, concat(array_to_string(parts[:-2], '/'), CASE WHEN len(parts) > 1 THEN '/' ELSE '' END) || {name} AS stem
-            FROM split
+            SELECT id, CASE WHEN is_repeated THEN concat(stem, '-', md5(id)) ELSE stem END AS unique_stem FROM twice
         ),
         chunked AS (
-            SELECT *, {chunk} AS chunk_key, CASE WHEN count(*) OVER (PARTITION BY lower(stem)) > 1
-                THEN concat(stem, '-', left(md5(id), 8)) ELSE stem END AS unique_stem
-            FROM named WINDOW by_place AS (ORDER BY path, start_s, id)
+            SELECT *, {chunk} AS chunk_key FROM {kept.table} JOIN named USING (id)
+            WINDOW by_place AS (ORDER BY path, start_s, id)
         )
         SELECT dense_rank() OVER (ORDER BY chunk_key) - 1 AS chunk, id AS utterance_id, unique_stem AS stem, path AS uri,
             archive, source_version, format, whole, round(start_s * sample_rate)::BIGINT AS first_sample,

@@ -7,7 +7,7 @@ import dataclasses
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -18,9 +18,10 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.errors import OutputError
-from transforms.output.ledger import Job, Ledger, count_rows, names_that_count
+from transforms.output.ledger import Job, Ledger, count_rows
 from transforms.output.parquet_sink import ROW_GROUP_ROWS, SORTED_GROUP_ROWS, FileSeries
 from transforms.output.reconcile import LostRowsError
+from transforms.output.records import names_that_count
 from transforms.schemas import SORTED_BY
 from transforms.storage.files import File, match
 
@@ -105,7 +106,11 @@ def _footer(path: str) -> tuple[pa.Schema, int]:
 
 
 def compact(
-    ledger: Ledger, groups: Sequence[SmallFiles], file_bytes: int, request: Mapping[str, Any]
+    ledger: Ledger,
+    groups: Sequence[SmallFiles],
+    file_bytes: int,
+    request: Mapping[str, Any],
+    check: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Merges small files. The record that it commits switches from the old files to the new ones in one step.
 
@@ -114,6 +119,7 @@ def compact(
         groups: files to merge (`small_files`).
         file_bytes: wanted size of a file in bytes.
         request: further content of the record.
+        check: function that is called just before the record is written, and raises an error if it must not be.
 
     Returns:
         The record.
@@ -144,7 +150,7 @@ def compact(
             },
             "timings": {"total_s": round(time.time() - started_s, 3)},
         }
-        return ledger.commit(run_id, record, merged, names)
+        return ledger.commit(run_id, record, merged, names, check)
     except BaseException as error:
         with contextlib.suppress(Exception):  # the next run removes the remaining files
             ledger.discard(run_id)

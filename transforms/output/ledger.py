@@ -4,9 +4,9 @@
     OUT/_runs/<run_id>.json                      record of a committed run, with the names of its files
     OUT/_runs/<run_id>.pending/                  request and plan of a run on another machine
 
-A run is visible once its record exists, and not before. A record may also name files of earlier runs that its own files
-replace: by new rows, or, if its job is `COMPACT`, by the same rows in fewer files. Files that no record names are debris of an
-unfinished run, unless they belong to a pending run.
+A run is visible once its record exists, and not before. Its files are on the disk by then. A record may also name files of
+earlier runs that its own files replace: by new rows, or, if its job is `COMPACT`, by the same rows in fewer files. Files that
+no record names are debris of an unfinished run, unless they belong to a pending run.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import json
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -27,13 +28,15 @@ from apache_beam.io.filesystems import FileSystems
 
 from model.local_files import DRAFT_PREFIX
 from transforms.errors import OutputError
-from transforms.storage.atomic_files import DRAFT, write_bytes
+from transforms.output.records import RUNS, names_that_count, read_record, read_records, record_path, record_paths
+from transforms.storage.atomic_files import DRAFT
+from transforms.storage.deletion import delete_files
+from transforms.storage.durable_files import sync_all, sync_folder
 from transforms.storage.files import PROBE, has_wildcards, is_local, probe
-from transforms.storage.gcs import SCHEME as CLOUD_STORAGE
 from transforms.storage.gcs import open_in_parts
+from transforms.storage.new_files import create_file
 from transforms.storage.storage_errors import reason
 
-RUNS = "_runs"
 PENDING = ".pending"
 RECEIPT = ".receipt"
 _REQUEST = "pending.json"
@@ -52,6 +55,11 @@ class Job(enum.StrEnum):
     REPRODUCE = "reproduce"
     # Not a run: its record only names the files that now hold the rows of earlier runs.
     COMPACT = "compact"
+    # Not a run: its record replaces all files by nothing, until the records before it are deleted.
+    CLEAR = "clear"
+
+
+_NOT_RUNS = {Job.COMPACT, Job.CLEAR}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,29 +110,22 @@ class Ledger:
             raise OutputError(f"{self.root}: the name of an output folder must not contain *, ? or [")
         try:
             probe(FileSystems.join(self.root, RUNS))
+            if is_local(self.root):
+                runs = Path(self.root, RUNS).absolute()
+                sync_all(folders=[runs, *runs.parents])
         except (OSError, ValueError) as error:  # ValueError: no filesystem has this scheme
             raise OutputError(f"{self.root}: cannot write there ({reason(error)})") from error
 
     def records(self) -> list[dict[str, Any]]:
-        """Returns all records, oldest first.
+        """Returns all records, oldest first. An incomplete one is set aside with a warning.
 
         Raises:
             OutputError: a record cannot be read.
         """
-        records = []
-        for uri in sorted(self._record_paths()):
-            try:
-                with FileSystems.open(uri) as file:
-                    record = json.loads(file.read())
-                    records.append({**record, "files": record["files"], "replaces": record["replaces"]})
-            except (OSError, ValueError, TypeError, KeyError) as error:
-                raise OutputError(
-                    f"{uri}: the run's record cannot be read ({type(error).__name__}: {error})"
-                ) from error
-        return records
+        return read_records(self.root)
 
     def runs(self, job: Job, records: Iterable[dict[str, Any]] | None = None) -> list[dict[str, Any]]:
-        """Returns the records of runs, without compactions.
+        """Returns the records of runs, without those of compactions.
 
         Args:
             job: command that all runs must belong to.
@@ -134,7 +135,7 @@ class Ledger:
             OutputError: a run belongs to another command, or a record cannot be read.
         """
         runs = [
-            record for record in (self.records() if records is None else records) if record.get("job") != Job.COMPACT
+            record for record in (self.records() if records is None else records) if record.get("job") not in _NOT_RUNS
         ]
         for record in runs:
             if record.get("job") != job:
@@ -147,9 +148,9 @@ class Ledger:
         """Returns whether a run has a record.
 
         Raises:
-            OutputError: a record cannot be read.
+            OutputError: the record cannot be read.
         """
-        return run_id in {record["run_id"] for record in self.records()}
+        return read_record(record_path(self.root, run_id)) is not None
 
     def committed(self, table: str) -> list[str]:
         """Returns the paths of the files of a table that count, sorted.
@@ -182,14 +183,22 @@ class Ledger:
             run_id: id of the run.
             request: part of the record that is known before the run.
         """
-        path = self.beside_record(run_id, f"{PENDING}/{_REQUEST}")
-        write_bytes(path, json.dumps(request, indent=2).encode())
+        create_file(self._request_path(run_id), json.dumps(request, indent=2).encode())
+        if is_local(self.root):
+            sync_folder(FileSystems.join(self.root, RUNS))
 
     def request(self, run_id: str) -> dict[str, Any]:
         """Returns the request of a pending run."""
-        with FileSystems.open(self.beside_record(run_id, f"{PENDING}/{_REQUEST}")) as file:
+        with FileSystems.open(self._request_path(run_id)) as file:
             request: dict[str, Any] = json.loads(file.read())
             return request
+
+    def is_pending(self, run_id: str) -> bool:
+        """Returns whether a run was begun, and was neither committed nor abandoned since."""
+        return bool(FileSystems.exists(self._request_path(run_id)))
+
+    def _request_path(self, run_id: str) -> str:
+        return self.beside_record(run_id, f"{PENDING}/{_REQUEST}")
 
     def pending(self) -> list[str]:
         """Returns the ids of the runs that were begun and are neither committed nor abandoned, oldest first.
@@ -211,25 +220,53 @@ class Ledger:
             shutil.rmtree(folder, ignore_errors=True)
 
     def commit(
-        self, run_id: str, record: dict[str, Any], files: Iterable[str], replaces: Iterable[str] = ()
+        self,
+        run_id: str,
+        record: dict[str, Any],
+        files: Iterable[str],
+        replaces: Iterable[str] = (),
+        check: Callable[[], None] = lambda: None,
     ) -> dict[str, Any]:
         """Makes a run visible in one step, and then deletes the files that it replaces.
+
+        If another attempt to commit the run was faster, its record counts, and the files of this attempt are deleted.
 
         Args:
             run_id: id of the run.
             record: the record without its id and files.
             files: names of the run's files.
             replaces: names of files of earlier runs whose rows are now in the run's files.
+            check: function that is called just before the record is written, and raises an error if the run must not count.
 
         Returns:
-            The record as written.
+            The record that counts.
         """
         record = {**record, "run_id": run_id, "files": sorted(files), "replaces": sorted(replaces)}
-        write_bytes(FileSystems.join(self.root, RUNS, f"{run_id}.json"), json.dumps(record, indent=2).encode())
+        self._sync(record["files"])
+        path = record_path(self.root, run_id)
+        check()
+        winner = None
+        while winner is None and not create_file(path, json.dumps(record, indent=2).encode()):
+            winner = read_record(path)  # sets an incomplete record aside, so that the next try succeeds
+            if winner is None and FileSystems.exists(path):
+                raise OutputError(
+                    f"{path}: the record is incomplete and cannot be renamed; rename it and run the command again"
+                )
+        if winner is not None:
+            self._delete(FileSystems.join(self.root, name) for name in {*record["files"]} - {*winner["files"]})
+            record = winner
         self._delete(FileSystems.join(self.root, name) for name in record["replaces"])
         self._delete([self.receipt(run_id)])
         self.abandon(run_id)
         return record
+
+    def _sync(self, names: Sequence[str]) -> None:
+        """Writes files, and their names, to the disk."""
+        if is_local(self.root):
+            root = Path(self.root)
+            (root / RUNS).mkdir(parents=True, exist_ok=True)
+            files = [root / name for name in names]
+            sync_all(files, {root, *(file.parent for file in files)})
 
     def write_missing(self, run_id: str, files: Sequence[str], schemas: Mapping[str, pa.Schema]) -> list[str]:
         """Writes an empty file for each table without files, because readers of Parquet expect one. Only for the first run.
@@ -243,12 +280,12 @@ class Ledger:
             Names of the empty files, for `commit`.
         """
         names: list[str] = []
-        if self._record_paths():
+        if record_paths(self.root):
             return names
         for table, schema in schemas.items():
             if any(name.startswith(f"{table}/") for name in files):
                 continue
-            path = f"{self.prefix(table, run_id)}-empty.parquet"
+            path = f"{self.prefix(table, run_id)}-empty-{secrets.token_hex(6)}.parquet"
             with FileSystems.create(path) as file:
                 pq.write_table(schema.empty_table(), file, compression="zstd")
             names.append(self.name_of(path))
@@ -262,7 +299,7 @@ class Ledger:
             self._delete(_list(f"{self.prefix(table, run_id)}-*"))
 
     def clear(self, job: Job) -> None:
-        """Deletes all runs, also pending ones. Deletes the records first, so that no run is ever partly visible.
+        """Deletes all runs, also pending ones. All runs become invisible in one step.
 
         Args:
             job: command that all runs must belong to.
@@ -270,15 +307,31 @@ class Ledger:
         Raises:
             OutputError: a run belongs to another command, or a record cannot be read.
         """
-        self.runs(job)
+        records = self.records()
+        self.runs(job, records)
         pending = self.pending()
-        self._delete(self._record_paths())
+        if records:
+            # Also files that were replaced: a record that replaced them may be deleted before the one that named them.
+            files = {name for record in records for name in record["files"]}
+            self.commit(self.new_run_id(), {"job": Job.CLEAR}, [], files)
         for run_id in pending:
             self.abandon(run_id)
         self.remove_debris()
 
+    def _finish_clear(self, records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Deletes the records before that of a `clear`, and that one last; returns the other records."""
+        last = max((record["run_id"] for record in records if record.get("job") == Job.CLEAR), default=None)
+        if last is None:
+            return list(records)
+        paths = [record_path(self.root, record["run_id"]) for record in records if record["run_id"] < last]
+        for group in (paths, [record_path(self.root, last)]):
+            self._delete(group)
+            if is_local(self.root):
+                sync_folder(FileSystems.join(self.root, RUNS))
+        return [record for record in records if record["run_id"] > last]
+
     def remove_debris(self) -> list[str]:
-        """Deletes files of unfinished runs, and files that a later run replaced.
+        """Deletes files of unfinished runs, files that a later run replaced, and the rest of an interrupted `clear`.
 
         Returns:
             Paths of the deleted files and folders.
@@ -286,7 +339,7 @@ class Ledger:
         Raises:
             OutputError: a record cannot be read.
         """
-        records, pending = self.records(), set(self.pending())
+        records, pending = self._finish_clear(self.records()), set(self.pending())
         kept = {FileSystems.join(self.root, name) for table in self.tables for name in names_that_count(records, table)}
         debris = set()
         for table in self.tables:
@@ -302,26 +355,8 @@ class Ledger:
                 debris.add(folder if folder.rpartition("/")[2].startswith(DRAFT_PREFIX) else uri)
         return self._delete(debris)
 
-    def _record_paths(self) -> list[str]:
-        return _list(FileSystems.join(self.root, RUNS, "*.json"))
-
     def _delete(self, uris: Iterable[str]) -> list[str]:
-        existing = sorted(uris)
-        if FileSystems.get_scheme(self.root) != CLOUD_STORAGE:  # on Cloud Storage, a missing object raises no error
-            existing = [uri for uri in existing if FileSystems.exists(uri)]
-        if existing:
-            FileSystems.delete(existing)
-        return existing
-
-
-def names_that_count(records: Iterable[dict[str, Any]], table: str) -> list[str]:
-    """Returns the names of the files of a table that runs committed and no later run replaced, sorted."""
-    names: set[str] = set()
-    replaced: set[str] = set()
-    for record in records:
-        names.update(name for name in record["files"] if name.startswith(f"{table}/"))
-        replaced.update(record["replaces"])
-    return sorted(names - replaced)
+        return delete_files(uris)
 
 
 def count_rows(ledger: Ledger, table: str, files: Iterable[str]) -> int:

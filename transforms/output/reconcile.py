@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from transforms.elements import AudioRef, archives_of, printable
 from transforms.output.ledger import Ledger, count_rows
+from transforms.output.records import names_that_count
 
 # Input of the comparison: all refs. The rows of an archive's members are matched by the URI of the archive.
 LISTED = pa.schema([("utterance_id", pa.string()), ("archive_uri", pa.string())])
@@ -111,16 +112,20 @@ def reconcile(ledger: Ledger, files: Sequence[str], listed: Iterable[pa.RecordBa
         return _run_counts(db)
 
 
-def out_of_date(ledger: Ledger, listed: Iterable[pa.RecordBatch]) -> set[str]:
+def out_of_date(
+    ledger: Ledger, listed: Iterable[pa.RecordBatch], records: Sequence[dict[str, Any]] | None = None
+) -> set[str]:
     """Returns the ids of committed rows whose utterances are scored again.
 
     Args:
         ledger: ledger of the output.
         listed: utterances that are scored again, batches of `LISTED`.
+        records: records of the runs to look at; by default all.
     """
     with _database(listed) as db:
         for table in ("utterances", "rejects"):
-            _insert(db, "written", ledger.rows(table, ["utterance_id", "uri"]))
+            files = None if records is None else names_that_count(records, table)
+            _insert(db, "written", ledger.rows(table, ["utterance_id", "uri"], files))
         _match(db)
         return {row[0] for row in db.execute("SELECT utterance_id FROM matched WHERE listed_id IS NOT NULL").fetchall()}
 

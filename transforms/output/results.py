@@ -13,7 +13,8 @@ import pyarrow.dataset as ds
 from model.labels import LABEL_SCALES, LabelScale
 from transforms import schemas
 from transforms.errors import OutputError
-from transforms.output.ledger import Job, Ledger, names_that_count
+from transforms.output.ledger import Job, Ledger
+from transforms.output.records import names_that_count
 from transforms.storage.arrow_filesystem import arrow_filesystem
 from transforms.storage.files import absolute, is_local, match
 from transforms.storage.storage_errors import reason

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Set
+import secrets
+from collections.abc import Sequence, Set
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.output.ledger import Ledger, names_that_count
+from transforms.output.ledger import Ledger
+from transforms.output.records import names_that_count
 from transforms.storage.gcs import open_in_parts
 
 
-def rewrite_without(ledger: Ledger, run_id: str, ids: Set[str]) -> tuple[list[str], list[str]]:
+def rewrite_without(
+    ledger: Ledger, run_id: str, ids: Set[str], records: Sequence[dict[str, Any]] | None = None
+) -> tuple[list[str], list[str]]:
     """Copies the committed files that contain rows of some utterances into files of a run, without those rows.
+
+    The names of the copies are random, because another attempt to commit the run may copy the same files at the same time.
+    Files of the run itself are never copied.
 
     Args:
         ledger: ledger of the output.
         run_id: id of the run to which the copies belong.
         ids: ids of the utterances whose rows are out of date.
+        records: records of the runs that may have such rows; by default all.
 
     Returns:
         Names of the copies, and names of the files that they replace; both for `Ledger.commit`.
@@ -30,10 +39,11 @@ def rewrite_without(ledger: Ledger, run_id: str, ids: Set[str]) -> tuple[list[st
     if not ids:
         return copies, replaced
     sorted_ids = sorted(ids)
-    records = ledger.records()
+    known = ledger.records() if records is None else records
+    earlier = [record for record in known if record["run_id"] != run_id]
     for table in ledger.tables:
-        for name in names_that_count(records, table):
-            target = f"{ledger.prefix(table, run_id)}-kept-{len(replaced):05d}.parquet"
+        for name in names_that_count(earlier, table):
+            target = f"{ledger.prefix(table, run_id)}-kept-{secrets.token_hex(6)}.parquet"
             if _copy_without(FileSystems.join(ledger.root, name), target, sorted_ids):
                 replaced.append(name)
                 copies.append(ledger.name_of(target))

@@ -44,17 +44,16 @@ class Lengths:
     @classmethod
     def sampled(cls, refs: Sequence[AudioRef]) -> Lengths:
         """Reads the headers of a few recordings of each suffix; the same refs give the same choice."""
-        by_suffix: dict[str, list[AudioRef]] = defaultdict(list)
-        for ref in refs:
-            if ref.archive is None and ref.fault is None and ref.size_bytes:
-                by_suffix[suffix(ref.uri)].append(ref)
-        bytes_per_s = {}
-        for name, candidates in by_suffix.items():
-            sample = random.Random(0).sample(candidates, min(SAMPLE, len(candidates)))
-            rates = [rate for ref in sample if (rate := _bytes_per_s(ref))]
-            if rates:
-                bytes_per_s[name] = sum(rates) / len(rates)
-        return cls(bytes_per_s)
+        return cls.of_rates((ref, bytes_per_s(ref)) for ref in sample(refs))
+
+    @classmethod
+    def of_rates(cls, rates: Iterable[tuple[AudioRef, float | None]]) -> Lengths:
+        """Returns the estimate from some recordings with their bytes per second; None if these are unknown."""
+        by_suffix: dict[str, list[float]] = defaultdict(list)
+        for ref, rate in rates:
+            if rate:
+                by_suffix[suffix(ref.uri)].append(rate)
+        return cls({name: sum(known) / len(known) for name, known in by_suffix.items()})
 
     def seconds(self, ref: AudioRef) -> float:
         """Returns the estimated length of an utterance in seconds; 0 for a faulty row, which is not read."""
@@ -76,7 +75,19 @@ def suffix(uri: str) -> str:
     return posixpath.splitext(uri)[1].lower()
 
 
-def _bytes_per_s(ref: AudioRef) -> float | None:
+def sample(refs: Iterable[AudioRef]) -> list[AudioRef]:
+    """Returns a few recordings of each suffix; the same refs give the same choice."""
+    by_suffix: dict[str, list[AudioRef]] = defaultdict(list)
+    for ref in refs:
+        if ref.archive is None and ref.fault is None and ref.size_bytes:
+            by_suffix[suffix(ref.uri)].append(ref)
+    chosen: list[AudioRef] = []
+    for candidates in by_suffix.values():
+        chosen += random.Random(0).sample(candidates, min(SAMPLE, len(candidates)))
+    return chosen
+
+
+def bytes_per_s(ref: AudioRef) -> float | None:
     """Returns the bytes per second of a recording from its header, or from its first seconds; None if it cannot be read."""
     try:
         with open_audio(ref.uri) as file, open_sound(file) as sound:

@@ -11,6 +11,10 @@ from collections.abc import Iterator, Sequence
 from transforms.elements import AudioRef, archives_of, printable, without_channel
 from transforms.errors import OutputError, Reason, Stage
 from transforms.output.ledger import Ledger
+from transforms.storage.source_versions import is_same_version
+
+# Reasons of rejects that do not last.
+_PASSING = {Reason.UNREADABLE, Reason.TIMED_OUT}
 
 
 class _State(enum.IntEnum):
@@ -37,10 +41,10 @@ class Outstanding:
 def outstanding(refs: Sequence[AudioRef], ledger: Ledger) -> Outstanding:
     """Compares a corpus with the committed rows.
 
-    A recording is done if its current version has scores or a lasting reject. The reject of an unreadable recording does not
-    last, because the recording may be readable the next time. An archive is done as a whole, or not at all. Rejects of faulty
-    rows that the corpus no longer has are out of date, too: they are replaced with the first ref that is scored again. The
-    comparison keeps one byte per ref and no rows, so that a million rows take little memory.
+    A recording is done if its current version has scores or a lasting reject. The reject of a recording that was unreadable, or
+    not decoded in time, does not last, because the next run may succeed. An archive is done as a whole, or not at all. Rejects
+    of faulty rows that the corpus no longer has are out of date, too: they are replaced with the first ref that is scored
+    again. The comparison keeps one byte per ref and no rows, so that a million rows take little memory.
 
     Args:
         refs: the corpus.
@@ -77,7 +81,7 @@ def outstanding(refs: Sequence[AudioRef], ledger: Ledger) -> Outstanding:
         # A faulty row may name no recording or a wrong one.
         if not (is_same_file or is_row_fault or ref.fault):
             raise OutputError(other_corpus(utterance_id, ref_uri, uri))
-        if version != ref.source_version:
+        if not is_same_version(version, ref.source_version):
             states[index] = _State.STALE
         elif states[index] == _State.NEW:
             states[index] = _State.DONE
@@ -114,4 +118,4 @@ def _committed(ledger: Ledger) -> Iterator[tuple[str, str, str, bool]]:
 
 def lasting_version(source_version: str, reason: str | None) -> str:
     """Returns the version of a committed row; for a reject that does not last, a version that no recording has."""
-    return "" if reason == Reason.UNREADABLE else source_version
+    return "" if reason in _PASSING else source_version

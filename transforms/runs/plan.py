@@ -21,6 +21,8 @@ from transforms.output.reconcile import LISTED
 from transforms.runs.chunking import Chunk, recordings
 from transforms.runs.corpus_chunks import CorpusChunks
 from transforms.schemas import PLAN
+from transforms.storage.durable_files import sync_all
+from transforms.storage.files import is_local
 
 # Number of utterances in a file of the plan. A worker reads such a file in about a second.
 FILE_ROWS = 100_000
@@ -62,6 +64,8 @@ def write_plan(ledger: Ledger, run_id: str, chunks: Iterable[Chunk], file_rows: 
             rows = 0
     if waiting:
         flush()
+    if is_local(ledger.root):
+        sync_all(paths)  # `Ledger.begin` syncs their folder
     return paths
 
 
@@ -98,7 +102,7 @@ def plan_table(chunks: Sequence[Chunk]) -> pa.Table:
             "columns": [list(ref.columns.items()) for ref in refs],
             "fault_reason": [ref.fault and ref.fault.reason for ref in refs],
             "fault_detail": [ref.fault and ref.fault.detail for ref in refs],
-            "place": [ref.place for ref in refs],
+            "row": [ref.row for ref in refs],
             "listed": [_listed_text(ref.listed) for ref in refs],
             "audio_root": [ref.audio_root for ref in refs],
         },
@@ -129,7 +133,7 @@ def _ref(row: dict) -> AudioRef:
         ArchiveKind(row["archive"]) if row["archive"] else None,
         row["channel"],
         RowFault(Reason(row["fault_reason"]), row["fault_detail"]) if row["fault_reason"] else None,
-        row["place"],
+        row["row"],
         _listed(row["listed"]),
         row["audio_root"],
     )

@@ -23,6 +23,7 @@ from transforms.runs.corpus_chunks import CorpusChunks
 from transforms.runs.incremental import lasting_version, other_corpus
 from transforms.runs.plan import WritePlan
 from transforms.storage.files import Place, has_wildcards, is_directory, places_in, stream
+from transforms.storage.source_versions import is_same_version
 from transforms.telemetry import Work
 
 # Number of places into which the corpus is divided; up to so many workers can list it at the same time.
@@ -148,7 +149,7 @@ class DropScored(beam.DoFn):
                     versions.add(version)
                 elif utterance_id == ref.utterance_id:
                     raise OutputError(other_corpus(utterance_id, ref_uri, uri))
-            if versions == {ref.source_version}:
+            if versions and all(is_same_version(version, ref.source_version) for version in versions):
                 self._skipped += 1
             else:
                 yield ref

@@ -40,6 +40,7 @@ from transforms.elements import (
     channel_id,
 )
 from transforms.errors import AudioFault, Reason, Stage
+from transforms.scoring.decode_watch import NO_WATCH, DecodeWatch
 from transforms.scoring.work_ahead import work_ahead
 
 # Frames that are computed ahead of the network: as many as `BatchLimits.pool_frames`, so that the next pool is ready when the
@@ -119,6 +120,8 @@ def featurize_recording(
     config: FeatureConfig,
     channels: str = AUTO,
     opened: AbstractContextManager[BinaryIO] | None = None,
+    watch: DecodeWatch = NO_WATCH,
+    is_vetting: bool = False,
 ) -> Iterator[FeaturizedUtterance | Reject]:
     """Decodes the utterances of a recording, or of all recordings of an archive, and computes their features.
 
@@ -127,6 +130,8 @@ def featurize_recording(
         config: feature definition.
         channels: channels to decode (`decode.decode_spans`); "each" adds `#ch0`, `#ch1` and so on to the ids.
         opened: context manager of the recording's file; None to open the file here.
+        watch: watch that marks the recording, or each recording of the archive, and knows those that must not be decoded.
+        is_vetting: see `decode_watch.Mark`.
 
     Yields:
         The features of each utterance, or the reason why it has none.
@@ -134,19 +139,30 @@ def featurize_recording(
     Raises:
         ScratchError: the temporary file of a long recording cannot be written.
     """
+
+    def featurized(
+        refs: Sequence[AudioRef], file: AbstractContextManager[BinaryIO]
+    ) -> Iterable[FeaturizedUtterance | Reject]:
+        if fault := watch.faults.get(refs[0].uri):
+            return [Reject.of(ref, fault) for ref in refs]
+        return watch.marked(refs, _featurize_file(refs, file, config, channels), is_vetting)
+
     if recording.archive is None:
         for ref in recording.refs:
             if ref.fault is not None:
                 yield Reject.of_row(ref, ref.fault)
         refs = [ref for ref in recording.refs if ref.fault is None]
         if refs:
-            yield from _featurize_file(refs, opened or open_audio(recording.uri), config, channels)
+            yield from featurized(refs, opened or open_audio(recording.uri))
         return
-    for ref, file in members(recording.refs[0]):
+    if fault := watch.faults.get(recording.uri):
+        yield Reject.of(recording.refs[0], fault)
+        return
+    for ref, file in watch.marked(recording.refs, members(recording.refs[0]), is_vetting):
         if isinstance(file, AudioFault):
             yield Reject.of(ref, file)
         else:
-            yield from _featurize_file([ref], contextlib.nullcontext(file), config, channels)
+            yield from featurized([ref], contextlib.nullcontext(file))
 
 
 def _featurize_file(
@@ -229,11 +245,13 @@ class Featurize(beam.DoFn):
     Args:
         config: feature definition.
         channels: channels to decode.
+        watch: watch that marks the recordings, and knows those that must not be decoded.
     """
 
-    def __init__(self, config: FeatureConfig, channels: str = AUTO) -> None:
+    def __init__(self, config: FeatureConfig, channels: str = AUTO, watch: DecodeWatch = NO_WATCH) -> None:
         self.config = config
         self.channels = channels
+        self.watch = watch
 
     def process(self, chunk: Sequence[Recording]) -> Iterable[Any]:
         """Featurizes the recordings of a chunk one after the other, while the network scores those before."""
@@ -249,7 +267,7 @@ class Featurize(beam.DoFn):
 
     def _results(self, chunk: Sequence[Recording]) -> Iterator[FeaturizedUtterance | Reject]:
         for recording, file in open_ahead(chunk):
-            yield from featurize_recording(recording, self.config, self.channels, file)
+            yield from featurize_recording(recording, self.config, self.channels, file, self.watch)
 
 
 def _num_frames(result: FeaturizedUtterance | Reject) -> int:

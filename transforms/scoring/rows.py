@@ -10,7 +10,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from model.features import frame_start_s
+from model.features import frame_start_s, percentiles
 from transforms import telemetry
 from transforms.elements import FrameFacts, Reject, ScoredUtterance, printable
 from transforms.progress_counters import progress_counter
@@ -39,7 +39,7 @@ def utterance_row(score: Score) -> dict[str, Any]:
         "source_version": utterance.ref.source_version,
         "num_frames": len(frame_score),
         "score": score.score,
-        "frame_score_p10": float(np.percentile(counted_score, 10)),
+        "frame_score_p10": percentiles(counted_score, [10])[0],
         "frame_score_min": float(counted_score.min()),
         "frame_score_std": float(counted_score.std()),
         "anomaly_s": sum(anomaly.end_s - anomaly.start_s for anomaly in anomalies),

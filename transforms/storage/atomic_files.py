@@ -16,6 +16,7 @@ from apache_beam.io.filesystems import FileSystems
 from model.local_files import DRAFT_PREFIX, atomic_path
 from transforms.errors import OutputError
 from transforms.storage.files import absolute, is_local
+from transforms.storage.fsspec_filesystem import OBJECT_STORES, check_writable, scheme_of
 from transforms.storage.gcs_listing import is_object_storage
 from transforms.storage.storage_errors import reason
 
@@ -33,7 +34,7 @@ def atomic_file(uri: str) -> Iterator[BinaryIO]:
     if is_local(uri):
         with atomic_path(Path(uri)) as path, path.open("wb") as file:
             yield file
-    elif is_object_storage(uri):
+    elif is_object_storage(uri) or scheme_of(uri) in OBJECT_STORES:
         # An object appears when its upload is complete. A block that fails cancels the upload.
         with _create(uri) as file:
             yield file
@@ -74,6 +75,10 @@ def check_new(path: str, overwrite: bool) -> None:
         OutputError: the file exists, or the path is a folder.
     """
     target = absolute(path)
+    try:
+        check_writable(target)
+    except OSError as error:
+        raise OutputError(f"--output {path}: {error}") from error
     if is_local(target) and Path(target).is_dir():
         raise OutputError(f"--output {path}: it is a folder; name a file")
     if not overwrite and FileSystems.exists(target):

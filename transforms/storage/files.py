@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -14,7 +15,10 @@ from apache_beam.io.filesystems import FileSystems
 
 from transforms.elements import WHOLE, ArchiveKind, AudioRef, Span, printable
 from transforms.errors import SourceError
+from transforms.storage.fsspec_filesystem import WEB
 from transforms.storage.gcs_listing import folders_in, is_object_storage, objects
+from transforms.storage.long_paths import files_below, is_long, stat_long
+from transforms.storage.source_versions import NO_VERSION, version_of_time
 
 # Name of a file that `probe` could create, but not delete.
 PROBE = r"\.probe-[0-9a-f]{6}"
@@ -24,12 +28,12 @@ _WILDCARDS = re.compile(r"[*?\[]")
 class File(NamedTuple):
     """A file of a corpus.
 
-    If its size cannot be read, the size is 0 and the version is "0-0.000000". Reading the file then gives the error.
+    If its size cannot be read, the size is 0 and the version is `NO_VERSION`. Reading the file then gives the error.
 
     Attributes:
         uri: path or URI of the file.
         size_bytes: size of the file in bytes.
-        source_version: size and modification time; changes when the file changes.
+        source_version: size and modification time, or generation of an object; changes when the file changes.
     """
 
     uri: str
@@ -39,7 +43,7 @@ class File(NamedTuple):
     @property
     def is_there(self) -> bool:
         """Whether the size of the file could be read."""
-        return self.source_version != _NO_VERSION
+        return self.source_version != NO_VERSION
 
     def ref(
         self,
@@ -62,18 +66,6 @@ class File(NamedTuple):
         return AudioRef(name, self.uri, self.size_bytes, version, columns or {}, span, archive, channel)
 
 
-def version_of_file(source_version: str) -> str:
-    """Returns the version of the file of an utterance: the utterance's version without the span and the channel."""
-    return re.split("[@#]", source_version, maxsplit=1)[0]
-
-
-def _file(uri: str, size_bytes: int, modified_s: float) -> File:
-    return File(uri, size_bytes, f"{size_bytes}-{modified_s:.6f}")
-
-
-_NO_VERSION = _file("", 0, 0.0).source_version
-
-
 def absolute(path: str) -> str:
     """Returns a local path as an absolute path with `~` expanded, and a path with a scheme as it is."""
     return os.path.abspath(os.path.expanduser(path)) if is_local(path) else path  # noqa: PTH100, PTH111 -- it may be a pattern
@@ -93,7 +85,13 @@ def is_directory(path: str) -> bool:
 
 def has_wildcards(path: str) -> bool:
     """Returns whether a path contains `*`, `?` or `[`. The name of an existing file may contain them, too."""
-    return bool(_WILDCARDS.search(path))
+    # In the address of a web page, `?` starts the query.
+    return bool(_WILDCARDS.search(path.replace("?", "") if is_web(path) else path))
+
+
+def is_web(path: str) -> bool:
+    """Returns whether a path is an address on the web, where files are looked up one by one."""
+    return FileSystems.get_scheme(path) in WEB
 
 
 def glob_root(pattern: str) -> str:
@@ -103,6 +101,8 @@ def glob_root(pattern: str) -> str:
 
 def literally(path: str) -> str:
     """Returns the pattern that matches a path and nothing else."""
+    if is_web(path) and not has_wildcards(path):
+        return path
     return _WILDCARDS.sub(lambda wildcard: f"[{wildcard[0]}]", path)
 
 
@@ -135,7 +135,10 @@ def match(pattern: str) -> Iterator[File]:
         return
     for metadata in FileSystems.match([pattern])[0].metadata_list:
         if not _is_folder_marker(metadata.path):
-            yield _file(metadata.path, metadata.size_in_bytes, metadata.last_updated_in_seconds)
+            size_bytes = metadata.size_in_bytes
+            version = getattr(metadata, "source_version", None)
+            version = version or version_of_time(size_bytes, metadata.last_updated_in_seconds)
+            yield File(metadata.path, size_bytes, version)
 
 
 def would_match(pattern: str, path: str) -> bool:
@@ -148,10 +151,10 @@ def would_match(pattern: str, path: str) -> bool:
 def look_at(path: str) -> File:
     """Returns a local file with its size and version."""
     try:
-        status = os.stat(path)  # noqa: PTH116 -- a hot loop over all files
+        status = stat_long(path) if is_long(path) else os.stat(path)  # noqa: PTH116 -- a hot loop over all files
     except OSError:
-        return File(path, 0, _NO_VERSION)
-    return _file(path, status.st_size, status.st_mtime)
+        return File(path, 0, NO_VERSION)
+    return File(path, status.st_size, version_of_time(status.st_size, status.st_mtime))
 
 
 def walk(root: str) -> Iterator[File]:
@@ -183,7 +186,8 @@ def walk(root: str) -> Iterator[File]:
         for name in names:
             yield look_at(os.path.join(folder, name))  # noqa: PTH118 -- a hot loop over all files
     for path in unreadable:
-        yield File(path, 0, _NO_VERSION)
+        # A folder whose path is too long for the system can still be opened folder by folder.
+        yield from map(look_at, files_below(path)) if is_long(path) else [File(path, 0, NO_VERSION)]
 
 
 class Place(NamedTuple):
@@ -238,9 +242,9 @@ def stream(place: Place) -> Iterator[File]:
 
 
 def _objects(uri_prefix: str, deep: bool) -> Iterator[File]:
-    for uri, size_bytes, modified_s in objects(uri_prefix, deep):
+    for uri, size_bytes, source_version in objects(uri_prefix, deep):
         if not _is_folder_marker(uri):
-            yield _file(uri, size_bytes, modified_s)
+            yield File(uri, size_bytes, source_version)
 
 
 def _is_folder_marker(uri: str) -> bool:
@@ -298,7 +302,12 @@ class Finder:
     def _look_at(self, path: str) -> File:
         if is_local(path):
             return look_at(path)
+        if is_web(path):
+            # The files of a manifest may be on many servers. One that fails costs its own recordings only.
+            with contextlib.suppress(OSError):
+                return next(match(path), None) or File(path, 0, NO_VERSION)
+            return File(path, 0, NO_VERSION)
         folder = path.rpartition("/")[0]
         if folder not in self._listings:
             self._listings[folder] = {file.uri: file for file in match(literally(folder) + "/*")}
-        return self._listings[folder].get(path) or File(path, 0, _NO_VERSION)
+        return self._listings[folder].get(path) or File(path, 0, NO_VERSION)

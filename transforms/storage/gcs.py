@@ -15,7 +15,7 @@ import io
 import os
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
@@ -26,7 +26,7 @@ from transforms.storage.storage_errors import StorageError
 try:
     import google.auth
     from apache_beam.internal.gcp import auth
-    from apache_beam.io.gcp import gcsio
+    from apache_beam.io.gcp import gcsio, gcsio_retry
     from google.api_core.exceptions import GoogleAPICallError, RetryError, from_http_response
     from google.auth.credentials import AnonymousCredentials
     from google.auth.exceptions import GoogleAuthError, TransportError
@@ -46,10 +46,13 @@ _LOG_IN = (
 
 
 def patch_beam() -> None:
-    """Replaces Beam's access to Cloud Storage in this process; further calls change nothing.
+    """Replaces Beam's access to Cloud Storage in this process, and adds fsspec's filesystems; further calls change nothing.
 
-    Every process that opens `gs://` calls it first. Beam's workers do so by importing `PLUGIN`.
+    Every process that opens remote files calls it first. Beam's workers do so by importing `PLUGIN`.
     """
+    from transforms.storage.fsspec_filesystem import register
+
+    register()
     if gcsio is None or gcsio.GcsIO is CloudStorage:
         return
     auth._Credentials._get_credentials_with_retrys = staticmethod(find_credentials)
@@ -60,6 +63,8 @@ def patch_beam() -> None:
 def open_in_parts(uri: str) -> BinaryIO:
     """Opens a file to read parts of it. From a bucket, only those parts are fetched."""
     if FileSystems.get_scheme(uri) != SCHEME or gcsio is None:
+        if in_parts := getattr(FileSystems.get_filesystem(uri), "open_in_parts", None):
+            return cast(BinaryIO, in_parts(uri))
         return FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED)
     return gcsio.GcsIO(pipeline_options=FileSystems._pipeline_options).open(uri, read_buffer_size=1)
 
@@ -115,11 +120,16 @@ def _os_error(kind: type[OSError], number: int, message: str) -> OSError:
 class BufferedFile(io.BufferedIOBase):
     """File with a buffer that outlives seeks; the buffers of Beam and Python are dropped by a seek.
 
+    Attributes:
+        mode: mode in which it is open, which Beam's `CompressedFile` needs to know.
+
     Args:
         raw: file that makes a request for every read.
         size: size of the file in bytes.
         buffer_size: size of the buffer in bytes; a request fetches no less, except at the end of the file.
     """
+
+    mode = "rb"
 
     def __init__(self, raw: Any, size: int, buffer_size: int) -> None:
         self._raw, self._size, self._buffer_size = raw, size, buffer_size
@@ -205,12 +215,16 @@ if gcsio is not None:
         return wrapped
 
     @contextlib.contextmanager
-    def os_errors_of_listing(path: str) -> Iterator[None]:
+    def os_errors(path: str) -> Iterator[None]:
         """Turns errors of Google's libraries in the block into OSErrors; status 404 means that the bucket is missing."""
         try:
             yield
         except _GOOGLE_ERRORS as error:
             raise _to_os_error(path, error, client(), needs_bucket=True) from error
+
+    def retry() -> Any:
+        """Returns the policy by which this process repeats requests after transient failures."""
+        return gcsio_retry.get_retry(_known_options())
 
     class _Reader(gcsio.BeamBlobReader):
         def read(self, size: int = -1) -> bytes:
@@ -284,5 +298,5 @@ if gcsio is not None:
 
         def list_files(self, path: str, with_metadata: bool = False) -> Iterator[Any]:
             """Lists objects like Beam's method."""
-            with os_errors_of_listing(path):
+            with os_errors(path):
                 yield from super().list_files(path, with_metadata)

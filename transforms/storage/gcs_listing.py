@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from transforms.storage import gcs
+from transforms.storage.source_versions import version_of_object
 
 # Requested fields of an object. The other fields would make up most of a response.
-_FIELDS = "items(name,size,updated),prefixes,nextPageToken"
+_FIELDS = "items(name,size,generation,timeCreated),prefixes,nextPageToken"
 _SCHEME = f"{gcs.SCHEME}://"
 
 
@@ -17,8 +18,8 @@ def is_object_storage(uri: str) -> bool:
     return uri.startswith(_SCHEME) and gcs.IS_INSTALLED
 
 
-def objects(uri_prefix: str, deep: bool) -> Iterator[tuple[str, int, float]]:
-    """Yields the URI, size in bytes and modification time (seconds since 1970) of each object with a URI prefix.
+def objects(uri_prefix: str, deep: bool) -> Iterator[tuple[str, int, str]]:
+    """Yields the URI, size in bytes and version of each object with a URI prefix.
 
     Args:
         uri_prefix: `gs://bucket/some/folder/`, or `gs://bucket/some/pre`.
@@ -29,9 +30,10 @@ def objects(uri_prefix: str, deep: bool) -> Iterator[tuple[str, int, float]]:
         StorageError: the storage does not answer.
     """
     bucket, prefix = _parts(uri_prefix)
-    with gcs.os_errors_of_listing(uri_prefix):
+    with gcs.os_errors(uri_prefix):
         for blob in list_blobs(bucket, prefix, delimiter=None if deep else "/"):
-            yield f"{_SCHEME}{bucket}/{blob.name}", blob.size, blob.updated.timestamp()
+            version = version_of_object(blob.size, blob.time_created.timestamp(), blob.generation)
+            yield f"{_SCHEME}{bucket}/{blob.name}", blob.size, version
 
 
 def folders_in(folder: str) -> list[str]:
@@ -45,7 +47,7 @@ def folders_in(folder: str) -> list[str]:
     """
     bucket, prefix = _parts(f"{folder.rstrip('/')}/")
     names: list[str] = []
-    with gcs.os_errors_of_listing(folder):
+    with gcs.os_errors(folder):
         for page in list_blobs(bucket, prefix, delimiter="/").pages:
             list(page)
             names += page.prefixes

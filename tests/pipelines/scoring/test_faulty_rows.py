@@ -67,7 +67,7 @@ def test_a_span_that_its_recording_does_not_have_is_a_fault_of_its_row(samples: 
     assert set(Output(tmp_path / "out").scores) == {"a"}
     assert rejects(tmp_path / "out") == {"b": ("list", "outside"), "c": ("list", "outside")}
     details = {item["utterance_id"]: item["detail"] for item in Output(tmp_path / "out").rejects}
-    assert details["b"] == "m.jsonl, line 2: 100 to 101 s is not within the recording of 4.07 s"
+    assert details["b"] == "line 2 of the manifest: 100 to 101 s is not within the recording of 4.07 s"
     # With its own id or not, the row is scored when it is corrected.
     write(manifest, row("a", samples), row("b", samples), row("c", samples, duration=99))
     assert "1 scored, 0 rejected" in audiosieve("score", "--input", manifest, "--output", tmp_path / "out").stdout

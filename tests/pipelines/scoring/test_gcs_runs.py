@@ -105,6 +105,16 @@ def test_a_second_run_scores_new_and_changed_recordings(
     assert Output(bucket.download("out", tmp_path / "b")).scores.keys() == {"new.flac", "clean.flac"}
 
 
+def test_an_edit_of_metadata_changes_no_recording(bucket: Bucket, samples: Path) -> None:
+    words = ["--input", upload_few(bucket, samples), "--output", bucket / "out"]
+    audiosieve("score", *words)
+    for name in FEW:
+        bucket.edit_metadata(f"in/{name}")
+    assert "0 scored, 0 rejected, 3 skipped" in audiosieve("score", *words).stdout
+    options = ["--output", bucket / "keep", "--where", "true", "--export", bucket / "audio"]
+    assert "2 exported" in audiosieve("filter", bucket / "out", *options).stdout
+
+
 def test_two_processes_give_the_same(bucket: Bucket, samples: Path, sample_run: Output, tmp_path: Path) -> None:
     bucket.upload(samples, "in")
     model = bucket.upload(BUNDLED / DEFAULT, "models/mine")

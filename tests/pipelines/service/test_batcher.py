@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Sequence
 import numpy as np
 import pytest
 
-from model.activity import EDGE_FRAMES, EDGE_FROM_FRAMES
 from model.bundle import DEFAULT
 from model.features import NUM_BINS
 from pipelines.service.batcher import Batcher
@@ -33,10 +32,9 @@ def scorer():
 
 
 def item(shown_frames: int, seed: int = 0, width: int = NUM_BINS) -> FeaturizedUtterance:
-    """Returns an utterance of which the network gets so many frames, all but the edges of longer utterances."""
+    """Returns an utterance of so many frames, all of which the network gets."""
     spectrogram = np.random.default_rng(seed).normal(0, 1, (shown_frames, width)).astype(np.float32)
-    edges = 2 * EDGE_FRAMES if shown_frames > EDGE_FROM_FRAMES else 0
-    utterance = scored(f"{shown_frames} {seed}", np.ones(shown_frames + edges)).utterance
+    utterance = scored(f"{shown_frames} {seed}", np.ones(shown_frames)).utterance
     return FeaturizedUtterance(utterance, spectrogram)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import os
@@ -18,7 +19,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pipelines.service.nginx import PASSED_ON
+from pipelines.service.nginx import MIN_CONNECTIONS, PASSED_ON
 from pipelines.service.settings import ServeOptions
 from tests.pipelines.service.test_serve_limits import open_request, until
 from tests.support.command import Output, audiosieve
@@ -63,8 +64,23 @@ def is_ready(port: int) -> bool:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with serving("--workers", 2, "--rate", 0, "--max_mb", 4, "--max_wait_ms", 50, "--max_silence_s", 3) as started:
+    limits = ("--max_mb", 4, "--max_wait_ms", 50, "--max_silence_s", 3, "--hosts", "score.example.com")
+    with serving("--workers", 2, "--rate", 0, *limits) as started:
         yield started
+
+
+def test_only_the_own_page_and_clients_score(server: Server, samples: Path):
+    body = (samples / "clean.flac").read_bytes()
+    for headers, expected in (
+        ({"origin": server.url}, 200),  # the page of nginx, whose port the workers do not have
+        ({"host": "score.example.com", "origin": "https://score.example.com"}, 200),
+        ({"origin": "https://evil.example"}, 403),
+        ({"origin": "http://127.0.0.1"}, 403),
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"host": "evil.example", "origin": "http://evil.example"}, 403),
+    ):
+        assert server.client.post("/v1/score", content=body, headers=headers).status_code == expected, headers
+    assert server.client.get("/v1/model", headers={"host": "evil.example"}).status_code == 403
 
 
 def test_scores_are_those_of_the_batch_pipeline(server: Server, samples: Path, sample_run: Output):
@@ -102,6 +118,17 @@ def test_a_slow_upload_takes_no_place_in_a_worker(server: Server):
     with open_request(server, "Content-Length: 100000", bytes(50_000)):
         time.sleep(1)
         assert [metric(port, "audiosieve_requests_inside") for port in ports(server)] == [0, 0]
+
+
+def test_one_address_cannot_take_all_connections_by_slow_uploads(samples: Path):
+    with serving("--workers", 2, "--rate", 10, "--max_wait_ms", 5) as server, contextlib.ExitStack() as stack:
+        for _ in range(MIN_CONNECTIONS):
+            stack.enter_context(open_request(server, "Content-Length: 1000", b"RIFF"))
+            time.sleep(0.1)  # below the rate
+        until(lambda: server.score(samples / "clean.flac").status_code == 429)
+        assert server.client.get("/readyz").status_code == 200
+        stack.close()
+        until(lambda: server.score(samples / "clean.flac").status_code == 200)
 
 
 def test_an_upload_that_stops_is_given_up(server: Server):

@@ -91,6 +91,40 @@ def test_a_failed_upload_releases_its_capacity(form, chunks, error):
     assert capacity.used == before
 
 
+def receive_slowly(chunk: bytes, chunks: int, form: bool, **limits: Any) -> list[bytes]:
+    """Receives an upload that arrives in equal chunks, one every 20 ms."""
+    head, _, tail = FORM.partition(b"%s") if form else (b"", b"", b"")
+    coming = iter([head, *[chunk] * chunks, tail, b""] if form else [*[chunk] * chunks, b""])
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(0.02)
+        part = next(coming)
+        return {"type": "http.request", "body": part, "more_body": bool(part)}
+
+    async def scene() -> list[bytes]:
+        scope = {"type": "http", "headers": [(name.encode(), value.encode()) for name, value in HEADERS[form].items()]}
+        settings = dataclasses.replace(Settings(), max_silence_s=0.5, **limits)
+        capacity = CapacityLimit(10 * LIMIT)
+        try:
+            async with received(Request(scope, receive), settings, capacity, None) as uploads:
+                return [upload.file.read() for upload in uploads.files]
+        finally:
+            assert capacity.used == 0
+
+    return asyncio.run(scene())
+
+
+@pytest.mark.parametrize("form", [False, True])
+def test_an_upload_that_trickles_is_ended(form):
+    with pytest.raises(Problem, match=r"408 upload_timeout: only \d+ bytes arrived in \d s; after 0.5 s, .* 1 kB/s"):
+        receive_slowly(b"x", 1_000, form, min_upload_rate=1_000.0)
+
+
+@pytest.mark.parametrize(("chunk", "rate"), [(bytes(100), 1_000.0), (b"x", 0.0)])
+def test_an_upload_may_take_long_if_it_is_fast_enough_or_there_is_no_limit(chunk, rate):
+    assert receive_slowly(chunk, 50, False, min_upload_rate=rate) == [50 * chunk]
+
+
 @pytest.mark.parametrize(("files", "taken"), [(3, True), (4, False)])
 def test_the_files_of_a_form_are_limited(files, taken):
     part = (FORM % b"hello").partition(b"--x--")[0]

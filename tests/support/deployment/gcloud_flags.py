@@ -20,7 +20,9 @@ TARGET = Path(__file__).with_suffix(".json")
 # Commands that dataflow/cloud.sh uses.
 COMMANDS = [
     "artifacts repositories create",
+    "artifacts repositories describe",
     "beta dataflow metrics list",
+    "builds get-default-service-account",
     "builds submit",
     "dataflow flex-template build",
     "dataflow flex-template run",
@@ -28,8 +30,12 @@ COMMANDS = [
     "dataflow jobs describe",
     "dataflow jobs list",
     "logging read",
+    "projects add-iam-policy-binding",
+    "projects describe",
     "services enable",
+    "storage buckets add-iam-policy-binding",
     "storage buckets create",
+    "storage buckets describe",
     "storage rm",
 ]
 

@@ -1,4 +1,7 @@
-"""A Cloud Storage that runs on this machine: `gcp-storage-emulator` as a process of its own, and buckets in it."""
+"""A Cloud Storage that runs on this machine: `gcp-storage-emulator` as a process of its own, and buckets in it.
+
+Unlike the package, it honours `ifGenerationMatch` when an object is written, deleted or read.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
@@ -81,9 +86,20 @@ class Bucket:
         content: bytes = self._bucket.blob(name).download_as_bytes()
         return content
 
+    def generation(self, name: str) -> int:
+        """The generation of an object."""
+        generation: int = self._bucket.get_blob(name).generation
+        return generation
+
     def delete(self, name: str) -> None:
         """Deletes an object."""
         self._bucket.blob(name).delete()
+
+    def edit_metadata(self, name: str) -> None:
+        """Labels an object, which changes its update time and not its content."""
+        blob = self._bucket.blob(name)
+        blob.metadata = {"label": secrets.token_hex(3)}
+        blob.patch()
 
     def upload(self, folder: Path, prefix: str) -> str:
         """Copies a local folder, or a file, to a place in the bucket; returns its uri."""
@@ -103,13 +119,30 @@ class Bucket:
         return folder
 
 
-def _under(lock: threading.Lock, method: Callable[[Any], None]) -> Callable[[Any], None]:
-    @functools.wraps(method)
-    def locked(self: Any) -> None:
-        with lock:
-            method(self)
+class _PreconditionError(Exception):
+    """The generation of an object is not the one that the request expects."""
 
-    return locked
+
+def _answer(lock: threading.Lock, method: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Wraps a method of a request handler: one request at a time, and a failed precondition is status 412."""
+
+    @functools.wraps(method)
+    def answer(self: Any) -> None:
+        expected = parse_qs(urlsplit(self.path).query).get("ifGenerationMatch")
+        with lock:
+            self.storage.expected = int(expected[0]) if expected else None
+            self.storage.is_read = self.command == "GET"
+            try:
+                method(self)
+            except _PreconditionError:
+                content = b'{"error": {"code": 412, "message": "conditionNotMet"}}'
+                self.send_response(412)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+    return answer
 
 
 class _Server(ThreadingHTTPServer):
@@ -118,21 +151,62 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
 
 
+def _update_time_follows_metadata() -> None:
+    """Makes an edit of an object's metadata change its update time, as on Cloud Storage."""
+    from gcp_storage_emulator.handlers import objects
+
+    edit = objects._patch
+
+    def edit_and_date(storage: Any, bucket_name: str, object_id: str, metadata: Any) -> Any:
+        found = edit(storage, bucket_name, object_id, metadata)
+        if found is not None:
+            found["updated"] = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+            storage.patch_object(bucket_name, object_id, found)
+        return found
+
+    objects._patch = edit_and_date
+
+
 def main() -> None:
     """Serves until standard input ends; the port is printed first."""
+    _update_time_follows_metadata()
     from gcp_storage_emulator.server import RequestHandler
     from gcp_storage_emulator.storage import Storage
 
     one_at_a_time = threading.Lock()  # what it keeps is not made for threads
 
+    class ConditionalStorage(Storage):  # type: ignore[misc]
+        """Storage with preconditions. `expected` is the generation that the request expects; 0 is that of no object."""
+
+        expected: int | None = None
+        is_read = False
+
+        def _check(self, bucket: str, name: str) -> None:
+            current = self.objects.get(bucket, {}).get(name, {}).get("generation", 0)
+            if self.expected is not None and int(current) != self.expected:
+                raise _PreconditionError
+
+        def create_file(self, bucket: str, name: str, *rest: Any) -> None:
+            self._check(bucket, name)
+            super().create_file(bucket, name, *rest)
+
+        def delete_file(self, bucket: str, name: str) -> None:
+            self._check(bucket, name)
+            super().delete_file(bucket, name)
+
+        def get_file_obj(self, bucket: str, name: str) -> Any:
+            if self.is_read:
+                self._check(bucket, name)
+            return super().get_file_obj(bucket, name)
+
     class Handler(RequestHandler):  # type: ignore[misc]
         disable_nagle_algorithm = True
 
     for method in ("do_GET", "do_POST", "do_PUT", "do_PATCH", "do_DELETE"):
-        setattr(Handler, method, _under(one_at_a_time, getattr(RequestHandler, method)))
+        setattr(Handler, method, _answer(one_at_a_time, getattr(RequestHandler, method)))
 
     logging.disable()  # or it warns at each answer
-    server = _Server(("127.0.0.1", 0), functools.partial(Handler, Storage(use_memory_fs=True)))
+    server = _Server(("127.0.0.1", 0), functools.partial(Handler, ConditionalStorage(use_memory_fs=True)))
 
     def watch() -> None:
         sys.stdin.read()

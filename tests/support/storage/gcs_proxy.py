@@ -137,7 +137,10 @@ def _handler(proxy: Proxy, target: str) -> type[BaseHTTPRequestHandler]:
 
         def pass_on(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            fault = proxy.take(classify(f"{self.command} {self.path}"))
+            call = classify(f"{self.command} {self.path}")
+            if call.kind == "write" and not call.name and (named := re.search(rb'"name": ?"([^"]+)"', body[:2_000])):
+                call = call._replace(name=named[1].decode())  # an upload in one request has the name in its body
+            fault = proxy.take(call)
             if fault == RESET:
                 # No farewell: what the other side gets is "connection reset by peer".
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 # What Cloud Storage gives in an answer at most.
 PAGE = 1_000
-_UPDATED = datetime(2026, 1, 1, tzinfo=UTC)
+_CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Blob(NamedTuple):
@@ -19,7 +19,8 @@ class Blob(NamedTuple):
 
     name: str
     size: int
-    updated: datetime
+    time_created: datetime
+    generation: int
 
 
 class GeneratedBucket:
@@ -61,7 +62,7 @@ class GeneratedBucket:
         for number in numbers:
             if number % self.in_folder == 0 or number == numbers.start:
                 folder = self.folder(number // self.in_folder)
-            yield Blob(f"{folder}speech_{number:08d}.flac", low + number * 7919 % (high - low), _UPDATED)
+            yield Blob(f"{folder}speech_{number:08d}.flac", low + number * 7919 % (high - low), _CREATED, number)
 
     def folder(self, number: int) -> str:
         """A folder by its number."""

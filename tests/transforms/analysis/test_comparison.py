@@ -23,12 +23,13 @@ from transforms.analysis.comparison_text import comparison_text
 from transforms.elements import ScoredUtterance
 from transforms.errors import Reason
 from transforms.output.results import Results, open_results
+from transforms.storage.source_versions import version_of_object, version_of_time
 
 PAIRS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=40)
 
 
-def changed(item: ScoredUtterance) -> ScoredUtterance:
-    ref = dataclasses.replace(item.utterance.ref, source_version="2000-1.000000")
+def with_version(item: ScoredUtterance, version: str) -> ScoredUtterance:
+    ref = dataclasses.replace(item.utterance.ref, source_version=version)
     return dataclasses.replace(item, utterance=dataclasses.replace(item.utterance, ref=ref))
 
 
@@ -37,7 +38,7 @@ def outputs(tmp_path_factory) -> tuple[Results, Results]:
     root = tmp_path_factory.mktemp("comparison")
     a = [scored(f"u{i}", 2.0 + i / 10, duration_s=3.6) for i in range(10)]
     b = [scored(f"u{i}", 2.1 + i / 10, duration_s=3.6) for i in range(9)]
-    b[8] = changed(scored("u8", 1.3, duration_s=3.6))
+    b[8] = with_version(scored("u8", 1.3, duration_s=3.6), "2000-1.000000")
     write_output(
         root / "a",
         [*a, scored("lost in b", 3.0), scored("not in b", 3.0)],
@@ -55,6 +56,17 @@ def outputs(tmp_path_factory) -> tuple[Results, Results]:
 @pytest.fixture(scope="module")
 def comparison(outputs) -> Comparison:
     return compare(*outputs)
+
+
+def test_an_object_listed_by_an_earlier_release_has_not_changed(tmp_path):
+    now = version_of_object(5, 1_000.0, 7)
+    for name, u, v in (("a", version_of_time(5, 2_000.0), version_of_time(5, 999.0)), ("b", now, now)):
+        write_output(tmp_path / name, [with_version(scored("u", 2.0), u), with_version(scored("v", 2.0), v)])
+    a, b = (open_results(str(tmp_path / name)) for name in "ab")
+    for pair in ((a, b), (b, a)):
+        joined = compare(*pair).joined
+        assert joined["utterance_id"].to_pylist() == ["u", "v"]
+        assert joined["changed"].to_pylist() == [False, True]
 
 
 def test_every_utterance_is_counted_once(comparison):

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import gc
 import io
+import tracemalloc
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
+import soxr
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.features import SAMPLE_RATE
 from model.high_pass import without_dc
 from tests.support.decoding import LOSSLESS, WRITABLE, decode_bytes, fault_of, noise, tone
 from transforms.audio import decode as decode_module
+from transforms.audio import span_reader
 from transforms.audio.decode import BLOCK_S, BLOCK_SAMPLES, decode, decode_spans
 from transforms.audio.span_reader import Decoded
-from transforms.elements import Span
+from transforms.elements import MIX, Span
 from transforms.errors import AudioFault, Reason
 
 # Largest error of a tone: half a quantisation step, or the coding error of a lossy codec.
@@ -200,3 +204,56 @@ class TestSpansBehindASeek:
         data = encode(np.stack([noise(40_000), tone(2.5)], axis=1))
         decoded = decode_spans(io.BytesIO(data), [Span(0, 1), Span(0, 1), Span(1, 2)], ["mix", "1", "each"])
         assert {(index, channel) for index, channel, _ in decoded} == {(0, None), (1, 1), (2, 0), (2, 1)}
+
+
+class TestManySpans:
+    @settings(max_examples=15)
+    @given(
+        rate=st.sampled_from([8_000, SAMPLE_RATE, 22_050]),
+        block_s=st.integers(1, 3),
+        cuts=st.lists(st.tuples(st.floats(0, 5.5), st.floats(0.1, 4.0)), min_size=1, max_size=6),
+    )
+    def test_a_span_equals_the_same_samples_in_a_file_of_their_own(self, encode, rate, block_s, cuts):
+        samples = noise(6 * rate, 2)
+        spans = [Span(start_s, min(start_s + length_s, 6.0)) for start_s, length_s in cuts]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(decode_module, "BLOCK_S", block_s)
+            results = dict(enumerate(spans))
+            for index, _, decoded in decode_spans(io.BytesIO(encode(samples, rate)), spans, MIX):
+                assert isinstance(decoded, Decoded)
+                span = results.pop(index)
+                part = samples[round(span.start_s * rate) : round(span.end_s * rate)]
+                alone = decode(io.BytesIO(encode(part, rate)), channels=MIX)
+                np.testing.assert_allclose(decoded.samples, alone.samples, atol=1e-5)
+                assert decoded.facts.bandwidth_hz == alone.facts.bandwidth_hz
+        assert not results
+
+    def test_only_open_spans_have_a_resampler(self, encode, monkeypatch):
+        monkeypatch.setattr(decode_module, "BLOCK_S", 1)
+        alive: weakref.WeakSet = weakref.WeakSet()
+
+        class Counted:
+            def __init__(self, *arguments: object, **named: object) -> None:
+                self._stream = soxr.ResampleStream(*arguments, **named)
+                self.resample_chunk = self._stream.resample_chunk
+                alive.add(self)
+
+        monkeypatch.setattr(span_reader, "soxr", SimpleNamespace(ResampleStream=Counted))
+        data = encode(noise(10 * 8_000), 8_000)
+        most = 0
+        for _, _, decoded in decode_spans(io.BytesIO(data), [Span(i / 4, (i + 1) / 4) for i in range(40)]):
+            assert isinstance(decoded, Decoded)
+            most = max(most, len(alive))
+        assert 0 < most <= 7  # the spans of one block
+
+    def test_spans_take_little_memory_before_they_begin(self, encode):
+        data = encode(noise(2 * 44_100, 2), 44_100)
+        spans = [Span(10 + i, 11 + i) for i in range(5_000)]
+        tracemalloc.start()
+        try:
+            results = [result for _, _, result in decode_spans(io.BytesIO(data), [Span(0, 2), *spans])]
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert sum(isinstance(result, AudioFault) for result in results) == len(spans)
+        assert peak < 40e6

@@ -333,6 +333,23 @@ def test_a_line_of_ctm_costs_the_word_times_of_its_utterance(root):
     )
 
 
+def test_a_line_of_text_that_is_not_utf_8_costs_only_the_text(root):
+    (root / "wav.scp").write_text("a a.wav\nc c.wav\n")
+    (root / "text").write_bytes(b"a caf\xe9\nc tea\n")
+    corpus = scan_corpus(str(root), ListingOptions(carry=frozenset({"text"}), is_strict=False))
+    assert [ref.columns["text"] for ref in corpus.refs] == ["", "tea"]
+    assert corpus.notes[0].startswith(f"{root}/text, line 1: it is not in UTF-8")
+    with pytest.raises(SourceError, match="text, line 1: it is not in UTF-8"):
+        scan_corpus(str(root), ListingOptions())
+
+
+def test_empty_segments_are_an_error(root):
+    (root / "wav.scp").write_text("a a.wav\n")
+    (root / "segments").write_text("\n")
+    with pytest.raises(SourceError, match="segments: the manifest is empty"):
+        scan_corpus(str(root), LENIENT)
+
+
 # --- Directories -------------------------------------------------------------------------------------------------------------
 
 

@@ -2,61 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import os
 import tarfile
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.support.decoding import read_samples
-from tests.support.kept_lists import list_all, of_channel
+from tests.support.exports import RATE, item, plan
 from tests.support.media import encode_media
 from tests.support.outputs import scored
 from transforms.curation.audio_export import export_files, export_shard
-from transforms.curation.export_plan import CHUNK, write_export_plan
+from transforms.curation.export_plan import CHUNK
 from transforms.elements import ScoredUtterance
-from transforms.storage.files import look_at
-
-RATE = 22_050
-
-
-def plan(utterances: Sequence[ScoredUtterance], *, has_spans: bool = True, format: str = "flac", shard_size: int = 2):
-    """The chunks of a plan for all utterances, each a list of rows."""
-    with tempfile.TemporaryDirectory() as folder:
-        kept = list_all(Path(folder) / "out", utterances, ["speaker"], has_spans)
-        path = Path(folder) / "plan.parquet"
-        chunks = write_export_plan(kept, path, format, shard_size)
-        file = pq.ParquetFile(path)
-        assert file.num_row_groups == chunks
-        return [file.read_row_group(number).to_pylist() for number in range(chunks)]
-
-
-def item(
-    name: str,
-    uri: Path | str,
-    start: int = 0,
-    samples: int = RATE,
-    channel: int | None = None,
-    channels: int = 1,
-    **more,
-) -> ScoredUtterance:
-    """An utterance of an existing recording; a member has the version of its archive."""
-    made = scored(name, 3.5, uri=str(uri), start_s=start / RATE, duration_s=samples / RATE, sample_rate=RATE, **more)
-    version = look_at(str(uri).partition("#")[0]).source_version
-    ref = dataclasses.replace(made.utterance.ref, source_version=version)
-    made = dataclasses.replace(made, utterance=dataclasses.replace(made.utterance, ref=ref))
-    return of_channel(made, channels, channel)
 
 
 def export(utterances: Sequence[ScoredUtterance], folder: Path, container: str = "flac", **how) -> dict[str, dict]:
@@ -248,39 +213,6 @@ def test_existing_files_are_not_written_again(tmp_path, waves, encode):
     assert export(items, tmp_path / "audio") == first
     assert (tmp_path / "audio/x/a.wav").stat().st_mtime == 1
     assert (tmp_path / "audio/b.flac").is_file()
-
-
-IDS = st.lists(
-    st.lists(
-        st.sampled_from(
-            ["a", "A", "..", ".", "", "a.wav", "a.flac", "b.c", "b_c", "#1", "gs:", "x" * 300, "\u00e9", "n\nl", "~"]
-        ),
-        min_size=1,
-        max_size=3,
-    )
-    .map("/".join)
-    .filter(bool),
-    min_size=1,
-    max_size=8,
-    unique=True,
-)
-
-
-@settings(max_examples=40)
-@given(IDS, st.sampled_from(["flac", "webdataset"]))
-def test_names_are_different_and_stay_in_the_folder(ids, format):
-    rows = [row for chunk in plan([scored(name, 4.0) for name in ids], format=format, shard_size=3) for row in chunk]
-    stems = [row["stem"] for row in rows]
-    assert sorted(row["utterance_id"] for row in rows) == sorted(ids)
-    assert len({stem.lower() for stem in stems}) == len(ids)
-    for stem in stems:
-        parts = PurePosixPath(stem).parts
-        assert not stem.startswith("/")
-        assert ".." not in parts
-        assert all(len(part.encode()) < 250 for part in parts)
-        assert stem.isprintable()
-        if format == "webdataset":
-            assert "." not in parts[-1]
 
 
 def test_chunks_are_bounded_except_for_archives():

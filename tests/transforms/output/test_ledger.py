@@ -7,10 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
+from apache_beam.io.filesystems import FileSystems
 
 from tests.support.ledgers import RUN1, RUN2, RUN3, TABLES, commit, held, on_disk, write
 from transforms.errors import OutputError
-from transforms.output.ledger import Ledger, count_rows
+from transforms.output.ledger import Job, Ledger, count_rows
 
 
 @pytest.fixture
@@ -173,14 +174,6 @@ class TestOutputError:
         assert Path(ledger.root).is_dir()
         assert on_disk(ledger) == set()
 
-    @pytest.mark.parametrize("content", [b"", b"not JSON", b'{"run_id": ', b"\x80\x81\x82\xff"])
-    def test_the_error_names_a_record_that_is_not_json(self, ledger, content):
-        ledger.check_writable()
-        Path(ledger.root, "_runs", f"{RUN1}.json").write_bytes(content)
-        for read in (ledger.records, ledger.remove_debris, lambda: ledger.committed("frames")):
-            with pytest.raises(OutputError, match=rf"{RUN1}\.json: the run's record cannot be read"):
-                read()
-
     @pytest.mark.parametrize("content", ["{}", "[]", '"text"'])
     def test_the_error_names_a_file_that_is_not_a_record(self, ledger, content):
         ledger.check_writable()
@@ -190,10 +183,82 @@ class TestOutputError:
 
     def test_the_error_is_one_line(self, ledger):
         ledger.check_writable()
-        Path(ledger.root, "_runs", f"{RUN1}.json").write_text("not JSON", encoding="utf-8")
+        Path(ledger.root, "_runs", f"{RUN1}.json").write_text("{}", encoding="utf-8")
         with pytest.raises(OutputError) as caught:
             ledger.records()
         assert "\n" not in str(caught.value)
+
+
+class TestTornRecord:
+    """A record that ends in the middle counts as not written."""
+
+    CONTENTS = (b"", b"not JSON", b'{"run_id": ', b"\x80\x81\x82\xff", b"\0" * 4_096)
+
+    @pytest.mark.parametrize("content", CONTENTS)
+    def test_it_is_set_aside_with_a_warning(self, ledger, content, capsys):
+        kept = write(ledger, "utterances", RUN1, {"a": 1})
+        commit(ledger, RUN1)
+        write(ledger, "utterances", RUN2, {"b": 2})
+        Path(ledger.root, "_runs", f"{RUN2}.json").write_bytes(content)
+        assert held(ledger, "utterances") == {"a": 1}
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert f"{RUN2}.json: the record of this run is empty or incomplete" in said
+        assert f"{RUN2}.json.torn" in said
+        ledger.remove_debris()
+        assert on_disk(ledger) == {kept, f"_runs/{RUN1}.json", f"_runs/{RUN2}.json.torn"}
+        assert capsys.readouterr().err == ""
+
+    def test_the_run_can_be_committed_again(self, ledger):
+        ledger.check_writable()
+        Path(ledger.root, "_runs", f"{RUN1}.json").write_bytes(b'{"run')
+        write(ledger, "utterances", RUN1, {"a": 1})
+        commit(ledger, RUN1)
+        assert held(ledger, "utterances") == {"a": 1}
+
+    def test_it_does_not_count_where_it_cannot_be_renamed(self, ledger, monkeypatch, capsys):
+        def refuse(*_: object) -> None:
+            raise PermissionError
+
+        write(ledger, "utterances", RUN1, {"a": 1})
+        commit(ledger, RUN1)
+        torn = Path(ledger.root, "_runs", f"{RUN2}.json")
+        torn.write_bytes(b"")
+        monkeypatch.setattr(FileSystems, "rename", refuse)
+        assert held(ledger, "utterances") == {"a": 1}
+        assert len(ledger.records()) == 1
+        assert capsys.readouterr().err.count("it cannot be renamed") == 1
+        assert torn.exists()
+
+
+class TestClear:
+    def test_runs_become_invisible_in_one_step(self, ledger, monkeypatch):
+        """Whatever records a clear leaves when it is killed, they name no file that is missing."""
+        write(ledger, "utterances", RUN1, {"a": 1, "b": 1})
+        commit(ledger, RUN1, {"job": Job.SCORE})
+        write(ledger, "utterances", RUN2, {"b": 2})
+        commit(ledger, RUN2, {"job": Job.SCORE}, without={"b"})
+        delete = Ledger._delete
+
+        def delete_newest_record_and_die(self, uris):
+            paths = sorted(uris)
+            if any(path.endswith(f"{RUN2}.json") for path in paths):
+                Path(self.root, "_runs", f"{RUN2}.json").unlink()
+                raise KeyboardInterrupt
+            return delete(self, paths)
+
+        monkeypatch.setattr(Ledger, "_delete", delete_newest_record_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            ledger.clear(Job.SCORE)
+        monkeypatch.undo()
+        assert held(ledger, "utterances") == {}
+        ledger.remove_debris()
+        assert on_disk(ledger) == set()
+
+    def test_an_empty_folder_stays_empty(self, ledger):
+        ledger.check_writable()
+        ledger.clear(Job.SCORE)
+        assert on_disk(ledger) == set()
 
 
 class TestRunId:

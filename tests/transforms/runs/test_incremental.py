@@ -9,6 +9,7 @@ from transforms.elements import ArchiveKind, AudioRef, RowFault
 from transforms.errors import OutputError, Reason
 from transforms.output.ledger import Ledger
 from transforms.runs.incremental import outstanding
+from transforms.storage.source_versions import version_of_object, version_of_time
 
 TABLES = ("utterances", "frames", "rejects")
 
@@ -32,6 +33,21 @@ def test_scores_and_lasting_rejects_of_the_present_version_are_done(ledger):
     left = outstanding([ref(name) for name in "abcdef"], ledger)
     assert names(left.refs) == ["b", "d", "e", "f"]
     assert left.stale == {"b": ["b"], "d": ["d"], "e": ["e"]}
+
+
+def test_rows_of_earlier_releases_stay_valid_until_an_upload(ledger):
+    at_upload, at_edit = (version_of_time(10, seconds) for seconds in (1_000.0, 2_000.0))
+    commit(ledger, [row(name, at_edit) for name in "ab"] + [row("c", at_upload)], [row("d", at_edit)])
+    left = outstanding(
+        [
+            ref("a", version_of_object(10, 1_000.0, 1)),
+            ref("b", version_of_object(10, 2_001.0, 2)),
+            ref("c", version_of_object(10, 1_000.0, 3)),
+            ref("d", version_of_object(10, 1_000.0, 4)),
+        ],
+        ledger,
+    )
+    assert (names(left.refs), left.stale) == (["b"], {"b": ["b"]})
 
 
 def test_rows_of_deleted_recordings_are_counted(ledger):

@@ -31,7 +31,7 @@ refs = st.builds(
     archive=st.none() | st.sampled_from(ArchiveKind),
     channel=st.none() | st.integers(0, 7),
     fault=st.none() | st.builds(RowFault, st.sampled_from(Reason), st.text(max_size=5)),
-    place=st.text(max_size=5),
+    row=st.integers(0, 2**40),
 )
 chunks_of_one = st.lists(refs.map(lambda ref: (Recording((ref,)),)), max_size=8)
 

@@ -21,7 +21,8 @@ from transforms.output.receipts import GatherReceipt, Receipt
 from transforms.runs.chunking import CHUNK_S
 from transforms.runs.incremental import outstanding
 from transforms.runs.plan import read_plan
-from transforms.runs.worker_listing import CutChunks, ListCorpus, is_listable, keys_of
+from transforms.runs.worker_listing import CutChunks, DropScored, ListCorpus, is_listable, keys_of
+from transforms.storage.source_versions import version_of_object, version_of_time
 
 RUN, RUN2 = "20260101T000000Z-aaaaaa", "20260102T000000Z-bbbbbb"
 
@@ -98,6 +99,16 @@ def test_workers_skip_what_the_launcher_skips(source, ledger, tmp_path):
     assert skipped == 3
     assert found == outstanding([*refs.values()], ledger).refs
     assert [ref.utterance_id for ref in found] == ["x/b.flac", "x/y/c.mp3"]
+
+
+def test_workers_accept_versions_of_earlier_releases():
+    now = version_of_object(10, 1_000.0, 7)
+    found = DropScored()
+    found.start_bundle()
+    for seconds, left in ((999.0, 1), (1_000.0, 0), (2_000.0, 0)):
+        rows = [("a", "gs://b/a", version_of_time(10, seconds))]
+        group = {"refs": [AudioRef("a", "gs://b/a", 10, now)], "rows": rows}
+        assert len(list(found.process(("a", group)))) == left, seconds
 
 
 def test_another_corpus_is_refused(source, ledger, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import apache_beam as beam
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transforms.elements import FeaturizedUtterance
-from transforms.scoring.batching import BatchByLength, BatchLimits, cut_batches
+from transforms.scoring.batching import STEP_COST, BatchByLength, BatchLimits, cut_batches
 
 lengths_of_utterances = st.lists(st.integers(1, 500), max_size=60)
 limits_of_batches = st.builds(BatchLimits, batch_size=st.integers(1, 10), batch_frames=st.integers(1, 2_000))
@@ -44,11 +45,22 @@ class TestCutBatches:
         assert flat == sorted(lengths, reverse=True)
 
     @given(lengths=lengths_of_utterances, limits=limits_of_batches)
-    def test_a_batch_is_closed_only_when_the_next_utterance_does_not_fit(self, lengths, limits):
-        batches = cut_batches(lengths, limits)
-        for batch in batches[:-1]:
-            grown = len(batch) + 1
-            assert grown > limits.batch_size or grown * lengths[batch[0]] > limits.batch_frames
+    def test_no_other_cuts_cost_less(self, lengths, limits):
+        def cost(batches):
+            return sum(batch[0] * (len(batch) + STEP_COST) for batch in batches)
+
+        def fits(batch):
+            return len(batch) == 1 or (len(batch) <= limits.batch_size and len(batch) * batch[0] <= limits.batch_frames)
+
+        ordered = sorted(lengths[:8], reverse=True)
+        possible = []
+        for is_cut in itertools.product((False, True), repeat=max(len(ordered) - 1, 0)):
+            edges = [0, *(at for at, cut in enumerate(is_cut, 1) if cut), len(ordered)]
+            possible.append([ordered[start:end] for start, end in itertools.pairwise(edges)])
+        cut = [[lengths[index] for index in batch] for batch in cut_batches(lengths[:8], limits)]
+        assert (
+            cost(cut) == min(cost(batches) for batches in possible if all(map(fits, batches))) if ordered else not cut
+        )
 
     def test_an_example(self):
         limits = BatchLimits(batch_size=3, batch_frames=100)

@@ -24,8 +24,7 @@ FRAME_SCORE = np.array([4.0] * 100 + [1.5] * 40 + [4.0] * 100, np.float32)
 def test_a_score_is_pooled_as_the_model_pools_and_has_the_anomalies_of_its_scale(make_utterance, pooling):
     utterance = make_utterance(num_frames=240, clipped_ratio=0.1)
     score = summarise(ScoredUtterance(utterance, FRAME_SCORE), ModelInfo("m@1", PESQ_WB, pooling))
-    # Two frames at both ends of the active part do not count.
-    assert score.score == pool(FRAME_SCORE[2:-2], pooling)
+    assert score.score == pool(FRAME_SCORE, pooling)
     assert score.anomalies == find_anomalies(FRAME_SCORE, PESQ_WB.span)
     assert len(score.anomalies) == 1
     assert (score.flags, score.causes) == (["clipped"], ["clipping"])

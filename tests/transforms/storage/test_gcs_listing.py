@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
@@ -23,7 +24,8 @@ class FakeBlobs:
                 if delimiter and slash:
                     prefixes.append(f"{prefix}{inside}/")
                 else:
-                    blobs.append(SimpleNamespace(name=name, size=5, updated=SimpleNamespace(timestamp=lambda: 7.0)))
+                    created = datetime(2026, 1, 1, tzinfo=UTC)
+                    blobs.append(SimpleNamespace(name=name, size=5, time_created=created, generation=7))
         entries = [*dict.fromkeys(prefixes), *blobs]
         self.pages = [Page(entries[start : start + 2]) for start in range(0, len(entries), 2)]
 

@@ -35,8 +35,7 @@ def add_archive(ref: AudioRef, listing: Listing, prefix: str = "") -> bool:
         listing.wanted(*carried_roles(ref))
     if some and listing.options.audio_root:
         ref = dataclasses.replace(ref, audio_root=listing.options.audio_root)
-    if not listing.add(ref):
-        listing.add_repeated(ref, ref.uri)
+    listing.add(ref)
     return some and not listing.options.columns
 
 

@@ -66,7 +66,7 @@ def read_data_directory(source: Source, listing: Listing) -> None:
         SourceError: `wav.scp` is empty, or no line of `ctm` names an utterance.
     """
     folder = source.folder
-    tables = {column: _table(folder, name) for column, name in (("speaker", "utt2spk"), ("text", "text"))}
+    tables = {column: _table(folder, name, listing) for column, name in (("speaker", "utt2spk"), ("text", "text"))}
     if listing.options.word_times:
         tables[WORDS] = _word_times(folder, listing)
     present = {column: table for column, table in tables.items() if table is not None}
@@ -113,11 +113,28 @@ def _entries(uri: str) -> Iterator[tuple[int, str, str] | BadRow]:
         yield line[0], key, rest[0] if rest else ""
 
 
-def _table(folder: str, name: str) -> dict[str, str] | None:
+def _table(folder: str, name: str, listing: Listing) -> dict[str, str] | None:
+    """Returns the lines of a table by their keys; None if there is no such file.
+
+    Raises:
+        SourceError: a line cannot be read, and the listing is strict. Otherwise it is left out.
+    """
     uri = FileSystems.join(folder, name)
     if not FileSystems.exists(uri):
         return None
-    return {entry[1]: entry[2] for entry in _entries(uri) if not isinstance(entry, BadRow)}
+    table = {}
+    faults = []
+    for entry in _entries(uri):
+        if not isinstance(entry, BadRow):
+            table[entry[1]] = entry[2]
+            continue
+        faults.append(f"{uri}, line {entry.number}: {entry.fault}")
+        if listing.options.is_strict:
+            raise SourceError(faults[0])
+    if faults:
+        lines = "1 such line is" if len(faults) == 1 else f"{len(faults)} such lines are"
+        listing.notes.append(f"{faults[0]}; {lines} left out, and the utterances are scored without them")
+    return table
 
 
 def _word_times(folder: str, listing: Listing) -> dict[str, str] | None:
@@ -245,6 +262,7 @@ def _add_segments(
             segments.add(_segment_ref(key, file, span, channel, recording.channel, columns_of(key)), number)
         except RowError as error:
             segments.reject(BadRow(number, str(error), rest), key, file)
+    segments.check_not_empty()
     for name, recording in recordings.items():
         if recording.file is None and name not in used:
             wav_scp.reject(BadRow(recording.number, recording.fault, name), name)

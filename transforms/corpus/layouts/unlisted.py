@@ -33,9 +33,7 @@ def add_unlisted(folder: Source, listing: Listing, files: Iterable[File] | None 
         if archive_kind_of(file.uri) == ArchiveKind.TAR:
             archives += 1
         elif has_audio_suffix(file.uri):
-            ref = file.ref(file.uri.removeprefix(f"{folder.uri}/"))
-            if not listing.add(ref):
-                listing.add_repeated(ref, file.uri)
+            listing.add(file.ref(file.uri.removeprefix(f"{folder.uri}/")))
             added += 1
     if added:
         recordings = "1 recording is" if added == 1 else f"{added:,} recordings are"

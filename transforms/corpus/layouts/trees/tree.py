@@ -67,9 +67,7 @@ class Tree:
 
     def add(self, file: File, utterance_id: str, columns: Mapping[str, str], span: Span = WHOLE) -> None:
         """Adds an utterance that is in no line of a transcript."""
-        ref = file.ref(utterance_id, columns, span)
-        if not self.listing.add(ref):
-            self.listing.add_repeated(ref, file.uri)
+        self.listing.add(file.ref(utterance_id, columns, span))
 
     def add_row(
         self, manifest: ManifestListing, number: int, file: File, utterance_id: str, columns: Mapping[str, str]
