@@ -221,7 +221,7 @@ def open_run(output: str | os.PathLike[str]) -> Results:
         OutputError: the folder holds no finished run.
     """
     from transforms.output.results import open_results
-    from transforms.storage.gcs import patch_beam
+    from transforms.storage.gcs.client import patch_beam
 
     patch_beam()
     return open_results(os.fspath(output))
@@ -233,7 +233,7 @@ def _decode_and_score(
     """Returns the decoded recording and its score; for the arguments and errors see `score`."""
     from transforms.scoring.inference import load_scorer
     from transforms.scoring.recording import score_decoded
-    from transforms.storage.gcs import patch_beam
+    from transforms.storage.gcs.client import patch_beam
 
     patch_beam()
     decoded = _decode(recording, sample_rate)

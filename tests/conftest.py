@@ -13,7 +13,7 @@ from tests.support.paths import SAMPLES
 from tests.support.storage.gcs_emulator import Bucket, running_emulator
 from tests.support.storage.gcs_proxy import Proxy
 from tests.support.storage.s3_server import REGION, S3Bucket, running_s3
-from transforms.storage.gcs import EMULATOR, patch_beam
+from transforms.storage.gcs.client import EMULATOR, patch_beam
 
 
 @pytest.fixture(scope="session")

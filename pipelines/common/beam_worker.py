@@ -14,7 +14,7 @@ def main() -> None:
     logging.disable(logging.WARNING)
     from apache_beam.runners.worker import sdk_worker_main
 
-    from transforms.storage.gcs import patch_beam
+    from transforms.storage.gcs.client import patch_beam
 
     patch_beam()
     sdk_worker_main.main(sys.argv)

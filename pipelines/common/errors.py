@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from model.bundle import BundleError
 from transforms.corpus.sources import SourceError
 from transforms.errors import OutputError
-from transforms.storage.gcs import patch_beam
+from transforms.storage.gcs.client import patch_beam
 from transforms.storage.storage_errors import outage
 
 Run = Callable[[Sequence[str]], int]

@@ -21,7 +21,7 @@ from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from pipelines.common.beam_worker import WORKER_COMMAND
 from pipelines.common.errors import UsageError
-from transforms.storage.gcs import PLUGIN
+from transforms.storage.gcs.client import PLUGIN
 
 LOCAL_RUNNERS = {None, "DirectRunner", "SwitchingDirectRunner", "FnApiRunner"}
 # Seconds to wait for an answer of a job server.

@@ -13,7 +13,7 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 from apache_beam.runners.runner import PipelineRunner
 
 from transforms.output.ledger import Ledger
-from transforms.storage import gcs
+from transforms.storage.gcs import client as gcs
 
 # Key of the job in the request of a run.
 JOB = "dataflow_job"

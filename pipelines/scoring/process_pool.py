@@ -23,7 +23,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from pipelines.scoring.worker_process import start_worker
 from transforms.scoring.decode_watch import Mark
-from transforms.storage.gcs import patch_beam
+from transforms.storage.gcs.client import patch_beam
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

@@ -13,7 +13,7 @@ from pipelines.cli import main
 from tests.support.paths import SAMPLES
 from tests.support.storage.gcs_emulator import Bucket, running_emulator
 from tests.support.storage.gcs_proxy import Proxy
-from transforms.storage.gcs import EMULATOR
+from transforms.storage.gcs.client import EMULATOR
 
 SAMPLE = SAMPLES / "clean.flac"
 

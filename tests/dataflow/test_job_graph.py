@@ -18,7 +18,7 @@ from tests.support.command import Output, audiosieve
 from tests.support.deployment.staged_job import ROOT, Job, printed_by, run_elsewhere, stage
 from tests.support.storage.gcs_emulator import Bucket
 from transforms.schemas import SCORE_TABLES
-from transforms.storage.gcs import EMULATOR, PLUGIN
+from transforms.storage.gcs.client import EMULATOR, PLUGIN
 
 pytestmark = pytest.mark.slow
 TOLERANCE = 1e-3

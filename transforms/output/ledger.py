@@ -33,7 +33,7 @@ from transforms.storage.atomic_files import DRAFT
 from transforms.storage.deletion import delete_files
 from transforms.storage.durable_files import sync_all, sync_folder
 from transforms.storage.files import PROBE, has_wildcards, is_local, probe
-from transforms.storage.gcs import open_in_parts
+from transforms.storage.gcs.client import open_in_parts
 from transforms.storage.new_files import create_file
 from transforms.storage.storage_errors import reason
 

@@ -14,7 +14,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from transforms.output.ledger import Ledger
 from transforms.output.records import names_that_count
-from transforms.storage.gcs import open_in_parts
+from transforms.storage.gcs.client import open_in_parts
 
 
 def rewrite_without(

@@ -10,7 +10,7 @@ from apache_beam.io.filesystems import FileSystems
 from pyarrow import fs
 
 from transforms.storage.files import is_local
-from transforms.storage.gcs import open_in_parts
+from transforms.storage.gcs.client import open_in_parts
 
 
 def arrow_filesystem(root: str) -> tuple[fs.FileSystem, str]:

@@ -16,8 +16,8 @@ from apache_beam.io.filesystems import FileSystems
 from model.local_files import DRAFT_PREFIX, atomic_path
 from transforms.errors import OutputError
 from transforms.storage.files import absolute, is_local
-from transforms.storage.fsspec_filesystem import OBJECT_STORES, check_writable, scheme_of
-from transforms.storage.gcs_listing import is_object_storage
+from transforms.storage.fsspec_storage.filesystem import OBJECT_STORES, check_writable, scheme_of
+from transforms.storage.gcs.listing import is_object_storage
 from transforms.storage.storage_errors import reason
 
 # Pattern of the draft that a killed process leaves: a file, or a local folder with a file in it.

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.storage.gcs import SCHEME
+from transforms.storage.gcs.client import SCHEME
 
 # Beam deletes no file of a list if one of them disappears at the wrong moment.
 _ATTEMPTS = 3

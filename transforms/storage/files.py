@@ -15,8 +15,8 @@ from apache_beam.io.filesystems import FileSystems
 
 from transforms.elements import WHOLE, ArchiveKind, AudioRef, Span, printable
 from transforms.errors import SourceError
-from transforms.storage.fsspec_filesystem import WEB
-from transforms.storage.gcs_listing import folders_in, is_object_storage, objects
+from transforms.storage.fsspec_storage.filesystem import WEB
+from transforms.storage.gcs.listing import folders_in, is_object_storage, objects
 from transforms.storage.long_paths import files_below, is_long, stat_long
 from transforms.storage.source_versions import NO_VERSION, version_of_time
 

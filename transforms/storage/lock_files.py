@@ -11,11 +11,11 @@ from typing import Any, NamedTuple, Protocol
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.storage import gcs_conditions
 from transforms.storage.atomic_files import write_bytes
 from transforms.storage.durable_files import create_once
 from transforms.storage.files import is_local
-from transforms.storage.gcs_listing import is_object_storage
+from transforms.storage.gcs import conditions as gcs_conditions
+from transforms.storage.gcs.listing import is_object_storage
 
 # Seconds for which requests about a lock in a bucket are repeated: a lock is renewed more often than a storage may be silent.
 PATIENCE_S = 20.0

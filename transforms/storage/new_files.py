@@ -6,11 +6,11 @@ from pathlib import Path
 
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.storage import gcs_conditions
 from transforms.storage.atomic_files import write_bytes
 from transforms.storage.durable_files import create_durably
 from transforms.storage.files import is_local
-from transforms.storage.gcs_listing import is_object_storage
+from transforms.storage.gcs import conditions as gcs_conditions
+from transforms.storage.gcs.listing import is_object_storage
 
 
 def create_file(uri: str, content: bytes) -> bool:

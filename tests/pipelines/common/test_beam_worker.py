@@ -9,7 +9,7 @@ import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
 from pipelines.common.runners import beam_options
-from transforms.storage.gcs import patch_beam
+from transforms.storage.gcs.client import patch_beam
 
 LOOPBACK = ("--runner=PortableRunner", "--job_endpoint=embed", "--environment_type=LOOPBACK")
 

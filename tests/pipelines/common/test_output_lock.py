@@ -176,7 +176,7 @@ class TestExpiry:
 class TestThisMachine:
     CODE = (
         "import sys, time; from pipelines.common.output_lock import output_lock\n"
-        "from transforms.storage.gcs import patch_beam; patch_beam()\n"
+        "from transforms.storage.gcs.client import patch_beam; patch_beam()\n"
     )
 
     def holder(self, output: str) -> subprocess.Popen:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.command import audiosieve
 from tests.support.storage.gcs_emulator import Bucket
-from transforms.storage.gcs import EMULATOR
+from transforms.storage.gcs.client import EMULATOR
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from tests.support.deployment.staged_job import printed_by
 from tests.support.storage.bucket_runs import upload_few
 from tests.support.storage.gcs_emulator import Bucket
 from transforms.output.ledger import Ledger
-from transforms.storage.gcs import EMULATOR
+from transforms.storage.gcs.client import EMULATOR
 
 RUN = "20261127T182136Z-0a1b2c"
 ID = "2026-11-27_18_20_00-1234567890123456789"

@@ -22,7 +22,7 @@ from transforms.errors import OutputError
 from transforms.output.ledger import Ledger
 from transforms.storage.arrow_filesystem import arrow_filesystem
 from transforms.storage.atomic_files import new_file, write_bytes
-from transforms.storage.gcs import open_in_parts, patch_beam
+from transforms.storage.gcs.client import open_in_parts, patch_beam
 
 CONTENT = bytes(range(256)) * 40
 
@@ -112,7 +112,7 @@ class TestS3:
         monkeypatch.setattr("s3fs.core.S3FileSystem.retries", 1)
         in_a_new_process(
             "import s3fs\nfrom apache_beam.io.filesystems import FileSystems\n"
-            "from transforms.storage.gcs import patch_beam\nfrom transforms.storage.storage_errors import StorageError\n"
+            "from transforms.storage.gcs.client import patch_beam\nfrom transforms.storage.storage_errors import StorageError\n"
             "patch_beam(); s3fs.S3FileSystem.retries = 1\n"
             f"try: FileSystems.open('{s3_bucket / 'x'}')\n"
             "except StorageError as error: assert 'the storage does not answer' in str(error), error\n"
@@ -126,7 +126,7 @@ class TestS3:
         s3_bucket.write("a.wav", b"1")
         s3_bucket.client.put_object_acl(Bucket=s3_bucket.name, Key="a.wav", ACL="public-read")
         code = (
-            "from transforms.storage.gcs import patch_beam; patch_beam()\n"
+            "from transforms.storage.gcs.client import patch_beam; patch_beam()\n"
             "from transforms.corpus.sources import SourceError, list_corpus\n"
             f"try: print(len(list_corpus('{s3_bucket / 'a.wav'}')))\n"
             "except SourceError as error: assert 'set AWS_PROFILE, or AWS_ACCESS_KEY_ID' in str(error), error\n"
@@ -259,7 +259,7 @@ def test_further_filesystems_hold_corpora_and_outputs(scheme: str, tmp_path: Pat
 def test_a_missing_package_is_named(missing: str, uri: str, said: str) -> None:
     in_a_new_process(
         f"import sys; sys.modules[{missing!r}] = None\n"
-        "from transforms.storage.gcs import patch_beam\n"
+        "from transforms.storage.gcs.client import patch_beam\n"
         "patch_beam()\n"
         "from transforms.corpus.sources import SourceError, list_corpus\n"
         f"try: list_corpus({uri!r})\n"

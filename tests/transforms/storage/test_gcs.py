@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.support.paths import ROOT
 from tests.support.storage.gcs_emulator import Bucket
 from tests.support.storage.gcs_proxy import CUT, RESET, Fault, Proxy, first
-from transforms.storage.gcs import BufferedFile, client
+from transforms.storage.gcs.client import BufferedFile, client
 
 
 @given(
@@ -46,7 +46,7 @@ def test_the_elements_of_the_pipeline_load_no_beam() -> None:
 def test_only_an_explicit_call_patches_beam() -> None:
     in_a_new_process(
         "from apache_beam.io.gcp import gcsio\n"
-        "from transforms.storage.gcs import CloudStorage, patch_beam\n"
+        "from transforms.storage.gcs.client import CloudStorage, patch_beam\n"
         "assert gcsio.GcsIO is not CloudStorage\n"
         "patch_beam(); patched = vars(gcsio).copy(); patch_beam()\n"
         "assert gcsio.GcsIO is CloudStorage and vars(gcsio) == patched\n"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.storage import gcs_listing
 from transforms.storage.files import Place, match, places_in, stream
+from transforms.storage.gcs import listing as gcs_listing
 
 
 class FakeBlobs:

@@ -14,8 +14,9 @@ import pytest
 from tests.support.storage import local_buckets
 from tests.support.storage.gcs_emulator import Bucket
 from tests.support.storage.gcs_proxy import CUT, RESET, Proxy, first
-from transforms.storage import durable_files, gcs_conditions
+from transforms.storage import durable_files
 from transforms.storage.durable_files import create_durably, sync_all, sync_folder
+from transforms.storage.gcs import conditions as gcs_conditions
 from transforms.storage.new_files import create_file
 
 

@@ -6,7 +6,7 @@ import io
 import tempfile
 from typing import Any, BinaryIO, cast
 
-from transforms.storage.fsspec_errors import os_errors
+from transforms.storage.fsspec_storage.errors import os_errors
 
 # Content of servers that cannot send ranges stays in memory up to this size.
 _SPOOL_BYTES = 32 << 20

@@ -38,7 +38,7 @@ except ImportError:  # the extra `gcp` is not installed
 IS_INSTALLED = gcsio is not None
 EMULATOR = "STORAGE_EMULATOR_HOST"
 SCHEME = "gs"
-PLUGIN = "transforms.storage.gcs_plugin"
+PLUGIN = "transforms.storage.gcs.plugin"
 _LOG_IN = (
     "no credentials were found: log in with `gcloud auth application-default login`, or name a key file in "
     "GOOGLE_APPLICATION_CREDENTIALS"
@@ -50,7 +50,7 @@ def patch_beam() -> None:
 
     Every process that opens remote files calls it first. Beam's workers do so by importing `PLUGIN`.
     """
-    from transforms.storage.fsspec_filesystem import register
+    from transforms.storage.fsspec_storage.filesystem import register
 
     register()
     if gcsio is None or gcsio.GcsIO is CloudStorage:

@@ -24,9 +24,9 @@ from apache_beam.io.filesystem import (
 )
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.storage.fsspec_errors import missing_package, os_errors
-from transforms.storage.fsspec_files import Reader, Writer
-from transforms.storage.gcs import BufferedFile
+from transforms.storage.fsspec_storage.errors import missing_package, os_errors
+from transforms.storage.fsspec_storage.files import Reader, Writer
+from transforms.storage.gcs.client import BufferedFile
 from transforms.storage.source_versions import version_of_tag, version_of_time
 
 # Schemes of Beam's own filesystems.

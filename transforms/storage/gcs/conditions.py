@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any, NamedTuple
 
-from transforms.storage import gcs
+from transforms.storage.gcs import client as gcs
 
 if gcs.IS_INSTALLED:  # otherwise nothing here is called
     from google.api_core.exceptions import NotFound, PreconditionFailed

@@ -3,6 +3,6 @@
 Workers import the modules of the option `beam_plugins` before they run any step. Other processes call `patch_beam`.
 """
 
-from transforms.storage.gcs import patch_beam
+from transforms.storage.gcs.client import patch_beam
 
 patch_beam()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from transforms.storage import gcs
+from transforms.storage.gcs import client as gcs
 from transforms.storage.source_versions import version_of_object
 
 # Requested fields of an object. The other fields would make up most of a response.

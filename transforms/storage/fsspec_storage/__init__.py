@@ -1,0 +1,1 @@
+"""Filesystems of fsspec: S3, the web, Hugging Face and others."""

@@ -1,0 +1,1 @@
+"""Cloud Storage: listing, conditional writes, and Beam's plug-in."""
