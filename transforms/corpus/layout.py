@@ -16,7 +16,7 @@ from transforms.corpus.listing import BadRow, Listing
 from transforms.corpus.rows import json_rows
 from transforms.errors import SourceError
 from transforms.storage.files import is_directory, is_local, walk
-from transforms.storage.gcs_listing import is_object_storage
+from transforms.storage.gcs.listing import is_object_storage
 from transforms.storage.text_files import open_text
 
 # Files that name spans or words of the recordings beside them.
@@ -29,6 +29,8 @@ _HEAD_CHARS = 1 << 20
 _TRIED_ROWS = 100
 # Limits of the sample of files by which trees are recognised.
 _MOST_FOLDERS, _MOST_FILES, _MOST_ENTRIES = 150, 300, 5_000
+# Objects in a bucket come in the order of their names: three requests.
+_MOST_OBJECTS = 3_000
 _NEAR, _NEAR_BRANCHES, _FAR_BRANCHES, _DEEPEST = 2, 8, 2, 7
 
 
@@ -90,7 +92,9 @@ class Source:
             if is_local(self.uri):
                 return list(_sampled(self.uri, "", _MOST_FOLDERS))
             if is_object_storage(self.uri):
-                return [file.uri.removeprefix(f"{self.uri}/") for file in itertools.islice(walk(self.uri), _MOST_FILES)]
+                return [
+                    file.uri.removeprefix(f"{self.uri}/") for file in itertools.islice(walk(self.uri), _MOST_OBJECTS)
+                ]
         except OSError:
             pass
         return []

@@ -24,22 +24,28 @@ class _Form:
         audio: pattern of the paths of recordings, by which the corpus is recognised, too.
         path_of: returns the path of the recording of an id, relative to the transcript and without the suffix.
         separator: character between the parts of an id, the first of which is the speaker.
+        places: usual paths of transcripts in the corpus.
     """
 
     transcript: re.Pattern[str]
     audio: re.Pattern[str]
     path_of: Callable[[str], str]
     separator: str
+    places: tuple[str, ...] = ()
 
     def recognises(self, source: Source) -> bool:
         """Returns whether a file is a transcript, or a folder holds transcripts and recordings."""
         if source.is_folder:
-            return source.has_file(self.transcript) and source.has_file(self.audio)
+            return source.has_file(self.audio) and (source.has_file(self.transcript) or self.is_at_known_place(source))
         if not self.transcript.search(source.uri):
             return False
         return bool(self.path_of(_BLANKS.split(source.first_line.strip())[0])) and Source(source.folder).has_file(
             self.audio
         )
+
+    def is_at_known_place(self, source: Source) -> bool:
+        """Returns whether a transcript is where the corpus has it; in a bucket it may come after very many recordings."""
+        return any(source.file(*place.split("/")).exists for place in self.places)
 
     def read(self, source: Source, listing: Listing) -> None:
         """Adds the utterances of the transcripts, with the columns `text` and `speaker`, and all other recordings.
@@ -89,6 +95,7 @@ _MLS = _Form(
     audio=re.compile(rf"(?:^|/)audio/[^/]+/[^/]+/[^/_]+_[^/_]+_[^/_]+{_AUDIO}"),
     path_of=_mls_path,
     separator="_",
+    places=tuple(f"{folder}transcripts.txt" for folder in ("", "train/", "dev/", "test/")),
 )
 
 LIBRISPEECH = Layout(

@@ -110,7 +110,7 @@ _LIBRITTS = _Form(
     utterance_id=_name,
 )
 _VCTK = _Form(
-    sign=re.compile(r"(?:^|/)wav48[^/]*/(?:p|s)\d+/(?:p|s)\d+_\d+[^/]*$"),
+    sign=re.compile(r"(?:^|/)(?:wav48[^/]*|txt)/(?:p|s)\d+/(?:p|s)\d+_\d+[^/]*$"),
     text=re.compile(r"(?:^|/)txt/(?:p|s)\d+/[^/]+\.txt$"),
     audio_key=lambda key: re.sub(r"_mic\d+$", "", _name(key)),
     text_key=lambda uri: _name(stem(uri)),

@@ -13,7 +13,7 @@ from apache_beam.io.filesystems import FileSystems
 from transforms.corpus.archive_member import has_audio_suffix
 from transforms.corpus.layout import Source
 from transforms.corpus.layouts.unlisted import add_unlisted
-from transforms.corpus.listing import Listing, ManifestListing
+from transforms.corpus.listing import Listing
 from transforms.elements import WHOLE, Span
 from transforms.storage.files import File, Finder, walk
 
@@ -68,12 +68,6 @@ class Tree:
     def add(self, file: File, utterance_id: str, columns: Mapping[str, str], span: Span = WHOLE) -> None:
         """Adds an utterance that is in no line of a transcript."""
         self.listing.add(file.ref(utterance_id, columns, span))
-
-    def add_row(
-        self, manifest: ManifestListing, number: int, file: File, utterance_id: str, columns: Mapping[str, str]
-    ) -> None:
-        """Adds the utterance of a line."""
-        manifest.add(file.ref(utterance_id, columns), number)
 
     def finish(self) -> None:
         """Adds the recordings without a transcript, if the source is a folder."""
