@@ -27,6 +27,7 @@ class ArchiveKind(enum.StrEnum):
 
     TAR = "tar"
     PARQUET = "parquet"
+    ARROW = "arrow"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -85,6 +86,24 @@ class RowFault(NamedTuple):
     detail: str
 
 
+# In the version of an archive with a manifest: whether it lists whole recordings, or spans of them.
+LISTED_MARK, SPANS_MARK = "@listed-", "@spans-"
+
+
+class ListedMember(NamedTuple):
+    """An utterance in an archive that a manifest lists.
+
+    Attributes:
+        name: name within the archive, for the id.
+        span: part of the recording.
+        columns: further columns of the manifest.
+    """
+
+    name: str
+    span: Span
+    columns: Mapping[str, str]
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class AudioRef:
     """An utterance of the corpus whose recording has not been opened yet.
@@ -104,6 +123,9 @@ class AudioRef:
         fault: why the row of the manifest is rejected; None for a usable one. The recording of a faulty ref is not opened; its
             uri is that of the manifest if the row names no recording.
         row: line of a span in its manifest, for the reject of a span that its recording does not have; 0 for others.
+        listed: for an archive with a manifest, the utterances by the name of their member, with or without its suffix; None
+            for all recordings in the archive.
+        audio_root: folder of recordings of which an archive holds only the paths; empty for the folder of the archive.
     """
 
     utterance_id: str
@@ -116,11 +138,15 @@ class AudioRef:
     channel: int | None = None
     fault: RowFault | None = None
     row: int = 0
+    listed: Mapping[str, tuple[ListedMember, ...]] | None = None
+    audio_root: str = ""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # All refs of a corpus are pickled, and a frozen dataclass without this method takes twice as long.
         file = (self.utterance_id, self.uri, self.size_bytes, self.source_version)
-        return AudioRef, (*file, self.columns, self.span, self.archive, self.channel, self.fault, self.row)
+        values = (*file, self.columns, self.span, self.archive, self.channel, self.fault, self.row)
+        # Only archives have the others.
+        return AudioRef, values if self.archive is None else (*values, self.listed, self.audio_root)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -142,7 +142,7 @@ PLAN = pa.schema(
         _field(
             "archive",
             pa.string(),
-            "`tar` or `parquet` if the row stands for all recordings in an archive; else null",
+            "`tar`, `parquet` or `arrow` if the row stands for the recordings in an archive; else null",
             nullable=True,
         ),
         _field("columns", pa.map_(pa.string(), pa.string()), "further columns of the corpus"),
@@ -150,6 +150,10 @@ PLAN = pa.schema(
         _field("fault_reason", pa.string(), "reason of a row of the corpus that is rejected; else null", nullable=True),
         _field("fault_detail", pa.string(), "explanation of that reason", nullable=True),
         _field("row", pa.int64(), "line of a span in its manifest; 0 for others"),
+        _field(
+            "listed", pa.string(), "utterances that a manifest lists in an archive, in JSON; else null", nullable=True
+        ),
+        _field("audio_root", pa.string(), "folder of recordings of which an archive holds only the paths; else empty"),
     ]
 )
 

@@ -208,6 +208,17 @@ def first_of(candidates: Sequence[str], names: Iterable[str]) -> str | None:
     return next((by_name[name] for name in candidates if name in by_name), None)
 
 
+def role_columns(names: Iterable[str]) -> dict[str, str]:
+    """Returns the columns that hold the text and the speaker under another name, by these roles."""
+    known = list(names)
+    roles = {}
+    for role, candidates in (("text", TEXT_COLUMNS), ("speaker", SPEAKER_COLUMNS)):
+        name = first_of(candidates, known)
+        if name is not None and name != role:
+            roles[role] = name
+    return roles
+
+
 def check_header(uri: str, header: Sequence[str], names: ColumnNames) -> None:
     """Checks the names of the columns of a table.
 

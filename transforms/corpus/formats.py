@@ -9,20 +9,20 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from transforms.corpus.archives import PARQUET_SUFFIX, TAR_SUFFIXES
+from transforms.corpus.archives import ARCHIVE_SUFFIXES, archive_kind_of, holds_audio
 from transforms.corpus.columns import is_span_column
 from transforms.corpus.layout import MANIFEST, Source
 from transforms.corpus.layouts.registry import find_layout
-from transforms.corpus.parquet_archive import holds_audio
+from transforms.corpus.parquet_archive import lacks_bytes
 from transforms.corpus.parquet_rows import ParquetTable
-from transforms.elements import ArchiveKind, archives_of
+from transforms.elements import LISTED_MARK, archives_of
 from transforms.errors import SourceError
 from transforms.storage.files import glob_root, has_wildcards, is_directory, is_local, match
 from transforms.storage.text_files import open_text
 
 _JSON_KEY = re.compile(r'"(\w{3,20})"\s*:')
 # Matches the URI of an archive up to the `#` before the name of a member.
-_SUFFIXES = (*TAR_SUFFIXES, PARQUET_SUFFIX)
+_SUFFIXES = ARCHIVE_SUFFIXES
 _MEMBER = rf"(?i)^(.*?(?:{'|'.join(map(re.escape, _SUFFIXES))})#)"
 
 
@@ -86,7 +86,7 @@ def _file_kind(uri: str) -> SourceKind:
         with open_text(uri, "replace") as text:
             names = (name for line in text for name in _JSON_KEY.findall(line))
             return SourceKind("jsonl", any(map(is_span_column, names)))
-    if source.kind == "parquet" and not holds_audio(uri):
+    if source.kind == "parquet" and (not holds_audio(uri) or lacks_bytes(uri)[1]):
         return SourceKind("parquet", any(map(is_span_column, ParquetTable(uri).names)))
     return _PATHS
 
@@ -100,6 +100,15 @@ def is_listing(connection: duckdb.DuckDBPyConnection) -> bool:
     return others == 0
 
 
+def lists_spans(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Returns whether an utterance is a span of its recording, as its version says."""
+    ((found,),) = connection.execute(
+        "SELECT count(*) > 0 FROM utterances "
+        f"WHERE contains(source_version, '@') AND NOT contains(source_version, '{LISTED_MARK}')"
+    ).fetchall()
+    return bool(found)
+
+
 def find_archives(connection: duckdb.DuckDBPyConnection) -> pa.Table:
     """Returns the archives that hold the utterances.
 
@@ -108,7 +117,7 @@ def find_archives(connection: duckdb.DuckDBPyConnection) -> pa.Table:
 
     Returns:
         Table with the columns `begins` (value of `archive_begins` for all members of an archive), `archive` (URI of the
-        archive) and `kind` ("tar" or "parquet").
+        archive) and `kind` ("tar", "parquet" or "arrow").
     """
     rows = connection.execute(f"""
         SELECT begins, min(uri) FROM (SELECT uri, {archive_begins("uri")} AS begins FROM utterances)
@@ -120,10 +129,7 @@ def find_archives(connection: duckdb.DuckDBPyConnection) -> pa.Table:
             "begins": pa.array([begins for begins, _ in archives], pa.string()),
             "archive": pa.array([archive for _, archive in archives], pa.string()),
             "kind": pa.array(
-                [
-                    ArchiveKind.PARQUET if archive.lower().endswith(PARQUET_SUFFIX) else ArchiveKind.TAR
-                    for _, archive in archives
-                ],
+                [archive_kind_of(archive) for _, archive in archives],
                 pa.string(),
             ),
         }

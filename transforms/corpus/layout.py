@@ -7,7 +7,7 @@ import functools
 import itertools
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
@@ -15,15 +15,23 @@ from apache_beam.io.filesystems import FileSystems
 from transforms.corpus.listing import BadRow, Listing
 from transforms.corpus.rows import json_rows
 from transforms.errors import SourceError
-from transforms.storage.files import is_directory, is_local
+from transforms.storage.files import is_directory, is_local, walk
+from transforms.storage.gcs.listing import is_object_storage
 from transforms.storage.text_files import open_text
 
+# Files that name spans or words of the recordings beside them.
+ANNOTATION = re.compile(r"(?i)\.(?:stm|rttm|ctm)$")
 # Suffixes of manifests. Group 1 holds the kinds that may be gzipped, group 2 the one that may not.
 MANIFEST = re.compile(r"(?i)\.(?:(csv|tsv|jsonl|json|txt)(?:\.gz)?|(parquet))$")
 # A line is read so far to recognise its layout.
 _HEAD_CHARS = 1 << 20
 # Rows of JSON that are tried, because the first ones may be broken.
 _TRIED_ROWS = 100
+# Limits of the sample of files by which trees are recognised.
+_MOST_FOLDERS, _MOST_FILES, _MOST_ENTRIES = 150, 300, 5_000
+# Objects in a bucket come in the order of their names: three requests.
+_MOST_OBJECTS = 3_000
+_NEAR, _NEAR_BRANCHES, _FAR_BRANCHES, _DEEPEST = 2, 8, 2, 7
 
 
 class Source:
@@ -76,6 +84,26 @@ class Source:
             return []
 
     @functools.cached_property
+    def sample(self) -> list[str]:
+        """Paths of some files below a folder, relative to it; empty for storages where a listing takes long."""
+        if not self.is_folder:
+            return []
+        try:
+            if is_local(self.uri):
+                return list(_sampled(self.uri, "", _MOST_FOLDERS))
+            if is_object_storage(self.uri):
+                return [
+                    file.uri.removeprefix(f"{self.uri}/") for file in itertools.islice(walk(self.uri), _MOST_OBJECTS)
+                ]
+        except OSError:
+            pass
+        return []
+
+    def has_file(self, pattern: re.Pattern[str]) -> bool:
+        """Returns whether a pattern is found in the path of one of the sampled files."""
+        return any(map(pattern.search, self.sample))
+
+    @functools.cached_property
     def exists(self) -> bool:
         """Whether there is such a file; for a local path, also a folder."""
         return bool(FileSystems.exists(self.uri))
@@ -104,6 +132,27 @@ class Source:
     def header(self, delimiter: str) -> list[str]:
         """Returns the cells of the first line."""
         return [cell.strip().strip('"') for cell in self.first_line.split(delimiter)]
+
+
+def _sampled(root: str, folder: str, most_folders: int) -> Iterator[str]:
+    """Yields paths of the first files of some folders: all branches near the root, and two of each folder below."""
+    pending = [(folder, 0)]
+    for _ in range(most_folders):
+        if not pending:
+            return
+        folder, depth = pending.pop()
+        folders = []
+        files = 0
+        with os.scandir(f"{root}/{folder}") as entries:
+            for entry in itertools.islice(entries, _MOST_ENTRIES):
+                if entry.is_dir():
+                    folders.append(f"{folder}{entry.name}/")
+                elif files < _MOST_FILES:
+                    files += 1
+                    yield folder + entry.name
+        most = _NEAR_BRANCHES if depth < _NEAR else _FAR_BRANCHES
+        if depth < _DEEPEST:
+            pending += [(name, depth + 1) for name in sorted(folders, reverse=True)[-most:]]
 
 
 @dataclasses.dataclass(frozen=True)

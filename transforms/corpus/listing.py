@@ -86,6 +86,7 @@ class Listing:
         refs: utterances.
         columns: names of the columns that can be carried.
         notes: sentences for the user.
+        archive_kinds: kinds of the archives whose columns are known.
     """
 
     def __init__(self, source: str, options: ListingOptions) -> None:
@@ -93,6 +94,7 @@ class Listing:
         self.refs: list[AudioRef] = []
         self.columns: set[str] = set()
         self.notes: list[str] = []
+        self.archive_kinds: set[str] = set()
         self._source = source
         self._carried: dict[str, None] = {}
         self._manifests: list[ManifestListing] = []

@@ -109,7 +109,14 @@ def manifest_finder(uri: str, listing: Listing, *subfolders: str) -> Finder:
     return Finder(root, *(FileSystems.join(root, name) for name in subfolders))
 
 
-def read_rows(manifest: ManifestListing, rows: Rows, names: ColumnNames, find: Find, id_prefix: str = "") -> None:
+def read_rows(
+    manifest: ManifestListing,
+    rows: Rows,
+    names: ColumnNames,
+    find: Find,
+    id_prefix: str = "",
+    prefixes_ids: bool = False,
+) -> None:
     """Adds the utterances of rows to a listing.
 
     A row is a span of its recording if it has a start or an end. A duration is the length of the span if the row has a start
@@ -121,13 +128,14 @@ def read_rows(manifest: ManifestListing, rows: Rows, names: ColumnNames, find: F
         names: names of the columns.
         find: function that returns the file at a path of a row.
         id_prefix: text before ids that are made of paths.
+        prefixes_ids: whether that text also comes before the ids of rows.
 
     Raises:
         SourceError: there is no row, or two columns may be the path.
     """
     head = list(itertools.islice(rows, _SAMPLE_ROWS))
     names = _with_path(manifest, [row[1] for row in head if not isinstance(row, BadRow)], names, find)
-    reader = _RowReader(names, find, id_prefix)
+    reader = _RowReader(names, find, id_prefix, prefixes_ids)
     seen: set[str] = set()
     for index, row in enumerate(itertools.chain(head, rows)):
         if isinstance(row, BadRow):
@@ -189,8 +197,9 @@ def _is_there(path: str, find: Find) -> bool:
 class _RowReader:
     """Makes utterances of rows."""
 
-    def __init__(self, names: ColumnNames, find: Find, id_prefix: str) -> None:
+    def __init__(self, names: ColumnNames, find: Find, id_prefix: str, prefixes_ids: bool) -> None:
         self._names, self._find, self._id_prefix = names, find, id_prefix
+        self._prefixes_ids = prefixes_ids
         self._shared: dict[str, str] = {}
 
     def utterance(self, row: Mapping[str, Any]) -> AudioRef:
@@ -208,7 +217,7 @@ class _RowReader:
         except SourceError as error:
             raise RowError(str(error)) from error
         span = _span(row, roles)
-        utterance_id = _id(row, roles) or self._id_prefix + span_id(path, span)
+        utterance_id = self._own_id(row, roles) or self._id_prefix + span_id(path, span)
         return file.ref(utterance_id, self._columns(row, roles), span)
 
     def identity(self, row: Mapping[str, Any]) -> tuple[str, File | None]:
@@ -220,9 +229,13 @@ class _RowReader:
         except ValueError:
             path, file = "", None
         try:
-            return _id(row, roles) or (self._id_prefix + path if path else ""), file
+            return self._own_id(row, roles) or (self._id_prefix + path if path else ""), file
         except RowError:
             return "", file
+
+    def _own_id(self, row: Mapping[str, Any], roles: Roles) -> str:
+        own = _id(row, roles)
+        return self._id_prefix + own if own and self._prefixes_ids else own
 
     def _columns(self, row: Mapping[str, Any], roles: Roles) -> Mapping[str, str]:
         copied = roles.copied

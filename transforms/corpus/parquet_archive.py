@@ -2,64 +2,71 @@
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.corpus.archive_member import Member, size_fault
-from transforms.corpus.word_times import word_columns
+from transforms.corpus.archive_member import Member
+from transforms.corpus.audio_rows import BROKEN_TABLE, AudioRows, audio_columns, is_read_error
 from transforms.errors import AudioFault, Reason, Stage
-from transforms.storage.text_files import as_text
-
-_ID_COLUMNS = ("id", "utterance_id")
-# Exceptions of pyarrow at a damaged file. Some are OSErrors; `is_read_error` tells them from errors of the disk.
-BROKEN_PARQUET = (pa.ArrowException, OSError, ValueError)
+from transforms.storage.files import Finder
 
 
-def is_read_error(error: Exception) -> bool:
-    """Returns whether an error of `BROKEN_PARQUET` means that the file could not be read, not that it is damaged."""
-    return isinstance(error, OSError) and (error.errno is not None or isinstance(error, BeamIOError))
-
-
-def holds_audio(uri: str) -> bool:
-    """Returns whether a Parquet file has columns of recordings, not only of their paths. Reads only the footer.
+def parquet_schema(uri: str) -> pa.Schema:
+    """Returns the schema of a Parquet file. Reads only the footer.
 
     Raises:
         OSError or pyarrow.ArrowException: the file cannot be opened, or is not Parquet.
     """
     with FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-        return bool(audio_columns(pq.read_schema(file)))
+        return pq.read_schema(file)
 
 
-def audio_columns(schema: pa.Schema) -> list[str]:
-    """Returns the columns of recordings: structs with `bytes` and `path` that are not declared as another type."""
-    types = _declared_types(schema)
-    return [
-        field.name
-        for field in schema
-        if pa.types.is_struct(field.type)
-        and {"bytes", "path"} <= {part.name for part in field.type}
-        and types.get(field.name, "Audio") == "Audio"
-    ]
+def lacks_bytes(uri: str) -> tuple[bool, bool]:
+    """Returns whether some rows of a Parquet file with audio, and whether all of them, hold no recording, only its path.
+
+    Reads the footer, and the bytes up to the first recording if the footer has no statistics.
+
+    Raises:
+        OSError or pyarrow.ArrowException: the file cannot be read.
+    """
+    with FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        table = pq.ParquetFile(file)
+        some, only = False, table.metadata.num_rows > 0
+        for nulls, group, column in _null_bytes(table):
+            if nulls is None:
+                batches = table.iter_batches(1, row_groups=[group], columns=[column]) if only else ()
+                rows = (row for batch in batches for row in batch.column(0).to_pylist())
+                some, only = True, only and all(not row or row["bytes"] is None for row in rows)
+            else:
+                some = some or nulls > 0
+                only = only and nulls == table.metadata.row_group(group).num_rows
+        return some, only
 
 
-def _declared_types(schema: pa.Schema) -> dict[str, str]:
-    """Returns the types that `datasets` declared for the columns ("Audio", "Image", "Value"), if it wrote the file."""
-    try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return {name: feature["_type"] for name, feature in features.items() if "_type" in feature}
-    except (KeyError, ValueError, TypeError, AttributeError):
-        return {}
+def _null_bytes(table: pq.ParquetFile) -> Iterator[tuple[int | None, int, str]]:
+    """Yields, for the bytes of each audio column and row group, the missing ones (None if unknown), the group and the path."""
+    names = {f"{name}.bytes" for name in audio_columns(table.schema_arrow)}
+    for group in range(table.num_row_groups):
+        row_group = table.metadata.row_group(group)
+        for index in range(row_group.num_columns):
+            column = row_group.column(index)
+            if column.path_in_schema in names:
+                statistics = column.statistics
+                is_known = statistics is not None and statistics.has_null_count
+                yield statistics.null_count if is_known else None, group, column.path_in_schema
 
 
-def read_parquet(file: BinaryIO) -> Iterator[Member]:
+def read_parquet(file: BinaryIO, finder: Finder) -> Iterator[Member]:
     """Reads the recordings in a Parquet file, and skips damaged row groups.
+
+    Args:
+        file: the Parquet file.
+        finder: finder of recordings of which the file holds only the paths.
 
     Raises:
         AudioFault: the file cannot be read as Parquet; or row groups are damaged, once the other rows are yielded.
@@ -68,8 +75,8 @@ def read_parquet(file: BinaryIO) -> Iterator[Member]:
     try:
         # With a buffer, because a row group may hold gigabytes.
         table = pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False, page_checksum_verification=True)
-        rows = _RowReader(table)
-    except BROKEN_PARQUET as error:
+        rows = AudioRows(table.schema_arrow, table.metadata.num_rows, lambda name: _values(table, name), finder)
+    except BROKEN_TABLE as error:
         if is_read_error(error):
             raise
         raise AudioFault(Stage.READ, Reason.CORRUPT, f"the file cannot be read as Parquet: {error}") from error
@@ -81,7 +88,7 @@ def read_parquet(file: BinaryIO) -> Iterator[Member]:
                 (row,) = batch.to_pylist()
                 yield from rows.members(total_rows + rows_read, row)
                 rows_read += 1
-        except BROKEN_PARQUET as error:
+        except BROKEN_TABLE as error:
             if is_read_error(error):
                 raise
             message = message or str(error)
@@ -93,79 +100,9 @@ def read_parquet(file: BinaryIO) -> Iterator[Member]:
         raise AudioFault(Stage.READ, Reason.CORRUPT, detail)
 
 
-class _RowReader:
-    """Turns rows of a Parquet file into recordings.
-
-    Attributes:
-        columns: names of the columns to read.
-    """
-
-    def __init__(self, table: pq.ParquetFile) -> None:
-        schema = table.schema_arrow
-        self._audio = audio_columns(schema)
-        self._id = _id_column(table, schema)
-        self._paths = {column for column in self._audio if self._id is None and _has_unique_paths(table, column)}
-        self._digits = len(str(table.metadata.num_rows))
-        words = word_columns(schema.names)
-        self._metadata = [
-            field.name
-            for field in schema
-            if field.name != self._id
-            and (_is_plain(field.type) or (field.name in words and pa.types.is_nested(field.type)))
-        ]
-        self.columns = [*self._audio, *self._metadata, *([self._id] if self._id else [])]
-
-    def members(self, number: int, row: Mapping[str, Any]) -> Iterator[Member]:
-        """Yields the recordings of a row, one per column of recordings.
-
-        Args:
-            number: number of the row in the file, from 0.
-            row: values by column.
-        """
-        metadata = {name: as_text(row[name]) for name in self._metadata}
-        for column in self._audio:
-            audio = row[column] or {}
-            name = as_text(row[self._id] if self._id else audio.get("path") if column in self._paths else None)
-            name = name or f"{number:0{self._digits}d}"
-            if len(self._audio) > 1:
-                name = f"{name}/{column}"
-            data = audio.get("bytes")
-            yield Member(name, len(data or b""), metadata, _content(data, audio.get("path")))
-
-
-def _content(data: bytes | None, path: str | None) -> BinaryIO | AudioFault:
-    if data is None:
-        value = f"only the path {as_text(path)}; list the file in a manifest" if path else "no bytes and no path"
-        return AudioFault(Stage.READ, Reason.EMPTY_FILE, f"the row holds no recording, but {value}")
-    return size_fault(len(data)) or io.BytesIO(data)
-
-
-def _id_column(table: pq.ParquetFile, schema: pa.Schema) -> str | None:
-    """Returns the first id column of integers or texts in which no value is missing or occurs twice."""
-    for name in _ID_COLUMNS:
-        if name not in schema.names:
-            continue
-        kind = schema.field(name).type
-        if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-            continue
-        values: Sequence[Any] = table.read(columns=[name]).column(0).to_pylist()
-        texts = set(map(as_text, values))
-        if len(texts) == len(values) and "" not in texts:
-            return name
-    return None
-
-
-def _has_unique_paths(table: pq.ParquetFile, column: str) -> bool:
-    """Returns whether the paths of recordings are unique. Many data sets have the same path in all rows."""
-    rows = table.read(columns=[f"{column}.path"]).column(0).to_pylist()
-    paths = [row["path"] for row in rows if row and row["path"]]
-    return len(set(paths)) == len(paths)
-
-
-def _is_plain(kind: pa.DataType) -> bool:
-    return not (
-        pa.types.is_nested(kind)
-        or pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-        or pa.types.is_fixed_size_binary(kind)
-    )
+def _values(table: pq.ParquetFile, name: str) -> list[Any]:
+    """Returns the values of a column, or of a field of it, such as `audio.path`."""
+    column = table.read(columns=[name]).column(0).to_pylist()
+    _, dot, field = name.rpartition(".")
+    is_field = dot and name not in table.schema_arrow.names
+    return [row and row[field] for row in column] if is_field else column

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from transforms.corpus.audio_rows import BROKEN_TABLE, audio_columns, is_read_error
 from transforms.corpus.listing import BadRow
-from transforms.corpus.parquet_archive import BROKEN_PARQUET, is_read_error
 from transforms.corpus.rows import NumberedRow, Rows
 from transforms.errors import SourceError
 
@@ -25,6 +25,7 @@ class ParquetTable:
 
     Attributes:
         names: names of the columns, without those of raw bytes.
+        has_audio: whether columns hold recordings or their paths, as `datasets` writes them.
 
     Raises:
         SourceError: the file does not exist, or is not Parquet.
@@ -39,6 +40,7 @@ class ParquetTable:
                 schema = pq.read_schema(file)
         except (pa.ArrowException, OSError) as error:
             raise SourceError(f"{uri}: the manifest cannot be read as Parquet ({error})") from error
+        self.has_audio = bool(audio_columns(schema))
         self.names: list[str] = [field.name for field in schema if not _is_binary(field.type)]
 
     def rows(self, names: Sequence[str]) -> Rows:
@@ -60,7 +62,7 @@ class ParquetTable:
                     for batch in table.iter_batches(_BATCH_ROWS, row_groups=[group], columns=list(names)):
                         yield from _rows(batch, number + 1)
                         number += len(batch)
-                except BROKEN_PARQUET as error:
+                except BROKEN_TABLE as error:
                     if is_read_error(error):
                         raise
                     lost = f"{before - number} rows from this one on are damaged" if before > number + 1 else "damaged"

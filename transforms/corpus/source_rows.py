@@ -18,7 +18,7 @@ from transforms.corpus.layouts import kaldi, lhotse
 from transforms.corpus.layouts.registry import find_layout
 from transforms.corpus.listing import BadRow, Listing, ListingOptions, ManifestListing
 from transforms.corpus.manifests import manifest_table
-from transforms.corpus.parquet_archive import BROKEN_PARQUET, is_read_error
+from transforms.corpus.audio_rows import BROKEN_TABLE, is_read_error
 from transforms.corpus.rows import json_rows, stripped_lines
 from transforms.corpus.sources import list_into
 from transforms.elements import AudioRef, printable
@@ -260,7 +260,7 @@ def parquet_batches(uri: str, columns: Sequence[str] | None = None) -> Iterator[
                 for batch in table.iter_batches(_PARQUET_ROWS, row_groups=[group], columns=columns):
                     yield number, batch
                     number += len(batch)
-            except BROKEN_PARQUET as error:
+            except BROKEN_TABLE as error:
                 if is_read_error(error):
                     raise
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pyarrow as pa
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.corpus.archives import archive_kind
-from transforms.corpus.layout import MANIFEST, Source
+from transforms.corpus.archives import archive_kind, holds_audio
+from transforms.corpus.layout import ANNOTATION, MANIFEST, Source
+from transforms.corpus.layouts.archive_listing import add_archive
 from transforms.corpus.layouts.registry import find_layout
 from transforms.corpus.listing import Corpus, Listing, ListingOptions
 from transforms.corpus.manifests import read_manifest
-from transforms.corpus.parquet_archive import holds_audio
 from transforms.corpus.word_times import WORDS
 from transforms.elements import ArchiveKind, AudioRef
 from transforms.errors import SourceError
@@ -34,10 +34,10 @@ __all__ = ["INPUT_KINDS", "MANIFEST", "SourceError", "absolute", "list_corpus", 
 
 # Supported forms of a corpus, for the help of the commands.
 INPUT_KINDS = (
-    "a directory, glob or file of audio; a manifest (CSV, TSV, JSONL, NeMo or Lhotse JSON lines, a list of "
-    "paths in .txt, gzipped or not, or Parquet); "
-    "a Kaldi data directory; Common Voice, LJSpeech, VoxForge or an audiofolder; WebDataset tars; Parquet with audio, as "
-    "Hugging Face's"
+    "a directory, glob or file of audio; a manifest (CSV, TSV, JSONL, NeMo or Lhotse JSON lines, a list of paths in .txt, "
+    "gzipped or not, or Parquet); a Kaldi data directory; a corpus such as Common Voice, LibriSpeech, MLS, VCTK, TED-LIUM or "
+    "GigaSpeech, with its texts; recordings with RTTM or CTM; tars of WebDataset, NeMo or Lhotse Shar; Parquet with audio or a "
+    "folder of save_to_disk, as Hugging Face's; docs/input-formats.md lists all"
 )
 _NOTHING = "there is no such file or directory"
 
@@ -99,19 +99,17 @@ def list_into(source: str, listing: Listing) -> None:
     root = glob_root(source) if is_glob else FileSystems.split(source)[0]
     if not is_glob and source.endswith("/wav.scp"):
         _read_known(Source(source), listing)
-    elif MANIFEST.search(source):
+    elif MANIFEST.search(source) or ANNOTATION.search(source):
         for file in (
             sorted(match(source)) if is_glob else [look_at(source) if is_local(source) else File(source, 0, "")]
         ):
-            _read_manifest(root, file, listing)
+            _read_manifest(root, file, listing, is_glob)
     else:
-        _check_no_manifest(source, listing.options)
         _add_files(root, [look_at(source)] if exists else match(source), listing)
 
 
 def _list_folder(folder: str, listing: Listing) -> None:
     if not _read_known(Source(folder), listing):
-        _check_no_manifest(folder, listing.options)
         _add_files(folder, walk(folder), listing)
 
 
@@ -134,8 +132,21 @@ def _check_no_manifest(source: str, options: ListingOptions) -> None:
 
 
 def _add_files(root: str, files: Iterable[File], listing: Listing) -> None:
+    """Adds recordings and archives.
+
+    Raises:
+        SourceError: options of manifests are given, and no file follows them.
+    """
+    uses_options = False
     for file in files:
-        listing.add(relative_ref(root, file, archive_kind(file)))
+        kind = archive_kind(file)
+        ref = relative_ref(root, file, kind)
+        if kind is not None:
+            uses_options |= add_archive(ref, listing, prefix=f"{ref.utterance_id}/")
+        else:
+            listing.add(ref)
+    if not uses_options:
+        _check_no_manifest(root, listing.options)
 
 
 def relative_ref(root: str, file: File, archive: ArchiveKind | None) -> AudioRef:
@@ -143,13 +154,14 @@ def relative_ref(root: str, file: File, archive: ArchiveKind | None) -> AudioRef
     return file.ref(file.uri.removeprefix(root.rstrip("/") + "/"), archive=archive)
 
 
-def _read_manifest(root: str, file: File, listing: Listing) -> None:
+def _read_manifest(root: str, file: File, listing: Listing, is_glob: bool) -> None:
     source = Source(file.uri)
     if source.kind == "parquet" and _holds_audio(file.uri):
-        _check_no_manifest(file.uri, listing.options)
         if not is_local(file.uri):
             file = next(match(file.uri), file)
-        listing.add(relative_ref(root, file, ArchiveKind.PARQUET))
+        ref = relative_ref(root, file, ArchiveKind.PARQUET)
+        if not add_archive(ref, listing, prefix=f"{ref.utterance_id}/" if is_glob else ""):
+            _check_no_manifest(file.uri, listing.options)
     elif not _read_known(source, listing):
         read_manifest(file.uri, source.kind, listing)
 

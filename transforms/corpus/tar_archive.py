@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import io
 import json
 import shutil
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO, cast
 
 from transforms.corpus.archive_member import (
@@ -18,6 +19,7 @@ from transforms.corpus.archive_member import (
     size_fault,
     starts_like_audio,
 )
+from transforms.corpus.columns import role_columns
 from transforms.corpus.word_times import word_columns
 from transforms.elements import printable
 from transforms.errors import AudioFault, Reason, Stage
@@ -26,6 +28,12 @@ from transforms.storage.text_files import GZIP_MAGIC, as_text
 # A larger JSON member is not metadata of a recording.
 MAX_METADATA_BYTES = 16 << 20
 _BLOCK_BYTES = 1 << 16
+# Recordings of a sample in memory, to which metadata that follow belong. Names such as 2024.01.31.wav make very large samples.
+_MOST_RECORDINGS = 16
+_MOST_SAMPLE_BYTES = 64 << 20
+# Suffixes of members with the text of a sample, and the column of that text.
+_TEXT_SUFFIXES = ("txt", "text", "transcript", "transcription", "lab")
+TEXT = "text"
 # Exceptions that `tarfile` raises at invalid headers, besides its own.
 _INVALID_HEADER = (ValueError, IndexError, KeyError, OverflowError, RecursionError)
 _BROKEN_TAR = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile)
@@ -35,41 +43,57 @@ def read_tar(file: BinaryIO) -> Iterator[Member]:
     """Reads the recordings in a tar.
 
     As in WebDataset, consecutive members whose names are equal up to the first dot of the last part form a sample. The plain
-    values and the word times of its JSON member become columns of its recordings. That member may come after the recording, so
-    a recording is yielded only at the next recording or the next sample.
+    values and the word times of its JSON member, and the text of its text member, become columns of all its recordings. These
+    members may come after the recordings, so recordings are yielded at the next sample, or when they exceed the limits of a
+    sample.
 
     Raises:
         AudioFault: the file is empty; or the archive is damaged, once the recordings before the damage are yielded.
         OSError: the file cannot be read.
     """
-    pending: Member | None = None
+    pending: list[Member] = []
+    # The recordings of a sample share it.
     columns: dict[str, str] = {}
     sample = None
     broken: Exception | None = None
     try:
         for entry in _entries(file):
             if entry.sample != sample:
+                yield from _complete(pending)
                 sample, columns = entry.sample, {}
-            elif not entry.is_recording:
-                columns.update(entry.metadata())
-                if pending is not None:
-                    pending.columns.update(columns)
-                continue
-            if pending is not None:
-                yield pending
-                pending = None
             if entry.is_recording:
-                pending = Member(entry.name, entry.size_bytes, dict(columns), entry.content())
+                while pending and not _fits(pending, entry):
+                    yield from _complete([pending.pop(0)])
+                pending.append(Member(entry.name, entry.size_bytes, columns, entry.content()))
             else:
-                columns.update(entry.metadata())
+                entry.add_metadata(columns)
     except (*_BROKEN_TAR, OSError) as error:
         broken = error
-    if pending is not None:
-        yield pending
+    yield from _complete(pending)
     if isinstance(broken, _BROKEN_TAR):
         raise AudioFault(Stage.READ, Reason.CORRUPT, f"the archive is damaged or truncated: {broken}") from broken
     if broken is not None:
         raise broken
+
+
+def first_columns(file: BinaryIO) -> dict[str, str]:
+    """Returns the columns of the first recording in a tar; empty if none can be read."""
+    member = next(read_tar(file), None)
+    return {} if member is None else member.columns
+
+
+def _fits(pending: Sequence[Member], entry: _Entry) -> bool:
+    size = entry.size_bytes + sum(member.size_bytes for member in pending)
+    return len(pending) < _MOST_RECORDINGS and size <= _MOST_SAMPLE_BYTES
+
+
+def _complete(pending: list[Member]) -> Iterator[Member]:
+    """Yields recordings whose metadata are read, and empties the list."""
+    while pending:
+        member = pending.pop(0)
+        columns = member.columns
+        columns = columns | {role: columns[name] for role, name in role_columns(columns).items()}
+        yield dataclasses.replace(member, columns=columns)
 
 
 class _Header(tarfile.TarInfo):
@@ -110,22 +134,24 @@ class _Entry:
         else:
             self.is_recording = self._file is not None and starts_like_audio(self._file.peek(SIGNATURE_BYTES))
 
-    def metadata(self) -> dict[str, str]:
-        """Returns the plain values and the word times of a JSON object; empty for any other content."""
-        if self._file is None or not self.name.lower().endswith(".json") or self.size_bytes > MAX_METADATA_BYTES:
-            return {}
+    def add_metadata(self, columns: dict[str, str]) -> None:
+        """Adds the plain values and the word times of a JSON object, or a text, which does not replace one of JSON."""
+        suffix = self.name.lower().rpartition(".")[2]
+        if self._file is None or suffix not in ("json", *_TEXT_SUFFIXES) or self.size_bytes > MAX_METADATA_BYTES:
+            return
+        content = self._file.read()
+        if suffix in _TEXT_SUFFIXES:
+            columns.setdefault(TEXT, content.decode("utf-8-sig", "replace").strip())
+            return
         try:
-            values = json.loads(self._file.read())
+            values = json.loads(content)
         except (ValueError, RecursionError):
-            return {}
-        if not isinstance(values, dict):
-            return {}
-        words = word_columns(list(values))
-        return {
-            as_text(key): as_text(value)
-            for key, value in values.items()
-            if not isinstance(value, (dict, list)) or key in words
-        }
+            return
+        if isinstance(values, dict):
+            words = word_columns(list(values))
+            for key, value in values.items():
+                if not isinstance(value, (dict, list)) or key in words:
+                    columns[as_text(key)] = as_text(value)
 
     def content(self) -> BinaryIO | AudioFault:
         """Reads the content into memory."""

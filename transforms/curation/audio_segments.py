@@ -14,10 +14,10 @@ import soundfile
 from transforms.audio.decode import BLOCK_SAMPLES, MIN_SEEK_S
 from transforms.audio.sound_file import open_audio
 from transforms.corpus.archive_member import AUDIO_SUFFIXES
-from transforms.corpus.archives import PARQUET_SUFFIX, members
+from transforms.corpus.archives import archive_kind_of, members
 from transforms.curation.export_plan import Container, Row
 from transforms.decoders.sound import Sound, open_sound
-from transforms.elements import ArchiveKind, AudioRef, printable
+from transforms.elements import AudioRef, printable
 from transforms.errors import AudioFault, Reason, Stage
 from transforms.storage.files import is_local, literally, look_at, match
 from transforms.storage.source_versions import is_same_version, version_of_file
@@ -107,7 +107,7 @@ def _from_archive(
     by_uri: dict[str, list[Row]] = {}
     for row in rows:
         by_uri.setdefault(row["uri"], []).append(row)
-    kind = ArchiveKind.PARQUET if archive.lower().endswith(PARQUET_SUFFIX) else ArchiveKind.TAR
+    kind = archive_kind_of(archive)
     missing = AudioFault(Stage.EXPORT, Reason.UNREADABLE, "the recording is no longer in the archive")
     entries = cast(Generator, members(AudioRef("", archive, 0, "", archive=kind)))
     with contextlib.closing(entries):

@@ -16,6 +16,7 @@ from transforms.corpus.columns import RESERVED_NAMES
 from transforms.corpus.formats import archive_begins
 from transforms.curation.duckdb_rows import OWN_UTTERANCES, batches_of, quoted, write_parquet
 from transforms.decoders.sound import num_samples, open_sound
+from transforms.elements import SPANS_MARK
 from transforms.errors import AudioFault
 from transforms.schemas import TRIMMED
 
@@ -186,8 +187,9 @@ def kept_list_query(
             f"LEFT JOIN {spans} AS spans USING (utterance_id) "
             f"LEFT JOIN {OWN_UTTERANCES} AS parents ON parents.utterance_id = spans.parent_id"
         )
-    # An utterance in an archive is always a whole recording.
-    is_recording = "archives.archive IS NOT NULL" if has_spans else "true"
+    # In an archive, only a manifest lists spans; the version says so.
+    in_archive = f"archives.archive IS NOT NULL AND NOT contains(kept.source_version, '{SPANS_MARK}')"
+    is_recording = in_archive if has_spans else "true"
     further = "".join(f", kept.{quoted(name)} AS {field_sql(name)}" for name in columns)
     return f"""
         WITH on_samples AS (

@@ -26,7 +26,7 @@ class Limit:
 
 _IN_ARCHIVE = Limit("archive IS NOT NULL", "cannot point into an archive")
 _NOT_IN_TAR = Limit(
-    r"archive IS NULL OR regexp_matches(archive, '(?i)\.parquet$')", "can only list recordings in tar archives"
+    r"archive IS NULL OR regexp_matches(archive, '(?i)\.(parquet|arrow)$')", "can only list recordings in tar archives"
 )
 _SPAN = Limit("NOT whole", "cannot list spans of a recording")
 _CHANNEL = Limit(SELECTS_CHANNEL, "cannot select one channel of a recording")

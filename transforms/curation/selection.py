@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from transforms import schemas
-from transforms.corpus.formats import SourceKind, find_archives, is_listing, source_kind
+from transforms.corpus.formats import SourceKind, find_archives, is_listing, lists_spans, source_kind
 from transforms.corpus.sources import MANIFEST
 from transforms.curation.decisions import MICROSECONDS, budget_decisions, rule_decisions
 from transforms.curation.duckdb_rows import OWN_UTTERANCES, spill, write_parquet
@@ -298,7 +298,7 @@ class Selection:
         """
         source = self.results.source
         if kind := source_kind(source):
-            return kind
+            return dataclasses.replace(kind, has_spans=kind.has_spans or lists_spans(self._connection))
         has_spans = bool(MANIFEST.search(source)) or not is_listing(self._connection)
         return SourceKind("csv" if has_spans else "paths", has_spans)
 

@@ -53,6 +53,8 @@ _SIGNATURES = (
     (8, b"AVI ", Container("AVI", "avi", "AVI")),
     (0, b"\x00\x00\x01\xba", Container("an MPEG program stream", "mpeg", "MPEG_PS")),
     (0, b"\x0b\x77", Container("AC-3", "ac3", "AC3")),
+    # libsndfile reads those without compression.
+    (0, b"NIST_1A", Container("compressed NIST SPHERE", "nistsphere", "NIST")),
     (0, b"fLaC", Container("FLAC", "flac", "FLAC")),
     (0, b"OggS", OGG),
     (8, b"WAVE", Container("WAV", "wav", "WAV")),

@@ -27,12 +27,12 @@ INSTALL = "pip install 'audiosieve[media]'"
 # Decoders of FFmpeg that may run. Others, such as those of video, would only widen the surface for hostile files.
 _DECODERS = (
     "aac,aac_latm,ac3,eac3,alac,amrnb,amrwb,ape,dca,flac,g722,gsm,gsm_ms,mlp,truehd,mp1float,mp2float,mp3float,"
-    "nellymoser,opus,qdm2,sipr,speex,tak,tta,vorbis,wavpack,wmalossless,wmapro,wmav1,wmav2,wmavoice,pcm_alaw,"
+    "nellymoser,opus,qdm2,shorten,sipr,speex,tak,tta,vorbis,wavpack,wmalossless,wmapro,wmav1,wmav2,wmavoice,pcm_alaw,"
     "pcm_mulaw,pcm_u8,pcm_s8,pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_f32le,pcm_f32be,"
     "pcm_f64le,pcm_f64be,pcm_bluray,pcm_dvd,adpcm_ms,adpcm_ima_wav,adpcm_ima_qt,adpcm_swf,adpcm_yamaha,g726,g726le"
 )
 # Containers whose stated length is that of the audio in samples, and is exact.
-_EXACT_LENGTHS = frozenset({"flac", "wv", "tta", "ape", "wav", "aiff", "caf"})
+_EXACT_LENGTHS = frozenset({"flac", "wv", "tta", "ape", "wav", "aiff", "caf", "nistsphere"})
 # Containers that state a length; FFmpeg estimates that of others. Matroska, ASF and Ogg state the time of the end: a stream may
 # start late, and in Matroska have gaps where a recorder paused.
 _STATING = _EXACT_LENGTHS | {"mov", "matroska", "asf", "ogg"}

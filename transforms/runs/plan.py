@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.elements import ArchiveKind, AudioRef, RowFault, Span, printable
+from transforms.elements import ArchiveKind, AudioRef, ListedMember, RowFault, Span, printable
 from transforms.errors import Reason
 from transforms.output.ledger import PENDING, Ledger
 from transforms.output.parquet_sink import WriteTable
@@ -104,6 +105,8 @@ def plan_table(chunks: Sequence[Chunk]) -> pa.Table:
             "fault_reason": [ref.fault and ref.fault.reason for ref in refs],
             "fault_detail": [ref.fault and ref.fault.detail for ref in refs],
             "row": [ref.row for ref in refs],
+            "listed": [_listed_text(ref.listed) for ref in refs],
+            "audio_root": [ref.audio_root for ref in refs],
         },
         PLAN,
     )
@@ -133,12 +136,34 @@ def _ref(row: dict) -> AudioRef:
         row["channel"],
         RowFault(Reason(row["fault_reason"]), row["fault_detail"]) if row["fault_reason"] else None,
         row["row"],
+        _listed(row["listed"]),
+        row["audio_root"],
     )
 
 
 def _columns(row: dict) -> dict[str, str]:
     json_columns = set(row["json_columns"])
     return {name: JsonText(value) if name in json_columns else value for name, value in row["columns"]}
+
+
+def _listed_text(listed: Mapping[str, Sequence[ListedMember]] | None) -> str | None:
+    if listed is None:
+        return None
+    return json.dumps(
+        {
+            name: [(member.name, member.span.start_s, member.span.end_s, dict(member.columns)) for member in members]
+            for name, members in listed.items()
+        }
+    )
+
+
+def _listed(text: str | None) -> dict[str, tuple[ListedMember, ...]] | None:
+    if text is None:
+        return None
+    return {
+        key: tuple(ListedMember(name, Span(start, end), columns) for name, start, end, columns in members)
+        for key, members in json.loads(text).items()
+    }
 
 
 def _text(uri: bytes) -> str:

@@ -62,7 +62,7 @@ class TestParquet:
     def test_a_row_without_bytes_is_a_fault(self, tmp_path):
         rows = [{"audio": {"bytes": None, "path": "a.wav"}}, {"audio": None}, {"audio": {"bytes": WAV, "path": None}}]
         assert outline(write_parquet(tmp_path / "s.parquet", rows)) == [
-            ("s.parquet/a.wav", Reason.EMPTY_FILE),
+            ("s.parquet/a.wav", Reason.UNREADABLE),
             ("s.parquet/1", Reason.EMPTY_FILE),
             ("s.parquet/2", WAV),
         ]

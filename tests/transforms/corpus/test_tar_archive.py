@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from tests.support.archives import WAV, outline, read_members, write_tar
 from transforms.corpus import archive_member
-from transforms.corpus.sources import list_corpus
+from transforms.corpus.listing import ListingOptions
+from transforms.corpus.sources import list_corpus, scan_corpus
+from transforms.corpus.tar_archive import read_tar
 from transforms.errors import Reason
 
 
@@ -73,6 +75,40 @@ class TestTar:
             ("s.tar/c", content),
         ]
 
+    def test_every_recording_of_a_sample_has_its_metadata(self, tmp_path):
+        entries = [
+            ("a.clean.wav", WAV + b"1"),
+            ("a.noisy.wav", WAV + b"2"),
+            ("a.json", b'{"spk": "ann"}'),
+            ("a.txt", b"good day\n"),
+            ("b.flac", WAV + b"3"),
+            ("b.txt", b"of the text member"),
+            ("b.json", b'{"text": "of JSON"}'),
+            ("c.txt", b"first"),
+            ("c.wav", WAV),
+        ]
+        read = read_members(write_tar(tmp_path / "s.tar", *entries))
+        assert [(ref.utterance_id, content, ref.columns) for ref, content in read] == [
+            ("s.tar/a.clean.wav", WAV + b"1", {"spk": "ann", "text": "good day", "speaker": "ann"}),
+            ("s.tar/a.noisy.wav", WAV + b"2", {"spk": "ann", "text": "good day", "speaker": "ann"}),
+            ("s.tar/b.flac", WAV + b"3", {"text": "of JSON"}),
+            ("s.tar/c.wav", WAV, {"text": "first"}),
+        ]
+
+    def test_a_large_sample_is_not_held_in_memory(self, tmp_path):
+        write_tar(
+            tmp_path / "s.tar", *((f"2024.{n:02d}.wav", WAV + bytes(20_000)) for n in range(40)), ("2024.txt", b"xx")
+        )
+        with (tmp_path / "s.tar").open("rb") as file:
+            entries = read_tar(file)
+            next(entries)
+            assert file.tell() < (tmp_path / "s.tar").stat().st_size / 1.5
+            assert sum(1 for _ in entries) == 39
+
+    def test_the_text_of_a_sample_is_carried_by_itself(self, tmp_path):
+        write_tar(tmp_path / "s.tar", ("a.wav", WAV), ("a.txt", b"xx"))
+        assert scan_corpus(str(tmp_path), ListingOptions(carry=frozenset())).carried == ("text",)
+
     @pytest.mark.parametrize(
         "order", [("json", "wav"), ("wav", "json"), ("cls", "json", "txt", "wav"), ("wav", "txt", "json")]
     )
@@ -82,7 +118,8 @@ class TestTar:
         entries = [(f"x/{key}.{kind}", content[kind]) for key in ("1", "2") for kind in order]
         read = read_members(write_tar(tmp_path / "s.tar", *entries))
         assert [ref.utterance_id for ref, _ in read] == ["s.tar/x/1.wav", "s.tar/x/2.wav"]
-        assert all(ref.columns == {"speaker": "alicé", "n": "3", "ok": "true", "none": ""} for ref, _ in read)
+        texts = {"text": "hello"} if "txt" in order else {}
+        assert all(ref.columns == {"speaker": "alicé", "n": "3", "ok": "true", "none": "", **texts} for ref, _ in read)
 
     def test_json_of_another_sample_is_ignored(self, tmp_path):
         path = write_tar(tmp_path / "s.tar", ("1.json", b'{"x": 1}'), ("2.wav", WAV), ("3.json", b'{"x": 3}'))
@@ -187,5 +224,5 @@ def test_shards_written_by_webdataset_are_read(tmp_path):
                 writer.write({"__key__": f"x/{n}", "wav": WAV, "json": {"speaker": f"S{n}"}, "txt": "hello", "cls": n})
         read = read_members(tmp_path / name)
         assert [(ref.utterance_id, ref.columns, content) for ref, content in read] == [
-            (f"{name}/x/{n}.wav", {"speaker": f"S{n}"}, WAV) for n in range(2)
+            (f"{name}/x/{n}.wav", {"speaker": f"S{n}", "text": "hello"}, WAV) for n in range(2)
         ]

@@ -11,7 +11,7 @@ from apache_beam.testing.util import assert_that
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from transforms.elements import ArchiveKind, AudioRef, Recording, RowFault, Span
+from transforms.elements import ArchiveKind, AudioRef, ListedMember, Recording, RowFault, Span
 from transforms.errors import Reason
 from transforms.output.ledger import Ledger
 from transforms.runs.plan import ReadPlan, WritePlan, count_planned, plan_paths, planned, read_plan, write_plan
@@ -19,6 +19,8 @@ from transforms.runs.plan import ReadPlan, WritePlan, count_planned, plan_paths,
 RUN = "20260101T000000Z-aaaaaa"
 
 spans = st.just(Span()) | st.builds(Span, st.floats(0, 9), st.none() | st.floats(10, 99))
+columns = st.dictionaries(st.text(max_size=3), st.text(max_size=3), max_size=2)
+members = st.builds(ListedMember, st.text(max_size=3), spans, columns)
 refs = st.builds(
     AudioRef,
     utterance_id=st.text(max_size=5),
@@ -26,12 +28,14 @@ refs = st.builds(
     uri=st.binary(min_size=1, max_size=5).map(lambda name: "/" + name.decode("utf-8", "surrogateescape")),
     size_bytes=st.integers(0, 2**40),
     source_version=st.text(max_size=5),
-    columns=st.dictionaries(st.text(max_size=3), st.text(max_size=3), max_size=2),
+    columns=columns,
     span=spans,
     archive=st.none() | st.sampled_from(ArchiveKind),
     channel=st.none() | st.integers(0, 7),
     fault=st.none() | st.builds(RowFault, st.sampled_from(Reason), st.text(max_size=5)),
     row=st.integers(0, 2**40),
+    listed=st.none() | st.dictionaries(st.text(max_size=3), st.lists(members, max_size=2).map(tuple), max_size=2),
+    audio_root=st.text(max_size=5),
 )
 chunks_of_one = st.lists(refs.map(lambda ref: (Recording((ref,)),)), max_size=8)
 

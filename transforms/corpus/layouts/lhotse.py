@@ -104,7 +104,7 @@ def _cut(row: dict[str, Any], finder: Finder, has_words: bool, wanted: frozenset
     recording_s = recording.get("duration")
     if isinstance(recording_s, (int, float)) and start >= recording_s:
         raise RowError(f"the span is {span}; the recording has {recording_s:g} s")
-    columns = _supervision(row, has_words, wanted)
+    columns = supervision_columns(row, has_words, wanted)
     channel = _channel(row, recording) if selected is None else selected
     return file.ref(_id(row), columns, _normalise(span, recording), channel=channel)
 
@@ -148,7 +148,14 @@ def _file(recording: dict[str, Any], finder: Finder) -> tuple[File, int | None]:
     return finder.find(path), None
 
 
-def _supervision(row: dict[str, Any], has_words: bool, wanted: frozenset[str] | None) -> dict[str, str]:
+def supervision_columns(row: dict[str, Any], has_words: bool, wanted: frozenset[str] | None) -> dict[str, str]:
+    """Returns the columns of the first supervision of a cut.
+
+    Args:
+        row: the cut.
+        has_words: whether to include word times.
+        wanted: names of columns to copy; None for all.
+    """
     supervisions = row.get("supervisions")
     first = supervisions[0] if isinstance(supervisions, list) and supervisions else None
     if not isinstance(first, dict):

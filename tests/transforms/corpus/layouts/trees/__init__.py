@@ -1,0 +1,1 @@
+"""Tests of `transforms.corpus.layouts.trees`."""
