@@ -17,7 +17,7 @@ from transforms.analysis.source_audio import source_audio
 from transforms.analysis.spectrogram_image import reduced_db
 from transforms.audio.decode import decode
 from transforms.audio.sound_file import open_audio
-from transforms.corpus.archives import archive_kind_at
+from transforms.corpus.archives.reading import archive_kind_at
 from transforms.elements import AUTO, FIRST, MIX
 from transforms.errors import AudioFault
 from transforms.output.results import open_results

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.corpus.archives import members
+from transforms.corpus.archives.reading import members
 from transforms.corpus.sources import list_corpus
 from transforms.elements import AudioRef
 from transforms.errors import AudioFault

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import soundfile
 
 from tests.support.outputs import rejected, scored, write_output
-from transforms.corpus.archives import members
+from transforms.corpus.archives.reading import members
 from transforms.corpus.sources import list_corpus
 from transforms.elements import AudioRef, ScoredUtterance
 

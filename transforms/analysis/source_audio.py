@@ -11,7 +11,7 @@ from apache_beam.io.filesystems import FileSystems
 from transforms.audio.decode import decode_spans
 from transforms.audio.sound_file import open_audio
 from transforms.audio.span_reader import SPAN_SLACK_S, Decoded
-from transforms.corpus.archives import archive_kind, members
+from transforms.corpus.archives.reading import archive_kind, members
 from transforms.elements import MIX, AudioRef, Span, archives_of
 from transforms.errors import AudioFault, Reason, Stage
 from transforms.storage.files import File, is_local, literally, look_at, match

@@ -9,11 +9,11 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from transforms.corpus.archives import ARCHIVE_SUFFIXES, archive_kind_of, holds_audio
+from transforms.corpus.archives.parquet import lacks_bytes
+from transforms.corpus.archives.reading import ARCHIVE_SUFFIXES, archive_kind_of, holds_audio
 from transforms.corpus.columns import is_span_column
 from transforms.corpus.layout import MANIFEST, Source
 from transforms.corpus.layouts.registry import find_layout
-from transforms.corpus.parquet_archive import lacks_bytes
 from transforms.corpus.parquet_rows import ParquetTable
 from transforms.elements import LISTED_MARK, archives_of
 from transforms.errors import SourceError

@@ -9,7 +9,7 @@ from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.corpus.archive_member import has_audio_suffix
+from transforms.corpus.archives.member import has_audio_suffix
 from transforms.corpus.columns import ColumnNames, Roles, check_choice, check_header
 from transforms.corpus.listing import BadRow, Listing, ManifestListing
 from transforms.corpus.parquet_rows import ParquetTable

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.corpus.audio_rows import BROKEN_TABLE, audio_columns, is_read_error
+from transforms.corpus.archives.audio_rows import BROKEN_TABLE, audio_columns, is_read_error
 from transforms.corpus.listing import BadRow
 from transforms.corpus.rows import NumberedRow, Rows
 from transforms.errors import SourceError

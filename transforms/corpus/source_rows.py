@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from transforms.corpus.archives.audio_rows import BROKEN_TABLE, is_read_error
 from transforms.corpus.columns import ColumnNames
 from transforms.corpus.layout import MANIFEST, Source
 from transforms.corpus.layouts import kaldi, lhotse
 from transforms.corpus.layouts.registry import find_layout
 from transforms.corpus.listing import BadRow, Listing, ListingOptions, ManifestListing
 from transforms.corpus.manifests import manifest_table
-from transforms.corpus.audio_rows import BROKEN_TABLE, is_read_error
 from transforms.corpus.rows import json_rows, stripped_lines
 from transforms.corpus.sources import list_into
 from transforms.elements import AudioRef, printable

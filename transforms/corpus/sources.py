@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.corpus.archives import archive_kind, holds_audio
+from transforms.corpus.archives.reading import archive_kind, holds_audio
 from transforms.corpus.layout import ANNOTATION, MANIFEST, Source
 from transforms.corpus.layouts.archive_listing import add_archive
 from transforms.corpus.layouts.registry import find_layout

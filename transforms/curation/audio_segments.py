@@ -13,8 +13,8 @@ import soundfile
 
 from transforms.audio.decode import BLOCK_SAMPLES, MIN_SEEK_S
 from transforms.audio.sound_file import open_audio
-from transforms.corpus.archive_member import AUDIO_SUFFIXES
-from transforms.corpus.archives import archive_kind_of, members
+from transforms.corpus.archives.member import AUDIO_SUFFIXES
+from transforms.corpus.archives.reading import archive_kind_of, members
 from transforms.curation.export_plan import Container, Row
 from transforms.decoders.sound import Sound, open_sound
 from transforms.elements import AudioRef, printable

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.corpus.archive_member import AUDIO_SUFFIXES
+from transforms.corpus.archives.member import AUDIO_SUFFIXES
 from transforms.corpus.word_times import word_columns
 from transforms.curation.duckdb_rows import quoted, spill
 from transforms.curation.kept_list import KeptList, field_sql

@@ -11,7 +11,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
-from transforms.corpus.archives import archive_kind
+from transforms.corpus.archives.reading import archive_kind
 from transforms.corpus.layout import MANIFEST, Source
 from transforms.corpus.layouts.registry import find_layout
 from transforms.corpus.sources import relative_ref

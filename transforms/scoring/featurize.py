@@ -27,7 +27,7 @@ from transforms.audio.prefetch import open_ahead
 from transforms.audio.sound_file import open_audio
 from transforms.audio.span_reader import Decoded
 from transforms.audio.waveform import Waveform
-from transforms.corpus.archives import members
+from transforms.corpus.archives.reading import members
 from transforms.duplicates.fingerprint import fingerprint, middle
 from transforms.elements import (
     AUTO,

@@ -14,7 +14,7 @@ from apache_beam.io.filesystems import FileSystems
 from tests.support.archives import WAV, outline, write_parquet, write_tar
 from tests.support.storage.local_buckets import bucket
 from transforms.audio.decode import decode
-from transforms.corpus.archives import members
+from transforms.corpus.archives.reading import members
 from transforms.corpus.sources import list_corpus
 from transforms.errors import AudioFault, Reason
 

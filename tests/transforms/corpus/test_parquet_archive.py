@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.archives import HF_AUDIO, WAV, outline, read_members, write_parquet
-from transforms.corpus import archive_member
-from transforms.corpus.archives import members
-from transforms.corpus.parquet_archive import audio_columns
+from transforms.corpus.archives import member as archive_member
+from transforms.corpus.archives.parquet import audio_columns
+from transforms.corpus.archives.reading import members
 from transforms.corpus.sources import list_corpus
 from transforms.corpus.word_times import Word, parse_words
 from transforms.errors import AudioFault, Reason

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.archives import WAV, outline, read_members, write_tar
-from transforms.corpus import archive_member
+from transforms.corpus.archives import member as archive_member
+from transforms.corpus.archives.tar import read_tar
 from transforms.corpus.listing import ListingOptions
 from transforms.corpus.sources import list_corpus, scan_corpus
-from transforms.corpus.tar_archive import read_tar
 from transforms.errors import Reason
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from transforms.corpus import arrow_archive, parquet_archive
-from transforms.corpus.archives import carried_roles
-from transforms.corpus.audio_rows import BROKEN_TABLE
+from transforms.corpus.archives import arrow, parquet
+from transforms.corpus.archives.audio_rows import BROKEN_TABLE
+from transforms.corpus.archives.reading import carried_roles
 from transforms.corpus.columns import ColumnNames, role_columns
 from transforms.corpus.listing import Listing
 from transforms.corpus.manifests import manifest_finder, read_rows
@@ -43,9 +43,9 @@ def _rows_without_bytes(ref: AudioRef) -> tuple[bool, bool]:
     """Returns whether some rows of a table, and whether all, hold no recording. A damaged table is reported when it is read."""
     try:
         if ref.archive == ArchiveKind.PARQUET:
-            return parquet_archive.lacks_bytes(ref.uri)
+            return parquet.lacks_bytes(ref.uri)
         if ref.archive == ArchiveKind.ARROW:
-            return arrow_archive.lacks_bytes(ref.uri)
+            return arrow.lacks_bytes(ref.uri)
     except BROKEN_TABLE:
         pass
     return False, False
@@ -56,7 +56,7 @@ def _read_paths(ref: AudioRef, listing: Listing, prefix: str) -> None:
         table = ParquetTable(ref.uri)
         columns, rows = table.names, table.rows(table.names)
     else:
-        columns, rows = arrow_archive.arrow_schema(ref.uri).names, arrow_archive.path_rows(ref.uri)
+        columns, rows = arrow.arrow_schema(ref.uri).names, arrow.path_rows(ref.uri)
     choice = {**role_columns(columns), **listing.options.columns}
     roles = [role for role in ("text", "speaker") if role in choice or role in columns]
     names = ColumnNames(choice, listing.wanted(*roles))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from transforms.corpus.archive_member import has_audio_suffix
+from transforms.corpus.archives.member import has_audio_suffix
 from transforms.corpus.columns import ColumnNames
 from transforms.corpus.layout import Layout, Source
 from transforms.corpus.listing import Listing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from transforms.corpus.archives import archive_kind
+from transforms.corpus.archives.reading import archive_kind
 from transforms.corpus.layout import Layout, Source
 from transforms.corpus.layouts.archive_listing import add_archive
 from transforms.corpus.layouts.unlisted import add_unlisted

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from transforms.corpus.archive_member import has_audio_suffix
-from transforms.corpus.archives import archive_kind_of
+from transforms.corpus.archives.member import has_audio_suffix
+from transforms.corpus.archives.reading import archive_kind_of
 from transforms.corpus.layout import Source
 from transforms.corpus.listing import Listing
 from transforms.elements import ArchiveKind

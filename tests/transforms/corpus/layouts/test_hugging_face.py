@@ -13,7 +13,7 @@ from datasets import Audio, Dataset, DatasetDict, Features, Value
 
 from tests.support.archives import HF_AUDIO, WAV, write_parquet
 from tests.support.storage.local_buckets import bucket
-from transforms.corpus.archives import members
+from transforms.corpus.archives.reading import members
 from transforms.corpus.formats import SourceKind, source_kind
 from transforms.corpus.listing import Corpus, ListingOptions
 from transforms.corpus.sources import SourceError, scan_corpus

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.archives import WAV, write_tar
 from tests.support.storage.local_buckets import bucket
-from transforms.corpus.archives import members
+from transforms.corpus.archives.reading import members
 from transforms.corpus.listing import Corpus, ListingOptions
 from transforms.corpus.sources import SourceError, scan_corpus
 from transforms.elements import Span

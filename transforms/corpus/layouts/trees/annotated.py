@@ -8,7 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from transforms.corpus.archive_member import has_audio_suffix
+from transforms.corpus.archives.member import has_audio_suffix
 from transforms.corpus.layout import ANNOTATION, Layout, Source
 from transforms.corpus.layouts.trees.tree import Tree, stem
 from transforms.corpus.listing import BadRow, Listing, ManifestListing

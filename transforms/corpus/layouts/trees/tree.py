@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.corpus.archive_member import has_audio_suffix
+from transforms.corpus.archives.member import has_audio_suffix
 from transforms.corpus.layout import Source
 from transforms.corpus.layouts.unlisted import add_unlisted
 from transforms.corpus.listing import Listing

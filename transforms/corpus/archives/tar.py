@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, cast
 
-from transforms.corpus.archive_member import (
+from transforms.corpus.archives.member import (
     SIGNATURE_BYTES,
     Member,
     has_audio_suffix,

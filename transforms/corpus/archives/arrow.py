@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.corpus.archive_member import Member
-from transforms.corpus.audio_rows import BROKEN_TABLE, AudioRows, audio_columns, is_read_error
+from transforms.corpus.archives.audio_rows import BROKEN_TABLE, AudioRows, audio_columns, is_read_error
+from transforms.corpus.archives.member import Member
 from transforms.corpus.listing import BadRow
 from transforms.corpus.rows import Rows
 from transforms.errors import AudioFault, Reason, Stage

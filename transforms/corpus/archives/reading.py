@@ -10,12 +10,12 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from transforms.audio.sound_file import open_audio
-from transforms.corpus.archive_member import Member
-from transforms.corpus.arrow_archive import ARROW_SUFFIX, arrow_schema, read_arrow
-from transforms.corpus.audio_rows import BROKEN_TABLE, audio_columns, is_read_error
+from transforms.corpus.archives.arrow import ARROW_SUFFIX, arrow_schema, read_arrow
+from transforms.corpus.archives.audio_rows import BROKEN_TABLE, audio_columns, is_read_error
+from transforms.corpus.archives.member import Member
+from transforms.corpus.archives.parquet import parquet_schema, read_parquet
+from transforms.corpus.archives.tar import first_columns, read_tar
 from transforms.corpus.columns import SPEAKER_COLUMNS, TEXT_COLUMNS, first_of
-from transforms.corpus.parquet_archive import parquet_schema, read_parquet
-from transforms.corpus.tar_archive import first_columns, read_tar
 from transforms.elements import ArchiveKind, AudioRef, ListedMember
 from transforms.errors import AudioFault, Reason, Stage
 from transforms.storage.files import File, Finder

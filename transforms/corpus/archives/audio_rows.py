@@ -11,7 +11,7 @@ import pyarrow as pa
 from apache_beam.io.filesystem import BeamIOError
 
 from transforms.audio.sound_file import open_audio
-from transforms.corpus.archive_member import Member, size_fault
+from transforms.corpus.archives.member import Member, size_fault
 from transforms.corpus.columns import role_columns
 from transforms.corpus.word_times import word_columns
 from transforms.errors import AudioFault, Reason, SourceError, Stage

@@ -1,0 +1,1 @@
+"""Recordings in tars, and in Parquet and Arrow files."""
