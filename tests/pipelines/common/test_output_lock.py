@@ -93,7 +93,7 @@ class TestExpiry:
                 refused += 1
                 time.sleep(0.1)
         assert refused
-        assert 0.5 < time.monotonic() - started < 10
+        assert 0.5 < time.monotonic() - started < 20
 
     @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"pid": 1}'])
     def test_a_lock_file_without_a_holder_expires_too(self, output, monkeypatch, content):
@@ -106,13 +106,13 @@ class TestExpiry:
             lock.check()
 
     def test_a_lock_that_is_renewed_does_not_expire(self, output, monkeypatch):
-        hurry(monkeypatch, expiry_s=1.0)
+        hurry(monkeypatch, expiry_s=4.0)  # longer than a busy machine delays a renewal
         other = lease_of(f"{output}/{HOLDER}", elsewhere())
         other.acquire()
         for _ in range(5):
             with pytest.raises(OutputError), output_lock(output):
                 pass
-            time.sleep(0.5)
+            time.sleep(1.2)
         assert other.is_held()
         other.release()
         with output_lock(output):
