@@ -113,7 +113,10 @@ def _landmarks(utterances: str) -> str:
 def _pairs() -> str:
     """Returns the query for the pairs of utterances that have a key of the index in common."""
     later = ", ".join(f"lead(code, {place}) OVER in_time" for place in range(1, _PLACES + 1))
-    neighbours = ", ".join(f"lead(rank, {step}) OVER near" for step in range(1, _NEIGHBOURS + 1))
+    neighbours = ", ".join(
+        f"CASE WHEN lead(duration_ms, {step}) OVER near <= duration_ms + {_LONGER_MS} THEN lead(rank, {step}) OVER near END"
+        for step in range(1, _NEIGHBOURS + 1)
+    )
     return f"""
         WITH keys AS (
             SELECT DISTINCT rank, duration_ms, code::BIGINT << 32 | later AS key
@@ -124,13 +127,13 @@ def _pairs() -> str:
         ),
         shared AS (SELECT * FROM keys WHERE key IN (SELECT key FROM keys GROUP BY key HAVING count(*) > 1)),
         linked AS (
-            SELECT rank, duration_ms, unnest([{neighbours}, min(rank) OVER alike]) AS other FROM shared
+            SELECT rank, key, unnest([{neighbours}, min(rank) OVER alike]) AS other FROM shared
             WINDOW near AS (PARTITION BY key ORDER BY duration_ms, rank),
                 alike AS (PARTITION BY key ORDER BY duration_ms
                     RANGE BETWEEN {_LONGER_MS} PRECEDING AND {_LONGER_MS} FOLLOWING)
         )
         SELECT least(rank, other) AS better, greatest(rank, other) AS worse FROM linked WHERE rank <> other
-        GROUP BY ALL HAVING count(*) >= {_LEAST_LINKS}
+        GROUP BY ALL HAVING count(DISTINCT key) >= {_LEAST_LINKS}
     """
 
 
