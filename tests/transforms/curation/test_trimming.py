@@ -118,11 +118,6 @@ def test_spans_have_no_anomalies_and_meet_the_removed_ones(parts, min_s, pad_s, 
                 assert any(start_s - 1e-4 <= start / 1e6 <= start_s + 0.0161 for start, _ in kept)
 
 
-def counted(frame_score: np.ndarray) -> np.ndarray:
-    """The scores of a stretch of active frames that count: all but two at both ends."""
-    return frame_score[2:-2]
-
-
 def test_a_span_is_an_utterance_of_its_own(tmp_path):
     found = frames_of([300, 60, 200], False, 1)
     root = write_output(tmp_path / "out", [scored("u", found, start_s=10.0, dc_offset=0.25, hum_db=-20.0)])
@@ -136,10 +131,10 @@ def test_a_span_is_an_utterance_of_its_own(tmp_path):
         begin = round((row["start_s"] - 10.0) / 0.016)
         inside = found[begin : begin + row["num_frames"]]
         assert row["num_frames"] == 1 + int((row["duration_s"] - 0.032 + 1e-6) / 0.016)
-        assert row["score"] == pytest.approx(pool(counted(inside)), abs=1e-5)
-        assert row["frame_score_p10"] == pytest.approx(np.percentile(counted(inside), 10), abs=1e-5)
-        assert row["frame_score_min"] == counted(inside).min()
-        assert row["frame_score_std"] == pytest.approx(counted(inside).std(), abs=1e-5)
+        assert row["score"] == pytest.approx(pool(inside), abs=1e-5)
+        assert row["frame_score_p10"] == pytest.approx(np.percentile(inside, 10), abs=1e-5)
+        assert row["frame_score_min"] == inside.min()
+        assert row["frame_score_std"] == pytest.approx(inside.std(), abs=1e-5)
         assert (row["anomaly_s"], row["num_anomalies"], row["flags"], row["causes"]) == (0, 0, [], ["hum"])
         for name in ("uri", "dc_offset", "source_version", "model_id", "format", "channel"):
             assert row[name] == pytest.approx(whole[name])
@@ -228,9 +223,9 @@ def test_spans_are_pooled_as_the_model_does(tmp_path):
     item = scored("u", frame_score)
     root = write_output(tmp_path / "out", [item])
     (path,) = (root / "utterances").glob("*.parquet")
-    _rescore(path, {"u": pool(counted(frame_score), "pesq")})
+    _rescore(path, {"u": pool(frame_score, "pesq")})
     first, _ = trim(root).candidates
-    assert first["score"] == pytest.approx(pool(counted(frame_score[: first["num_frames"]]), "pesq"), abs=1e-5)
+    assert first["score"] == pytest.approx(pool(frame_score[: first["num_frames"]], "pesq"), abs=1e-5)
 
 
 def test_scores_that_are_not_pooled_from_the_frames_are_refused(tmp_path):
