@@ -121,6 +121,6 @@ def generated(bucket: GeneratedBucket) -> Iterator[str]:
     """Lets `gs://generated` be listed, and nothing else on Cloud Storage; gives the folder with all objects."""
     with (
         patch("apache_beam.io.gcp.gcsio.GcsIO", lambda **_: bucket),
-        patch("transforms.storage.gcs.client", lambda *_: bucket),
+        patch("transforms.storage.gcs.client.client", lambda *_: bucket),
     ):
         yield "gs://generated/speech"
