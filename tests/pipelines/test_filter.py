@@ -82,7 +82,7 @@ def test_spans_score_about_as_their_frames_did(sample_run, tmp_path):
         assert again[row["utterance_id"]]["start_s"] == pytest.approx(row["start_s"], abs=1e-9)
         assert again[row["utterance_id"]]["num_frames"] == row["num_frames"]
         # The first score saw the audio around the span.
-        assert again[row["utterance_id"]]["score"] == pytest.approx(row["score"], abs=0.5)
+        assert again[row["utterance_id"]]["score"] == pytest.approx(row["score"], abs=0.6)
 
 
 @pytest.fixture(scope="module")

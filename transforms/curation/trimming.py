@@ -23,7 +23,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from model.activity import MIN_ACTIVE_FRAMES
+from model.activity import EDGE_FRAMES, MIN_ACTIVE_FRAMES
 from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE
 from model.pooling import Pooling, pool
 from transforms import schemas
@@ -271,7 +271,7 @@ def _measure(parent: _Parent, span: dict[str, Any], pooling: Pooling) -> dict[st
     marks = parent.marks_of(frames)
     flags = verdicts.flags(facts, marks, span["duration_s"], parent.row["format"])
     frame_score = parent.frame_score[part]
-    counted_score = frame_score[frames.activity.counted]
+    counted_score = frame_score[_away_from_cuts(frames.activity.counted, part, len(parent.frame_score))]
     # Faint noise between anomalies is activity by its own level, but not by that of the utterance.
     active = np.count_nonzero(parent.frame_facts.activity.active[part] & frames.activity.active)
     return {
@@ -286,6 +286,16 @@ def _measure(parent: _Parent, span: dict[str, Any], pooling: Pooling) -> dict[st
         "flags": flags,
         "causes": verdicts.causes(facts, flags, marks),
     }
+
+
+def _away_from_cuts(counted: np.ndarray, part: slice, num_frames: int) -> np.ndarray:
+    """Returns the counted frames of a piece without 2 frames next to what was cut off, whose scores saw that too: bool [t]."""
+    away = counted.copy()
+    if part.start > 0:
+        away[:EDGE_FRAMES] = False
+    if part.stop < num_frames:
+        away[-EDGE_FRAMES:] = False
+    return away if away.any() else counted
 
 
 def _parents(connection: duckdb.DuckDBPyConnection, spans: str, condition: str) -> Iterator[_Parent]:

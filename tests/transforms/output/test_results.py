@@ -29,7 +29,7 @@ def test_tables_have_the_rows_of_all_committed_runs(output):
     results = open_results(str(output))
     rows = results.dataset("utterances").to_table().to_pylist()
     assert {row["utterance_id"]: row["score"] for row in rows} == pytest.approx(
-        {"a": 4.0, "b": (4.0 * 796 + 100) / 896, "d": 2.0}
+        {"a": 4.0, "b": (4.0 * 800 + 100) / 900, "d": 2.0}
     )
     assert results.dataset("rejects").to_table()["utterance_id"].to_pylist() == ["c"]
     assert results.dataset("anomalies").to_table()["utterance_id"].to_pylist() == ["b"]
