@@ -39,13 +39,14 @@ class Source:
 
     Args:
         uri: absolute path or URI, without a slash at its end.
+        place: folder in which it is looked for, or above it; None if unknown.
 
     Attributes:
         uri: absolute path or URI.
     """
 
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
+    def __init__(self, uri: str, place: Source | None = None) -> None:
+        self.uri, self._in = uri, place
 
     @functools.cached_property
     def is_folder(self) -> bool:
@@ -70,7 +71,11 @@ class Source:
 
     def file(self, *names: str) -> Source:
         """Returns a file or a folder in the folder."""
-        return Source(FileSystems.join(self.folder, *names))
+        return Source(FileSystems.join(self.folder, *names), self._place)
+
+    @functools.cached_property
+    def _place(self) -> Source:
+        return self if self.is_folder else Source(self.folder)
 
     @functools.cached_property
     def folders(self) -> list[Source]:
@@ -99,6 +104,11 @@ class Source:
             pass
         return []
 
+    @property
+    def is_sampled_whole(self) -> bool:
+        """Whether `sample` has all files of a folder in a bucket."""
+        return is_object_storage(self.uri) and len(self.sample) < _MOST_OBJECTS
+
     def has_file(self, pattern: re.Pattern[str]) -> bool:
         """Returns whether a pattern is found in the path of one of the sampled files."""
         return any(map(pattern.search, self.sample))
@@ -106,6 +116,9 @@ class Source:
     @functools.cached_property
     def exists(self) -> bool:
         """Whether there is such a file; for a local path, also a folder."""
+        # One listing of a bucket's folder answers for all files that the layouts look for.
+        if self._in is not None and self._in.is_sampled_whole:
+            return self.uri.removeprefix(f"{self._in.uri}/") in self._in.sample
         return bool(FileSystems.exists(self.uri))
 
     @functools.cached_property

@@ -28,6 +28,7 @@ POLARS = {
     pa.float32(): polars.Float32(),
     pa.float64(): polars.Float64(),
     pa.list_(pa.string()): polars.List(polars.String()),
+    pa.list_(pa.int64()): polars.List(polars.Int64()),
 }
 DUCKDB = {
     pa.bool_(): "BOOLEAN",
@@ -37,6 +38,7 @@ DUCKDB = {
     pa.float32(): "FLOAT",
     pa.float64(): "DOUBLE",
     pa.list_(pa.string()): "VARCHAR[]",
+    pa.list_(pa.int64()): "BIGINT[]",
 }
 PANDAS = {
     pa.bool_(): "bool",
@@ -46,6 +48,7 @@ PANDAS = {
     pa.float32(): "float32",
     pa.float64(): "float64",
     pa.list_(pa.string()): "object",
+    pa.list_(pa.int64()): "object",
 }
 # Physical and logical types that Spark, BigQuery and others accept without a conversion.
 PLAIN = {
