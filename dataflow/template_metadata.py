@@ -45,7 +45,7 @@ BEAM = {
     "dataflow_service_options": ("Dataflow service options, for example for GPUs", r"^[^\n\r]+$"),
 }
 # Options of the command that the template does not accept: they start no job, or they apply to local runs only.
-LEFT_OUT = {"help", "dry_run", "wave_hours", "log_level"}
+LEFT_OUT = {"help", "dry_run", "wave_hours", "recording_timeout_s", "log_level"}
 # `--output` is optional on the command line only because of `--dry_run`, which a template does not have.
 REQUIRED = {"input", "output"}
 

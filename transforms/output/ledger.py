@@ -313,22 +313,25 @@ class Ledger:
         if records:
             # Also files that were replaced: a record that replaced them may be deleted before the one that named them.
             files = {name for record in records for name in record["files"]}
-            self.commit(self.new_run_id(), {"job": Job.CLEAR}, [], files)
+            # Ids of runs that began in the same second have no order, so the record names those that it deletes.
+            cleared = sorted(record["run_id"] for record in records)
+            self.commit(self.new_run_id(), {"job": Job.CLEAR, "cleared": cleared}, [], files)
         for run_id in pending:
             self.abandon(run_id)
         self.remove_debris()
 
     def _finish_clear(self, records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Deletes the records before that of a `clear`, and that one last; returns the other records."""
-        last = max((record["run_id"] for record in records if record.get("job") == Job.CLEAR), default=None)
-        if last is None:
+        """Deletes the records that a `clear` names, and its own record last; returns the other records."""
+        clears = [record for record in records if record.get("job") == Job.CLEAR]
+        if not clears:
             return list(records)
-        paths = [record_path(self.root, record["run_id"]) for record in records if record["run_id"] < last]
-        for group in (paths, [record_path(self.root, last)]):
-            self._delete(group)
+        cleared = {run_id for record in clears for run_id in record["cleared"]}
+        own = {record["run_id"] for record in clears}
+        for run_ids in (cleared - own, own):
+            self._delete([record_path(self.root, run_id) for run_id in sorted(run_ids)])
             if is_local(self.root):
                 sync_folder(FileSystems.join(self.root, RUNS))
-        return [record for record in records if record["run_id"] > last]
+        return [record for record in records if record["run_id"] not in cleared | own]
 
     def remove_debris(self) -> list[str]:
         """Deletes files of unfinished runs, files that a later run replaced, and the rest of an interrupted `clear`.

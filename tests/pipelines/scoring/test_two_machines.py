@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pipelines.common.output_lock import HOLDER
-from pipelines.scoring import runs
+from pipelines.scoring.process_pool import ThisProcess
 from tests.support.command import audiosieve
 from tests.support.outputs import scored, write_output
 from tests.support.storage.bucket_runs import upload_few
@@ -78,10 +78,10 @@ def test_a_run_commits_nothing_if_another_has_committed_meanwhile(
     output: str, few: Path, tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last resort, if the lock does not work: the other run has scored the same recordings."""
-    run_all = runs.run_all
+    results = ThisProcess.results
 
     def run_and_disturb(*arguments: Any) -> Iterator[Any]:
-        for job in run_all(*arguments):
+        for job in results(*arguments):
             write_output(tmp_path / "other", [scored("clean.flac", 3.0), scored("noise_20db.flac", 3.0)])
             if output.startswith("gs:"):
                 bucket.upload(tmp_path / "other", "out")
@@ -89,7 +89,7 @@ def test_a_run_commits_nothing_if_another_has_committed_meanwhile(
                 shutil.copytree(tmp_path / "other", output, dirs_exist_ok=True)
             yield job
 
-    monkeypatch.setattr(runs, "run_all", run_and_disturb)
+    monkeypatch.setattr(ThisProcess, "results", run_and_disturb)
     said = audiosieve("score", "--input", few, "--output", output, status=2).stderr
     assert "another process has changed the output (run 2" in said
     assert "run the same command again" in said
@@ -99,15 +99,15 @@ def test_a_run_commits_nothing_if_another_has_committed_meanwhile(
 def test_a_run_commits_nothing_after_it_has_lost_the_lock(
     output: str, few: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_all = runs.run_all
+    results = ThisProcess.results
     monkeypatch.setattr("transforms.storage.lease.EXPIRY_S", 0.0)
 
     def run_and_sleep(*arguments: Any) -> Iterator[Any]:
-        for job in run_all(*arguments):
+        for job in results(*arguments):
             lease_of(f"{output}/{HOLDER}", elsewhere()).acquire()
             yield job
 
-    monkeypatch.setattr(runs, "run_all", run_and_sleep)
+    monkeypatch.setattr(ThisProcess, "results", run_and_sleep)
     said = audiosieve("score", "--input", few, "--output", output, status=2).stderr
     assert "another process has taken over the lock" in said
     assert "contains no completed run" in audiosieve("query", output, status=2).stderr

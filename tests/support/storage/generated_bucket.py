@@ -97,6 +97,8 @@ class _Listing:
         assert parts[0] == "speech"
         if len(parts) == 1:
             return range(self._bucket.folders)
+        if not all(part.isdecimal() for part in parts[1:]):
+            return range(0)
         first = int(parts[1]) * 1_000
         if len(parts) == 2:
             return range(first, min(first + 1_000, self._bucket.folders))

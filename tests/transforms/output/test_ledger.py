@@ -255,6 +255,15 @@ class TestClear:
         ledger.remove_debris()
         assert on_disk(ledger) == set()
 
+    def test_a_run_of_the_same_second_is_cleared_whatever_its_random_part_is(self, ledger, monkeypatch):
+        write(ledger, "utterances", "20260101T000000Z-ffffff", {"a": 1})
+        commit(ledger, "20260101T000000Z-ffffff", {"job": Job.SCORE})
+        monkeypatch.setattr(Ledger, "new_run_id", staticmethod(lambda: "20260101T000000Z-000000"))
+        ledger.clear(Job.SCORE)
+        assert held(ledger, "utterances") == {}
+        assert ledger.records() == []
+        assert on_disk(ledger) == set()
+
     def test_an_empty_folder_stays_empty(self, ledger):
         ledger.check_writable()
         ledger.clear(Job.SCORE)
