@@ -48,8 +48,10 @@ def test_all_samples_in_one_call_have_the_scores_of_all_their_frames(exported, s
         assert found["num_frames"][place] == len(expected)
         np.testing.assert_allclose(found["frame_score"][place, : len(expected)], expected, atol=1e-3)
         assert found["score"][place] == pytest.approx(scorer.pool(expected), abs=1e-3)
-    in_pipeline = [sample_run.scores[name] for name in names]
-    assert np.argsort(found["score"]).tolist() == np.argsort(in_pipeline).tolist(), "only the order is the same"
+    # Only the order of clearly different scores is the same.
+    in_pipeline = np.array([sample_run.scores[name] for name in names])
+    lower = in_pipeline[:, None] < in_pipeline - 0.1
+    assert (found["score"][:, None] < found["score"])[lower].all()
 
 
 def test_the_card_is_beside_it(exported):

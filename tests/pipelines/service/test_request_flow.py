@@ -100,7 +100,7 @@ def test_a_disconnect_releases_the_capacity_of_its_frames(scorer):
     async def scene(service: Service) -> None:
         for _ in range(2):
             client = Client(service, SOME)
-            await until(lambda: service.batcher.waiting == (1, 1_557))
+            await until(lambda: service.batcher.waiting == (1, 1_561))
             await client.leave()
             assert service.batcher.waiting == (0, 0)
 
@@ -117,7 +117,7 @@ def test_a_form_that_waits_for_capacity_decodes_one_file_ahead(scorer):
         client = Client(service, part * 4 + b"--x--\r\n", "multipart/form-data; boundary=x")
         await until(lambda: decoded() == 2)
         await asyncio.sleep(1)
-        assert (decoded(), service.batcher.waiting) == (2, (1, 1_557))
+        assert (decoded(), service.batcher.waiting) == (2, (1, 1_561))
         await client.leave()
 
     at_work(scorer, scene, **TIGHT)
