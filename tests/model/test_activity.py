@@ -112,6 +112,16 @@ def test_added_silence_changes_no_frame_that_the_network_gets(room_db, silence_d
     assert np.count_nonzero(found.shown) == np.count_nonzero(expected.shown)
 
 
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_the_click_of_a_cut_is_no_context(frames):
+    """A frame over the cut, and the ringing of the high-pass, lie between the speech and the silence."""
+    speech, silence = [(1.5, -26.0), (0.4, -46.0), (1.5, -26.0)], (3.2, -np.inf)
+    click = [(0.016, -48.5)] * frames
+    found = find_activity(power(silence, *click[::-1], *speech, *click, silence, jitter_db=1.0))
+    expected = find_activity(power(silence, *speech, silence, jitter_db=1.0))
+    assert np.count_nonzero(found.shown) == np.count_nonzero(expected.shown)
+
+
 def test_digital_silence_after_a_cut_is_no_context():
     speech, silence = [(1.5, -26.0), (0.4, -46.0), (1.5, -26.0)], (3.2, -np.inf)
     expected, found = find_activity(power(*speech)), find_activity(power(silence, *speech, silence))

@@ -47,6 +47,7 @@ class Source:
 
     def __init__(self, uri: str, place: Source | None = None) -> None:
         self.uri, self._in = uri, place
+        self._is_listable = True
 
     @functools.cached_property
     def is_folder(self) -> bool:
@@ -100,14 +101,16 @@ class Source:
                 return [
                     file.uri.removeprefix(f"{self.uri}/") for file in itertools.islice(walk(self.uri), _MOST_OBJECTS)
                 ]
-        except OSError:
+        except FileNotFoundError:
             pass
+        except OSError:
+            self._is_listable = False
         return []
 
     @property
     def is_sampled_whole(self) -> bool:
         """Whether `sample` has all files of a folder in a bucket."""
-        return is_object_storage(self.uri) and len(self.sample) < _MOST_OBJECTS
+        return is_object_storage(self.uri) and len(self.sample) < _MOST_OBJECTS and self._is_listable
 
     def has_file(self, pattern: re.Pattern[str]) -> bool:
         """Returns whether a pattern is found in the path of one of the sampled files."""
