@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.support.web.loopback import LoopbackServer
 
 PROJECT, REGION = "some-project", "europe-west4"
 
 
-class DataflowService:
+class DataflowService(LoopbackServer):
     """The jobs of one project and region.
 
     Attributes:
@@ -25,8 +24,8 @@ class DataflowService:
     def __init__(self) -> None:
         self.jobs: list[dict[str, str]] = []
         self.status = 200
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
+        super().__init__(_handler(self))
+        self.endpoint = self.address
 
     def add(self, state: str, time: str = "2100-01-01T00:00:00.123456789Z", **job: str) -> None:
         """Adds a job with an id or a name."""
@@ -47,16 +46,6 @@ class DataflowService:
             return 200, {"jobs": named[page : page + 1], **after}
         found = [job for job in self.jobs if parts.path == f"{prefix}/{job['id']}"]
         return (200, found[0]) if found else (404, {"error": {"message": "there is no such job"}})
-
-    @contextlib.contextmanager
-    def serving(self) -> Iterator[DataflowService]:
-        """Answers until the block ends."""
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        try:
-            yield self
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
 
 
 def _handler(service: DataflowService) -> type[BaseHTTPRequestHandler]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import re
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import unquote
 
+from tests.support.web.loopback import LoopbackServer
 
-class FileServer:
+
+class FileServer(LoopbackServer):
     """Serves files, and for paths with a slash at their end a page with links.
 
     Attributes:
@@ -29,18 +28,8 @@ class FileServer:
         self.status: dict[str, int] = {}
         self.ranges, self.sizes, self.etags = ranges, sizes, etags
         self.requests: list[tuple[str, str]] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self.url = f"http://127.0.0.1:{self._server.server_port}/"
-
-    @contextlib.contextmanager
-    def serving(self) -> Iterator[FileServer]:
-        """Serves until the block ends."""
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        try:
-            yield self
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
+        super().__init__(_handler(self))
+        self.url = f"{self.address}/"
 
     def page(self, folder: str) -> bytes | None:
         """Returns the page of a folder; None if nothing is in it."""

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import re
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from tests.support.web.loopback import LoopbackServer
 
 DATASET = "someone/speech"
 
 
-class HuggingFaceHub:
+class HuggingFaceHub(LoopbackServer):
     """The dataset `DATASET`.
 
     Attributes:
@@ -29,18 +28,8 @@ class HuggingFaceHub:
         self.files: dict[str, bytes] = {}
         self.requests: list[str] = []
         self.gated = False
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
-
-    @contextlib.contextmanager
-    def serving(self) -> Iterator[HuggingFaceHub]:
-        """Answers until the block ends."""
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        try:
-            yield self
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
+        super().__init__(_handler(self))
+        self.endpoint = self.address
 
     def tree(self, folder: str, recursive: bool) -> list[dict[str, Any]]:
         """Returns the entries of a folder."""
