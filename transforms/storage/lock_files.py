@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -19,6 +21,10 @@ from transforms.storage.gcs.listing import is_object_storage
 
 # Seconds for which requests about a lock in a bucket are repeated: a lock is renewed more often than a storage may be silent.
 PATIENCE_S = 20.0
+# Seconds after which a process that has claimed a lock file on a disk, and not yet replaced it, has died.
+CLAIM_S = 60.0
+# Number of processes that may die so, one after the other.
+MAX_CLAIMS = 5
 
 
 class Found(NamedTuple):
@@ -126,25 +132,49 @@ class _LocalLock:
         return version
 
     def take_over(self, version: bytes, content: bytes) -> bytes | None:
-        # Of several processes that rename one file, one succeeds.
-        old = self._path.with_name(f"{self._path.name}-{secrets.token_hex(6)}")
-        try:
-            self._path.rename(old)
-        except FileNotFoundError:
-            return None
-        try:
-            if self._has(old, version):
-                return self.create(content)
-            # Another process has taken it over in between: put its lock back.
-            with contextlib.suppress(OSError):
-                os.link(old, self._path)
-            return None
-        finally:
-            old.unlink(missing_ok=True)
+        with self._claim(version) as is_mine:
+            if not is_mine or not self._has(self._path, version):
+                return None
+            write_bytes(str(self._path), content)
+            return content
 
     def delete(self, version: bytes) -> None:
-        if self._has(self._path, version):
-            self._path.unlink(missing_ok=True)
+        with self._claim(version) as is_mine:
+            if is_mine and self._has(self._path, version):
+                self._path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _claim(self, version: bytes) -> Iterator[bool]:
+        """Yields whether this process alone may replace or delete the file while it has the version.
+
+        A disk cannot compare and replace in one step. The claim is a second file, named after the version: of several processes
+        that create it, one succeeds, and no version comes twice. A process that dies with its claim leaves it behind; after
+        `CLAIM_S`, the next number can be claimed.
+        """
+        digest = hashlib.sha256(version).hexdigest()[:16]
+        claims = [self._path.with_name(f"{self._path.name}-{digest}-{number}") for number in range(MAX_CLAIMS)]
+        for count, claim in enumerate(claims, start=1):
+            if self._is_new(claim):
+                try:
+                    yield True
+                finally:
+                    # Who claims this version from now on finds that the file no longer has it.
+                    for path in claims[:count]:
+                        path.unlink(missing_ok=True)
+                return
+            found = _LocalLock(claim).read()
+            if found is None or found.age_s < CLAIM_S:
+                break
+        yield False
+
+    @staticmethod
+    def _is_new(path: Path) -> bool:
+        """Creates an empty file; returns whether it did not exist."""
+        try:
+            path.open("xb").close()
+        except FileExistsError:
+            return False
+        return True
 
     @staticmethod
     def _has(path: Path, version: bytes) -> bool:
