@@ -27,7 +27,7 @@ from pipelines.common.runners import beam_options
 from pipelines.experiments.material import add_material_options
 from pipelines.experiments.synthesis import build, commit
 from pipelines.experiments.synthesis_setup import SynthesizeOptions, check_empty, set_up
-from transforms.synthesis.degradation_kinds import DEGRADATIONS, DegradationError, parse_degradations
+from transforms.synthesis.degradations.kinds import DEGRADATIONS, DegradationError, parse_degradations
 from transforms.synthesis.speech_variation import VOICE_SPEED
 
 

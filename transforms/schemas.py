@@ -180,7 +180,18 @@ _DISTORTION = pa.struct(
         _field("detail", pa.string(), "id of the noise, or strength of the degradation"),
         _field("start_s", pa.float64(), "start in the clip"),
         _field("end_s", pa.float64(), "end in the clip"),
+        _field(
+            "cause",
+            pa.string(),
+            "its name among the causes of damage; null if it is none, such as an offset",
+            nullable=True,
+        ),
+        _field("audible", pa.bool_(), "whether a listener would hear it; null if that is uncertain", nullable=True),
     ]
+)
+
+_SPAN = pa.struct(
+    [_field("start_s", pa.float64(), "start in the clip"), _field("end_s", pa.float64(), "end in the clip")]
 )
 
 CLIPS = pa.schema(
@@ -221,6 +232,20 @@ CLIPS = pa.schema(
             nullable=True,
         ),
         _field("distortions", pa.list_(_DISTORTION), "all noises and degradations of the clip, with their times"),
+        _field("speech", pa.list_(_SPAN), "parts with speech of the speaker; null if unknown", nullable=True),
+        _field(
+            "speech_snr_db",
+            pa.float64(),
+            "mean power of the parts with speech against that of all noise, music and other voices; null without any",
+            nullable=True,
+        ),
+        _field("c50_db", pa.float64(), "clarity index C50 of the room; null without a room", nullable=True),
+        _field("mos_sig", pa.float32(), "rating of the speech by DNSMOS (P.835); null unless requested", nullable=True),
+        _field(
+            "mos_bak", pa.float32(), "rating of the background by DNSMOS (P.835); null unless requested", nullable=True
+        ),
+        _field("mos_ovrl", pa.float32(), "overall rating by DNSMOS (P.835); null unless requested", nullable=True),
+        _field("distillmos", pa.float32(), "MOS by DistillMOS; null unless requested", nullable=True),
         _field("variation", pa.list_(pa.string()), "variations of the clean speech, which the reference has too"),
         _field("speech_id", pa.string(), "id of the speech recording"),
         _field("speaker", pa.string(), "speaker; no speaker is in two splits"),

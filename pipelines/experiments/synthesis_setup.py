@@ -16,8 +16,8 @@ from transforms.errors import OutputError
 from transforms.output.ledger import Job, Ledger
 from transforms.schemas import SYNTHESIS_TABLES
 from transforms.synthesis.clip_plan import ClipOptions
-from transforms.synthesis.degradation_kinds import DEGRADATIONS
-from transforms.synthesis.degradations import Reverb
+from transforms.synthesis.degradations.kinds import DEGRADATIONS
+from transforms.synthesis.degradations.recording import Reverb
 from transforms.synthesis.materials import NOISE, RIR, SPEECH, Material, assign_splits
 from transforms.synthesis.pesq_labels import pesq_installed
 from transforms.synthesis.rooms import simulation_installed

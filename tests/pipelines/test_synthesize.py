@@ -18,7 +18,7 @@ from tests.support.command import Done, audiosieve
 from tests.support.training.training_material import synthesize, write_folders
 from transforms.corpus.sources import list_corpus
 from transforms.schemas import CLIPS
-from transforms.synthesis.degradation_kinds import DEGRADATIONS
+from transforms.synthesis.degradations.kinds import DEGRADATIONS
 from transforms.synthesis.materials import assign_splits
 
 pytestmark = pytest.mark.slow

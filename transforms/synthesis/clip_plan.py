@@ -14,8 +14,8 @@ import numpy as np
 from model.features import SAMPLE_RATE
 from model.labels import LabelScale
 from transforms.errors import AudioFault, Reason, Stage
-from transforms.synthesis.degradation_kinds import Range, draw_degradations
-from transforms.synthesis.degradations import Degradation
+from transforms.synthesis.degradations.base import Degradation
+from transforms.synthesis.degradations.kinds import Range, draw_degradations
 from transforms.synthesis.materials import Catalog, Material
 from transforms.synthesis.noise_variation import NoiseVariation, draw_noise_variation
 from transforms.synthesis.rooms import FAR_M, RecordedRoom, Room, bank

@@ -21,8 +21,8 @@ from transforms.elements import REJECTS, AudioRef, Reject
 from transforms.errors import AudioFault, Reason, Stage
 from transforms.progress import Progress
 from transforms.synthesis.clip_plan import ClipOptions, ClipPlan, NoisePlan, NoiseSegment, clip_id, plan_clip
-from transforms.synthesis.degradation_kinds import BEFORE_NOISE
-from transforms.synthesis.degradations import Degradation
+from transforms.synthesis.degradations.base import Degradation
+from transforms.synthesis.degradations.kinds import BEFORE_NOISE
 from transforms.synthesis.materials import Catalog, read_samples
 from transforms.synthesis.mix import MixError, add_noise, blend, fit_length, set_peak, stored_reference
 from transforms.synthesis.pesq_labels import checked_frame_disturbances, label

@@ -15,7 +15,7 @@ import soxr
 from scipy.ndimage import maximum_filter1d
 
 from model.features import SAMPLE_RATE
-from transforms.synthesis.codecs import GOOD, Coding, transcode
+from transforms.synthesis.degradations.codecs import GOOD, Coding, transcode
 from transforms.synthesis.rooms import CLOSE_M, Room, bank, impulse_response, reverberate
 from transforms.synthesis.spectral_filters import high_pass, low_pass, shape_spectrum
 

@@ -6,7 +6,7 @@ import dataclasses
 
 from model.labels import PSEUDO
 from transforms.synthesis.clip_plan import ClipOptions
-from transforms.synthesis.degradation_kinds import parse_degradations
+from transforms.synthesis.degradations.kinds import parse_degradations
 
 OPTIONS = ClipOptions(
     seed=7,

@@ -15,8 +15,8 @@ from tests.support.training.clip_options import ALL_OPTIONS, OPTIONS
 from transforms.elements import AudioRef
 from transforms.errors import AudioFault
 from transforms.synthesis.clip_plan import ClipOptions, ClipPlan, plan_clip
-from transforms.synthesis.degradation_kinds import parse_degradations
-from transforms.synthesis.degradations import Reverb
+from transforms.synthesis.degradations.kinds import parse_degradations
+from transforms.synthesis.degradations.recording import Reverb
 from transforms.synthesis.materials import Catalog, Material
 from transforms.synthesis.rooms import RecordedRoom
 from transforms.synthesis.speech_variation import Expander

@@ -23,7 +23,8 @@ from transforms.errors import AudioFault, Reason, Stage
 from transforms.schemas import CLIPS
 from transforms.synthesis.clip_plan import ClipOptions, ClipPlan, NoisePlan, NoiseSegment, plan_clip
 from transforms.synthesis.clips import MakeClip, encode_flac, make_clip
-from transforms.synthesis.degradations import Clipping, Codec, Dropouts, Reverb
+from transforms.synthesis.degradations.recording import Clipping, Reverb
+from transforms.synthesis.degradations.transmission import Codec, Dropouts
 from transforms.synthesis.materials import Catalog, Material, MeasureMaterial
 from transforms.synthesis.mix import power
 from transforms.synthesis.rooms import RecordedRoom
@@ -276,7 +277,7 @@ class TestMakeClip:
 
     def test_a_codec_lowers_the_label_of_a_clip_without_noise(self, plans):
         pytest.importorskip("pesq")
-        from transforms.synthesis.codecs import Coding
+        from transforms.synthesis.degradations.codecs import Coding
 
         plan = dataclasses.replace(plans[1], degradations=(Codec(Coding("gsm", 8_000)),))
         row = make_clip(plan, options(PESQ_WB))

@@ -7,7 +7,7 @@ import pytest
 
 from model.features import SAMPLE_RATE
 from tests.support.training.alignment import delay
-from transforms.synthesis.codecs import GOOD, LOSSY, Coding, transcode
+from transforms.synthesis.degradations.codecs import GOOD, LOSSY, Coding, transcode
 
 CODINGS = [*(coding for family in LOSSY for coding in family), *GOOD]
 EACH = pytest.mark.parametrize("coding", CODINGS, ids=str)

@@ -12,21 +12,16 @@ from hypothesis import strategies as st
 
 from model.features import SAMPLE_RATE
 from tests.support.training.alignment import delay
-from transforms.synthesis.codecs import Coding
-from transforms.synthesis.degradation_kinds import DEGRADATIONS, DegradationError, draw_degradations, parse_degradations
-from transforms.synthesis.degradations import (
-    PACKET,
-    BandLimit,
-    Clipping,
-    Codec,
-    DcOffset,
-    Degradation,
-    Dropouts,
-    Hum,
-    PacketLoss,
-    Reverb,
-    spans_where,
+from transforms.synthesis.degradations.base import Degradation, spans_where
+from transforms.synthesis.degradations.codecs import Coding
+from transforms.synthesis.degradations.kinds import (
+    DEGRADATIONS,
+    DegradationError,
+    draw_degradations,
+    parse_degradations,
 )
+from transforms.synthesis.degradations.recording import BandLimit, Clipping, DcOffset, Hum, Reverb
+from transforms.synthesis.degradations.transmission import PACKET, Codec, Dropouts, PacketLoss
 from transforms.synthesis.rooms import FAR_M, Room, bank, simulation_installed
 
 ALL = parse_degradations("all")

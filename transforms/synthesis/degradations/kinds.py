@@ -7,18 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from transforms.synthesis.codecs import LOSSY
-from transforms.synthesis.degradations import (
-    BandLimit,
-    Clipping,
-    Codec,
-    DcOffset,
-    Degradation,
-    Dropouts,
-    Hum,
-    PacketLoss,
-    Reverb,
-)
+from transforms.synthesis.degradations.base import Degradation
+from transforms.synthesis.degradations.codecs import LOSSY
+from transforms.synthesis.degradations.recording import BandLimit, Clipping, DcOffset, Hum, Reverb
+from transforms.synthesis.degradations.transmission import Codec, Dropouts, PacketLoss
 from transforms.synthesis.rooms import RecordedRoom, Room
 
 Range = tuple[float, float]

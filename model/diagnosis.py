@@ -1,0 +1,162 @@
+"""What a network hears beside the quality: speech, the causes of damage, SNR, C50, and how listeners would rate it.
+
+A diagnostic network gives these values for each frame. Those of an utterance are pooled from its frames, so they depend neither
+on the batch nor on the window that a frame was computed in.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from model.features import FRAME_SHIFT, SAMPLE_RATE
+
+# What may damage speech, in the order of the network's outputs.
+HEARD_CAUSES = (
+    "noise",
+    "music",
+    "second_voice",
+    "reverberation",
+    "clipping",
+    "band_limit",
+    "codec",
+    "dropouts",
+    "hum",
+)
+# Ratings of ITU-T P.835: speech, background, overall.
+RATINGS = ("mos_sig", "mos_bak", "mos_ovrl")
+# The values of a frame. Speech and causes are probabilities from 0 to 1.
+FRAME_VALUES = ("speech", *HEARD_CAUSES, "snr_db", "c50_db", *RATINGS)
+_CAUSES = slice(1, 1 + len(HEARD_CAUSES))
+# Probability from which a frame has speech.
+SPEECH_THRESHOLD = 0.5
+# With less speech, SNR and C50 are undefined.
+MIN_SPEECH_S = 0.1
+# Value of `Diagnosis.frame_causes` where no cause is heard.
+NO_CAUSE = -1
+FRAME_S = FRAME_SHIFT / SAMPLE_RATE
+
+
+@dataclasses.dataclass(frozen=True)
+class CauseLimits:
+    """When a cause is heard; found on held-out clips, and stored in the bundle.
+
+    Attributes:
+        probability: probability from which a frame has the cause, by cause.
+        share: share of the counted frames from which an utterance has the cause, by cause.
+    """
+
+    probability: Mapping[str, float]
+    share: Mapping[str, float]
+
+    @classmethod
+    def default(cls) -> CauseLimits:
+        """Returns limits for a network that was not calibrated: 0.5, and a twentieth of the frames."""
+        return cls(dict.fromkeys(HEARD_CAUSES, 0.5), dict.fromkeys(HEARD_CAUSES, 0.05))
+
+
+@dataclasses.dataclass(frozen=True)
+class Heard:
+    """What is heard in an utterance.
+
+    Attributes:
+        causes: causes of damage, worst first.
+        speech_s: length of the frames with speech.
+        music_s: length of the frames with music.
+        overlap_s: length of the frames with a second voice.
+        snr_db: signal-to-noise ratio where there is speech, in dB; None without speech.
+        c50_db: clarity index C50 of the room where there is speech, in dB; None without speech.
+        mos_sig: rating of the speech, on the scale of DNSMOS P.835.
+        mos_bak: rating of the background, on the same scale.
+        mos_ovrl: overall rating, on the same scale.
+    """
+
+    causes: tuple[str, ...]
+    speech_s: float
+    music_s: float
+    overlap_s: float
+    snr_db: float | None
+    c50_db: float | None
+    mos_sig: float
+    mos_bak: float
+    mos_ovrl: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """The values of each frame of an utterance.
+
+    Attributes:
+        values: float32 [T, 15], in the order of `FRAME_VALUES`.
+        limits: when a cause is heard.
+    """
+
+    values: np.ndarray
+    limits: CauseLimits
+
+    @property
+    def speech(self) -> np.ndarray:
+        """Probability of speech in each frame: float32 [T]."""
+        return self.values[:, 0]
+
+    @property
+    def cause_probabilities(self) -> np.ndarray:
+        """Probability of each cause in each frame: float32 [T, 9]."""
+        return self.values[:, _CAUSES]
+
+    def hears(self) -> np.ndarray:
+        """Returns whether each cause is heard in each frame: bool [T, 9]."""
+        return self.cause_probabilities >= [self.limits.probability[cause] for cause in HEARD_CAUSES]
+
+    def frame_causes(self) -> np.ndarray:
+        """Returns the index in `HEARD_CAUSES` of the most probable cause that is heard in each frame, or `NO_CAUSE`: int8 [T]."""
+        heard = self.hears()
+        index = np.argmax(np.where(heard, self.cause_probabilities, -1.0), axis=1)
+        return np.where(heard.any(axis=1), index, NO_CAUSE).astype(np.int8)
+
+    def pool(self, frame_score: np.ndarray, counted: np.ndarray, best_score: float) -> Heard:
+        """Returns what is heard in the utterance.
+
+        A cause is heard if its share of the counted frames reaches its limit. The worst cause is that whose frames lose most
+        points of the score, weighted with its probability. SNR and C50 are the means over the frames weighted with their
+        probability of speech; ratings are means over the counted frames.
+
+        Args:
+            frame_score: score of each frame: float [T].
+            counted: frames that count for the score: bool [T], at least one.
+            best_score: best score of the scale.
+        """
+        heard = self.hears() & counted[:, np.newaxis]
+        shares = heard.sum(axis=0) / np.count_nonzero(counted)
+        losses = (best_score - frame_score[counted]) @ self.cause_probabilities[counted]
+        present = [
+            index
+            for index, cause in enumerate(HEARD_CAUSES)
+            if shares[index] > 0 and shares[index] >= self.limits.share[cause]
+        ]
+        is_speech = self.speech >= SPEECH_THRESHOLD
+        snr_db, c50_db = self._over_speech("snr_db"), self._over_speech("c50_db")
+        ratings = {name: float(self._values_of(name)[counted].mean()) for name in RATINGS}
+        return Heard(
+            causes=tuple(HEARD_CAUSES[index] for index in sorted(present, key=lambda index: -losses[index])),
+            speech_s=_seconds(is_speech),
+            music_s=_seconds(heard[:, HEARD_CAUSES.index("music")]),
+            overlap_s=_seconds(heard[:, HEARD_CAUSES.index("second_voice")]),
+            snr_db=snr_db,
+            c50_db=c50_db,
+            **ratings,
+        )
+
+    def _values_of(self, name: str) -> np.ndarray:
+        return self.values[:, FRAME_VALUES.index(name)].astype(np.float64)
+
+    def _over_speech(self, name: str) -> float | None:
+        if _seconds(self.speech >= SPEECH_THRESHOLD) < MIN_SPEECH_S:
+            return None
+        return float(np.average(self._values_of(name), weights=self.speech.astype(np.float64)))
+
+
+def _seconds(frames: np.ndarray) -> float:
+    return float(np.count_nonzero(frames) * FRAME_S)

@@ -1,0 +1,1 @@
+"""Degradations of clean speech, as they occur in real corpora."""

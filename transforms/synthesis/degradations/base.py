@@ -1,0 +1,54 @@
+"""What all degradations have in common. Each is a dataclass of its parameters, and keeps the length and the timing."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+# A part of a recording, [start, end) in samples.
+SampleSpan = tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Degraded:
+    """The result of a degradation.
+
+    Attributes:
+        samples: degraded samples: float32 [n].
+        spans: degraded parts, [start, end) in samples within 0 to n, ascending and disjoint.
+    """
+
+    samples: np.ndarray
+    spans: tuple[SampleSpan, ...]
+
+
+class Degradation(Protocol):
+    """A degradation with its parameters."""
+
+    KIND: ClassVar[str]
+
+    @property
+    def detail(self) -> str:
+        """Description of its strength."""
+
+    def apply(self, samples: np.ndarray) -> Degraded:
+        """Degrades samples [n] at 16 kHz, of any level. The result is deterministic, and the argument is not changed."""
+
+
+def whole(samples: np.ndarray) -> tuple[SampleSpan, ...]:
+    """Returns a single span over all samples [n]; none if n is 0."""
+    return ((0, len(samples)),) if len(samples) else ()
+
+
+def spans_where(mask: np.ndarray, gap: int = 0) -> tuple[SampleSpan, ...]:
+    """Returns the runs of True in bool [n] as [start, end). Runs at most `gap` apart are joined."""
+    edges = np.flatnonzero(np.diff(mask, prepend=False, append=False))
+    spans: list[SampleSpan] = []
+    for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        if spans and start - spans[-1][1] <= gap:
+            spans[-1] = (spans[-1][0], end)
+        else:
+            spans.append((start, end))
+    return tuple(spans)

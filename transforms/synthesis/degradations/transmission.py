@@ -1,0 +1,116 @@
+"""Degradations of coding and transmission: codecs, lost packets and gaps."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+
+from model.features import SAMPLE_RATE
+from transforms.synthesis.degradations.base import Degraded, spans_where, whole
+from transforms.synthesis.degradations.codecs import Coding, transcode
+
+# Samples of a packet of 20 ms.
+PACKET = round(0.020 * SAMPLE_RATE)
+# Gain from one repetition of a packet to the next, where repetitions conceal lost packets.
+REPEAT_FADE = 0.7
+# Samples of the ramps at the ends of a dropout.
+DROPOUT_RAMP = 16
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Codec:
+    """Lossy coding."""
+
+    KIND: ClassVar[str] = "codec"
+    coding: Coding
+
+    @property
+    def detail(self) -> str:
+        """The coding."""
+        return str(self.coding)
+
+    def apply(self, samples: np.ndarray) -> Degraded:
+        """Encodes and decodes the samples."""
+        return Degraded(transcode(samples, self.coding), whole(samples))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PacketLoss:
+    """Lost packets of 20 ms, in bursts (Gilbert's model: two states, one of which loses every packet).
+
+    Attributes:
+        rate: share of the packets that are lost, 0 to 1.
+        burst: mean number of consecutive lost packets.
+        repeats: whether lost packets are replaced by fading repetitions of the last one received; otherwise they are silent.
+        seed: seed of the random losses.
+    """
+
+    KIND: ClassVar[str] = "packet_loss"
+    rate: float
+    burst: float
+    repeats: bool
+    seed: int
+
+    @property
+    def detail(self) -> str:
+        """Rate, bursts and concealment."""
+        concealment = "repeated" if self.repeats else "silent"
+        return f"{100 * self.rate:.1f} % in bursts of {self.burst:.1f}, {concealment}"
+
+    def apply(self, samples: np.ndarray) -> Degraded:
+        """Removes the lost packets, at least one."""
+        rng = np.random.default_rng(self.seed)
+        count = -(-len(samples) // PACKET)
+        lost = self._lost(rng, count)
+        padded = np.zeros(count * PACKET, np.float32)
+        padded[: len(samples)] = samples
+        packets = padded.reshape(count, PACKET)
+        for number in np.flatnonzero(lost):
+            is_repeated = self.repeats and number > 0
+            packets[number] = packets[number - 1] * np.float32(REPEAT_FADE) if is_repeated else 0.0
+        spans = spans_where(np.repeat(lost, PACKET)[: len(samples)])
+        return Degraded(padded[: len(samples)], spans)
+
+    def _lost(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """Draws the lost packets: bool [count]."""
+        ends = 1 / self.burst
+        begins = min(1.0, self.rate * ends / (1 - self.rate))
+        lost = np.zeros(count, bool)
+        is_losing = rng.random() < self.rate
+        for number, chance in enumerate(rng.random(count)):
+            lost[number] = is_losing
+            is_losing = chance >= ends if is_losing else chance < begins
+        if count and not lost.any():
+            lost[rng.integers(count)] = True
+        return lost
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Dropouts:
+    """Short gaps of digital silence.
+
+    Attributes:
+        gaps: position of each gap, as a share of the recording, and its length in seconds.
+    """
+
+    KIND: ClassVar[str] = "dropouts"
+    gaps: tuple[tuple[float, float], ...]
+
+    @property
+    def detail(self) -> str:
+        """Number and lengths of the gaps."""
+        return f"{len(self.gaps)} of {', '.join(f'{1000 * length:.0f}' for _, length in self.gaps)} ms"
+
+    def apply(self, samples: np.ndarray) -> Degraded:
+        """Silences the gaps, with ramps of 1 ms within them."""
+        silent = np.zeros(len(samples), bool)
+        degraded = samples.astype(np.float32)
+        for position, length_s in self.gaps:
+            length = min(round(length_s * SAMPLE_RATE), len(samples))
+            start = round(position * (len(samples) - length))
+            silent[start : start + length] = True
+            ramp = np.clip(np.abs(np.arange(length) - (length - 1) / 2) - (length - 1) / 2 + DROPOUT_RAMP, 0, None)
+            degraded[start : start + length] *= (ramp / (DROPOUT_RAMP + 1)).astype(np.float32)
+        return Degraded(degraded, spans_where(silent))
