@@ -199,10 +199,10 @@ def test_a_span_without_speech_is_flagged(tmp_path):
 
 def test_marks_of_the_recording_are_those_of_its_spans(tmp_path):
     item = scored("u", frames_of([200, 60, 200], False, 1))
-    marks = ("upsampled", "antiphase", VOICE_PER_CHANNEL)
+    marks = ("upsampled", "antiphase", UNLIKE, VOICE_PER_CHANNEL)
     item = dataclasses.replace(item, utterance=dataclasses.replace(item.utterance, marks=marks))
     for row in trimmed(tmp_path / "out", [item]).candidates:
-        assert row["flags"] == ["upsampled", "antiphase"]
+        assert row["flags"] == ["upsampled", "antiphase", UNLIKE]
         assert row["causes"] == ["channel", "second_voice"]
 
 
