@@ -30,7 +30,8 @@ DESIGN = {
     "utterances": "utterance_id uri duration_s sample_rate channels format size_bytes source_version num_frames score "
     "frame_score_p10 frame_score_min frame_score_std anomaly_s num_anomalies peak_dbfs rms_dbfs clipped_ratio "
     "silence_ratio lead_silence_s trail_silence_s longest_gap_s active_s dropouts dropout_s dc_offset bandwidth_hz "
-    "noise_floor_snr_db hum_db speech_s music_s overlap_s snr_db c50_db mos_sig mos_bak mos_ovrl flags causes model_id content_hash fingerprint",
+    "noise_floor_snr_db hum_db speech_s music_s overlap_s snr_db c50_db mos_sig mos_bak mos_ovrl "
+    "flags causes model_id content_hash fingerprint",
     "frames": "utterance_id frame start_s score level_dbfs peak_dbfs bandwidth_hz clipped dropout_s speech cause",
     "anomalies": "utterance_id start_s end_s mean_score min_score cause",
     "rejects": "uri utterance_id stage reason detail",

@@ -21,8 +21,8 @@ from transforms.audio.signal_facts import facts_of
 from transforms.curation.selection import Selection
 from transforms.curation.trimming import TrimError
 from transforms.elements import FrameFacts, ScoredUtterance
+from transforms.marks import UNLIKE, VOICE_PER_CHANNEL
 from transforms.output.results import open_results
-from transforms.scoring.verdicts import VOICE_PER_CHANNEL
 
 # Lengths of good and bad stretches in turn, in frames.
 STRETCHES = st.lists(st.integers(10, 300), min_size=1, max_size=9)
