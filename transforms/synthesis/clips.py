@@ -20,7 +20,7 @@ from model.labels import PESQ_WB
 from transforms.elements import REJECTS, AudioRef, Reject
 from transforms.errors import AudioFault, Reason, Stage
 from transforms.progress import Progress
-from transforms.synthesis.clip_plan import ClipOptions, ClipPlan, NoisePlan, NoiseSegment, clip_id, plan_clip
+from transforms.synthesis.clip_plan import ClipOptions, ClipPlan, SoundPlan, SoundSegment, clip_id, plan_clip
 from transforms.synthesis.degradations.base import Degradation
 from transforms.synthesis.degradations.kinds import BEFORE_NOISE
 from transforms.synthesis.materials import Catalog, read_samples
@@ -91,7 +91,7 @@ def _degrade(samples: np.ndarray, degradations: Sequence[Degradation], distortio
     return samples
 
 
-def _add_noise(samples: np.ndarray, plan: NoisePlan, distortions: list[dict[str, Any]]) -> np.ndarray:
+def _add_noise(samples: np.ndarray, plan: SoundPlan, distortions: list[dict[str, Any]]) -> np.ndarray:
     noises = [_noise_samples(segment, plan.length) for segment in plan.segments]
     noise = blend(noises, [segment.level_db for segment in plan.segments])
     end = plan.start + plan.length
@@ -99,7 +99,7 @@ def _add_noise(samples: np.ndarray, plan: NoisePlan, distortions: list[dict[str,
     return add_noise(samples, noise, plan.snr_db, plan.start)
 
 
-def _noise_samples(segment: NoiseSegment, length: int) -> np.ndarray:
+def _noise_samples(segment: SoundSegment, length: int) -> np.ndarray:
     """Reads a segment of a noise and applies its variation: float32 [length]."""
     noise = read_samples(segment.material.ref)
     if segment.variation is None:
