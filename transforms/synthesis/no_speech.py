@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from model.features import SAMPLE_RATE
+from transforms.synthesis.degradations.base import SampleSpan
 from transforms.synthesis.spectral_filters import shape_spectrum
 
 # Peaks in dBFS of a noise floor; one step of 16 bits is -90.3 dBFS.
@@ -36,6 +37,9 @@ class QuietSound(Protocol):
 
     def make(self, length: int) -> np.ndarray:
         """Returns the sound at any level: float32 [length], not silent."""
+
+    def spans(self, length: int) -> tuple[SampleSpan, ...]:
+        """Returns the parts of a clip of `length` samples with the sound."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,6 +70,10 @@ class NoiseFloor:
 
         shaped = shape_spectrum(white, gain)
         return shaped / np.sqrt(np.mean(np.square(shaped)))
+
+    def spans(self, length: int) -> tuple[SampleSpan, ...]:
+        """Returns a single span over the clip."""
+        return ((0, length),)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -102,6 +110,10 @@ class Tones:
         tone = tone * np.sqrt(2 / len(self.frequencies_hz))
         return (envelope * tone + 10 ** (-self.snr_db / 20) * self.floor.make(length)).astype(np.float32)
 
+    def spans(self, length: int) -> tuple[SampleSpan, ...]:
+        """Returns the beeps."""
+        return tuple((round(start * SAMPLE_RATE), min(round(end * SAMPLE_RATE), length)) for start, end in self.beeps_s)
+
 
 def draw_floor(rng: np.random.Generator) -> NoiseFloor:
     """Draws a noise floor."""
@@ -118,7 +130,7 @@ def draw_tones(rng: np.random.Generator, length_s: float) -> Tones:
     if rng.random() < 0.3:
         frequencies: Sequence[float] = [rng.choice(TOUCH_LOW_HZ), rng.choice(TOUCH_HIGH_HZ)]
     else:
-        frequencies = np.exp(rng.uniform(*np.log(TONE_HZ), int(rng.integers(1, 4)))).tolist()
+        frequencies = np.exp(rng.uniform(np.log(TONE_HZ[0]), np.log(TONE_HZ[1]), int(rng.integers(1, 4)))).tolist()
     beeps = [(0.0, length_s)] if rng.random() < 1 / 3 else _draw_beeps(rng, length_s)
     return Tones(draw_floor(rng), tuple(map(float, frequencies)), float(rng.uniform(*TONE_SNR_DB)), tuple(beeps))
 
@@ -126,5 +138,6 @@ def draw_tones(rng: np.random.Generator, length_s: float) -> Tones:
 def _draw_beeps(rng: np.random.Generator, length_s: float) -> list[tuple[float, float]]:
     """Draws beeps of equal length with equal pauses, from the start to the end of the clip; at least one."""
     beep, pause = float(rng.uniform(*BEEP_S)), float(rng.uniform(*PAUSE_S))
-    starts = np.arange(0.0, length_s, beep + pause).tolist()
+    # The last beep is not cut to a click.
+    starts = np.arange(0.0, max(length_s - BEEP_S[0], beep), beep + pause).tolist()
     return [(start, min(start + beep, length_s)) for start in starts]

@@ -21,7 +21,9 @@ from transforms.audio.decode import decode
 from transforms.elements import REJECTS, AudioRef, Reject
 from transforms.errors import AudioFault, Reason, Stage
 from transforms.schemas import CLIPS
-from transforms.synthesis.clip_plan import ClipOptions, ClipPlan, SoundPlan, SoundSegment, plan_clip
+from transforms.synthesis.added_sounds import SoundPlan, SoundSegment
+from transforms.synthesis.clip_options import ClipOptions
+from transforms.synthesis.clip_plan import ClipPlan, plan_clip
 from transforms.synthesis.clips import MakeClip, encode_flac, make_clip
 from transforms.synthesis.degradations.recording import Clipping, Reverb
 from transforms.synthesis.degradations.transmission import Codec, Dropouts
@@ -119,7 +121,14 @@ class TestMakeClip:
         assert (row["snr_db"], row["peak_dbfs"]) == (plans[0].noise.snr_db, plans[0].peak_dbfs)
         assert (row["corpus"], row["reference"], row["variation"]) == (None, None, [])
         (distortion,) = row["distortions"]
-        assert distortion == {"kind": "noise", "detail": "noise.flac", "start_s": 0.0, "end_s": row["duration_s"]}
+        assert distortion == {
+            "kind": "noise",
+            "detail": "noise.flac",
+            "start_s": 0.0,
+            "end_s": row["duration_s"],
+            "cause": "noise",
+            "audible": True,
+        }
         assert row["pseudo"] == pytest.approx(np.clip((row["snr_db"] + 15) / 5, 1, 8))
 
     def test_a_clean_clip_has_no_noise_and_the_best_label(self, plans):

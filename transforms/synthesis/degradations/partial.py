@@ -31,7 +31,7 @@ class Partial:
     end: int
 
     @property
-    def KIND(self) -> str:  # noqa: N802, as it stands for a constant of other degradations
+    def KIND(self) -> str:  # noqa: N802, as it is a constant of other degradations
         """Kind of the degradation."""
         return self.degradation.KIND
 
