@@ -17,9 +17,9 @@ from transforms.synthesis.mix import blend, fit_length, gain_at, power
 from transforms.synthesis.no_speech import QuietSound
 from transforms.synthesis.speech_activity import speech_power, speech_spans
 
-# SNRs in dB down to which an added sound is inaudible, and below which it is audible. The references count as clean, and their
+# SNRs in dB above which an added sound is inaudible, and up to which it is audible. The references count as clean, and their
 # own noise is up to 38 dB under the speech. Between 30 and 38 dB, it depends on the listener and on the sound.
-INAUDIBLE_FROM_DB, AUDIBLE_BELOW_DB = 38.0, 30.0
+INAUDIBLE_ABOVE_DB, AUDIBLE_TO_DB = 38.0, 30.0
 
 
 class Scene:
@@ -109,7 +109,10 @@ class Scene:
         ]
 
     def add_voice(self, plan: SoundPlan, degradations: Sequence[Degradation]) -> None:
-        """Adds a second voice in the same room. Its SNR compares the powers of both voices while they speak.
+        """Adds a second voice in the same room, if it speaks in the drawn segment.
+
+        Its SNR compares the powers of both voices while they speak. Its speech is found in the whole recording, because the
+        segment may be a pause.
 
         Args:
             plan: the voice.
@@ -120,15 +123,19 @@ class Scene:
             AudioFault: a recording cannot be read.
         """
         (segment,) = plan.segments
-        voice = segment_samples(segment, plan.length)
-        spans = speech_spans(voice)
+        recording = read_samples(segment.material.ref)
+        voice = recording[segment.offset : segment.offset + plan.length]
+        spans = shifted(speech_spans(recording), -segment.offset, len(voice))
+        if not spans:
+            return
         for degradation in degradations:
             voice = degradation.apply(voice).samples if degradation.KIND in BEFORE_NOISE else voice
         self._add(voice, plan, speech_power(self._speech, self.spans), speech_power(voice, spans))
         detail = f"{segment.detail}, {plan.snr_db:.1f} dB"
-        for start, end in spans:
-            span = plan.start + start, plan.start + end
-            self.distortions.append(distortion("second_voice", detail, span, heard_at("second_voice", plan.snr_db)))
+        heard = heard_at("second_voice", plan.snr_db)
+        self.distortions += [
+            distortion("second_voice", detail, span, heard) for span in shifted(spans, plan.start, len(self.samples))
+        ]
 
     def speech_snr_db(self) -> float | None:
         """Returns the ratio of the power of the speech to that of all added sounds, both while there is speech, in dB.
@@ -182,12 +189,18 @@ def segment_samples(segment: SoundSegment, length: int) -> np.ndarray:
 
 def heard_at(cause: str, snr_db: float) -> HeardCause:
     """Returns a cause with its audibility, from the SNR of the speech to an added sound in dB."""
-    return HeardCause(cause, audible(-snr_db, -INAUDIBLE_FROM_DB, -AUDIBLE_BELOW_DB))
+    return HeardCause(cause, audible(-snr_db, -INAUDIBLE_ABOVE_DB, -AUDIBLE_TO_DB))
 
 
 def distortion(kind: str, detail: str, span: SampleSpan, heard: HeardCause) -> dict[str, Any]:
     """Returns a row of `schemas.CLIPS.distortions`; the span is in samples."""
     return {"kind": kind, "detail": detail, **seconds(span), "cause": heard.cause, "audible": heard.audible}
+
+
+def shifted(spans: Sequence[SampleSpan], by: int, length: int) -> tuple[SampleSpan, ...]:
+    """Returns spans moved by a number of samples, and cut at 0 and `length`. Those outside are left out."""
+    moved = ((max(start + by, 0), min(end + by, length)) for start, end in spans)
+    return tuple((start, end) for start, end in moved if start < end)
 
 
 def seconds(span: SampleSpan) -> dict[str, float]:

@@ -16,7 +16,7 @@ OPTIONS = ClipOptions(
     peak_dbfs=(-12.0, -3.0),
     labels=(PSEUDO,),
 )
-# Options with everything that can happen to a clip.
+# Options with everything that can happen to a clip of speech and noise.
 ALL_OPTIONS = dataclasses.replace(
     OPTIONS,
     noises=(1, 3),
@@ -28,4 +28,12 @@ ALL_OPTIONS = dataclasses.replace(
     degradation_ratio=0.5,
     max_degradations=3,
     degradations=parse_degradations("all"),
+)
+# The same with music, second voices, clips without speech and degradations of parts.
+RICH_OPTIONS = dataclasses.replace(
+    ALL_OPTIONS,
+    music_ratio=0.5,
+    second_voice_ratio=0.5,
+    no_speech_ratio=0.4,
+    partial_degradation_ratio=0.5,
 )
