@@ -66,7 +66,8 @@ def _serve(connection: Connection, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with(parent)
     logging.basicConfig(level=logging.ERROR)  # Beam warns about packages that a local run does not need
-    sys.modules["matplotlib"] = None  # type: ignore[assignment] -- Keras would import it, for plots that no worker makes
+    # Keras would import it, for plots that no worker makes.
+    sys.modules["matplotlib"] = None  # type: ignore[assignment]
     with quick_imports():
         from pipelines.scoring.process_pool import serve_jobs
 
