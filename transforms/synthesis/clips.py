@@ -21,12 +21,15 @@ from transforms.elements import REJECTS, AudioRef, Reject
 from transforms.errors import AudioFault, Reason, Stage
 from transforms.progress import Progress
 from transforms.synthesis.clip_plan import ClipOptions, ClipPlan, NoisePlan, NoiseSegment, clip_id, plan_clip
-from transforms.synthesis.degradations.base import Degradation
+from transforms.synthesis.degradations.base import Degradation, HeardCause, audible
 from transforms.synthesis.degradations.kinds import BEFORE_NOISE
 from transforms.synthesis.materials import Catalog, read_samples
 from transforms.synthesis.mix import MixError, add_noise, blend, fit_length, set_peak, stored_reference
 from transforms.synthesis.pesq_labels import checked_frame_disturbances, label
 from transforms.synthesis.speech_variation import change_speed, samples_needed
+
+# Negative SNRs in dB from which noise may be heard, and is surely heard.
+NOISE_AUDIBLE = (-45.0, -35.0)
 
 
 def make_clip(plan: ClipPlan, options: ClipOptions) -> dict[str, Any]:
@@ -87,7 +90,11 @@ def _degrade(samples: np.ndarray, degradations: Sequence[Degradation], distortio
     for degradation in degradations:
         degraded = degradation.apply(samples)
         samples = degraded.samples
-        distortions += [_distortion(degradation.KIND, degradation.detail, *span) for span in degraded.spans]
+        distortions += [
+            _distortion(degradation.KIND, degradation.detail, *span, heard)
+            for span in degraded.spans
+            for heard in degradation.heard
+        ]
     return samples
 
 
@@ -95,7 +102,8 @@ def _add_noise(samples: np.ndarray, plan: NoisePlan, distortions: list[dict[str,
     noises = [_noise_samples(segment, plan.length) for segment in plan.segments]
     noise = blend(noises, [segment.level_db for segment in plan.segments])
     end = plan.start + plan.length
-    distortions += [_distortion("noise", segment.detail, plan.start, end) for segment in plan.segments]
+    heard = HeardCause("noise", audible(-plan.snr_db, *NOISE_AUDIBLE))
+    distortions += [_distortion("noise", segment.detail, plan.start, end, heard) for segment in plan.segments]
     return add_noise(samples, noise, plan.snr_db, plan.start)
 
 
@@ -108,8 +116,15 @@ def _noise_samples(segment: NoiseSegment, length: int) -> np.ndarray:
     return segment.variation.apply(samples, length)
 
 
-def _distortion(kind: str, detail: str, start: int, end: int) -> dict[str, Any]:
-    return {"kind": kind, "detail": detail, "start_s": start / SAMPLE_RATE, "end_s": end / SAMPLE_RATE}
+def _distortion(kind: str, detail: str, start: int, end: int, heard: HeardCause) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "detail": detail,
+        "start_s": start / SAMPLE_RATE,
+        "end_s": end / SAMPLE_RATE,
+        "cause": heard.cause,
+        "audible": heard.audible,
+    }
 
 
 def _clip_snr_db(plan: ClipPlan) -> float | None:

@@ -119,7 +119,14 @@ class TestMakeClip:
         assert (row["snr_db"], row["peak_dbfs"]) == (plans[0].noise.snr_db, plans[0].peak_dbfs)
         assert (row["corpus"], row["reference"], row["variation"]) == (None, None, [])
         (distortion,) = row["distortions"]
-        assert distortion == {"kind": "noise", "detail": "noise.flac", "start_s": 0.0, "end_s": row["duration_s"]}
+        assert distortion == {
+            "kind": "noise",
+            "detail": "noise.flac",
+            "start_s": 0.0,
+            "end_s": row["duration_s"],
+            "cause": "noise",
+            "audible": True,
+        }
         assert row["pseudo"] == pytest.approx(np.clip((row["snr_db"] + 15) / 5, 1, 8))
 
     def test_a_clean_clip_has_no_noise_and_the_best_label(self, plans):

@@ -11,6 +11,7 @@ import soundfile
 import soxr
 
 from model.features import SAMPLE_RATE
+from transforms.synthesis.degradations.base import audible
 
 # Peak before encoding; some codecs overshoot and need the headroom.
 CODING_PEAK = 0.7
@@ -22,6 +23,9 @@ _FORMATS = {
     "a-law": ("WAV", "ALAW"),
     "gsm": ("WAV", "GSM610"),
 }
+
+# Negative settings from which a coding may be heard, and is surely heard.
+_AUDIBLE = {"mp3": (-56.0, -32.0), "vorbis": (-0.35, -0.05), "opus": (-40.0, -16.0)}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,6 +47,13 @@ class Coding:
         if self.setting is not None:
             setting = f" quality {self.setting:g}" if self.codec == "vorbis" else f" {self.setting:g} kbit/s"
         return f"{self.codec}{setting} at {self.sample_rate // 1000} kHz"
+
+    @property
+    def audible(self) -> bool | None:
+        """Whether listeners would hear the coding, apart from a narrow band; None if that is uncertain."""
+        if self.setting is None:
+            return True if self.codec == "gsm" else None
+        return audible(-self.setting, *_AUDIBLE[self.codec])
 
     @property
     def options(self) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from model.features import SAMPLE_RATE
-from transforms.synthesis.degradations.base import Degraded, spans_where, whole
-from transforms.synthesis.degradations.codecs import Coding, transcode
+from transforms.synthesis.degradations.base import Degraded, HeardCause, audible, spans_where, whole
+from transforms.synthesis.degradations.codecs import NARROW, Coding, transcode
 
 # Samples of a packet of 20 ms.
 PACKET = round(0.020 * SAMPLE_RATE)
@@ -30,6 +30,12 @@ class Codec:
     def detail(self) -> str:
         """The coding."""
         return str(self.coding)
+
+    @property
+    def heard(self) -> tuple[HeardCause, ...]:
+        """Coding, and a narrow band where the coded signal has one."""
+        coding = HeardCause("codec", self.coding.audible)
+        return (coding, HeardCause("band_limit")) if self.coding.sample_rate == NARROW else (coding,)
 
     def apply(self, samples: np.ndarray) -> Degraded:
         """Encodes and decodes the samples."""
@@ -58,6 +64,11 @@ class PacketLoss:
         """Rate, bursts and concealment."""
         concealment = "repeated" if self.repeats else "silent"
         return f"{100 * self.rate:.1f} % in bursts of {self.burst:.1f}, {concealment}"
+
+    @property
+    def heard(self) -> tuple[HeardCause, ...]:
+        """Gaps if the lost packets are silent. Concealed ones sound like a poor codec: rough, metallic or warbling."""
+        return (HeardCause("codec" if self.repeats else "dropouts"),)
 
     def apply(self, samples: np.ndarray) -> Degraded:
         """Removes the lost packets, at least one."""
@@ -102,6 +113,11 @@ class Dropouts:
     def detail(self) -> str:
         """Number and lengths of the gaps."""
         return f"{len(self.gaps)} of {', '.join(f'{1000 * length:.0f}' for _, length in self.gaps)} ms"
+
+    @property
+    def heard(self) -> tuple[HeardCause, ...]:
+        """Dropouts, by the longest one."""
+        return (HeardCause("dropouts", audible(max(length for _, length in self.gaps), 0.003, 0.010)),)
 
     def apply(self, samples: np.ndarray) -> Degraded:
         """Silences the gaps, with ramps of 1 ms within them."""
