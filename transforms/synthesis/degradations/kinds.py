@@ -173,6 +173,10 @@ DEGRADATIONS: Mapping[str, DegradationKind] = {
 }
 # Kinds that are applied before the noise is added. The others are applied after it.
 BEFORE_NOISE = {Reverb.KIND}
+# Kinds that add a sound to the speech, which counts in its SNR.
+ADDITIVE = {Hum.KIND}
+# Kinds that change the SNR of the speech to the noise in a way that is not known.
+CHANGES_SNR: set[str] = set()
 _NO_RANGE = (0.0, 0.0)
 
 
