@@ -1,10 +1,14 @@
-"""Options of training clips."""
+"""Options of training clips, and their samples."""
 
 from __future__ import annotations
 
 import dataclasses
+import io
+
+import numpy as np
 
 from model.labels import PSEUDO
+from transforms.audio.decode import decode
 from transforms.synthesis.clip_options import ClipOptions
 from transforms.synthesis.degradations.kinds import parse_degradations
 
@@ -37,3 +41,12 @@ RICH_OPTIONS = dataclasses.replace(
     no_speech_ratio=0.4,
     partial_degradation_ratio=0.5,
 )
+
+
+def options(*labels, **changes) -> ClipOptions:
+    """Options to make a planned clip."""
+    return dataclasses.replace(OPTIONS, labels=labels or (PSEUDO,), **changes)
+
+
+def samples_of(row: dict, column: str = "audio") -> np.ndarray:
+    return decode(io.BytesIO(row[column]), keep_dc=True).samples
