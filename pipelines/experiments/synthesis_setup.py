@@ -17,7 +17,9 @@ from transforms.output.ledger import Job, Ledger
 from transforms.schemas import SYNTHESIS_TABLES
 from transforms.synthesis.clip_plan import ClipOptions
 from transforms.synthesis.degradations.kinds import DEGRADATIONS
+from transforms.synthesis.degradations.media_codecs import INSTALL, missing_encoders
 from transforms.synthesis.degradations.recording import Reverb
+from transforms.synthesis.degradations.transmission import Codec
 from transforms.synthesis.materials import NOISE, RIR, SPEECH, Material, assign_splits
 from transforms.synthesis.pesq_labels import pesq_installed
 from transforms.synthesis.rooms import simulation_installed
@@ -121,14 +123,19 @@ def check_empty(ledger: Ledger) -> None:
 
 
 def _check_installed(options: SynthesizeOptions) -> None:
-    """Checks that the packages of the extra `train` are installed, if the options need them."""
+    """Checks that the packages of the extras `train` and `media` are installed, if the options need them."""
     if PSEUDO.name not in options.labels and not pesq_installed():
         raise UsageError(
             "PESQ labels need the extra `train` (pip install 'audiosieve[train]'), which needs a C compiler"
         )
-    reverberates = options.fault_ratio > 0 and Reverb.KIND in dict(options.faults)
-    if (options.variation_ratio > 0 or reverberates) and not simulation_installed():
+    kinds = dict(options.faults) if options.fault_ratio > 0 else {}
+    if (options.variation_ratio > 0 or Reverb.KIND in kinds) and not simulation_installed():
         raise UsageError("simulated rooms need the extra `train` (pip install 'audiosieve[train]')")
+    if Codec.KIND in kinds and (missing := missing_encoders()):
+        raise UsageError(
+            f"the fault {Codec.KIND} needs the extra `media` ({INSTALL}); not found: {', '.join(missing)}. "
+            f"Without it, leave {Codec.KIND} out of --faults"
+        )
 
 
 def _material(options: SynthesizeOptions) -> list[Material]:

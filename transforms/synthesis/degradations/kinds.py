@@ -9,12 +9,14 @@ import numpy as np
 
 from transforms.synthesis.degradations.base import Degradation
 from transforms.synthesis.degradations.codecs import LOSSY
+from transforms.synthesis.degradations.concealment import Concealment
 from transforms.synthesis.degradations.disturbances import Handling, Plosives, Wind
 from transforms.synthesis.degradations.dynamics import GainControl, Gate
 from transforms.synthesis.degradations.echo import AcousticEcho
 from transforms.synthesis.degradations.recording import BandLimit, Clipping, DcOffset, Hum, Reverb
 from transforms.synthesis.degradations.suppression import RULES, Suppression
-from transforms.synthesis.degradations.transmission import Codec, Dropouts, PacketLoss
+from transforms.synthesis.degradations.transmission import Codec, Dropouts, Mnru, PacketLoss
+from transforms.synthesis.degradations.upsampling import Interpolation, Upsampled
 from transforms.synthesis.rooms import RecordedRoom, Room
 
 Range = tuple[float, float]
@@ -110,6 +112,22 @@ def _draw_gate(rng: np.random.Generator, threshold_db: Range, _: DrawRoom) -> De
     return Gate(float(rng.uniform(*threshold_db)), hold_s, float(rng.uniform(-60.0, -10.0)))
 
 
+def _draw_mnru(rng: np.random.Generator, q_db: Range, _: DrawRoom) -> Degradation:
+    return Mnru(float(rng.uniform(*q_db)), seed=_draw_seed(rng))
+
+
+LOW_RATES = (4_000, 6_000, 8_000, 11_025)
+
+
+def _draw_upsampled(rng: np.random.Generator, _: Range, __: DrawRoom) -> Degradation:
+    interpolations = tuple(Interpolation)
+    return Upsampled(
+        LOW_RATES[rng.integers(len(LOW_RATES))],
+        interpolations[rng.integers(len(interpolations))],
+        aliased=bool(rng.random() < 0.25),
+    )
+
+
 def _draw_codec(rng: np.random.Generator, _: Range, __: DrawRoom) -> Degradation:
     family = LOSSY[rng.integers(len(LOSSY))]
     return Codec(family[rng.integers(len(family))])
@@ -119,7 +137,7 @@ def _draw_packet_loss(rng: np.random.Generator, percent: Range, _: DrawRoom) -> 
     return PacketLoss(
         rate=float(rng.uniform(*percent) / 100),
         burst=float(rng.uniform(1.0, 4.0)),
-        repeats=bool(rng.integers(2)),
+        concealment=tuple(Concealment)[rng.integers(len(Concealment))],
         seed=int(rng.integers(2**32)),
     )
 
@@ -142,11 +160,13 @@ DEGRADATIONS: Mapping[str, DegradationKind] = {
     Wind.KIND: DegradationKind(_draw_wind, (-15.0, 20.0), (-40.0, 60.0), "dB of SNR"),
     Handling.KIND: DegradationKind(_draw_handling, (-15.0, 20.0), (-40.0, 60.0), "dB of SNR"),
     BandLimit.KIND: DegradationKind(_draw_band_limit),
+    Upsampled.KIND: DegradationKind(_draw_upsampled),
     Clipping.KIND: DegradationKind(_draw_clipping, (3.0, 20.0), (0.1, 60.0), "dB of overload"),
     DcOffset.KIND: DegradationKind(_draw_dc_offset, (2.0, 40.0), (0.1, 100.0), "% of the peak"),
     Suppression.KIND: DegradationKind(_draw_suppression, (0.0, 15.0), (-6.0, 30.0), "dB of overestimated noise"),
     GainControl.KIND: DegradationKind(_draw_gain_control, (6.0, 30.0), (1.0, 60.0), "dB of the largest gain"),
     Gate.KIND: DegradationKind(_draw_gate, (-35.0, -12.0), (-60.0, -1.0), "dB relative to the loudest sound"),
+    Mnru.KIND: DegradationKind(_draw_mnru, (5.0, 35.0), (-10.0, 60.0), "dB of Q"),
     Codec.KIND: DegradationKind(_draw_codec),
     PacketLoss.KIND: DegradationKind(_draw_packet_loss, (1.0, 20.0), (0.1, 60.0), "% of the packets"),
     Dropouts.KIND: DegradationKind(_draw_dropouts, (10.0, 150.0), (2.0, 2000.0), "ms of a gap"),

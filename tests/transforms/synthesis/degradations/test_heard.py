@@ -11,13 +11,15 @@ from model.features import SAMPLE_RATE
 from transforms.elements import AudioRef
 from transforms.synthesis.degradations.base import HeardCause
 from transforms.synthesis.degradations.codecs import Coding
+from transforms.synthesis.degradations.concealment import Concealment
 from transforms.synthesis.degradations.disturbances import Handling, Plosives, Wind
 from transforms.synthesis.degradations.dynamics import GainControl, Gate
 from transforms.synthesis.degradations.echo import AcousticEcho
 from transforms.synthesis.degradations.kinds import DEGRADATIONS
 from transforms.synthesis.degradations.recording import BandLimit, Clipping, DcOffset, Hum, Reverb
 from transforms.synthesis.degradations.suppression import Suppression
-from transforms.synthesis.degradations.transmission import Codec, Dropouts, PacketLoss
+from transforms.synthesis.degradations.transmission import Codec, Dropouts, Mnru, PacketLoss
+from transforms.synthesis.degradations.upsampling import Interpolation, Upsampled
 from transforms.synthesis.rooms import RecordedRoom
 
 WIDE, NARROW = 16_000, 8_000
@@ -46,13 +48,19 @@ HEARD = [
     (GainControl(6.0, -5.0, 0.02, 0.3), [("noise", False)]),
     (Gate(-20.0, 0.01, -50.0), [("dropouts", True)]),
     (Gate(-20.0, 0.01, -12.0), [("dropouts", None)]),
-    (Codec(Coding("opus", WIDE, 8)), [("codec", True)]),
+    (Codec(Coding("opus", WIDE, 12)), [("codec", True)]),
     (Codec(Coding("opus", WIDE, 64)), [("codec", False)]),
     (Codec(Coding("vorbis", WIDE, -0.1)), [("codec", True)]),
     (Codec(Coding("gsm", NARROW)), [("codec", True), ("band_limit", True)]),
     (Codec(Coding("mu-law", NARROW)), [("codec", None), ("band_limit", True)]),
-    (PacketLoss(0.1, 1.0, False, 0), [("dropouts", True)]),
-    (PacketLoss(0.1, 1.0, True, 0), [("codec", True)]),
+    (Codec(Coding("g.722", WIDE, 64)), [("codec", None)]),
+    (Codec(Coding("mp3", WIDE, 16)), [("codec", True), ("band_limit", True)]),
+    (Mnru(10.0, 0), [("noise", True)]),
+    (Mnru(34.0, 0), [("noise", None)]),
+    (Mnru(45.0, 0), [("noise", False)]),
+    (Upsampled(8_000, Interpolation.HOLD, False), [("band_limit", True)]),
+    (PacketLoss(0.1, 1.0, Concealment.SILENT, 0), [("dropouts", True)]),
+    *((PacketLoss(0.1, 1.0, concealed, 0), [("codec", True)]) for concealed in list(Concealment)[1:]),
     (Dropouts(((0.5, 0.1), (0.7, 0.005))), [("dropouts", True)]),
     (Dropouts(((0.5, 0.005),)), [("dropouts", None)]),
 ]
