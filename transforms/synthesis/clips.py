@@ -21,7 +21,7 @@ from transforms.elements import REJECTS, AudioRef, Reject
 from transforms.errors import AudioFault, Reason, Stage
 from transforms.progress import Progress
 from transforms.synthesis.clip_plan import ClipOptions, ClipPlan, NoisePlan, NoiseSegment, clip_id, plan_clip
-from transforms.synthesis.degradations.base import Degradation, HeardCause, audible
+from transforms.synthesis.degradations.base import Degradation, HeardCause, audible, heard_spans
 from transforms.synthesis.degradations.kinds import BEFORE_NOISE
 from transforms.synthesis.materials import Catalog, read_samples
 from transforms.synthesis.mix import MixError, add_noise, blend, fit_length, set_peak, stored_reference
@@ -89,12 +89,11 @@ def _degrade(samples: np.ndarray, degradations: Sequence[Degradation], distortio
     """Applies degradations in order, and appends their degraded spans to `distortions`."""
     for degradation in degradations:
         degraded = degradation.apply(samples)
-        samples = degraded.samples
         distortions += [
             _distortion(degradation.KIND, degradation.detail, *span, heard)
-            for span in degraded.spans
-            for heard in degradation.heard
+            for span, heard in heard_spans(degradation.heard, samples, degraded)
         ]
+        samples = degraded.samples
     return samples
 
 
