@@ -10,7 +10,7 @@ import numpy as np
 
 from model.features import SAMPLE_RATE
 from transforms.synthesis.added_sounds import SoundPlan, SoundSegment
-from transforms.synthesis.degradations.base import Degradation, HeardCause, SampleSpan, audible
+from transforms.synthesis.degradations.base import Degradation, HeardCause, SampleSpan, audible, heard_spans
 from transforms.synthesis.degradations.kinds import ADDITIVE, BEFORE_NOISE, CHANGES_SNR
 from transforms.synthesis.materials import read_samples
 from transforms.synthesis.mix import blend, fit_length, gain_at, power
@@ -20,6 +20,8 @@ from transforms.synthesis.speech_activity import speech_power, speech_spans
 # SNRs in dB above which an added sound is inaudible, and up to which it is audible. The references count as clean, and their
 # own noise is up to 38 dB under the speech. Between 30 and 38 dB, it depends on the listener and on the sound.
 INAUDIBLE_ABOVE_DB, AUDIBLE_TO_DB = 38.0, 30.0
+# Causes whose sounds may be removed by noise suppression and gates, or made audible by an automatic gain.
+STEADY_CAUSES = {"noise", "hum"}
 
 
 class Scene:
@@ -53,15 +55,15 @@ class Scene:
         """Applies degradations in order."""
         for degradation in degradations:
             degraded = degradation.apply(self.samples)
-            if degradation.KIND in ADDITIVE:
+            if _adds_sound(degradation):
                 self._note(degraded.samples - self.samples, 0)
-            self._is_snr_known &= degradation.KIND not in CHANGES_SNR
-            self.samples = degraded.samples
+            if degradation.KIND in CHANGES_SNR:
+                self._forget_snr()
             self.distortions += [
                 distortion(degradation.KIND, degradation.detail, span, self._heard(degradation, heard))
-                for span in degraded.spans
-                for heard in degradation.heard
+                for span, heard in heard_spans(degradation.heard, self.samples, degraded)
             ]
+            self.samples = degraded.samples
 
     def add_background(self, kind: str, plan: SoundPlan) -> None:
         """Adds noise or music. Its SNR compares the mean power of the speech over the whole clip with that of the sound.
@@ -149,8 +151,15 @@ class Scene:
 
     def _heard(self, degradation: Degradation, heard: HeardCause) -> HeardCause:
         """Returns a cause, which is uncertain if there is no speech to be damaged."""
-        is_certain = self._has_speech or heard.cause is None or degradation.KIND in ADDITIVE
+        is_certain = self._has_speech or heard.cause is None or _adds_sound(degradation)
         return heard if is_certain else HeardCause(heard.cause, None)
+
+    def _forget_snr(self) -> None:
+        """Makes the audibility of the noise and hum so far uncertain. Music and voices remain audible."""
+        self._is_snr_known = False
+        for row in self.distortions:
+            if row["cause"] in STEADY_CAUSES:
+                row["audible"] = None
 
     def _add(self, sound: np.ndarray, plan: SoundPlan, speech_level: float, sound_level: float) -> None:
         scaled = sound * gain_at(plan.snr_db, speech_level, sound_level)
@@ -161,6 +170,11 @@ class Scene:
     def _note(self, sound: np.ndarray, start: int) -> None:
         self._added[start : start + len(sound)] += sound
         self._has_added = True
+
+
+def _adds_sound(degradation: Degradation) -> bool:
+    is_reverberant = any(heard.cause == "reverberation" for heard in degradation.heard)
+    return degradation.KIND in ADDITIVE and not is_reverberant
 
 
 def background(plan: SoundPlan) -> np.ndarray:

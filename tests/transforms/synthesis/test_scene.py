@@ -12,7 +12,9 @@ from model.features import SAMPLE_RATE
 from tests.support.speech_like import speech_like
 from transforms.elements import AudioRef
 from transforms.synthesis.added_sounds import SoundPlan, SoundSegment
+from transforms.synthesis.degradations.echo import AcousticEcho
 from transforms.synthesis.degradations.recording import BandLimit, Hum, Reverb
+from transforms.synthesis.degradations.suppression import Suppression
 from transforms.synthesis.materials import Material
 from transforms.synthesis.mix import power
 from transforms.synthesis.no_speech import NoiseFloor
@@ -68,6 +70,23 @@ def test_the_snr_is_that_of_the_speech_to_all_that_was_added(segments):
     before = scene.speech_snr_db()
     scene.degrade([BandLimit(300.0, 3400.0)])
     assert scene.speech_snr_db() == before
+
+
+def test_after_noise_suppression_the_snr_and_the_audibility_of_noise_are_unknown(segments):
+    scene = Scene(SPEECH)
+    scene.add_background("noise", plan(segments["noise"], 10.0))
+    scene.add_background("music", plan(segments["music"], 10.0))
+    scene.degrade([HUM, Suppression("wiener", 10.0, -30.0)])
+    assert scene.speech_snr_db() is None
+    audible = {row["cause"]: row["audible"] for row in scene.distortions}
+    assert (audible["noise"], audible["hum"], audible["music"]) == (None, None, True)
+
+
+def test_an_echo_counts_as_an_added_sound_unless_it_is_heard_as_reverberation():
+    for delay_s, is_counted in ((0.02, False), (0.4, True)):
+        scene = Scene(SPEECH)
+        scene.degrade([AcousticEcho(-10.0, delay_s, False, 200.0, 5_000.0, 0.2, 1)])
+        assert (scene.speech_snr_db() is not None) == is_counted
 
 
 def test_each_sound_has_its_snr(segments):

@@ -173,10 +173,10 @@ DEGRADATIONS: Mapping[str, DegradationKind] = {
 }
 # Kinds that are applied before the noise is added. The others are applied after it.
 BEFORE_NOISE = {Reverb.KIND}
-# Kinds that add a sound to the speech, which counts in its SNR.
-ADDITIVE = {Hum.KIND}
-# Kinds that change the SNR of the speech to the noise in a way that is not known.
-CHANGES_SNR: set[str] = set()
+# Kinds that add a sound to the speech, which counts in its SNR. An echo that is heard as reverberation does not.
+ADDITIVE = {Hum.KIND, AcousticEcho.KIND, Plosives.KIND, Wind.KIND, Handling.KIND}
+# Kinds that change the SNR of the speech to the sounds before them by an unknown amount.
+CHANGES_SNR = {Suppression.KIND, GainControl.KIND, Gate.KIND}
 _NO_RANGE = (0.0, 0.0)
 
 
