@@ -131,7 +131,7 @@ def test_faults_variations_rooms_and_references_in_any_number_of_processes(
     ]
     options += [
         "--clips",
-        "80",
+        "60",
         "--labels",
         "pesq-wb,pseudo",
         "--max_disagreement",
@@ -139,7 +139,7 @@ def test_faults_variations_rooms_and_references_in_any_number_of_processes(
         "--noises",
         "1:3",
         "--max_faults",
-        "3",
+        "6",
         "--rir",
     ]
     options += [str(rooms)]
