@@ -58,7 +58,7 @@ def test_clips_of_unknown_faults_are_neither_clean_nor_degraded() -> None:
     found = evaluate(scored(clips + others, [4, 1, 1, 4]), resamples)
     assert (found["overall"]["precision"].value, found["overall"]["recall"].value) == (1.0, 1.0)
     assert found["overall"]["auc"].value == 1.0
-    assert list(found["snr"]) == ["5 dB", "clean", "unknown"]
+    assert list(found["by_snr"]) == ["5 dB", "clean", "unknown"]
 
 
 def test_without_a_threshold_there_is_still_the_auc() -> None:
