@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -24,14 +24,43 @@ class Degraded:
     spans: tuple[SampleSpan, ...]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class HeardCause:
+    """A cause of damage as which listeners hear a degradation.
+
+    Attributes:
+        cause: one of `HEARD_CAUSES`; None if a degradation is none of them, such as an offset.
+        audible: whether listeners would hear it; None if that is uncertain.
+    """
+
+    cause: str | None
+    audible: bool | None = True
+
+
+NOT_HEARD = (HeardCause(None, False),)
+
+
+def audible(strength: float, unsure_from: float, sure_from: float) -> bool | None:
+    """Returns whether a strength is audible: from `sure_from`; uncertain from `unsure_from`; else not."""
+    if strength >= sure_from:
+        return True
+    return None if strength >= unsure_from else False
+
+
 class Degradation(Protocol):
     """A degradation with its parameters."""
 
-    KIND: ClassVar[str]
+    @property
+    def KIND(self) -> str:  # noqa: N802, as it is a constant of most classes
+        """Kind of the degradation."""
 
     @property
     def detail(self) -> str:
         """Description of its strength."""
+
+    @property
+    def heard(self) -> tuple[HeardCause, ...]:
+        """Causes as which it is heard in its spans, at least one, without repetition."""
 
     def apply(self, samples: np.ndarray) -> Degraded:
         """Degrades samples [n] at 16 kHz, of any level. The result is deterministic, and the argument is not changed."""
