@@ -21,7 +21,7 @@ from model.evaluation.metrics import (
     weighted_rmse,
     weighted_srcc,
 )
-from model.evaluation.scored_clips import CLEAN, FAULTS_ONLY, NOISE, ScoredClips
+from model.evaluation.scored_clips import CLEAN, FAULTS_ONLY, NOISE, UNKNOWN, ScoredClips
 
 DIMENSIONS = ("snr", "noise_group", "fault", "corpus", "variation")
 # A gain has no effect on a score that changes by less than this, on the label scale.
@@ -58,13 +58,14 @@ def measure_detection(scored: ScoredClips, items: np.ndarray, resamples: Resampl
 
     Args:
         scored: scored clips.
-        items: indices of the clips to measure on.
+        items: indices of the clips to measure on; clips whose noises and faults are unknown are ignored.
         resamples: resamples of the clips.
 
     Returns:
         "precision", "recall" and "f1" of clean clips at the threshold, if there is one, and "auc"; empty if all clips
         are clean, or none.
     """
+    items = items[[scored.clips[n].known for n in items]]
     clean, score = scored.clean[items], scored.score[items]
     if not clean.any() or clean.all():
         return {}
@@ -124,7 +125,7 @@ def measure_conditions(scored: ScoredClips, dimension: str, resamples: Resamples
 
 
 def _snr_order(band: str) -> float:
-    return {FAULTS_ONLY: 1e8, CLEAN: 1e9}.get(band) or float(band.removesuffix(" dB"))
+    return {FAULTS_ONLY: 1e8, CLEAN: 1e9, UNKNOWN: 1e10}.get(band) or float(band.removesuffix(" dB"))
 
 
 def measure_anomalies(scored: ScoredClips, resamples: Resamples) -> dict[str, Any]:

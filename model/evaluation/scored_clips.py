@@ -42,6 +42,7 @@ class Clip:
         speaker: speaker of the speech.
         corpus: corpus of the speech; None if unknown.
         noise_groups: groups of the noises.
+        known: whether noises and faults are known; they are not for a part of a recording as it is.
     """
 
     set_name: str
@@ -56,11 +57,12 @@ class Clip:
     speaker: str
     corpus: str | None
     noise_groups: tuple[str, ...]
+    known: bool = True
 
     @property
     def clean(self) -> bool:
-        """Whether the clip has neither noise nor faults."""
-        return self.snr_db is None and not self.distortions
+        """Whether the clip is known to have neither noise nor faults."""
+        return self.known and self.snr_db is None and not self.distortions
 
     @property
     def faults(self) -> list[str]:
@@ -69,7 +71,9 @@ class Clip:
 
     @property
     def snr_band(self) -> str:
-        """SNR rounded to 5 dB, such as "10 dB"; without noise "clean" or "no noise, faults"."""
+        """SNR rounded to 5 dB, such as "10 dB"; without noise "clean", "no noise, faults" or "unknown"."""
+        if not self.known:
+            return UNKNOWN
         if self.snr_db is None:
             return CLEAN if self.clean else FAULTS_ONLY
         return f"{STEP_DB * math.floor(self.snr_db / STEP_DB + 0.5):g} dB"

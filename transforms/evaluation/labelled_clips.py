@@ -166,12 +166,13 @@ def _clip(set_name: str, row: dict[str, Any]) -> Clip:
         duration_s=row["duration_s"],
         labels={column: row[column] for column in LABEL_COLUMNS},
         snr_db=row["snr_db"],
-        distortions=tuple(Distortion(**distortion) for distortion in row["distortions"]),
+        distortions=tuple(Distortion(**distortion) for distortion in row["distortions"] or ()),
         variation=tuple(row["variation"]),
         speech_id=row["speech_id"],
         speaker=row["speaker"],
         corpus=row["corpus"],
         noise_groups=tuple(row["noise_groups"]),
+        known=row["distortions"] is not None,
     )
 
 

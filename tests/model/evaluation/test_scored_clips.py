@@ -46,6 +46,7 @@ def test_no_threshold_has_a_better_f1_than_the_chosen_one(rows: list[tuple[bool,
         ({"snr_db": -2.6}, "-5 dB"),
         ({"snr_db": None}, "no noise, faults"),
         ({"snr_db": None, "distortions": ()}, "clean"),
+        ({"snr_db": None, "distortions": (), "known": False}, "unknown"),
     ],
 )
 def test_a_clip_stands_in_the_5_db_band_of_its_snr(facts: dict, band: str) -> None:
