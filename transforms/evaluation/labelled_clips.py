@@ -141,9 +141,9 @@ def score_clips(
                 for m, scorer in enumerate(scorers):
                     shown = [shown_spectrogram(waveform, scorer.bundle.features) for waveform in waveforms]
                     results = scorer.score([spectrogram for spectrogram, _ in shown])
-                    for v, scores, (_, activity) in zip(batch, results, shown, strict=True):
+                    for v, estimates, (_, activity) in zip(batch, results, shown, strict=True):
                         n, g = versions[v]
-                        frame_score = activity.expand(scores)
+                        frame_score = activity.expand(estimates.score)
                         score = scorer.pool(frame_score[activity.counted])
                         if g is None:
                             scored[m][n] = ClipScores(score, frame_score, ~activity.active)
