@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from model.activity import Activity, find_activity
+from model.diagnosis import Diagnosis
 from model.features import Frames
 from transforms.errors import AudioFault, Reason, Stage
 
@@ -354,7 +355,9 @@ class ScoredUtterance:
         utterance: the decoded utterance.
         frame_score: predicted quality of each frame on the scale of the model: float32 [T]. Long silence, which the model
             does not get, repeats the score of the frame before it.
+        diagnosis: the other values of each frame [T]; None if the model gives none.
     """
 
     utterance: Utterance
     frame_score: np.ndarray
+    diagnosis: Diagnosis | None = None
