@@ -26,15 +26,17 @@ class Axis:
         low: lower end.
         high: upper end.
         threshold: value that is marked on both axes; None for none.
+        source: source of the truth.
     """
 
     title: str
     low: float
     high: float
     threshold: float | None = None
+    source: str = "true"
 
 
-_RATING = {"low": 1.0, "high": 5.0, "threshold": KEEP_FROM}
+_RATING: Any = {"low": 1.0, "high": 5.0, "threshold": KEEP_FROM, "source": "DNSMOS"}
 # Both scales of dB are a little wider than the measured range, so that what lies beyond it can be seen.
 SCATTERS = {
     "snr_db": Axis("SNR over the speech in dB", SNR_EDGES_DB[0] - 5, SNR_EDGES_DB[-1] + 10),
@@ -57,7 +59,7 @@ def draw_reliability(path: Path, curves: Mapping[str, Mapping[str, Any]], title:
     with mpl.rc_context(STYLE):
         lines = -(-len(curves) // COLUMNS)
         figure = Figure(figsize=(3 * COLUMNS, 0.8 + 2.8 * lines), layout="constrained")
-        panels = figure.subplots(lines, COLUMNS, squeeze=False, sharex=True, sharey=True)
+        panels = figure.subplots(lines, COLUMNS, squeeze=False, sharey=True)
         for axes in panels.flat[len(curves) :]:
             axes.set_visible(False)
         for axes, (cause, measured) in zip(panels.flat, curves.items(), strict=False):
@@ -89,7 +91,7 @@ def draw_scatter(
     both = np.isfinite(truth) & np.isfinite(predicted)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(5, 5), layout="constrained")
-        axes = figure.add_subplot(xlabel=f"true: {axis.title}", ylabel=f"predicted: {axis.title}", title=title)
+        axes = figure.add_subplot(xlabel=f"{axis.source}: {axis.title}", ylabel=f"predicted: {axis.title}", title=title)
         for name, selected, colour in (("made clips", ~is_real, "C0"), ("real recordings", is_real, "C1")):
             x, y = (np.clip(values[both & selected], *ends) for values in (truth, predicted))
             if len(x):

@@ -20,7 +20,7 @@ def diagnosis_tables(measured: dict[str, Any]) -> list[str]:
     kinds: list[tuple[str, Callable[[Any], str]]] = [
         ("causes", lambda causes: cause_table(causes["by_cause"])),
         ("music", music_table),
-        ("second_voice", lambda bands: _level_table("second voice", bands)),
+        ("second_voice", lambda bands: _level_table("second voice, SNR of the speech", bands)),
         *((name, _decibel_table(title)) for name, title in DECIBELS.items()),
         ("false_causes", false_cause_table),
     ]
