@@ -233,7 +233,12 @@ CLIPS = pa.schema(
             "asymmetric disturbance (P.862) of each frame; null without pesq_wb",
             nullable=True,
         ),
-        _field("distortions", pa.list_(_DISTORTION), "all noises and degradations of the clip, with their times"),
+        _field(
+            "distortions",
+            pa.list_(_DISTORTION),
+            "all noises and degradations of the clip, with their times; null if they are unknown, as in a recording as it is",
+            nullable=True,
+        ),
         _field("speech", pa.list_(_SPAN), "parts with speech of the speaker; null if unknown", nullable=True),
         _field(
             "speech_snr_db",

@@ -198,7 +198,7 @@ def measure_behind_speech(
 ) -> dict[str, dict[str, Any]]:
     """Measures how well speech with music or a second voice is told from speech without, by the level of the speech over it.
 
-    Clips with other sounds at the same time are left out, because their SNR is not that of the music or the voice.
+    Clips with other sounds are left out, because they may mask the music or the voice.
 
     Args:
         cause: "music" or "second_voice".
@@ -212,7 +212,7 @@ def measure_behind_speech(
     bands: dict[float, list[int]] = defaultdict(list)
     for n, clip in enumerate(clips):
         others = {clip.truth(sound) for sound in OTHER_SOUNDS if sound != cause}
-        level_db = clip.clip.speech_snr_db
+        level_db = clip.level_over(cause)
         if clip.has_speech and clip.truth(cause) == YES and others == {NO} and level_db is not None:
             bands[STEP_DB * np.floor(level_db / STEP_DB + 0.5)].append(n)
     if not without:

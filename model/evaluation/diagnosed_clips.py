@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -40,6 +41,18 @@ class DiagnosedClip:
     speech: np.ndarray
     frame_causes: np.ndarray
     causes: np.ndarray
+
+    def level_over(self, cause: str) -> float | None:
+        """Returns the level of the speech over music or a second voice in dB, if there is no other sound; None if unknown.
+
+        That of a second voice is the ratio of the powers of both voices while they speak, which ends its detail. That of music
+        is the SNR over the speech.
+        """
+        if cause == SECOND_VOICE:
+            details = [d.detail for d in self.clip.distortions if d.cause == cause]
+            match = re.search(r"(-?[\d.]+) dB$", details[0]) if details else None
+            return float(match[1]) if match else None
+        return self.clip.speech_snr_db
 
     @property
     def has_speech(self) -> bool:

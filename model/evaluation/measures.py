@@ -69,7 +69,7 @@ def measure_detection(scored: ScoredClips, items: np.ndarray, resamples: Resampl
 
     Args:
         scored: scored clips.
-        items: indices of the clips to measure on.
+        items: indices of the clips to measure on; clips whose noises and faults are unknown are ignored.
         resamples: resamples of the clips.
 
     Returns:

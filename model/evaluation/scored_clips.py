@@ -43,8 +43,7 @@ class Clip:
         speaker: speaker of the speech.
         corpus: corpus of the speech; None if unknown.
         noise_groups: groups of the noises.
-        is_made: whether the clip was made from clean speech, or from none, so that its distortions are known. If not, it is a
-            real recording.
+        known: whether noises and faults are known; they are not for a part of a real recording as it is.
         names_causes: whether the causes of all distortions are known.
         speech: start and end in seconds of each part with speech; None if unknown.
         speech_snr_db: SNR over the parts with speech in dB; None without noise, or if unknown.
@@ -64,7 +63,7 @@ class Clip:
     speaker: str
     corpus: str | None
     noise_groups: tuple[str, ...]
-    is_made: bool = True
+    known: bool = True
     names_causes: bool = False
     speech: tuple[tuple[float, float], ...] | None = None
     speech_snr_db: float | None = None
@@ -79,7 +78,18 @@ class Clip:
     @property
     def is_clean_or_degraded(self) -> bool:
         """Whether the clip is known to be one of both: speech, and no real recording."""
-        return self.is_made and self.speech != ()
+        return self.known and self.speech != ()
+
+    @property
+    def resampled_with(self) -> str:
+        """Name of the clips that are resampled together, because they are alike: those of one speaker.
+
+        Clips without speech are alike if they have the same group of noise, or else the same recording.
+        """
+        if self.speaker:
+            return self.speaker
+        recordings = [distortion.detail.split(",")[0] for distortion in self.distortions]
+        return next(iter([*self.noise_groups, *recordings]), self.clip_id)
 
     @property
     def faults(self) -> list[str]:
@@ -89,7 +99,7 @@ class Clip:
     @property
     def snr_band(self) -> str:
         """SNR rounded to 5 dB, such as "10 dB"; without noise "clean", "no noise, faults", "no speech" or "unknown"."""
-        if not self.is_made:
+        if not self.known:
             return UNKNOWN
         if self.speech == ():
             return NO_SPEECH

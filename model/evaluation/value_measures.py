@@ -100,7 +100,7 @@ def measure_rating(clips: Sequence[DiagnosedClip], name: str, resamples: Resampl
     """
     truth, predicted = true_and_predicted(clips, name)
     rated = np.isfinite(truth)
-    is_real = np.array([not clip.clip.is_made for clip in clips], bool)
+    is_real = np.array([not clip.clip.known for clip in clips], bool)
     if not rated.any():
         return {}
     measured = _agreement(truth, predicted, np.flatnonzero(rated), resamples)

@@ -80,7 +80,7 @@ def _score_and_measure(
     )
     clip_scores, at_gains = score_clips(evaluation.clips, scorers, limits, evaluation.gains, diagnose=True)
     threshold_scores, _ = score_clips(evaluation.threshold_clips, scorers, limits)
-    resamples = Resamples([clip.speaker for clip in evaluation.clips], options.resamples, options.seed)
+    resamples = Resamples([clip.resampled_with for clip in evaluation.clips], options.resamples, options.seed)
     scored_by: dict[str, ScoredClips] = {}
     diagnosed_by: dict[str, list[DiagnosedClip]] = {}
     measures_of: dict[str, Measures] = {}
@@ -149,7 +149,7 @@ def _results(
         "clips": {
             "total": len(clips),
             "clean": sum(clip.clean for clip in clips),
-            "speakers": len({clip.speaker for clip in clips}),
+            "speakers": len({clip.speaker for clip in clips if clip.speaker}),
             "by_set": dict(Counter(clip.set_name for clip in clips)),
         },
         "interval": f"95 %, percentiles of {options.resamples} resamples of the speakers",
@@ -226,7 +226,7 @@ def _draw_diagnoses(
         if "causes" in (measures := measures_of[model_id]):
             curves = {cause: part["frames"] for cause, part in measures["causes"]["by_cause"].items()}
             figures.draw_reliability(output / f"reliability-{name}.png", curves, model_id)
-        is_real = np.array([not clip.clip.is_made for clip in clips])
+        is_real = np.array([not clip.clip.known for clip in clips])
         for value, axis in figures.SCATTERS.items():
             if value in measures:
                 truth, predicted = true_and_predicted(clips, value)

@@ -44,7 +44,7 @@ def rows(samples: Path) -> list[dict[str, Any]]:
     tone = flac(0.1 * np.sin(np.arange(48_000)))
     span = {"kind": "music", "detail": "tone", "start_s": 0.0, "end_s": 3.0, "cause": "music", "audible": True}
     alone = {**clips[1], **nothing, "clip_id": "7-00000020", "audio": tone, "speech": [], "distortions": [span]}
-    real = {**clips[1], **nothing, "clip_id": "7-00000021", "speech": None, "distortions": [], "snr_db": None}
+    real = {**clips[1], **nothing, "clip_id": "7-00000021", "speech": None, "distortions": None, "snr_db": None}
     return [*clips, {**alone, "snr_db": None}, real]
 
 

@@ -174,25 +174,23 @@ def decode(audio: bytes) -> np.ndarray:
 
 
 def _clip(set_name: str, row: dict[str, Any]) -> Clip:
-    labels = {column: row[column] for column in LABEL_COLUMNS}
-    spans, is_labelled = row.get("speech"), any(label is not None for label in labels.values())
+    spans = row.get("speech")
     return Clip(
         set_name=set_name,
         clip_id=row["clip_id"],
         split=row["split"],
         duration_s=row["duration_s"],
-        labels=labels,
+        labels={column: row[column] for column in LABEL_COLUMNS},
         snr_db=row["snr_db"],
-        distortions=tuple(Distortion(**distortion) for distortion in row["distortions"]),
+        distortions=tuple(Distortion(**distortion) for distortion in row["distortions"] or ()),
         variation=tuple(row["variation"]),
         speech_id=row["speech_id"],
         speaker=row["speaker"],
         corpus=row["corpus"],
         noise_groups=tuple(row["noise_groups"]),
-        # Nothing is known about a real recording. Sets of older versions have none.
-        is_made="speech" not in row or spans is not None or is_labelled or bool(row["distortions"]),
-        # These sets name the causes of distortions, too.
-        names_causes=spans is not None,
+        known=row["distortions"] is not None,
+        # Sets with the times of the speech name the causes of distortions, too.
+        names_causes=row["distortions"] is not None and spans is not None,
         speech=None if spans is None else tuple((span["start_s"], span["end_s"]) for span in spans),
         speech_snr_db=row.get("speech_snr_db"),
         c50_db=row.get("c50_db"),

@@ -31,6 +31,8 @@ from transforms.synthesis.speech_variation import (
 MAX_LEVEL_DIFFERENCE_DB = 6.0
 # Each purpose has its own random generator, so that changing one option does not change the other draws.
 _MAIN, _VARIATION, _DEGRADATIONS, _NOISE, _SPEED, _EXPANDER = range(6)
+# Purposes of other modules.
+AS_IS, TEACHER_RATINGS = 100, 101
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,6 +59,9 @@ class ClipOptions:
         degradations: kinds to draw from, with the ranges of their strengths (`parse_degradations`).
         keep_reference: whether a row contains the clean reference too.
         max_disagreement: largest difference between PESQ and the score of the frame disturbances, in MOS.
+        teachers: names of the models that rate clips (`teachers.TEACHERS`).
+        teacher_ratio: share of the made clips that teachers rate, 0 to 1; they rate all parts of recordings.
+        as_is_ratio: share of clips that are unchanged parts of recordings, 0 to 1.
     """
 
     seed: int
@@ -77,6 +82,9 @@ class ClipOptions:
     degradations: tuple[tuple[str, Range], ...] = ()
     keep_reference: bool = False
     max_disagreement: float = 0.3
+    teachers: tuple[str, ...] = ()
+    teacher_ratio: float = 1.0
+    as_is_ratio: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from model.evaluation.cause_measures import (
     reliability,
 )
 from model.evaluation.diagnosed_clips import DiagnosedClip
+from model.evaluation.localisation import Distortion
 from model.evaluation.metrics import weighted_auc
 from tests.support.training.diagnosed_clips import NUM_FRAMES, diagnosed, distortion, speech
 from tests.support.training.scored_clips import clip, resamples_of
@@ -123,6 +124,17 @@ def test_music_and_voices_by_the_level_of_the_speech_over_them() -> None:
     assert found["behind_speech"]["0 dB"]["auc"].value == 1.0
     assert (found["alone"]["clips"], found["alone"]["auc"].value) == (1, 1.0)
     assert measure_behind_speech("second_voice", clips, resamples(clips)) == {}
+
+
+def test_the_level_of_a_second_voice_is_in_its_detail() -> None:
+    voice = Distortion("second_voice", "speech/a/1, 8.2 dB", 1.0, 2.0, "second_voice", True)
+    clips = [
+        diagnosed(speech(0, distortions=(voice,), speech_snr_db=30.0), second_voice=np.where(HALF, 0.9, 0.0)),
+        diagnosed(speech(1), second_voice=0.5),
+    ]
+    found = measure_behind_speech("second_voice", clips, resamples(clips))
+    assert list(found) == ["10 dB"]
+    assert found["10 dB"]["auc"].value == 1.0
 
 
 def test_false_causes_of_clean_and_of_narrow_clips() -> None:

@@ -56,7 +56,7 @@ def test_ratings_near_the_threshold_are_not_judged() -> None:
     rated = [(4.0, 3.5), (2.0, 3.1), (2.95, 3.9), (3.05, 1.0), (3.3, 3.0), (2.5, 2.0)]
     clips = [
         diagnosed(
-            (clip if number % 2 else speech)(number, ratings={"mos_ovrl": truth}, is_made=number % 2 == 0),
+            (clip if number % 2 else speech)(number, ratings={"mos_ovrl": truth}, known=number % 2 == 0),
             mos_ovrl=predicted,
         )
         for number, (truth, predicted) in enumerate(rated)

@@ -21,7 +21,7 @@ def distortion(
     cause: str | None, start_s: float = 0.0, end_s: float = DURATION_S, audible: bool | None = True
 ) -> Distortion:
     """A distortion of a cause, over all of the clip by default."""
-    return Distortion(cause or "dc_offset", "", start_s, end_s, cause, audible)
+    return Distortion(cause or "dc_offset", "recording, 10.0 dB", start_s, end_s, cause, audible)
 
 
 def speech(number: int, *causes: str, **facts) -> Clip:

@@ -170,7 +170,7 @@ class TestMakeClip:
 
     def test_labels_can_be_recomputed_from_the_stored_reference(self, plans):
         pytest.importorskip("pesq")
-        from transforms.synthesis.pesq_labels import pesq
+        from transforms.synthesis.labels.pesq_labels import pesq
 
         for plan in plans:
             row = make_clip(plan, options(PESQ_WB, keep_reference=True))
