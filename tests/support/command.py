@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import signal
 import subprocess
 import sys
 from operator import itemgetter
@@ -39,6 +40,11 @@ def audiosieve_process(*arguments: object) -> Done:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return Done(done.stdout, done.stderr)
+
+
+def listen_to_ctrl_c() -> None:
+    """Restores the default in a new process: those that a shell starts in the background ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Output:
