@@ -35,6 +35,8 @@ _CAUSES = slice(1, 1 + len(HEARD_CAUSES))
 SPEECH_THRESHOLD = 0.5
 # With less speech, SNR and C50 are undefined.
 MIN_SPEECH_S = 0.1
+# A listener cannot tell higher values of SNR and C50 apart. Speech without noise or without a room has at least this, too.
+HIGHEST_DB = 40.0
 # Value of `Diagnosis.frame_causes` where no cause is heard.
 NO_CAUSE = -1
 FRAME_S = FRAME_SHIFT / SAMPLE_RATE

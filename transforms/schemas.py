@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from model.diagnosis import HEARD_CAUSES, RATINGS
+
 
 def _field(name: str, kind: pa.DataType, description: str, nullable: bool = False) -> pa.Field:
     return pa.field(name, kind, nullable=nullable, metadata={"description": description})
@@ -265,7 +267,12 @@ CLIPS = pa.schema(
             "asymmetric disturbance (P.862) of each frame; null without pesq_wb",
             nullable=True,
         ),
-        _field("distortions", pa.list_(_DISTORTION), "all noises and degradations of the clip, with their times"),
+        _field(
+            "distortions",
+            pa.list_(_DISTORTION),
+            "all noises and degradations of the clip, with their times; null if they are unknown, as in a recording as it is",
+            nullable=True,
+        ),
         _field("speech", pa.list_(_SPAN), "parts with speech of the speaker; null if unknown", nullable=True),
         _field(
             "speech_snr_db",
@@ -297,6 +304,7 @@ _JSON = {b"audiosieve.encoding": b"json"}
 _KEY = pa.dictionary(pa.int32(), pa.string())
 _STRINGS = pa.list_(pa.string())
 
+
 CLIP_SCORES = pa.schema(
     [
         _field("set", pa.string(), "labelled set"),
@@ -325,6 +333,25 @@ CLIP_SCORES = pa.schema(
             "intersection over union of the bad frames and the frames in anomalies; null unless a part of the clip is bad",
             nullable=True,
         ),
+        _field("speech_snr_db", pa.float64(), "true SNR over the parts with speech; null if unknown", nullable=True),
+        _field("c50_db", pa.float64(), "true C50 of the room; null without a room, or if unknown", nullable=True),
+        *(_field(name, pa.float32(), "rating by DNSMOS (P.835); null if unknown", nullable=True) for name in RATINGS),
+        _field(
+            "true_causes",
+            _STRINGS,
+            "true causes of damage; null if unknown. This and the following columns are null for a model without diagnosis",
+            nullable=True,
+        ),
+        _field("causes", _STRINGS, "predicted causes of damage, worst first", nullable=True),
+        _field("speech_s", pa.float32(), "predicted length of the frames with speech", nullable=True),
+        _field("music_s", pa.float32(), "predicted length of the frames with music", nullable=True),
+        _field("overlap_s", pa.float32(), "predicted length of the frames with a second voice", nullable=True),
+        *(
+            _field(
+                f"predicted_{name}", pa.float32(), f"predicted `{name}`; SNR and C50 null without speech", nullable=True
+            )
+            for name in ("snr_db", "c50_db", *RATINGS)
+        ),
     ]
 )
 FRAME_SCORES = pa.schema(
@@ -337,6 +364,11 @@ FRAME_SCORES = pa.schema(
         _field("score", pa.float32(), "predicted quality of the frame, on the label scale of the model"),
         _field("bad", pa.bool_(), "whether at least half of it is in a noise or degradation of a part of the clip"),
         _field("in_anomaly", pa.bool_(), "whether it is in an anomaly"),
+        _field("speech", pa.float32(), "probability of speech; null for a model without diagnosis", nullable=True),
+        *(
+            _field(cause, pa.float32(), "probability of this cause; null for a model without diagnosis", nullable=True)
+            for cause in HEARD_CAUSES
+        ),
     ]
 )
 
