@@ -111,7 +111,7 @@ class Diagnosis:
         return self.cause_probabilities >= [self.limits.probability[cause] for cause in HEARD_CAUSES]
 
     def frame_causes(self) -> np.ndarray:
-        """Returns the index in `HEARD_CAUSES` of the most probable cause that is heard in each frame, or `NO_CAUSE`: int8 [T]."""
+        """Returns the most probable cause that is heard in each frame, as index in `HEARD_CAUSES` or `NO_CAUSE`: int8 [T]."""
         heard = self.hears()
         index = np.argmax(np.where(heard, self.cause_probabilities, -1.0), axis=1)
         return np.where(heard.any(axis=1), index, NO_CAUSE).astype(np.int8)
