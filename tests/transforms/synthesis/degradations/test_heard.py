@@ -9,7 +9,7 @@ import soundfile
 from model.diagnosis import HEARD_CAUSES
 from model.features import SAMPLE_RATE
 from transforms.elements import AudioRef
-from transforms.synthesis.degradations.base import HeardCause
+from transforms.synthesis.degradations.base import Degraded, HeardCause, heard_spans
 from transforms.synthesis.degradations.codecs import Coding
 from transforms.synthesis.degradations.concealment import Concealment
 from transforms.synthesis.degradations.disturbances import Handling, Plosives, Wind
@@ -79,6 +79,18 @@ def test_a_room_is_heard_by_its_clarity(late_db, audible, tmp_path):
     soundfile.write(tmp_path / "room.wav", response, SAMPLE_RATE, subtype="FLOAT")
     room = RecordedRoom(AudioRef("room.wav", str(tmp_path / "room.wav"), 1, "1"))
     assert Reverb(room).heard == (HeardCause("reverberation", audible),)
+
+
+@pytest.mark.parametrize(("gap_db", "expected"), [(-10.0, True), (-50.0, None), (-70.0, False)])
+def test_a_gap_is_heard_in_speech_and_not_in_a_silent_pause(gap_db, expected):
+    before = np.random.default_rng(0).normal(0, 0.1, 8_000)
+    before[3_000:4_000] *= 10 ** (gap_db / 20)
+    after = before.copy()
+    after[3_000:4_000] = 0.0
+    heard = (HeardCause("dropouts"), HeardCause("codec", False))
+    found = list(heard_spans(heard, before, Degraded(after, ((3_000, 4_000),))))
+    assert [item for _, item in found] == [HeardCause("dropouts", expected), HeardCause("codec", False)]
+    assert {span for span, _ in found} == {(3_000, 4_000)}
 
 
 def test_the_table_has_all_kinds():
