@@ -35,6 +35,8 @@ _CAUSES = slice(1, 1 + len(HEARD_CAUSES))
 SPEECH_THRESHOLD = 0.5
 # With less speech, SNR and C50 are undefined.
 MIN_SPEECH_S = 0.1
+# A listener cannot tell higher values of SNR and C50 apart. Speech without noise or without a room has at least this, too.
+HIGHEST_DB = 40.0
 # Value of `Diagnosis.frame_causes` where no cause is heard.
 NO_CAUSE = -1
 FRAME_S = FRAME_SHIFT / SAMPLE_RATE
@@ -112,7 +114,7 @@ class Diagnosis:
         return self.cause_probabilities >= [self.limits.probability[cause] for cause in HEARD_CAUSES]
 
     def frame_causes(self) -> np.ndarray:
-        """Returns the most probable cause that is heard in each frame, as index in `HEARD_CAUSES` or `NO_CAUSE`: int8 [T]."""
+        """Returns the index in `HEARD_CAUSES` of the most probable heard cause of each frame, or `NO_CAUSE`: int8 [T]."""
         heard = self.hears()
         index = np.argmax(np.where(heard, self.cause_probabilities, -1.0), axis=1)
         return np.where(heard.any(axis=1), index, NO_CAUSE).astype(np.int8)

@@ -22,6 +22,24 @@ _VERSION = _field(
     "a new value is scored again",
 )
 
+
+def _heard(name: str, description: str) -> pa.Field:
+    """Returns a column of `utterances` that a model without a diagnosis leaves null, and that no piece of --trim has."""
+    return _field(name, pa.float32(), description, nullable=True)
+
+
+# Sound that the model hears in an utterance; null if the model has no diagnosis, and for a piece that --trim cut out.
+_HEARD = (
+    _heard("music_s", "length of the frames with music"),
+    _heard("overlap_s", "length of the frames with a second voice"),
+    _heard("snr_db", "signal-to-noise ratio during speech; null without speech"),
+    _heard("c50_db", "clarity index C50 of the room during speech; null without speech"),
+    _heard("mos_sig", "rating of the speech on the scale of DNSMOS P.835, from 1 to 5"),
+    _heard("mos_bak", "rating of the background on the same scale; 5 is the least intrusive"),
+    _heard("mos_ovrl", "overall rating on the same scale"),
+)
+HEARD = tuple(field.name for field in _HEARD)
+
 UTTERANCES = pa.schema(
     [
         _ID,
@@ -48,23 +66,26 @@ UTTERANCES = pa.schema(
         _field("lead_silence_s", pa.float32(), "silence before the active part"),
         _field("trail_silence_s", pa.float32(), "silence after the active part"),
         _field("longest_gap_s", pa.float32(), "longest silence inside the active part"),
-        _field("speech_s", pa.float32(), "length of the active part without the inner part of pauses over 0.5 s"),
+        _field("active_s", pa.float32(), "length of the active part without the inner part of pauses over 0.5 s"),
         _field("dropouts", pa.int32(), "number of hard-edged gaps inside sound, of zeros or of a repeated sample"),
         _field("dropout_s", pa.float32(), "total length of the dropouts"),
         _field("dc_offset", pa.float32(), "mean of the samples, where full scale is 1.0"),
         _field("bandwidth_hz", pa.float32(), "highest frequency that carries signal, without images of a lower rate"),
         _field(
-            "snr_db",
+            "noise_floor_snr_db",
             pa.float32(),
-            "signal-to-noise ratio estimated from frame levels; null if a tenth of the active part is digital silence",
+            "signal-to-noise ratio from the quietest frames; null if a tenth of the active part is digital silence",
             nullable=True,
         ),
         _field("hum_db", pa.float32(), "level of mains hum relative to `rms_dbfs`; null without hum", nullable=True),
+        _field("speech_s", pa.float32(), "length of the speech; `active_s` if the model does not hear speech"),
+        *_HEARD,
         _field("flags", pa.list_(pa.string()), "reasons to doubt the score: no_speech, near_silent, clipped, ..."),
         _field(
             "causes",
             pa.list_(pa.string()),
-            "faults that the samples prove: silence, dropouts, clipping, band_limit, hum, channel, second_voice",
+            "faults that the samples prove or the model hears, worst first: silence, channel, noise, music, second_voice, "
+            "reverberation, clipping, band_limit, codec, dropouts, hum",
         ),
         _field("model_id", pa.string(), "model that made the score, as name@hash"),
         _field(
@@ -90,6 +111,9 @@ KEPT = pa.schema(
     [*UTTERANCES, _field(TRIMMED, pa.bool_(), "whether the row is a piece that --trim cut out of an utterance")]
 )
 
+# A word for many frames in a row.
+_CAUSE = pa.dictionary(pa.int8(), pa.string())
+
 FRAMES = pa.schema(
     [
         _ID,
@@ -101,8 +125,17 @@ FRAMES = pa.schema(
         _field("bandwidth_hz", pa.float32(), "highest frequency that carries signal; 0 in silence"),
         _field("clipped", pa.bool_(), "whether a sample is clipped"),
         _field("dropout_s", pa.float32(), "length of the dropouts in the first half of the frame"),
+        _field(
+            "speech",
+            pa.float32(),
+            "probability of speech, rounded down to 0.05; null if the model has no diagnosis",
+            nullable=True,
+        ),
+        _field("cause", _CAUSE, "most probable cause of damage that the model hears; null where it hears none", True),
     ]
 )
+# Columns of `frames` whose values hardly repeat, so that a dictionary of them would only add to their size.
+WITHOUT_DICTIONARY = ("frame", "start_s", "score")
 
 ANOMALIES = pa.schema(
     [
@@ -111,6 +144,7 @@ ANOMALIES = pa.schema(
         _field("end_s", pa.float32(), "end of the last frame in the utterance"),
         _field("mean_score", pa.float32(), "mean of the frame scores in the anomaly"),
         _field("min_score", pa.float32(), "lowest frame score in the anomaly"),
+        _field("cause", pa.string(), "most frequent `cause` of its frames; null if they have none", nullable=True),
     ]
 )
 

@@ -102,16 +102,16 @@ def diagnostic_net() -> keras.Model:
     spectrogram, mask = _inputs()
     step_mask = mask[:, ::2]  # [B, S], S = ceil(T / 2)
     x = EvenFrames(name="even_frames")(_scaled(spectrogram, mask))[..., None]  # [B, 2 S, 257, 1]
-    x = layers.Conv2D(12, (4, 5), strides=(2, 3), padding="same", activation="relu", name="conv_1")(x)  # [B, S, 86, 12]
+    x = layers.Conv2D(8, (4, 8), strides=(2, 4), padding="same", activation="relu", name="conv_1")(x)  # [B, S, 65, 8]
     x = _zero_padding(x, step_mask)
-    x = layers.Conv2D(16, (3, 5), strides=(1, 3), padding="same", activation="relu", name="conv_2")(x)  # [B, S, 29, 16]
-    x = layers.Reshape((-1, 29 * 16))(x)
-    x = layers.Dense(100, activation="relu", name="bottleneck")(x)  # [B, S, 100]
+    x = layers.Conv2D(16, (3, 5), strides=(1, 4), padding="same", activation="relu", name="conv_2")(x)  # [B, S, 17, 16]
+    x = layers.Reshape((-1, 17 * 16))(x)
+    x = layers.Dense(96, activation="relu", name="bottleneck")(x)  # [B, S, 96]
     x = layers.Dropout(0.2)(x)
-    x = _blstm(x, step_mask)  # [B, S, 200]
+    x = _blstm(x, step_mask, units=88)  # [B, S, 176]
     x = layers.Dropout(0.2)(x)
-    x = layers.Dense(2 * DENSE_UNITS, activation="elu", name="dense")(x)  # [B, S, 100]
-    x = TwoFramesPerStep(name="frames")(x, mask)  # [B, T, 50]
+    x = layers.Dense(2 * 40, activation="elu", name="dense")(x)  # [B, S, 80]
+    x = TwoFramesPerStep(name="frames")(x, mask)  # [B, T, 40]
     disturbance = layers.Dense(1, activation="softplus", name="disturbance")(x)  # [B, T, 1]
     raw = layers.Dense(len(FRAME_VALUES), name=RAW_DIAGNOSIS)(x)  # [B, T, 15]
     return _disturbance_model(
@@ -180,10 +180,10 @@ def _scaled(spectrogram: keras.KerasTensor, mask: keras.KerasTensor) -> keras.Ke
     return _zero_padding((spectrogram + 3.0) / 2.0, mask)
 
 
-def _blstm(x: keras.KerasTensor, mask: keras.KerasTensor, forget_bias: float = 1.0) -> keras.KerasTensor:
-    lstm = layers.LSTM(
-        LSTM_UNITS, return_sequences=True, unit_forget_bias=False, bias_initializer=ForgetBias(forget_bias)
-    )
+def _blstm(
+    x: keras.KerasTensor, mask: keras.KerasTensor, forget_bias: float = 1.0, units: int = LSTM_UNITS
+) -> keras.KerasTensor:
+    lstm = layers.LSTM(units, return_sequences=True, unit_forget_bias=False, bias_initializer=ForgetBias(forget_bias))
     return layers.Bidirectional(lstm, name="blstm")(x, mask=mask)
 
 

@@ -18,6 +18,7 @@ from apache_beam.transforms.window import GlobalWindows
 from model.bundle import BundleError
 from model.features import NUM_BINS
 from model.frame_estimates import FrameEstimates
+from model.quick_imports import quick_imports
 from model.runtime import start_tensorflow
 from transforms import telemetry
 from transforms.elements import REJECTS, FeaturizedUtterance, Reject, ScoredUtterance, Utterance
@@ -104,10 +105,11 @@ def load_scorer(model: str, threads: int | None = 1, bundle_hash: str | None = N
         raise BundleError(
             f"model {model} is {bundle.model_id} on this machine, but the job was started with @{bundle_hash}"
         )
-    start_tensorflow(threads)
-    from model.inference.scorer import Scorer
+    with quick_imports():
+        start_tensorflow(threads)
+        from model.inference.scorer import Scorer
 
-    scorer = Scorer(bundle)
+        scorer = Scorer(bundle)
     load_s = round(time.perf_counter() - started, 3)
     telemetry.log(logging.INFO, "model loaded", model_id=bundle.model_id, seconds=load_s)
     return scorer

@@ -12,7 +12,8 @@ import numpy as np
 
 from model.features import SAMPLE_RATE
 from transforms.errors import AudioFault, Reason, Stage
-from transforms.synthesis.clip_plan import AS_IS, ClipOptions, clip_id
+from transforms.synthesis.clip_options import ClipOptions
+from transforms.synthesis.clip_plan import AS_IS, clip_id
 from transforms.synthesis.flac import encode_flac
 from transforms.synthesis.materials import Catalog, Material, read_samples
 

@@ -18,7 +18,8 @@ import numpy as np
 
 from model.diagnosis import RATINGS
 from model.features import SAMPLE_RATE
-from transforms.synthesis.clip_plan import TEACHER_RATINGS, ClipOptions
+from transforms.synthesis.clip_options import ClipOptions
+from transforms.synthesis.clip_plan import TEACHER_RATINGS
 
 # Returns the ratings of samples [n] at 16 kHz, full scale 1.0, n > 0.
 Rate = Callable[[np.ndarray], Sequence[float]]
