@@ -44,14 +44,14 @@ class QuietSound(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NoiseFloor:
-    """Stationary noise with a sloping spectrum. As it is very quiet in a clip, it counts as silence.
+    """Stationary noise with a sloping spectrum. It is no damage: alone in a clip, it is very quiet.
 
     Attributes:
         slope_db: slope of the spectrum in dB per octave.
         seed: seed of the noise.
     """
 
-    KIND: ClassVar[str] = "silence"
+    KIND: ClassVar[str] = "noise_floor"
     CAUSE: ClassVar[str | None] = None
     slope_db: float
     seed: int

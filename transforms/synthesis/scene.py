@@ -10,16 +10,18 @@ import numpy as np
 
 from model.features import SAMPLE_RATE
 from transforms.synthesis.added_sounds import SoundPlan, SoundSegment
-from transforms.synthesis.degradations.base import Degradation, HeardCause, SampleSpan, audible
+from transforms.synthesis.degradations.base import Degradation, HeardCause, SampleSpan, audible, heard_spans
 from transforms.synthesis.degradations.kinds import ADDITIVE, BEFORE_NOISE, CHANGES_SNR
 from transforms.synthesis.materials import read_samples
 from transforms.synthesis.mix import blend, fit_length, gain_at, power
 from transforms.synthesis.no_speech import QuietSound
 from transforms.synthesis.speech_activity import speech_power, speech_spans
 
-# SNRs in dB down to which an added sound is inaudible, and below which it is audible. The references count as clean, and their
+# SNRs in dB above which an added sound is inaudible, and up to which it is audible. The references count as clean, and their
 # own noise is up to 38 dB under the speech. Between 30 and 38 dB, it depends on the listener and on the sound.
-INAUDIBLE_FROM_DB, AUDIBLE_BELOW_DB = 38.0, 30.0
+INAUDIBLE_ABOVE_DB, AUDIBLE_TO_DB = 38.0, 30.0
+# Causes whose sounds may be removed by noise suppression and gates, or made audible by an automatic gain.
+STEADY_CAUSES = {"noise", "hum"}
 
 
 class Scene:
@@ -53,15 +55,15 @@ class Scene:
         """Applies degradations in order."""
         for degradation in degradations:
             degraded = degradation.apply(self.samples)
-            if degradation.KIND in ADDITIVE:
+            if _adds_sound(degradation):
                 self._note(degraded.samples - self.samples, 0)
-            self._is_snr_known &= degradation.KIND not in CHANGES_SNR
-            self.samples = degraded.samples
+            if degradation.KIND in CHANGES_SNR:
+                self._forget_snr()
             self.distortions += [
                 distortion(degradation.KIND, degradation.detail, span, self._heard(degradation, heard))
-                for span in degraded.spans
-                for heard in degradation.heard
+                for span, heard in heard_spans(degradation.heard, self.samples, degraded)
             ]
+            self.samples = degraded.samples
 
     def add_background(self, kind: str, plan: SoundPlan) -> None:
         """Adds noise or music. Its SNR compares the mean power of the speech over the whole clip with that of the sound.
@@ -109,7 +111,10 @@ class Scene:
         ]
 
     def add_voice(self, plan: SoundPlan, degradations: Sequence[Degradation]) -> None:
-        """Adds a second voice in the same room. Its SNR compares the powers of both voices while they speak.
+        """Adds a second voice in the same room, if it speaks in the drawn segment.
+
+        Its SNR compares the powers of both voices while they speak. Its speech is found in the whole recording, because the
+        segment may be a pause.
 
         Args:
             plan: the voice.
@@ -120,15 +125,19 @@ class Scene:
             AudioFault: a recording cannot be read.
         """
         (segment,) = plan.segments
-        voice = segment_samples(segment, plan.length)
-        spans = speech_spans(voice)
+        recording = read_samples(segment.material.ref)
+        voice = recording[segment.offset : segment.offset + plan.length]
+        spans = shifted(speech_spans(recording), -segment.offset, len(voice))
+        if not spans:
+            return
         for degradation in degradations:
             voice = degradation.apply(voice).samples if degradation.KIND in BEFORE_NOISE else voice
         self._add(voice, plan, speech_power(self._speech, self.spans), speech_power(voice, spans))
         detail = f"{segment.detail}, {plan.snr_db:.1f} dB"
-        for start, end in spans:
-            span = plan.start + start, plan.start + end
-            self.distortions.append(distortion("second_voice", detail, span, heard_at("second_voice", plan.snr_db)))
+        heard = heard_at("second_voice", plan.snr_db)
+        self.distortions += [
+            distortion("second_voice", detail, span, heard) for span in shifted(spans, plan.start, len(self.samples))
+        ]
 
     def speech_snr_db(self) -> float | None:
         """Returns the ratio of the power of the speech to that of all added sounds, both while there is speech, in dB.
@@ -142,8 +151,15 @@ class Scene:
 
     def _heard(self, degradation: Degradation, heard: HeardCause) -> HeardCause:
         """Returns a cause, which is uncertain if there is no speech to be damaged."""
-        is_certain = self._has_speech or heard.cause is None or degradation.KIND in ADDITIVE
+        is_certain = self._has_speech or heard.cause is None or _adds_sound(degradation)
         return heard if is_certain else HeardCause(heard.cause, None)
+
+    def _forget_snr(self) -> None:
+        """Makes the audibility of the noise and hum so far uncertain. Music and voices remain audible."""
+        self._is_snr_known = False
+        for row in self.distortions:
+            if row["cause"] in STEADY_CAUSES:
+                row["audible"] = None
 
     def _add(self, sound: np.ndarray, plan: SoundPlan, speech_level: float, sound_level: float) -> None:
         scaled = sound * gain_at(plan.snr_db, speech_level, sound_level)
@@ -154,6 +170,11 @@ class Scene:
     def _note(self, sound: np.ndarray, start: int) -> None:
         self._added[start : start + len(sound)] += sound
         self._has_added = True
+
+
+def _adds_sound(degradation: Degradation) -> bool:
+    is_reverberant = any(heard.cause == "reverberation" for heard in degradation.heard)
+    return degradation.KIND in ADDITIVE and not is_reverberant
 
 
 def background(plan: SoundPlan) -> np.ndarray:
@@ -182,12 +203,18 @@ def segment_samples(segment: SoundSegment, length: int) -> np.ndarray:
 
 def heard_at(cause: str, snr_db: float) -> HeardCause:
     """Returns a cause with its audibility, from the SNR of the speech to an added sound in dB."""
-    return HeardCause(cause, audible(-snr_db, -INAUDIBLE_FROM_DB, -AUDIBLE_BELOW_DB))
+    return HeardCause(cause, audible(-snr_db, -INAUDIBLE_ABOVE_DB, -AUDIBLE_TO_DB))
 
 
 def distortion(kind: str, detail: str, span: SampleSpan, heard: HeardCause) -> dict[str, Any]:
     """Returns a row of `schemas.CLIPS.distortions`; the span is in samples."""
     return {"kind": kind, "detail": detail, **seconds(span), "cause": heard.cause, "audible": heard.audible}
+
+
+def shifted(spans: Sequence[SampleSpan], by: int, length: int) -> tuple[SampleSpan, ...]:
+    """Returns spans moved by a number of samples, and cut at 0 and `length`. Those outside are left out."""
+    moved = ((max(start + by, 0), min(end + by, length)) for start, end in spans)
+    return tuple((start, end) for start, end in moved if start < end)
 
 
 def seconds(span: SampleSpan) -> dict[str, float]:

@@ -15,11 +15,11 @@ from transforms.synthesis.degradations.base import SampleSpan, spans_where
 LOUD_PERCENTILE, FLOOR_PERCENTILE = 95, 5
 # A frame has speech if its level is this many dB over the floor, but at least and at most so many dB under loud vowels.
 # Soft fricatives are some 30 dB under loud vowels.
-OVER_FLOOR_DB, DEEPEST_DB, SHALLOWEST_DB = 10.0, 38.0, 26.0
-# Runs of speech of fewer frames are clicks. Shorter gaps, such as the closure of a plosive, belong to the speech.
-MIN_FRAMES, MAX_GAP_FRAMES = 3, 8
+OVER_FLOOR_DB, DEEPEST_DB, SHALLOWEST_DB = 15.0, 38.0, 26.0
+# Shorter runs are clicks, which touch up to three frames. Shorter gaps, such as the closure of a plosive, belong to the speech.
+MIN_FRAMES, MAX_GAP_FRAMES = 4, 8
 # Frames added before and after each run, because onsets and releases are soft.
-HANGOVER_FRAMES = 2
+HANGOVER_FRAMES = 1
 
 
 def speech_spans(samples: np.ndarray) -> tuple[SampleSpan, ...]:

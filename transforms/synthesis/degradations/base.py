@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
@@ -38,6 +39,8 @@ class HeardCause:
 
 
 NOT_HEARD = (HeardCause(None, False),)
+# A change by this much less than the mean power of the recording may be heard, and is not heard, in dB: a gap in a pause.
+UNSURE_CHANGE_DB, INAUDIBLE_CHANGE_DB = -45.0, -60.0
 
 
 def audible(strength: float, unsure_from: float, sure_from: float) -> bool | None:
@@ -64,6 +67,31 @@ class Degradation(Protocol):
 
     def apply(self, samples: np.ndarray) -> Degraded:
         """Degrades samples [n] at 16 kHz, of any level. The result is deterministic, and the argument is not changed."""
+
+
+def heard_spans(
+    heard: tuple[HeardCause, ...], before: np.ndarray, degraded: Degraded
+) -> Iterator[tuple[SampleSpan, HeardCause]]:
+    """Yields the degraded spans with the causes as which they are heard: the same gap is heard in speech, and not in a pause.
+
+    Args:
+        heard: causes as which the degradation is heard.
+        before: recording before the degradation: float [n].
+        degraded: the result of the degradation.
+    """
+    power = _mean_power(before)
+    unsure, inaudible = (power * 10 ** (limit_db / 10) for limit_db in (UNSURE_CHANGE_DB, INAUDIBLE_CHANGE_DB))
+    for start, end in degraded.spans:
+        change = _mean_power(degraded.samples[start:end] - before[start:end])
+        for item in heard:
+            is_heard = item.audible
+            if is_heard and change <= unsure:
+                is_heard = None if change > inaudible else False
+            yield (start, end), HeardCause(item.cause, is_heard)
+
+
+def _mean_power(samples: np.ndarray) -> float:
+    return float(np.mean(np.square(samples, dtype=np.float64))) if len(samples) else 0.0
 
 
 def whole(samples: np.ndarray) -> tuple[SampleSpan, ...]:

@@ -97,22 +97,6 @@ def _draw_dc_offset(rng: np.random.Generator, percent: Range, _: DrawRoom) -> De
     return DcOffset(float(rng.choice([-1.0, 1.0]) * rng.uniform(*percent) / 100))
 
 
-def _draw_mnru(rng: np.random.Generator, q_db: Range, _: DrawRoom) -> Degradation:
-    return Mnru(float(rng.uniform(*q_db)), seed=int(rng.integers(2**32)))
-
-
-LOW_RATES = (4_000, 6_000, 8_000, 11_025)
-
-
-def _draw_upsampled(rng: np.random.Generator, _: Range, __: DrawRoom) -> Degradation:
-    interpolations = tuple(Interpolation)
-    return Upsampled(
-        LOW_RATES[rng.integers(len(LOW_RATES))],
-        interpolations[rng.integers(len(interpolations))],
-        aliased=bool(rng.random() < 0.25),
-    )
-
-
 def _draw_suppression(rng: np.random.Generator, excess_db: Range, _: DrawRoom) -> Degradation:
     method = tuple(RULES)[rng.integers(len(RULES))]
     return Suppression(method, float(rng.uniform(*excess_db)), float(rng.uniform(-40.0, -12.0)))
@@ -126,6 +110,22 @@ def _draw_gain_control(rng: np.random.Generator, max_gain_db: Range, _: DrawRoom
 def _draw_gate(rng: np.random.Generator, threshold_db: Range, _: DrawRoom) -> Degradation:
     hold_s = float(np.exp(rng.uniform(*np.log((0.002, 0.05)))))
     return Gate(float(rng.uniform(*threshold_db)), hold_s, float(rng.uniform(-60.0, -10.0)))
+
+
+def _draw_mnru(rng: np.random.Generator, q_db: Range, _: DrawRoom) -> Degradation:
+    return Mnru(float(rng.uniform(*q_db)), seed=_draw_seed(rng))
+
+
+LOW_RATES = (4_000, 6_000, 8_000, 11_025)
+
+
+def _draw_upsampled(rng: np.random.Generator, _: Range, __: DrawRoom) -> Degradation:
+    interpolations = tuple(Interpolation)
+    return Upsampled(
+        LOW_RATES[rng.integers(len(LOW_RATES))],
+        interpolations[rng.integers(len(interpolations))],
+        aliased=bool(rng.random() < 0.25),
+    )
 
 
 def _draw_codec(rng: np.random.Generator, _: Range, __: DrawRoom) -> Degradation:
@@ -163,20 +163,20 @@ DEGRADATIONS: Mapping[str, DegradationKind] = {
     Upsampled.KIND: DegradationKind(_draw_upsampled),
     Clipping.KIND: DegradationKind(_draw_clipping, (3.0, 20.0), (0.1, 60.0), "dB of overload"),
     DcOffset.KIND: DegradationKind(_draw_dc_offset, (2.0, 40.0), (0.1, 100.0), "% of the peak"),
-    Mnru.KIND: DegradationKind(_draw_mnru, (5.0, 35.0), (-10.0, 60.0), "dB of Q"),
     Suppression.KIND: DegradationKind(_draw_suppression, (0.0, 15.0), (-6.0, 30.0), "dB of overestimated noise"),
     GainControl.KIND: DegradationKind(_draw_gain_control, (6.0, 30.0), (1.0, 60.0), "dB of the largest gain"),
     Gate.KIND: DegradationKind(_draw_gate, (-35.0, -12.0), (-60.0, -1.0), "dB relative to the loudest sound"),
+    Mnru.KIND: DegradationKind(_draw_mnru, (5.0, 35.0), (-10.0, 60.0), "dB of Q"),
     Codec.KIND: DegradationKind(_draw_codec),
     PacketLoss.KIND: DegradationKind(_draw_packet_loss, (1.0, 20.0), (0.1, 60.0), "% of the packets"),
     Dropouts.KIND: DegradationKind(_draw_dropouts, (10.0, 150.0), (2.0, 2000.0), "ms of a gap"),
 }
 # Kinds that are applied before the noise is added. The others are applied after it.
 BEFORE_NOISE = {Reverb.KIND}
-# Kinds that add a sound to the speech, which counts in its SNR.
-ADDITIVE = {Hum.KIND}
-# Kinds that change the SNR of the speech to the noise in a way that is not known.
-CHANGES_SNR: set[str] = set()
+# Kinds that add a sound to the speech, which counts in its SNR. An echo that is heard as reverberation does not.
+ADDITIVE = {Hum.KIND, AcousticEcho.KIND, Plosives.KIND, Wind.KIND, Handling.KIND}
+# Kinds that change the SNR of the speech to the sounds before them by an unknown amount.
+CHANGES_SNR = {Suppression.KIND, GainControl.KIND, Gate.KIND}
 _NO_RANGE = (0.0, 0.0)
 
 

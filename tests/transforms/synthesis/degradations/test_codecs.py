@@ -8,6 +8,7 @@ import pytest
 from model.features import SAMPLE_RATE
 from tests.support.training.alignment import delay
 from transforms.synthesis.degradations.codecs import GOOD, LOSSY, Coding, transcode
+from transforms.synthesis.degradations.media_codecs import missing_encoders
 from transforms.synthesis.spectral_filters import shape_spectrum
 
 CODINGS = [*(coding for family in LOSSY for coding in family), *GOOD]
@@ -90,3 +91,7 @@ def test_codecs_have_readable_names():
     assert str(Coding("gsm", 8_000)) == "gsm at 8 kHz"
     assert str(Coding("amr-nb", 8_000, 4.75)) == "amr-nb 4.75 kbit/s at 8 kHz"
     assert len(set(map(str, CODINGS))) == len(CODINGS)
+
+
+def test_all_encoders_are_installed():
+    assert missing_encoders() == []
