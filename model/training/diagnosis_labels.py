@@ -9,11 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from model.diagnosis import HEARD_CAUSES, HIGHEST_DB, RATINGS
-from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE, num_frames
+from model.evaluation.diagnosed_clips import NO, SECOND_VOICE, UNKNOWN, YES, touched_frames
+from model.features import SAMPLE_RATE, num_frames
 from model.pooling import true_frame_scores
 
-YES, NO, UNKNOWN = 1, 0, -1
-SECOND_VOICE = "second_voice"
 LEVELS = ("snr_db", "c50_db")
 # Columns of a training set that the labels are made from, beside that of the score.
 COLUMNS = (
@@ -66,14 +65,6 @@ def diagnosis_labels(row: Mapping[str, Any], score: float | None) -> dict[str, n
     }
 
 
-def touched_frames(span: Mapping[str, Any], frames: int) -> np.ndarray:
-    """Returns whether each frame has at least 256 samples of a span, half of the frame, or all of a shorter one: bool [T]."""
-    start, end = (round(span[name] * SAMPLE_RATE) for name in ("start_s", "end_s"))
-    first = np.arange(frames) * FRAME_SHIFT
-    inside = np.minimum(first + FRAME_LENGTH, end) - np.maximum(first, start)
-    return np.asarray(inside >= max(1, min(FRAME_LENGTH // 2, end - start)))
-
-
 def _speech(row: Mapping[str, Any], frames: int) -> np.ndarray:
     """Returns whether each frame has speech: int8 [T]. Where only a second voice may speak, it is unknown."""
     if row["speech"] is None:
@@ -81,9 +72,9 @@ def _speech(row: Mapping[str, Any], frames: int) -> np.ndarray:
     labels = np.full(frames, NO, np.int8)
     for distortion in row["distortions"] or ():
         if distortion["cause"] == SECOND_VOICE:
-            labels[touched_frames(distortion, frames)] = UNKNOWN
+            labels[touched_frames(distortion["start_s"], distortion["end_s"], frames)] = UNKNOWN
     for span in row["speech"]:
-        labels[touched_frames(span, frames)] = YES
+        labels[touched_frames(span["start_s"], span["end_s"], frames)] = YES
     return labels
 
 
@@ -95,7 +86,10 @@ def _causes(distortions: Iterable[Mapping[str, Any]] | None, frames: int) -> np.
             raise ValueError(f"the cause {distortion['cause']!r} is not one of {', '.join(HEARD_CAUSES)}")
         if distortion["cause"] is not None and distortion["audible"] is not False:
             value = YES if distortion["audible"] else UNKNOWN
-            labels[touched_frames(distortion, frames), HEARD_CAUSES.index(distortion["cause"])] = value
+            labels[
+                touched_frames(distortion["start_s"], distortion["end_s"], frames),
+                HEARD_CAUSES.index(distortion["cause"]),
+            ] = value
     return labels
 
 
