@@ -86,7 +86,7 @@ def run(argv: Sequence[str]) -> int:
             )
         if remote and unscored.refs:
             return RemoteRun(options, beam_arguments, bundle, ledger, *remote, lock.check).score(len(refs), unscored)
-        job = LocalRun(options, beam_arguments, bundle, ledger, len(refs), unscored, known, lock.check)
+        job = LocalRun(options, beam_arguments, bundle, ledger, len(refs), unscored, known, lock)
         status = job.run(processes) if unscored.refs else 0
         print(job.summary())
         return status or job.status()

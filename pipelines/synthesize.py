@@ -28,6 +28,7 @@ from pipelines.experiments.material import add_material_options
 from pipelines.experiments.synthesis import build, commit
 from pipelines.experiments.synthesis_setup import SynthesizeOptions, check_empty, set_up
 from transforms.synthesis.degradations.kinds import DEGRADATIONS, DegradationError, parse_degradations
+from transforms.synthesis.labels.teachers import TEACHERS
 from transforms.synthesis.speech_variation import VOICE_SPEED
 
 
@@ -96,9 +97,16 @@ def build_parser() -> Parser:
     )
     add(
         "--labels",
-        type=names_of(LABEL_SCALES),
+        type=names_of((*LABEL_SCALES, *TEACHERS)),
         default="pesq-wb",
-        help=f"labels of the clips, separated by commas: {', '.join(LABEL_SCALES)}",
+        help=f"labels of the clips, separated by commas: {', '.join(LABEL_SCALES)}; and ratings by published models: "
+        f"{', '.join(TEACHERS)}",
+    )
+    add(
+        "--teacher_ratio",
+        type=fraction,
+        default=1.0,
+        help="share of the clips that the published models rate; they rate all unchanged recordings",
     )
     add(
         "--max_disagreement",
@@ -120,6 +128,12 @@ def _add_material(parser: Parser) -> None:
         "simulated",
     )
     add("--music", help="music: directory, glob or manifest CSV (path, group, split, ...)")
+    add(
+        "--as_is",
+        help="real recordings, whose flaws are unknown: directory, glob or manifest CSV; only the published models in "
+        "`--labels` label them",
+    )
+    add("--as_is_ratio", type=fraction, default=0.0, help="share of clips that are unchanged parts of these recordings")
     add("--output", required=True, help="folder for the set")
     add("--clips", type=positive_int, required=True, help="number of clips")
     add(

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from model.diagnosis import HEARD_CAUSES, RATINGS
+
 
 def _field(name: str, kind: pa.DataType, description: str, nullable: bool = False) -> pa.Field:
     return pa.field(name, kind, nullable=nullable, metadata={"description": description})
@@ -19,6 +21,24 @@ _VERSION = _field(
     "size of the file and its modification time (in Cloud Storage: generation), and the span or channel that the corpus names; "
     "a new value is scored again",
 )
+
+
+def _heard(name: str, description: str) -> pa.Field:
+    """Returns a column of `utterances` that a model without a diagnosis leaves null, and that no piece of --trim has."""
+    return _field(name, pa.float32(), description, nullable=True)
+
+
+# Sound that the model hears in an utterance; null if the model has no diagnosis, and for a piece that --trim cut out.
+_HEARD = (
+    _heard("music_s", "length of the frames with music"),
+    _heard("overlap_s", "length of the frames with a second voice"),
+    _heard("snr_db", "signal-to-noise ratio during speech; null without speech"),
+    _heard("c50_db", "clarity index C50 of the room during speech; null without speech"),
+    _heard("mos_sig", "rating of the speech on the scale of DNSMOS P.835, from 1 to 5"),
+    _heard("mos_bak", "rating of the background on the same scale; 5 is the least intrusive"),
+    _heard("mos_ovrl", "overall rating on the same scale"),
+)
+HEARD = tuple(field.name for field in _HEARD)
 
 UTTERANCES = pa.schema(
     [
@@ -46,23 +66,26 @@ UTTERANCES = pa.schema(
         _field("lead_silence_s", pa.float32(), "silence before the active part"),
         _field("trail_silence_s", pa.float32(), "silence after the active part"),
         _field("longest_gap_s", pa.float32(), "longest silence inside the active part"),
-        _field("speech_s", pa.float32(), "length of the active part without the inner part of pauses over 0.5 s"),
+        _field("active_s", pa.float32(), "length of the active part without the inner part of pauses over 0.5 s"),
         _field("dropouts", pa.int32(), "number of hard-edged gaps inside sound, of zeros or of a repeated sample"),
         _field("dropout_s", pa.float32(), "total length of the dropouts"),
         _field("dc_offset", pa.float32(), "mean of the samples, where full scale is 1.0"),
         _field("bandwidth_hz", pa.float32(), "highest frequency that carries signal, without images of a lower rate"),
         _field(
-            "snr_db",
+            "noise_floor_snr_db",
             pa.float32(),
-            "signal-to-noise ratio estimated from frame levels; null if a tenth of the active part is digital silence",
+            "signal-to-noise ratio from the quietest frames; null if a tenth of the active part is digital silence",
             nullable=True,
         ),
         _field("hum_db", pa.float32(), "level of mains hum relative to `rms_dbfs`; null without hum", nullable=True),
+        _field("speech_s", pa.float32(), "length of the speech; `active_s` if the model does not hear speech"),
+        *_HEARD,
         _field("flags", pa.list_(pa.string()), "reasons to doubt the score: no_speech, near_silent, clipped, ..."),
         _field(
             "causes",
             pa.list_(pa.string()),
-            "faults that the samples prove: silence, dropouts, clipping, band_limit, hum, channel, second_voice",
+            "faults that the samples prove or the model hears, worst first: silence, channel, noise, music, second_voice, "
+            "reverberation, clipping, band_limit, codec, dropouts, hum",
         ),
         _field("model_id", pa.string(), "model that made the score, as name@hash"),
         _field(
@@ -88,6 +111,9 @@ KEPT = pa.schema(
     [*UTTERANCES, _field(TRIMMED, pa.bool_(), "whether the row is a piece that --trim cut out of an utterance")]
 )
 
+# A word for many frames in a row.
+_CAUSE = pa.dictionary(pa.int8(), pa.string())
+
 FRAMES = pa.schema(
     [
         _ID,
@@ -99,8 +125,17 @@ FRAMES = pa.schema(
         _field("bandwidth_hz", pa.float32(), "highest frequency that carries signal; 0 in silence"),
         _field("clipped", pa.bool_(), "whether a sample is clipped"),
         _field("dropout_s", pa.float32(), "length of the dropouts in the first half of the frame"),
+        _field(
+            "speech",
+            pa.float32(),
+            "probability of speech, rounded down to 0.05; null if the model has no diagnosis",
+            nullable=True,
+        ),
+        _field("cause", _CAUSE, "most probable cause of damage that the model hears; null where it hears none", True),
     ]
 )
+# Columns of `frames` whose values hardly repeat, so that a dictionary of them would only add to their size.
+WITHOUT_DICTIONARY = ("frame", "start_s", "score")
 
 ANOMALIES = pa.schema(
     [
@@ -109,6 +144,7 @@ ANOMALIES = pa.schema(
         _field("end_s", pa.float32(), "end of the last frame in the utterance"),
         _field("mean_score", pa.float32(), "mean of the frame scores in the anomaly"),
         _field("min_score", pa.float32(), "lowest frame score in the anomaly"),
+        _field("cause", pa.string(), "most frequent `cause` of its frames; null if they have none", nullable=True),
     ]
 )
 
@@ -235,7 +271,12 @@ CLIPS = pa.schema(
             "asymmetric disturbance (P.862) of each frame; null without pesq_wb",
             nullable=True,
         ),
-        _field("distortions", pa.list_(_DISTORTION), "all added sounds and degradations of the clip, with their times"),
+        _field(
+            "distortions",
+            pa.list_(_DISTORTION),
+            "added sounds and degradations of the clip, with their times; null if they are unknown, as in a recording as it is",
+            nullable=True,
+        ),
         _field(
             "speech",
             pa.list_(_SPAN),
@@ -272,6 +313,7 @@ _JSON = {b"audiosieve.encoding": b"json"}
 _KEY = pa.dictionary(pa.int32(), pa.string())
 _STRINGS = pa.list_(pa.string())
 
+
 CLIP_SCORES = pa.schema(
     [
         _field("set", pa.string(), "labelled set"),
@@ -300,6 +342,25 @@ CLIP_SCORES = pa.schema(
             "intersection over union of the bad frames and the frames in anomalies; null unless a part of the clip is bad",
             nullable=True,
         ),
+        _field("speech_snr_db", pa.float64(), "true SNR over the parts with speech; null if unknown", nullable=True),
+        _field("c50_db", pa.float64(), "true C50 of the room; null without a room, or if unknown", nullable=True),
+        *(_field(name, pa.float32(), "rating by DNSMOS (P.835); null if unknown", nullable=True) for name in RATINGS),
+        _field(
+            "true_causes",
+            _STRINGS,
+            "true causes of damage; null if unknown. This and the following columns are null for a model without diagnosis",
+            nullable=True,
+        ),
+        _field("causes", _STRINGS, "predicted causes of damage, worst first", nullable=True),
+        _field("speech_s", pa.float32(), "predicted length of the frames with speech", nullable=True),
+        _field("music_s", pa.float32(), "predicted length of the frames with music", nullable=True),
+        _field("overlap_s", pa.float32(), "predicted length of the frames with a second voice", nullable=True),
+        *(
+            _field(
+                f"predicted_{name}", pa.float32(), f"predicted `{name}`; SNR and C50 null without speech", nullable=True
+            )
+            for name in ("snr_db", "c50_db", *RATINGS)
+        ),
     ]
 )
 FRAME_SCORES = pa.schema(
@@ -312,6 +373,11 @@ FRAME_SCORES = pa.schema(
         _field("score", pa.float32(), "predicted quality of the frame, on the label scale of the model"),
         _field("bad", pa.bool_(), "whether at least half of it is in a noise or degradation of a part of the clip"),
         _field("in_anomaly", pa.bool_(), "whether it is in an anomaly"),
+        _field("speech", pa.float32(), "probability of speech; null for a model without diagnosis", nullable=True),
+        *(
+            _field(cause, pa.float32(), "probability of this cause; null for a model without diagnosis", nullable=True)
+            for cause in HEARD_CAUSES
+        ),
     ]
 )
 

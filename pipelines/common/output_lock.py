@@ -46,6 +46,10 @@ class OutputLock:
                 "what is committed stays, run the same command again when the other one has ended"
             )
 
+    def release(self) -> None:
+        """Gives the lock up, if this process still holds it."""
+        self._lease.release()
+
 
 @contextlib.contextmanager
 def output_lock(output: str | Path) -> Iterator[OutputLock]:
@@ -72,8 +76,9 @@ def output_lock(output: str | Path) -> Iterator[OutputLock]:
             raise OutputError(_refusal(output, error.holder) + wait) from error
         except OSError as error:
             raise OutputError(f"--output {output}: cannot write there ({reason(error)})") from error
-        stack.callback(lease.release)
-        yield OutputLock(str(output), lease)
+        lock = OutputLock(str(output), lease)
+        stack.callback(lock.release)
+        yield lock
 
 
 def _open(output: str | Path, place: Path) -> TextIO:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from model.labels import LABEL_SCALES, PSEUDO
+from model.labels import LABEL_SCALES, PESQ_NB, PESQ_WB
 from pipelines.common.argument_types import Range
 from pipelines.common.arguments import recorded
 from pipelines.common.errors import UsageError
@@ -22,8 +22,9 @@ from transforms.synthesis.degradations.kinds import DEGRADATIONS
 from transforms.synthesis.degradations.media_codecs import INSTALL, missing_encoders
 from transforms.synthesis.degradations.recording import Reverb
 from transforms.synthesis.degradations.transmission import Codec
-from transforms.synthesis.materials import MUSIC, NOISE, RIR, SPEECH, Material, assign_splits
-from transforms.synthesis.pesq_labels import pesq_installed
+from transforms.synthesis.labels.pesq_labels import pesq_installed
+from transforms.synthesis.labels.teachers import TEACHERS, missing_packages
+from transforms.synthesis.materials import MUSIC, NOISE, RECORDING, RIR, SPEECH, Material, assign_splits
 from transforms.synthesis.rooms import simulation_installed
 
 
@@ -58,7 +59,10 @@ class SynthesizeOptions:
         noise_variation_ratio: share of noises that are varied.
         duration: length of the clips in seconds, at least 0.25.
         peak_dbfs: peak level of the clips in dBFS, at most 0.
-        labels: names of the labels.
+        labels: names of the labels and teachers.
+        teacher_ratio: share of the made clips that teachers rate.
+        as_is: directory, glob or manifest of recordings with all their flaws; None for none.
+        as_is_ratio: share of clips that are unchanged parts of these recordings.
         max_disagreement: largest difference between PESQ and the score of its frames, at least 0.
         keep_reference: whether to store the clean reference of each clip.
         seed: seed of the set, at least 0.
@@ -94,6 +98,9 @@ class SynthesizeOptions:
     duration: Range
     peak_dbfs: Range
     labels: tuple[str, ...]
+    teacher_ratio: float
+    as_is: str | None
+    as_is_ratio: float
     max_disagreement: float
     keep_reference: bool
     seed: int
@@ -114,6 +121,7 @@ def set_up(options: SynthesizeOptions) -> Synthesis:
         UsageError, SourceError, OutputError: an option cannot be satisfied.
     """
     _check_installed(options)
+    _check_as_is(options)
     items = _material(options)
     ledger = Ledger(absolute(options.output), tuple(SYNTHESIS_TABLES))
     ledger.check_writable()
@@ -139,8 +147,8 @@ def check_empty(ledger: Ledger) -> None:
 
 
 def _check_installed(options: SynthesizeOptions) -> None:
-    """Checks that the packages of the extras `train` and `media` are installed, if the options need them."""
-    if PSEUDO.name not in options.labels and not pesq_installed():
+    """Checks that the packages of the extras `train`, `media` and `teachers` are installed, if the options need them."""
+    if {PESQ_WB.name, PESQ_NB.name} & set(options.labels) and not pesq_installed():
         raise UsageError(
             "PESQ labels need the extra `train` (pip install 'audiosieve[train]'), which needs a C compiler"
         )
@@ -152,13 +160,32 @@ def _check_installed(options: SynthesizeOptions) -> None:
             f"the fault {Codec.KIND} needs the extra `media` ({INSTALL}); not found: {', '.join(missing)}. "
             f"Without it, leave {Codec.KIND} out of --faults"
         )
+    if missing := missing_packages(_teachers(options)):
+        names = ",".join(_teachers(options))
+        raise UsageError(
+            f"--labels {names} needs the extra `teachers` (pip install 'audiosieve[teachers]'); missing: {', '.join(missing)}"
+        )
+
+
+def _check_as_is(options: SynthesizeOptions) -> None:
+    """Checks that parts of recordings have a source, a share and a label, or none of these."""
+    if (options.as_is is None) != (options.as_is_ratio == 0):
+        given, other = ("--as_is", "--as_is_ratio") if options.as_is else ("--as_is_ratio", "--as_is")
+        raise UsageError(f"{given} has no effect without {other}")
+    if options.as_is and not _teachers(options):
+        raise UsageError(f"--as_is needs ratings: add {' or '.join(TEACHERS)} to --labels")
+
+
+def _teachers(options: SynthesizeOptions) -> tuple[str, ...]:
+    return tuple(name for name in options.labels if name in TEACHERS)
 
 
 def _material(options: SynthesizeOptions) -> list[Material]:
-    """Returns the speech, noise, music and room responses, not yet measured.
+    """Returns the speech, noise, music, room responses and recordings, not yet measured.
 
     Raises:
-        UsageError: a kind of material is missing, or a split of the speech lacks noise, music or a second speaker.
+        UsageError: a kind of material is missing, or a split of the speech lacks noise, music or a second speaker, or
+            a speaker is in two splits.
     """
     if options.music_ratio > 0 and not options.music:
         raise UsageError(f"--music_ratio is {options.music_ratio:g}; name the music with --music")
@@ -174,7 +201,7 @@ def _material(options: SynthesizeOptions) -> list[Material]:
             _check_splits(items, kind)
     if options.second_voice_ratio > 0:
         _check_speakers(items)
-    return items
+    return items + _recordings(options, items)
 
 
 def _check_splits(items: Sequence[Material], kind: str) -> None:
@@ -187,6 +214,26 @@ def _check_splits(items: Sequence[Material], kind: str) -> None:
             f"there is speech but no {kind} for the split {sorted(missing)[0]!r}; {kind} needs at least two groups "
             "(folders, or files if there are no folders, or values of the manifest's column group)"
         )
+
+
+def _recordings(options: SynthesizeOptions, items: Sequence[Material]) -> list[Material]:
+    """Returns the recordings with all their flaws, which a manifest calls speech, too.
+
+    Raises:
+        UsageError: there are none, or one of their speakers is in another split in the material.
+    """
+    if not options.as_is:
+        return []
+    refs = select_material(list_corpus(options.as_is), SPEECH, options.where)
+    recordings = [dataclasses.replace(item, kind=RECORDING) for item in assign_splits(refs, SPEECH, options.holdout)]
+    split_of = {item.group: item.split for item in items if item.kind == SPEECH}
+    for item in recordings:
+        if (split := split_of.get(item.group, item.split)) != item.split:
+            raise UsageError(
+                f"the speaker {item.group!r} is in the split {split!r} of --speech and in {item.split!r} of --as_is; "
+                "give both a manifest with the columns speaker and split"
+            )
+    return recordings
 
 
 def _check_speakers(items: Sequence[Material]) -> None:
@@ -204,7 +251,7 @@ def _clip_options(options: SynthesizeOptions) -> ClipOptions:
         clean_ratio=options.clean_ratio,
         duration_s=(options.duration.low, options.duration.high),
         peak_dbfs=(options.peak_dbfs.low, options.peak_dbfs.high),
-        labels=tuple(LABEL_SCALES[name] for name in options.labels),
+        labels=tuple(LABEL_SCALES[name] for name in options.labels if name in LABEL_SCALES),
         noises=(int(options.noises.low), int(options.noises.high)),
         partial_ratio=options.partial_ratio,
         partial_s=(options.partial_s.low, options.partial_s.high),
@@ -223,4 +270,7 @@ def _clip_options(options: SynthesizeOptions) -> ClipOptions:
         no_speech_ratio=options.no_speech_ratio,
         partial_degradation_ratio=options.partial_fault_ratio,
         max_disagreement=options.max_disagreement,
+        teachers=_teachers(options),
+        teacher_ratio=options.teacher_ratio,
+        as_is_ratio=options.as_is_ratio,
     )

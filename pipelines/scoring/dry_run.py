@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from model.bundle import Bundle
 from pipelines.common.errors import NOTHING_LEFT
+from pipelines.common.wording import counted
 from transforms import schemas
 from transforms.elements import AUTO, AudioRef, Recording, Reject
 from transforms.runs.chunking import Lengths, suffix
@@ -45,7 +46,9 @@ def preview(refs: Sequence[AudioRef], bundle: Bundle, threads: int, processes: i
     corpus_s = sum(map(lengths.seconds, refs))
     usable = [ref for ref in refs if ref.fault is None]
     kinds = Counter(ref.archive or suffix(ref.uri) or "no suffix" for ref in usable)
-    print(f"{len(usable):,} utterances, {sum({ref.uri: ref.size_bytes for ref in usable}.values()) / 1e6:,.1f} MB")
+    print(
+        f"{counted(len(usable), 'utterance')}, {sum({ref.uri: ref.size_bytes for ref in usable}.values()) / 1e6:,.1f} MB"
+    )
     if text := faulty_rows(refs):
         print(f"{text}; they would become rejects")
     if not usable:

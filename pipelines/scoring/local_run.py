@@ -8,12 +8,14 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from model.bundle import Bundle
+from pipelines.common.output_lock import OutputLock
 from pipelines.common.runners import usable_cores
+from pipelines.common.wording import counted
 from pipelines.scoring.graph import Committer, ScoreConfig
 from pipelines.scoring.length_sample import sample_lengths
 from pipelines.scoring.options import ScoreOptions
@@ -52,7 +54,7 @@ class LocalRun(Run):
         listed: number of utterances in the corpus.
         outstanding: utterances to score.
         known: ids of the runs that are the reason why other utterances need not be scored.
-        check_lock: function that raises an error if this process no longer holds the lock on the output.
+        lock: lock on the output.
     """
 
     def __init__(
@@ -64,11 +66,11 @@ class LocalRun(Run):
         listed: int,
         outstanding: Outstanding,
         known: Set[str],
-        check_lock: Callable[[], None],
+        lock: OutputLock,
     ) -> None:
         super().__init__(options, beam_arguments, bundle, ledger)
         self.listed, self.outstanding = listed, outstanding
-        self._known, self._check_lock = set(known), check_lock
+        self._known, self._lock = set(known), lock
         self.skipped = listed - len(outstanding.refs)
         if outstanding.refs:
             self._align_carried(outstanding.refs)
@@ -94,7 +96,9 @@ class LocalRun(Run):
         """
         with (
             tempfile.TemporaryDirectory(prefix="audiosieve-") as scratch,
-            exit_on_signal(lambda: f"audiosieve score: interrupted; {self._how_to_continue()}", scratch),
+            exit_on_signal(
+                lambda: f"audiosieve score: interrupted; {self._how_to_continue()}", scratch, self._lock.release
+            ),
             Pool(_folder(scratch, "marks")) as pool,
         ):
             return self._run(processes, pool, _folder(scratch, "counters"))
@@ -112,8 +116,8 @@ class LocalRun(Run):
         waves = cut_waves(refs, lengths, hours)
         processes = min(processes, len(waves))
         print(
-            f"scoring {len(refs):,} utterances, about {total_s / 3600:.2f} h, with {self.bundle.model_id} in "
-            f"{processes} process{'' if processes == 1 else 'es'} and {len(waves)} wave{'' if len(waves) == 1 else 's'} ...",
+            f"scoring {counted(len(refs), 'utterance')}, about {total_s / 3600:.2f} h, with {self.bundle.model_id} in "
+            f"{counted(processes, 'process', 'processes')} and {counted(len(waves), 'wave')} ...",
             file=sys.stderr,
         )
         workers: Workers = pool
@@ -188,13 +192,13 @@ class LocalRun(Run):
 
     def _check_unchanged(self, run_id: str) -> None:
         check_unchanged(self.ledger, run_id, self._known)
-        self._check_lock()
+        self._lock.check()
 
     def _how_to_continue(self) -> str:
         done = self.counts.scored + self.counts.rejected.total()
         return (
-            f"{self.waves} waves with {done:,} utterances ({self.counts.audio_s / 3600:.2f} h) are committed in "
-            f"{self.options.output}; run the same command again to continue"
+            f"{counted(self.waves, 'wave')} with {counted(done, 'utterance')} ({self.counts.audio_s / 3600:.2f} h) "
+            f"{'is' if self.waves == 1 else 'are'} committed in {self.options.output}; run the same command again to continue"
         )
 
 

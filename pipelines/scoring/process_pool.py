@@ -30,6 +30,8 @@ Result = TypeVar("Result")
 
 # Seconds between two looks at the deadlines of the processes.
 _WATCH_S = 0.5
+# Longest time to give up the lock on the output after Ctrl-C, in seconds.
+_RELEASE_S = 3.0
 # Signals by which a process ends itself.
 _OWN_SIGNALS = {
     signal.SIGSEGV,
@@ -282,20 +284,25 @@ def _picklable(error: Exception) -> Exception:
 
 
 @contextlib.contextmanager
-def exit_on_signal(message: Callable[[], str], folder: str) -> Iterator[None]:
+def exit_on_signal(message: Callable[[], str], folder: str, release: Callable[[], None]) -> Iterator[None]:
     """Ends this process and its children at Ctrl-C or SIGTERM, with a message on stderr.
 
     It exits at once instead of raising an exception, because an exception could be lost: in a callback from libsndfile, Python
-    prints it and continues. Nothing needs to be undone: committed waves are complete, and the next run removes other files.
+    prints it and continues. Committed waves are complete, and the next run removes other files, so that only the lock needs to
+    be given up. If that takes long, because the storage does not answer or this thread was just renewing it, the lock expires.
 
     Args:
         message: function that returns the message.
         folder: temporary folder of this run, which is removed.
+        release: function that gives up the lock on the output.
     """
 
     def end(number: int, _: object) -> None:
         os.write(2, f"\n{message()}\n".encode())  # `print` may be running in another thread
         shutil.rmtree(folder, ignore_errors=True)
+        releasing = threading.Thread(target=release, daemon=True)
+        releasing.start()
+        releasing.join(_RELEASE_S)
         os._exit(128 + number)
 
     previous = {}

@@ -30,16 +30,18 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUDIOSIEVE_API_KEY", KEY)
 
 
-def test_a_table_in_the_order_asked_for(server: Server, samples: Path):
-    files = [samples / name for name in ("noise_00db.flac", "burst.flac", "clean.flac", "clipped.flac")]
+def test_a_table_in_the_order_asked_for(server: Server, samples: Path, sample_run: Output):
+    names = ["noise_00db.flac", "burst.flac", "clean.flac", "clipped.flac"]
+    files = [samples / name for name in names]
     lines = audiosieve("submit", *files, "--url", server.url).stdout.splitlines()
     assert lines[0].split() == ["recording", "score", "worst", "frame", "length", "remarks"]
     # A path may have a space in it: the scores are in the columns behind the widest one.
     width = max(len(str(path)) for path in files)
     assert [line[:width].rstrip() for line in lines[2:]] == [str(path) for path in files]
-    assert [line[width:].split()[0] for line in lines[2:]] == ["1.02", "1.20", "4.48", "3.17"]
-    assert lines[3].endswith("bad 2.1-3.1 s")
-    assert lines[5].endswith("clipped, bad 3.2-3.9 s")
+    assert [line[width:].split()[0] for line in lines[2:]] == [f"{sample_run.scores[name]:.2f}" for name in names]
+    assert sample_run.bad_stretches("burst.flac")
+    assert lines[3].endswith(f"s  {', '.join(sample_run.bad_stretches('burst.flac'))}")
+    assert lines[5].endswith(f"s  {', '.join(['clipped', *sample_run.bad_stretches('clipped.flac')])}")
 
 
 def test_json_has_the_scores_of_the_batch_pipeline(server: Server, samples: Path, sample_run: Output):
@@ -141,9 +143,9 @@ def test_it_is_not_asked_before_it_says(samples: Path):
     assert "no_service: status 429" in done.stdout
 
 
-def test_a_name_that_is_no_text_is_sent_and_told(server: Server, samples: Path, tmp_path: Path):
+def test_a_name_that_is_no_text_is_sent_and_told(server: Server, samples: Path, sample_run: Output, tmp_path: Path):
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xff.flac"))
     path.write_bytes((samples / "clean.flac").read_bytes())
     done = audiosieve("submit", path, "--url", server.url, "--format", "json")
     assert json.loads(done.stdout)["utterance_id"] == "a\\xff.flac"
-    assert "4.48" in audiosieve("submit", path, "--url", server.url).stdout
+    assert f"{sample_run.scores['clean.flac']:.2f}" in audiosieve("submit", path, "--url", server.url).stdout

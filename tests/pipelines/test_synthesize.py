@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import tarfile
@@ -19,6 +20,7 @@ from tests.support.training.training_material import synthesize, write_folders, 
 from transforms.corpus.sources import list_corpus
 from transforms.schemas import CLIPS
 from transforms.synthesis.degradations.kinds import DEGRADATIONS
+from transforms.synthesis.labels.teachers import TEACHERS, missing_packages
 from transforms.synthesis.materials import assign_splits
 
 pytestmark = pytest.mark.slow
@@ -131,7 +133,7 @@ def test_faults_variations_rooms_and_references_in_any_number_of_processes(
     ]
     options += [
         "--clips",
-        "80",
+        "60",
         "--labels",
         "pesq-wb,pseudo",
         "--max_disagreement",
@@ -139,7 +141,7 @@ def test_faults_variations_rooms_and_references_in_any_number_of_processes(
         "--noises",
         "1:3",
         "--max_faults",
-        "3",
+        "6",
         "--rir",
     ]
     options += [str(rooms)]
@@ -269,6 +271,10 @@ def test_a_set_is_not_written_over(clips: tuple[Path, list[dict]], folders: tupl
 MISTAKES = [
     (["--snr", "loud"], "--snr is 'loud'; must be a number or LOW:HIGH"),
     (["--snr", "20:10"], "the lower end must come first"),
+    (["--teacher_ratio", "2"], "--teacher_ratio is 2; must be from 0 to 1"),
+    (["--as_is_ratio", "0.5"], "--as_is_ratio has no effect without --as_is"),
+    (["--as_is", "speech"], "--as_is has no effect without --as_is_ratio"),
+    (["--as_is", "speech", "--as_is_ratio", "0.5"], "--as_is needs ratings: add dnsmos or distillmos to --labels"),
     (["--labels", "mos"], "--labels is 'mos'; 'mos' is unknown, choose from pesq-wb,"),
     (["--clips", "0"], "--clips is 0; must be at least 1"),
     (["--clean_ratio", "2"], "--clean_ratio is 2; must be from 0 to 1"),
@@ -330,6 +336,47 @@ def test_without_the_extra_only_sets_without_rooms_can_be_made(
     monkeypatch.setattr("pipelines.experiments.synthesis_setup.simulation_installed", lambda: False)
     done = run(folders, tmp_path / "set", "--clips", 2, *options, status=2 if needed else 0)
     assert ("simulated rooms need the extra `train`" in done.stderr) == needed
+
+
+def test_a_missing_teacher_is_said_before_the_work_starts(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_package = dataclasses.replace(TEACHERS["distillmos"], packages=("a_package_that_nobody_has", "numpy"))
+    monkeypatch.setitem(TEACHERS, "distillmos", no_package)
+    done = run(folders, tmp_path / "set", "--labels", "pseudo,distillmos", status=2)
+    assert "--labels distillmos needs the extra `teachers`" in done.stderr
+    assert done.stderr.endswith("missing: a_package_that_nobody_has\n")
+
+
+def test_ratings_and_recordings_as_they_are_in_any_number_of_processes(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    if missing := missing_packages(["dnsmos"]):
+        pytest.skip(f"DNSMOS is not installed: {', '.join(missing)}")
+    options = ["--labels", "pseudo,dnsmos", "--teacher_ratio", 0.5, "--as_is", folders[0], "--as_is_ratio", 0.3]
+    # Clips of this length fill one window of DNSMOS when they are doubled, which keeps the test short.
+    options += ["--clips", 12, "--duration", "2.3:2.4"]
+    rows = synthesize(folders, tmp_path / "set", *options)
+    assert synthesize(folders, tmp_path / "again", *options, "--direct_num_workers=2") == rows
+    as_is = [row for row in rows if row["distortions"] is None]
+    others = [row for row in rows if row["distortions"] is not None]
+    assert as_is
+    assert all(row["pseudo"] is None and row["mos_ovrl"] is not None for row in as_is)
+    assert 0 < sum(row["mos_ovrl"] is not None for row in others) < len(others)
+    record = read_record(tmp_path / "set")
+    assert record["references"] == {"listed": 7, "refused": {"unsupported_format": 1}}
+    assert record["options"]["labels"] == "pseudo,dnsmos"
+    split_of = {row["speaker"]: row["split"] for row in others}
+    assert all(row["split"] == split_of.get(row["speaker"], row["split"]) for row in as_is)
+
+
+def test_a_speaker_in_two_splits_is_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    table = tmp_path / "recordings.csv"
+    table.write_text(f"path,speaker,split\n{folders[0] / 'speaker1' / 'stereo_48k.flac'},speaker1,test\n")
+    options = ["--labels", "pseudo,dnsmos", "--as_is", table, "--as_is_ratio", 0.3]
+    done = run(folders, tmp_path / "set", *options, status=2)
+    assert "the speaker 'speaker1' is in the split " in done.stderr
+    assert "and in 'test' of --as_is" in done.stderr
 
 
 def test_a_manifest_gives_speakers_groups_and_splits(tmp_path: Path, folders: tuple[Path, Path]) -> None:

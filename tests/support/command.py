@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import signal
 import subprocess
 import sys
+from operator import itemgetter
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -40,6 +42,11 @@ def audiosieve_process(*arguments: object) -> Done:
     return Done(done.stdout, done.stderr)
 
 
+def listen_to_ctrl_c() -> None:
+    """Restores the default in a new process: those that a shell starts in the background ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Output:
     """The tables of a run, as lists of rows."""
 
@@ -62,6 +69,15 @@ class Output:
     @property
     def levels(self) -> dict[str, list[float]]:
         return self._of_frames("level_dbfs")
+
+    def anomalies_of(self, utterance_id: str) -> list[dict]:
+        """The anomalies of an utterance, the earliest first."""
+        found = (row for row in self.anomalies if row["utterance_id"] == utterance_id)
+        return sorted(found, key=itemgetter("start_s"))
+
+    def bad_stretches(self, utterance_id: str) -> list[str]:
+        """The same as the page and `submit` show them, such as "bad 2.1-3.1 s"."""
+        return [f"bad {row['start_s']:.1f}-{row['end_s']:.1f} s" for row in self.anomalies_of(utterance_id)]
 
     def _of_frames(self, column: str) -> dict[str, list[float]]:
         found: dict[str, list[float]] = {}

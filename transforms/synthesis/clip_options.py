@@ -38,6 +38,9 @@ class ClipOptions:
         second_voice_snr_db: lowest and highest level of the speech over the second voice, in dB.
         no_speech_ratio: share of clips without speech, 0 to 1.
         partial_degradation_ratio: share of degradations that cover only a part, 0 to 1.
+        teachers: names of the models that rate clips (`teachers.TEACHERS`).
+        teacher_ratio: share of the made clips that teachers rate, 0 to 1; they rate all parts of recordings.
+        as_is_ratio: share of clips that are unchanged parts of recordings, 0 to 1.
     """
 
     seed: int
@@ -64,3 +67,6 @@ class ClipOptions:
     second_voice_snr_db: Range = (0.0, 20.0)
     no_speech_ratio: float = 0.0
     partial_degradation_ratio: float = 0.0
+    teachers: tuple[str, ...] = ()
+    teacher_ratio: float = 1.0
+    as_is_ratio: float = 0.0

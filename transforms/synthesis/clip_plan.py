@@ -40,6 +40,8 @@ from transforms.synthesis.speech_variation import (
 
 # Each purpose has its own random generator, so that changing one option does not change the other draws.
 _MAIN, _VARIATION, _DEGRADATIONS, _NOISE, _SPEED, _EXPANDER, _MUSIC, _SECOND_VOICE, _NO_SPEECH, _PARTS = range(10)
+# Purposes of other modules.
+AS_IS, TEACHER_RATINGS = 10, 11
 # Probabilities of the sounds of a clip without speech.
 NO_SPEECH_WEIGHTS = {"music": 0.4, "noise": 0.3, "silence": 0.15, "tones": 0.1, "hum": 0.05}
 # SNR in dB of a noise floor to hum that is heard alone.

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import io
 from collections.abc import Iterable
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
-import soundfile
 from scipy.signal import fftconvolve
 
 from model.features import SAMPLE_RATE
@@ -22,13 +20,16 @@ from model.labels import PESQ_WB
 from transforms.elements import REJECTS, AudioRef, Reject
 from transforms.errors import AudioFault, Reason, Stage
 from transforms.progress import Progress
+from transforms.synthesis.as_is import is_as_is, make_excerpt, plan_excerpt
 from transforms.synthesis.clip_options import ClipOptions
 from transforms.synthesis.clip_plan import ClipPlan, clip_id, plan_clip
 from transforms.synthesis.degradations.kinds import BEFORE_NOISE
 from transforms.synthesis.degradations.recording import Reverb
+from transforms.synthesis.flac import decode_flac, encode_flac
+from transforms.synthesis.labels.pesq_labels import checked_frame_disturbances, label
+from transforms.synthesis.labels.teachers import is_rated, rate
 from transforms.synthesis.materials import Catalog, read_samples
 from transforms.synthesis.mix import MixError, Mixture, set_peak, stored_reference
-from transforms.synthesis.pesq_labels import checked_frame_disturbances, label
 from transforms.synthesis.rooms import clarity_db, impulse_response
 from transforms.synthesis.scene import Scene, seconds
 from transforms.synthesis.speech_variation import SmallRoom, change_speed, samples_needed
@@ -136,13 +137,6 @@ def _clip_snr_db(plan: ClipPlan) -> float | None:
     return plan.noise.snr_db + 10 * float(np.log10(plan.length / plan.noise.length))
 
 
-def encode_flac(samples: np.ndarray) -> bytes:
-    """Returns samples [n] at 16 kHz, full scale 1.0, as a FLAC file of 16 bits."""
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-    return buffer.getvalue()
-
-
 class MakeClip(beam.DoFn):
     """Turns a clip number and the `Catalog` into a row of the training set, or into a `Reject` with the clip's id."""
 
@@ -158,9 +152,18 @@ class MakeClip(beam.DoFn):
         """Plans and makes one clip."""
         ref = AudioRef(clip_id(self.options.seed, number), "", 0, "")
         try:
-            plan = plan_clip(number, catalog, self.options)
-            ref = dataclasses.replace(plan.speech.ref, utterance_id=plan.clip_id)
-            yield make_clip(plan, self.options)
+            if as_is := is_as_is(number, self.options):
+                excerpt = plan_excerpt(number, catalog, self.options)
+                ref = dataclasses.replace(excerpt.recording.ref, utterance_id=excerpt.clip_id)
+                row = make_excerpt(excerpt)
+            else:
+                plan = plan_clip(number, catalog, self.options)
+                ref = dataclasses.replace(plan.speech.ref, utterance_id=plan.clip_id)
+                row = make_clip(plan, self.options)
+            # Teachers rate the stored clip, as those who train on it hear it.
+            if as_is or is_rated(number, self.options):
+                row |= rate(self.options.teachers, decode_flac(row["audio"]))
+            yield row
         except AudioFault as fault:
             yield beam.pvalue.TaggedOutput(REJECTS, Reject.of(ref, fault))
         self._progress.add()

@@ -66,7 +66,7 @@ def check(outputs: dict[str, np.ndarray], bundle: Bundle, waveforms: np.ndarray,
     features = [spectrogram(row[:length], bundle.features) for row, length in zip(waveforms, lengths, strict=True)]
     assert outputs["num_frames"].tolist() == [num_frames(length) for length in lengths]
     assert outputs["frame_score"].shape == (len(lengths), num_frames(max(lengths)))
-    for index, expected in enumerate(scorer.score(features)):
+    for index, expected in enumerate(estimates.score for estimates in scorer.score(features)):
         np.testing.assert_allclose(outputs["frame_score"][index, : len(expected)], expected, atol=1e-3)
         assert np.isnan(outputs["frame_score"][index, len(expected) :]).all()
         assert outputs["score"][index] == pytest.approx(scorer.pool(expected), abs=1e-3)

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from pipelines.score import Ledger
-from tests.support.command import audiosieve_process
+from tests.support.command import audiosieve_process, listen_to_ctrl_c
 from transforms.schemas import SCORE_TABLES
 
 pytestmark = pytest.mark.slow
@@ -74,11 +74,6 @@ def start(corpus: Path, output: Path, *options: object) -> subprocess.Popen:
         text=True,
         preexec_fn=listen_to_ctrl_c,
     )
-
-
-def listen_to_ctrl_c() -> None:
-    """Restores the default: processes that a shell starts in the background ignore Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def files_in(output: Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,12 +15,13 @@ import pytest
 
 from pipelines.common.output_lock import HOLDER
 from pipelines.scoring.process_pool import ThisProcess
-from tests.support.command import audiosieve
+from tests.support.command import audiosieve, listen_to_ctrl_c
 from tests.support.outputs import scored, write_output
 from tests.support.storage.bucket_runs import upload_few
 from tests.support.storage.gcs_emulator import Bucket
 from tests.support.storage.locks import elsewhere, hurry, lease_of, left_behind
 from transforms.output.results import open_results
+from transforms.storage.lock_files import lock_file
 
 
 def rows(output: str) -> list[tuple[str]]:
@@ -111,6 +113,20 @@ def test_a_run_commits_nothing_after_it_has_lost_the_lock(
     said = audiosieve("score", "--input", few, "--output", output, status=2).stderr
     assert "another process has taken over the lock" in said
     assert "contains no completed run" in audiosieve("query", output, status=2).stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_interrupted_keeps_nobody_waiting(output: str, few: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "pipelines.cli", "score", "--input", few, "--output", output]
+    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True, preexec_fn=listen_to_ctrl_c)
+    assert process.stderr is not None
+    assert "scoring 2 utterances" in process.stderr.readline()
+    process.send_signal(number)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 128 + number
+    assert "interrupted; 0 waves with 0 utterances (0.00 h) are committed" in said
+    assert lock_file(f"{output}/{HOLDER}").read() is None
 
 
 @pytest.mark.slow

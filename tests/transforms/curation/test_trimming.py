@@ -21,8 +21,8 @@ from transforms.audio.signal_facts import facts_of
 from transforms.curation.selection import Selection
 from transforms.curation.trimming import TrimError
 from transforms.elements import FrameFacts, ScoredUtterance
+from transforms.marks import UNLIKE, VOICE_PER_CHANNEL
 from transforms.output.results import open_results
-from transforms.scoring.verdicts import VOICE_PER_CHANNEL
 
 # Lengths of good and bad stretches in turn, in frames.
 STRETCHES = st.lists(st.integers(10, 300), min_size=1, max_size=9)
@@ -199,10 +199,10 @@ def test_a_span_without_speech_is_flagged(tmp_path):
 
 def test_marks_of_the_recording_are_those_of_its_spans(tmp_path):
     item = scored("u", frames_of([200, 60, 200], False, 1))
-    marks = ("upsampled", "antiphase", VOICE_PER_CHANNEL)
+    marks = ("upsampled", "antiphase", UNLIKE, VOICE_PER_CHANNEL)
     item = dataclasses.replace(item, utterance=dataclasses.replace(item.utterance, marks=marks))
     for row in trimmed(tmp_path / "out", [item]).candidates:
-        assert row["flags"] == ["upsampled", "antiphase"]
+        assert row["flags"] == ["upsampled", "antiphase", UNLIKE]
         assert row["causes"] == ["channel", "second_voice"]
 
 

@@ -21,7 +21,7 @@ BAD_MIDDLE = [4.0] * 400 + [1.0] * 100 + [4.0] * 400
 def output(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("results") / "out"
     write_output(root, [scored("a", 4.0), scored("b", BAD_MIDDLE)], [rejected("c")])
-    write_output(root, [scored("d", 2.0, snr_db=None)])
+    write_output(root, [scored("d", 2.0, noise_floor_snr_db=None)])
     return write_output(root, [scored("never", 1.0)], [rejected("never too")], commit=False)
 
 

@@ -51,7 +51,7 @@ class TestUtteranceRow:
         assert list(row_of(scored())) == schemas.UTTERANCES.names
 
     def test_what_is_known_of_the_utterance(self, scored, make_ref):
-        row = row_of(scored("x/a.wav", duration_s=0.5, snr_db=12.5))
+        row = row_of(scored("x/a.wav", duration_s=0.5, noise_floor_snr_db=12.5))
         ref = make_ref("x/a.wav")
         assert (row["utterance_id"], row["uri"]) == ("x/a.wav", ref.uri)
         assert (row["size_bytes"], row["source_version"]) == (ref.size_bytes, ref.source_version)
@@ -59,7 +59,7 @@ class TestUtteranceRow:
         assert (row["format"], row["model_id"], row["flags"]) == ("WAV/PCM_16", "m@1", ["very_short"])
 
     def test_the_facts_are_under_their_own_names(self, scored):
-        item = scored(peak_dbfs=-1.5, snr_db=12.5)
+        item = scored(peak_dbfs=-1.5, noise_floor_snr_db=12.5)
         row = row_of(item)
         assert {name: row[name] for name in item.utterance.facts.__slots__} == dataclasses.asdict(item.utterance.facts)
 
@@ -90,22 +90,24 @@ class TestUtteranceRow:
 
     def test_rows_become_a_table_of_the_schema_without_a_null_where_none_belongs(self, scored):
         rows = [
-            row_of(scored("a.wav", snr_db=None)),
+            row_of(scored("a.wav", noise_floor_snr_db=None)),
             row_of(scored("b.wav", [2.0], bandwidth_hz=3_000), Anomaly(0.0, 0.5, 1.0, 1.0)),
         ]
         table = pa.Table.from_pylist(rows, schemas.UTTERANCES)
         table.validate(full=True)
         nulls = {name for name in table.column_names if table[name].null_count}
-        assert nulls == {"snr_db", "hum_db", "channel", "content_hash", "fingerprint"}
+        assert nulls == {"noise_floor_snr_db", "hum_db", "channel", "content_hash", "fingerprint", *schemas.HEARD}
         assert table["flags"].to_pylist() == [[], ["narrow_band"]]
 
 
 class TestOtherRows:
     def test_anomalies_have_a_row_each_under_the_schemas_columns(self, scored):
-        rows = anomaly_rows(with_anomalies(scored("x"), Anomaly(1.0, 1.5, 2.0, 1.0), Anomaly(3.0, 3.25, 2.5, 1.5)))
+        rows = anomaly_rows(
+            with_anomalies(scored("x"), Anomaly(1.0, 1.5, 2.0, 1.0), Anomaly(3.0, 3.25, 2.5, 1.5, "hum"))
+        )
         assert pa.Table.from_pylist(rows, schemas.ANOMALIES).to_pylist() == [
-            {"utterance_id": "x", "start_s": 1.0, "end_s": 1.5, "mean_score": 2.0, "min_score": 1.0},
-            {"utterance_id": "x", "start_s": 3.0, "end_s": 3.25, "mean_score": 2.5, "min_score": 1.5},
+            {"utterance_id": "x", "start_s": 1.0, "end_s": 1.5, "mean_score": 2.0, "min_score": 1.0, "cause": None},
+            {"utterance_id": "x", "start_s": 3.0, "end_s": 3.25, "mean_score": 2.5, "min_score": 1.5, "cause": "hum"},
         ]
         assert list(rows[0]) == schemas.ANOMALIES.names
 

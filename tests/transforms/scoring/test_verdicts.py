@@ -24,8 +24,12 @@ def causes_of(marks=(), duration_s=4.0, format="FLAC/PCM_16", **facts) -> list[s
     ("flag", "doubtful", "good"),
     [
         ("near_silent", {"rms_dbfs": -77.0}, {"rms_dbfs": -75.0}),
-        ("near_silent", {"rms_dbfs": -56.0, "snr_db": 9.0}, {"rms_dbfs": -54.0, "snr_db": 9.0}),
-        ("near_silent", {"rms_dbfs": -70.0, "snr_db": 9.0}, {"rms_dbfs": -70.0, "snr_db": 11.0}),
+        ("near_silent", {"rms_dbfs": -56.0, "noise_floor_snr_db": 9.0}, {"rms_dbfs": -54.0, "noise_floor_snr_db": 9.0}),
+        (
+            "near_silent",
+            {"rms_dbfs": -70.0, "noise_floor_snr_db": 9.0},
+            {"rms_dbfs": -70.0, "noise_floor_snr_db": 11.0},
+        ),
         ("mostly_silence", {"silence_ratio": 0.81}, {"silence_ratio": 0.79}),
         ("clipped", {"clipped_ratio": 0.0011}, {"clipped_ratio": 0.0009}),
         ("narrow_band", {"bandwidth_hz": 4_999.0}, {"bandwidth_hz": 5_000.0}),
@@ -50,7 +54,7 @@ def test_a_quiet_recording_with_24_bits_is_audible():
 
 
 def test_neither_an_offset_nor_an_unknown_snr_is_a_doubt():
-    assert flags_of(dc_offset=0.2, snr_db=None) == []
+    assert flags_of(dc_offset=0.2, noise_floor_snr_db=None) == []
 
 
 def test_all_flags_can_stand_together_in_a_fixed_order():

@@ -21,9 +21,10 @@ from transforms.elements import REJECTS, AudioRef, Reject
 from transforms.errors import AudioFault, Reason, Stage
 from transforms.schemas import CLIPS
 from transforms.synthesis.added_sounds import SoundPlan, SoundSegment
-from transforms.synthesis.clips import MakeClip, encode_flac, make_clip
+from transforms.synthesis.clips import MakeClip, make_clip
 from transforms.synthesis.degradations.recording import Clipping, Reverb
 from transforms.synthesis.degradations.transmission import Codec, Dropouts
+from transforms.synthesis.flac import encode_flac
 from transforms.synthesis.materials import Catalog, Material, MeasureMaterial
 from transforms.synthesis.mix import power
 from transforms.synthesis.rooms import RecordedRoom
@@ -141,7 +142,7 @@ class TestMakeClip:
 
     def test_labels_can_be_recomputed_from_the_stored_reference(self, plans):
         pytest.importorskip("pesq")
-        from transforms.synthesis.pesq_labels import pesq
+        from transforms.synthesis.labels.pesq_labels import pesq
 
         for plan in plans:
             row = make_clip(plan, options(PESQ_WB, keep_reference=True))
