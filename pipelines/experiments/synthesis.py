@@ -17,7 +17,7 @@ from transforms.output.receipts import GatherReceipt, Receipt
 from transforms.schemas import CLIPS, SYNTHESIS_TABLES
 from transforms.schemas import REJECTS as REJECTS_SCHEMA
 from transforms.scoring.rows import reject_row
-from transforms.synthesis.clip_plan import ClipOptions
+from transforms.synthesis.clip_options import ClipOptions
 from transforms.synthesis.clips import MakeClip
 from transforms.synthesis.materials import SPEECH, Catalog, Material, MeasureMaterial
 
@@ -30,7 +30,7 @@ class Synthesis:
     """Inputs of a synthesis.
 
     Attributes:
-        materials: speech, noise and room responses, not yet measured.
+        materials: speech, noise, music and room responses, not yet measured.
         min_dynamic_range_db: smallest dynamic range of usable speech, in dB.
         clips: number of clips to make.
         options: options of the clips.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from model.labels import LABEL_SCALES, PSEUDO
@@ -15,12 +17,12 @@ from transforms.corpus.sources import absolute, list_corpus
 from transforms.errors import OutputError
 from transforms.output.ledger import Job, Ledger
 from transforms.schemas import SYNTHESIS_TABLES
-from transforms.synthesis.clip_plan import ClipOptions
+from transforms.synthesis.clip_options import ClipOptions
 from transforms.synthesis.degradations.kinds import DEGRADATIONS
 from transforms.synthesis.degradations.media_codecs import INSTALL, missing_encoders
 from transforms.synthesis.degradations.recording import Reverb
 from transforms.synthesis.degradations.transmission import Codec
-from transforms.synthesis.materials import NOISE, RIR, SPEECH, Material, assign_splits
+from transforms.synthesis.materials import MUSIC, NOISE, RIR, SPEECH, Material, assign_splits
 from transforms.synthesis.pesq_labels import pesq_installed
 from transforms.synthesis.rooms import simulation_installed
 
@@ -36,11 +38,18 @@ class SynthesizeOptions:
         clips: number of clips, at least 1.
         snr: ranges of SNRs in dB, one of which is drawn for each clip.
         clean_ratio: share of clips without noise.
+        music: directory, glob or manifest of music; None for no music.
+        music_ratio: share of clips with music behind the speech.
+        music_snr: lowest and highest SNR of the speech to the music, in dB.
+        second_voice_ratio: share of clips with a second voice.
+        second_voice_snr: lowest and highest level of the speech over the second voice, in dB.
+        no_speech_ratio: share of clips without speech.
         noises: smallest and largest number of noises in a noisy clip, at least 1.
-        partial_ratio: share of noisy clips whose noise covers only a part.
+        partial_ratio: share of noises, of music and of second voices that cover only a part of the clip.
         partial_s: length of this part in seconds, at least 0.02.
         fault_ratio: share of clips with faults.
         max_faults: largest number of faults in a clip, at least 1.
+        partial_fault_ratio: share of faults that cover only a part of the clip.
         faults: kinds of faults, with the range of their strength.
         rir: directory, glob or manifest of impulse responses of rooms; None for simulated rooms only.
         variation_ratio: share of clips whose clean speech is varied.
@@ -64,11 +73,18 @@ class SynthesizeOptions:
     clips: int
     snr: tuple[Range, ...]
     clean_ratio: float
+    music: str | None
+    music_ratio: float
+    music_snr: Range
+    second_voice_ratio: float
+    second_voice_snr: Range
+    no_speech_ratio: float
     noises: Range
     partial_ratio: float
     partial_s: Range
     fault_ratio: float
     max_faults: int
+    partial_fault_ratio: float
     faults: tuple[tuple[str, tuple[float, float]], ...]
     rir: str | None
     variation_ratio: float
@@ -139,25 +155,46 @@ def _check_installed(options: SynthesizeOptions) -> None:
 
 
 def _material(options: SynthesizeOptions) -> list[Material]:
-    """Returns the speech, noise and room responses, not yet measured.
+    """Returns the speech, noise, music and room responses, not yet measured.
 
     Raises:
-        UsageError: a kind of material is missing, or a split of the speech has no noise.
+        UsageError: a kind of material is missing, or a split of the speech lacks noise, music or a second speaker.
     """
+    if options.music_ratio > 0 and not options.music:
+        raise UsageError(f"--music_ratio is {options.music_ratio:g}; name the music with --music")
+    sources = ((SPEECH, options.speech), (NOISE, options.noise), (MUSIC, options.music), (RIR, options.rir))
     items = [
         item
-        for kind, source in ((SPEECH, options.speech), (NOISE, options.noise), (RIR, options.rir))
+        for kind, source in sources
         if source
         for item in assign_splits(select_material(list_corpus(source), kind, options.where), kind, options.holdout)
     ]
-    noisy = {item.split for item in items if item.kind == NOISE}
-    without_noise = {item.split for item in items if item.kind == SPEECH} - noisy
-    if without_noise and options.clean_ratio < 1:
+    for kind, is_needed in ((NOISE, options.clean_ratio < 1), (MUSIC, options.music_ratio > 0)):
+        if is_needed:
+            _check_splits(items, kind)
+    if options.second_voice_ratio > 0:
+        _check_speakers(items)
+    return items
+
+
+def _check_splits(items: Sequence[Material], kind: str) -> None:
+    """Checks that each split of the speech has noise, or music."""
+    missing = {item.split for item in items if item.kind == SPEECH} - {
+        item.split for item in items if item.kind == kind
+    }
+    if missing:
         raise UsageError(
-            f"there is speech but no noise for the split {sorted(without_noise)[0]!r}; noise needs at least two groups "
+            f"there is speech but no {kind} for the split {sorted(missing)[0]!r}; {kind} needs at least two groups "
             "(folders, or files if there are no folders, or values of the manifest's column group)"
         )
-    return items
+
+
+def _check_speakers(items: Sequence[Material]) -> None:
+    """Checks that each split of the speech has two speakers."""
+    speakers = {(item.split, item.group) for item in items if item.kind == SPEECH}
+    for split, count in sorted(Counter(split for split, _ in speakers).items()):
+        if count < 2:
+            raise UsageError(f"the split {split!r} has a single speaker; --second_voice_ratio needs two in each split")
 
 
 def _clip_options(options: SynthesizeOptions) -> ClipOptions:
@@ -179,5 +216,11 @@ def _clip_options(options: SynthesizeOptions) -> ClipOptions:
         max_degradations=options.max_faults,
         degradations=options.faults,
         keep_reference=options.keep_reference,
+        music_ratio=options.music_ratio,
+        music_snr_db=(options.music_snr.low, options.music_snr.high),
+        second_voice_ratio=options.second_voice_ratio,
+        second_voice_snr_db=(options.second_voice_snr.low, options.second_voice_snr.high),
+        no_speech_ratio=options.no_speech_ratio,
+        partial_degradation_ratio=options.partial_fault_ratio,
         max_disagreement=options.max_disagreement,
     )

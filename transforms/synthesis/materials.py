@@ -1,4 +1,4 @@
-"""Material for training clips: recordings of speech, noise and rooms, assigned to groups and splits, and cached."""
+"""Material for training clips: recordings of speech, noise, music and rooms, assigned to groups and splits, and cached."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from transforms.elements import REJECTS, AudioRef, Reject, Span
 from transforms.errors import AudioFault, Reason, Stage
 
 TRAIN, VAL = "train", "val"
-SPEECH, NOISE, RIR = "speech", "noise", "rir"
-GROUP_COLUMNS = {SPEECH: ("speaker", "speaker_or_class"), NOISE: ("group",), RIR: ("group",)}
+SPEECH, NOISE, MUSIC, RIR = "speech", "noise", "music", "rir"
+GROUP_COLUMNS = {SPEECH: ("speaker", "speaker_or_class"), NOISE: ("group",), MUSIC: ("group",), RIR: ("group",)}
 # Size of the decoded material that each process keeps in memory: two hours and twenty minutes of audio.
 CACHE_BYTES = 512 << 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Material:
-    """A recording of speech or noise, or an impulse response, to draw clips from.
+    """A recording of speech, noise or music, or an impulse response, to draw clips from.
 
     Attributes:
         ref: reference to the recording.
-        kind: "speech", "noise" or "rir".
-        group: speaker, noise group, or kind of room; no group is in two splits.
+        kind: "speech", "noise", "music" or "rir".
+        group: speaker, group of noise or music, or kind of room; no group is in two splits.
         split: "train", "val", or another split of the manifest.
         num_samples: length in samples at 16 kHz; 0 before it is measured.
     """
@@ -54,7 +54,7 @@ def assign_splits(refs: Sequence[AudioRef], kind: str, holdout: float | None) ->
 
     Args:
         refs: recordings of one kind.
-        kind: "speech", "noise" or "rir".
+        kind: "speech", "noise", "music" or "rir".
         holdout: share of the groups in "val", 0 to 1, which overrides the column `split`; None for that column, and a tenth of
             the groups of recordings without it.
     """
@@ -112,21 +112,22 @@ class Catalog:
     Attributes:
         speech: recordings of each speaker, in all splits.
         noise: recordings of each noise group, by split.
+        music: recordings of each group of music, by split.
         rirs: impulse responses of each kind of room, by split.
     """
 
     def __init__(self, items: Iterable[Material]) -> None:
         speech: dict[str, list[Material]] = defaultdict(list)
-        others: dict[str, dict[str, dict[str, list[Material]]]] = {NOISE: {}, RIR: {}}
+        others: dict[str, dict[str, dict[str, list[Material]]]] = {NOISE: {}, MUSIC: {}, RIR: {}}
         for item in sorted(items, key=lambda item: item.ref.utterance_id):
             if item.kind == SPEECH:
                 speech[f"{item.split}/{item.group}"].append(item)
             else:
                 others[item.kind].setdefault(item.split, defaultdict(list))[item.group].append(item)
         self.speech = [speech[key] for key in sorted(speech)]
-        self.noise, self.rirs = (
+        self.noise, self.music, self.rirs = (
             {split: [groups[key] for key in sorted(groups)] for split, groups in others[kind].items()}
-            for kind in (NOISE, RIR)
+            for kind in (NOISE, MUSIC, RIR)
         )
 
 

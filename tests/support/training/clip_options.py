@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from model.labels import PSEUDO
-from transforms.synthesis.clip_plan import ClipOptions
+from transforms.synthesis.clip_options import ClipOptions
 from transforms.synthesis.degradations.kinds import parse_degradations
 
 OPTIONS = ClipOptions(

@@ -14,7 +14,8 @@ from model.features import SAMPLE_RATE
 from tests.support.training.clip_options import ALL_OPTIONS, OPTIONS
 from transforms.elements import AudioRef
 from transforms.errors import AudioFault
-from transforms.synthesis.clip_plan import ClipOptions, ClipPlan, plan_clip
+from transforms.synthesis.clip_options import ClipOptions
+from transforms.synthesis.clip_plan import ClipPlan, plan_clip
 from transforms.synthesis.degradations.kinds import parse_degradations
 from transforms.synthesis.degradations.recording import Reverb
 from transforms.synthesis.materials import Catalog, Material

@@ -21,7 +21,9 @@ from transforms.audio.decode import decode
 from transforms.elements import REJECTS, AudioRef, Reject
 from transforms.errors import AudioFault, Reason, Stage
 from transforms.schemas import CLIPS
-from transforms.synthesis.clip_plan import ClipOptions, ClipPlan, NoisePlan, NoiseSegment, plan_clip
+from transforms.synthesis.added_sounds import SoundPlan, SoundSegment
+from transforms.synthesis.clip_options import ClipOptions
+from transforms.synthesis.clip_plan import ClipPlan, plan_clip
 from transforms.synthesis.clips import MakeClip, encode_flac, make_clip
 from transforms.synthesis.degradations.recording import Clipping, Reverb
 from transforms.synthesis.degradations.transmission import Codec, Dropouts
@@ -202,9 +204,9 @@ class TestMakeClip:
 
     def test_the_sum_of_several_noises_has_the_snr(self, plans, recordings):
         segments = tuple(
-            NoiseSegment(recordings["noise"], offset, level, None) for offset, level in ((0, 2.0), (3_000, -2.0))
+            SoundSegment(recordings["noise"], offset, level, None) for offset, level in ((0, 2.0), (3_000, -2.0))
         )
-        plan = dataclasses.replace(plans[0], noise=NoisePlan(segments, 0, plans[0].length, 6.0))
+        plan = dataclasses.replace(plans[0], noise=SoundPlan(segments, 0, plans[0].length, 6.0))
         row = make_clip(plan, options(keep_reference=True))
         assert row["noise_ids"] == ["noise.flac", "noise.flac"]
         assert [distortion["kind"] for distortion in row["distortions"]] == ["noise", "noise"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -53,7 +53,9 @@ def audible(strength: float, unsure_from: float, sure_from: float) -> bool | Non
 class Degradation(Protocol):
     """A degradation with its parameters."""
 
-    KIND: ClassVar[str]
+    @property
+    def KIND(self) -> str:  # noqa: N802, as it is a constant of most classes
+        """Kind of the degradation."""
 
     @property
     def detail(self) -> str:

@@ -243,7 +243,7 @@ class TestParse:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("echo", "unknown fault 'echo'; choose from reverb, hum, band_limit,"),
+            ("echo", "unknown fault 'echo'; choose from reverb, hum,"),
             ("", "unknown fault ''"),
             ("clipping,clipping=3", "occurs twice"),
             ("codec=3", "codec takes no range"),

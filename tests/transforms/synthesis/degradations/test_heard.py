@@ -12,8 +12,12 @@ from transforms.elements import AudioRef
 from transforms.synthesis.degradations.base import Degraded, HeardCause, heard_spans
 from transforms.synthesis.degradations.codecs import Coding
 from transforms.synthesis.degradations.concealment import Concealment
+from transforms.synthesis.degradations.disturbances import Handling, Plosives, Wind
+from transforms.synthesis.degradations.dynamics import GainControl, Gate
+from transforms.synthesis.degradations.echo import AcousticEcho
 from transforms.synthesis.degradations.kinds import DEGRADATIONS
 from transforms.synthesis.degradations.recording import BandLimit, Clipping, DcOffset, Hum, Reverb
+from transforms.synthesis.degradations.suppression import Suppression
 from transforms.synthesis.degradations.transmission import Codec, Dropouts, Mnru, PacketLoss
 from transforms.synthesis.degradations.upsampling import Interpolation, Upsampled
 from transforms.synthesis.rooms import RecordedRoom
@@ -29,6 +33,21 @@ HEARD = [
     (Clipping(10.0), [("clipping", True)]),
     (Clipping(2.0), [("clipping", None)]),
     (DcOffset(0.3), [(None, False)]),
+    (Wind(-5.0, 200.0, 0.0, 0), [("noise", True)]),
+    (Wind(30.0, 200.0, 6.0, 0), [("noise", None), ("clipping", None)]),
+    (Handling(40.0, 3, 0), [("noise", False)]),
+    (Plosives(0.0, 0.5, 0), [("noise", True)]),
+    (AcousticEcho(-10.0, 0.06, False, 300.0, 4_000.0, 0.3, 0), [("reverberation", True)]),
+    (AcousticEcho(-10.0, 0.06, True, 300.0, 4_000.0, 0.3, 0), [("second_voice", True)]),
+    (AcousticEcho(-10.0, 0.3, False, 300.0, 4_000.0, 0.3, 0), [("second_voice", True)]),
+    (AcousticEcho(-10.0, 0.12, False, 300.0, 4_000.0, 0.3, 0), [("second_voice", None)]),
+    (AcousticEcho(-40.0, 0.12, False, 300.0, 4_000.0, 0.3, 0), [("second_voice", False)]),
+    (Suppression("wiener", 10.0, -30.0), [("codec", True)]),
+    (Suppression("wiener", 10.0, -12.0), [("codec", None)]),
+    (GainControl(20.0, -5.0, 0.02, 0.3), [("noise", None)]),
+    (GainControl(6.0, -5.0, 0.02, 0.3), [("noise", False)]),
+    (Gate(-20.0, 0.01, -50.0), [("dropouts", True)]),
+    (Gate(-20.0, 0.01, -12.0), [("dropouts", None)]),
     (Codec(Coding("opus", WIDE, 12)), [("codec", True)]),
     (Codec(Coding("opus", WIDE, 64)), [("codec", False)]),
     (Codec(Coding("vorbis", WIDE, -0.1)), [("codec", True)]),
