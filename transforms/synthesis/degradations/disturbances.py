@@ -9,9 +9,11 @@ import numpy as np
 
 from model.features import SAMPLE_RATE
 from transforms.synthesis.degradations.additive import add_sound, block_powers
-from transforms.synthesis.degradations.base import Degraded
+from transforms.synthesis.degradations.base import Degraded, HeardCause, audible
 from transforms.synthesis.spectral_filters import high_pass, low_pass, shape_spectrum
 
+# Negative SNRs in dB from which a noise at the microphone may be heard, and is surely heard.
+AUDIBLE = (-35.0, -25.0)
 # Frequency in Hz below which recorders attenuate wind.
 WIND_LOW_HZ = 20.0
 # Gusts a second, and ranges of their rise, hold and fall in seconds, and of their level in dB.
@@ -54,6 +56,12 @@ class Wind:
         """Level, corner frequency and overload."""
         overload = f", {self.overload_db:.1f} dB over" if self.overload_db > 0 else ""
         return f"SNR of {self.snr_db:.1f} dB, below {self.corner_hz:.0f} Hz{overload}"
+
+    @property
+    def heard(self) -> tuple[HeardCause, ...]:
+        """Noise, by its SNR, and perhaps clipping."""
+        noise = HeardCause("noise", audible(-self.snr_db, *AUDIBLE))
+        return (noise, HeardCause("clipping", None)) if self.overload_db > 0 else (noise,)
 
     def apply(self, samples: np.ndarray) -> Degraded:
         """Adds the gusts, and clips the sum if the recorder overloads."""
@@ -109,6 +117,11 @@ class Handling:
         """Number and level of the events."""
         return f"{self.count} at an SNR of {self.snr_db:.1f} dB"
 
+    @property
+    def heard(self) -> tuple[HeardCause, ...]:
+        """Noise, by its SNR."""
+        return (HeardCause("noise", audible(-self.snr_db, *AUDIBLE)),)
+
     def apply(self, samples: np.ndarray) -> Degraded:
         """Adds the events."""
         rng = np.random.default_rng(self.seed)
@@ -140,6 +153,11 @@ class Plosives:
     def detail(self) -> str:
         """Share and level of the pops."""
         return f"on {100 * self.share:.0f} % of the syllables at an SNR of {self.snr_db:.1f} dB"
+
+    @property
+    def heard(self) -> tuple[HeardCause, ...]:
+        """Noise, by its SNR."""
+        return (HeardCause("noise", audible(-self.snr_db, *AUDIBLE)),)
 
     def apply(self, samples: np.ndarray) -> Degraded:
         """Adds the pops."""

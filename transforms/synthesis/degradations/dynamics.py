@@ -10,7 +10,7 @@ import numpy as np
 from scipy.ndimage import maximum_filter1d
 
 from model.features import SAMPLE_RATE
-from transforms.synthesis.degradations.base import Degraded, spans_where, whole
+from transforms.synthesis.degradations.base import Degraded, HeardCause, audible, spans_where, whole
 
 # Samples of a block of 5 ms in which levels are measured.
 BLOCK = round(0.005 * SAMPLE_RATE)
@@ -19,10 +19,10 @@ LOWEST_DB = -90.0
 # Closed blocks count as damaged down to this level under the threshold in dB, and this close to an open block in seconds.
 # Softer or farther ones are pauses.
 CUT_DB, CUT_S = 15.0, 0.15
-# Damaged blocks at most this many samples apart are one span.
-CUT_GAP = 4 * BLOCK
-# A gate with at most this gain in dB is heard as gaps.
-HARD_DB = -30.0
+# Damaged blocks at most this many samples apart are one span. Shorter spans than this are not heard.
+CUT_GAP, CUT_LENGTH = 4 * BLOCK, 2 * BLOCK
+# A gate is surely heard as gaps if its gain in dB is at most the first value, and its threshold in dB at least the second.
+HARD_DB, CLEARLY_DB = -30.0, -28.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,6 +47,11 @@ class GainControl:
         """Gain, target and time constants."""
         times = f"attack {1000 * self.attack_s:.0f} ms, release {1000 * self.release_s:.0f} ms"
         return f"up to {self.max_gain_db:.1f} dB below {self.target_db:.0f} dB, {times}"
+
+    @property
+    def heard(self) -> tuple[HeardCause, ...]:
+        """Perhaps noise: a large gain raises the noise in pauses, as far as there is any. Otherwise no cause."""
+        return (HeardCause("noise", audible(self.max_gain_db, 10.0, math.inf)),)
 
     def apply(self, samples: np.ndarray) -> Degraded:
         """Applies the gain, which is linear between the middles of blocks."""
@@ -79,13 +84,20 @@ class Gate:
         """Gain, threshold and hold time."""
         return f"{self.gain_db:.0f} dB below {self.threshold_db:.0f} dB, held {1000 * self.hold_s:.0f} ms"
 
+    @property
+    def heard(self) -> tuple[HeardCause, ...]:
+        """Dropouts, if the gate is hard and cuts more than the softest sounds."""
+        is_sure = self.gain_db <= HARD_DB and self.threshold_db >= CLEARLY_DB
+        return (HeardCause("dropouts", True if is_sure else None),)
+
     def apply(self, samples: np.ndarray) -> Degraded:
         """Attenuates soft blocks. The spans are the soft sounds near loud ones; pauses are attenuated outside them, too."""
         levels_db = _levels_db(samples)
         is_open = _near(levels_db > self.threshold_db, self.hold_s)
         cut = ~is_open & (levels_db > self.threshold_db - CUT_DB) & _near(is_open, CUT_S)
         spans = spans_where(np.repeat(cut, BLOCK)[: len(samples)], CUT_GAP)
-        return Degraded(_with_gains(samples, np.where(is_open, 1.0, 10 ** (self.gain_db / 20))), spans)
+        gains = np.where(is_open, 1.0, 10 ** (self.gain_db / 20))
+        return Degraded(_with_gains(samples, gains), tuple(span for span in spans if span[1] - span[0] >= CUT_LENGTH))
 
 
 def _near(blocks: np.ndarray, seconds: float) -> np.ndarray:

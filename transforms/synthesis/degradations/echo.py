@@ -10,13 +10,14 @@ from scipy.signal import fftconvolve
 
 from model.features import SAMPLE_RATE
 from transforms.synthesis.degradations.additive import add_sound
-from transforms.synthesis.degradations.base import Degraded
+from transforms.synthesis.degradations.base import Degraded, HeardCause, audible
 from transforms.synthesis.spectral_filters import high_pass, low_pass, shape_spectrum
 
 # Length of the response of the room in seconds, and level of its tail relative to the direct sound in dB.
 ROOM_S, TAIL_DB = 0.2, -6.0
-# Shorter echoes of the own voice blend with it, as reverberation does.
-SEPARATE_S = 0.1
+# Delays in seconds from which an echo of the own voice is heard as a second voice: perhaps, and surely. Shorter echoes
+# blend with the voice, as reverberation does.
+SEPARATE_S, SURELY_SEPARATE_S = 0.1, 0.15
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,6 +49,16 @@ class AcousticEcho:
         source = "of another part, " if self.is_other_part else ""
         speaker = f"{self.low_hz:.0f} to {self.high_hz:.0f} Hz"
         return f"{source}{self.level_db:.1f} dB after {1000 * self.delay_s:.0f} ms, {speaker}"
+
+    @property
+    def heard(self) -> tuple[HeardCause, ...]:
+        """Reverberation or a second voice, by the delay. Speech of another part is always a second voice."""
+        if not self.is_other_part and self.delay_s < SEPARATE_S:
+            return (HeardCause("reverberation", audible(self.level_db, -30.0, -20.0)),)
+        loud_enough = audible(self.level_db, -35.0, -25.0)
+        if loud_enough and not self.is_other_part and self.delay_s < SURELY_SEPARATE_S:
+            loud_enough = None
+        return (HeardCause("second_voice", loud_enough),)
 
     def apply(self, samples: np.ndarray) -> Degraded:
         """Adds the echo."""

@@ -98,7 +98,7 @@ def _draw_dc_offset(rng: np.random.Generator, percent: Range, _: DrawRoom) -> De
 
 
 def _draw_mnru(rng: np.random.Generator, q_db: Range, _: DrawRoom) -> Degradation:
-    return Mnru(float(rng.uniform(*q_db)), seed=int(rng.integers(2**32)))
+    return Mnru(float(rng.uniform(*q_db)), seed=_draw_seed(rng))
 
 
 LOW_RATES = (4_000, 6_000, 8_000, 11_025)
@@ -174,9 +174,9 @@ DEGRADATIONS: Mapping[str, DegradationKind] = {
 # Kinds that are applied before the noise is added. The others are applied after it.
 BEFORE_NOISE = {Reverb.KIND}
 # Kinds that add a sound to the speech, which counts in its SNR.
-ADDITIVE = {Hum.KIND}
+ADDITIVE = {Hum.KIND, Plosives.KIND, Wind.KIND, Handling.KIND}
 # Kinds that change the SNR of the speech to the noise in a way that is not known.
-CHANGES_SNR: set[str] = set()
+CHANGES_SNR = {AcousticEcho.KIND, Suppression.KIND, GainControl.KIND, Gate.KIND}
 _NO_RANGE = (0.0, 0.0)
 
 

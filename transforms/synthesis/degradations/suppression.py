@@ -10,7 +10,7 @@ import numpy as np
 import scipy.fft
 from scipy.special import exp1
 
-from transforms.synthesis.degradations.base import Degraded, whole
+from transforms.synthesis.degradations.base import Degraded, HeardCause, whole
 
 # Samples of a window of 32 ms and of its shift.
 WINDOW, SHIFT = 512, 256
@@ -18,6 +18,9 @@ WINDOW, SHIFT = 512, 256
 QUIET_SHARE = 0.1
 # The noise is taken for at least this much weaker than the mean spectrum, in dB. Clean speech is processed, too.
 HIGHEST_SNR_DB = 30.0
+# Suppression is surely heard if it overestimates the noise by at least the first value in dB, and its lowest gain in dB is at
+# most the second. It then costs clean speech at least 0.5 of PESQ's 3.6 points.
+SURE_EXCESS_DB, SURE_FLOOR_DB = 3.0, -18.0
 # Weight of the frame before in the a-priori SNR, and the lowest a-priori SNR.
 SMOOTHING, LOWEST_SNR = 0.98, 10 ** (-25 / 10)
 
@@ -44,6 +47,12 @@ class Suppression:
     def detail(self) -> str:
         """Method, overestimation and lowest gain."""
         return f"{self.method}, noise overestimated by {self.excess_db:.1f} dB, gain from {self.floor_db:.0f} dB"
+
+    @property
+    def heard(self) -> tuple[HeardCause, ...]:
+        """Coding, which in this project stands for all artefacts of coding and processing. Both sound metallic or muffled."""
+        is_sure = self.excess_db >= SURE_EXCESS_DB and self.floor_db <= SURE_FLOOR_DB
+        return (HeardCause("codec", True if is_sure else None),)
 
     def apply(self, samples: np.ndarray) -> Degraded:
         """Estimates the noise from the quietest frames, and removes it."""
