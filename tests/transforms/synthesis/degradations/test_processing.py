@@ -20,7 +20,7 @@ from transforms.synthesis.degradations.disturbances import Handling, Plosives, W
 from transforms.synthesis.degradations.dynamics import GainControl, Gate
 from transforms.synthesis.degradations.echo import AcousticEcho
 from transforms.synthesis.degradations.suppression import RULES, Suppression
-from transforms.synthesis.pesq_labels import pesq
+from transforms.synthesis.labels.pesq_labels import pesq
 
 SAMPLES = Path(tests.__file__).parent / "samples" / "audio"
 RISING_STRENGTHS: dict[str, list[Degradation]] = {
