@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from model.features import SAMPLE_RATE, num_frames
 from model.pooling import true_frame_scores
 
 LEVELS = ("snr_db", "c50_db")
+# Causes that lower the SNR, and the C50.
+SOUNDS, ROOMS = {"noise", "music", SECOND_VOICE, "hum"}, {"reverberation"}
 # Columns of a training set that the labels are made from, beside that of the score.
 COLUMNS = (
     "duration_s",
@@ -60,7 +62,7 @@ def diagnosis_labels(row: Mapping[str, Any], score: float | None) -> dict[str, n
         "frame_score": frame_score,
         "speech": _speech(row, frames),
         "causes": _causes(row["distortions"], frames),
-        "levels_db": np.array([_level(row, name) for name in ("speech_snr_db", "c50_db")], np.float32),
+        "levels_db": np.array([_level(row, "speech_snr_db", SOUNDS), _level(row, "c50_db", ROOMS)], np.float32),
         "ratings": np.array([np.nan if row[name] is None else row[name] for name in RATINGS], np.float32),
     }
 
@@ -93,8 +95,19 @@ def _causes(distortions: Iterable[Mapping[str, Any]] | None, frames: int) -> np.
     return labels
 
 
-def _level(row: Mapping[str, Any], column: str) -> float:
-    """Returns the SNR or C50 of a clip: `HIGHEST_DB` without noise or room, and NaN without speech or if unknown."""
+def _level(row: Mapping[str, Any], column: str, causes: Set[str]) -> float:
+    """Returns the SNR or C50 of a clip.
+
+    It is `HIGHEST_DB` without noise or room, and NaN without speech or if it is unknown: processing may have changed it.
+
+    Args:
+        row: clip of a training set.
+        column: column of the SNR or of the C50.
+        causes: causes that lower it.
+    """
     if not row["speech"] or row["distortions"] is None:
         return float("nan")
-    return HIGHEST_DB if row[column] is None else min(row[column], HIGHEST_DB)
+    if row[column] is not None:
+        return float(min(row[column], HIGHEST_DB))
+    is_lowered = any(one["cause"] in causes and one["audible"] is not False for one in row["distortions"])
+    return float("nan") if is_lowered else HIGHEST_DB
