@@ -73,10 +73,11 @@ def test_only_some_columns_of_utterances_may_be_null():
     assert nullable == heard | {("utterances", column) for column in columns}
 
 
-def test_only_labels_references_snr_and_corpus_of_a_clip_may_be_null():
+def test_only_labels_truth_snr_and_corpus_of_a_clip_may_be_null():
     labels = {scale.column for scale in LABEL_SCALES.values()}
-    truth = {"reference", "disturbance", "asymmetric_disturbance"}
-    assert {field.name for field in schemas.CLIPS if field.nullable} == labels | truth | {"snr_db", "corpus"}
+    ratings = {"mos_sig", "mos_bak", "mos_ovrl", "distillmos"}
+    truth = {"reference", "disturbance", "asymmetric_disturbance", "distortions", "speech", "speech_snr_db", "c50_db"}
+    assert {field.name for field in schemas.CLIPS if field.nullable} == labels | ratings | truth | {"snr_db", "corpus"}
 
 
 def test_both_jobs_write_the_same_rejects():
