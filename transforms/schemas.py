@@ -207,8 +207,12 @@ DROPPED = pa.schema(
 
 _DISTORTION = pa.struct(
     [
-        _field("kind", pa.string(), "noise, or a kind of degradation"),
-        _field("detail", pa.string(), "id of the noise, or strength of the degradation"),
+        _field(
+            "kind",
+            pa.string(),
+            "noise, music, second_voice, a kind of degradation, or tones or noise_floor in a clip without speech",
+        ),
+        _field("detail", pa.string(), "id of the recording, or strength of the degradation"),
         _field("start_s", pa.float64(), "start in the clip"),
         _field("end_s", pa.float64(), "end in the clip"),
         _field(
@@ -247,7 +251,7 @@ CLIPS = pa.schema(
         _field(
             "snr_db",
             pa.float64(),
-            "mixing SNR: speech over the whole clip against noise where there is noise; null without noise",
+            "mixing SNR: speech over the whole clip against noise where there is noise; null without noise or speech",
             nullable=True,
         ),
         _field(
@@ -265,14 +269,19 @@ CLIPS = pa.schema(
         _field(
             "distortions",
             pa.list_(_DISTORTION),
-            "all noises and degradations of the clip, with their times; null if they are unknown, as in a recording as it is",
+            "added sounds and degradations of the clip, with their times; null if they are unknown, as in a recording as it is",
             nullable=True,
         ),
-        _field("speech", pa.list_(_SPAN), "parts with speech of the speaker; null if unknown", nullable=True),
+        _field(
+            "speech",
+            pa.list_(_SPAN),
+            "parts with speech of the speaker, without the second voice; null if unknown",
+            nullable=True,
+        ),
         _field(
             "speech_snr_db",
             pa.float64(),
-            "mean power of the parts with speech against that of all noise, music and other voices; null without any",
+            "power of the speech over that of all added sounds, both in the parts with speech; null without any or if unknown",
             nullable=True,
         ),
         _field("c50_db", pa.float64(), "clarity index C50 of the room; null without a room", nullable=True),
@@ -283,8 +292,8 @@ CLIPS = pa.schema(
         _field("mos_ovrl", pa.float32(), "overall rating by DNSMOS (P.835); null unless requested", nullable=True),
         _field("distillmos", pa.float32(), "MOS by DistillMOS; null unless requested", nullable=True),
         _field("variation", pa.list_(pa.string()), "variations of the clean speech, which the reference has too"),
-        _field("speech_id", pa.string(), "id of the speech recording"),
-        _field("speaker", pa.string(), "speaker; no speaker is in two splits"),
+        _field("speech_id", pa.string(), "id of the speech recording; empty without speech"),
+        _field("speaker", pa.string(), "speaker; no speaker is in two splits; empty without speech"),
         _field("corpus", pa.string(), "corpus of the speech, from the manifest; null if unknown", nullable=True),
         _field("noise_ids", pa.list_(pa.string()), "ids of the noise recordings; empty for a clip without noise"),
         _field("noise_groups", pa.list_(pa.string()), "groups of the noises; no group is in two splits"),
