@@ -76,6 +76,14 @@ def test_old_names_of_columns_are_shown_under_the_new_ones(tmp_path):
     assert connection.execute(counts).fetchall() == [("heard", 249, 0), ("new", 0, 0), ("old", 0, 0)]
 
 
+def test_a_carried_column_with_the_name_of_a_newer_column_is_refused(tmp_path):
+    root = write_output(tmp_path / "out", [scored("a", 4.0, columns={"mos": "3"})], carry=["mos"])
+    (record,) = (root / "_runs").glob("*.json")
+    record.write_text(record.read_text().replace('["mos"]', '["mos_ovrl"]').replace('"mos"', '"mos_ovrl"'))
+    with pytest.raises(OutputError, match="the carried column 'mos_ovrl' has the name of a column of this version"):
+        open_results(str(root)).connect()
+
+
 def test_replaced_rows_do_not_count(tmp_path):
     root = write_output(tmp_path / "out", [scored("a", 4.0), scored("b", 3.0)])
     ledger = Ledger(str(root), tuple(schemas.SCORE_TABLES))
