@@ -33,6 +33,7 @@ SERVE = [
 MEDIA = ["av>=18,<19"]
 S3 = ["s3fs>=2025.9"]
 FSSPEC = ["fsspec[http]>=2025.9", "huggingface-hub>=1,<3"]
+DNSMOS = ["onnxruntime>=1.23", "speechmos>=0.0.1.1,<0.1"]
 ONNX = ["onnx>=1.20,<2", "tf2onnx>=1.17,<2"]
 EXTRAS = {
     # PyAV, which holds FFmpeg: M4A, MP4, AAC, WMA, WebM and other formats that libsndfile does not read.
@@ -51,7 +52,10 @@ EXTRAS = {
     "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
     # PESQ labels and simulated rooms for `audiosieve synthesize`; pesq is built from source and needs a C compiler.
     "train": ["pesq>=0.0.4,<0.1", "pyroomacoustics>=0.10,<0.11"],
+    # Ratings of clips by published models for `audiosieve synthesize`: DNSMOS P.835, and DistillMOS, which needs PyTorch.
+    "teachers": [*DNSMOS, "distillmos>=0.9.1,<0.10"],
     "dev": [
+        *DNSMOS,
         *MEDIA,
         *SERVE,
         *ONNX,
@@ -67,7 +71,6 @@ EXTRAS = {
         "kaldi-native-io>=1.22",
         "moto[server]>=5.1",
         "mypy>=1.15",
-        "onnxruntime>=1.23",
         "pandas>=2.2",
         "playwright>=1.50",
         "polars>=1.20",

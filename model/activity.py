@@ -86,7 +86,7 @@ class Activity:
         return _seconds(int(np.count_nonzero(self.counted))) if self.active.any() else 0.0
 
     def expand(self, scores: np.ndarray) -> np.ndarray:
-        """Returns scores of the shown frames [S] as scores of all frames [T]: other frames repeat the one before them.
+        """Returns scores of the shown frames [S] or [S, K] as those of all frames: other frames repeat the one before them.
 
         Raises:
             ValueError: the number of scores differs from that of the shown frames.

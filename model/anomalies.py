@@ -52,12 +52,14 @@ class Anomaly:
         end_s: end in seconds from the start of the utterance.
         mean_score: mean of its frame scores.
         min_score: minimum of its frame scores.
+        cause: most frequent cause of damage in its frames; None if none is heard in them.
     """
 
     start_s: float
     end_s: float
     mean_score: float
     min_score: float
+    cause: str | None = None
 
 
 def find_anomalies(

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from model.diagnosis import HEARD_CAUSES, CauseLimits
 from model.features import FeatureConfig
 from model.labels import LABEL_SCALES, LabelScale
 from model.local_files import write_text
@@ -25,7 +26,10 @@ POOLING: dict[str, Pooling] = {
     "l_att": "mean",
     "lc_att": "mean",
     "disturbance_net": "pesq",
+    "diagnostic_net": "pesq",
 }
+# Networks that give a `Diagnosis`; their bundles have cause limits.
+DIAGNOSTIC_NETWORKS = ("diagnostic_net",)
 NETWORK_NAMES = tuple(POOLING)
 
 
@@ -46,6 +50,7 @@ class Bundle:
         metrics: LCC, SRCC and RMSE on the validation split (`metrics.agreement`), and others if known.
         training: options, epochs and training set.
         weights_sha256: SHA-256 of the weights file, in hex.
+        cause_limits: when a cause is heard; None if the network gives no diagnosis.
     """
 
     path: Path
@@ -56,11 +61,14 @@ class Bundle:
     metrics: dict[str, Any]
     training: dict[str, Any]
     weights_sha256: str
+    cause_limits: CauseLimits | None = None
 
     @property
     def hash(self) -> str:
-        """First 12 hex digits of a SHA-256 over everything that determines a score: weights, network, features and scale."""
-        parts = (self.weights_sha256, self.network, self.features.hash, self.label_scale.name)
+        """First 12 hex digits of a SHA-256 over all that determines a score, and when a cause is heard."""
+        parts = [self.weights_sha256, self.network, self.features.hash, self.label_scale.name]
+        if self.cause_limits is not None:
+            parts.append(json.dumps(dataclasses.asdict(self.cause_limits), sort_keys=True))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
     @property
@@ -118,6 +126,7 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
             metrics=card["metrics"],
             training=card["training"],
             weights_sha256=card["weights_sha256"],
+            cause_limits=_cause_limits(card["diagnosis"]) if card["network"] in DIAGNOSTIC_NETWORKS else None,
         )
         if _sha256(bundle.weights) != bundle.weights_sha256:
             raise BundleError(f"model {path}: {WEIGHTS} does not match the SHA-256 in {CARD}; copy both files again")
@@ -141,9 +150,17 @@ def write_card(
     label_scale: LabelScale,
     metrics: dict[str, Any],
     training: dict[str, Any],
+    cause_limits: CauseLimits | None = None,
 ) -> Bundle:
-    """Writes `bundle.json` to a folder that holds the weights file, and returns the bundle."""
-    bundle = Bundle(path, name, network, features, label_scale, metrics, training, _sha256(path / WEIGHTS))
+    """Writes `bundle.json` to a folder that holds the weights file, and returns the bundle.
+
+    Raises:
+        ValueError: the network gives a diagnosis and there are no cause limits, or the reverse.
+    """
+    if (cause_limits is not None) != (network in DIAGNOSTIC_NETWORKS):
+        raise ValueError(f"a bundle of {network} has {'no ' if cause_limits is not None else ''}cause limits")
+    sha256 = _sha256(path / WEIGHTS)
+    bundle = Bundle(path, name, network, features, label_scale, metrics, training, sha256, cause_limits)
     card = {
         "format": FORMAT,
         "name": name,
@@ -155,8 +172,20 @@ def write_card(
         "training": training,
         "weights_sha256": bundle.weights_sha256,
     }
+    if cause_limits is not None:
+        card["diagnosis"] = dataclasses.asdict(cause_limits)
     write_text(path / CARD, json.dumps(card, indent=2) + "\n")
     return bundle
+
+
+def _cause_limits(value: dict[str, dict[str, float]]) -> CauseLimits:
+    """Reads the entry `diagnosis` of a card.
+
+    Raises:
+        KeyError: a cause has no limit.
+    """
+    limits = {name: {cause: float(value[name][cause]) for cause in HEARD_CAUSES} for name in ("probability", "share")}
+    return CauseLimits(**limits)
 
 
 def _sha256(path: Path) -> str:

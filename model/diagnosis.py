@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from model.activity import Activity
 from model.features import FRAME_SHIFT, SAMPLE_RATE
 
 # What may damage speech, in the order of the network's outputs.
@@ -34,6 +35,8 @@ _CAUSES = slice(1, 1 + len(HEARD_CAUSES))
 SPEECH_THRESHOLD = 0.5
 # With less speech, SNR and C50 are undefined.
 MIN_SPEECH_S = 0.1
+# A listener cannot tell higher values of SNR and C50 apart. Speech without noise or without a room has at least this, too.
+HIGHEST_DB = 40.0
 # Value of `Diagnosis.frame_causes` where no cause is heard.
 NO_CAUSE = -1
 FRAME_S = FRAME_SHIFT / SAMPLE_RATE
@@ -111,10 +114,23 @@ class Diagnosis:
         return self.cause_probabilities >= [self.limits.probability[cause] for cause in HEARD_CAUSES]
 
     def frame_causes(self) -> np.ndarray:
-        """Returns the index in `HEARD_CAUSES` of the most probable cause that is heard in each frame, or `NO_CAUSE`: int8 [T]."""
+        """Returns the index in `HEARD_CAUSES` of the most probable heard cause of each frame, or `NO_CAUSE`: int8 [T]."""
         heard = self.hears()
         index = np.argmax(np.where(heard, self.cause_probabilities, -1.0), axis=1)
         return np.where(heard.any(axis=1), index, NO_CAUSE).astype(np.int8)
+
+    def expand(self, activity: Activity) -> Diagnosis:
+        """Returns the values of all frames [T] from those of the shown frames [S].
+
+        Silence that the network does not get has neither speech nor causes, so that added silence changes nothing. Its other
+        values repeat the frame before it.
+
+        Raises:
+            ValueError: the number of frames differs from that of the shown frames.
+        """
+        values = activity.expand(self.values)
+        values[~activity.shown, : _CAUSES.stop] = 0.0
+        return Diagnosis(values, self.limits)
 
     def pool(self, frame_score: np.ndarray, counted: np.ndarray, best_score: float) -> Heard:
         """Returns what is heard in the utterance.

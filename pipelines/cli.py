@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from model.quick_imports import quick_imports
 from pipelines.scoring import worker_process
 
 JOBS = {
@@ -55,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # When Beam is imported, it warns about packages that a local run does not need.
     logging.getLogger().setLevel(logging.ERROR)
     try:
-        status: int = importlib.import_module(f"pipelines.{job}").run(arguments[1:])
+        with quick_imports():
+            module = importlib.import_module(f"pipelines.{job}")
+        status: int = module.run(arguments[1:])
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader of stdout, such as `head`, has ended. Python would fail again when it flushes stdout at exit.

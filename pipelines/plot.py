@@ -1,4 +1,4 @@
-"""`audiosieve plot`: draws the spectrogram of a recording, its frame scores and its anomalies."""
+"""`audiosieve plot`: draws the spectrogram of a recording, its frame scores, its anomalies and the causes of damage."""
 
 from __future__ import annotations
 
@@ -83,6 +83,7 @@ def _scores_of_run(options: PlotOptions, output: str) -> FigureData:
         frame_score=utterance.frame_score,
         anomalies=utterance.anomalies,
         scale=results.label_scale,
+        frame_causes=utterance.frame_causes,
     )
 
 

@@ -28,6 +28,7 @@ from pipelines.experiments.material import add_material_options
 from pipelines.experiments.synthesis import build, commit
 from pipelines.experiments.synthesis_setup import SynthesizeOptions, check_empty, set_up
 from transforms.synthesis.degradations.kinds import DEGRADATIONS, DegradationError, parse_degradations
+from transforms.synthesis.labels.teachers import TEACHERS
 from transforms.synthesis.speech_variation import VOICE_SPEED
 
 
@@ -73,10 +74,12 @@ def parse(argv: Sequence[str]) -> tuple[SynthesizeOptions, tuple[str, ...]]:
 def build_parser() -> Parser:
     """Returns the parser of the command line."""
     parser = Parser(
-        "synthesize", "Make a labelled training set: clean speech mixed with noise at known SNRs, and faults."
+        "synthesize",
+        "Make a labelled training set: clean speech mixed with noise, music and voices at known SNRs, and faults.",
     )
     _add_material(parser)
     _add_noise(parser)
+    _add_other_sounds(parser)
     _add_faults(parser)
     _add_variations(parser)
     add = parser.add_argument
@@ -94,9 +97,16 @@ def build_parser() -> Parser:
     )
     add(
         "--labels",
-        type=names_of(LABEL_SCALES),
+        type=names_of((*LABEL_SCALES, *TEACHERS)),
         default="pesq-wb",
-        help=f"labels of the clips, separated by commas: {', '.join(LABEL_SCALES)}",
+        help=f"labels of the clips, separated by commas: {', '.join(LABEL_SCALES)}; and ratings by published models: "
+        f"{', '.join(TEACHERS)}",
+    )
+    add(
+        "--teacher_ratio",
+        type=fraction,
+        default=1.0,
+        help="share of the clips that the published models rate; they rate all unchanged recordings",
     )
     add(
         "--max_disagreement",
@@ -117,6 +127,13 @@ def _add_material(parser: Parser) -> None:
         help="impulse responses of rooms for half of the `reverb` faults: directory, glob or manifest CSV; all other rooms are "
         "simulated",
     )
+    add("--music", help="music: directory, glob or manifest CSV (path, group, split, ...)")
+    add(
+        "--as_is",
+        help="real recordings, whose flaws are unknown: directory, glob or manifest CSV; only the published models in "
+        "`--labels` label them",
+    )
+    add("--as_is_ratio", type=fraction, default=0.0, help="share of clips that are unchanged parts of these recordings")
     add("--output", required=True, help="folder for the set")
     add("--clips", type=positive_int, required=True, help="number of clips")
     add(
@@ -147,12 +164,17 @@ def _add_noise(parser: Parser) -> None:
         default="1:2",
         help="number of noises in a noisy clip, LOW:HIGH; the SNR is that of their sum",
     )
-    add("--partial_ratio", type=fraction, default=0.15, help="share of noisy clips whose noise covers only a part")
+    add(
+        "--partial_ratio",
+        type=fraction,
+        default=0.15,
+        help="share of noises, of music and of second voices that cover only a part of the clip",
+    )
     add(
         "--partial_s",
         type=number_range(at_least=0.02, because="shorter noise has no level"),
         default="0.5:3",
-        help="length of this part in seconds, LOW:HIGH; the power of the noise is measured over this part only",
+        help="length of this part in seconds, LOW:HIGH; the power of the sound is measured over this part only",
     )
     add(
         "--noise_variation_ratio",
@@ -162,10 +184,35 @@ def _add_noise(parser: Parser) -> None:
     )
 
 
+def _add_other_sounds(parser: Parser) -> None:
+    add = parser.add_argument
+    add("--music_ratio", type=fraction, default=0.0, help="share of clips with music behind the speech; needs --music")
+    add("--music_snr", type=number_range(), default="-5:30", help="SNRs of the speech to the music in dB, LOW:HIGH")
+    add("--second_voice_ratio", type=fraction, default=0.0, help="share of clips with the voice of a second speaker")
+    add(
+        "--second_voice_snr",
+        type=number_range(),
+        default="0:20",
+        help="level of the speech over the second voice in dB, LOW:HIGH; both are measured while they speak",
+    )
+    add(
+        "--no_speech_ratio",
+        type=fraction,
+        default=0.0,
+        help="share of clips without speech: noise, music (with --music), near silence, tones or hum alone; they have no label",
+    )
+
+
 def _add_faults(parser: Parser) -> None:
     add = parser.add_argument
     add("--fault_ratio", type=fraction, default=0.0, help="share of clips with faults, with or without noise")
     add("--max_faults", type=positive_int, default=2, help="largest number of faults in a clip; at least 1 is drawn")
+    add(
+        "--partial_fault_ratio",
+        type=fraction,
+        default=0.0,
+        help="share of faults that cover only a part of the clip, of --partial_s; reverb and dropouts always cover all of it",
+    )
     add(
         "--faults",
         type=_faults,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from model.bundle import NETWORK_NAMES, open_bundle
+from model.bundle import DIAGNOSTIC_NETWORKS, NETWORK_NAMES, open_bundle
 from model.features import CHOICES, FeatureConfig
 from model.labels import LABEL_SCALES, PESQ_WB
 from model.runtime import start_tensorflow
@@ -99,7 +99,13 @@ def run(argv: Sequence[str]) -> int:
     )
     features = FeatureConfig(window=options.window, compression=options.compression, level=options.level)
     try:
-        data = open_set(files, LABEL_SCALES[options.label], features, frames=options.loss == "frames")
+        data = open_set(
+            files,
+            LABEL_SCALES[options.label],
+            features,
+            frames=options.loss == "frames",
+            diagnosis=options.loss == "diagnosis",
+        )
         bundle = train(data, output, train_options, resume=options.resume, start=start)
     except (DatasetError, TrainingError) as error:
         raise UsageError(str(error)) from error
@@ -110,8 +116,12 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _check_loss(options: TrainCommandOptions) -> None:
-    if options.loss == "frames" and options.label != PESQ_WB.name:
-        raise UsageError(f"--loss frames needs --label {PESQ_WB.name}: only this label has true values of frames")
+    if options.loss in ("frames", "diagnosis") and options.label != PESQ_WB.name:
+        raise UsageError(
+            f"--loss {options.loss} needs --label {PESQ_WB.name}: only this label has true values of frames"
+        )
+    if (options.loss == "diagnosis") != (options.network in DIAGNOSTIC_NETWORKS):
+        raise UsageError(f"--loss diagnosis and --network {' or '.join(DIAGNOSTIC_NETWORKS)} need each other")
 
 
 def _clip_files(folders: Sequence[str]) -> list[Path]:
@@ -173,9 +183,10 @@ def build_parser() -> Parser:
     add(
         "--loss",
         default="weighted",
-        choices=["weighted", "unweighted", "frames"],
+        choices=["weighted", "unweighted", "frames", "diagnosis"],
         help="loss of the frame scores: weighted, the published one: distance to the label of the clip, with the weight "
-        "10^(label - best label); unweighted: the same with weight 1; frames: distance to the true value of each frame",
+        "10^(label - best label); unweighted: the same with weight 1; frames: distance to the true value of each frame; "
+        "diagnosis: that of frames and the errors of the diagnosis, for diagnostic_net",
     )
     add("--epochs", type=positive_int, default=30, help="number of epochs in all")
     add("--batch_size", type=positive_int, default=32, help="clips in a batch")

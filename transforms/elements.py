@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from model.activity import Activity, find_activity
+from model.diagnosis import Diagnosis
 from model.features import Frames
 from transforms.errors import AudioFault, Reason, Stage
 
@@ -223,12 +224,13 @@ class SignalFacts:
         lead_silence_s: silence before the active part, in seconds.
         trail_silence_s: silence after the active part, in seconds.
         longest_gap_s: longest silence inside the active part, in seconds.
-        speech_s: length of the active part without the inner part of long pauses, in seconds.
+        active_s: length of the active part without the inner part of long pauses, in seconds.
         dropouts: number of hard-edged gaps inside sound.
         dropout_s: total length of these gaps, in seconds.
         dc_offset: mean of the samples, full scale 1.0.
         bandwidth_hz: highest frequency that carries signal, in Hz, at the recording's own rate.
-        snr_db: estimated signal-to-noise ratio in dB; None if a tenth of the active part is digital silence.
+        noise_floor_snr_db: signal-to-noise ratio in dB, estimated from the quietest frames; None if a tenth of the active
+            part is digital silence.
         hum_db: level of mains hum in dB relative to `rms_dbfs`; None without hum.
     """
 
@@ -239,12 +241,12 @@ class SignalFacts:
     lead_silence_s: float
     trail_silence_s: float
     longest_gap_s: float
-    speech_s: float
+    active_s: float
     dropouts: int
     dropout_s: float
     dc_offset: float
     bandwidth_hz: float
-    snr_db: float | None
+    noise_floor_snr_db: float | None
     hum_db: float | None
 
 
@@ -354,7 +356,9 @@ class ScoredUtterance:
         utterance: the decoded utterance.
         frame_score: predicted quality of each frame on the scale of the model: float32 [T]. Long silence, which the model
             does not get, repeats the score of the frame before it.
+        diagnosis: the other values of each frame [T]; None if the model gives none.
     """
 
     utterance: Utterance
     frame_score: np.ndarray
+    diagnosis: Diagnosis | None = None

@@ -1,4 +1,4 @@
-"""Schemas of all tables that audiosieve writes. Column names carry the units; each column has a description."""
+"""Schemas of all tables but those of an evaluation. Column names carry the units; each column has a description."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-
-def _field(name: str, kind: pa.DataType, description: str, nullable: bool = False) -> pa.Field:
-    return pa.field(name, kind, nullable=nullable, metadata={"description": description})
-
+from transforms.table_field import table_field as _field
 
 _ID = _field("utterance_id", pa.string(), "unique id: path relative to the corpus root, or the id from the manifest")
 _URI = _field("uri", pa.string(), "path or URI of the recording; `ARCHIVE#MEMBER` for a recording in an archive")
@@ -19,6 +16,24 @@ _VERSION = _field(
     "size of the file and its modification time (in Cloud Storage: generation), and the span or channel that the corpus names; "
     "a new value is scored again",
 )
+
+
+def _heard(name: str, description: str) -> pa.Field:
+    """Returns a column of `utterances` that a model without a diagnosis leaves null, and that no piece of --trim has."""
+    return _field(name, pa.float32(), description, nullable=True)
+
+
+# Sound that the model hears in an utterance; null if the model has no diagnosis, and for a piece that --trim cut out.
+_HEARD = (
+    _heard("music_s", "length of the frames with music"),
+    _heard("overlap_s", "length of the frames with a second voice"),
+    _heard("snr_db", "signal-to-noise ratio during speech; null without speech"),
+    _heard("c50_db", "clarity index C50 of the room during speech; null without speech"),
+    _heard("mos_sig", "rating of the speech on the scale of DNSMOS P.835, from 1 to 5"),
+    _heard("mos_bak", "rating of the background on the same scale; 5 is the least intrusive"),
+    _heard("mos_ovrl", "overall rating on the same scale"),
+)
+HEARD = tuple(field.name for field in _HEARD)
 
 UTTERANCES = pa.schema(
     [
@@ -46,23 +61,26 @@ UTTERANCES = pa.schema(
         _field("lead_silence_s", pa.float32(), "silence before the active part"),
         _field("trail_silence_s", pa.float32(), "silence after the active part"),
         _field("longest_gap_s", pa.float32(), "longest silence inside the active part"),
-        _field("speech_s", pa.float32(), "length of the active part without the inner part of pauses over 0.5 s"),
+        _field("active_s", pa.float32(), "length of the active part without the inner part of pauses over 0.5 s"),
         _field("dropouts", pa.int32(), "number of hard-edged gaps inside sound, of zeros or of a repeated sample"),
         _field("dropout_s", pa.float32(), "total length of the dropouts"),
         _field("dc_offset", pa.float32(), "mean of the samples, where full scale is 1.0"),
         _field("bandwidth_hz", pa.float32(), "highest frequency that carries signal, without images of a lower rate"),
         _field(
-            "snr_db",
+            "noise_floor_snr_db",
             pa.float32(),
-            "signal-to-noise ratio estimated from frame levels; null if a tenth of the active part is digital silence",
+            "signal-to-noise ratio from the quietest frames; null if a tenth of the active part is digital silence",
             nullable=True,
         ),
         _field("hum_db", pa.float32(), "level of mains hum relative to `rms_dbfs`; null without hum", nullable=True),
+        _field("speech_s", pa.float32(), "length of the speech; `active_s` if the model does not hear speech"),
+        *_HEARD,
         _field("flags", pa.list_(pa.string()), "reasons to doubt the score: no_speech, near_silent, clipped, ..."),
         _field(
             "causes",
             pa.list_(pa.string()),
-            "faults that the samples prove: silence, dropouts, clipping, band_limit, hum, channel, second_voice",
+            "faults that the samples prove or the model hears, worst first: silence, channel, noise, music, second_voice, "
+            "reverberation, clipping, band_limit, codec, dropouts, hum",
         ),
         _field("model_id", pa.string(), "model that made the score, as name@hash"),
         _field(
@@ -88,6 +106,9 @@ KEPT = pa.schema(
     [*UTTERANCES, _field(TRIMMED, pa.bool_(), "whether the row is a piece that --trim cut out of an utterance")]
 )
 
+# A word for many frames in a row.
+_CAUSE = pa.dictionary(pa.int8(), pa.string())
+
 FRAMES = pa.schema(
     [
         _ID,
@@ -99,8 +120,17 @@ FRAMES = pa.schema(
         _field("bandwidth_hz", pa.float32(), "highest frequency that carries signal; 0 in silence"),
         _field("clipped", pa.bool_(), "whether a sample is clipped"),
         _field("dropout_s", pa.float32(), "length of the dropouts in the first half of the frame"),
+        _field(
+            "speech",
+            pa.float32(),
+            "probability of speech, rounded down to 0.05; null if the model has no diagnosis",
+            nullable=True,
+        ),
+        _field("cause", _CAUSE, "most probable cause of damage that the model hears; null where it hears none", True),
     ]
 )
+# Columns of `frames` whose values hardly repeat, so that a dictionary of them would only add to their size.
+WITHOUT_DICTIONARY = ("frame", "start_s", "score")
 
 ANOMALIES = pa.schema(
     [
@@ -109,6 +139,7 @@ ANOMALIES = pa.schema(
         _field("end_s", pa.float32(), "end of the last frame in the utterance"),
         _field("mean_score", pa.float32(), "mean of the frame scores in the anomaly"),
         _field("min_score", pa.float32(), "lowest frame score in the anomaly"),
+        _field("cause", pa.string(), "most frequent `cause` of its frames; null if they have none", nullable=True),
     ]
 )
 
@@ -176,8 +207,12 @@ DROPPED = pa.schema(
 
 _DISTORTION = pa.struct(
     [
-        _field("kind", pa.string(), "noise, or a kind of degradation"),
-        _field("detail", pa.string(), "id of the noise, or strength of the degradation"),
+        _field(
+            "kind",
+            pa.string(),
+            "noise, music, second_voice, a kind of degradation, or tones or noise_floor in a clip without speech",
+        ),
+        _field("detail", pa.string(), "id of the recording, or strength of the degradation"),
         _field("start_s", pa.float64(), "start in the clip"),
         _field("end_s", pa.float64(), "end in the clip"),
         _field(
@@ -216,7 +251,7 @@ CLIPS = pa.schema(
         _field(
             "snr_db",
             pa.float64(),
-            "mixing SNR: speech over the whole clip against noise where there is noise; null without noise",
+            "mixing SNR: speech over the whole clip against noise where there is noise; null without noise or speech",
             nullable=True,
         ),
         _field(
@@ -231,12 +266,22 @@ CLIPS = pa.schema(
             "asymmetric disturbance (P.862) of each frame; null without pesq_wb",
             nullable=True,
         ),
-        _field("distortions", pa.list_(_DISTORTION), "all noises and degradations of the clip, with their times"),
-        _field("speech", pa.list_(_SPAN), "parts with speech of the speaker; null if unknown", nullable=True),
+        _field(
+            "distortions",
+            pa.list_(_DISTORTION),
+            "added sounds and degradations of the clip, with their times; null if they are unknown, as in a recording as it is",
+            nullable=True,
+        ),
+        _field(
+            "speech",
+            pa.list_(_SPAN),
+            "parts with speech of the speaker, without the second voice; null if unknown",
+            nullable=True,
+        ),
         _field(
             "speech_snr_db",
             pa.float64(),
-            "mean power of the parts with speech against that of all noise, music and other voices; null without any",
+            "power of the speech over that of all added sounds, both in the parts with speech; null without any or if unknown",
             nullable=True,
         ),
         _field("c50_db", pa.float64(), "clarity index C50 of the room; null without a room", nullable=True),
@@ -247,8 +292,8 @@ CLIPS = pa.schema(
         _field("mos_ovrl", pa.float32(), "overall rating by DNSMOS (P.835); null unless requested", nullable=True),
         _field("distillmos", pa.float32(), "MOS by DistillMOS; null unless requested", nullable=True),
         _field("variation", pa.list_(pa.string()), "variations of the clean speech, which the reference has too"),
-        _field("speech_id", pa.string(), "id of the speech recording"),
-        _field("speaker", pa.string(), "speaker; no speaker is in two splits"),
+        _field("speech_id", pa.string(), "id of the speech recording; empty without speech"),
+        _field("speaker", pa.string(), "speaker; no speaker is in two splits; empty without speech"),
         _field("corpus", pa.string(), "corpus of the speech, from the manifest; null if unknown", nullable=True),
         _field("noise_ids", pa.list_(pa.string()), "ids of the noise recordings; empty for a clip without noise"),
         _field("noise_groups", pa.list_(pa.string()), "groups of the noises; no group is in two splits"),
@@ -260,51 +305,6 @@ CLIPS = pa.schema(
 
 # Metadata of a carried column whose values are JSON.
 _JSON = {b"audiosieve.encoding": b"json"}
-_KEY = pa.dictionary(pa.int32(), pa.string())
-_STRINGS = pa.list_(pa.string())
-
-CLIP_SCORES = pa.schema(
-    [
-        _field("set", pa.string(), "labelled set"),
-        _field("clip_id", pa.string(), "id of the clip in its set"),
-        _field("model_id", pa.string(), "model that made the score, as name@hash"),
-        _field("label_scale", pa.string(), "scale of the label; null if the sets have no labels", nullable=True),
-        _field("label", pa.float32(), "true quality; null if the clip has no such label", nullable=True),
-        _field("score", pa.float32(), "predicted quality, on the label scale of the model"),
-        _field("snr_db", pa.float64(), "mixing SNR; null without noise", nullable=True),
-        _field("clean", pa.bool_(), "whether the clip has neither noise nor degradations"),
-        _field(
-            "taken_for_clean",
-            pa.bool_(),
-            "whether the score reaches the threshold; null without a threshold",
-            nullable=True,
-        ),
-        _field("faults", _STRINGS, "kinds of the degradations"),
-        _field("noise_groups", _STRINGS, "groups of the noises"),
-        _field("corpus", pa.string(), "corpus of the speech; null if unknown", nullable=True),
-        _field("speaker", pa.string(), "speaker"),
-        _field("duration_s", pa.float64(), "length of the clip"),
-        _field("num_anomalies", pa.int32(), "number of anomalies"),
-        _field(
-            "iou",
-            pa.float32(),
-            "intersection over union of the bad frames and the frames in anomalies; null unless a part of the clip is bad",
-            nullable=True,
-        ),
-    ]
-)
-FRAME_SCORES = pa.schema(
-    [
-        _field("set", _KEY, "labelled set"),
-        _field("clip_id", _KEY, "id of the clip in its set"),
-        _field("model_id", _KEY, "model that made the score, as name@hash"),
-        _field("frame", pa.int32(), "index of the frame, from 0; it covers samples [256 t, 256 t + 512) at 16 kHz"),
-        _field("start_s", pa.float32(), "start of the frame in the clip"),
-        _field("score", pa.float32(), "predicted quality of the frame, on the label scale of the model"),
-        _field("bad", pa.bool_(), "whether at least half of it is in a noise or degradation of a part of the clip"),
-        _field("in_anomaly", pa.bool_(), "whether it is in an anomaly"),
-    ]
-)
 
 
 def carried_field(name: str, kind: pa.DataType | None = None, as_json: bool = False) -> pa.Field:

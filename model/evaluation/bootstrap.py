@@ -70,6 +70,15 @@ class Resamples:
         """Returns the number of speakers of the clips with the indices `items`."""
         return len(np.unique(self._speaker[items]))
 
+    def first_of_speaker(self, items: np.ndarray) -> np.ndarray:
+        """Returns for each clip the index of the first clip of its speaker, which has the same weight in all resamples.
+
+        Args:
+            items: indices of clips [n].
+        """
+        _, first = np.unique(self._speaker, return_index=True)
+        return np.asarray(first[self._speaker[items]])
+
     def estimate(self, statistic: Statistic, items: np.ndarray) -> dict[str, Estimate]:
         """Returns measures of some clips of the set.
 

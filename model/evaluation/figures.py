@@ -55,7 +55,7 @@ def draw_predicted_against_target(
             ends = (scales[0].low, scales[0].high)
             axes.plot(ends, ends, color="0.4", linewidth=1)
         axes.legend()
-        _save(figure, path)
+        save(figure, path)
 
 
 def draw_conditions(
@@ -95,7 +95,7 @@ def draw_conditions(
         panels[1, 0].set_ylabel("variance")
         figure.suptitle(title)
         figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-        _save(figure, path)
+        save(figure, path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,7 +161,7 @@ def draw_example(path: Path, example: Example) -> None:
         panels[-1].set_xlabel("s")
         panels[-1].set_xlim(0, len(example.samples) / SAMPLE_RATE)
         figure.suptitle(example.title)
-        _save(figure, path)
+        save(figure, path)
 
 
 def merged(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -187,6 +187,7 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Writes a figure to a PNG file."""
     FigureCanvasAgg(figure)
     figure.savefig(path, dpi=DPI)

@@ -26,12 +26,16 @@ class Distortion:
         detail: description of its strength.
         start_s: start in seconds from the start of the clip.
         end_s: end in seconds from the start of the clip.
+        cause: its name in `diagnosis.HEARD_CAUSES`; None if it has none, such as an offset, or if the set does not name causes.
+        audible: whether a listener would hear it; None if that is uncertain.
     """
 
     kind: str
     detail: str
     start_s: float
     end_s: float
+    cause: str | None = None
+    audible: bool | None = None
 
 
 def covered_frames(start_s: float, end_s: float, num_frames: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Measures of a model on a labelled set: agreement, clean against degraded, localisation, and effect of the level.
+"""Measures of a model on a labelled set: agreement, clean against degraded, localisation, effect of the level, and diagnoses.
 
 The input is a list of clips that `audiosieve evaluate` has scored. All measures of a set use the same resamples of its speakers
 (`bootstrap`).
@@ -7,11 +7,21 @@ The input is a list of clips that `audiosieve evaluate` has scored. All measures
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from model.diagnosis import RATINGS
 from model.evaluation.bootstrap import Estimate, Resamples
+from model.evaluation.cause_measures import (
+    measure_behind_speech,
+    measure_causes,
+    measure_false_causes,
+    measure_music,
+    measure_speech,
+)
+from model.evaluation.diagnosed_clips import SECOND_VOICE, DiagnosedClip
 from model.evaluation.localisation import has_known_span, measure_localisation, partial
 from model.evaluation.metrics import (
     precision_recall_f1,
@@ -21,7 +31,8 @@ from model.evaluation.metrics import (
     weighted_rmse,
     weighted_srcc,
 )
-from model.evaluation.scored_clips import CLEAN, FAULTS_ONLY, NOISE, ScoredClips
+from model.evaluation.scored_clips import CLEAN, FAULTS_ONLY, NO_SPEECH, NOISE, UNKNOWN, ScoredClips
+from model.evaluation.value_measures import C50_EDGES_DB, SNR_EDGES_DB, measure_decibels, measure_rating
 
 DIMENSIONS = ("snr", "noise_group", "fault", "corpus", "variation")
 # A gain has no effect on a score that changes by less than this, on the label scale.
@@ -58,13 +69,14 @@ def measure_detection(scored: ScoredClips, items: np.ndarray, resamples: Resampl
 
     Args:
         scored: scored clips.
-        items: indices of the clips to measure on.
+        items: indices of the clips to measure on; clips whose noises and faults are unknown are ignored.
         resamples: resamples of the clips.
 
     Returns:
         "precision", "recall" and "f1" of clean clips at the threshold, if there is one, and "auc"; empty if all clips
         are clean, or none.
     """
+    items = items[scored.clean_or_degraded[items]]
     clean, score = scored.clean[items], scored.score[items]
     if not clean.any() or clean.all():
         return {}
@@ -124,7 +136,8 @@ def measure_conditions(scored: ScoredClips, dimension: str, resamples: Resamples
 
 
 def _snr_order(band: str) -> float:
-    return {FAULTS_ONLY: 1e8, CLEAN: 1e9}.get(band) or float(band.removesuffix(" dB"))
+    last = (FAULTS_ONLY, CLEAN, NO_SPEECH, UNKNOWN)
+    return 1e8 + last.index(band) if band in last else float(band.removesuffix(" dB"))
 
 
 def measure_anomalies(scored: ScoredClips, resamples: Resamples) -> dict[str, Any]:
@@ -134,7 +147,8 @@ def measure_anomalies(scored: ScoredClips, resamples: Resamples) -> dict[str, An
         scored: scored clips.
         resamples: resamples of the clips.
     """
-    spans = np.array([n for n, clip in enumerate(scored.localised) if has_known_span(clip.bad)], int)
+    speech = np.flatnonzero(scored.clean_or_degraded)
+    spans = np.array([n for n in speech.tolist() if has_known_span(scored.localised[n].bad)], int)
     clean = np.flatnonzero(scored.clean)
     measured: dict[str, Any] = {"clips_with_known_span": len(spans), "clean_clips": len(clean)}
     if len(spans):
@@ -159,7 +173,7 @@ def measure_anomalies_by_kind(scored: ScoredClips, resamples: Resamples) -> dict
     """
     members: dict[str, list[int]] = defaultdict(list)
     for n, (clip, localised) in enumerate(zip(scored.clips, scored.localised, strict=True)):
-        if has_known_span(localised.bad):
+        if clip.is_clean_or_degraded and has_known_span(localised.bad):
             kinds = {distortion.kind for distortion in partial(clip.distortions, len(localised.bad))}
             for kind in kinds:
                 members[kind].append(n)
@@ -207,6 +221,26 @@ def evaluate(scored: ScoredClips, resamples: Resamples) -> dict[str, Any]:
         measured[f"by_{dimension}"] = measure_conditions(scored, dimension, resamples)
     measured["localisation"] = measure_anomalies(scored, resamples)
     return {**measured, "localisation_by_kind": measure_anomalies_by_kind(scored, resamples)}
+
+
+def measure_diagnoses(clips: Sequence[DiagnosedClip], resamples: Resamples) -> dict[str, Any]:
+    """Returns all measures of a diagnostic model for which a set has the truth, by part of `evaluation.json`.
+
+    Args:
+        clips: all clips of the set.
+        resamples: resamples of the clips.
+    """
+    measured: dict[str, Any] = {
+        "speech": measure_speech(clips, resamples),
+        "causes": measure_causes(clips, resamples),
+        "music": measure_music(clips, resamples),
+        "second_voice": measure_behind_speech(SECOND_VOICE, clips, resamples),
+        "snr_db": measure_decibels(clips, "snr_db", SNR_EDGES_DB, resamples),
+        "c50_db": measure_decibels(clips, "c50_db", C50_EDGES_DB, resamples),
+        **{name: measure_rating(clips, name, resamples) for name in RATINGS},
+        "false_causes": measure_false_causes(clips, resamples),
+    }
+    return {part: found for part, found in measured.items() if found}
 
 
 def differences(measured: dict[str, Any], reference: dict[str, Any]) -> dict[str, Any]:

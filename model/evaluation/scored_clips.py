@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from model.labels import LabelScale
 NOISE = "noise"
 CLEAN = "clean"
 FAULTS_ONLY = "no noise, faults"
+NO_SPEECH = "no speech"
 UNKNOWN = "unknown"
 UNVARIED = "none"
 # Width of a band of SNRs.
@@ -42,6 +43,12 @@ class Clip:
         speaker: speaker of the speech.
         corpus: corpus of the speech; None if unknown.
         noise_groups: groups of the noises.
+        known: whether noises and faults are known; they are not for a part of a real recording as it is.
+        names_causes: whether the causes of all distortions are known.
+        speech: start and end in seconds of each part with speech; None if unknown.
+        speech_snr_db: SNR over the parts with speech in dB; None without noise, or if unknown.
+        c50_db: clarity index C50 of the room in dB; None without a room, or if unknown.
+        ratings: rating by name (`diagnosis.RATINGS`), as a teacher gave it; None for a missing rating.
     """
 
     set_name: str
@@ -56,11 +63,33 @@ class Clip:
     speaker: str
     corpus: str | None
     noise_groups: tuple[str, ...]
+    known: bool = True
+    names_causes: bool = False
+    speech: tuple[tuple[float, float], ...] | None = None
+    speech_snr_db: float | None = None
+    c50_db: float | None = None
+    ratings: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
 
     @property
     def clean(self) -> bool:
-        """Whether the clip has neither noise nor faults."""
-        return self.snr_db is None and not self.distortions
+        """Whether the clip is known to be speech with neither noise nor faults."""
+        return self.is_clean_or_degraded and self.snr_db is None and not self.distortions
+
+    @property
+    def is_clean_or_degraded(self) -> bool:
+        """Whether the clip is known to be one of both: speech, and no real recording."""
+        return self.known and self.speech != ()
+
+    @property
+    def resampled_with(self) -> str:
+        """Name of the clips that are resampled together, because they are alike: those of one speaker.
+
+        Clips without speech are alike if they have the same group of noise, or else the same recording.
+        """
+        if self.speaker:
+            return self.speaker
+        recordings = [distortion.detail.split(",")[0] for distortion in self.distortions]
+        return next(iter([*self.noise_groups, *recordings]), self.clip_id)
 
     @property
     def faults(self) -> list[str]:
@@ -69,7 +98,11 @@ class Clip:
 
     @property
     def snr_band(self) -> str:
-        """SNR rounded to 5 dB, such as "10 dB"; without noise "clean" or "no noise, faults"."""
+        """SNR rounded to 5 dB, such as "10 dB"; without noise "clean", "no noise, faults", "no speech" or "unknown"."""
+        if not self.known:
+            return UNKNOWN
+        if self.speech == ():
+            return NO_SPEECH
         if self.snr_db is None:
             return CLEAN if self.clean else FAULTS_ONLY
         return f"{STEP_DB * math.floor(self.snr_db / STEP_DB + 0.5):g} dB"
@@ -150,3 +183,8 @@ class ScoredClips:
     def clean(self) -> np.ndarray:
         """Whether each clip is clean, bool [N]."""
         return np.array([clip.clean for clip in self.clips], bool)
+
+    @property
+    def clean_or_degraded(self) -> np.ndarray:
+        """Whether each clip is known to be clean or degraded speech, bool [N]."""
+        return np.array([clip.is_clean_or_degraded for clip in self.clips], bool)

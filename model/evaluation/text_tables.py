@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from model.evaluation.bootstrap import Estimate
@@ -29,6 +30,14 @@ OVERALL = (
     ("score rises over 5 dB", "ladder", "rose_5db"),
     ("score moves under 0.1 by a gain", "level", "moved_under_0.1"),
     ("the same, rounded to 16 bits", "level_at_16_bits", "moved_under_0.1"),
+    ("speech in frames: AUC", "speech", "auc"),
+    ("speech in frames: F1", "speech", "f1"),
+    ("causes of clips: macro F1", "causes", "macro_f1"),
+    ("causes of frames: macro F1", "causes", "frame_macro_f1"),
+    ("SNR: mean absolute error, dB", "snr_db", "mae"),
+    ("C50: mean absolute error, dB", "c50_db", "mae"),
+    ("mos_ovrl: LCC with the teacher", "mos_ovrl", "lcc"),
+    ("mos_ovrl: same decision at 3.0", "mos_ovrl", "same_decision"),
 )
 CONDITION_COLUMNS = ("clips", "label", "score", "LCC", "SRCC", "RMSE", "precision", "recall", "F1")
 
@@ -115,12 +124,17 @@ def ladder_table(ladder: dict[str, Any]) -> str:
     return table(rows)
 
 
-def report(models: dict[str, dict[str, Any]], notes: Sequence[str]) -> str:
+def report(
+    models: dict[str, dict[str, Any]],
+    notes: Sequence[str],
+    further_tables: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> str:
     """Returns a whole evaluation: the models side by side, then each model under its conditions.
 
     Args:
-        models: measures by model id: those of `measures.evaluate`, and "ladder" and "level" if measured.
+        models: measures by model id: those of `measures.evaluate`, and others if measured.
         notes: notes for the reader, one sentence each.
+        further_tables: tables at the end of those of a model, by model id.
     """
     parts = [overall_table(models), "In brackets: 95 % interval, from resampling the speakers."]
     for model_id, measured in models.items():
@@ -133,5 +147,6 @@ def report(models: dict[str, dict[str, Any]], notes: Sequence[str]) -> str:
             tables.append(localisation_table(measured["localisation_by_kind"]))
         if "ladder" in measured:
             tables.append(ladder_table(measured["ladder"]))
+        tables += further_tables.get(model_id, ())
         parts.append("\n\n".join([model_id, *tables]))
     return "\n\n".join([*parts, *(f"note: {note}" for note in notes)])

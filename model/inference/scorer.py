@@ -10,7 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from model.bundle import Bundle, open_bundle
+from model.diagnosis import Diagnosis
 from model.features import NUM_BINS, WHOLE_FRAMES, Frames
+from model.frame_estimates import FrameEstimates
 from model.inference.streaming import WINDOW, LongRecordings, before_blstm, from_blstm
 from model.networks.architectures import NETWORKS
 from model.networks.attention import AdditiveAttention
@@ -57,47 +59,49 @@ class Scorer:
         with hold_native_stderr():
             self.score([np.zeros((1, NUM_BINS), np.float32)])  # traces the functions now, not at the first batch
 
-    def score(self, spectrograms: Sequence[Frames]) -> list[np.ndarray]:
+    def score(self, spectrograms: Sequence[Frames]) -> list[FrameEstimates]:
         """Scores a batch in one call of the network, and each long recording separately.
 
         Args:
             spectrograms: spectrograms with the bundle's feature config: float32 [T_i, 257], T_i >= 1.
 
         Returns:
-            Frame scores in the same order, within the label scale: float32 [T_i].
+            Estimates of the frames [T_i] in the same order.
         """
-        frame_scores: list[np.ndarray] = [np.empty(0, np.float32)] * len(spectrograms)
+        values: list[np.ndarray] = [np.empty((0, 1), np.float32)] * len(spectrograms)
         short = []
         for i, spectrogram in enumerate(spectrograms):
             if len(spectrogram) > self.whole_frames:
-                frame_scores[i] = self._long.frame_scores(spectrogram)
+                values[i] = self._long.frame_values(spectrogram)
             else:
                 short.append(i)
         if short:
-            batch = self._frame_scores([spectrograms[i][:] for i in short])
-            for i, scores in zip(short, batch, strict=True):
-                # A slice would keep the whole padded batch in memory.
-                frame_scores[i] = scores[: len(spectrograms[i])].copy()
-        return [self._within_scale(scores) for scores in frame_scores]
+            batch = self._frame_values([spectrograms[i][:] for i in short])
+            for i, padded in zip(short, batch, strict=True):
+                values[i] = padded[: len(spectrograms[i])]
+        return [self._estimates(one) for one in values]
 
-    def score_in_parts(self, spectrogram: Frames) -> Iterator[np.ndarray]:
+    def score_in_parts(self, spectrogram: Frames) -> Iterator[FrameEstimates]:
         """Scores one long recording in steps of about 30 s, so that the caller can do other work between them.
 
         Args:
             spectrogram: spectrogram with the bundle's feature config: float32 [T, 257], T > `whole_frames`.
 
         Yields:
-            Frame scores of the next step, in total float32 [T]. The first half of the steps yields empty arrays.
+            Estimates of the frames of the next step, [T] in total. The first half of the steps has no frames.
         """
-        for scores in self._long.parts(spectrogram):
-            yield self._within_scale(scores)
+        for values in self._long.parts(spectrogram):
+            yield self._estimates(values)
 
-    def _within_scale(self, scores: np.ndarray) -> np.ndarray:
-        """Limits scores to the label scale. The last layer of the published networks is linear and may exceed it."""
-        return np.clip(scores, self.bundle.label_scale.low, self.bundle.label_scale.high)
+    def _estimates(self, values: np.ndarray) -> FrameEstimates:
+        """Returns the outputs of the network for a recording [T, K] as estimates, with copies instead of views of a batch."""
+        # The last layer of the published networks is linear and may exceed the label scale.
+        score = np.clip(values[:, 0], self.bundle.label_scale.low, self.bundle.label_scale.high)
+        limits = self.bundle.cause_limits
+        return FrameEstimates(score, None if limits is None else Diagnosis(values[:, 1:].copy(), limits))
 
-    def _frame_scores(self, spectrograms: list[np.ndarray]) -> np.ndarray:
-        """Returns the output of the last layer for a batch: float32 [B, T], T = max T_i."""
+    def _frame_values(self, spectrograms: list[np.ndarray]) -> np.ndarray:
+        """Returns the outputs of the network for a batch (`frame_outputs`): float32 [B, T, K], T = max T_i."""
         longest = max(map(len, spectrograms))
         step = max(1, FRONT_FRAMES // longest)
         parts, masks = [], []

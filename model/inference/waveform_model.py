@@ -62,7 +62,8 @@ class WaveformModel(tf.Module):
         Returns:
             "score" float32 [B]; "num_frames" int32 [B]; and "frame_score" float32 [B, T], where T is the number of frames of
             the longest recording, and NaN follows the last frame of a shorter one. All scores of a recording are NaN if it has
-            fewer than 512 samples, is silent, or has a sample that is not finite.
+            fewer than 512 samples, is silent, or has a sample that is not finite. Networks with a diagnosis also return
+            "diagnosis" float32 [B, T, 15], in the order of `diagnosis.FRAME_VALUES`, with NaN in the same places.
 
         Raises:
             tf.errors.InvalidArgumentError: a length is negative, or exceeds the waveforms or `max_frames`.
@@ -87,18 +88,24 @@ class WaveformModel(tf.Module):
         mask = tf.range(tf.shape(frames)[1])[tf.newaxis] < num_frames[:, tf.newaxis]
         frames = tf.where(mask[..., tf.newaxis], frames, 0.0)
         x = batch_spectrogram(frames, mask, self._features)
-        frame_score = self.network({"spectrogram": x, "mask": mask})["frame_score"]
+        network_outputs = self.network({"spectrogram": x, "mask": mask})
+        frame_score = network_outputs["frame_score"]
         frame_score = tf.clip_by_value(frame_score, self._scale.low, self._scale.high)
         score = pool_batch(frame_score, mask, self._pooling)
         has_signal = tf.logical_and(num_frames > 0, tf.reduce_any(x != 0.0, axis=[1, 2]))
         # The samples are tested, because minimum and maximum preserve a NaN only on some processors.
         is_valid = tf.logical_and(has_signal, tf.reduce_all(tf.math.is_finite(frames), axis=[1, 2]))
         nan = tf.constant(float("nan"))
-        return {
+        is_valid_frame = tf.logical_and(mask, is_valid[:, tf.newaxis])
+        outputs = {
             "score": tf.where(is_valid, score, nan),
-            "frame_score": tf.where(tf.logical_and(mask, is_valid[:, tf.newaxis]), frame_score, nan),
+            "frame_score": tf.where(is_valid_frame, frame_score, nan),
             "num_frames": num_frames,
         }
+        if "diagnosis" in network_outputs:
+            diagnosis = network_outputs["diagnosis"]
+            outputs["diagnosis"] = tf.where(is_valid_frame[..., tf.newaxis], diagnosis, nan)
+        return outputs
 
 
 def batch_spectrogram(frames: tf.Tensor, mask: tf.Tensor, config: FeatureConfig) -> tf.Tensor:

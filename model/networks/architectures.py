@@ -1,7 +1,8 @@
 """The network architectures, one function each, in the order of their layers.
 
 Every network takes "spectrogram" float32 [B, T, 257] and "mask" bool [B, T] (true at real frames, false at padding), and
-returns "frame_score" float32 [B, T] and "score" float32 [B], pooled over the real frames.
+returns "frame_score" float32 [B, T] and "score" float32 [B], pooled over the real frames. `diagnostic_net` also returns
+"diagnosis" float32 [B, T, 15], in the order of `diagnosis.FRAME_VALUES`.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import keras
 import tensorflow as tf
 from keras import layers, ops
 
+from model.diagnosis import FRAME_VALUES, HEARD_CAUSES, RATINGS
 from model.features import NUM_BINS
 from model.networks.attention import AdditiveAttention
+from model.networks.half_rate import EvenFrames, TwoFramesPerStep
 from model.pooling import HALF_WINDOW, WINDOW_POWER, mos
 
 LSTM_UNITS = 100
@@ -22,6 +25,10 @@ CONV_WIDTH = 3
 ATTENTION_UNITS = 32
 DENSE_UNITS = 50
 TINY = 1e-12
+# Layer of `diagnostic_net` whose outputs `diagnosis_of` maps to the diagnosis.
+RAW_DIAGNOSIS = "raw_diagnosis"
+# SNR and C50 of an output of 0, and of one more, in dB.
+MEAN_DB, DB_UNIT = 20.0, 10.0
 
 
 def quality_net() -> keras.Model:
@@ -72,8 +79,7 @@ def disturbance_net() -> keras.Model:
     frequencies, so that the score depends less on the spectral balance of a recording.
     """
     spectrogram, mask = _inputs()
-    # The log-magnitude ranges from about -7 (the floor) to 3 (loud speech).
-    x = _zero_padding((spectrogram + 3.0) / 2.0, mask)[..., None]  # [B, T, 257, 1]
+    x = _scaled(spectrogram, mask)[..., None]  # [B, T, 257, 1]
     x = layers.Conv2D(12, (3, 5), strides=(1, 3), padding="same", activation="relu", name="conv_1")(x)  # [B, T, 86, 12]
     x = _zero_padding(x, mask)
     x = layers.Conv2D(16, (3, 5), strides=(1, 3), padding="same", activation="relu", name="conv_2")(x)  # [B, T, 29, 16]
@@ -84,11 +90,32 @@ def disturbance_net() -> keras.Model:
     x = layers.Dropout(0.2)(x)
     x = _dense(x)  # [B, T, 50]
     x = layers.Dense(1, activation="softplus", name="disturbance")(x)  # [B, T, 1], points of PESQ's raw score
-    disturbance = ops.squeeze(x, axis=-1)  # [B, T]
-    return keras.Model(
-        {"spectrogram": spectrogram, "mask": mask},
-        {"frame_score": mos(disturbance, ops.exp), "score": mos(masked_pesq_norm(disturbance, mask), ops.exp)},
-        name="disturbance_net",
+    return _disturbance_model("disturbance_net", spectrogram, mask, ops.squeeze(x, axis=-1))
+
+
+def diagnostic_net() -> keras.Model:
+    """Two strided convolutions -> Dense -> BLSTM at half the frame rate -> heads for disturbance and diagnosis of each frame.
+
+    It is `disturbance_net` with the values of `diagnosis.FRAME_VALUES` as a second output. The recurrence takes most of the
+    time, so it runs on one step for two frames (32 ms); the heads give two frames for each step.
+    """
+    spectrogram, mask = _inputs()
+    step_mask = mask[:, ::2]  # [B, S], S = ceil(T / 2)
+    x = EvenFrames(name="even_frames")(_scaled(spectrogram, mask))[..., None]  # [B, 2 S, 257, 1]
+    x = layers.Conv2D(8, (4, 8), strides=(2, 4), padding="same", activation="relu", name="conv_1")(x)  # [B, S, 65, 8]
+    x = _zero_padding(x, step_mask)
+    x = layers.Conv2D(16, (3, 5), strides=(1, 4), padding="same", activation="relu", name="conv_2")(x)  # [B, S, 17, 16]
+    x = layers.Reshape((-1, 17 * 16))(x)
+    x = layers.Dense(96, activation="relu", name="bottleneck")(x)  # [B, S, 96]
+    x = layers.Dropout(0.2)(x)
+    x = _blstm(x, step_mask, units=88)  # [B, S, 176]
+    x = layers.Dropout(0.2)(x)
+    x = layers.Dense(2 * 40, activation="elu", name="dense")(x)  # [B, S, 80]
+    x = TwoFramesPerStep(name="frames")(x, mask)  # [B, T, 40]
+    disturbance = layers.Dense(1, activation="softplus", name="disturbance")(x)  # [B, T, 1]
+    raw = layers.Dense(len(FRAME_VALUES), name=RAW_DIAGNOSIS)(x)  # [B, T, 15]
+    return _disturbance_model(
+        "diagnostic_net", spectrogram, mask, ops.squeeze(disturbance, axis=-1), diagnosis=diagnosis_of(raw)
     )
 
 
@@ -98,7 +125,25 @@ NETWORKS: dict[str, Callable[[], keras.Model]] = {
     "l_att": l_att,
     "lc_att": lc_att,
     "disturbance_net": disturbance_net,
+    "diagnostic_net": diagnostic_net,
 }
+
+
+def diagnosis_of(raw: tf.Tensor) -> tf.Tensor:
+    """Maps the output of the layer `RAW_DIAGNOSIS` to `FRAME_VALUES`: float32 [B, T, 15] -> the same.
+
+    Speech and causes are logits. SNR and C50 are in units of 10 dB about 20 dB, so that the weights of all outputs have a
+    similar size. Ratings are logits of the range from 1 to 5.
+    """
+    levels, ratings = 1 + len(HEARD_CAUSES), len(FRAME_VALUES) - len(RATINGS)
+    return ops.concatenate(
+        [
+            ops.sigmoid(raw[..., :levels]),
+            MEAN_DB + DB_UNIT * raw[..., levels:ratings],
+            1.0 + 4.0 * ops.sigmoid(raw[..., ratings:]),
+        ],
+        axis=-1,
+    )
 
 
 def masked_mean(x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
@@ -130,10 +175,15 @@ def _inputs() -> tuple[keras.KerasTensor, keras.KerasTensor]:
     )
 
 
-def _blstm(x: keras.KerasTensor, mask: keras.KerasTensor, forget_bias: float = 1.0) -> keras.KerasTensor:
-    lstm = layers.LSTM(
-        LSTM_UNITS, return_sequences=True, unit_forget_bias=False, bias_initializer=ForgetBias(forget_bias)
-    )
+def _scaled(spectrogram: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
+    """Scales the log-magnitude, from about -7 (the floor) to 3 (loud speech), to about -2 to 3; zeros at padding."""
+    return _zero_padding((spectrogram + 3.0) / 2.0, mask)
+
+
+def _blstm(
+    x: keras.KerasTensor, mask: keras.KerasTensor, forget_bias: float = 1.0, units: int = LSTM_UNITS
+) -> keras.KerasTensor:
+    lstm = layers.LSTM(units, return_sequences=True, unit_forget_bias=False, bias_initializer=ForgetBias(forget_bias))
     return layers.Bidirectional(lstm, name="blstm")(x, mask=mask)
 
 
@@ -183,3 +233,15 @@ def _score_model(
         {"frame_score": frame_score, "score": masked_mean(frame_score, mask)},
         name=name,
     )
+
+
+def _disturbance_model(
+    name: str,
+    spectrogram: keras.KerasTensor,
+    mask: keras.KerasTensor,
+    disturbance: keras.KerasTensor,
+    **others: keras.KerasTensor,
+) -> keras.Model:
+    """Returns a network whose scores are those of the disturbance of each frame [B, T], in points of PESQ's raw score."""
+    scores = {"frame_score": mos(disturbance, ops.exp), "score": mos(masked_pesq_norm(disturbance, mask), ops.exp)}
+    return keras.Model({"spectrogram": spectrogram, "mask": mask}, {**scores, **others}, name=name)

@@ -1,7 +1,7 @@
 """The losses: error of the utterance score plus error of the frame scores.
 
 The published losses compare all frames with the label of their utterance, weighted by the label. The loss "frames" compares
-each frame with its own label.
+each frame with its own label. The loss "diagnosis" adds the heads of a diagnosis (`diagnosis_loss`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from model.networks.architectures import masked_mean
 
-LossName = Literal["weighted", "unweighted", "frames"]
+LossName = Literal["weighted", "unweighted", "frames", "diagnosis"]
 
 
 def frame_weight(label: tf.Tensor, anchor: float) -> tf.Tensor:

@@ -18,6 +18,7 @@ from model.features import NUM_BINS, FeatureConfig, spectrogram
 from model.high_pass import without_dc
 from model.labels import LabelScale
 from model.pooling import true_frame_scores
+from model.training import diagnosis_labels
 
 # Compressed clips in the shuffle buffer: about 200 MB.
 SHUFFLE_CLIPS = 2048
@@ -43,20 +44,22 @@ class TrainingSet:
         label_scale: scale of the label.
         features: parameters of the spectrograms.
         frames: whether to learn the label of each frame too; clips without frame labels are skipped.
+        diagnosis: whether to learn all labels of a diagnosis (`diagnosis_labels`); clips without a label are used, too.
     """
 
     files: tuple[Path, ...]
     label_scale: LabelScale
     features: FeatureConfig
     frames: bool = False
+    diagnosis: bool = False
 
     def count(self, split: str) -> int:
-        """Returns the number of clips of a split that have the label.
+        """Returns the number of clips of a split, without those that are skipped for want of a label.
 
         Raises:
             DatasetError: a file cannot be read, or lacks a column.
         """
-        return sum(1 for file in self.files for row in self._rows(file, None) if row[1] == split)
+        return sum(1 for file in self.files for row in self._rows(file, None) if row["split"] == split)
 
     def batches(self, split: str, batch_size: int, seed: int | None = None) -> tf.data.Dataset:
         """Returns padded batches of clips of similar length.
@@ -68,11 +71,14 @@ class TrainingSet:
 
         Returns:
             Prefetched dataset of ({"spectrogram": float32 [B, T, 257], "mask": bool [B, T]}, {"score": float32 [B]}). With
-            `frames`, the labels also have "frame_score": float32 [B, T].
+            `frames`, the labels also have "frame_score": float32 [B, T]. With `diagnosis`, they are those of
+            `diagnosis_labels`, padded.
         """
         labels = {"score": tf.TensorSpec([], tf.float32)}
         if self.frames:
             labels["frame_score"] = tf.TensorSpec([None], tf.float32)
+        if self.diagnosis:
+            labels = diagnosis_labels.SPECS
         clips = tf.data.Dataset.from_generator(
             lambda: self._clips(split, seed), output_signature=(tf.TensorSpec([], tf.string), labels)
         )
@@ -108,45 +114,61 @@ class TrainingSet:
         if seed is not None:
             np.random.default_rng(seed).shuffle(groups)
         for file, group in groups:
-            for label, clip_split, audio, *disturbances in self._rows(file, group):
-                if clip_split == split:
-                    labels: dict[str, Any] = {"score": np.float32(label)}
-                    if self.frames:
-                        symmetric, asymmetric = map(np.array, disturbances)
-                        labels["frame_score"] = true_frame_scores(symmetric, asymmetric, label)
-                    yield audio, labels
+            for row in self._rows(file, group):
+                if row["split"] == split:
+                    yield row["audio"], self._labels(row, file)
 
-    def _rows(self, file: Path, group: int | None) -> Iterator[tuple[Any, ...]]:
-        """Yields (label, split, audio) of the labelled rows of a row group, with the disturbances if frames are learned.
+    def _labels(self, row: dict[str, Any], file: Path) -> dict[str, Any]:
+        label = row[self.label_scale.column]
+        if self.diagnosis:
+            try:
+                return diagnosis_labels.diagnosis_labels(row, label)
+            except ValueError as error:
+                raise DatasetError(f"{file}: a clip has labels that this version cannot use ({error})") from error
+        labels: dict[str, Any] = {"score": np.float32(label)}
+        if self.frames:
+            symmetric, asymmetric = (np.array(row[name]) for name in DISTURBANCES)
+            labels["frame_score"] = true_frame_scores(symmetric, asymmetric, label)
+        return labels
 
-        If `group` is None, it yields only (label, split) of all rows.
+    def _rows(self, file: Path, group: int | None) -> Iterator[dict[str, Any]]:
+        """Yields the clips of a row group, without those that are skipped for want of a label.
+
+        If `group` is None, it yields only the label and the split of all rows.
         """
         columns = [self.label_scale.column, "split"]
-        with_audio = [*columns, "audio", *(DISTURBANCES if self.frames else ())]
+        complete = [*columns, "audio", *(DISTURBANCES if self.frames else ())]
+        if self.diagnosis:
+            complete += diagnosis_labels.COLUMNS
         try:
             parquet = pq.ParquetFile(file)
         except (OSError, pa.ArrowInvalid) as error:
             raise DatasetError(f"{file}: cannot be read as Parquet ({error})") from error
-        missing = set(with_audio) - set(parquet.schema_arrow.names)
+        missing = set(complete) - set(parquet.schema_arrow.names)
         if missing:
             raise DatasetError(
                 f"{file}: the column {sorted(missing)[0]!r} is missing; train on a set that `audiosieve synthesize` wrote"
             )
-        table = parquet.read(columns) if group is None else parquet.read_row_group(group, with_audio)
-        for row in zip(*(column.to_pylist() for column in table.columns), strict=True):
-            if None not in row:
+        table = parquet.read(columns) if group is None else parquet.read_row_group(group, complete)
+        for row in table.to_pylist():
+            if self.diagnosis or None not in row.values():
                 yield row
 
 
 def open_set(
-    paths: Sequence[Path], label_scale: LabelScale, features: FeatureConfig, *, frames: bool = False
+    paths: Sequence[Path],
+    label_scale: LabelScale,
+    features: FeatureConfig,
+    *,
+    frames: bool = False,
+    diagnosis: bool = False,
 ) -> TrainingSet:
     """Opens a set and checks that both splits hold labelled clips.
 
     Raises:
         DatasetError: a file cannot be read or lacks a column, or a split has no labelled clip.
     """
-    training_set = TrainingSet(tuple(paths), label_scale, features, frames)
+    training_set = TrainingSet(tuple(paths), label_scale, features, frames, diagnosis)
     for split in ("train", "val"):
         if not training_set.count(split):
             raise DatasetError(f"the split {split!r} has no clip with the label {label_scale.name}")

@@ -8,8 +8,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from model.training.diagnosis_validation import MEASURES
+
 FILE = "events.out.tfevents.0"
-TAGS = ("loss", "lcc", "srcc", "rmse")
+TAGS = ("loss", "lcc", "srcc", "rmse", *MEASURES)
 
 
 def write_curves(folder: Path, history: Sequence[dict[str, Any]]) -> None:
@@ -17,7 +19,7 @@ def write_curves(folder: Path, history: Sequence[dict[str, Any]]) -> None:
 
     Args:
         folder: folder for `tensorboard --logdir`.
-        history: one dict for each epoch with `epoch` (from 1), `ended_unix_s`, and a value or None for each of `TAGS`.
+        history: one dict for each epoch with `epoch` (from 1), `ended_unix_s`, and a value or None for some of `TAGS`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     event, summary = tf.compat.v1.Event, tf.compat.v1.Summary
@@ -25,6 +27,6 @@ def write_curves(folder: Path, history: Sequence[dict[str, Any]]) -> None:
     with tf.io.TFRecordWriter(str(folder / FILE)) as writer:
         writer.write(event(wall_time=started_unix_s, file_version="brain.Event:2").SerializeToString())
         for epoch in history:
-            values = [summary.Value(tag=tag, simple_value=epoch[tag]) for tag in TAGS if epoch[tag] is not None]
+            values = [summary.Value(tag=tag, simple_value=epoch[tag]) for tag in TAGS if epoch.get(tag) is not None]
             row = event(wall_time=epoch["ended_unix_s"], step=epoch["epoch"], summary=summary(value=values))
             writer.write(row.SerializeToString())

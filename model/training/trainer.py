@@ -15,19 +15,24 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from model.bundle import WEIGHTS, Bundle, write_card
+from model.bundle import DIAGNOSTIC_NETWORKS, WEIGHTS, Bundle, open_bundle, write_card
+from model.diagnosis import CauseLimits
 from model.evaluation.metrics import agreement
 from model.local_files import atomic_path, write_text
-from model.networks.architectures import NETWORKS
+from model.networks.architectures import NETWORKS, RAW_DIAGNOSIS
+from model.networks.diagnosis_loss import diagnosis_loss
 from model.networks.losses import LossName, frames_loss, quality_loss
 from model.runtime import hold_native_stderr
 from model.training.averaging import WeightAverage
 from model.training.dataset import TrainingSet
+from model.training.diagnosis_validation import ValidatedClip, calibrate, measure, split_batch
 from model.training.tensorboard_curves import write_curves
 
 CHECKPOINTS = "training"
 HISTORY = "history.json"
 CURVES = "curves"  # for TensorBoard
+# Facts of an epoch in the history that are no measures of the network.
+NOT_MEASURES = ("epoch", "loss", "seconds", "ended_unix_s")
 # With fewer clips in the split val, the choice of the best epoch is mostly random.
 MIN_VAL_CLIPS = 50
 
@@ -43,7 +48,8 @@ class TrainOptions:
     Attributes:
         name: name of the model.
         network: key of `architectures.NETWORKS`.
-        loss: "weighted" or "unweighted" as published, or "frames" for a label of each frame.
+        loss: "weighted" or "unweighted" as published, "frames" for a label of each frame, or "diagnosis" for a network that
+            gives one.
         epochs: total number of epochs, at least 1.
         batch_size: number of clips in a batch.
         learning_rate: learning rate of RMSprop in the first epoch.
@@ -75,13 +81,17 @@ class QualityTrainer(keras.Model):
 
     Args:
         network: one of `architectures.NETWORKS`.
-        loss_name: "weighted", "unweighted" or "frames".
+        loss_name: name of the loss.
         anchor: label at which the weight of frames is 1.
     """
 
     def __init__(self, network: keras.Model, loss_name: LossName, anchor: float) -> None:
         super().__init__()
         self.network = network
+        if loss_name == "diagnosis":
+            # The loss needs logits, which the output has no more.
+            raw = network.get_layer(RAW_DIAGNOSIS).output
+            self.network = keras.Model(network.input, {**network.output, RAW_DIAGNOSIS: raw})
         self.loss_name = loss_name
         self.anchor = anchor
 
@@ -99,6 +109,8 @@ class QualityTrainer(keras.Model):
     ) -> tf.Tensor:
         """Computes the loss of a batch."""
         label, score, frame_score, mask = y["score"], y_pred["score"], y_pred["frame_score"], x["mask"]
+        if self.loss_name == "diagnosis":
+            return diagnosis_loss(y, score, frame_score, y_pred[RAW_DIAGNOSIS], mask)
         if self.loss_name == "frames":
             return frames_loss(label, y["frame_score"], score, frame_score, mask)
         return quality_loss(label, score, frame_score, mask, name=self.loss_name, anchor=self.anchor)
@@ -123,10 +135,13 @@ def train(
         Bundle of the best epoch.
 
     Raises:
-        TrainingError: `start` has another network, features or scale; the loss is not finite; the correlation of scores and
-            labels is undefined in every epoch; or the checkpoint to resume is missing or was trained with other options.
+        TrainingError: the loss does not fit the network; `start` has another network, features or scale; the loss is not
+            finite; the correlation of scores and labels is undefined in every epoch; or the checkpoint to resume is missing
+            or was trained with other options.
         DatasetError: a file of `data` cannot be read, or lacks a column.
     """
+    if (options.loss == "diagnosis") != (options.network in DIAGNOSTIC_NETWORKS):
+        raise TrainingError(f"the loss {options.loss} does not fit the network {options.network}")
     keras.utils.set_random_seed(options.seed)
     clips = {split: data.count(split) for split in ("train", "val")}
     if clips["val"] < MIN_VAL_CLIPS:
@@ -159,7 +174,7 @@ def train(
         if not math.isfinite(loss):
             raise TrainingError(f"the loss is {loss} in epoch {epoch + 1}; try a smaller --learning_rate")
         with average.applied():
-            metrics = validate(trainer, data, options.batch_size)
+            metrics, limits = validate(trainer, data, options.batch_size)
             # JSON has no NaN, so an undefined correlation (for example of constant scores) becomes null.
             facts: dict[str, Any] = {"epoch": epoch + 1, "loss": loss}
             facts |= {key: value if math.isfinite(value) else None for key, value in metrics.items()}
@@ -169,7 +184,7 @@ def train(
             if _rank(facts) > best:
                 with atomic_path(output / WEIGHTS) as draft:
                     network.save_weights(draft)
-                _write_card(output, data, options, history, clips)
+                _write_card(output, data, options, history, clips, limits)
         manager.save(checkpoint_number=epoch + 1)
         write_text(work / HISTORY, json.dumps({"options": _comparable(data, options), "epochs": history}, indent=2))
         write_curves(work / CURVES, history)
@@ -179,7 +194,7 @@ def train(
     if not (output / WEIGHTS).exists():
         raise TrainingError("the scores did not correlate with the labels in any epoch; train longer or on more clips")
     # The card also records the epochs after the best one.
-    return _write_card(output, data, options, history, clips)
+    return _write_card(output, data, options, history, clips, open_bundle(output).cause_limits)
 
 
 def _check_start(start: Bundle, data: TrainingSet, options: TrainOptions) -> None:
@@ -220,13 +235,26 @@ def _fit_epoch(trainer: keras.Model, batches: tf.data.Dataset, average: WeightAv
     return float(fit.history["loss"][-1])
 
 
-def validate(trainer: keras.Model, data: TrainingSet, batch_size: int) -> dict[str, float]:
-    """Computes LCC, SRCC and RMSE of the scores on the split `val`."""
+def validate(trainer: keras.Model, data: TrainingSet, batch_size: int) -> tuple[dict[str, float], CauseLimits | None]:
+    """Measures the network on the split `val`.
+
+    Returns:
+        LCC, SRCC and RMSE of the scores, and the measures of the diagnoses if the network gives them
+        (`diagnosis_validation.measure`); and when a cause is heard, None for other networks.
+    """
     labels, scores = [], []
+    diagnosed: list[ValidatedClip] = []
     for inputs, label in data.batches("val", batch_size):
-        scores.append(trainer.predict_on_batch(inputs)["score"])
+        outputs = trainer.predict_on_batch(inputs)
+        if data.diagnosis:
+            of_clips = {name: value.numpy() for name, value in label.items()}
+            diagnosed += split_batch(of_clips, outputs, inputs["mask"].numpy())
         labels.append(label["score"].numpy())
-    return agreement(np.concatenate(labels), np.concatenate(scores))
+        scores.append(outputs["score"])
+    if data.diagnosis:
+        limits = calibrate(diagnosed)
+        return measure(diagnosed, limits, data.label_scale.high), limits
+    return agreement(np.concatenate(labels), np.concatenate(scores)), None
 
 
 def _rank(facts: dict[str, Any]) -> float:
@@ -255,20 +283,27 @@ def _resume(
 
 
 def _write_card(
-    output: Path, data: TrainingSet, options: TrainOptions, history: list[dict[str, Any]], clips: dict[str, int]
+    output: Path,
+    data: TrainingSet,
+    options: TrainOptions,
+    history: list[dict[str, Any]],
+    clips: dict[str, int],
+    limits: CauseLimits | None,
 ) -> Bundle:
     best = max(history, key=_rank)
+    measures = {key: value for key, value in best.items() if key not in NOT_MEASURES and value is not None}
     return write_card(
         output,
         name=options.name,
         network=options.network,
         features=data.features,
         label_scale=data.label_scale,
-        metrics={key: round(best[key], 4) for key in ("lcc", "srcc", "rmse")},
+        metrics={key: round(value, 4) for key, value in measures.items()},
         training={
             "options": dataclasses.asdict(options),
             "best_epoch": best["epoch"],
             "clips": clips,
             "history": history,
         },
+        cause_limits=limits,
     )

@@ -1,7 +1,7 @@
 """Work of `audiosieve evaluate`: scores and measures the clips, and writes measures, tables and figures.
 
 OUT/evaluation.json                  options, clips, measures of each model
-OUT/clips.parquet, frames.parquet    scores of each model
+OUT/clips.parquet, frames.parquet    scores and diagnoses of each model
 OUT/*.png                            figures
 """
 
@@ -14,16 +14,20 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from model.evaluation.bootstrap import Resamples
+from model.evaluation.diagnosed_clips import DiagnosedClip, diagnosed_clip
+from model.evaluation.diagnosis_tables import diagnosis_tables
 from model.evaluation.ladder import measure_ladder
 from model.evaluation.localisation import has_known_span, localise, partial
-from model.evaluation.measures import as_json, differences, evaluate, measure_level
+from model.evaluation.measures import as_json, differences, evaluate, measure_diagnoses, measure_level
 from model.evaluation.scored_clips import Clip, ScoredClips, choose_threshold
 from model.evaluation.text_tables import report
+from model.evaluation.value_measures import true_and_predicted
 from model.features import num_frames
 from model.local_files import write_text
 from model.runtime import start_tensorflow
@@ -49,17 +53,21 @@ def run_evaluation(evaluation: Evaluation) -> str:
     """
     started = time.monotonic()
     start_tensorflow(evaluation.options.threads)
-    scored_by, measures_of = _score_and_measure(evaluation)
-    write_tables(evaluation.output, scored_by)
+    scored_by, diagnosed_by, measures_of = _score_and_measure(evaluation)
+    write_tables(evaluation.output, scored_by, diagnosed_by)
     seconds = round(time.monotonic() - started, 3)
     results = {**_results(evaluation, measures_of, scored_by), "timings": {"total_s": seconds}}
     write_text(evaluation.output / "evaluation.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
     _draw(evaluation, measures_of, scored_by)
-    return report(measures_of, evaluation.notes)
+    _draw_diagnoses(evaluation.output, measures_of, diagnosed_by)
+    tables_of = {model_id: diagnosis_tables(measures) for model_id, measures in measures_of.items()}
+    return report(measures_of, evaluation.notes, tables_of)
 
 
-def _score_and_measure(evaluation: Evaluation) -> tuple[dict[str, ScoredClips], dict[str, Measures]]:
-    """Returns the scored clips and the measures by model id."""
+def _score_and_measure(
+    evaluation: Evaluation,
+) -> tuple[dict[str, ScoredClips], dict[str, list[DiagnosedClip]], dict[str, Measures]]:
+    """Returns the scored clips, the diagnosed clips of diagnostic models, and the measures, by model id."""
     from model.inference.scorer import Scorer
 
     options = evaluation.options
@@ -70,10 +78,11 @@ def _score_and_measure(evaluation: Evaluation) -> tuple[dict[str, ScoredClips], 
         f"{', '.join(bundle.model_id for bundle in evaluation.bundles)} ...",
         file=sys.stderr,
     )
-    clip_scores, at_gains = score_clips(evaluation.clips, scorers, limits, evaluation.gains)
+    clip_scores, at_gains = score_clips(evaluation.clips, scorers, limits, evaluation.gains, diagnose=True)
     threshold_scores, _ = score_clips(evaluation.threshold_clips, scorers, limits)
-    resamples = Resamples([clip.speaker for clip in evaluation.clips], options.resamples, options.seed)
+    resamples = Resamples([clip.resampled_with for clip in evaluation.clips], options.resamples, options.seed)
     scored_by: dict[str, ScoredClips] = {}
+    diagnosed_by: dict[str, list[DiagnosedClip]] = {}
     measures_of: dict[str, Measures] = {}
     for m, scorer in enumerate(scorers):
         scored = _scored_clips(evaluation, m, scorer, clip_scores[m], threshold_scores[m])
@@ -83,9 +92,23 @@ def _score_and_measure(evaluation: Evaluation) -> tuple[dict[str, ScoredClips], 
         for name, sixteen_bits in (("level", False), ("level_at_16_bits", True)):
             if columns := [g for g, gain in enumerate(evaluation.gains) if gain.sixteen_bits == sixteen_bits]:
                 measures[name] = measure_level(scored.score, at_gains[m][:, columns], resamples)
+        if diagnosed := _diagnosed_clips(evaluation.clips, clip_scores[m], scorer.bundle.label_scale.high):
+            measures |= measure_diagnoses(diagnosed, resamples)
+            diagnosed_by[scorer.bundle.model_id] = diagnosed
         scored_by[scorer.bundle.model_id] = scored
         measures_of[scorer.bundle.model_id] = measures
-    return scored_by, measures_of
+    return scored_by, diagnosed_by, measures_of
+
+
+def _diagnosed_clips(
+    clips: Sequence[Clip], clip_scores: Sequence[ClipScores], best_score: float
+) -> list[DiagnosedClip]:
+    """Returns the clips with their diagnoses; empty if the model gives none."""
+    return [
+        diagnosed_clip(clip, scores.diagnosis, scores.frame_score, scores.counted, best_score)
+        for clip, scores in zip(clips, clip_scores, strict=True)
+        if scores.diagnosis is not None
+    ]
 
 
 def _scored_clips(
@@ -126,7 +149,7 @@ def _results(
         "clips": {
             "total": len(clips),
             "clean": sum(clip.clean for clip in clips),
-            "speakers": len({clip.speaker for clip in clips}),
+            "speakers": len({clip.speaker for clip in clips if clip.speaker}),
             "by_set": dict(Counter(clip.set_name for clip in clips)),
         },
         "interval": f"95 %, percentiles of {options.resamples} resamples of the speakers",
@@ -191,6 +214,23 @@ def _draw(evaluation: Evaluation, measures_of: dict[str, Measures], scored_by: d
     clip = evaluation.example or _median_clip(next(iter(scored_by.values())))
     if clip is not None:
         figures.draw_example(evaluation.output / "example.png", _example(clip, scored_by))
+
+
+def _draw_diagnoses(
+    output: Path, measures_of: dict[str, Measures], diagnosed_by: dict[str, list[DiagnosedClip]]
+) -> None:
+    from model.evaluation import diagnosis_figures as figures
+
+    for model_id, clips in diagnosed_by.items():
+        name = model_id.replace("@", "-")
+        if "causes" in (measures := measures_of[model_id]):
+            curves = {cause: part["frames"] for cause, part in measures["causes"]["by_cause"].items()}
+            figures.draw_reliability(output / f"reliability-{name}.png", curves, model_id)
+        is_real = np.array([not clip.clip.known for clip in clips])
+        for value, axis in figures.SCATTERS.items():
+            if value in measures:
+                truth, predicted = true_and_predicted(clips, value)
+                figures.draw_scatter(output / f"{value}-{name}.png", truth, predicted, is_real, axis, model_id)
 
 
 def _median_clip(scored: ScoredClips) -> Clip | None:

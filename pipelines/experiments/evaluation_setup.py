@@ -173,7 +173,7 @@ def _threshold_clips(options: EvaluateOptions, all_clips: Sequence[Clip]) -> tup
         all_clips = _read_sets(options.threshold_set)
     elif same_split:
         raise UsageError(f"--threshold_split {options.threshold_split}: {conflict}; choose another split")
-    clips = [clip for clip in all_clips if clip.split == options.threshold_split]
+    clips = [clip for clip in all_clips if clip.split == options.threshold_split and clip.is_clean_or_degraded]
     clean = sum(clip.clean for clip in clips)
     if 0 < clean < len(clips):
         return clips, ""

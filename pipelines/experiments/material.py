@@ -29,7 +29,7 @@ def select_material(refs: Sequence[AudioRef], kind: str, conditions: Sequence[st
 
     Args:
         refs: listed recordings.
-        kind: "speech", "noise" or "rir"; compared to the column `kind` of a manifest that has one.
+        kind: "speech", "noise", "music" or "rir"; compared to the column `kind` of a manifest that has one.
         conditions: conditions COLUMN=VALUE or COLUMN!=VALUE.
 
     Raises:

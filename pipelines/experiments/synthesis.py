@@ -17,7 +17,7 @@ from transforms.output.receipts import GatherReceipt, Receipt
 from transforms.schemas import CLIPS, SYNTHESIS_TABLES
 from transforms.schemas import REJECTS as REJECTS_SCHEMA
 from transforms.scoring.rows import reject_row
-from transforms.synthesis.clip_plan import ClipOptions
+from transforms.synthesis.clip_options import ClipOptions
 from transforms.synthesis.clips import MakeClip
 from transforms.synthesis.materials import SPEECH, Catalog, Material, MeasureMaterial
 
@@ -30,7 +30,7 @@ class Synthesis:
     """Inputs of a synthesis.
 
     Attributes:
-        materials: speech, noise and room responses, not yet measured.
+        materials: speech, noise, music, room responses and recordings, not yet measured.
         min_dynamic_range_db: smallest dynamic range of usable speech, in dB.
         clips: number of clips to make.
         options: options of the clips.
@@ -130,11 +130,15 @@ def _count_rejects(synthesis: Synthesis, files: Sequence[str]) -> tuple[dict[str
     )
     references, clips = Counter[str](), Counter[str]()
     names = [name for name in files if name.startswith("rejects/")]
-    for batch in synthesis.ledger.rows("rejects", ["uri", "utterance_id", "reason"], names):
-        for row in batch.to_pylist():
-            key = row["uri"], row["utterance_id"]
-            if key in speech:
-                references[row["reason"]] += 1
-            elif key not in other_material:
-                clips[row["reason"]] += 1
+    # A recording may be rejected twice, as a reference and as a recording with its flaws.
+    rejects = {
+        (row["uri"], row["utterance_id"], row["reason"])
+        for batch in synthesis.ledger.rows("rejects", ["uri", "utterance_id", "reason"], names)
+        for row in batch.to_pylist()
+    }
+    for *key, reason in rejects:
+        if tuple(key) in speech:
+            references[reason] += 1
+        elif tuple(key) not in other_material:
+            clips[reason] += 1
     return {"listed": len(speech), "refused": dict(references.most_common())}, dict(clips.most_common())

@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
+from model.quick_imports import quick_imports
+
 # Options with which a command scores nothing in worker processes of this machine.
 _WITHOUT_WORKERS = ("-h", "--help", "--dry_run", "--runner")
 _PR_SET_PDEATHSIG = 1
@@ -64,7 +66,10 @@ def _serve(connection: Connection, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with(parent)
     logging.basicConfig(level=logging.ERROR)  # Beam warns about packages that a local run does not need
-    from pipelines.scoring.process_pool import serve_jobs
+    # Keras would import it, for plots that no worker makes.
+    sys.modules["matplotlib"] = None  # type: ignore[assignment]
+    with quick_imports():
+        from pipelines.scoring.process_pool import serve_jobs
 
     serve_jobs(connection)
 

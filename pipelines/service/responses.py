@@ -81,6 +81,21 @@ Scored: Any = create_model(
             list[float] | None,
             Field(None, description="score of each frame of 32 ms, one frame every 16 ms; with `frames=true`"),
         ),
+        "frame_speech": (
+            list[float] | None,
+            Field(
+                None,
+                description="probability of speech in each frame; with `frames=true`; null if the model has no diagnosis",
+            ),
+        ),
+        "frame_cause": (
+            list[str | None] | None,
+            Field(
+                None,
+                description="most probable cause of damage that the model hears in each frame, or null; with `frames=true`; "
+                "null if the model has no diagnosis",
+            ),
+        ),
         "spectrogram": (
             str | None,
             Field(
@@ -138,22 +153,26 @@ def response_body(
         anomalies: whether the anomalies are requested.
     """
     body: dict[str, Any] = {
-        column: round(value, DIGITS) if isinstance(value, float) else value
-        for column, value in utterance_row(score).items()
-        if column not in _LEFT_OUT
+        column: _rounded(value) for column, value in utterance_row(score).items() if column not in _LEFT_OUT
     }
     body["utterance_id"] = None if name is None else printable(name)
     body["label_scale"] = Scale.of(score.label_scale).model_dump()
     if anomalies:
         body["anomalies"] = [
-            {column: round(getattr(anomaly, column), DIGITS) for column in AnomalyOut.model_fields}
+            {column: _rounded(getattr(anomaly, column)) for column in AnomalyOut.model_fields}
             for anomaly in score.anomalies
         ]
     if frames:
-        body["frame_score"] = [round(value, DIGITS) for value in score.frame_score.tolist()]
+        body["frame_score"] = [_rounded(value) for value in score.frame_score.tolist()]
+        body["frame_speech"] = None if score.speech is None else [_rounded(value) for value in score.speech.tolist()]
+        body["frame_cause"] = score.frame_cause
     if spectrogram_png is not None:
         body["spectrogram"] = f"data:image/png;base64,{base64.b64encode(spectrogram_png).decode()}"
     return body
+
+
+def _rounded(value: Any) -> Any:
+    return round(value, DIGITS) if isinstance(value, float) else value
 
 
 def as_json(body: dict[str, Any]) -> bytes:

@@ -54,7 +54,9 @@ def write_large(root: Path, number: int) -> None:
             "frame_score_min": frames.min(axis=1),
             "anomaly_s": np.where(bad, 0.816, 0).astype(np.float32),
             "num_anomalies": bad.astype(np.int32),
-            "snr_db": pa.array(random.uniform(0, 60, count).astype(np.float32), mask=random.random(count) < 0.1),
+            "noise_floor_snr_db": pa.array(
+                random.uniform(0, 60, count).astype(np.float32), mask=random.random(count) < 0.1
+            ),
             "flags": pa.array([["clipped"] if n % 9 == 0 else [] for n in numbers], pa.list_(pa.string())),
             "speaker": pa.array(speaker.astype(str)),
         }

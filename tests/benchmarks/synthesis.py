@@ -19,7 +19,7 @@ import soundfile
 
 from model.labels import PESQ_WB
 from pipelines.synthesize import run
-from transforms.synthesis.pesq_labels import pesq, pesq_installed
+from transforms.synthesis.labels.pesq_labels import pesq, pesq_installed
 
 CLIPS = 600
 # All degradations and variations, in the shares of a training set.

@@ -28,7 +28,7 @@ def read(name: str) -> np.ndarray:
 
 
 def frames(scorer: Scorer, samples: np.ndarray) -> np.ndarray:
-    return scorer.score([spectrogram(samples, scorer.bundle.features)])[0]
+    return scorer.score([spectrogram(samples, scorer.bundle.features)])[0].score
 
 
 def score(scorer: Scorer, samples: np.ndarray) -> float:

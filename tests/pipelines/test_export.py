@@ -44,7 +44,8 @@ def test_all_samples_in_one_call_have_the_scores_of_all_their_frames(exported, s
     scorer = load_scorer(DEFAULT)
     for place, length in enumerate(lengths):
         # The pipeline scores the active part only, so the scores of its output are others.
-        (expected,) = scorer.score([spectrogram(waveforms[place, :length], scorer.bundle.features)])
+        (estimates,) = scorer.score([spectrogram(waveforms[place, :length], scorer.bundle.features)])
+        expected = estimates.score
         assert found["num_frames"][place] == len(expected)
         np.testing.assert_allclose(found["frame_score"][place, : len(expected)], expected, atol=1e-3)
         assert found["score"][place] == pytest.approx(scorer.pool(expected), abs=1e-3)

@@ -51,10 +51,15 @@ def test_a_table_shows_every_row_and_says_how_many(output: str) -> None:
 
 
 def test_csv_and_json_hold_what_was_asked(output: str) -> None:
-    sql = "SELECT utterance_id, score, snr_db, flags FROM utterances WHERE utterance_id LIKE 'odd/%' ORDER BY score"
+    sql = "SELECT utterance_id, score, noise_floor_snr_db, flags FROM utterances WHERE utterance_id LIKE 'odd/%' ORDER BY score"
     rows = json.loads(audiosieve("query", output, sql, "--format", "json").stdout)
     assert [row["utterance_id"] for row in rows] == ["odd/clipped.flac", "odd/phone.mp3", "odd/inside.flac"]
-    assert rows[0] == {"utterance_id": "odd/clipped.flac", "score": 1.0, "snr_db": 40.0, "flags": ["clipped"]}
+    assert rows[0] == {
+        "utterance_id": "odd/clipped.flac",
+        "score": 1.0,
+        "noise_floor_snr_db": 40.0,
+        "flags": ["clipped"],
+    }
     table = list(csv.DictReader(io.StringIO(audiosieve("query", output, sql, "--format", "csv").stdout)))
     assert [row["utterance_id"] for row in table] == [row["utterance_id"] for row in rows]
     assert [float(row["score"]) for row in table] == [row["score"] for row in rows]

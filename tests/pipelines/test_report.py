@@ -34,7 +34,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
             duration_s=float(random.uniform(1, 9)) + (n % 40 == 0) * 20,
             columns={"speaker": f"speaker {n % 40}" + (HOSTILE if n % 40 == 0 else "")},
             clipped_ratio=float(n % 7 == 0) / 10,
-            snr_db=None if n % 11 == 0 else float(random.uniform(0, 60)),
+            noise_floor_snr_db=None if n % 11 == 0 else float(random.uniform(0, 60)),
         )
         for n in range(400)
     ]

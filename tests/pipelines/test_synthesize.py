@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import tarfile
@@ -15,10 +16,11 @@ import soundfile
 from model.features import num_frames
 from model.labels import pseudo_score
 from tests.support.command import Done, audiosieve
-from tests.support.training.training_material import synthesize, write_folders
+from tests.support.training.training_material import synthesize, write_folders, write_music
 from transforms.corpus.sources import list_corpus
 from transforms.schemas import CLIPS
 from transforms.synthesis.degradations.kinds import DEGRADATIONS
+from transforms.synthesis.labels.teachers import TEACHERS, missing_packages
 from transforms.synthesis.materials import assign_splits
 
 pytestmark = pytest.mark.slow
@@ -139,14 +141,15 @@ def test_faults_variations_rooms_and_references_in_any_number_of_processes(
         "--noises",
         "1:3",
         "--max_faults",
-        "3",
+        "6",
         "--rir",
     ]
     options += [str(rooms)]
     rows = synthesize(folders, tmp_path / "set", *options)
     assert synthesize(folders, tmp_path / "again", *options, "--direct_num_workers=2") == rows
     kinds = {distortion["kind"] for row in rows for distortion in row["distortions"]}
-    assert kinds == {"noise", *DEGRADATIONS}
+    # A gate has no distortion where it cuts nothing but pauses.
+    assert kinds | {"gate"} == {"noise", *DEGRADATIONS}
     assert any(row["variation"] for row in rows)
     assert any(distortion["detail"].startswith("room") for row in rows for distortion in row["distortions"])
     for row in rows:
@@ -154,8 +157,39 @@ def test_faults_variations_rooms_and_references_in_any_number_of_processes(
         assert len(reference) / rate == row["duration_s"]
         assert len(row["disturbance"]) == len(row["asymmetric_disturbance"]) == num_frames(len(reference))
         assert all(0 <= d["start_s"] < d["end_s"] <= row["duration_s"] for d in row["distortions"])
-        assert (row["pseudo"] is None) == bool({d["kind"] for d in row["distortions"]} - {"noise"})
-        assert row["pesq_wb"] < 4.6 or {d["kind"] for d in row["distortions"]} <= {"dc_offset", "noise"}
+        degradations = {d["kind"] for d in row["distortions"]} - {"noise"}
+        assert row["pseudo"] is None or not degradations
+        assert row["pesq_wb"] < 4.63 or degradations <= {"dc_offset", "gain_control", "gate"}
+    assert any(row["pseudo"] is not None for row in rows)
+
+
+def test_music_second_voices_and_clips_without_speech(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    pytest.importorskip("pesq")
+    music = write_music(tmp_path / "music")
+    options = ["--music", music, "--music_ratio", 0.4, "--second_voice_ratio", 0.4, "--no_speech_ratio", 0.4]
+    options += ["--fault_ratio", 0.5, "--faults", "clipping,hum,band_limit", "--partial_fault_ratio", 0.5]
+    options += ["--labels", "pesq-wb", "--max_disagreement", 5, "--keep_reference", "--partial_s", "0.3:0.6"]
+    rows = synthesize(folders, tmp_path / "set", *options)
+    assert synthesize(folders, tmp_path / "again", *options, "--direct_num_workers=2") == rows
+    causes = {distortion["cause"] for row in rows for distortion in row["distortions"]}
+    assert {"noise", "music", "second_voice", "clipping", "hum", "band_limit"} <= causes
+    speechless = [row for row in rows if not row["speech"]]
+    assert 8 <= len(speechless) <= 24
+    for row in rows:
+        is_speechless = row in speechless
+        for column in ("pesq_wb", "disturbance", "asymmetric_disturbance", "reference"):
+            assert (row[column] is None) == is_speechless
+        assert (row["speaker"] == "") == (row["speech_id"] == "") == is_speechless
+        assert row["speech_snr_db"] is None or row["distortions"]
+        for name in ("distortions", "speech"):
+            assert all(0 <= span["start_s"] < span["end_s"] <= row["duration_s"] for span in row[name])
+    parts = [
+        distortion["end_s"] - distortion["start_s"] < row["duration_s"]
+        for row in rows
+        for distortion in row["distortions"]
+        if distortion["kind"] in ("hum", "band_limit")
+    ]
+    assert set(parts) == {True, False}
 
 
 def test_only_the_faults_asked_for_happen(folders: tuple[Path, Path], tmp_path: Path) -> None:
@@ -237,6 +271,10 @@ def test_a_set_is_not_written_over(clips: tuple[Path, list[dict]], folders: tupl
 MISTAKES = [
     (["--snr", "loud"], "--snr is 'loud'; must be a number or LOW:HIGH"),
     (["--snr", "20:10"], "the lower end must come first"),
+    (["--teacher_ratio", "2"], "--teacher_ratio is 2; must be from 0 to 1"),
+    (["--as_is_ratio", "0.5"], "--as_is_ratio has no effect without --as_is"),
+    (["--as_is", "speech"], "--as_is has no effect without --as_is_ratio"),
+    (["--as_is", "speech", "--as_is_ratio", "0.5"], "--as_is needs ratings: add dnsmos or distillmos to --labels"),
     (["--labels", "mos"], "--labels is 'mos'; 'mos' is unknown, choose from pesq-wb,"),
     (["--clips", "0"], "--clips is 0; must be at least 1"),
     (["--clean_ratio", "2"], "--clean_ratio is 2; must be from 0 to 1"),
@@ -247,6 +285,7 @@ MISTAKES = [
     (["--noises", "1.5"], "both ends must be whole numbers"),
     (["--variation_ratio", "1.1"], "--variation_ratio is 1.1; must be from 0 to 1"),
     (["--speed_ratio", "-0.1"], "--speed_ratio is -0.1; must be from 0 to 1"),
+    (["--music_ratio", "0.1"], "--music_ratio is 0.1; name the music with --music"),
     (["--fault_ratio", "2"], "--fault_ratio is 2; must be from 0 to 1"),
     (["--max_faults", "0"], "--max_faults is 0; must be at least 1"),
     (["--max_disagreement", "-1"], "--max_disagreement is -1; must be at least 0"),
@@ -258,6 +297,11 @@ MISTAKES = [
     (["--where", "split"], "is not COLUMN=VALUE"),
     (["--noise", "nowhere"], "there is no such file or directory"),
 ]
+
+
+def test_a_second_voice_needs_two_speakers_in_each_split(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    done = run(folders, tmp_path / "set", "--second_voice_ratio", 0.5, "--holdout", 0.01, status=2)
+    assert "has a single speaker; --second_voice_ratio needs two in each split" in done.stderr
 
 
 def test_archives_are_no_material(folders: tuple[Path, Path], tmp_path: Path) -> None:
@@ -292,6 +336,47 @@ def test_without_the_extra_only_sets_without_rooms_can_be_made(
     monkeypatch.setattr("pipelines.experiments.synthesis_setup.simulation_installed", lambda: False)
     done = run(folders, tmp_path / "set", "--clips", 2, *options, status=2 if needed else 0)
     assert ("simulated rooms need the extra `train`" in done.stderr) == needed
+
+
+def test_a_missing_teacher_is_said_before_the_work_starts(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_package = dataclasses.replace(TEACHERS["distillmos"], packages=("a_package_that_nobody_has", "numpy"))
+    monkeypatch.setitem(TEACHERS, "distillmos", no_package)
+    done = run(folders, tmp_path / "set", "--labels", "pseudo,distillmos", status=2)
+    assert "--labels distillmos needs the extra `teachers`" in done.stderr
+    assert done.stderr.endswith("missing: a_package_that_nobody_has\n")
+
+
+def test_ratings_and_recordings_as_they_are_in_any_number_of_processes(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    if missing := missing_packages(["dnsmos"]):
+        pytest.skip(f"DNSMOS is not installed: {', '.join(missing)}")
+    options = ["--labels", "pseudo,dnsmos", "--teacher_ratio", 0.5, "--as_is", folders[0], "--as_is_ratio", 0.3]
+    # Clips of this length fill one window of DNSMOS when they are doubled, which keeps the test short.
+    options += ["--clips", 8, "--duration", "2.3:2.4"]
+    rows = synthesize(folders, tmp_path / "set", *options)
+    assert synthesize(folders, tmp_path / "again", *options, "--direct_num_workers=2") == rows
+    as_is = [row for row in rows if row["distortions"] is None]
+    others = [row for row in rows if row["distortions"] is not None]
+    assert as_is
+    assert all(row["pseudo"] is None and row["mos_ovrl"] is not None for row in as_is)
+    assert 0 < sum(row["mos_ovrl"] is not None for row in others) < len(others)
+    record = read_record(tmp_path / "set")
+    assert record["references"] == {"listed": 7, "refused": {"unsupported_format": 1}}
+    assert record["options"]["labels"] == "pseudo,dnsmos"
+    split_of = {row["speaker"]: row["split"] for row in others}
+    assert all(row["split"] == split_of.get(row["speaker"], row["split"]) for row in as_is)
+
+
+def test_a_speaker_in_two_splits_is_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    table = tmp_path / "recordings.csv"
+    table.write_text(f"path,speaker,split\n{folders[0] / 'speaker1' / 'stereo_48k.flac'},speaker1,test\n")
+    options = ["--labels", "pseudo,dnsmos", "--as_is", table, "--as_is_ratio", 0.3]
+    done = run(folders, tmp_path / "set", *options, status=2)
+    assert "the speaker 'speaker1' is in the split " in done.stderr
+    assert "and in 'test' of --as_is" in done.stderr
 
 
 def test_a_manifest_gives_speakers_groups_and_splits(tmp_path: Path, folders: tuple[Path, Path]) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 
 from model.activity import shown_spectrogram
+from model.diagnosis import FRAME_VALUES, CauseLimits, Diagnosis
 from model.features import FeatureConfig
 from model.labels import PESQ_WB
 from transforms import schemas
@@ -23,6 +23,7 @@ from transforms.elements import AudioRef, FrameFacts, Reject, ScoredUtterance, S
 from transforms.errors import AudioFault, Reason, Stage
 from transforms.output.carried_columns import align_carried
 from transforms.output.ledger import Ledger
+from transforms.output.parquet_sink import parquet_writer
 from transforms.scoring.rows import anomaly_rows, frames_table, reject_row, utterance_row
 from transforms.scoring.utterance_score import ModelInfo, summarise
 
@@ -34,14 +35,18 @@ GOOD = SignalFacts(
     lead_silence_s=0.1,
     trail_silence_s=0.2,
     longest_gap_s=0.3,
-    speech_s=3.5,
+    active_s=3.5,
     dropouts=0,
     dropout_s=0.0,
     dc_offset=0.0,
     bandwidth_hz=7_900.0,
-    snr_db=40.0,
+    noise_floor_snr_db=40.0,
     hum_db=None,
 )
+
+
+# Values of frames of clean speech.
+HEARD_VALUES = {"snr_db": 30.0, "c50_db": 35.0, "mos_sig": 4.0, "mos_bak": 3.9, "mos_ovrl": 3.5}
 
 
 def speech_frames(count: int) -> FrameFacts:
@@ -83,6 +88,7 @@ def scored(
     sample_rate: int = 16_000,
     format: str = "FLAC/PCM_16",
     columns: Mapping[str, str] | None = None,
+    diagnosis: Diagnosis | None = None,
     **facts: Any,
 ) -> ScoredUtterance:
     """An utterance with its frames' scores, or a number for all of its frames; what is left out is harmless."""
@@ -95,7 +101,29 @@ def scored(
     span = Span(start_s, start_s + duration_s) if start_s else Span()
     ref = AudioRef(utterance_id, uri or f"/corpus/{utterance_id}", 1_000, "1000-1.000000", columns or {}, span)
     measured = dataclasses.replace(GOOD, **facts), speech_frames(len(frame_score))
-    return ScoredUtterance(Utterance(ref, duration_s, sample_rate, 1, channel, format, *measured), frame_score)
+    return ScoredUtterance(
+        Utterance(ref, duration_s, sample_rate, 1, channel, format, *measured), frame_score, diagnosis
+    )
+
+
+def diagnosis_of(
+    count: int, *, speech: float = 1.0, spans: Mapping[str, Sequence[tuple[int, int]]] | None = None, **values: float
+) -> Diagnosis:
+    """What a model hears in frames.
+
+    Args:
+        count: number of frames.
+        speech: probability of speech.
+        spans: first frame and end of the parts with a cause, by cause. A later cause is more probable than an earlier one.
+        values: other values of all frames, by name.
+    """
+    frames = np.zeros((count, len(FRAME_VALUES)), np.float32)
+    for name, value in {**HEARD_VALUES, "speech": speech, **values}.items():
+        frames[:, FRAME_VALUES.index(name)] = value
+    for number, (cause, parts) in enumerate((spans or {}).items()):
+        for start, end in parts:
+            frames[start:end, FRAME_VALUES.index(cause)] = 0.6 + 0.02 * number
+    return Diagnosis(frames, CauseLimits.default())
 
 
 def rejected(utterance_id: str, reason: Reason = Reason.CORRUPT, stage: Stage = Stage.DECODE) -> Reject:
@@ -135,8 +163,9 @@ def write_output(
     }
     for name, table in tables.items():
         if len(table):
-            with FileSystems.create(f"{ledger.prefix(name, run_id)}-00000-of-00001.parquet") as file:
-                pq.write_table(table, file, compression="zstd")
+            path = f"{ledger.prefix(name, run_id)}-00000-of-00001.parquet"
+            with FileSystems.create(path) as file, parquet_writer(file, table.schema) as writer:
+                writer.write_table(table)
     if commit:
         seconds = sum(item.utterance.duration_s for item in utterances)
         record = {

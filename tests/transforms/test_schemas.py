@@ -13,15 +13,27 @@ FIELDS = [pytest.param(field, id=f"{table}.{field.name}") for table, schema in A
 FLOATS = [parameter for parameter in FIELDS if pa.types.is_floating(parameter.values[0].type)]
 UNITS = ("_s", "_bytes", "_dbfs", "_db", "_hz", "_ratio")
 # Floats that have no unit but the scale of the model, or full scale.
-WITHOUT_UNIT = ("score", "frame_score_", "mean_score", "min_score", "dc_offset", "pesq_", "pseudo")
+WITHOUT_UNIT = (
+    "score",
+    "frame_score_",
+    "mean_score",
+    "min_score",
+    "dc_offset",
+    "pesq_",
+    "pseudo",
+    "mos_",
+    "distillmos",
+    "speech",
+)
 
 DESIGN = {
     "utterances": "utterance_id uri duration_s sample_rate channels format size_bytes source_version num_frames score "
     "frame_score_p10 frame_score_min frame_score_std anomaly_s num_anomalies peak_dbfs rms_dbfs clipped_ratio "
-    "silence_ratio lead_silence_s trail_silence_s longest_gap_s speech_s dropouts dropout_s dc_offset bandwidth_hz snr_db "
-    "hum_db flags causes model_id content_hash fingerprint",
-    "frames": "utterance_id frame start_s score level_dbfs peak_dbfs bandwidth_hz clipped dropout_s",
-    "anomalies": "utterance_id start_s end_s mean_score min_score",
+    "silence_ratio lead_silence_s trail_silence_s longest_gap_s active_s dropouts dropout_s dc_offset bandwidth_hz "
+    "noise_floor_snr_db hum_db speech_s music_s overlap_s snr_db c50_db mos_sig mos_bak mos_ovrl "
+    "flags causes model_id content_hash fingerprint",
+    "frames": "utterance_id frame start_s score level_dbfs peak_dbfs bandwidth_hz clipped dropout_s speech cause",
+    "anomalies": "utterance_id start_s end_s mean_score min_score cause",
     "rejects": "uri utterance_id stage reason detail",
 }
 
@@ -56,8 +68,9 @@ def test_only_some_columns_of_utterances_may_be_null():
     nullable = {
         (table, field.name) for table, schema in schemas.SCORE_TABLES.items() for field in schema if field.nullable
     }
-    columns = ("snr_db", "hum_db", "channel", "content_hash", "fingerprint")
-    assert nullable == {("utterances", column) for column in columns}
+    columns = ("noise_floor_snr_db", "hum_db", "channel", "content_hash", "fingerprint", *schemas.HEARD)
+    heard = {("frames", "speech"), ("frames", "cause"), ("anomalies", "cause")}
+    assert nullable == heard | {("utterances", column) for column in columns}
 
 
 def test_only_labels_references_snr_and_corpus_of_a_clip_may_be_null():

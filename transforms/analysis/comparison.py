@@ -34,6 +34,19 @@ _JOINED = f"""
 """
 
 
+# Utterances by cause, among those with scores of a version that wrote causes in both.
+_CAUSES = """
+    WITH scored AS (
+        SELECT a.causes AS a, b.causes AS b FROM utterances AS a JOIN b_utterances AS b USING (utterance_id)
+        WHERE a.causes IS NOT NULL AND b.causes IS NOT NULL
+    ),
+    by_cause AS (SELECT unnest(list_distinct(list_concat(a, b))) AS cause, a, b FROM scored)
+    SELECT cause, count(*) FILTER (list_contains(a, cause)) AS in_a, count(*) FILTER (list_contains(b, cause)) AS in_b,
+        count(*) FILTER (list_contains(a, cause) AND list_contains(b, cause)) AS in_both
+    FROM by_cause GROUP BY cause ORDER BY greatest(in_a, in_b) DESC, cause
+"""
+
+
 class NothingInCommonError(ValueError):
     """No utterance is scored in both outputs."""
 
@@ -50,7 +63,7 @@ class Comparison:
             kept_b. The last three are null unless both outputs have a score.
         same_scale: whether both have the same label scale. Otherwise, the differences are those of percentile ranks.
         thresholds: thresholds of A and B.
-        facts: counts, agreement, differences and decisions, as JSON values.
+        facts: counts, agreement, differences, decisions and causes, as JSON values.
     """
 
     a: Results
@@ -108,6 +121,7 @@ def compare(a: Results, b: Results, thresholds: tuple[float, ...] = ()) -> Compa
             **{f"p{percentile}": float(np.percentile(difference, percentile)) for percentile in PERCENTILES},
         },
         "decisions": decisions(kept_a, kept_b, joined["duration_s"].to_numpy()[both]),
+        "causes": select(connection, _CAUSES).table().to_pylist(),
     }
     return Comparison(a, b, joined, same_scale, thresholds, facts)
 

@@ -8,7 +8,7 @@ from transforms.analysis.text_tables import aligned, cell, count_text, duration_
 
 
 def comparison_text(comparison: Comparison, worst: int) -> str:
-    """Returns the whole comparison: missing utterances, agreement, decisions and the largest disagreements.
+    """Returns the whole comparison: missing utterances, agreement, decisions, causes and the largest disagreements.
 
     Args:
         comparison: the comparison.
@@ -23,6 +23,8 @@ def comparison_text(comparison: Comparison, worst: int) -> str:
         _agreement_text(comparison),
         _decisions_text(comparison),
     ]
+    if comparison.facts["causes"]:
+        parts.append(_causes_text(comparison))
     if worst:
         parts.append(_worst_text(comparison, worst))
     return "\n\n".join(parts)
@@ -90,6 +92,14 @@ def _decisions_text(comparison: Comparison) -> str:
             f"{duration_text(sum(part['hours'] for part in differ))}",
         ]
     )
+
+
+def _causes_text(comparison: Comparison) -> str:
+    rows = [
+        [row["cause"], *(f"{row[name]:,}" for name in ("in_a", "in_b", "in_both"))]
+        for row in comparison.facts["causes"]
+    ]
+    return aligned(["utterances with the cause", "A", "B", "both"], rows)
 
 
 def _worst_text(comparison: Comparison, number: int) -> str:

@@ -1,4 +1,4 @@
-"""Draws a recording: its spectrogram above its frame scores, with the anomalies shaded."""
+"""Draws a recording: its spectrogram above its frame scores, with the anomalies shaded, and the causes of damage below."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from model.diagnosis import NO_CAUSE
 from model.evaluation.figures import RANGE_DB, STYLE
 from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE, frame_start_s
 from model.labels import LabelScale
+from transforms.analysis.cause_lane import column_causes, draw_causes
 from transforms.analysis.spectrogram_image import COLUMNS, column_edges, reduced_db
 from transforms.audio.waveform import Waveform
 from transforms.scoring.utterance_score import Score
@@ -63,6 +65,7 @@ class FigureData:
         anomalies: (start_s, end_s) of each anomaly.
         scale: scale of the scores.
         clip: (start_s, end_s) of the part to mark; None for no mark.
+        frame_causes: index in `HEARD_CAUSES` of the cause of each frame, or `NO_CAUSE`: int8 [T]; None without a diagnosis.
     """
 
     title: str
@@ -72,6 +75,7 @@ class FigureData:
     anomalies: Sequence[tuple[float, float]]
     scale: LabelScale
     clip: tuple[float, float] | None = None
+    frame_causes: np.ndarray | None = None
 
     @classmethod
     def of(cls, score: Score, waveform: Waveform, name: str) -> FigureData:
@@ -89,6 +93,7 @@ class FigureData:
             frame_score=score.frame_score,
             anomalies=[(anomaly.start_s, anomaly.end_s) for anomaly in score.anomalies],
             scale=score.label_scale,
+            frame_causes=None if score.diagnosis is None else score.diagnosis.frame_causes(),
         )
 
 
@@ -99,7 +104,7 @@ def title(name: str, score: float, scale: LabelScale, model_id: str) -> str:
 
 
 def draw(data: FigureData, colours: Colours = LIGHT, size: tuple[float, float] = (10, 4.6)) -> Figure:
-    """Draws a recording.
+    """Draws a recording. Without causes, there is no lane for them.
 
     Args:
         data: the recording and its scores.
@@ -119,10 +124,15 @@ def draw(data: FigureData, colours: Colours = LIGHT, size: tuple[float, float] =
     with mpl.rc_context(style):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
-        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-        _draw_spectrogram(above, data, colours)
-        _draw_scores(below, data, colours)
-        below.set_xlim(0, data.duration_s)
+        causes = _column_causes(data)
+        has_causes = bool((causes != NO_CAUSE).any())
+        rows = figure.subplots(2 + has_causes, 1, sharex=True, height_ratios=(3, 2, 0.25)[: 2 + has_causes])
+        _draw_spectrogram(rows[0], data, colours)
+        _draw_scores(rows[1], data, colours)
+        if has_causes:
+            draw_causes(figure, rows[2], causes, _extent(data))
+        rows[-1].set_xlim(0, data.duration_s)
+        rows[-1].set_xlabel("s")
         if data.title:
             figure.suptitle(data.title)
         # Lay out the figure within the context, because matplotlib applies some of the style only then.
@@ -154,6 +164,18 @@ def one_line(text: str) -> str:
     return f"{text[:half]} … {text[-half:]}"
 
 
+def _extent(data: FigureData) -> tuple[float, float]:
+    """Returns start and end of the frames in seconds. Each is drawn around its middle, one frame shift wide."""
+    margin = (FRAME_LENGTH - FRAME_SHIFT) / 2 / SAMPLE_RATE
+    return margin, margin + len(data.frame_score) * FRAME_SHIFT / SAMPLE_RATE
+
+
+def _column_causes(data: FigureData) -> np.ndarray:
+    if data.frame_causes is None:
+        return np.empty(0, np.int8)
+    return column_causes(data.frame_causes, column_edges(len(data.frame_causes), COLUMNS))
+
+
 def _draw_spectrogram(axes: Axes, data: FigureData, colours: Colours) -> None:
     axes.grid(visible=False)
     axes.set_ylabel("kHz")
@@ -161,16 +183,13 @@ def _draw_spectrogram(axes: Axes, data: FigureData, colours: Colours) -> None:
     if data.level_db is None:
         axes.text(0.5, 0.5, "the audio cannot be read", transform=axes.transAxes, ha="center", va="center")
         return
-    # Each frame is drawn around its middle, one frame shift wide.
-    margin = (FRAME_LENGTH - FRAME_SHIFT) / 2 / SAMPLE_RATE
-    end = margin + len(data.frame_score) * FRAME_SHIFT / SAMPLE_RATE
     axes.imshow(
         data.level_db.T,
         origin="lower",
         aspect="auto",
         cmap="magma",
         vmin=data.level_db.max() - RANGE_DB,
-        extent=(margin, end, 0, SAMPLE_RATE / 2000),
+        extent=(*_extent(data), 0, SAMPLE_RATE / 2000),
         interpolation="nearest",
     )
     if len(data.anomalies) <= MAX_MARKED_ANOMALIES:
@@ -205,4 +224,3 @@ def _draw_scores(axes: Axes, data: FigureData, colours: Colours) -> None:
     lowest, highest = min(scale.low, float(frame_score.min())), max(scale.high, float(frame_score.max()))
     axes.set_ylim(lowest - 0.03 * scale.span, highest + 0.03 * scale.span)
     axes.set_ylabel(f"frame score\n{scale.name}")
-    axes.set_xlabel("s")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,9 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from model.diagnosis import HEARD_CAUSES, NO_CAUSE
 from transforms.elements import printable
 from transforms.errors import OutputError
-from transforms.output.results import Results
+from transforms.output.results import Results, current_utterances
 from transforms.storage.files import absolute
 
 # Largest number of ids that an error suggests.
@@ -30,11 +32,14 @@ class FoundUtterance:
     Attributes:
         row: its row of `utterances`.
         frame_score: its frame scores: float32 [T].
+        frame_causes: index in `HEARD_CAUSES` of the cause of each frame, or `NO_CAUSE`: int8 [T]. None if the model has no
+            diagnosis.
         anomalies: (start_s, end_s) of each anomaly.
     """
 
     row: dict[str, Any]
     frame_score: np.ndarray
+    frame_causes: np.ndarray | None
     anomalies: list[tuple[float, float]]
 
 
@@ -91,16 +96,38 @@ def load(results: Results, ids: Sequence[str]) -> dict[str, FoundUtterance]:
         Utterances by id, in the order of `ids`.
     """
     has_id = ds.field("utterance_id").isin(pa.array(ids, pa.string()))
-    rows = {row["utterance_id"]: row for row in results.dataset("utterances").to_table(filter=has_id).to_pylist()}
-    frames = results.dataset("frames").to_table(columns=["utterance_id", "frame", "score"], filter=has_id)
+    rows = {row["utterance_id"]: row for row in _utterance_rows(results, has_id)}
+    columns = ["utterance_id", "frame", "score", "speech", "cause"]
+    frames = results.dataset("frames").to_table(columns=columns, filter=has_id)
     frames = frames.take(pc.sort_indices(frames, [("utterance_id", "ascending"), ("frame", "ascending")]))
     runs = pc.run_end_encode(frames["utterance_id"].combine_chunks())
-    parts = np.split(frames["score"].to_numpy(), runs.run_ends.to_numpy()[:-1]) if len(frames) else []
-    scores = dict(zip(runs.values.to_pylist(), parts, strict=True))
+    starts = [0, *runs.run_ends.to_pylist()]
+    parts = [frames.slice(start, end - start) for start, end in itertools.pairwise(starts)]
+    frames_of = dict(zip(runs.values.to_pylist(), parts, strict=True))
     anomalies: dict[str, list[tuple[float, float]]] = {name: [] for name in rows}
     for row in results.dataset("anomalies").to_table(filter=has_id).to_pylist():
         anomalies[row["utterance_id"]].append((row["start_s"], row["end_s"]))
-    return {name: FoundUtterance(rows[name], scores[name], sorted(anomalies[name])) for name in ids}
+    return {
+        name: FoundUtterance(
+            rows[name], frames_of[name]["score"].to_numpy(), _frame_causes(frames_of[name]), sorted(anomalies[name])
+        )
+        for name in ids
+    }
+
+
+def _utterance_rows(results: Results, condition: ds.Expression) -> list[dict[str, Any]]:
+    stored = results.dataset("utterances").to_table(filter=condition)
+    with duckdb.connect() as connection:
+        connection.register("stored", stored)
+        rows: list[dict[str, Any]] = connection.sql(current_utterances("stored")).to_arrow_table().to_pylist()
+        return rows
+
+
+def _frame_causes(frames: pa.Table) -> np.ndarray | None:
+    if frames["speech"].null_count:
+        return None
+    index = pc.index_in(frames["cause"].cast(pa.string()), pa.array(HEARD_CAUSES))
+    return np.asarray(pc.fill_null(index, NO_CAUSE).to_numpy().astype(np.int8))
 
 
 def _ids(connection: duckdb.DuckDBPyConnection, query: str, value: Any) -> list[str]:

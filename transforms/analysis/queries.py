@@ -10,6 +10,8 @@ from collections.abc import Iterator
 import duckdb
 import pyarrow as pa
 
+from transforms.output.results import STORED
+
 # DuckDB splits PIVOT into several statements (MULTI), which write no file.
 _READING = {duckdb.StatementType.SELECT, duckdb.StatementType.MULTI}
 # Errors that unknown names cause.
@@ -85,7 +87,8 @@ def _columns(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
     """Lists the columns of the views that a query names, or of all views if it names none."""
     views: dict[str, list[str]] = {}
     for view, column in connection.execute(
-        "SELECT table_name, column_name FROM information_schema.columns ORDER BY table_name, ordinal_position"
+        f"SELECT table_name, column_name FROM information_schema.columns WHERE table_name <> '{STORED}' "
+        "ORDER BY table_name, ordinal_position"
     ).fetchall():
         views.setdefault(view, []).append(column)
     named = {view: columns for view, columns in views.items() if re.search(rf"(?i)\b{re.escape(view)}\b", sql)}

@@ -32,8 +32,9 @@ MAX_GROUPS = 50
 MAX_FOLDER_DEPTH = 4
 
 
-# One row for each flag of an utterance. A carried column may have the name `flag`.
+# One row for each flag or cause of an utterance. A carried column may have the name `flag` or `cause`.
 _BY_FLAG = "(SELECT unnest(flags) AS flag, flags, duration_s, score, num_anomalies FROM utterances)"
+_BY_CAUSE = "(SELECT unnest(causes) AS cause, flags, duration_s, score, num_anomalies FROM utterances)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Summary:
         bins: histogram of the scores, lowest first.
         rejects: number of rejects by reason.
         flags: statistics of the utterances with each flag.
+        causes: statistics of the utterances with each cause.
         formats: statistics of the utterances in each container and coding.
         grouped_by: SQL expression of the groups; empty without groups.
         groups: statistics of each group, the worst first.
@@ -89,6 +91,7 @@ class Summary:
     bins: list[Bin]
     rejects: list[dict[str, Any]]
     flags: list[dict[str, Any]]
+    causes: list[dict[str, Any]]
     formats: list[dict[str, Any]]
     grouped_by: str
     groups: list[dict[str, Any]]
@@ -127,6 +130,7 @@ def summarise(results: Results, by: str | None = None) -> Summary:
         bins=bins(score, seconds, results.label_scale),
         rejects=_rows(connection, "SELECT reason, count(*) AS rejects FROM rejects GROUP BY ALL ORDER BY 2 DESC, 1"),
         flags=_statistics(connection, "flag", _BY_FLAG, "3 DESC"),
+        causes=_statistics(connection, "cause", _BY_CAUSE, "3 DESC"),
         formats=_statistics(connection, "format", "utterances", "3 DESC"),
         grouped_by=by,
         groups=_statistics(connection, by, "utterances", "4") if by else [],

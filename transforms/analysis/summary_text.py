@@ -14,7 +14,7 @@ BAR = 40
 
 
 def summary_text(summary: Summary) -> str:
-    """Returns the whole summary: counts, quantiles, histogram, formats, flags, groups and rejects."""
+    """Returns the whole summary: counts, quantiles, histogram, formats, causes, flags, groups and rejects."""
     scale = summary.scale
     parts = [
         f"{summary.output}: {summary.model_id}, {scale.title}, {scale.low:g} to {scale.high:g}; "
@@ -34,6 +34,8 @@ def summary_text(summary: Summary) -> str:
             histogram(summary.bins),
             _groups_text("format", summary.formats),
         ]
+    if summary.causes:
+        parts.append(_groups_text("cause", summary.causes))
     if summary.flags:
         parts.append(_groups_text("flag", summary.flags))
     if summary.groups:

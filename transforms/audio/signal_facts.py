@@ -90,11 +90,11 @@ def facts_of(frames: FrameFacts, *, dc_offset: float, hum_dbfs: float | None, cl
         lead_silence_s=activity.lead_s,
         trail_silence_s=activity.trail_s,
         longest_gap_s=activity.longest_gap_s,
-        speech_s=activity.counted_s,
+        active_s=activity.counted_s,
         dropouts=int(dropped[0]) + int(np.count_nonzero(dropped[1:] > dropped[:-1])),
         dropout_s=float(frames.dropout_s.sum(dtype=np.float64)),
         dc_offset=dc_offset,
         bandwidth_hz=bandwidth_of(frames.bandwidth_hz),
-        snr_db=snr_estimate_db(counted),
+        noise_floor_snr_db=snr_estimate_db(counted),
         hum_db=None if hum_dbfs is None else hum_dbfs - rms_dbfs,
     )

@@ -24,14 +24,14 @@ import numpy as np
 import pyarrow as pa
 
 from model.activity import EDGE_FRAMES, MIN_ACTIVE_FRAMES
+from model.diagnosis import HEARD_CAUSES
 from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE
 from model.pooling import Pooling, pool
 from transforms import schemas
-from transforms.audio.no_speech import frames_without_speech
 from transforms.audio.signal_facts import facts_of
 from transforms.curation.duckdb_rows import OWN_UTTERANCES, quoted
+from transforms.curation.trimmed_parent import TrimmedParent
 from transforms.elements import FrameFacts, SignalFacts
-from transforms.marks import NO_SPEECH, VOICE_PER_CHANNEL
 from transforms.scoring import verdicts
 
 # Shortest span that trimming may keep: a span needs several frames.
@@ -51,6 +51,8 @@ _SPAN_S = (
     "CASE WHEN spans.is_last THEN utterances.duration_s - spans.start_us / 1e6 "
     "ELSE (spans.end_us - spans.start_us) / 1e6 END"
 )
+# Index of a frame's cause in `HEARD_CAUSES`, or `NO_CAUSE`, which is -1.
+_CAUSE_INDEX = f"(coalesce(list_position({list(HEARD_CAUSES)}, cause), 0) - 1)::TINYINT"
 _FRAME_FACTS = tuple(field.name for field in dataclasses.fields(FrameFacts))
 _SIGNAL_FACTS = tuple(field.name for field in dataclasses.fields(SignalFacts))
 _PARENT_COLUMNS = [
@@ -60,6 +62,8 @@ _PARENT_COLUMNS = [
     "hum_db",
     "rms_dbfs",
     "clipped_ratio",
+    "active_s",
+    "speech_s",
     "flags",
     "causes",
     "format",
@@ -67,7 +71,7 @@ _PARENT_COLUMNS = [
 # Columns of `utterances` that are measured on a span.
 _MEASURED = (
     *("num_frames", "score", "frame_score_p10", "frame_score_min", "frame_score_std"),
-    *(*_SIGNAL_FACTS, "flags", "causes"),
+    *(*_SIGNAL_FACTS, "speech_s", "flags", "causes"),
 )
 # `utterance_id` of a span, `is_silent` (whether it has no speech), and columns of `utterances`.
 MEASUREMENTS = pa.schema(
@@ -150,8 +154,8 @@ def removed_spans(spans: str) -> str:
 def span_utterances(spans: str, measurements: str, texts: str, text_columns: Sequence[str]) -> str:
     """Returns the query for the good spans as rows of `utterances`.
 
-    Scores, signal facts, flags, causes and texts are those of the span. A span has no anomalies. All other columns are those of
-    its utterance.
+    Scores, signal facts, `speech_s`, flags, causes and texts are those of the span. A span has no anomalies. The other values
+    that the model hears are null, because `frames` does not have them. All other columns are those of its utterance.
 
     Args:
         spans: name of the table of good spans.
@@ -160,6 +164,7 @@ def span_utterances(spans: str, measurements: str, texts: str, text_columns: Seq
         text_columns: columns of the corpus that this table replaces.
     """
     replaced = [f"measured.{name} AS {name}" for name in _MEASURED]
+    replaced += [f"NULL::FLOAT AS {name}" for name in schemas.HEARD]
     replaced += [f"texts.{quoted(name)} AS {quoted(name)}" for name in text_columns]
     return f"""
         SELECT utterances.* REPLACE (
@@ -201,34 +206,6 @@ def check_new_ids(connection: duckdb.DuckDBPyConnection, spans: str, removed: st
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Parent:
-    """An utterance that is trimmed.
-
-    Attributes:
-        row: its row of `utterances`, and its spans under `spans`.
-        frame_score: scores of its frames, float32 [T].
-        frame_facts: measurements of its frames.
-    """
-
-    row: dict[str, Any]
-    frame_score: np.ndarray
-    frame_facts: FrameFacts
-
-    def marks_of(self, frames: FrameFacts) -> list[str]:
-        """Returns the marks of a part: those of the recording, and `NO_SPEECH` if the levels of its frames prove it."""
-        marks = [flag for flag in self.row["flags"] if flag in verdicts.RECORDING_FLAGS]
-        if NO_SPEECH in self.row["flags"] or frames_without_speech(frames.power, frames.peak):
-            marks.append(NO_SPEECH)
-        return [*marks, VOICE_PER_CHANNEL] if "second_voice" in self.row["causes"] else marks
-
-    @property
-    def hum_dbfs(self) -> float | None:
-        """Level of mains hum in dBFS; None without hum. A part of the recording has it, too."""
-        hum_db = self.row["hum_db"]
-        return None if hum_db is None else hum_db + self.row["rms_dbfs"]
-
-
 def measure_spans(connection: duckdb.DuckDBPyConnection, spans: str) -> Iterator[dict[str, Any]]:
     """Computes the scores and the signal facts of each good span from its frames, as `audiosieve score` does.
 
@@ -258,7 +235,7 @@ def measure_spans(connection: duckdb.DuckDBPyConnection, spans: str) -> Iterator
         raise _missing_frames()
 
 
-def _measure(parent: _Parent, span: dict[str, Any], pooling: Pooling) -> dict[str, Any]:
+def _measure(parent: TrimmedParent, span: dict[str, Any], pooling: Pooling) -> dict[str, Any]:
     part = slice(span["first_frame"], span["last_frame"] + 1)
     frames = FrameFacts(**{name: getattr(parent.frame_facts, name)[part] for name in _FRAME_FACTS})
     clipped_share = float(parent.frame_facts.clipped.mean())
@@ -269,9 +246,11 @@ def _measure(parent: _Parent, span: dict[str, Any], pooling: Pooling) -> dict[st
         clipped_per_frame=parent.row["clipped_ratio"] / clipped_share if clipped_share else 0.0,
     )
     marks = parent.marks_of(frames)
-    flags = verdicts.flags(facts, marks, span["duration_s"], parent.row["format"])
+    speech_s = parent.speech_s(part)
+    flags = verdicts.flags(facts, marks, span["duration_s"], parent.row["format"], speech_s)
     frame_score = parent.frame_score[part]
-    counted_score = frame_score[_away_from_cuts(frames.activity.counted, part, len(parent.frame_score))]
+    counted = _away_from_cuts(frames.activity.counted, part, len(parent.frame_score))
+    counted_score = frame_score[counted]
     # Faint noise between anomalies is activity by its own level, but not by that of the utterance.
     active = np.count_nonzero(parent.frame_facts.activity.active[part] & frames.activity.active)
     return {
@@ -283,8 +262,9 @@ def _measure(parent: _Parent, span: dict[str, Any], pooling: Pooling) -> dict[st
         "frame_score_min": counted_score.min(),
         "frame_score_std": counted_score.std(),
         **dataclasses.asdict(facts),
+        "speech_s": facts.active_s if speech_s is None else speech_s,
         "flags": flags,
-        "causes": verdicts.causes(facts, flags, marks),
+        "causes": verdicts.causes(facts, flags, marks, parent.heard_causes(part, counted)),
     }
 
 
@@ -298,7 +278,7 @@ def _away_from_cuts(counted: np.ndarray, part: slice, num_frames: int) -> np.nda
     return away if away.any() else counted
 
 
-def _parents(connection: duckdb.DuckDBPyConnection, spans: str, condition: str) -> Iterator[_Parent]:
+def _parents(connection: duckdb.DuckDBPyConnection, spans: str, condition: str) -> Iterator[TrimmedParent]:
     """Yields the utterances of those spans that meet an SQL condition.
 
     Raises:
@@ -322,7 +302,8 @@ def _parents(connection: duckdb.DuckDBPyConnection, spans: str, condition: str) 
             SELECT parent_id, (row_number() OVER (ORDER BY parent_id) - 1)::INTEGER AS number
             FROM (SELECT DISTINCT parent_id FROM {spans} WHERE {condition})
         )
-        SELECT number, {", ".join(names)} FROM frames JOIN numbered ON utterance_id = parent_id ORDER BY number, frame
+        SELECT number, {", ".join(names)}, speech, {_CAUSE_INDEX} AS cause
+        FROM frames JOIN numbered ON utterance_id = parent_id ORDER BY number, frame
     """).to_arrow_table()
     if any(frames[name].null_count for name in names):
         raise TrimError(
@@ -330,13 +311,14 @@ def _parents(connection: duckdb.DuckDBPyConnection, spans: str, condition: str) 
             "scored the corpus; score it again with --overwrite"
         )
     edges = np.searchsorted(frames["number"].to_numpy(), np.arange(len(parents) + 1))
-    columns = {name: frames[name].to_numpy() for name in names}
+    columns = {name: frames[name].to_numpy() for name in (*names, "speech", "cause")}
     del frames
     for parent, (first, end) in zip(parents, itertools.pairwise(edges.tolist()), strict=True):
         if end - first != parent["num_frames"]:
             raise _missing_frames()
         frame_facts = FrameFacts(**{name: columns[name][first:end] for name in _FRAME_FACTS})
-        yield _Parent(parent, columns["score"][first:end], frame_facts)
+        score, speech, causes = (columns[name][first:end] for name in ("score", "speech", "cause"))
+        yield TrimmedParent(parent, score, frame_facts, speech, causes)
 
 
 def _missing_frames() -> TrimError:

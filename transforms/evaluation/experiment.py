@@ -29,7 +29,8 @@ from transforms.evaluation.labelled_clips import read_clips, score_clips
 from transforms.output.ledger import Job, Ledger
 from transforms.schemas import CLIPS, SYNTHESIS_TABLES
 from transforms.scoring.batching import BatchLimits
-from transforms.synthesis.clip_plan import ClipOptions, ClipPlan, plan_clip
+from transforms.synthesis.clip_options import ClipOptions
+from transforms.synthesis.clip_plan import ClipPlan, plan_clip
 from transforms.synthesis.clips import make_clip
 from transforms.synthesis.materials import VAL, Catalog, Material
 

@@ -14,6 +14,7 @@ import soundfile
 from apache_beam.io.filesystems import FileSystems
 
 from model.activity import shown_spectrogram
+from model.diagnosis import RATINGS, Diagnosis
 from model.evaluation.localisation import Distortion
 from model.evaluation.scored_clips import Clip
 from model.features import num_frames
@@ -42,6 +43,8 @@ FACT_COLUMNS = [
     "noise_groups",
     *LABEL_COLUMNS,
 ]
+# Columns that sets of older versions lack.
+TRUTH_COLUMNS = ["speech", "speech_snr_db", "c50_db", *RATINGS]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,11 +75,15 @@ class ClipScores:
         score: score of the clip.
         frame_score: scores of its frames: float32 [T].
         silent: whether each frame is silent, bool [T].
+        counted: whether each frame counts for the score, bool [T].
+        diagnosis: the other values of its frames [T]; None if the model gives none, or they were not requested.
     """
 
     score: float
     frame_score: np.ndarray
     silent: np.ndarray
+    counted: np.ndarray
+    diagnosis: Diagnosis | None
 
 
 def read_clips(set_name: str) -> list[Clip]:
@@ -88,7 +95,7 @@ def read_clips(set_name: str) -> list[Clip]:
     Raises:
         SourceError: the folder holds no finished set, or a column is missing.
     """
-    return [_clip(set_name, row) for rows in _row_groups(set_name, FACT_COLUMNS) for row in rows]
+    return [_clip(set_name, row) for rows in _row_groups(set_name, FACT_COLUMNS, TRUTH_COLUMNS) for row in rows]
 
 
 def read_audio(clip: Clip) -> tuple[np.ndarray, np.ndarray | None]:
@@ -106,7 +113,12 @@ def read_audio(clip: Clip) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def score_clips(
-    clips: Sequence[Clip], scorers: Sequence[Scorer], limits: BatchLimits, gains: Sequence[Gain] = ()
+    clips: Sequence[Clip],
+    scorers: Sequence[Scorer],
+    limits: BatchLimits,
+    gains: Sequence[Gain] = (),
+    *,
+    diagnose: bool = False,
 ) -> tuple[list[list[ClipScores]], np.ndarray]:
     """Scores clips with several models. One row group of a set is in memory at a time.
 
@@ -115,6 +127,7 @@ def score_clips(
         scorers: loaded models [M].
         limits: limits of a batch.
         gains: gains after which each clip is scored again [G].
+        diagnose: whether to keep the diagnoses, which take 15 times the memory of the frame scores.
 
     Returns:
         Scores by model and clip; and the scores of the clips after each gain, float64 [M, N, G].
@@ -123,7 +136,7 @@ def score_clips(
         SourceError: a set cannot be read.
     """
     index_of = {(clip.set_name, clip.clip_id): n for n, clip in enumerate(clips)}
-    unscored = ClipScores(np.nan, np.empty(0, np.float32), np.empty(0, bool))
+    unscored = ClipScores(np.nan, np.empty(0, np.float32), np.empty(0, bool), np.empty(0, bool), None)
     scored = [[unscored] * len(clips) for _ in scorers]
     at_gains = np.empty((len(scorers), len(clips), len(gains)))
     progress = Progress("clips are scored", len(clips))
@@ -141,12 +154,14 @@ def score_clips(
                 for m, scorer in enumerate(scorers):
                     shown = [shown_spectrogram(waveform, scorer.bundle.features) for waveform in waveforms]
                     results = scorer.score([spectrogram for spectrogram, _ in shown])
-                    for v, scores, (_, activity) in zip(batch, results, shown, strict=True):
+                    for v, estimates, (_, activity) in zip(batch, results, shown, strict=True):
                         n, g = versions[v]
-                        frame_score = activity.expand(scores)
+                        frame_score = activity.expand(estimates.score)
                         score = scorer.pool(frame_score[activity.counted])
                         if g is None:
-                            scored[m][n] = ClipScores(score, frame_score, ~activity.active)
+                            kept = estimates.diagnosis if diagnose else None
+                            diagnosis = None if kept is None else kept.expand(activity)
+                            scored[m][n] = ClipScores(score, frame_score, ~activity.active, activity.counted, diagnosis)
                         else:
                             at_gains[m, n, g] = score
             progress.add(len(samples))
@@ -159,6 +174,7 @@ def decode(audio: bytes) -> np.ndarray:
 
 
 def _clip(set_name: str, row: dict[str, Any]) -> Clip:
+    spans = row.get("speech")
     return Clip(
         set_name=set_name,
         clip_id=row["clip_id"],
@@ -166,17 +182,33 @@ def _clip(set_name: str, row: dict[str, Any]) -> Clip:
         duration_s=row["duration_s"],
         labels={column: row[column] for column in LABEL_COLUMNS},
         snr_db=row["snr_db"],
-        distortions=tuple(Distortion(**distortion) for distortion in row["distortions"]),
+        distortions=tuple(Distortion(**distortion) for distortion in row["distortions"] or ()),
         variation=tuple(row["variation"]),
         speech_id=row["speech_id"],
         speaker=row["speaker"],
         corpus=row["corpus"],
         noise_groups=tuple(row["noise_groups"]),
+        known=row["distortions"] is not None,
+        # Sets with the times of the speech name the causes of distortions, too.
+        names_causes=row["distortions"] is not None and spans is not None,
+        speech=None if spans is None else tuple((span["start_s"], span["end_s"]) for span in spans),
+        speech_snr_db=row.get("speech_snr_db"),
+        c50_db=row.get("c50_db"),
+        ratings={name: row.get(name) for name in RATINGS},
     )
 
 
-def _row_groups(set_name: str, columns: list[str]) -> Iterator[list[dict[str, Any]]]:
-    """Yields some columns of a set, one row group at a time, to limit the audio in memory."""
+def _row_groups(set_name: str, columns: Sequence[str], optional: Sequence[str] = ()) -> Iterator[list[dict[str, Any]]]:
+    """Yields some columns of a set, one row group at a time, to limit the audio in memory.
+
+    Args:
+        set_name: folder of the set.
+        columns: columns that the set must have.
+        optional: columns that are left out of the rows of a file without them.
+
+    Raises:
+        SourceError: the folder holds no finished set, or a column is missing.
+    """
     files = Ledger(absolute(set_name), tuple(SYNTHESIS_TABLES)).committed("clips")
     if not files:
         raise SourceError(f"{set_name}: contains no finished labelled set; make one with `audiosieve synthesize`")
@@ -191,5 +223,6 @@ def _row_groups(set_name: str, columns: list[str]) -> Iterator[list[dict[str, An
                 raise SourceError(
                     f"{set_name}: the column {missing[0]!r} is missing; make the set again with this version"
                 )
+            present = [*columns, *(name for name in optional if name in parquet.schema_arrow.names)]
             for group in range(parquet.num_row_groups):
-                yield parquet.read_row_group(group, columns).to_pylist()
+                yield parquet.read_row_group(group, present).to_pylist()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +11,38 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from model.diagnosis import FRAME_VALUES, HEARD_CAUSES, RATINGS
+from model.evaluation.diagnosed_clips import YES, DiagnosedClip
 from model.evaluation.localisation import has_known_span, intersection_over_union
 from model.evaluation.scored_clips import ScoredClips
 from model.features import frame_start_s
-from transforms.schemas import CLIP_SCORES, FRAME_SCORES
+from transforms.evaluation.score_schemas import CLIP_SCORES, FRAME_SCORES
+
+# Values of `Heard` whose truth has a column of the same name.
+PREDICTED = ("snr_db", "c50_db", *RATINGS)
+# The first values of a frame: speech, and causes.
+FRAME_PROBABILITIES = FRAME_VALUES[: 1 + len(HEARD_CAUSES)]
 
 
-def write_tables(folder: Path, scored_by: Mapping[str, ScoredClips]) -> None:
+def write_tables(
+    folder: Path, scored_by: Mapping[str, ScoredClips], diagnosed_by: Mapping[str, Sequence[DiagnosedClip]]
+) -> None:
     """Writes `clips.parquet`, one row per clip and model, and `frames.parquet`, one row per frame and model.
 
     Args:
         folder: folder of the tables.
         scored_by: scored clips by model id.
+        diagnosed_by: the same clips with their diagnoses, by id of the diagnostic models.
     """
-    rows = [clip_row(model_id, scored, n) for model_id, scored in scored_by.items() for n in range(len(scored.clips))]
+    rows = []
+    for model_id, scored in scored_by.items():
+        diagnosed = diagnosed_by.get(model_id)
+        for n in range(len(scored.clips)):
+            rows.append(clip_row(model_id, scored, n) | (diagnosis_row(diagnosed[n]) if diagnosed else {}))
     pq.write_table(pa.Table.from_pylist(rows, CLIP_SCORES), folder / "clips.parquet", compression="zstd")
     with pq.ParquetWriter(folder / "frames.parquet", FRAME_SCORES, compression="zstd") as file:
         for model_id, scored in scored_by.items():
-            file.write_table(frames_table(model_id, scored))
+            file.write_table(frames_table(model_id, scored, diagnosed_by.get(model_id)))
 
 
 def clip_row(model_id: str, scored: ScoredClips, n: int) -> dict[str, Any]:
@@ -51,10 +66,25 @@ def clip_row(model_id: str, scored: ScoredClips, n: int) -> dict[str, Any]:
         "duration_s": clip.duration_s,
         "num_anomalies": localised.num_anomalies,
         "iou": intersection_over_union(localised.bad, localised.in_anomaly) if has_known_span(localised.bad) else None,
+        "speech_snr_db": clip.speech_snr_db,
+        "c50_db": clip.c50_db,
+        **clip.ratings,
     }
 
 
-def frames_table(model_id: str, scored: ScoredClips) -> pa.Table:
+def diagnosis_row(clip: DiagnosedClip) -> dict[str, Any]:
+    """Returns the columns of `clips.parquet` that only diagnostic models fill."""
+    heard = dataclasses.asdict(clip.heard)
+    true_causes = [cause for cause in HEARD_CAUSES if clip.truth(cause) == YES] if clip.clip.names_causes else None
+    return {
+        "true_causes": true_causes,
+        "causes": list(clip.heard.causes),
+        **{name: heard[name] for name in ("speech_s", "music_s", "overlap_s")},
+        **{f"predicted_{name}": heard[name] for name in PREDICTED},
+    }
+
+
+def frames_table(model_id: str, scored: ScoredClips, diagnosed: Sequence[DiagnosedClip] | None = None) -> pa.Table:
     """Returns the rows of one model in `frames.parquet`."""
     lengths = [len(localised.bad) for localised in scored.localised]
     frame = np.concatenate([np.arange(length, dtype=np.int32) for length in lengths])
@@ -74,4 +104,9 @@ def frames_table(model_id: str, scored: ScoredClips) -> pa.Table:
         np.concatenate([localised.bad for localised in scored.localised]),
         np.concatenate([localised.in_anomaly for localised in scored.localised]),
     ]
+    if diagnosed:
+        values = np.concatenate([clip.diagnosis.values for clip in diagnosed])
+        columns += [values[:, index] for index in range(len(FRAME_PROBABILITIES))]
+    else:
+        columns += [pa.nulls(len(frame), pa.float32())] * len(FRAME_PROBABILITIES)
     return pa.Table.from_arrays([pa.array(column) for column in columns], schema=FRAME_SCORES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import secrets
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import IO, Any
 
 import apache_beam as beam
 import pyarrow as pa
@@ -16,12 +16,29 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
+from transforms.schemas import WITHOUT_DICTIONARY
+
 # Rows of a row group.
 ROW_GROUP_ROWS = 65_536
 # Rows of a row group of a sorted table. The number is small, because a query with a threshold reads one group only in part.
 SORTED_GROUP_ROWS = 4_096
 # Approximate size of a file in bytes: small enough to read at once, and large enough for few files per corpus.
 FILE_BYTES = 256 << 20
+
+
+def parquet_writer(file: IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:
+    """Returns a writer of a table: compressed with zstd, and with dictionaries only for columns whose values repeat.
+
+    Args:
+        file: file to write to.
+        schema: schema of the table.
+    """
+    repeated = [name for name in schema.names if name not in WITHOUT_DICTIONARY]
+    is_frames = set(WITHOUT_DICTIONARY).issubset(schema.names)
+    # Lists in the standard layout of Parquet, which some readers require.
+    return pq.ParquetWriter(
+        file, schema, compression="zstd", use_compliant_nested_type=True, use_dictionary=repeated if is_frames else True
+    )
 
 
 def sorted_groups(table: pa.Table, keys: tuple[str, ...], rows: int = SORTED_GROUP_ROWS) -> Iterator[pa.Table]:
@@ -106,10 +123,7 @@ class FileSeries:
         if self._writer is None:
             self._path = f"{self._prefix}-{secrets.token_hex(6)}.parquet"
             self._file = FileSystems.create(self._path, compression_type=CompressionTypes.UNCOMPRESSED)
-            # Lists in the standard layout of Parquet, which some readers require.
-            self._writer = pq.ParquetWriter(
-                self._file, self._schema, compression="zstd", use_compliant_nested_type=True
-            )
+            self._writer = parquet_writer(self._file, self._schema)
         self._writer.write_table(table, row_group_size=max(1, table.num_rows))
         return self.close() if self._file.tell() >= self._file_bytes else None
 

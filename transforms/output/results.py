@@ -21,6 +21,8 @@ from transforms.storage.arrow_filesystem import arrow_filesystem
 from transforms.storage.files import absolute, is_local, match
 from transforms.storage.storage_errors import reason
 
+# View of the files of `utterances` as they are.
+STORED = "stored_utterances"
 RUNS = pa.schema(
     [
         ("run_id", pa.string()),
@@ -143,9 +145,29 @@ class Results:
         """
         connection = duckdb.connect()
         for table in schemas.SCORE_TABLES:
-            connection.register(table, self.dataset(table))
+            connection.register(STORED if table == "utterances" else table, self.dataset(table))
+        connection.execute(f"CREATE TEMP VIEW utterances AS {current_utterances(STORED)}")
         connection.register("runs", self.runs)
         return connection
+
+
+def current_utterances(stored: str) -> str:
+    """Returns the query for rows of `utterances` under the names of this version.
+
+    Rows without a diagnosis (`mos_sig` is null) have no `snr_db`. If they have one, an older version wrote them. Its `snr_db`
+    is now `noise_floor_snr_db`, and its `speech_s` is `active_s`.
+
+    Args:
+        stored: name of the table of the rows as they are in the files.
+    """
+    return f"""
+        SELECT * REPLACE (
+            coalesce(active_s, speech_s) AS active_s,
+            CASE WHEN mos_sig IS NULL THEN coalesce(noise_floor_snr_db, snr_db) ELSE noise_floor_snr_db END
+                AS noise_floor_snr_db,
+            CASE WHEN mos_sig IS NOT NULL THEN snr_db END AS snr_db
+        ) FROM {stored}
+    """
 
 
 def open_results(output: str) -> Results:

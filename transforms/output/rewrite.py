@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.output.ledger import Ledger
+from transforms.output.parquet_sink import parquet_writer
 from transforms.output.records import names_that_count
 from transforms.storage.gcs.client import open_in_parts
 
@@ -65,7 +66,7 @@ def _copy_without(source: str, target: str, sorted_ids: list[str]) -> bool:
             return False
         with (
             FileSystems.create(target) as out,
-            pq.ParquetWriter(out, parquet.schema_arrow, compression="zstd") as writer,
+            parquet_writer(out, parquet.schema_arrow) as writer,
         ):
             for group in range(parquet.num_row_groups):
                 rows = parquet.read_row_group(group)

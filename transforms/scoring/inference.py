@@ -1,4 +1,4 @@
-"""Turns batches of spectrograms into frame scores, in Beam's RunInference or without it."""
+"""Turns batches of spectrograms into frame scores and diagnoses, in Beam's RunInference or without it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from apache_beam.transforms.window import GlobalWindows
 
 from model.bundle import BundleError
 from model.features import NUM_BINS
+from model.frame_estimates import FrameEstimates
+from model.quick_imports import quick_imports
 from model.runtime import start_tensorflow
 from transforms import telemetry
 from transforms.elements import REJECTS, FeaturizedUtterance, Reject, ScoredUtterance, Utterance
@@ -103,10 +105,11 @@ def load_scorer(model: str, threads: int | None = 1, bundle_hash: str | None = N
         raise BundleError(
             f"model {model} is {bundle.model_id} on this machine, but the job was started with @{bundle_hash}"
         )
-    start_tensorflow(threads)
-    from model.inference.scorer import Scorer
+    with quick_imports():
+        start_tensorflow(threads)
+        from model.inference.scorer import Scorer
 
-    scorer = Scorer(bundle)
+        scorer = Scorer(bundle)
     load_s = round(time.perf_counter() - started, 3)
     telemetry.log(logging.INFO, "model loaded", model_id=bundle.model_id, seconds=load_s)
     return scorer
@@ -138,12 +141,12 @@ def score_batch(batch: Batch, scorer: Scorer) -> list[Result]:
     if any(item.alternatives for item in batch):
         return _score_alternatives(batch, scorer)
     try:
-        scores = scorer.score([item.spectrogram for item in batch])
+        estimates = scorer.score([item.spectrogram for item in batch])
     except _tensorflow_errors() as error:
         if len(batch) > 1:
             return [result for item in batch for result in score_batch([item], scorer)]
         return [_failed(batch[0].utterance, error)]
-    return [_result(item.utterance, frame_score) for item, frame_score in zip(batch, scores, strict=True)]
+    return [_result(item.utterance, one) for item, one in zip(batch, estimates, strict=True)]
 
 
 def _score_alternatives(batch: Batch, scorer: Scorer) -> list[Result]:
@@ -167,13 +170,13 @@ def score_in_parts(item: FeaturizedUtterance, scorer: Scorer) -> Iterator[Result
     for channel in (item, *item.alternatives):
         parts = []
         try:
-            for frame_score in scorer.score_in_parts(channel.spectrogram):
-                parts.append(frame_score)
+            for part in scorer.score_in_parts(channel.spectrogram):
+                parts.append(part)
                 yield None
         except _tensorflow_errors() as error:
             results.append(_failed(channel.utterance, error))
             continue
-        results.append(_result(channel.utterance, np.concatenate(parts)))
+        results.append(_result(channel.utterance, FrameEstimates.joined(parts)))
     yield best_channel(results, scorer.bundle)
 
 
@@ -188,11 +191,13 @@ def _failed(utterance: Utterance, error: Exception) -> Reject:
     return Reject.of(utterance.ref, AudioFault(Stage.SCORE, Reason.MODEL_FAILED, detail))
 
 
-def _result(utterance: Utterance, frame_score: np.ndarray) -> Result:
-    if not np.isfinite(frame_score).all():
-        fault = AudioFault(Stage.SCORE, Reason.MODEL_FAILED, "the network returned a score that is not finite")
+def _result(utterance: Utterance, estimates: FrameEstimates) -> Result:
+    score, diagnosis = estimates.score, estimates.diagnosis
+    if not np.isfinite(score).all() or (diagnosis is not None and not np.isfinite(diagnosis.values).all()):
+        fault = AudioFault(Stage.SCORE, Reason.MODEL_FAILED, "the network returned a value that is not finite")
         return Reject.of(utterance.ref, fault)
-    return ScoredUtterance(utterance, utterance.frame_facts.activity.expand(frame_score))
+    activity = utterance.frame_facts.activity
+    return ScoredUtterance(utterance, activity.expand(score), None if diagnosis is None else diagnosis.expand(activity))
 
 
 class SplitResults(beam.DoFn):

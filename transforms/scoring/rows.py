@@ -10,17 +10,20 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
+from model.diagnosis import HEARD_CAUSES, NO_CAUSE
 from model.features import frame_start_s, percentiles
 from transforms import telemetry
 from transforms.corpus.carried import carried_value
 from transforms.elements import FrameFacts, Reject, ScoredUtterance, printable
 from transforms.progress_counters import progress_counter
-from transforms.schemas import FRAMES
+from transforms.schemas import FRAMES, HEARD
 from transforms.scoring.utterance_score import ModelInfo, Score, summarise
 
 # Tags of the outputs of `ToRows` beside the main one.
 UTTERANCE_ROWS, ANOMALY_ROWS = "utterances", "anomalies"
 FRAME_FACTS = tuple(field.name for field in dataclasses.fields(FrameFacts))
+# Steps of the probability of speech from 0 to 1. The threshold of speech, 0.5, is one of them.
+SPEECH_STEPS = 20
 
 
 def utterance_row(score: Score) -> dict[str, Any]:
@@ -46,6 +49,8 @@ def utterance_row(score: Score) -> dict[str, Any]:
         "anomaly_s": sum(anomaly.end_s - anomaly.start_s for anomaly in anomalies),
         "num_anomalies": len(anomalies),
         **dataclasses.asdict(utterance.facts),
+        "speech_s": score.speech_s,
+        **{name: None if score.heard is None else getattr(score.heard, name) for name in HEARD},
         "flags": list(score.flags),
         "causes": list(score.causes),
         "model_id": score.model_id,
@@ -78,9 +83,26 @@ def frames_table(scored: Sequence[ScoredUtterance]) -> pa.Table:
             "start_s": frame_start_s(frame).astype(np.float32),
             "score": np.concatenate([item.frame_score for item in scored]),
             **{name: np.concatenate([getattr(facts, name) for facts in measured]) for name in FRAME_FACTS},
+            "speech": pa.concat_arrays([_speech(item) for item in scored]),
+            "cause": pa.concat_arrays([_cause(item) for item in scored]),
         },
         FRAMES,
     )
+
+
+def _speech(scored: ScoredUtterance) -> pa.Array:
+    """Returns the column `speech` of an utterance. Rounded down, a probability stays on its side of the threshold."""
+    if scored.diagnosis is None:
+        return pa.nulls(len(scored.frame_score), pa.float32())
+    steps = np.floor(scored.diagnosis.speech.astype(np.float64) * SPEECH_STEPS)
+    return pa.array((steps / SPEECH_STEPS).astype(np.float32))
+
+
+def _cause(scored: ScoredUtterance) -> pa.DictionaryArray:
+    """Returns the column `cause` of an utterance, always with the same dictionary."""
+    length, diagnosis = len(scored.frame_score), scored.diagnosis
+    index = np.full(length, NO_CAUSE, np.int8) if diagnosis is None else diagnosis.frame_causes()
+    return pa.DictionaryArray.from_arrays(pa.array(index, mask=index == NO_CAUSE), pa.array(HEARD_CAUSES))
 
 
 class ToRows(beam.DoFn):

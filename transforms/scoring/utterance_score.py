@@ -9,7 +9,8 @@ import numpy as np
 
 from model.anomalies import Anomaly, find_anomalies
 from model.bundle import Bundle
-from model.features import frame_start_s
+from model.diagnosis import FRAME_S, HEARD_CAUSES, NO_CAUSE, Diagnosis, Heard
+from model.features import FRAME_LENGTH, SAMPLE_RATE, frame_start_s
 from model.labels import LabelScale
 from model.pooling import Pooling, pool
 from transforms.elements import Reject, ScoredUtterance, SignalFacts, Utterance
@@ -49,7 +50,11 @@ class Score:
         frame_score: quality of each frame of 32 ms, one frame every 16 ms: float32 [T], on `label_scale`.
         anomalies: stretches that score far below the good parts, long silences and long dropouts, in order of time.
         flags: reasons to doubt the score, such as "clipped"; `verdicts.flags` defines them.
-        causes: faults that the samples prove, such as "clipping"; `verdicts.causes` defines them.
+        causes: faults that the samples prove or the model hears, such as "clipping", worst first; `verdicts.causes` defines
+            them.
+        diagnosis: what the model hears in each frame; None if it has no diagnosis.
+        heard: what the model hears in the utterance: speech, music, a second voice, SNR, C50 and ratings; None if it has no
+            diagnosis.
         utterance: decoded utterance, with its source and audio format.
         model: properties of the model.
     """
@@ -61,11 +66,31 @@ class Score:
     causes: Sequence[str]
     utterance: Utterance
     model: ModelInfo
+    diagnosis: Diagnosis | None = None
+    heard: Heard | None = None
 
     @property
     def start_s(self) -> np.ndarray:
         """Start of each frame, in seconds from the start of the utterance: float64 [T]."""
         return frame_start_s(np.arange(len(self.frame_score)))
+
+    @property
+    def speech(self) -> np.ndarray | None:
+        """Probability of speech in each frame: float32 [T]; None if the model has no diagnosis."""
+        return None if self.diagnosis is None else self.diagnosis.speech
+
+    @property
+    def frame_cause(self) -> list[str | None] | None:
+        """Most probable cause of damage that the model hears in each frame, or None: [T]. None if it has no diagnosis."""
+        if self.diagnosis is None:
+            return None
+        names = (*HEARD_CAUSES, None)  # NO_CAUSE is -1, the last one
+        return [names[index] for index in self.diagnosis.frame_causes().tolist()]
+
+    @property
+    def speech_s(self) -> float:
+        """Length of the speech, in seconds; that of the active part if the model has no diagnosis."""
+        return self.facts.active_s if self.heard is None else self.heard.speech_s
 
     @property
     def duration_s(self) -> float:
@@ -118,20 +143,46 @@ def summarise(result: ScoredUtterance | Reject, model: ModelInfo) -> Score:
     """
     if isinstance(result, Reject):
         raise AudioFault(result.stage, result.reason, result.detail)
-    utterance, frame_score = result.utterance, result.frame_score
-    activity = utterance.frame_facts.activity
-    flags = verdicts.flags(utterance.facts, utterance.marks, utterance.duration_s, utterance.format)
+    utterance, frame_score, diagnosis = result.utterance, result.frame_score, result.diagnosis
+    facts, activity = utterance.facts, utterance.frame_facts.activity
+    anomalies = find_anomalies(
+        frame_score,
+        model.label_scale.span,
+        silent=~activity.active,
+        known_bad=utterance.frame_facts.dropout_s > DROPPED_S,
+    )
+    heard = None
+    if diagnosis is not None:
+        anomalies = with_causes(anomalies, diagnosis.frame_causes())
+        heard = diagnosis.pool(frame_score, activity.counted, model.label_scale.high)
+    speech_s, heard_causes = (None, None) if heard is None else (heard.speech_s, heard.causes)
+    flags = verdicts.flags(facts, utterance.marks, utterance.duration_s, utterance.format, speech_s)
     return Score(
         score=pool(frame_score[activity.counted], model.pooling),
         frame_score=frame_score,
-        anomalies=find_anomalies(
-            frame_score,
-            model.label_scale.span,
-            silent=~activity.active,
-            known_bad=utterance.frame_facts.dropout_s > DROPPED_S,
-        ),
+        anomalies=anomalies,
         flags=flags,
-        causes=verdicts.causes(utterance.facts, flags, utterance.marks),
+        causes=verdicts.causes(facts, flags, utterance.marks, heard_causes),
         utterance=utterance,
         model=model,
+        diagnosis=diagnosis,
+        heard=heard,
     )
+
+
+def with_causes(anomalies: Sequence[Anomaly], frame_causes: np.ndarray) -> list[Anomaly]:
+    """Returns anomalies with the most frequent cause of their frames, the first in `HEARD_CAUSES` of equally frequent ones.
+
+    Args:
+        anomalies: anomalies of an utterance.
+        frame_causes: index in `HEARD_CAUSES` of the cause of each frame, or `NO_CAUSE`: int8 [T].
+    """
+    found = []
+    for anomaly in anomalies:
+        first, last = (
+            round(time_s / FRAME_S) for time_s in (anomaly.start_s, anomaly.end_s - FRAME_LENGTH / SAMPLE_RATE)
+        )
+        inside = frame_causes[first : last + 1]
+        counts = np.bincount(inside[inside != NO_CAUSE], minlength=1)
+        found.append(dataclasses.replace(anomaly, cause=HEARD_CAUSES[int(counts.argmax())] if counts.any() else None))
+    return found

@@ -1,4 +1,4 @@
-"""Plans training clips: draws the speech, the noise and the degradations of each clip, without reading audio.
+"""Plans training clips: draws the speech, the added sounds and the degradations of each clip, without reading audio.
 
 A clip depends only on the seed, its number, the material and the options, so the clips are the same on any number of workers.
 """
@@ -6,18 +6,29 @@ A clip depends only on the seed, its number, the material and the options, so th
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from model.features import SAMPLE_RATE
-from model.labels import LabelScale
 from transforms.errors import AudioFault, Reason, Stage
+from transforms.synthesis.added_sounds import (
+    SoundPlan,
+    choose,
+    draw_music,
+    draw_noise,
+    draw_part,
+    draw_second_voice,
+    music_segments,
+    noise_segments,
+)
+from transforms.synthesis.clip_options import ClipOptions
 from transforms.synthesis.degradations.base import Degradation
-from transforms.synthesis.degradations.kinds import Range, draw_degradations
+from transforms.synthesis.degradations.kinds import BEFORE_NOISE, DEGRADATIONS, Range, draw_degradations
+from transforms.synthesis.degradations.partial import Partial
+from transforms.synthesis.degradations.recording import Hum
+from transforms.synthesis.degradations.transmission import Dropouts
 from transforms.synthesis.materials import Catalog, Material
-from transforms.synthesis.noise_variation import NoiseVariation, draw_noise_variation
+from transforms.synthesis.no_speech import FLOOR_PEAK_DBFS, QuietSound, draw_floor, draw_tones
 from transforms.synthesis.rooms import FAR_M, RecordedRoom, Room, bank
 from transforms.synthesis.speech_variation import (
     Variation,
@@ -27,96 +38,16 @@ from transforms.synthesis.speech_variation import (
     samples_needed,
 )
 
-# Largest difference in level between two noises of a clip, in dB.
-MAX_LEVEL_DIFFERENCE_DB = 6.0
 # Each purpose has its own random generator, so that changing one option does not change the other draws.
-_MAIN, _VARIATION, _DEGRADATIONS, _NOISE, _SPEED, _EXPANDER = range(6)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ClipOptions:
-    """Options that determine how clips are made.
-
-    Attributes:
-        seed: seed of the whole set.
-        snr_db: ranges (low, high) of SNRs in dB. For each clip, a range is drawn, then an SNR within it. A range may have equal
-            ends.
-        clean_ratio: share of clips without noise, 0 to 1.
-        duration_s: shortest and longest clip in seconds; shorter speech is used whole.
-        peak_dbfs: lowest and highest peak level in dB of full scale.
-        labels: scales of the labels to compute.
-        noises: smallest and largest number of noises in a noisy clip.
-        partial_ratio: share of the noisy clips whose noise covers only a part, 0 to 1.
-        partial_s: shortest and longest such part in seconds; noise covers the whole of a shorter clip.
-        variation_ratio: share of clips whose clean speech is varied, 0 to 1.
-        speed_ratio: share of clips whose speech is slower or faster, 0 to 1.
-        expander_ratio: share of clips whose soft sounds are attenuated, 0 to 1.
-        noise_variation_ratio: share of noises that are varied, 0 to 1.
-        degradation_ratio: share of clips with degradations, 0 to 1.
-        max_degradations: largest number of degradations in a clip, at least 1.
-        degradations: kinds to draw from, with the ranges of their strengths (`parse_degradations`).
-        keep_reference: whether a row contains the clean reference too.
-        max_disagreement: largest difference between PESQ and the score of the frame disturbances, in MOS.
-    """
-
-    seed: int
-    snr_db: tuple[Range, ...]
-    clean_ratio: float
-    duration_s: Range
-    peak_dbfs: Range
-    labels: tuple[LabelScale, ...]
-    noises: tuple[int, int] = (1, 1)
-    partial_ratio: float = 0.0
-    partial_s: Range = (0.5, 3.0)
-    variation_ratio: float = 0.0
-    speed_ratio: float = 0.0
-    expander_ratio: float = 0.0
-    noise_variation_ratio: float = 0.0
-    degradation_ratio: float = 0.0
-    max_degradations: int = 2
-    degradations: tuple[tuple[str, Range], ...] = ()
-    keep_reference: bool = False
-    max_disagreement: float = 0.3
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class NoiseSegment:
-    """A segment of a noise recording in a clip.
-
-    Attributes:
-        material: the recording.
-        offset: first sample of the segment; a recording that is too short is repeated.
-        level_db: level relative to the other noises of the clip, in dB.
-        variation: variation of the noise; None for the unchanged recording.
-    """
-
-    material: Material
-    offset: int
-    level_db: float
-    variation: NoiseVariation | None
-
-    @property
-    def detail(self) -> str:
-        """Id of the noise, with its variation."""
-        name = self.material.ref.utterance_id
-        return f"{name}, {self.variation.detail}" if self.variation else name
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class NoisePlan:
-    """The noise of a clip.
-
-    Attributes:
-        segments: noises that are added up.
-        start: first sample of the clip with noise.
-        length: number of samples with noise.
-        snr_db: SNR of the speech to the sum of the noises, in dB.
-    """
-
-    segments: tuple[NoiseSegment, ...]
-    start: int
-    length: int
-    snr_db: float
+_MAIN, _VARIATION, _DEGRADATIONS, _NOISE, _SPEED, _EXPANDER, _MUSIC, _SECOND_VOICE, _NO_SPEECH, _PARTS = range(10)
+# Purposes of other modules.
+AS_IS, TEACHER_RATINGS = 10, 11
+# Probabilities of the sounds of a clip without speech.
+NO_SPEECH_WEIGHTS = {"music": 0.4, "noise": 0.3, "silence": 0.15, "tones": 0.1, "hum": 0.05}
+# SNR in dB of a noise floor to hum that is heard alone.
+HUM_ALONE_DB = (-50.0, -10.0)
+# Kinds of degradations that are never limited to a part: a room does not change, and dropouts are short by themselves.
+NEVER_PARTIAL = BEFORE_NOISE | {Dropouts.KIND}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -126,7 +57,7 @@ class ClipPlan:
     Attributes:
         clip_id: id of the clip.
         seed: seed of the set.
-        speech: speech recording.
+        speech: speech recording; gives only the split of a clip without speech.
         speech_offset: first sample of the speech, at 16 kHz.
         speed: factor of speed and pitch; 1 for the unchanged recording.
         length: number of samples of the clip, at 16 kHz.
@@ -134,6 +65,10 @@ class ClipPlan:
         noise: noise of the clip; None for a clip without noise.
         degradations: degradations in order.
         peak_dbfs: peak level in dB of full scale.
+        music: music of the clip; None without music.
+        second_voice: voice of another speaker; None without one.
+        has_speech: whether the clip has speech.
+        quiet: sound of a clip without speech that needs no recording; None for other clips.
     """
 
     clip_id: str
@@ -143,9 +78,13 @@ class ClipPlan:
     speed: float
     length: int
     variations: tuple[Variation, ...]
-    noise: NoisePlan | None
+    noise: SoundPlan | None
     degradations: tuple[Degradation, ...]
     peak_dbfs: float
+    music: SoundPlan | None = None
+    second_voice: SoundPlan | None = None
+    has_speech: bool = True
+    quiet: QuietSound | None = None
 
 
 def clip_id(seed: int, number: int) -> str:
@@ -157,18 +96,18 @@ def plan_clip(number: int, catalog: Catalog, options: ClipOptions) -> ClipPlan:
     """Draws a clip: a speaker and one of their recordings, then noise of the speaker's split, then everything else.
 
     Raises:
-        AudioFault: the catalog has no speech, or no noise in the speaker's split.
+        AudioFault: the catalog has no speech, or no noise or music in the speaker's split.
     """
     rng = _generator(options.seed, number, _MAIN)
     if not catalog.speech:
         raise AudioFault(
             Stage.MIX, Reason.NO_MATERIAL, "there is no speech to draw from, because all of it was rejected"
         )
-    speech = _choose(rng, _choose(rng, catalog.speech))
+    speech = choose(rng, choose(rng, catalog.speech))
     speed = _plan_speed(number, options)
     length = min(int(speech.num_samples / speed), round(rng.uniform(*options.duration_s) * SAMPLE_RATE))
     used = min(speech.num_samples, samples_needed(length, speed))
-    return ClipPlan(
+    plan = ClipPlan(
         clip_id=clip_id(options.seed, number),
         seed=options.seed,
         speech=speech,
@@ -178,31 +117,78 @@ def plan_clip(number: int, catalog: Catalog, options: ClipOptions) -> ClipPlan:
         peak_dbfs=float(rng.uniform(*options.peak_dbfs)),
         noise=_plan_noise(rng, number, length, speech.split, catalog, options),
         variations=_plan_variations(number, speech.split, options),
-        degradations=_plan_degradations(number, speech.split, catalog, options),
+        degradations=_plan_degradations(number, speech.split, length, catalog, options),
+        music=_plan_music(number, length, speech.split, catalog, options),
+        second_voice=_plan_second_voice(number, length, speech, catalog, options),
     )
+    return _without_speech(plan, number, catalog, options)
 
 
 def _plan_noise(
     rng: np.random.Generator, number: int, length: int, split: str, catalog: Catalog, options: ClipOptions
-) -> NoisePlan | None:
+) -> SoundPlan | None:
     if rng.random() < options.clean_ratio:
         return None
-    if not catalog.noise.get(split):
-        detail = f"there is no noise to draw from in the split {split!r}, because all of it was rejected"
-        raise AudioFault(Stage.MIX, Reason.NO_MATERIAL, detail)
-    variation_rng = _generator(options.seed, number, _NOISE)
-    segments = []
-    for _ in range(rng.integers(options.noises[0], options.noises[1] + 1)):
-        material = _choose(rng, _choose(rng, catalog.noise[split]))
-        level_db = rng.uniform(-MAX_LEVEL_DIFFERENCE_DB / 2, MAX_LEVEL_DIFFERENCE_DB / 2)
-        is_varied = variation_rng.random() < options.noise_variation_ratio
-        variation = draw_noise_variation(variation_rng) if is_varied else None
-        segments.append(NoiseSegment(material, int(rng.integers(material.num_samples)), float(level_db), variation))
-    snr_db = float(rng.uniform(*_choose(rng, options.snr_db)))
-    covered = length
-    if rng.random() < options.partial_ratio:
-        covered = min(length, round(rng.uniform(*options.partial_s) * SAMPLE_RATE))
-    return NoisePlan(tuple(segments), int(rng.integers(length - covered + 1)), covered, snr_db)
+    return draw_noise(rng, _generator(options.seed, number, _NOISE), length, split, catalog, options)
+
+
+def _plan_music(number: int, length: int, split: str, catalog: Catalog, options: ClipOptions) -> SoundPlan | None:
+    rng = _generator(options.seed, number, _MUSIC)
+    return draw_music(rng, length, split, catalog, options) if rng.random() < options.music_ratio else None
+
+
+def _plan_second_voice(
+    number: int, length: int, speech: Material, catalog: Catalog, options: ClipOptions
+) -> SoundPlan | None:
+    rng = _generator(options.seed, number, _SECOND_VOICE)
+    is_drawn = rng.random() < options.second_voice_ratio
+    return draw_second_voice(rng, length, speech, catalog, options) if is_drawn else None
+
+
+def _without_speech(plan: ClipPlan, number: int, catalog: Catalog, options: ClipOptions) -> ClipPlan:
+    """Replaces the speech of a share of the clips by other sounds. Degradations of noise and music are kept, but no room."""
+    rng = _generator(options.seed, number, _NO_SPEECH)
+    if rng.random() >= options.no_speech_ratio:
+        return plan
+    split, degradations = plan.speech.split, plan.degradations
+    noise = music = None
+    quiet: QuietSound | None = None
+    peak_dbfs = plan.peak_dbfs
+    match _draw_sound(rng, split, catalog):
+        case "noise":
+            noise = SoundPlan(noise_segments(rng, rng, split, catalog, options), 0, plan.length, 0.0)
+        case "music":
+            music = SoundPlan(music_segments(rng, split, catalog), 0, plan.length, 0.0)
+        case "tones":
+            quiet, degradations = draw_tones(rng, plan.length / SAMPLE_RATE), ()
+        case "hum":
+            quiet, degradations = draw_floor(rng), (DEGRADATIONS[Hum.KIND].draw(rng, HUM_ALONE_DB, _no_room),)
+        case "silence":
+            quiet, degradations, peak_dbfs = draw_floor(rng), (), float(rng.uniform(*FLOOR_PEAK_DBFS))
+    return dataclasses.replace(
+        plan,
+        has_speech=False,
+        speed=1.0,
+        variations=(),
+        noise=noise,
+        music=music,
+        second_voice=None,
+        quiet=quiet,
+        degradations=tuple(item for item in degradations if item.KIND not in BEFORE_NOISE),
+        peak_dbfs=peak_dbfs,
+    )
+
+
+def _draw_sound(rng: np.random.Generator, split: str, catalog: Catalog) -> str:
+    """Draws the sound of a clip without speech from those for which there is material."""
+    missing = {kind for kind, groups in (("noise", catalog.noise), ("music", catalog.music)) if not groups.get(split)}
+    names = [name for name in NO_SPEECH_WEIGHTS if name not in missing]
+    weights = np.array([NO_SPEECH_WEIGHTS[name] for name in names])
+    return str(rng.choice(names, p=weights / weights.sum()))
+
+
+def _no_room(_: np.random.Generator, __: Range) -> Room | RecordedRoom:
+    raise AssertionError("hum needs no room")
 
 
 def _plan_speed(number: int, options: ClipOptions) -> float:
@@ -217,24 +203,32 @@ def _plan_variations(number: int, split: str, options: ClipOptions) -> tuple[Var
     return (draw_expander(rng), *variations) if rng.random() < options.expander_ratio else variations
 
 
-def _plan_degradations(number: int, split: str, catalog: Catalog, options: ClipOptions) -> tuple[Degradation, ...]:
+def _plan_degradations(
+    number: int, split: str, length: int, catalog: Catalog, options: ClipOptions
+) -> tuple[Degradation, ...]:
     rng = _generator(options.seed, number, _DEGRADATIONS)
 
     def draw_room(rng: np.random.Generator, rt60_s: Range) -> Room | RecordedRoom:
         """Draws a recorded room with a probability of 1/2 if there are any, else a simulated one."""
         recorded = catalog.rirs.get(split)
         if recorded and rng.random() < 0.5:
-            return RecordedRoom(_choose(rng, _choose(rng, recorded)).ref)
-        return _choose(rng, bank(options.seed, split, rt60_s, FAR_M))
+            return RecordedRoom(choose(rng, choose(rng, recorded)).ref)
+        return choose(rng, bank(options.seed, split, rt60_s, FAR_M))
 
     if rng.random() >= options.degradation_ratio:
         return ()
-    return draw_degradations(rng, options.degradations, options.max_degradations, draw_room)
+    drawn = draw_degradations(rng, options.degradations, options.max_degradations, draw_room)
+    rng = _generator(options.seed, number, _PARTS)
+    return tuple(_limited(rng, degradation, length, options) for degradation in drawn)
+
+
+def _limited(rng: np.random.Generator, degradation: Degradation, length: int, options: ClipOptions) -> Degradation:
+    """Limits a share of the degradations to a part of the clip."""
+    start, covered = draw_part(rng, length, options.partial_degradation_ratio, options.partial_s)
+    if covered == length or degradation.KIND in NEVER_PARTIAL:
+        return degradation
+    return Partial(degradation, start, start + covered)
 
 
 def _generator(seed: int, number: int, purpose: int) -> np.random.Generator:
     return np.random.default_rng([seed, number, purpose])
-
-
-def _choose(rng: np.random.Generator, items: Sequence[Any]) -> Any:
-    return items[int(rng.integers(len(items)))]

@@ -1,4 +1,4 @@
-"""Material for training clips: recordings of speech, noise and rooms, assigned to groups and splits, and cached."""
+"""Material for training clips: recordings of speech, noise, music and rooms, assigned to groups and splits, and cached."""
 
 from __future__ import annotations
 
@@ -19,20 +19,24 @@ from transforms.elements import REJECTS, AudioRef, Reject, Span
 from transforms.errors import AudioFault, Reason, Stage
 
 TRAIN, VAL = "train", "val"
-SPEECH, NOISE, RIR = "speech", "noise", "rir"
-GROUP_COLUMNS = {SPEECH: ("speaker", "speaker_or_class"), NOISE: ("group",), RIR: ("group",)}
+SPEECH, NOISE, MUSIC, RIR = "speech", "noise", "music", "rir"
+# Speech with all its flaws; the manifest calls it speech, too.
+RECORDING = "recording"
+# Shortest usable recording in samples at 16 kHz: 0.25 s.
+MIN_RECORDING = 4_000
+GROUP_COLUMNS = {SPEECH: ("speaker", "speaker_or_class"), NOISE: ("group",), MUSIC: ("group",), RIR: ("group",)}
 # Size of the decoded material that each process keeps in memory: two hours and twenty minutes of audio.
 CACHE_BYTES = 512 << 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Material:
-    """A recording of speech or noise, or an impulse response, to draw clips from.
+    """A recording of speech, noise or music, or an impulse response, to draw clips from.
 
     Attributes:
         ref: reference to the recording.
-        kind: "speech", "noise" or "rir".
-        group: speaker, noise group, or kind of room; no group is in two splits.
+        kind: "speech", "noise", "music", "rir" or "recording".
+        group: speaker, group of noise or music, or kind of room; no group is in two splits.
         split: "train", "val", or another split of the manifest.
         num_samples: length in samples at 16 kHz; 0 before it is measured.
     """
@@ -54,7 +58,7 @@ def assign_splits(refs: Sequence[AudioRef], kind: str, holdout: float | None) ->
 
     Args:
         refs: recordings of one kind.
-        kind: "speech", "noise" or "rir".
+        kind: "speech", "noise", "music" or "rir".
         holdout: share of the groups in "val", 0 to 1, which overrides the column `split`; None for that column, and a tenth of
             the groups of recordings without it.
     """
@@ -97,9 +101,13 @@ def measure_length(item: Material, min_dynamic_range_db: float) -> Material:
     """Reads a recording, and returns the material with its length.
 
     Raises:
-        AudioFault: the recording cannot be decoded, or is speech whose dynamic range is below the minimum.
+        AudioFault: the recording cannot be decoded, is speech whose dynamic range is below the minimum, or is a recording with
+            all its flaws that is too short.
     """
     samples = read_samples(item.ref)
+    if item.kind == RECORDING and len(samples) < MIN_RECORDING:
+        detail = f"it has {len(samples)} samples at 16 kHz; a clip needs {MIN_RECORDING}"
+        raise AudioFault(Stage.MIX, Reason.TOO_SHORT, detail)
     if item.kind == SPEECH and (range_db := dynamic_range_db(samples)) < min_dynamic_range_db:
         detail = f"its dynamic range is {range_db:.1f} dB; a clean reference needs {min_dynamic_range_db:g} dB"
         raise AudioFault(Stage.REFERENCE, Reason.NOT_CLEAN, detail)
@@ -111,22 +119,26 @@ class Catalog:
 
     Attributes:
         speech: recordings of each speaker, in all splits.
+        recordings: recordings with all their flaws of each speaker, in all splits.
         noise: recordings of each noise group, by split.
+        music: recordings of each group of music, by split.
         rirs: impulse responses of each kind of room, by split.
     """
 
     def __init__(self, items: Iterable[Material]) -> None:
-        speech: dict[str, list[Material]] = defaultdict(list)
-        others: dict[str, dict[str, dict[str, list[Material]]]] = {NOISE: {}, RIR: {}}
+        spoken: dict[str, dict[str, list[Material]]] = {SPEECH: defaultdict(list), RECORDING: defaultdict(list)}
+        others: dict[str, dict[str, dict[str, list[Material]]]] = {NOISE: {}, MUSIC: {}, RIR: {}}
         for item in sorted(items, key=lambda item: item.ref.utterance_id):
-            if item.kind == SPEECH:
-                speech[f"{item.split}/{item.group}"].append(item)
+            if item.kind in spoken:
+                spoken[item.kind][f"{item.split}/{item.group}"].append(item)
             else:
                 others[item.kind].setdefault(item.split, defaultdict(list))[item.group].append(item)
-        self.speech = [speech[key] for key in sorted(speech)]
-        self.noise, self.rirs = (
+        self.speech, self.recordings = (
+            [spoken[kind][key] for key in sorted(spoken[kind])] for kind in (SPEECH, RECORDING)
+        )
+        self.noise, self.music, self.rirs = (
             {split: [groups[key] for key in sorted(groups)] for split, groups in others[kind].items()}
-            for kind in (NOISE, RIR)
+            for kind in (NOISE, MUSIC, RIR)
         )
 
 

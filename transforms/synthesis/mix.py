@@ -85,12 +85,20 @@ def add_noise(speech: np.ndarray, noise: np.ndarray, snr_db: float, start: int =
     Raises:
         MixError: speech or noise is silent.
     """
-    speech_power, noise_power = power(speech), power(noise)
-    if min(speech_power, noise_power) <= 0.0:
-        raise MixError("speech or noise is silent, so the SNR is undefined")
     total = speech.astype(np.float32)  # a copy
-    total[start : start + len(noise)] += noise * np.float32(math.sqrt(speech_power / noise_power / 10 ** (snr_db / 10)))
+    total[start : start + len(noise)] += noise * gain_at(snr_db, power(speech), power(noise))
     return total
+
+
+def gain_at(snr_db: float, speech_power: float, sound_power: float) -> np.float32:
+    """Returns the factor for the samples of a sound to have an SNR in dB, from the mean squares of speech and sound.
+
+    Raises:
+        MixError: one of them is 0.
+    """
+    if min(speech_power, sound_power) <= 0.0:
+        raise MixError("the speech or a sound added to it is silent, so the SNR is undefined")
+    return np.float32(math.sqrt(speech_power / sound_power / 10 ** (snr_db / 10)))
 
 
 def set_peak(reference: np.ndarray, degraded: np.ndarray, peak_dbfs: float) -> Mixture:

@@ -21,6 +21,8 @@ BANK_ROOMS = 100
 EARLY_S, SEAM_S = 0.08, 0.02
 # Distances of the source from the microphone, in m.
 CLOSE_M, FAR_M = (0.15, 0.4), (0.5, 3.0)
+# The early part of C50 in seconds, and the largest C50 that is told from one without reverberation, in dB.
+CLARITY_S, MAX_CLARITY_DB = 0.05, 60.0
 # Range of RT60 in s for which Sabine's formula gives possible walls in the rooms of `draw_room`.
 MIN_RT60_S, MAX_RT60_S = 0.08, 2.0
 # The direct sound is the first arrival within 6 dB of the strongest; its peak follows within 1 ms.
@@ -151,6 +153,17 @@ def direct_sound(response: np.ndarray) -> int:
     size = np.abs(response)
     first = int(np.argmax(size >= _ONSET * size.max()))
     return first + int(np.argmax(size[first : first + _ONSET_SAMPLES]))
+
+
+def clarity_db(response: np.ndarray) -> float:
+    """Returns the clarity index C50 (ISO 3382-1) of an impulse response [n] in dB, at most `MAX_CLARITY_DB`.
+
+    It is the ratio of the energy up to 50 ms after the direct sound to the energy after that.
+    """
+    energy = np.square(response, dtype=np.float64)
+    border = direct_sound(response) + round(CLARITY_S * SAMPLE_RATE)
+    early, late = energy[:border].sum(), energy[border:].sum()
+    return float(10 * np.log10(early / max(late, early / 10 ** (MAX_CLARITY_DB / 10))))
 
 
 def reverberate(samples: np.ndarray, response: np.ndarray) -> np.ndarray:

@@ -51,6 +51,16 @@ def test_clean_is_the_positive_class() -> None:
     assert found["auc"].value == pytest.approx((3 * 6 + 5) / 24)
 
 
+def test_clips_of_unknown_faults_are_neither_clean_nor_degraded() -> None:
+    clips = [clean_clip(0), clip(1)]
+    others = [clean_clip(n, known=False) for n in (2, 3)]
+    resamples = resamples_of(clips + others)
+    found = evaluate(scored(clips + others, [4, 1, 1, 4]), resamples)
+    assert (found["overall"]["precision"].value, found["overall"]["recall"].value) == (1.0, 1.0)
+    assert found["overall"]["auc"].value == 1.0
+    assert list(found["by_snr"]) == ["5 dB", "clean", "unknown"]
+
+
 def test_without_a_threshold_there_is_still_the_auc() -> None:
     clips = [clean_clip(0), clip(1)]
     found = evaluate(scored(clips, [4, 1], threshold=None), resamples_of(clips))["overall"]

@@ -46,6 +46,7 @@ def test_no_threshold_has_a_better_f1_than_the_chosen_one(rows: list[tuple[bool,
         ({"snr_db": -2.6}, "-5 dB"),
         ({"snr_db": None}, "no noise, faults"),
         ({"snr_db": None, "distortions": ()}, "clean"),
+        ({"snr_db": None, "distortions": (), "known": False}, "unknown"),
     ],
 )
 def test_a_clip_stands_in_the_5_db_band_of_its_snr(facts: dict, band: str) -> None:
@@ -61,3 +62,15 @@ def test_a_clip_belongs_to_all_its_groups_and_faults() -> None:
     assert clean_clip(0).conditions("variation") == ["none"]
     assert clean_clip(0, corpus=None).conditions("corpus") == ["unknown"]
     assert clean_clip(0).conditions("fault") == []
+
+
+def test_clips_without_speech_are_resampled_with_those_of_the_same_sound() -> None:
+    music = Distortion("music", "music/a/1.flac", 0.0, 4.0)
+    alone = {"speaker": "", "speech": (), "snr_db": None}
+    names = [
+        clip(0, speaker="anna").resampled_with,
+        clip(1, **alone, noise_groups=("rain",)).resampled_with,
+        clip(2, **alone, noise_groups=(), distortions=(music,)).resampled_with,
+        clip(3, **alone, noise_groups=(), distortions=()).resampled_with,
+    ]
+    assert names == ["anna", "rain", "music/a/1.flac", "1-00000003"]

@@ -32,6 +32,10 @@ def spectrograms(*lengths: int, seed: int = 0) -> list[np.ndarray]:
     return [rng.normal(0, 1, (length, NUM_BINS)).astype(np.float32) for length in lengths]
 
 
+def scores_of(scorer: Scorer, members: list[np.ndarray]) -> list[np.ndarray]:
+    return [estimates.score for estimates in scorer.score(members)]
+
+
 def close(first: list[np.ndarray], second: list[np.ndarray]) -> bool:
     return len(first) == len(second) and all(
         a.shape == b.shape and np.allclose(a, b, rtol=0, atol=1e-5) for a, b in zip(first, second, strict=True)
@@ -41,8 +45,7 @@ def close(first: list[np.ndarray], second: list[np.ndarray]) -> bool:
 @both
 def test_the_scores_have_the_order_of_the_spectrograms(scorers, name: str) -> None:
     lengths = [9, 30, 1, 14, 30]
-    scored = scorers[name].score(spectrograms(*lengths))
-    assert isinstance(scored, list)
+    scored = scores_of(scorers[name], spectrograms(*lengths))
     assert [scores.shape for scores in scored] == [(length,) for length in lengths]
     assert all(scores.dtype == np.float32 for scores in scored)
 
@@ -54,22 +57,22 @@ def test_the_scores_are_those_of_the_network_in_the_bundle(scorers, random_bundl
     member = spectrograms(12)[0]
     expected = network({"spectrogram": member[np.newaxis], "mask": np.ones((1, 12), bool)})["frame_score"].numpy()
     assert PESQ_WB.low < expected.min() < expected.max() < PESQ_WB.high
-    assert scorers[name].score([member])[0] == pytest.approx(expected[0], abs=1e-5)
+    assert scores_of(scorers[name], [member])[0] == pytest.approx(expected[0], abs=1e-5)
 
 
 @both
 def test_a_recording_scores_the_same_alone_and_in_a_batch(scorers, name: str) -> None:
     members = spectrograms(9, 30, 1, 14, 61)
-    alone = [scorers[name].score([member])[0] for member in members]
-    assert close(scorers[name].score(members), alone)
+    alone = [scores_of(scorers[name], [member])[0] for member in members]
+    assert close(scores_of(scorers[name], members), alone)
 
 
 @both
 def test_a_recording_scores_the_same_in_another_order(scorers, name: str) -> None:
     members = spectrograms(9, 30, 1, 14, 61)
     order = [3, 0, 4, 2, 1]
-    shuffled = scorers[name].score([members[i] for i in order])
-    expected = scorers[name].score(members)
+    shuffled = scores_of(scorers[name], [members[i] for i in order])
+    expected = scores_of(scorers[name], members)
     assert close(shuffled, [expected[i] for i in order])
 
 
@@ -79,7 +82,7 @@ def test_another_member_of_any_length_does_not_change_a_score(scorers, lengths: 
     members = spectrograms(*lengths)
     (loud,) = spectrograms(neighbour, seed=1)
     for scorer in scorers.values():
-        assert close(scorer.score([*members, 5 * loud])[:-1], scorer.score(members))
+        assert close(scores_of(scorer, [*members, 5 * loud])[:-1], scores_of(scorer, members))
 
 
 @pytest.mark.parametrize(("bias", "label_scale", "end"), [(-50, PESQ_WB, 1.0), (50, PESQ_WB, 4.64), (50, PSEUDO, 8.0)])
@@ -88,7 +91,7 @@ def test_scores_are_limited_to_the_label_scale(tmp_path: Path, bias, label_scale
     network.get_layer("frame_score").bias.assign([bias])
     network.save_weights(tmp_path / WEIGHTS)
     scorer = Scorer(complete_bundle(tmp_path, label_scale=label_scale))
-    for scores in scorer.score(spectrograms(9, 4)):
+    for scores in scores_of(scorer, spectrograms(9, 4)):
         assert scores.dtype == np.float32
         assert scores == pytest.approx(np.full(len(scores), end))
 
@@ -96,36 +99,36 @@ def test_scores_are_limited_to_the_label_scale(tmp_path: Path, bias, label_scale
 @both
 def test_the_same_batch_scores_the_same_again(scorers, name: str) -> None:
     members = spectrograms(9, 30)
-    assert close(scorers[name].score(members), scorers[name].score(members))
+    assert close(scores_of(scorers[name], members), scores_of(scorers[name], members))
 
 
 @both
 def test_different_recordings_score_differently(scorers, name: str) -> None:
-    first, second = scorers[name].score(spectrograms(20, 20))
+    first, second = scores_of(scorers[name], spectrograms(20, 20))
     assert np.abs(first - second).max() > 1e-3
 
 
 @both
 def test_an_empty_list_has_no_scores(scorers, name: str) -> None:
-    assert scorers[name].score([]) == []
+    assert scores_of(scorers[name], []) == []
 
 
 @both
 def test_a_single_frame_is_scored(scorers, name: str) -> None:
-    (scores,) = scorers[name].score(spectrograms(1))
+    (scores,) = scores_of(scorers[name], spectrograms(1))
     assert scores.shape == (1,)
     assert np.isfinite(scores).all()
 
 
 @both
 def test_digital_silence_has_a_finite_score(scorers, name: str) -> None:
-    (scores,) = scorers[name].score([np.full((50, NUM_BINS), np.log(1e-3), np.float32)])
+    (scores,) = scores_of(scorers[name], [np.full((50, NUM_BINS), np.log(1e-3), np.float32)])
     assert np.isfinite(scores).all()
 
 
 @both
 def test_scores_share_no_memory(scorers, name: str) -> None:
-    scored = scorers[name].score(spectrograms(9, 30, 30))
+    scored = scores_of(scorers[name], spectrograms(9, 30, 30))
     for scores in scored:
         assert scores.base is None
         assert scores.nbytes == 4 * len(scores)
@@ -139,7 +142,7 @@ def test_scores_share_no_memory(scorers, name: str) -> None:
 def test_the_spectrograms_are_unchanged(scorers, name: str) -> None:
     members = spectrograms(9, 30)
     before = [member.copy() for member in members]
-    scorers[name].score(members)
+    scores_of(scorers[name], members)
     assert all(np.array_equal(a, b) for a, b in zip(members, before, strict=True))
 
 
@@ -147,7 +150,7 @@ def test_read_only_and_strided_spectrograms_are_scored(scorers) -> None:
     (member,) = spectrograms(20)
     member.setflags(write=False)
     strided = np.repeat(member, 2, axis=0)[::2]
-    scored = scorers["quality_net"].score([member, strided])
+    scored = scores_of(scorers["quality_net"], [member, strided])
     assert np.allclose(scored[0], scored[1], atol=1e-6)
 
 
@@ -156,7 +159,7 @@ def test_a_scorer_takes_a_bundle_a_path_or_its_string(random_bundles) -> None:
     members = spectrograms(8)
     made = [Scorer(which) for which in (path, str(path), open_bundle(path))]
     assert [scorer.bundle for scorer in made] == [open_bundle(path)] * 3
-    assert all(close(scorer.score(members), made[0].score(members)) for scorer in made[1:])
+    assert all(close(scores_of(scorer, members), scores_of(made[0], members)) for scorer in made[1:])
 
 
 def test_a_folder_without_a_bundle_is_an_error(tmp_path: Path) -> None:

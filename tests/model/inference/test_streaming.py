@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from model.features import NUM_BINS, WHOLE_FRAMES
+from model.frame_estimates import FrameEstimates
 from model.inference.scorer import Scorer
-from model.inference.streaming import ATTENTION_MARGIN, WINDOW, LongRecordings
+from model.inference.streaming import ATTENTION_MARGIN, WINDOW, LongRecordings, frames_per_step
 from tests.support.training.random_bundles import random_network
 
-WITHOUT_ATTENTION = ["quality_net", "l_1dcnn", "disturbance_net"]
+WITHOUT_ATTENTION = ["quality_net", "l_1dcnn", "disturbance_net", "diagnostic_net"]
 WITH_ATTENTION = ["l_att", "lc_att"]
 
 
@@ -20,9 +22,11 @@ def make_spectrogram(frames: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(0, 1, (frames, NUM_BINS)).astype(np.float32)
 
 
-def score_at_once(network, frames: np.ndarray) -> np.ndarray:
+def values_at_once(network, frames: np.ndarray) -> np.ndarray:
     inputs = {"spectrogram": frames[np.newaxis], "mask": np.ones((1, len(frames)), bool)}
-    return network(inputs)["frame_score"].numpy()[0]
+    outputs = network(inputs)
+    diagnosis = outputs.get("diagnosis", tf.zeros((1, len(frames), 0)))
+    return tf.concat([outputs["frame_score"][..., tf.newaxis], diagnosis], axis=-1).numpy()[0]
 
 
 @pytest.fixture(scope="module")
@@ -39,18 +43,18 @@ def long_recordings(networks) -> dict[str, LongRecordings]:
 @pytest.mark.parametrize(("frames", "window"), [(1, 1), (7, 3), (64, 64), (65, 64), (130, 64), (300, 41), (50, 200)])
 def test_windows_give_the_scores_of_the_whole_recording(networks, long_recordings, name, frames, window):
     whole = make_spectrogram(frames, seed=frames)
-    long_recordings[name].window = window
-    scored = long_recordings[name].frame_scores(whole)
-    np.testing.assert_allclose(scored, score_at_once(networks[name], whole), atol=1e-4)
+    long_recordings[name].window = window + window % frames_per_step(networks[name])
+    scored = long_recordings[name].frame_values(whole)
+    np.testing.assert_allclose(scored, values_at_once(networks[name], whole), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", WITH_ATTENTION)
 def test_attention_covers_its_window_and_a_margin(networks, long_recordings, name):
     frames = make_spectrogram(WINDOW + 2 * ATTENTION_MARGIN)
-    scored = long_recordings[name].frame_scores(frames)
-    assert np.abs(scored - score_at_once(networks[name], frames)).max() > 1e-3, "attention covered the whole recording"
-    within = long_recordings[name].frame_scores(frames[:WINDOW])
-    np.testing.assert_allclose(within, score_at_once(networks[name], frames[:WINDOW]), atol=1e-4)
+    scored = long_recordings[name].frame_values(frames)
+    assert np.abs(scored - values_at_once(networks[name], frames)).max() > 1e-3, "attention covered the whole recording"
+    within = long_recordings[name].frame_values(frames[:WINDOW])
+    np.testing.assert_allclose(within, values_at_once(networks[name], frames[:WINDOW]), atol=1e-4)
 
 
 def test_the_spectrogram_is_read_in_parts(long_recordings):
@@ -66,8 +70,8 @@ def test_the_spectrogram_is_read_in_parts(long_recordings):
             return make_spectrogram(last - first, seed=first)
 
     long_recordings["disturbance_net"].window = WINDOW
-    scored = long_recordings["disturbance_net"].frame_scores(Parts())
-    assert scored.shape == (3 * WINDOW + 5,)
+    scored = long_recordings["disturbance_net"].frame_values(Parts())
+    assert scored.shape == (3 * WINDOW + 5, 1)
     assert Parts.longest < WINDOW + 100
 
 
@@ -75,15 +79,19 @@ def test_the_scorer_keeps_the_order_of_long_and_short_recordings(random_bundles:
     scorer = Scorer(random_bundles["disturbance_net"])
     members = [make_spectrogram(20, 1), make_spectrogram(WHOLE_FRAMES + 50, 2), make_spectrogram(31, 3)]
     scored = scorer.score(members)
-    assert [len(scores) for scores in scored] == [20, WHOLE_FRAMES + 50, 31]
-    for scores, member in zip(scored[::2], members[::2], strict=True):
-        np.testing.assert_allclose(scores, scorer.score([member])[0], atol=1e-5)
+    assert [len(estimates.score) for estimates in scored] == [20, WHOLE_FRAMES + 50, 31]
+    for estimates, member in zip(scored[::2], members[::2], strict=True):
+        np.testing.assert_allclose(estimates.score, scorer.score([member])[0].score, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["disturbance_net", "lc_att"])
+@pytest.mark.parametrize("name", ["diagnostic_net", "lc_att"])
 def test_the_scorer_gives_the_same_scores_in_steps_of_one_window(random_bundles: dict[str, Path], name):
     scorer = Scorer(random_bundles[name])
     whole = make_spectrogram(4 * WINDOW + 9)
     steps = list(scorer.score_in_parts(whole))
-    assert [len(step) for step in steps] == [0] * 4 + [WINDOW] * 4 + [9]
-    np.testing.assert_array_equal(np.concatenate(steps), scorer.score([whole])[0])
+    assert [len(step.score) for step in steps] == [0] * 4 + [WINDOW] * 4 + [9]
+    joined, (at_once,) = FrameEstimates.joined(steps), scorer.score([whole])
+    np.testing.assert_array_equal(joined.score, at_once.score)
+    assert (joined.diagnosis is None) == (at_once.diagnosis is None) == (name == "lc_att")
+    if joined.diagnosis and at_once.diagnosis:
+        np.testing.assert_array_equal(joined.diagnosis.values, at_once.diagnosis.values)

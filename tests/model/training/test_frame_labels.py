@@ -114,7 +114,7 @@ def test_the_bundle_holds_the_mean_of_the_weights(data: TrainingSet, tmp_path: P
         for c in CLIPS
         if c["split"] == "val"
     ]
-    scores = np.array([scorer.pool(frames) for frames in scorer.score(features)])
+    scores = np.array([scorer.pool(estimates.score) for estimates in scorer.score(features)])
     labels = np.array([c["pesq_wb"] for c in CLIPS if c["split"] == "val"])
     best = max(history(tmp_path), key=lambda facts: facts["lcc"])
     assert float(np.sqrt(np.mean((scores - labels) ** 2))) == pytest.approx(best["rmse"], abs=1e-3)
@@ -137,7 +137,7 @@ def test_training_can_start_from_the_weights_of_another_model(data: TrainingSet,
     options = dataclasses.replace(OPTIONS, epochs=1, learning_rate=1e-9, average=0.0, start=first.model_id)
     second = train(data, tmp_path / "second", options, start=first)
     features = [spectrogram(np.random.default_rng(0).standard_normal(9_000), FeatureConfig())]
-    second_scores, first_scores = (Scorer(bundle).score(features)[0] for bundle in (second, first))
+    second_scores, first_scores = (Scorer(bundle).score(features)[0].score for bundle in (second, first))
     assert second_scores == pytest.approx(first_scores, abs=1e-3)
     assert second.training["options"]["start"] == first.model_id
 

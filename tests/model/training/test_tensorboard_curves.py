@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from model.training.tensorboard_curves import FILE, TAGS, write_curves
+from model.training.tensorboard_curves import FILE, write_curves
 
 
 def epoch(number: int, **values: float | None) -> dict[str, Any]:
@@ -30,8 +30,15 @@ def read(folder: Path) -> list[tuple[int, str, float]]:
 def test_each_epoch_has_a_point_on_each_curve(tmp_path: Path) -> None:
     write_curves(tmp_path / "curves", [epoch(1), epoch(2)])
     points = read(tmp_path / "curves")
-    assert [(step, tag) for step, tag, _ in points] == [(step, tag) for step in (1, 2) for tag in TAGS]
+    assert [(step, tag) for step, tag, _ in points] == [
+        (step, tag) for step in (1, 2) for tag in ("loss", "lcc", "srcc", "rmse")
+    ]
     assert {value for step, tag, value in points if tag == "loss"} == {2.0, 1.0}
+
+
+def test_the_measures_of_a_diagnosis_have_curves_too(tmp_path: Path) -> None:
+    write_curves(tmp_path, [epoch(1, speech_auc=0.75)])
+    assert (1, "speech_auc", 0.75) in read(tmp_path)
 
 
 def test_an_undefined_correlation_has_no_point(tmp_path: Path) -> None:

@@ -231,7 +231,7 @@ def test_resuming_a_finished_run_changes_nothing(data: TrainingSet, part_copy: P
     assert again.metrics == before.metrics
     scorers = Scorer(before), Scorer(again)
     frames = [spectrogram(np.random.default_rng(0).standard_normal(4000), CONFIG)]
-    first, second = (scorer.score(frames)[0] for scorer in scorers)
+    first, second = (scorer.score(frames)[0].score for scorer in scorers)
     assert np.array_equal(first, second)
 
 

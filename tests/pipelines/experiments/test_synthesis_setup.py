@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
+from pipelines.common.errors import UsageError
+from pipelines.experiments.synthesis_setup import set_up
 from pipelines.synthesize import parse
+from transforms.errors import SourceError
 
 NEEDED = ["--speech", "speech", "--noise", "noise", "--output", "set", "--clips", "3"]
 
@@ -27,3 +32,14 @@ def test_the_recorded_options_are_parsed_to_the_same_options(words: list[str]) -
         if value not in (None, (), False) and name != "keep_reference"
     ]
     assert parse(again)[0] == options
+
+
+def test_codecs_without_their_package_are_refused_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    options, _ = parse([*NEEDED, "--labels", "pseudo", "--fault_ratio", "0.5", "--faults", "codec,hum"])
+    with pytest.raises(UsageError, match=r"the fault codec needs the extra `media`.* not found: PyAV"):
+        set_up(options)
+    # Without codecs, the first problem is the missing material.
+    options, _ = parse([*NEEDED, "--labels", "pseudo", "--fault_ratio", "0.5", "--faults", "hum"])
+    with pytest.raises(SourceError):
+        set_up(options)

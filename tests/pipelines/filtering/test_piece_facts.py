@@ -23,7 +23,7 @@ TOLERANCES = {
     "speech_s": 0.1,
     "dropout_s": 0.005,
     "bandwidth_hz": 500.0,
-    "snr_db": 2.0,
+    "noise_floor_snr_db": 2.0,
 }
 
 

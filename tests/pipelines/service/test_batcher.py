@@ -93,7 +93,7 @@ def test_each_recording_gets_its_scores_and_batches_have_similar_lengths(scorer)
     items = [item(frames, seed) for seed, frames in enumerate([30, 300, 31, 310, 29, 305] * 3)]
     found, calls = run(scorer, items, batch=BatchLimits(batch_size=64, batch_frames=3_000))
     for one, result in zip(items, found, strict=True):
-        np.testing.assert_allclose(shown_scores(result), scorer.score([one.spectrogram])[0], atol=1e-4)
+        np.testing.assert_allclose(shown_scores(result), scorer.score([one.spectrogram])[0].score, atol=1e-4)
     assert sum(map(len, calls)) == len(items)
     assert len(calls) < 5
     assert all(len(call) * max(call) <= 3_000 for call in calls)
@@ -220,7 +220,7 @@ def test_long_recordings_alternate_with_each_other_and_with_short_ones(scorer):
 
     found, calls = asyncio.run(scene())
     for one, result in zip(longs, found, strict=True):
-        np.testing.assert_allclose(shown_scores(result), scorer.score([one.spectrogram])[0], atol=1e-4)
+        np.testing.assert_allclose(shown_scores(result), scorer.score([one.spectrogram])[0].score, atol=1e-4)
     assert calls.count("step") == 9 + 7
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from model.bundle import Bundle, write_card
+from model.bundle import DIAGNOSTIC_NETWORKS, POOLING, Bundle, write_card
+from model.diagnosis import CauseLimits
 from model.features import FeatureConfig
 from model.labels import PESQ_WB
 
@@ -25,7 +26,7 @@ def random_network(name: str) -> Any:
     network = NETWORKS[name]()
     rng = np.random.default_rng(7)
     network.set_weights([w + rng.normal(0, 0.1, w.shape).astype(w.dtype) for w in network.get_weights()])
-    if name == "disturbance_net":
+    if POOLING[name] == "pesq":
         network.get_layer("disturbance").bias.assign([1.5])  # points of PESQ's raw score
     else:
         network.get_layer("frame_score").bias.assign([(PESQ_WB.low + PESQ_WB.high) / 2])
@@ -42,4 +43,7 @@ def complete_bundle(path: Path, **changes: Any) -> Bundle:
         "metrics": {"lcc": 0.5, "srcc": 0.4, "rmse": 0.6},
         "training": {"best_epoch": 3},
     }
-    return write_card(path, **{**fields, **changes})
+    fields.update(changes)
+    if fields["network"] in DIAGNOSTIC_NETWORKS:
+        fields.setdefault("cause_limits", CauseLimits.default())
+    return write_card(path, **fields)

@@ -56,4 +56,4 @@ def scored(clips: list[Clip], score: list[float], threshold: float | None = 3.0,
 
 def resamples_of(clips: list[Clip], count: int = 50) -> Resamples:
     """Resamples of the speakers of the clips."""
-    return Resamples([clip.speaker for clip in clips], count, seed=0)
+    return Resamples([clip.resampled_with for clip in clips], count, seed=0)

@@ -91,7 +91,7 @@ class TestBlocks:
         parts = decode_bytes(data)
         np.testing.assert_allclose(parts.samples, whole.samples, atol=1e-5)
         assert parts.duration_s == whole.duration_s
-        for name in ("peak_dbfs", "rms_dbfs", "clipped_ratio", "dc_offset", "silence_ratio", "snr_db"):
+        for name in ("peak_dbfs", "rms_dbfs", "clipped_ratio", "dc_offset", "silence_ratio", "noise_floor_snr_db"):
             assert getattr(parts.facts, name) == pytest.approx(getattr(whole.facts, name), abs=1e-4), name
 
     @pytest.mark.parametrize("rate", [16_000, 44_100])

@@ -56,14 +56,14 @@ class TestLevels:
     def test_digital_silence_is_at_the_floor_and_has_no_bandwidth(self):
         facts = measure(np.zeros(1_000, np.float32)).facts
         assert (facts.peak_dbfs, facts.rms_dbfs, facts.bandwidth_hz) == (FLOOR_DB, FLOOR_DB, 0.0)
-        assert (facts.clipped_ratio, facts.dc_offset, facts.snr_db) == (0.0, 0.0, None)
+        assert (facts.clipped_ratio, facts.dc_offset, facts.noise_floor_snr_db) == (0.0, 0.0, None)
 
     @pytest.mark.parametrize("offset", [0.05, -0.2, 0.0])
     def test_an_offset_is_measured_and_moves_no_other_fact(self, offset):
         samples = noise(2 * RATE)
         facts, without = measure(samples + np.float32(offset)).facts, measure(samples).facts
         assert facts.dc_offset == pytest.approx(samples.mean() + offset, abs=1e-4)
-        for name in ("peak_dbfs", "rms_dbfs", "clipped_ratio", "silence_ratio", "bandwidth_hz", "snr_db"):
+        for name in ("peak_dbfs", "rms_dbfs", "clipped_ratio", "silence_ratio", "bandwidth_hz", "noise_floor_snr_db"):
             assert getattr(facts, name) == pytest.approx(getattr(without, name), abs=0.2), name
 
     def test_opposite_offsets_of_two_channels_cancel(self):
@@ -145,7 +145,7 @@ def test_every_fact_is_finite_and_in_its_range(samples):
     assert abs(facts.dc_offset) <= 4
     assert 0 <= facts.bandwidth_hz <= RATE / 2
     assert facts.dropouts >= 0
-    assert 0 <= facts.speech_s <= len(samples) / RATE + 0.032
+    assert 0 <= facts.active_s <= len(samples) / RATE + 0.032
 
 
 @pytest.mark.parametrize("scale", [1e18, 1e30, 1e37])

@@ -26,7 +26,7 @@ def connection(tmp_path_factory):
     utterances = [
         scored("good", 4.0, columns={"speaker": "7"}),
         scored("bad", 1.5, columns={"speaker": "8"}),
-        scored("unknown", 2.9, snr_db=None, columns={"speaker": "nine"}),
+        scored("unknown", 2.9, noise_floor_snr_db=None, columns={"speaker": "nine"}),
         scored("clipped", 3.5, clipped_ratio=0.1),
     ]
     root = write_output(tmp_path_factory.mktemp("rules") / "out", utterances, carry=["speaker"])
@@ -54,8 +54,8 @@ def test_every_rule_that_drops_an_utterance_is_named(connection):
 
 
 def test_a_condition_that_is_null_drops_nothing(connection):
-    assert dropped(connection, Rule("noisy", "snr_db < 50")).keys() == {"good", "bad", "clipped"}
-    assert dropped(connection, *where("snr_db > 50").rules).keys() == {"good", "bad", "clipped"}
+    assert dropped(connection, Rule("noisy", "noise_floor_snr_db < 50")).keys() == {"good", "bad", "clipped"}
+    assert dropped(connection, *where("noise_floor_snr_db > 50").rules).keys() == {"good", "bad", "clipped"}
     assert dropped(connection, *where("speaker <> '8'").rules) == {"bad": ["where"]}
 
 

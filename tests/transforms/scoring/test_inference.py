@@ -15,6 +15,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that
 
 from model.bundle import BundleError
+from model.frame_estimates import FrameEstimates
 from transforms.elements import REJECTS, FeaturizedUtterance, Reject, ScoredUtterance
 from transforms.errors import Reason, Stage
 from transforms.scoring.inference import WORK, ScoredBatch, ScorerHandler, SplitResults, score_batch
@@ -54,7 +55,7 @@ class FailsOn:
         self.calls.append(len(spectrograms))
         if self.fails(spectrograms):
             raise self.error
-        return [np.full(len(spectrogram), 2.5, np.float32) for spectrogram in spectrograms]
+        return [FrameEstimates(np.full(len(one), 2.5, np.float32), None) for one in spectrograms]
 
 
 def out_of_memory() -> Exception:
@@ -159,7 +160,8 @@ class TestFailures:
 
     def test_a_scorer_that_loses_a_result_is_noticed(self, batch):
         scorer = FailsOn(out_of_memory(), lambda _: False)
-        scorer.score = lambda spectrograms: [np.ones(len(one), np.float32) for one in spectrograms[:-1]]
+        complete = scorer.score
+        scorer.score = lambda spectrograms: complete(spectrograms)[:-1]
         with pytest.raises(ValueError, match="shorter"):
             score_batch(batch, scorer)
 
@@ -167,7 +169,7 @@ class TestFailures:
     def test_a_score_that_is_not_finite_rejects_one_utterance(self, batch, value):
         scorer = FailsOn(out_of_memory(), lambda _: False)
         scores = scorer.score([item.spectrogram for item in batch])
-        scores[1][2] = value
+        scores[1].score[2] = value
         scorer.score = lambda _: scores
         results = score_batch(batch, scorer)
         assert [isinstance(result, Reject) for result in results] == [False, True, False, False]
@@ -195,7 +197,9 @@ def test_in_a_pipeline_every_utterance_comes_out_scored_or_rejected(bundle, scor
     batches = [[make_featurized(f"{i}-{j}", 4 + i, seed=10 * i + j) for j in range(1 + i)] for i in range(4)]
     batches[2][1].spectrogram[0, 0] = np.nan
     expected = {
-        item.utterance.ref.utterance_id: scorer.score([item.spectrogram])[0] for items in batches for item in items
+        item.utterance.ref.utterance_id: scorer.score([item.spectrogram])[0].score
+        for items in batches
+        for item in items
     }
     del expected["2-1"]
 

@@ -7,9 +7,14 @@ import dataclasses
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from model.anomalies import Anomaly, find_anomalies
+from model.diagnosis import SPEECH_THRESHOLD
 from model.labels import PESQ_WB
+from tests.support.outputs import diagnosis_of
+from tests.support.outputs import scored as scored_frames
 from transforms import schemas
 from transforms.elements import Reject, ScoredUtterance
 from transforms.errors import Reason, Stage
@@ -51,7 +56,7 @@ class TestUtteranceRow:
         assert list(row_of(scored())) == schemas.UTTERANCES.names
 
     def test_what_is_known_of_the_utterance(self, scored, make_ref):
-        row = row_of(scored("x/a.wav", duration_s=0.5, snr_db=12.5))
+        row = row_of(scored("x/a.wav", duration_s=0.5, noise_floor_snr_db=12.5))
         ref = make_ref("x/a.wav")
         assert (row["utterance_id"], row["uri"]) == ("x/a.wav", ref.uri)
         assert (row["size_bytes"], row["source_version"]) == (ref.size_bytes, ref.source_version)
@@ -59,7 +64,7 @@ class TestUtteranceRow:
         assert (row["format"], row["model_id"], row["flags"]) == ("WAV/PCM_16", "m@1", ["very_short"])
 
     def test_the_facts_are_under_their_own_names(self, scored):
-        item = scored(peak_dbfs=-1.5, snr_db=12.5)
+        item = scored(peak_dbfs=-1.5, noise_floor_snr_db=12.5)
         row = row_of(item)
         assert {name: row[name] for name in item.utterance.facts.__slots__} == dataclasses.asdict(item.utterance.facts)
 
@@ -70,6 +75,18 @@ class TestUtteranceRow:
         assert table.select(["content_hash", "fingerprint"]).to_pylist() == [
             {"content_hash": "ab", "fingerprint": [1 << 39, 7]}
         ]
+
+    def test_what_the_model_hears_is_under_its_own_names(self, scored):
+        heard = {"c50_db": 20.5, "mos_sig": 3.25, "mos_bak": 2.5, "mos_ovrl": 2.25}
+        diagnosis = diagnosis_of(5, spans={"music": [(0, 5)], "second_voice": [(3, 5)]}, snr_db=10.0, **heard)
+        row = row_of(dataclasses.replace(scored(active_s=3.5, noise_floor_snr_db=40.0), diagnosis=diagnosis))
+        assert row["active_s"] == 3.5
+        assert (row["speech_s"], row["music_s"], row["overlap_s"]) == pytest.approx((0.08, 0.08, 0.032))
+        # 80 ms are too little speech for an SNR.
+        assert (row["snr_db"], row["c50_db"], row["noise_floor_snr_db"]) == (None, None, 40.0)
+        assert {name: row[name] for name in ("mos_sig", "mos_bak", "mos_ovrl")} == {
+            name: heard[name] for name in ("mos_sig", "mos_bak", "mos_ovrl")
+        }
 
     def test_the_statistics_of_the_frames(self, scored):
         row = row_of(scored())
@@ -90,22 +107,24 @@ class TestUtteranceRow:
 
     def test_rows_become_a_table_of_the_schema_without_a_null_where_none_belongs(self, scored):
         rows = [
-            row_of(scored("a.wav", snr_db=None)),
+            row_of(scored("a.wav", noise_floor_snr_db=None)),
             row_of(scored("b.wav", [2.0], bandwidth_hz=3_000), Anomaly(0.0, 0.5, 1.0, 1.0)),
         ]
         table = pa.Table.from_pylist(rows, schemas.UTTERANCES)
         table.validate(full=True)
         nulls = {name for name in table.column_names if table[name].null_count}
-        assert nulls == {"snr_db", "hum_db", "channel", "content_hash", "fingerprint"}
+        assert nulls == {"noise_floor_snr_db", "hum_db", "channel", "content_hash", "fingerprint", *schemas.HEARD}
         assert table["flags"].to_pylist() == [[], ["narrow_band"]]
 
 
 class TestOtherRows:
     def test_anomalies_have_a_row_each_under_the_schemas_columns(self, scored):
-        rows = anomaly_rows(with_anomalies(scored("x"), Anomaly(1.0, 1.5, 2.0, 1.0), Anomaly(3.0, 3.25, 2.5, 1.5)))
+        rows = anomaly_rows(
+            with_anomalies(scored("x"), Anomaly(1.0, 1.5, 2.0, 1.0), Anomaly(3.0, 3.25, 2.5, 1.5, "hum"))
+        )
         assert pa.Table.from_pylist(rows, schemas.ANOMALIES).to_pylist() == [
-            {"utterance_id": "x", "start_s": 1.0, "end_s": 1.5, "mean_score": 2.0, "min_score": 1.0},
-            {"utterance_id": "x", "start_s": 3.0, "end_s": 3.25, "mean_score": 2.5, "min_score": 1.5},
+            {"utterance_id": "x", "start_s": 1.0, "end_s": 1.5, "mean_score": 2.0, "min_score": 1.0, "cause": None},
+            {"utterance_id": "x", "start_s": 3.0, "end_s": 3.25, "mean_score": 2.5, "min_score": 1.5, "cause": "hum"},
         ]
         assert list(rows[0]) == schemas.ANOMALIES.names
 
@@ -138,6 +157,21 @@ class TestFramesTable:
         frames = 36_000 * 1_000 // 16
         table = frames_table([scored("long", np.zeros(frames))])
         assert table["start_s"][frames - 1].as_py() == pytest.approx((frames - 1) * 0.016, abs=0.0016)
+
+    def test_speech_and_causes_are_those_that_the_model_hears(self):
+        diagnosis = diagnosis_of(3, speech=0.68, spans={"codec": [(1, 2)]})
+        both = [scored_frames("a", [1.0, 2.0, 3.0], diagnosis=diagnosis), scored_frames("b", [4.0])]
+        table = frames_table(both)
+        table.validate(full=True)
+        assert table["speech"].to_pylist() == pytest.approx([0.65, 0.65, 0.65, None])
+        assert table["cause"].to_pylist() == [None, "codec", None, None]
+
+    @given(st.floats(0, 1, width=32))
+    def test_a_rounded_probability_stays_on_its_side_of_the_threshold(self, probability):
+        item = scored_frames("a", [1.0], diagnosis=diagnosis_of(1, speech=probability))
+        (stored,) = frames_table([item])["speech"].to_pylist()
+        assert 0 <= probability - stored < 0.0501
+        assert (stored >= SPEECH_THRESHOLD) == (probability >= SPEECH_THRESHOLD)
 
     def test_ids_beyond_ascii(self, scored):
         assert frames_table([scored("Ünï 音.wav", [1.0])])["utterance_id"].to_pylist() == ["Ünï 音.wav"]

@@ -11,13 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.features import SAMPLE_RATE
-from tests.support.training.clip_options import ALL_OPTIONS, OPTIONS
+from tests.support.training.clip_options import ALL_OPTIONS, OPTIONS, RICH_OPTIONS
 from transforms.elements import AudioRef
 from transforms.errors import AudioFault
-from transforms.synthesis.clip_plan import ClipOptions, ClipPlan, plan_clip
+from transforms.synthesis.clip_options import ClipOptions
+from transforms.synthesis.clip_plan import NEVER_PARTIAL, ClipPlan, plan_clip
 from transforms.synthesis.degradations.kinds import parse_degradations
+from transforms.synthesis.degradations.partial import Partial
 from transforms.synthesis.degradations.recording import Reverb
 from transforms.synthesis.materials import Catalog, Material
+from transforms.synthesis.no_speech import NoiseFloor
 from transforms.synthesis.rooms import RecordedRoom
 from transforms.synthesis.speech_variation import Expander
 
@@ -32,7 +35,7 @@ def all_material() -> list[Material]:
             for number in range(1 if speaker in "ab" else 6):
                 ref = AudioRef(f"{speaker}/{number}.flac", f"/speech/{speaker}/{number}.flac", 1, "1-1")
                 items.append(Material(ref, "speech", speaker, split, SAMPLE_RATE * (1 + number)))
-        for kind, names in (("noise", groups), ("rir", groups[:2])):
+        for kind, names in (("noise", groups), ("music", groups), ("rir", groups[:2])):
             for group in names:
                 for number in range(3):
                     ref = AudioRef(f"{kind}-{group}/{number}.flac", f"/{kind}/{group}/{number}.flac", 1, "1-1")
@@ -46,13 +49,13 @@ def make_plans(options: ClipOptions = OPTIONS, items: list[Material] | None = No
 
 
 class TestPlanClip:
-    @pytest.mark.parametrize("options", [OPTIONS, ALL_OPTIONS])
+    @pytest.mark.parametrize("options", [OPTIONS, ALL_OPTIONS, RICH_OPTIONS])
     def test_a_plan_is_reproducible(self, options):
         assert make_plans(options) == make_plans(options)
 
     @given(st.permutations(all_material()))
     def test_the_order_of_the_material_does_not_matter(self, items):
-        assert make_plans(ALL_OPTIONS, items=items, numbers=range(5)) == make_plans(ALL_OPTIONS, numbers=range(5))
+        assert make_plans(RICH_OPTIONS, items=items, numbers=range(5)) == make_plans(RICH_OPTIONS, numbers=range(5))
 
     def test_a_clip_does_not_depend_on_the_number_of_clips(self):
         assert make_plans(numbers=[150]) == [make_plans()[150]]
@@ -76,18 +79,72 @@ class TestPlanClip:
     def test_speech_noise_and_rooms_come_from_one_split(self):
         pairs = Counter()
         split = {item.ref.utterance_id: item.split for item in all_material()}
-        for plan in make_plans(ALL_OPTIONS, numbers=range(600)):
-            for segment in plan.noise.segments if plan.noise else ():
-                pairs["noise", plan.speech.split, segment.material.split] += 1
+        for plan in make_plans(RICH_OPTIONS, numbers=range(600)):
+            for sound in filter(None, (plan.noise, plan.music, plan.second_voice)):
+                for segment in sound.segments:
+                    pairs[segment.material.kind, plan.speech.split, segment.material.split] += 1
             for degradation in plan.degradations:
                 if isinstance(degradation, Reverb) and isinstance(degradation.room, RecordedRoom):
                     pairs["rir", plan.speech.split, split[degradation.room.ref.utterance_id]] += 1
-        assert set(pairs) == {(kind, name, name) for kind in ("noise", "rir") for name in ("train", "val")}
+        kinds = ("noise", "music", "speech", "rir")
+        assert set(pairs) == {(kind, name, name) for kind in kinds for name in ("train", "val")}
 
-    def test_speech_and_noise_are_drawn_from_their_kinds(self):
-        for plan in make_plans(ALL_OPTIONS):
+    def test_sounds_are_drawn_from_their_kinds(self):
+        for plan in make_plans(RICH_OPTIONS):
+            sounds = (plan.noise, "noise"), (plan.music, "music"), (plan.second_voice, "speech")
             assert plan.speech.kind == "speech"
-            assert all(segment.material.kind == "noise" for segment in (plan.noise.segments if plan.noise else ()))
+            assert all(segment.material.kind == kind for sound, kind in sounds if sound for segment in sound.segments)
+
+    def test_new_sounds_do_not_change_the_other_draws(self):
+        options = dataclasses.replace(RICH_OPTIONS, no_speech_ratio=0.0, partial_degradation_ratio=0.0)
+        for plan, other in zip(make_plans(options), make_plans(ALL_OPTIONS), strict=True):
+            assert dataclasses.replace(plan, music=None, second_voice=None) == other
+
+    def test_a_second_voice_is_another_speaker_within_the_recording(self):
+        voices = [(plan, plan.second_voice) for plan in make_plans(RICH_OPTIONS) if plan.second_voice]
+        assert len(voices) / len(NUMBERS) == pytest.approx(0.5 * 0.6, abs=0.1)
+        for plan, voice in voices:
+            (segment,) = voice.segments
+            assert segment.material.group != plan.speech.group
+            assert 0 <= segment.offset <= segment.material.num_samples - voice.length
+            assert 0 <= voice.start <= plan.length - voice.length
+            assert 0.0 <= voice.snr_db <= 20.0
+
+    def test_a_single_speaker_has_no_second_voice(self):
+        items = [item for item in all_material() if item.kind != "speech" or item.group == "a"]
+        plans = make_plans(dataclasses.replace(RICH_OPTIONS, second_voice_ratio=1.0), items)
+        assert not any(plan.second_voice for plan in plans)
+
+    def test_clips_without_speech_have_a_single_sound_and_no_room(self):
+        plans = [plan for plan in make_plans(RICH_OPTIONS, numbers=range(400)) if not plan.has_speech]
+        assert len(plans) / 400 == pytest.approx(0.4, abs=0.08)
+        found = Counter()
+        for plan in plans:
+            (sound,) = filter(None, (plan.noise, plan.music, plan.quiet))
+            kinds = [item.KIND for item in plan.degradations]
+            is_floor = isinstance(sound, NoiseFloor)
+            name = "noise" if plan.noise else "music" if plan.music else sound.KIND + " hum" * ("hum" in kinds)
+            found[name] += 1
+            assert "reverb" not in kinds
+            assert plan.second_voice is None
+            assert plan.variations == ()
+            assert (plan.peak_dbfs < -50.0) == (is_floor and not kinds)
+        assert set(found) == {"noise", "music", "tones", "noise_floor", "noise_floor hum"}
+
+    def test_without_music_no_clip_is_music(self):
+        items = [item for item in all_material() if item.kind != "music"]
+        plans = make_plans(dataclasses.replace(RICH_OPTIONS, music_ratio=0.0, no_speech_ratio=1.0), items)
+        assert all(plan.music is None for plan in plans)
+
+    def test_a_share_of_the_degradations_covers_a_part(self):
+        plans = make_plans(dataclasses.replace(RICH_OPTIONS, no_speech_ratio=0.0, degradation_ratio=1.0))
+        shown = [(plan, item) for plan in plans for item in plan.degradations if item.KIND not in NEVER_PARTIAL]
+        parts = [(plan, item) for plan, item in shown if isinstance(item, Partial)]
+        assert len(parts) / len(shown) == pytest.approx(0.5, abs=0.1)
+        for plan, part in parts:
+            assert 0 <= part.start < part.end <= plan.length
+            assert 0.3 <= (part.end - part.start) / SAMPLE_RATE <= 0.6
+        assert not any(isinstance(item, Partial) for plan in make_plans(ALL_OPTIONS) for item in plan.degradations)
 
     def test_speakers_are_drawn_equally_often_whatever_their_amount_of_speech(self):
         drawn = Counter(plan.speech.group for plan in make_plans(numbers=range(1_400)))

@@ -21,6 +21,7 @@ from transforms.synthesis.rooms import (
     MIN_RT60_S,
     RecordedRoom,
     bank,
+    clarity_db,
     direct_sound,
     draw_room,
     impulse_response,
@@ -151,3 +152,11 @@ class TestReverberate:
         response = np.zeros(2_000)
         response[[100, 104, 900]] = 0.6, 0.8, 1.0
         assert direct_sound(response) == 104
+
+
+@pytest.mark.parametrize(("late", "c50_db"), [(1.0, 0.0), (0.1, 20.0), (0.0, 60.0)])
+def test_clarity_is_the_ratio_of_early_to_late_energy(late, c50_db):
+    response = np.zeros(4_000)
+    response[[100, 100 + 799]] = 0.8, 0.6
+    response[100 + 800 + 50] = late
+    assert clarity_db(response) == pytest.approx(c50_db, abs=1e-6)

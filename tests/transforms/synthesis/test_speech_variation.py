@@ -153,7 +153,7 @@ class TestDraw:
 def test_varied_clean_speech_has_the_best_score_against_itself(speech):
     pytest.importorskip("pesq")
     from model.labels import PESQ_WB
-    from transforms.synthesis.pesq_labels import pesq
+    from transforms.synthesis.labels.pesq_labels import pesq
 
     for variation in ONE_OF_EACH.values():
         varied = variation.apply(speech)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from transforms.analysis.report.embedded_data import data_uri
 from transforms.analysis.report.examples import KINDS, Example
@@ -24,7 +25,8 @@ def example_cards(chosen: Mapping[str, Sequence[str]], examples: Mapping[str, Ex
     shown: dict[str, tuple[int, str]] = {}
     explanation = (
         "The picture shows the spectrogram of the signal that the model scored (16 kHz, one channel) above the frame scores. "
-        "Anomalies are shaded. If the player plays only a part, a bar above the spectrogram marks that part."
+        "Anomalies are shaded. A lane below shows the causes of damage that the model hears. If the player plays only a part, "
+        "a bar above the spectrogram marks that part."
     )
     parts = [element("p", explanation, class_="quiet")]
     for kind, ids in chosen.items():
@@ -80,12 +82,28 @@ def _facts(example: Example) -> Html:
             ("silent", f"{100 * row['silence_ratio']:.0f} %"),
             ("DC offset", f"{row['dc_offset']:.4f}"),
             ("bandwidth", f"{row['bandwidth_hz']:,.0f} Hz"),
-            ("SNR", "unknown" if row["snr_db"] is None else f"{row['snr_db']:.0f} dB"),
+            *_heard(row),
             ("causes", "unknown" if row["causes"] is None else ", ".join(row["causes"]) or "none"),
             ("flags", ", ".join(row["flags"]) or "none"),
             ("at", row["uri"] + start),
         ]
     )
+
+
+def _heard(row: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Returns the values that the model hears; without a diagnosis, the SNR of the samples."""
+    if row["mos_ovrl"] is None:
+        return [("SNR", _decibels(row["noise_floor_snr_db"]))]
+    return [
+        ("speech", f"{row['speech_s']:.1f} s"),
+        ("SNR", _decibels(row["snr_db"])),
+        ("C50", _decibels(row["c50_db"])),
+        ("ratings", ", ".join(f"{name} {row[f'mos_{name}']:.1f}" for name in ("sig", "bak", "ovrl"))),
+    ]
+
+
+def _decibels(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.0f} dB"
 
 
 def _anomalies(spans: Sequence[tuple[float, float]]) -> str:

@@ -163,6 +163,7 @@ def make_examples(
             frame_score=utterance.frame_score,
             anomalies=utterance.anomalies,
             scale=scale,
+            frame_causes=utterance.frame_causes,
             clip=span if clip and span[1] - span[0] < row["duration_s"] else None,
         )
         light, dark = (small_png(draw(data, colours, FIGURE_INCHES)) for colours in (LIGHT, DARK))

@@ -10,6 +10,7 @@ import duckdb
 import numpy as np
 
 from model.labels import LabelScale
+from transforms.schemas import HEARD
 
 # Steps per point of the scale: utterances are counted in steps of 0.01.
 STEPS = 100
@@ -33,7 +34,15 @@ FACTS = {
     "dropout_s": ("Dropouts", "s"),
     "dc_offset": ("DC offset", "of full scale"),
     "bandwidth_hz": ("Bandwidth", "Hz"),
+    "noise_floor_snr_db": ("Signal-to-noise ratio from the noise floor", "dB"),
+    "speech_s": ("Speech", "s"),
+    "music_s": ("Music", "s"),
+    "overlap_s": ("Second voice", "s"),
     "snr_db": ("Signal-to-noise ratio", "dB"),
+    "c50_db": ("Clarity index C50", "dB"),
+    "mos_sig": ("Rating of the speech", "1 to 5"),
+    "mos_bak": ("Rating of the background", "1 to 5"),
+    "mos_ovrl": ("Overall rating", "1 to 5"),
 }
 FIRST_FOLDER = "first folder"
 # SQL of the highest step whose threshold a score reaches. DuckDB compares `score >= 3.07` in float32, so the thresholds are
@@ -144,7 +153,7 @@ class ReportData:
     Attributes:
         steps: all utterances by score.
         groups: groups by column, the largest first and the merged ones last.
-        facts: facts in the order of `FACTS`.
+        facts: facts in the order of `FACTS`, without those that the model does not hear.
         causes: (cause, utterances, seconds), the most frequent first; the cause is None for utterances without causes.
         flags: flags in the same form as the causes.
         rejects: rejects by stage and reason, the most frequent first.
@@ -185,7 +194,7 @@ def report_data(connection: duckdb.DuckDBPyConnection, carried: Sequence[str], s
     return ReportData(
         steps=binning.all_utterances(),
         groups={column: binning.groups(sql) for column, sql in group_columns(carried).items()},
-        facts=[binning.fact(name) for name in FACTS],
+        facts=[fact for name in FACTS if (fact := binning.fact(name)).quantiles or name not in HEARD],
         causes=_words(connection, "causes"),
         flags=_words(connection, "flags"),
         rejects=_rejects(connection),

@@ -79,7 +79,7 @@ def render_page(
         "kept_table": _kept_table(data),
         "columns": select("column", [_title_of(column) for column in data.groups], _first_choice(data)),
         "group_tables": Html("\n".join(group_tables)),
-        "facts": select("fact", [FACTS[fact.name][0] for fact in data.facts], list(FACTS).index("snr_db")),
+        "facts": select("fact", [FACTS[fact.name][0] for fact in data.facts], _first_fact(data)),
         "fact_table": _fact_table(data.facts),
         "cause_table": _word_table("cause", data.causes, data),
         "flag_table": _word_table("flag", data.flags, data),
@@ -187,6 +187,12 @@ def _title_of(column: str) -> str:
 def _first_choice(data: ReportData) -> int:
     """Returns the number of the first column with more than one group."""
     return next((number for number, groups in enumerate(data.groups.values()) if len(groups) > 1), 0)
+
+
+def _first_fact(data: ReportData) -> int:
+    """Returns the number of the signal-to-noise ratio that the model hears, or of that of the samples."""
+    names = [fact.name for fact in data.facts]
+    return names.index("snr_db" if "snr_db" in names else "noise_floor_snr_db")
 
 
 def _group_table(number: int, column: str, groups: Sequence[Group], data: ReportData) -> Html:

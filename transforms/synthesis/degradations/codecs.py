@@ -1,9 +1,10 @@
-"""Encodes and decodes recordings with lossy codecs of libsndfile, without changing their timing."""
+"""Encodes and decodes recordings with lossy codecs of libsndfile and FFmpeg, without changing their timing."""
 
 from __future__ import annotations
 
 import dataclasses
 import io
+import math
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,10 @@ import soundfile
 import soxr
 
 from model.features import SAMPLE_RATE
+from transforms.synthesis.degradations.base import audible
+from transforms.synthesis.degradations.media_codecs import MEDIA_CODECS, recode
 
+WIDE, NARROW = SAMPLE_RATE, 8_000
 # Peak before encoding; some codecs overshoot and need the headroom.
 CODING_PEAK = 0.7
 _FORMATS = {
@@ -21,7 +25,28 @@ _FORMATS = {
     "mu-law": ("WAV", "ULAW"),
     "a-law": ("WAV", "ALAW"),
     "gsm": ("WAV", "GSM610"),
+    "ima-adpcm": ("WAV", "IMA_ADPCM"),
 }
+
+# Telephone codecs that keep the waveform so well that listeners may hear nothing but the narrow band.
+_GOOD_WAVEFORM = {"mu-law", "a-law"}
+# Highest settings at which a coding is surely and perhaps heard. It surely is where PESQ, of the band that it keeps, is under
+# about 4.0 on clean speech, and perhaps up to 4.4. Codecs that are not listed are always heard.
+_AUDIBLE = {
+    "mp3": (28.0, 56.0),
+    "vorbis": (0.0, 0.35),
+    "opus": (12.0, 40.0),
+    "opus-voip": (12.0, 40.0),
+    "amr-nb": (8.0, math.inf),
+    "aac": (24.0, 64.0),
+    "g.722": (40.0, math.inf),
+    "g.726": (24.0, math.inf),
+    "sbc": (48.0, math.inf),
+    "mp2": (16.0, 96.0),
+    "nellymoser": (16.0, math.inf),
+}
+# Highest bit rates in kbit/s at which encoders remove frequencies above 6 kHz or lower from a signal at 16 kHz (measured).
+_NARROW_UP_TO = {"mp3": 24.0, "opus": 8.0, "opus-voip": 8.0, "aac": 16.0, "mp2": 32.0}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -29,9 +54,10 @@ class Coding:
     """A codec with its settings.
 
     Attributes:
-        codec: mp3, vorbis, opus, mu-law, a-law or gsm.
+        codec: mp3, vorbis, opus, mu-law, a-law, gsm or ima-adpcm, coded by libsndfile; or one of `MEDIA_CODECS`.
         sample_rate: sampling rate of the coded signal in Hz.
-        setting: bit rate in kbit/s for mp3 (average) and opus, quality from -0.1 to 1.0 for vorbis; None for the others.
+        setting: bit rate in kbit/s for mp3 (average), opus and all of `MEDIA_CODECS`, quality from -0.1 to 1.0 for vorbis;
+            None for the others.
     """
 
     codec: str
@@ -43,6 +69,23 @@ class Coding:
         if self.setting is not None:
             setting = f" quality {self.setting:g}" if self.codec == "vorbis" else f" {self.setting:g} kbit/s"
         return f"{self.codec}{setting} at {self.sample_rate // 1000} kHz"
+
+    @property
+    def audible(self) -> bool | None:
+        """Whether listeners would hear the coding, apart from a narrow band; None if that is uncertain."""
+        if self.codec in _GOOD_WAVEFORM:
+            return None
+        if self.setting is None or self.codec not in _AUDIBLE:
+            return True
+        surely_up_to, perhaps_up_to = _AUDIBLE[self.codec]
+        return audible(-self.setting, -perhaps_up_to, -surely_up_to)
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether the decoded signal has a narrow band, by the sampling rate or because the encoder removes the rest."""
+        return self.sample_rate == NARROW or (
+            self.setting is not None and self.setting <= _NARROW_UP_TO.get(self.codec, -math.inf)
+        )
 
     @property
     def options(self) -> dict[str, Any]:
@@ -63,7 +106,6 @@ class Coding:
         return {"compression_level": (highest - self.setting) / (highest - 8), "bitrate_mode": "AVERAGE"}
 
 
-WIDE, NARROW = SAMPLE_RATE, 8_000
 # Codecs of the internet and of telephones. Each family is drawn equally often.
 LOSSY = (
     (
@@ -74,6 +116,28 @@ LOSSY = (
     (*(Coding("vorbis", WIDE, quality) for quality in (-0.1, 0.1)), Coding("vorbis", NARROW, -0.1)),
     (Coding("mu-law", NARROW), Coding("a-law", NARROW)),
     (Coding("gsm", NARROW),),
+    tuple(Coding("amr-nb", NARROW, kbps) for kbps in (4.75, 5.9, 7.95, 12.2)),
+    (
+        *(Coding("opus-voip", WIDE, kbps) for kbps in (6, 8, 12)),
+        Coding("opus-voip", NARROW, 6),
+    ),
+    (*(Coding("aac", WIDE, kbps) for kbps in (12, 16, 24)), Coding("aac", NARROW, 10)),
+    (
+        *(Coding("g.722", WIDE, kbps) for kbps in (48, 56, 64)),
+        *(Coding("g.726", NARROW, kbps) for kbps in (16, 24, 32)),
+    ),
+    (
+        Coding("ima-adpcm", WIDE),
+        Coding("ima-adpcm", NARROW),
+        *(Coding("sbc", WIDE, kbps) for kbps in (40, 48, 60)),
+        *(Coding("mp2", WIDE, kbps) for kbps in (16, 32)),
+    ),
+    (
+        Coding("g.723.1", NARROW, 6.3),
+        Coding("nellymoser", NARROW, 16),
+        Coding("nellymoser", WIDE, 32),
+        Coding("realaudio", NARROW, 8),
+    ),
 )
 # Codecs of recordings that still count as clean. Opus occurs only once, because it is the slowest.
 GOOD = (
@@ -101,13 +165,21 @@ def transcode(samples: np.ndarray, coding: Coding) -> np.ndarray:
     encoded = samples * gain
     if coding.sample_rate != SAMPLE_RATE:
         encoded = soxr.resample(encoded, SAMPLE_RATE, coding.sample_rate)
-    container, subtype = _FORMATS[coding.codec]
-    file = io.BytesIO()
-    soundfile.write(file, encoded, coding.sample_rate, format=container, subtype=subtype, **coding.options)
-    file.seek(0)
-    decoded, _ = soundfile.read(file, dtype="float32")
+    decoded = _recode(encoded, coding)
     if coding.sample_rate != SAMPLE_RATE:
         decoded = soxr.resample(decoded, coding.sample_rate, SAMPLE_RATE)
     # Block codecs pad the last block; resampling twice may lose a sample.
     decoded = np.pad(decoded[: len(samples)], (0, max(0, len(samples) - len(decoded))))
     return decoded / gain
+
+
+def _recode(samples: np.ndarray, coding: Coding) -> np.ndarray:
+    """Encodes and decodes samples [n] at the rate of the coding."""
+    if coding.codec in MEDIA_CODECS:
+        return recode(samples, coding.sample_rate, MEDIA_CODECS[coding.codec], coding.setting or 0.0)
+    container, subtype = _FORMATS[coding.codec]
+    file = io.BytesIO()
+    soundfile.write(file, samples, coding.sample_rate, format=container, subtype=subtype, **coding.options)
+    file.seek(0)
+    decoded, _ = soundfile.read(file, dtype="float32")
+    return decoded

@@ -8,9 +8,9 @@ from typing import ClassVar
 import numpy as np
 
 from model.features import SAMPLE_RATE
-from transforms.synthesis.degradations.base import Degraded, spans_where, whole
+from transforms.synthesis.degradations.base import NOT_HEARD, Degraded, HeardCause, audible, spans_where, whole
 from transforms.synthesis.mix import power
-from transforms.synthesis.rooms import RecordedRoom, Room, impulse_response, reverberate
+from transforms.synthesis.rooms import RecordedRoom, Room, clarity_db, impulse_response, reverberate
 from transforms.synthesis.spectral_filters import high_pass, low_pass, shape_spectrum
 
 # Clipped runs that are at most half a frame apart count as one span.
@@ -28,6 +28,15 @@ class Reverb:
     def detail(self) -> str:
         """The room."""
         return str(self.room)
+
+    @property
+    def heard(self) -> tuple[HeardCause, ...]:
+        """Reverberation, by the clarity index C50.
+
+        Raises:
+            AudioFault: the file of a recorded room cannot be read.
+        """
+        return (HeardCause("reverberation", audible(-clarity_db(impulse_response(self.room)), -30.0, -20.0)),)
 
     def apply(self, samples: np.ndarray) -> Degraded:
         """Adds the reverberation. The level of the signal and the position of the direct sound are kept.
@@ -60,6 +69,11 @@ class Hum:
         """Frequency and level."""
         return f"{self.frequency_hz:.1f} Hz at an SNR of {self.snr_db:.1f} dB"
 
+    @property
+    def heard(self) -> tuple[HeardCause, ...]:
+        """Hum, by its SNR."""
+        return (HeardCause("hum", audible(-self.snr_db, -35.0, -25.0)),)
+
     def apply(self, samples: np.ndarray) -> Degraded:
         """Adds the tones."""
         # Harmonic h is the h-th power of e^(i w t), so Horner's scheme needs only one exponential.
@@ -90,6 +104,11 @@ class BandLimit:
         """The band."""
         return f"{self.low_hz:g} to {self.high_hz:g} Hz"
 
+    @property
+    def heard(self) -> tuple[HeardCause, ...]:
+        """A narrow band. Speech has little above 7 kHz."""
+        return (HeardCause("band_limit", True if self.low_hz >= 200.0 else audible(-self.high_hz, -7_000.0, -6_000.0)),)
+
     def apply(self, samples: np.ndarray) -> Degraded:
         """Attenuates frequencies outside the band, more steeply at the upper end."""
 
@@ -111,6 +130,11 @@ class Clipping:
     def detail(self) -> str:
         """The overload."""
         return f"{self.overload_db:.1f} dB over"
+
+    @property
+    def heard(self) -> tuple[HeardCause, ...]:
+        """Clipping. Few samples are clipped below 3 dB."""
+        return (HeardCause("clipping", audible(self.overload_db, 0.5, 3.0)),)
 
     def apply(self, samples: np.ndarray) -> Degraded:
         """Clips the samples at `overload_db` below their peak."""
@@ -134,6 +158,11 @@ class DcOffset:
     def detail(self) -> str:
         """The offset."""
         return f"{100 * self.share:.1f} % of the peak"
+
+    @property
+    def heard(self) -> tuple[HeardCause, ...]:
+        """Nothing, because it is inaudible by itself."""
+        return NOT_HEARD
 
     def apply(self, samples: np.ndarray) -> Degraded:
         """Adds the offset."""

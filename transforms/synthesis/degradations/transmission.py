@@ -1,4 +1,4 @@
-"""Degradations of coding and transmission: codecs, lost packets and gaps."""
+"""Degradations of coding and transmission: codecs, modulated noise, lost packets and gaps."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from typing import ClassVar
 import numpy as np
 
 from model.features import SAMPLE_RATE
-from transforms.synthesis.degradations.base import Degraded, spans_where, whole
+from transforms.synthesis.degradations.base import Degraded, HeardCause, audible, spans_where, whole
 from transforms.synthesis.degradations.codecs import Coding, transcode
+from transforms.synthesis.degradations.concealment import PACKET, PITCH_OVERLAP, Concealment, conceal
 
-# Samples of a packet of 20 ms.
-PACKET = round(0.020 * SAMPLE_RATE)
-# Gain from one repetition of a packet to the next, where repetitions conceal lost packets.
-REPEAT_FADE = 0.7
 # Samples of the ramps at the ends of a dropout.
 DROPOUT_RAMP = 16
 
@@ -31,9 +28,44 @@ class Codec:
         """The coding."""
         return str(self.coding)
 
+    @property
+    def heard(self) -> tuple[HeardCause, ...]:
+        """Coding, and a narrow band where the coded signal has one."""
+        coding = HeardCause("codec", self.coding.audible)
+        return (coding, HeardCause("band_limit")) if self.coding.is_narrow else (coding,)
+
     def apply(self, samples: np.ndarray) -> Degraded:
         """Encodes and decodes the samples."""
         return Degraded(transcode(samples, self.coding), whole(samples))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Mnru:
+    """Noise that follows the signal, as quantisation does: the modulated noise reference unit (MNRU) of ITU-T P.810.
+
+    Attributes:
+        q_db: ratio of the signal to the noise in dB, at any moment.
+        seed: seed of the noise.
+    """
+
+    KIND: ClassVar[str] = "mnru"
+    q_db: float
+    seed: int
+
+    @property
+    def detail(self) -> str:
+        """The ratio."""
+        return f"Q of {self.q_db:.1f} dB"
+
+    @property
+    def heard(self) -> tuple[HeardCause, ...]:
+        """Noise, by its ratio."""
+        return (HeardCause("noise", audible(-self.q_db, -38.0, -30.0)),)
+
+    def apply(self, samples: np.ndarray) -> Degraded:
+        """Multiplies the samples by 1 + 10^(-Q/20) n, where n is Gaussian with a variance of 1."""
+        noise = np.random.default_rng(self.seed).standard_normal(len(samples), np.float32)
+        return Degraded(samples * (1 + np.float32(10 ** (-self.q_db / 20)) * noise), whole(samples))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,35 +75,35 @@ class PacketLoss:
     Attributes:
         rate: share of the packets that are lost, 0 to 1.
         burst: mean number of consecutive lost packets.
-        repeats: whether lost packets are replaced by fading repetitions of the last one received; otherwise they are silent.
+        concealment: replacement of the lost packets.
         seed: seed of the random losses.
     """
 
     KIND: ClassVar[str] = "packet_loss"
     rate: float
     burst: float
-    repeats: bool
+    concealment: Concealment
     seed: int
 
     @property
     def detail(self) -> str:
         """Rate, bursts and concealment."""
-        concealment = "repeated" if self.repeats else "silent"
-        return f"{100 * self.rate:.1f} % in bursts of {self.burst:.1f}, {concealment}"
+        return f"{100 * self.rate:.1f} % in bursts of {self.burst:.1f}, {self.concealment}"
+
+    @property
+    def heard(self) -> tuple[HeardCause, ...]:
+        """Gaps if the lost packets are silent. Concealed ones sound like a poor codec: rough, metallic or warbling."""
+        return (HeardCause("dropouts" if self.concealment is Concealment.SILENT else "codec"),)
 
     def apply(self, samples: np.ndarray) -> Degraded:
-        """Removes the lost packets, at least one."""
-        rng = np.random.default_rng(self.seed)
-        count = -(-len(samples) // PACKET)
-        lost = self._lost(rng, count)
-        padded = np.zeros(count * PACKET, np.float32)
-        padded[: len(samples)] = samples
-        packets = padded.reshape(count, PACKET)
-        for number in np.flatnonzero(lost):
-            is_repeated = self.repeats and number > 0
-            packets[number] = packets[number - 1] * np.float32(REPEAT_FADE) if is_repeated else 0.0
-        spans = spans_where(np.repeat(lost, PACKET)[: len(samples)])
-        return Degraded(padded[: len(samples)], spans)
+        """Replaces the lost packets, at least one."""
+        packets = self._lost(np.random.default_rng(self.seed), -(-len(samples) // PACKET))
+        lost = np.repeat(packets, PACKET)[: len(samples)]
+        concealed = conceal(samples, spans_where(lost), self.concealment)
+        if self.concealment is Concealment.PITCH:
+            # The start of the next packet is cross-faded.
+            lost = lost | np.convolve(lost, np.ones(PITCH_OVERLAP + 1))[: len(lost)].astype(bool)
+        return Degraded(concealed, spans_where(lost))
 
     def _lost(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """Draws the lost packets: bool [count]."""
@@ -102,6 +134,11 @@ class Dropouts:
     def detail(self) -> str:
         """Number and lengths of the gaps."""
         return f"{len(self.gaps)} of {', '.join(f'{1000 * length:.0f}' for _, length in self.gaps)} ms"
+
+    @property
+    def heard(self) -> tuple[HeardCause, ...]:
+        """Dropouts, by the longest one."""
+        return (HeardCause("dropouts", audible(max(length for _, length in self.gaps), 0.003, 0.010)),)
 
     def apply(self, samples: np.ndarray) -> Degraded:
         """Silences the gaps, with ramps of 1 ms within them."""

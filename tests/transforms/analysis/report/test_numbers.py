@@ -125,8 +125,8 @@ def test_columns_may_have_any_name_and_the_first_folder_comes_from_the_id():
     )
 )
 def test_facts_are_counted_in_bins(pairs):
-    data, _ = data_of([{"score": score, "snr_db": snr, "duration_s": 1.0} for score, snr in pairs])
-    fact = data.facts[list(FACTS).index("snr_db")]
+    data, _ = data_of([{"score": score, "noise_floor_snr_db": snr, "duration_s": 1.0} for score, snr in pairs])
+    fact = data.facts[list(FACTS).index("noise_floor_snr_db")]
     present = np.array([snr for _, snr in pairs if snr is not None and np.isfinite(snr)])
     assert fact.missing == len(pairs) - len(present)
     assert fact.density.sum() == len(present)
@@ -152,7 +152,7 @@ def output(tmp_path_factory) -> Path:
     utterances = [
         scored("a", 4.0),
         scored("b", 2.0, clipped_ratio=0.5),
-        scored("c", 3.0, clipped_ratio=0.5, bandwidth_hz=4_000.0, snr_db=None),
+        scored("c", 3.0, clipped_ratio=0.5, bandwidth_hz=4_000.0, noise_floor_snr_db=None),
     ]
     rejects = [rejected(f"r{n}") for n in range(5)] + [rejected("silent", Reason.SILENT, Stage.FEATURIZE)]
     return write_output(tmp_path_factory.mktemp("report") / "out", utterances, rejects)

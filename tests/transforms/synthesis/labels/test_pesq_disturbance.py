@@ -11,8 +11,8 @@ from model.evaluation.metrics import agreement
 from model.features import num_frames
 from model.labels import PESQ_WB
 from tests.support.training.mixing import mix
-from transforms.synthesis.pesq_disturbance import frame_disturbances
-from transforms.synthesis.pesq_labels import pesq, pesq_installed
+from transforms.synthesis.labels.pesq_disturbance import frame_disturbances
+from transforms.synthesis.labels.pesq_labels import pesq, pesq_installed
 
 MakeSpeech = Callable[..., np.ndarray]
 

@@ -10,8 +10,8 @@ import numpy as np
 from model.features import SAMPLE_RATE
 from model.labels import PESQ_NB, PESQ_WB, PSEUDO, LabelScale, pseudo_score
 from transforms.errors import AudioFault, Reason, Stage
+from transforms.synthesis.labels.pesq_disturbance import FrameDisturbances, frame_disturbances
 from transforms.synthesis.mix import Mixture
-from transforms.synthesis.pesq_disturbance import FrameDisturbances, frame_disturbances
 
 _PESQ_MODE = {PESQ_WB.name: "wb", PESQ_NB.name: "nb"}
 

@@ -9,8 +9,8 @@ from model.features import num_frames
 from model.labels import LABEL_SCALES, PESQ_NB, PESQ_WB, PSEUDO
 from tests.support.training.mixing import mix
 from transforms.errors import AudioFault, Reason, Stage
+from transforms.synthesis.labels.pesq_labels import checked_frame_disturbances, label, pesq, pesq_installed
 from transforms.synthesis.mix import Mixture
-from transforms.synthesis.pesq_labels import checked_frame_disturbances, label, pesq, pesq_installed
 
 EMPTY = Mixture(np.zeros(0, np.float32), np.zeros(0, np.float32))
 

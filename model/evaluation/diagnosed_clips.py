@@ -1,0 +1,162 @@
+"""Clips with what a diagnostic model hears in them, and what is truly to be heard."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from model.diagnosis import HEARD_CAUSES, Diagnosis, Heard
+from model.evaluation.localisation import Distortion
+from model.evaluation.scored_clips import Clip
+from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE
+
+# Values of a truth.
+YES, NO, UNKNOWN = 1, 0, -1
+SECOND_VOICE = "second_voice"
+# Causes that are other sounds beside the speech. `Clip.speech_snr_db` is the level of the speech against them.
+OTHER_SOUNDS = ("noise", "music", SECOND_VOICE)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DiagnosedClip:
+    """A clip, what a model hears in it, and the truth.
+
+    Attributes:
+        clip: the clip.
+        diagnosis: values of its T frames.
+        counted: frames that count for the score: bool [T].
+        heard: what is heard in the clip.
+        speech: whether each frame has speech: int8 [T], `YES`, `NO` or `UNKNOWN`.
+        frame_causes: whether each frame has each cause: int8 [T, 9].
+        causes: whether the counted frames have each cause: int8 [9].
+    """
+
+    clip: Clip
+    diagnosis: Diagnosis
+    counted: np.ndarray
+    heard: Heard
+    speech: np.ndarray
+    frame_causes: np.ndarray
+    causes: np.ndarray
+
+    def level_over(self, cause: str) -> float | None:
+        """Returns the level of the speech over music or a second voice in dB, if there is no other sound; None if unknown.
+
+        That of a second voice is the ratio of the powers of both voices while they speak, which ends its detail. That of music
+        is the SNR over the speech.
+        """
+        if cause == SECOND_VOICE:
+            details = [d.detail for d in self.clip.distortions if d.cause == cause]
+            match = re.search(r"(-?[\d.]+) dB$", details[0]) if details else None
+            return float(match[1]) if match else None
+        return self.clip.speech_snr_db
+
+    @property
+    def has_speech(self) -> bool:
+        """Whether the clip is known to have speech."""
+        return bool(self.clip.speech)
+
+    def truth(self, cause: str) -> int:
+        """Returns whether the clip has a cause: `YES`, `NO` or `UNKNOWN`."""
+        return int(self.causes[HEARD_CAUSES.index(cause)])
+
+    def hears(self) -> np.ndarray:
+        """Returns whether each cause is heard in the clip: bool [9]."""
+        return np.array([cause in self.heard.causes for cause in HEARD_CAUSES])
+
+    def reached(self) -> np.ndarray:
+        """Returns the highest limit of probability at which each cause would still be heard in the clip: float64 [9].
+
+        It is the probability that the required share of the counted frames reaches. A cause is heard if it is at least
+        the limit of that cause.
+        """
+        probabilities = np.sort(self.diagnosis.cause_probabilities[self.counted], axis=0)[::-1]
+        shares = (self.diagnosis.limits.share[cause] for cause in HEARD_CAUSES)
+        needed = [_needed_frames(share, len(probabilities)) for share in shares]
+        return np.array([probabilities[count - 1, index] for index, count in enumerate(needed)], np.float64)
+
+
+def _needed_frames(share: float, num_frames: int) -> int:
+    """Returns the lowest number of frames, from 1 to `num_frames`, that reaches a share of them."""
+    return next((count for count in range(1, num_frames) if count / num_frames >= share), num_frames)
+
+
+def diagnosed_clip(
+    clip: Clip, diagnosis: Diagnosis, frame_score: np.ndarray, counted: np.ndarray, best_score: float
+) -> DiagnosedClip:
+    """Returns a clip with what is heard in it and the truth.
+
+    Args:
+        clip: the clip.
+        diagnosis: values of its T frames.
+        frame_score: scores of its frames: float32 [T].
+        counted: frames that count for the score: bool [T], at least one.
+        best_score: best score of the scale.
+    """
+    num_frames = len(frame_score)
+    frame_causes = true_causes(clip, num_frames)
+    return DiagnosedClip(
+        clip=clip,
+        diagnosis=diagnosis,
+        counted=counted,
+        heard=diagnosis.pool(frame_score, counted, best_score),
+        speech=true_speech(clip, num_frames),
+        frame_causes=frame_causes,
+        # YES before UNKNOWN before NO.
+        causes=_in_any(frame_causes[counted]),
+    )
+
+
+def _in_any(truth: np.ndarray) -> np.ndarray:
+    """Returns the truth of a whole from that of its parts, int8 [T, ...] -> [...]: yes if any is, else unknown if any is."""
+    return np.where((truth == YES).any(axis=0), YES, np.where((truth == UNKNOWN).any(axis=0), UNKNOWN, NO)).astype(
+        np.int8
+    )
+
+
+def touched_frames(start_s: float, end_s: float, num_frames: int) -> np.ndarray:
+    """Returns whether each frame has at least 256 samples of a span, half of the frame, or all of a shorter one: bool [T]."""
+    start, first, end = np.arange(num_frames) * FRAME_SHIFT, start_s * SAMPLE_RATE, end_s * SAMPLE_RATE
+    inside = np.minimum(start + FRAME_LENGTH, end) - np.maximum(start, first)
+    # Spans are whole numbers of samples, stored in seconds.
+    return np.asarray(np.round(inside) >= max(1, min(FRAME_LENGTH // 2, round(end - first))))
+
+
+def true_causes(clip: Clip, num_frames: int) -> np.ndarray:
+    """Returns whether each frame of a clip has each cause: int8 [T, 9], `YES`, `NO` or `UNKNOWN`.
+
+    An audible distortion counts, an inaudible one does not. One that may be audible makes its frames unknown.
+    """
+    if not clip.names_causes:
+        return np.full((num_frames, len(HEARD_CAUSES)), UNKNOWN, np.int8)
+    columns = [_frames_with([d for d in clip.distortions if d.cause == cause], num_frames) for cause in HEARD_CAUSES]
+    return np.stack(columns, axis=1)
+
+
+def _frames_with(distortions: Sequence[Distortion], num_frames: int) -> np.ndarray:
+    truth = np.full(num_frames, NO, np.int8)
+    # The audible ones last, because they decide.
+    for distortion in sorted(distortions, key=lambda d: d.audible is True):
+        if distortion.audible is not False:
+            value = YES if distortion.audible else UNKNOWN
+            truth[touched_frames(distortion.start_s, distortion.end_s, num_frames)] = value
+    return truth
+
+
+def true_speech(clip: Clip, num_frames: int) -> np.ndarray:
+    """Returns whether each frame of a clip has speech: int8 [T], `YES`, `NO` or `UNKNOWN`.
+
+    A frame in which only a second voice may speak is unknown, because the times of its pauses are not.
+    """
+    if clip.speech is None:
+        return np.full(num_frames, UNKNOWN, np.int8)
+    truth = np.full(num_frames, NO, np.int8)
+    for distortion in clip.distortions:
+        if distortion.cause == SECOND_VOICE:
+            truth[touched_frames(distortion.start_s, distortion.end_s, num_frames)] = UNKNOWN
+    for start_s, end_s in clip.speech:
+        truth[touched_frames(start_s, end_s, num_frames)] = YES
+    return truth

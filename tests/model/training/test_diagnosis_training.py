@@ -1,0 +1,148 @@
+"""Training a network that gives a diagnosis: its batches, measures, limits and bundle."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model.bundle import open_bundle
+from model.diagnosis import HEARD_CAUSES
+from model.evaluation.diagnosed_clips import UNKNOWN, YES
+from model.features import FeatureConfig
+from model.inference.scorer import Scorer
+from model.labels import PESQ_WB
+from model.training.dataset import DatasetError, TrainingSet, open_set
+from model.training.diagnosis_labels import diagnosis_labels
+from model.training.diagnosis_validation import MEASURES, ValidatedClip, calibrate, measure
+from model.training.trainer import CHECKPOINTS, HISTORY, TrainingError, TrainOptions, train
+from tests.support.training.diagnosis_set import CLIPS, clip, distortion, write_set
+
+OPTIONS = TrainOptions(
+    name="own", network="diagnostic_net", loss="diagnosis", epochs=3, batch_size=4, clip_norm=1.0, average=0.9
+)
+NOISE = HEARD_CAUSES.index("noise")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> TrainingSet:
+    file = write_set(tmp_path_factory.mktemp("set") / "a.parquet", CLIPS)
+    return open_set([file], PESQ_WB, FeatureConfig(), diagnosis=True)
+
+
+def test_the_batches_hold_the_labels_of_all_clips(data: TrainingSet) -> None:
+    expected = {round(c["mos_bak"], 3): diagnosis_labels(c, c["pesq_wb"]) for c in CLIPS}
+    seen = 0
+    for split in ("train", "val"):
+        for inputs, labels in data.batches(split, 4, seed=1):
+            for row, mask in enumerate(inputs["mask"].numpy()):
+                one = {name: value.numpy()[row] for name, value in labels.items()}
+                known = expected[round(float(one["ratings"][1]), 3)]
+                for name in ("frame_score", "speech", "causes"):
+                    np.testing.assert_allclose(one[name][mask], known[name], atol=1e-6)
+                np.testing.assert_allclose(one["levels_db"], known["levels_db"])
+                seen += 1
+    assert seen == len(CLIPS) == data.count("train") + data.count("val")
+
+
+def test_an_unknown_cause_is_an_error(tmp_path: Path) -> None:
+    clips = [{**clip(0), "distortions": [distortion("wow", True, 0.0, 0.5)]}, clip(2)]
+    data = open_set([write_set(tmp_path / "a.parquet", clips)], PESQ_WB, FeatureConfig(), diagnosis=True)
+    with pytest.raises(DatasetError, match="wow"):
+        list(data._clips("train", None))
+
+
+# Measures and limits.
+
+
+def validated(number: int, noise: np.ndarray, **labels: Any) -> ValidatedClip:
+    """Returns a clip whose network hears noise with the probabilities `noise`, and everything else as it is."""
+    row = clip(number)
+    truth = diagnosis_labels(row, row["pesq_wb"])
+    frames = len(truth["speech"])
+    values = np.zeros((frames, 15), np.float32)
+    values[:, 0] = np.where(truth["speech"] == YES, 0.9, 0.1)
+    values[:, 1 + NOISE] = noise[:frames]
+    values[:, 10] = truth["levels_db"][0] + 1.5
+    values[:, 12:] = truth["ratings"]
+    return ValidatedClip({**truth, **labels}, float(truth["score"]), truth["frame_score"], values)
+
+
+def test_the_limit_of_probability_separates_the_frames_with_a_cause() -> None:
+    clips = []
+    for number in range(6):
+        truth = diagnosis_labels(clip(number), 2.0)["causes"][:, NOISE]
+        clips.append(validated(number, np.where(truth == YES, 0.35, 0.25)))
+    limits = calibrate(clips)
+    assert 0.25 < limits.probability["noise"] <= 0.35
+    assert limits.probability["music"] == 0.5, "no clip has music"
+    measures = measure(clips, limits, PESQ_WB.high)
+    assert measures.keys() == {"lcc", "srcc", "rmse", *MEASURES}
+    assert measures["cause_f1"] == measures["speech_auc"] == 1.0
+    assert measures["mos_lcc"] == pytest.approx(1.0)
+    assert measures["snr_mae_db"] == pytest.approx(1.5, abs=0.01)
+    assert np.isnan(measures["c50_mae_db"]), "no clip has a room"
+
+
+def test_the_limit_of_share_ignores_short_false_alarms() -> None:
+    clips = []
+    for number in range(8):
+        truth = diagnosis_labels(clip(number), 2.0)["causes"][:, NOISE]
+        heard, alarms = np.where(truth == YES, 0.8, 0.1), np.where(np.arange(len(truth)) < 5, 0.8, 0.1)
+        with_noise = number % 2 == 0
+        causes = np.zeros((len(truth), 9), np.int8)
+        causes[:, NOISE] = truth if with_noise else 0
+        clips.append(validated(number, heard if with_noise else alarms, causes=causes))
+    share = calibrate(clips).share["noise"]
+    assert 5 / 57 < share <= 0.5
+
+
+def test_uncertain_frames_do_not_count() -> None:
+    frames = 60
+    certain, uncertain = np.full(frames, 0.9), np.full(frames, 0.7)
+    known = validated(0, certain, causes=np.ones((57, 9), np.int8))
+    unknown = validated(0, uncertain, causes=np.full((57, 9), UNKNOWN, np.int8))
+    assert calibrate([known, unknown]) == calibrate([known])
+
+
+# Training.
+
+
+def history(output: Path) -> list[dict[str, Any]]:
+    epochs = json.loads((output / CHECKPOINTS / HISTORY).read_text())["epochs"]
+    return [
+        {key: value for key, value in facts.items() if "seconds" not in key and "unix" not in key} for facts in epochs
+    ]
+
+
+@pytest.mark.slow
+def test_a_resumed_run_has_the_curve_of_an_uninterrupted_one(data: TrainingSet, tmp_path: Path) -> None:
+    bundle = train(data, tmp_path / "whole", OPTIONS)
+    train(data, tmp_path / "part", dataclasses.replace(OPTIONS, epochs=1))
+    shutil.copytree(tmp_path / "part", tmp_path / "resumed")
+    train(data, tmp_path / "resumed", OPTIONS, resume=True)
+    whole, resumed = history(tmp_path / "whole"), history(tmp_path / "resumed")
+    for resumed_epoch, whole_epoch in zip(resumed, whole, strict=True):
+        assert resumed_epoch == pytest.approx(whole_epoch, abs=1e-3, nan_ok=True)
+    assert whole[-1]["loss"] < whole[0]["loss"]
+    assert whole[-1].keys() == {"epoch", "loss", "lcc", "srcc", "rmse", *MEASURES}
+
+    opened = open_bundle(tmp_path / "whole")
+    assert opened == bundle
+    assert opened.cause_limits is not None
+    assert opened.cause_limits.probability.keys() == opened.cause_limits.share.keys() == set(HEARD_CAUSES)
+    (estimates,) = Scorer(opened).score([np.zeros((33, 257), np.float32)])
+    assert estimates.diagnosis is not None
+    assert estimates.diagnosis.values.shape == (33, 15)
+    assert estimates.diagnosis.limits == opened.cause_limits
+
+
+@pytest.mark.parametrize("changes", [{"loss": "frames"}, {"network": "disturbance_net"}])
+def test_the_loss_must_fit_the_network(data: TrainingSet, tmp_path: Path, changes: dict[str, Any]) -> None:
+    with pytest.raises(TrainingError, match="does not fit"):
+        train(data, tmp_path / "out", dataclasses.replace(OPTIONS, **changes))

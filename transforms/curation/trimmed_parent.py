@@ -1,0 +1,90 @@
+"""An utterance that is trimmed, and its properties that its pieces get."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from model.diagnosis import FRAME_S, HEARD_CAUSES, NO_CAUSE, SPEECH_THRESHOLD
+from transforms.audio.no_speech import frames_without_speech
+from transforms.elements import FrameFacts
+from transforms.marks import NO_SPEECH, UNLIKE, VOICE_PER_CHANNEL
+from transforms.scoring import verdicts
+
+# Share of the counted frames of a part from which it has their cause.
+CAUSE_SHARE = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class TrimmedParent:
+    """An utterance that is trimmed.
+
+    Attributes:
+        row: its row of `utterances`, and its spans under `spans`.
+        frame_score: scores of its frames, float32 [T].
+        frame_facts: measurements of its frames.
+        speech: probability of speech of its frames, float32 [T]; NaN if the model has no diagnosis.
+        frame_causes: index in `HEARD_CAUSES` of the cause of its frames, or `NO_CAUSE`: int8 [T].
+    """
+
+    row: dict[str, Any]
+    frame_score: np.ndarray
+    frame_facts: FrameFacts
+    speech: np.ndarray
+    frame_causes: np.ndarray
+
+    @property
+    def has_diagnosis(self) -> bool:
+        """Whether the model hears speech and causes."""
+        return not np.isnan(self.speech).any()
+
+    def marks_of(self, frames: FrameFacts) -> list[str]:
+        """Returns the marks of a part: those of the recording, and `NO_SPEECH` if the levels of its frames prove it."""
+        marks = [flag for flag in self.row["flags"] if flag in verdicts.RECORDING_FLAGS]
+        if self._is_without_speech or frames_without_speech(frames.power, frames.peak):
+            marks.append(NO_SPEECH)
+        return [*marks, VOICE_PER_CHANNEL] if self._has_voice_per_channel else marks
+
+    @property
+    def _is_without_speech(self) -> bool:
+        """Whether the samples prove that the recording has no speech. If the model says so, each part gets its own flag."""
+        if NO_SPEECH not in self.row["flags"]:
+            return False
+        return not (self.has_diagnosis and verdicts.lacks_speech(self.row["speech_s"], self.row["active_s"]))
+
+    @property
+    def _has_voice_per_channel(self) -> bool:
+        """Whether another channel has a voice. A second voice that only the model hears is in the scored channel."""
+        if UNLIKE not in self.row["flags"] or "second_voice" not in self.row["causes"]:
+            return False
+        others = set(verdicts.CHANNEL_FLAGS) - {UNLIKE}
+        return "channel" not in self.row["causes"] or bool(others.intersection(self.row["flags"]))
+
+    def speech_s(self, part: slice) -> float | None:
+        """Returns the length of the speech in a part, in seconds; None if the model has no diagnosis."""
+        return float(np.count_nonzero(self.speech[part] >= SPEECH_THRESHOLD) * FRAME_S) if self.has_diagnosis else None
+
+    def heard_causes(self, part: slice, counted: np.ndarray) -> list[str] | None:
+        """Returns the causes of at least 5 % of the counted frames of a part, the most frequent first.
+
+        Args:
+            part: frames of the part.
+            counted: which of them count, bool [t].
+
+        Returns:
+            The causes; None if the model has no diagnosis.
+        """
+        if not self.has_diagnosis:
+            return None
+        causes = self.frame_causes[part][counted]
+        counts = np.bincount(causes[causes != NO_CAUSE], minlength=len(HEARD_CAUSES))
+        frequent = [index for index in np.argsort(-counts, kind="stable").tolist() if counts[index] > 0]
+        return [HEARD_CAUSES[index] for index in frequent if counts[index] >= CAUSE_SHARE * len(causes)]
+
+    @property
+    def hum_dbfs(self) -> float | None:
+        """Level of mains hum in dBFS; None without hum. A part of the recording has it, too."""
+        hum_db = self.row["hum_db"]
+        return None if hum_db is None else hum_db + self.row["rms_dbfs"]

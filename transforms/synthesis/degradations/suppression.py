@@ -1,0 +1,132 @@
+"""Artefacts of noise suppression: residual tones, holes in the spectrum and muffled soft sounds."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import ClassVar
+
+import numpy as np
+import scipy.fft
+from scipy.special import exp1
+
+from transforms.synthesis.degradations.base import Degraded, HeardCause, whole
+
+# Samples of a window of 32 ms and of its shift.
+WINDOW, SHIFT = 512, 256
+# Share of the frames, the quietest ones, from which the noise is estimated.
+QUIET_SHARE = 0.1
+# The noise is taken for at least this much weaker than the mean spectrum, in dB. Clean speech is processed, too.
+HIGHEST_SNR_DB = 30.0
+# Suppression is surely heard if it overestimates the noise by at least the first value in dB, and its lowest gain in dB is at
+# most the second. It then costs clean speech at least 0.5 of PESQ's 3.6 points.
+SURE_EXCESS_DB, SURE_FLOOR_DB = 3.0, -18.0
+# Weight of the frame before in the a-priori SNR, and the lowest a-priori SNR.
+SMOOTHING, LOWEST_SNR = 0.98, 10 ** (-25 / 10)
+
+# Gains of all frames, float32 [T, 257], from the ratio of their power to that of the noise, float32 [T, 257].
+Rule = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Suppression:
+    """Noise suppression that removes too much.
+
+    Attributes:
+        method: "subtraction", "wiener" or "log-mmse".
+        excess_db: factor by which the noise is overestimated, in dB of power.
+        floor_db: lowest gain, in dB.
+    """
+
+    KIND: ClassVar[str] = "suppression"
+    method: str
+    excess_db: float
+    floor_db: float
+
+    @property
+    def detail(self) -> str:
+        """Method, overestimation and lowest gain."""
+        return f"{self.method}, noise overestimated by {self.excess_db:.1f} dB, gain from {self.floor_db:.0f} dB"
+
+    @property
+    def heard(self) -> tuple[HeardCause, ...]:
+        """Coding, which in this project stands for all artefacts of coding and processing. Both sound metallic or muffled."""
+        is_sure = self.excess_db >= SURE_EXCESS_DB and self.floor_db <= SURE_FLOOR_DB
+        return (HeardCause("codec", True if is_sure else None),)
+
+    def apply(self, samples: np.ndarray) -> Degraded:
+        """Estimates the noise from the quietest frames, and removes it."""
+        window = np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)).astype(np.float32)
+        count = -(-len(samples) // SHIFT) + 1
+        padded = np.zeros((count + 1) * SHIFT, np.float32)
+        padded[SHIFT : SHIFT + len(samples)] = samples
+        frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::SHIFT]
+        spectra = scipy.fft.rfft(frames * window, axis=1)
+        powers = np.square(spectra.real) + np.square(spectra.imag)
+        if not powers.any():
+            return Degraded(samples.astype(np.float32), ())
+        ratios = powers / (_noise(powers) * np.float32(10 ** (self.excess_db / 10)))
+        gains = np.maximum(RULES[self.method](ratios), np.float32(10 ** (self.floor_db / 20)))
+        cleaned = scipy.fft.irfft(spectra * gains, WINDOW, axis=1) * window
+        # A window overlaps by half with the next one, and their squares add up to 1.
+        padded[:] = 0.0
+        padded[:-SHIFT].reshape(count, SHIFT)[:] += cleaned[:, :SHIFT]
+        padded[SHIFT:].reshape(count, SHIFT)[:] += cleaned[:, SHIFT:]
+        return Degraded(padded[SHIFT : SHIFT + len(samples)], whole(samples))
+
+
+def _noise(powers: np.ndarray) -> np.ndarray:
+    """Estimates the power of the noise from powers [T, 257] of frames: float32 [257], above 0."""
+    loudness = powers.sum(axis=1)
+    # Empty frames, as digital silence, say nothing about the noise.
+    filled = np.flatnonzero(loudness > loudness.max() * 1e-9)
+    quiet = filled[np.argsort(loudness[filled], kind="stable")[: max(1, round(QUIET_SHARE * len(filled)))]]
+    mean = powers.mean(axis=0)
+    # Bands without any power, as above a band limit, need a positive divisor.
+    lowest = np.maximum(mean * np.float32(10 ** (-HIGHEST_SNR_DB / 10)), mean.max() * np.float32(1e-9))
+    return np.maximum(powers[quiet].mean(axis=0), lowest)
+
+
+def subtract(ratios: np.ndarray) -> np.ndarray:
+    """Subtracts the power of the noise from that of each frame (Boll, IEEE Trans. ASSP 27(2), 1979; here of powers).
+
+    The remaining random peaks sound like short tones ("musical noise").
+    """
+    return np.sqrt(np.maximum(1 - 1 / np.maximum(ratios, 1.0), 0.0))
+
+
+def wiener(ratios: np.ndarray) -> np.ndarray:
+    """Returns Wiener gains, with the decision-directed a-priori SNR of Ephraim and Malah (IEEE Trans. ASSP 32(6), 1984)."""
+    return _decision_directed(ratios, lambda snr, _: snr / (1 + snr))
+
+
+def log_mmse(ratios: np.ndarray) -> np.ndarray:
+    """Returns the gains that minimise the mean square error of the logarithmic amplitude.
+
+    Formula 20 of Ephraim and Malah, IEEE Trans. ASSP 33(2), 1985.
+    """
+
+    def gain(snr: np.ndarray, ratio: np.ndarray) -> np.ndarray:
+        share = snr / (1 + snr)
+        return np.minimum(share * np.exp(exp1(np.maximum(share * ratio, 1e-3)) / 2), 1.0)
+
+    return _decision_directed(ratios, gain)
+
+
+def _decision_directed(ratios: np.ndarray, gain: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+    """Computes gains frame by frame: the a-priori SNR depends on the gain of the frame before.
+
+    Args:
+        ratios: a-posteriori SNRs, float32 [T, 257].
+        gain: function from the a-priori and the a-posteriori SNRs [257] of a frame to its gains [257].
+    """
+    gains = np.empty_like(ratios)
+    news = (1 - SMOOTHING) * np.maximum(ratios - 1, 0.0)
+    before = np.maximum(ratios[0] - 1, 0.0)
+    for index, ratio in enumerate(ratios):
+        gains[index] = gain(np.maximum(SMOOTHING * before + news[index], LOWEST_SNR), ratio)
+        before = np.square(gains[index]) * ratio
+    return gains
+
+
+RULES: dict[str, Rule] = {"subtraction": subtract, "wiener": wiener, "log-mmse": log_mmse}
