@@ -84,8 +84,8 @@ def _in_clips(clips: Sequence[DiagnosedClip], index: int, resamples: Resamples) 
     """Measures a cause in clips."""
     items = np.array([n for n, clip in enumerate(clips) if clip.causes[index] != UNKNOWN])
     truth = np.array([clips[n].causes[index] == YES for n in items.tolist()])
-    heard = np.array([clips[n].hears()[index] for n in items.tolist()])
-    reached = np.array([clips[n].reached()[index] for n in items.tolist()])
+    heard = np.array([clips[n].hears[index] for n in items.tolist()])
+    reached = np.array([clips[n].reached[index] for n in items.tolist()])
     return {
         "known": len(items),
         "with_cause": int(truth.sum()),
@@ -230,7 +230,7 @@ def _against(
     """Measures how well some clips, which have a cause, are told from others without it."""
     items, index = np.array([*positive, *negative]), HEARD_CAUSES.index(cause)
     truth = np.arange(len(items)) < len(positive)
-    reached = np.array([clips[n].reached()[index] for n in items.tolist()])
+    reached = np.array([clips[n].reached[index] for n in items.tolist()])
     auc = resamples.estimate(lambda weight: {"auc": weighted_auc(truth, reached, weight)}, items)
     return {"clips": len(positive), "without": len(negative), **auc}
 
