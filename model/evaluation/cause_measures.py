@@ -262,5 +262,9 @@ def _share(has_any: np.ndarray, weight: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _is_only_band_limited(clip: DiagnosedClip) -> bool:
-    causes = [(distortion.cause, distortion.audible) for distortion in clip.clip.distortions]
-    return clip.has_speech and clip.clip.names_causes and bool(causes) and set(causes) == {(BAND_LIMIT, True)}
+    audible = {
+        (distortion.cause, distortion.audible)
+        for distortion in clip.clip.distortions
+        if distortion.audible is not False
+    }
+    return clip.has_speech and clip.clip.names_causes and audible == {(BAND_LIMIT, True)}
