@@ -20,7 +20,7 @@ from tests.support.outputs import diagnosis_of, scored, write_output
 from transforms import schemas
 from transforms.audio.signal_facts import facts_of
 from transforms.curation.selection import Selection
-from transforms.curation.trimming import TrimError
+from transforms.curation.trimming.spans import TrimError
 from transforms.elements import FrameFacts, ScoredUtterance
 from transforms.marks import UNLIKE, VOICE_PER_CHANNEL
 from transforms.output.results import open_results

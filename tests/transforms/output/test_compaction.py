@@ -181,9 +181,7 @@ def test_causes_of_frames_stay_dictionaries(tmp_path):
     (path,) = [tmp_path / "out" / name for name in open_results(str(tmp_path / "out")).files["frames"]]
     assert pq.read_table(path).schema.field("cause").type == schemas.FRAMES.field("cause").type
     after = rows(tmp_path / "out", "frames")
-    assert sum(after.values()) == 8
-    assert not after - before
-    assert sum('"cause": "hum"' in row for row in after) == 2
+    assert (sum(after.values()), after - before) == (8, Counter())
 
 
 def test_tables_without_rows_become_one_empty_file(tmp_path):
