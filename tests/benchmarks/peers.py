@@ -171,11 +171,15 @@ def main() -> None:
     parser.add_argument("--peers", required=True, metavar="PYTHON", help="Python of the environment of the peers")
     parser.add_argument("--model", help="diagnostic model to compare")
     parser.add_argument("--split", default="val")
+    parser.add_argument("--clips", type=int, help="number of clips, drawn from all of the split; by default all")
     parser.add_argument("--resamples", type=int, default=1000)
     arguments = parser.parse_args()
     clips = [clip for name in arguments.sets for clip in read_clips(name) if clip.split == arguments.split]
     if not clips:
         raise SystemExit(f"--split {arguments.split}: the sets have no clip in this split")
+    if arguments.clips and arguments.clips < len(clips):
+        drawn = np.random.default_rng(0).choice(len(clips), arguments.clips, replace=False)
+        clips = [clips[n] for n in sorted(drawn.tolist())]
     audio = read_audio(clips)
     probabilities, speeds = run_peers(arguments.peers, audio)
     if arguments.model:
