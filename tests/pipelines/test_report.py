@@ -226,7 +226,7 @@ def test_a_fact_is_chosen(browser_page, page_of_large):
         tab.select_option("#fact", label=title)
         assert title in tab.inner_text("#density-title")
         counted = tab.evaluate("document.getElementById('fact-chart').data[0].y.reduce((a, b) => a + b, 0)")
-        assert counted == (400 - 37 if title == "Signal-to-noise ratio" else 400)
+        assert counted == (400 - 37 if title == "Signal-to-noise ratio from the noise floor" else 400)
 
 
 def test_hostile_names_run_nothing(browser_page, page_of_large):
