@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 from model.bundle import DEFAULT
+from model.frame_estimates import FrameEstimates
 from transforms.audio.decode import read_audio
 from transforms.elements import EACH, AudioRef, Recording, Reject, ScoredUtterance
 from transforms.errors import AudioFault, Reason, Stage
@@ -55,7 +56,10 @@ def test_a_recording_that_cannot_be_decoded_is_a_reject(tmp_path, make_ref, scor
 
 
 def test_a_model_that_gives_no_finite_score_makes_a_reject_or_a_fault(ref, scorer, monkeypatch):
-    monkeypatch.setattr(scorer, "score", lambda spectrograms: [np.full(len(one), np.nan) for one in spectrograms])
+    def not_finite(spectrograms):
+        return [FrameEstimates(np.full(len(one), np.nan), None) for one in spectrograms]
+
+    monkeypatch.setattr(scorer, "score", not_finite)
     (reject,) = score_recording(Recording((ref,)), scorer)
     assert (reject.utterance_id, reject.stage, reject.reason) == ("a.wav", Stage.SCORE, Reason.MODEL_FAILED)
     with pytest.raises(AudioFault, match="not finite"):
