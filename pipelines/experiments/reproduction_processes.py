@@ -6,7 +6,6 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import wait
@@ -125,7 +124,8 @@ def _train_alone(training: NetworkTraining, threads: int, parent: int) -> None:
     """Trains a network in a process of its own. It ignores Ctrl-C, which the parent handles."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with(parent)
-    with _log_file(training).open("a", encoding="utf-8", buffering=1) as log:
-        sys.stdout = sys.stderr = log
-        start_tensorflow(threads)
-        write_json(training.result, run_network(training))
+    with _log_file(training).open("a", encoding="utf-8") as log:
+        for descriptor in (1, 2):  # of the process, so that the log also has the message of an error that ends it
+            os.dup2(log.fileno(), descriptor)
+    start_tensorflow(threads)
+    write_json(training.result, run_network(training))

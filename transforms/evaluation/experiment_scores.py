@@ -69,13 +69,13 @@ def predict(folder: Path, example: Path, scorer: Scorer) -> Predictions:
     Raises:
         SourceError: the folder holds no finished set.
     """
+    clips = [clip for clip in read_clips(str(folder)) if clip.split in (TRAIN, TEST)]
     frame_scores: dict[str, np.ndarray] = {}
     for file in [*map(Path, set_ledger(folder).committed("clips")), example]:
         parquet = pq.ParquetFile(file)
         for group in range(parquet.num_row_groups):
             rows = parquet.read_row_group(group, ["clip_id", "split", "audio"]).to_pylist()
             frame_scores |= _score([row for row in rows if row["split"] in (TRAIN, TEST)], scorer)
-    clips = [clip for clip in read_clips(str(folder)) if clip.split in (TRAIN, TEST)]
     training, test = ([clip for clip in clips if clip.split == split] for split in (TRAIN, TEST))
 
     def scores(of: Sequence[Clip]) -> np.ndarray:
