@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from model.evaluation.reproduction import BASELINE, TITLES
 from model.evaluation.reproduction_figures import ConditionScores, draw_localisation, draw_scores, draw_statistics
+from model.features import SAMPLE_RATE
 from pipelines.experiments.reproduction_training import example_file
 from transforms.evaluation.experiment_scores import EXAMPLE, read_predictions
 from transforms.evaluation.experiment_splits import TEST
@@ -51,8 +52,25 @@ def draw_figures(output: Path, repeat: Path, networks: Sequence[str]) -> list[Pa
         if row["split"] == EXAMPLE
     }
     span = (noise["start_s"], noise["end_s"])
-    draw_localisation(files[2], decode(example["reference"]), decode(example["audio"]), span, frame_scores)
+    clean, corrupted = at_same_level(decode(example["reference"]), decode(example["audio"]), span)
+    draw_localisation(files[2], clean, corrupted, span, frame_scores)
     return files
+
+
+def at_same_level(clean: np.ndarray, corrupted: np.ndarray, span: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the clean samples with the level that they have in the corrupted ones, and the corrupted ones: float32 [n].
+
+    A set stores a reference with a gain of its own. The samples outside the noise give its inverse.
+
+    Args:
+        clean: reference [n].
+        corrupted: the same speech with noise in a part [n].
+        span: start and end of the noise in seconds.
+    """
+    time_s = np.arange(len(clean)) / SAMPLE_RATE
+    outside = (time_s < span[0]) | (time_s >= span[1])
+    gain = np.dot(clean[outside], corrupted[outside]) / np.dot(clean[outside], clean[outside])
+    return (clean * gain).astype(np.float32), corrupted
 
 
 def _by_condition(rows: Sequence[dict]) -> dict[float | None, np.ndarray]:

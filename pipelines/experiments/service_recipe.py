@@ -1,9 +1,9 @@
 """The recipe of the article on a quality service with a BLSTM: from folders of speech and noise to a trained scorer.
 
 The article mixes clean speech with 100 kinds of noise at various SNRs and labels the clips with PESQ. Spectra of a 512-point
-FFT enter a BLSTM with two outputs, frame scores and an overall score. The loss is the squared error of the overall score plus that
-of the frames with the weight 10^(PESQ - 4.5). RMSprop has a constant learning rate of 0.001. Clips pass a shuffle buffer of
-1,000 and are padded and batched, and batches are prefetched.
+FFT enter a BLSTM with two outputs, frame scores and an overall score. The loss is the squared error of the overall score plus
+that of the frames with the weight 10^(PESQ - 4.5). RMSprop has a constant learning rate of 0.001. Clips pass a shuffle buffer
+of 1,000 and are padded and batched, and batches are prefetched.
 
 The article leaves these points open, or they differ here:
 

@@ -4,7 +4,7 @@
 
 Both noise splits have all four networks in eight repeats. The ablation has Quality-Net and LC_ATT with the other loss and
 without the sigmoid in two repeats. A repeat has the same speech and seed in every variant. The same command continues a run
-that was killed. `OUT/published_experiment.md` has the table of the finished repeats, and each variant has a folder with its own.
+that was killed. `OUT/published_experiment.md` has the table of the finished repeats; each variant has a folder of its own.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("manifest", help="manifest CSV of speech and noise")
     parser.add_argument("output", type=Path, help="folder for the results")
     parser.add_argument("--speech_where", default="corpus=librispeech", help="condition on the speech")
-    parser.add_argument("--holdout", default="0.2", help="share of the speakers, and of disjoint noise, for the test")
+    parser.add_argument("--holdout", default="0.3", help="share of the speakers, and of disjoint noise, for the test")
     parser.add_argument("--processes", default="2", help="networks that are trained at the same time")
     parser.add_argument("--repeats", type=int, help="at most this number of repeats of each variant")
     parser.add_argument("--quick", action="store_true", help="test that everything works; the numbers mean little")
