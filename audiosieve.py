@@ -141,6 +141,8 @@ def plot(
 ) -> Figure:
     """Draws the spectrogram of a recording above its frame scores, with the anomalies shaded.
 
+    A lane below shows the causes of damage that the model hears, if it has a diagnosis.
+
     >>> import audiosieve
     >>> figure = audiosieve.plot(samples / "burst.flac")
     >>> len(figure.axes)

@@ -24,7 +24,7 @@ from transforms.curation.kept_list import ManifestError
 from transforms.curation.manifest_formats import FORMATS
 from transforms.curation.rules import SUGGESTED, RuleError, RuleSet, check_scale, read_rules, where
 from transforms.curation.selection import Selection, parse_length
-from transforms.curation.trimming import LEAST_S, TrimError
+from transforms.curation.trimming.spans import LEAST_S, TrimError
 from transforms.output.results import Results, open_results
 from transforms.schemas import TRIMMED
 

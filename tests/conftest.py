@@ -15,6 +15,9 @@ from tests.support.storage.gcs_proxy import Proxy
 from tests.support.storage.s3_server import REGION, S3Bucket, running_s3
 from transforms.storage.gcs.client import EMULATOR, patch_beam
 
+# With one thread for each operation, equal trainings are equal to the last bit, on a busy machine, too.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def samples() -> Path:

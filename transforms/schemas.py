@@ -1,4 +1,4 @@
-"""Schemas of all tables that audiosieve writes. Column names carry the units; each column has a description."""
+"""Schemas of all tables but those of an evaluation. Column names carry the units; each column has a description."""
 
 from __future__ import annotations
 
@@ -6,12 +6,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from model.diagnosis import HEARD_CAUSES, RATINGS
-
-
-def _field(name: str, kind: pa.DataType, description: str, nullable: bool = False) -> pa.Field:
-    return pa.field(name, kind, nullable=nullable, metadata={"description": description})
-
+from transforms.table_field import table_field as _field
 
 _ID = _field("utterance_id", pa.string(), "unique id: path relative to the corpus root, or the id from the manifest")
 _URI = _field("uri", pa.string(), "path or URI of the recording; `ARCHIVE#MEMBER` for a recording in an archive")
@@ -212,8 +207,12 @@ DROPPED = pa.schema(
 
 _DISTORTION = pa.struct(
     [
-        _field("kind", pa.string(), "noise, or a kind of degradation"),
-        _field("detail", pa.string(), "id of the noise, or strength of the degradation"),
+        _field(
+            "kind",
+            pa.string(),
+            "noise, music, second_voice, a kind of degradation, or tones or noise_floor in a clip without speech",
+        ),
+        _field("detail", pa.string(), "id of the recording, or strength of the degradation"),
         _field("start_s", pa.float64(), "start in the clip"),
         _field("end_s", pa.float64(), "end in the clip"),
         _field(
@@ -252,7 +251,7 @@ CLIPS = pa.schema(
         _field(
             "snr_db",
             pa.float64(),
-            "mixing SNR: speech over the whole clip against noise where there is noise; null without noise",
+            "mixing SNR: speech over the whole clip against noise where there is noise; null without noise or speech",
             nullable=True,
         ),
         _field(
@@ -270,14 +269,19 @@ CLIPS = pa.schema(
         _field(
             "distortions",
             pa.list_(_DISTORTION),
-            "all noises and degradations of the clip, with their times; null if they are unknown, as in a recording as it is",
+            "added sounds and degradations of the clip, with their times; null if they are unknown, as in a recording as it is",
             nullable=True,
         ),
-        _field("speech", pa.list_(_SPAN), "parts with speech of the speaker; null if unknown", nullable=True),
+        _field(
+            "speech",
+            pa.list_(_SPAN),
+            "parts with speech of the speaker, without the second voice; null if unknown",
+            nullable=True,
+        ),
         _field(
             "speech_snr_db",
             pa.float64(),
-            "mean power of the parts with speech against that of all noise, music and other voices; null without any",
+            "power of the speech over that of all added sounds, both in the parts with speech; null without any or if unknown",
             nullable=True,
         ),
         _field("c50_db", pa.float64(), "clarity index C50 of the room; null without a room", nullable=True),
@@ -288,8 +292,8 @@ CLIPS = pa.schema(
         _field("mos_ovrl", pa.float32(), "overall rating by DNSMOS (P.835); null unless requested", nullable=True),
         _field("distillmos", pa.float32(), "MOS by DistillMOS; null unless requested", nullable=True),
         _field("variation", pa.list_(pa.string()), "variations of the clean speech, which the reference has too"),
-        _field("speech_id", pa.string(), "id of the speech recording"),
-        _field("speaker", pa.string(), "speaker; no speaker is in two splits"),
+        _field("speech_id", pa.string(), "id of the speech recording; empty without speech"),
+        _field("speaker", pa.string(), "speaker; no speaker is in two splits; empty without speech"),
         _field("corpus", pa.string(), "corpus of the speech, from the manifest; null if unknown", nullable=True),
         _field("noise_ids", pa.list_(pa.string()), "ids of the noise recordings; empty for a clip without noise"),
         _field("noise_groups", pa.list_(pa.string()), "groups of the noises; no group is in two splits"),
@@ -301,76 +305,6 @@ CLIPS = pa.schema(
 
 # Metadata of a carried column whose values are JSON.
 _JSON = {b"audiosieve.encoding": b"json"}
-_KEY = pa.dictionary(pa.int32(), pa.string())
-_STRINGS = pa.list_(pa.string())
-
-
-CLIP_SCORES = pa.schema(
-    [
-        _field("set", pa.string(), "labelled set"),
-        _field("clip_id", pa.string(), "id of the clip in its set"),
-        _field("model_id", pa.string(), "model that made the score, as name@hash"),
-        _field("label_scale", pa.string(), "scale of the label; null if the sets have no labels", nullable=True),
-        _field("label", pa.float32(), "true quality; null if the clip has no such label", nullable=True),
-        _field("score", pa.float32(), "predicted quality, on the label scale of the model"),
-        _field("snr_db", pa.float64(), "mixing SNR; null without noise", nullable=True),
-        _field("clean", pa.bool_(), "whether the clip has neither noise nor degradations"),
-        _field(
-            "taken_for_clean",
-            pa.bool_(),
-            "whether the score reaches the threshold; null without a threshold",
-            nullable=True,
-        ),
-        _field("faults", _STRINGS, "kinds of the degradations"),
-        _field("noise_groups", _STRINGS, "groups of the noises"),
-        _field("corpus", pa.string(), "corpus of the speech; null if unknown", nullable=True),
-        _field("speaker", pa.string(), "speaker"),
-        _field("duration_s", pa.float64(), "length of the clip"),
-        _field("num_anomalies", pa.int32(), "number of anomalies"),
-        _field(
-            "iou",
-            pa.float32(),
-            "intersection over union of the bad frames and the frames in anomalies; null unless a part of the clip is bad",
-            nullable=True,
-        ),
-        _field("speech_snr_db", pa.float64(), "true SNR over the parts with speech; null if unknown", nullable=True),
-        _field("c50_db", pa.float64(), "true C50 of the room; null without a room, or if unknown", nullable=True),
-        *(_field(name, pa.float32(), "rating by DNSMOS (P.835); null if unknown", nullable=True) for name in RATINGS),
-        _field(
-            "true_causes",
-            _STRINGS,
-            "true causes of damage; null if unknown. This and the following columns are null for a model without diagnosis",
-            nullable=True,
-        ),
-        _field("causes", _STRINGS, "predicted causes of damage, worst first", nullable=True),
-        _field("speech_s", pa.float32(), "predicted length of the frames with speech", nullable=True),
-        _field("music_s", pa.float32(), "predicted length of the frames with music", nullable=True),
-        _field("overlap_s", pa.float32(), "predicted length of the frames with a second voice", nullable=True),
-        *(
-            _field(
-                f"predicted_{name}", pa.float32(), f"predicted `{name}`; SNR and C50 null without speech", nullable=True
-            )
-            for name in ("snr_db", "c50_db", *RATINGS)
-        ),
-    ]
-)
-FRAME_SCORES = pa.schema(
-    [
-        _field("set", _KEY, "labelled set"),
-        _field("clip_id", _KEY, "id of the clip in its set"),
-        _field("model_id", _KEY, "model that made the score, as name@hash"),
-        _field("frame", pa.int32(), "index of the frame, from 0; it covers samples [256 t, 256 t + 512) at 16 kHz"),
-        _field("start_s", pa.float32(), "start of the frame in the clip"),
-        _field("score", pa.float32(), "predicted quality of the frame, on the label scale of the model"),
-        _field("bad", pa.bool_(), "whether at least half of it is in a noise or degradation of a part of the clip"),
-        _field("in_anomaly", pa.bool_(), "whether it is in an anomaly"),
-        _field("speech", pa.float32(), "probability of speech; null for a model without diagnosis", nullable=True),
-        *(
-            _field(cause, pa.float32(), "probability of this cause; null for a model without diagnosis", nullable=True)
-            for cause in HEARD_CAUSES
-        ),
-    ]
-)
 
 
 def carried_field(name: str, kind: pa.DataType | None = None, as_json: bool = False) -> pa.Field:

@@ -84,8 +84,8 @@ def _in_clips(clips: Sequence[DiagnosedClip], index: int, resamples: Resamples) 
     """Measures a cause in clips."""
     items = np.array([n for n, clip in enumerate(clips) if clip.causes[index] != UNKNOWN])
     truth = np.array([clips[n].causes[index] == YES for n in items.tolist()])
-    heard = np.array([clips[n].hears()[index] for n in items.tolist()])
-    reached = np.array([clips[n].reached()[index] for n in items.tolist()])
+    heard = np.array([clips[n].hears[index] for n in items.tolist()])
+    reached = np.array([clips[n].reached[index] for n in items.tolist()])
     return {
         "known": len(items),
         "with_cause": int(truth.sum()),
@@ -230,7 +230,7 @@ def _against(
     """Measures how well some clips, which have a cause, are told from others without it."""
     items, index = np.array([*positive, *negative]), HEARD_CAUSES.index(cause)
     truth = np.arange(len(items)) < len(positive)
-    reached = np.array([clips[n].reached()[index] for n in items.tolist()])
+    reached = np.array([clips[n].reached[index] for n in items.tolist()])
     auc = resamples.estimate(lambda weight: {"auc": weighted_auc(truth, reached, weight)}, items)
     return {"clips": len(positive), "without": len(negative), **auc}
 
@@ -262,5 +262,9 @@ def _share(has_any: np.ndarray, weight: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _is_only_band_limited(clip: DiagnosedClip) -> bool:
-    causes = [(distortion.cause, distortion.audible) for distortion in clip.clip.distortions]
-    return clip.has_speech and clip.clip.names_causes and bool(causes) and set(causes) == {(BAND_LIMIT, True)}
+    audible = {
+        (distortion.cause, distortion.audible)
+        for distortion in clip.clip.distortions
+        if distortion.audible is not False
+    }
+    return clip.has_speech and clip.clip.names_causes and audible == {(BAND_LIMIT, True)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Sequence
 
@@ -63,12 +64,14 @@ class DiagnosedClip:
         """Returns whether the clip has a cause: `YES`, `NO` or `UNKNOWN`."""
         return int(self.causes[HEARD_CAUSES.index(cause)])
 
+    @functools.cached_property
     def hears(self) -> np.ndarray:
-        """Returns whether each cause is heard in the clip: bool [9]."""
+        """Whether each cause is heard in the clip: bool [9]."""
         return np.array([cause in self.heard.causes for cause in HEARD_CAUSES])
 
+    @functools.cached_property
     def reached(self) -> np.ndarray:
-        """Returns the highest limit of probability at which each cause would still be heard in the clip: float64 [9].
+        """Highest limit of probability at which each cause would still be heard in the clip: float64 [9].
 
         It is the probability that the required share of the counted frames reaches. A cause is heard if it is at least
         the limit of that cause.

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from model.diagnosis import RATINGS
-from model.evaluation.text_tables import estimate, number, table
+from model.evaluation.text_tables import MISSING, estimate, number, table
 
 DECIBELS = {"snr_db": "SNR", "c50_db": "C50"}
+# Causes in a line of the table of false causes.
+LISTED_CAUSES = 3
 
 
 def diagnosis_tables(measured: dict[str, Any]) -> list[str]:
@@ -91,6 +93,7 @@ def false_cause_table(kinds: dict[str, dict[str, Any]]) -> str:
     """Returns how often causes are heard that are not there."""
     rows = [["false causes", "clips", "share of clips", "clips by cause"]]
     for kind, part in kinds.items():
-        causes = ", ".join(f"{cause} {count}" for cause, count in part["causes"].items())
-        rows.append([kind.replace("_", " "), str(part["clips"]), estimate(part["share"]), causes or "-"])
+        causes = [f"{cause} {count}" for cause, count in part["causes"].items()]
+        listed = ", ".join([*causes[:LISTED_CAUSES], *(["..."] if len(causes) > LISTED_CAUSES else [])])
+        rows.append([kind.replace("_", " "), str(part["clips"]), estimate(part["share"]), listed or MISSING])
     return table(rows)

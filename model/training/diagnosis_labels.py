@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from model.diagnosis import HEARD_CAUSES, HIGHEST_DB, RATINGS
-from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE, num_frames
+from model.evaluation.diagnosed_clips import NO, SECOND_VOICE, UNKNOWN, YES, touched_frames
+from model.features import SAMPLE_RATE, num_frames
 from model.pooling import true_frame_scores
 
-YES, NO, UNKNOWN = 1, 0, -1
-SECOND_VOICE = "second_voice"
 LEVELS = ("snr_db", "c50_db")
+# Causes that lower the SNR, and the C50.
+SOUNDS, ROOMS = {"noise", "music", SECOND_VOICE, "hum"}, {"reverberation"}
 # Columns of a training set that the labels are made from, beside that of the score.
 COLUMNS = (
     "duration_s",
@@ -61,17 +62,9 @@ def diagnosis_labels(row: Mapping[str, Any], score: float | None) -> dict[str, n
         "frame_score": frame_score,
         "speech": _speech(row, frames),
         "causes": _causes(row["distortions"], frames),
-        "levels_db": np.array([_level(row, name) for name in ("speech_snr_db", "c50_db")], np.float32),
+        "levels_db": np.array([_level(row, "speech_snr_db", SOUNDS), _level(row, "c50_db", ROOMS)], np.float32),
         "ratings": np.array([np.nan if row[name] is None else row[name] for name in RATINGS], np.float32),
     }
-
-
-def touched_frames(span: Mapping[str, Any], frames: int) -> np.ndarray:
-    """Returns whether each frame has at least 256 samples of a span, half of the frame, or all of a shorter one: bool [T]."""
-    start, end = (round(span[name] * SAMPLE_RATE) for name in ("start_s", "end_s"))
-    first = np.arange(frames) * FRAME_SHIFT
-    inside = np.minimum(first + FRAME_LENGTH, end) - np.maximum(first, start)
-    return np.asarray(inside >= max(1, min(FRAME_LENGTH // 2, end - start)))
 
 
 def _speech(row: Mapping[str, Any], frames: int) -> np.ndarray:
@@ -81,9 +74,9 @@ def _speech(row: Mapping[str, Any], frames: int) -> np.ndarray:
     labels = np.full(frames, NO, np.int8)
     for distortion in row["distortions"] or ():
         if distortion["cause"] == SECOND_VOICE:
-            labels[touched_frames(distortion, frames)] = UNKNOWN
+            labels[touched_frames(distortion["start_s"], distortion["end_s"], frames)] = UNKNOWN
     for span in row["speech"]:
-        labels[touched_frames(span, frames)] = YES
+        labels[touched_frames(span["start_s"], span["end_s"], frames)] = YES
     return labels
 
 
@@ -95,12 +88,26 @@ def _causes(distortions: Iterable[Mapping[str, Any]] | None, frames: int) -> np.
             raise ValueError(f"the cause {distortion['cause']!r} is not one of {', '.join(HEARD_CAUSES)}")
         if distortion["cause"] is not None and distortion["audible"] is not False:
             value = YES if distortion["audible"] else UNKNOWN
-            labels[touched_frames(distortion, frames), HEARD_CAUSES.index(distortion["cause"])] = value
+            labels[
+                touched_frames(distortion["start_s"], distortion["end_s"], frames),
+                HEARD_CAUSES.index(distortion["cause"]),
+            ] = value
     return labels
 
 
-def _level(row: Mapping[str, Any], column: str) -> float:
-    """Returns the SNR or C50 of a clip: `HIGHEST_DB` without noise or room, and NaN without speech or if unknown."""
+def _level(row: Mapping[str, Any], column: str, causes: Set[str]) -> float:
+    """Returns the SNR or C50 of a clip.
+
+    It is `HIGHEST_DB` without noise or room, and NaN without speech or if it is unknown: processing may have changed it.
+
+    Args:
+        row: clip of a training set.
+        column: column of the SNR or of the C50.
+        causes: causes that lower it.
+    """
     if not row["speech"] or row["distortions"] is None:
         return float("nan")
-    return HIGHEST_DB if row[column] is None else min(row[column], HIGHEST_DB)
+    if row[column] is not None:
+        return float(min(row[column], HIGHEST_DB))
+    is_lowered = any(one["cause"] in causes and one["audible"] is not False for one in row["distortions"])
+    return float("nan") if is_lowered else HIGHEST_DB

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from transforms.elements import AudioRef
+
 
 def counted(count: int, noun: str, plural: str = "") -> str:
     """Returns a number with its noun, such as "1 wave" or "1,484 utterances".
@@ -12,3 +16,12 @@ def counted(count: int, noun: str, plural: str = "") -> str:
         plural: its plural; by default the noun with an "s".
     """
     return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+
+
+def counted_inputs(refs: Sequence[AudioRef]) -> str:
+    """Returns the number of utterances, or of inputs if some are archives: their utterances are counted when they are read.
+
+    Args:
+        refs: utterances and archives of a corpus.
+    """
+    return counted(len(refs), "input" if any(ref.archive for ref in refs) else "utterance")

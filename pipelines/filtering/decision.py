@@ -18,6 +18,7 @@ from transforms.curation.row_writers.matching import SourceRows
 from transforms.curation.rules import BUDGET, QUANTILE, RuleSet
 from transforms.curation.selection import Amount, RuleCount, Selection
 from transforms.output.results import Results
+from transforms.schemas import TRIMMED
 
 # File with the kept rows of `utterances`.
 KEPT = "kept.parquet"
@@ -186,6 +187,10 @@ def _choose_format(kept: KeptList, source_format: str, requested: str | None) ->
         return requested, []
     candidates = ["webdataset"] if kept.has_archives() else list(dict.fromkeys([source_format, "csv"]))
     remarks: list[str] = []
+    carried = [name for name in kept.columns if name != TRIMMED]
+    if candidates[0] == "paths" and carried:  # as of a folder of tables that name recordings
+        remarks.append(f"paths cannot hold the carried columns ({', '.join(carried)})")
+        candidates = ["csv"]
     for format in candidates:
         reason = refusal(kept, format)
         if reason is None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from model.bundle import Bundle
 from pipelines.common.errors import NOTHING_LEFT
-from pipelines.common.wording import counted
+from pipelines.common.wording import counted, counted_inputs
 from transforms import schemas
 from transforms.elements import AUTO, AudioRef, Recording, Reject
 from transforms.runs.chunking import Lengths, suffix
@@ -46,9 +46,7 @@ def preview(refs: Sequence[AudioRef], bundle: Bundle, threads: int, processes: i
     corpus_s = sum(map(lengths.seconds, refs))
     usable = [ref for ref in refs if ref.fault is None]
     kinds = Counter(ref.archive or suffix(ref.uri) or "no suffix" for ref in usable)
-    print(
-        f"{counted(len(usable), 'utterance')}, {sum({ref.uri: ref.size_bytes for ref in usable}.values()) / 1e6:,.1f} MB"
-    )
+    print(f"{counted_inputs(usable)}, {sum({ref.uri: ref.size_bytes for ref in usable}.values()) / 1e6:,.1f} MB")
     if text := faulty_rows(refs):
         print(f"{text}; they would become rejects")
     if not usable:
@@ -68,9 +66,10 @@ def preview(refs: Sequence[AudioRef], bundle: Bundle, threads: int, processes: i
     # A single score gives no speed to extrapolate.
     if trial.audio_s and processes is not None:
         speed = trial.audio_s / trial.elapsed_s
+        cores = counted(processes, "process", "processes")
         print(
             f"{speed:,.0f} x real time for single utterances; the whole corpus would take at most "
-            f"{corpus_s / speed / processes / 60:,.1f} min with {processes} processes, since batches are faster"
+            f"{corpus_s / speed / processes / 60:,.1f} min with {cores}, since batches are faster"
         )
     return 0
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from model.bundle import Bundle
 from pipelines.common.output_lock import OutputLock
 from pipelines.common.runners import usable_cores
-from pipelines.common.wording import counted
+from pipelines.common.wording import counted, counted_inputs
 from pipelines.scoring.graph import Committer, ScoreConfig
 from pipelines.scoring.length_sample import sample_lengths
 from pipelines.scoring.options import ScoreOptions
@@ -116,7 +116,7 @@ class LocalRun(Run):
         waves = cut_waves(refs, lengths, hours)
         processes = min(processes, len(waves))
         print(
-            f"scoring {counted(len(refs), 'utterance')}, about {total_s / 3600:.2f} h, with {self.bundle.model_id} in "
+            f"scoring {counted_inputs(refs)}, about {total_s / 3600:.2f} h, with {self.bundle.model_id} in "
             f"{counted(processes, 'process', 'processes')} and {counted(len(waves), 'wave')} ...",
             file=sys.stderr,
         )

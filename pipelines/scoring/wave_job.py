@@ -68,7 +68,7 @@ class WaveJob:
             if mark.is_vetting:
                 return dataclasses.replace(job, vetted=_from(self.vetted, mark.uri))
         else:
-            if mark is None or mark.uri in self.suspects or not death.is_caused_by_itself:
+            if mark is None or not death.is_caused_by_itself:
                 job = dataclasses.replace(job, unexplained=self.unexplained + 1)
                 if job.unexplained == MAX_UNEXPLAINED:
                     raise BrokenProcessPool(f"{MAX_UNEXPLAINED} processes died ({death})")

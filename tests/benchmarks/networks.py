@@ -1,7 +1,7 @@
 """Measures the speed of the networks alone: `python -m tests.benchmarks.networks`.
 
-All networks run in turn on the same batch, 32 recordings of 6 s, with one TensorFlow thread. CPU time counts, and the shortest of
-some rounds, because other processes only make a round longer.
+All networks run in turn on the same batch, 32 recordings of 6 s, with one TensorFlow thread. The shortest CPU time of some
+rounds counts, because other processes only make a round longer.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from model.bundle import CARD, FORMAT, WEIGHTS, BundleError, bundled_names, open_bundle
+from model.diagnosis import CauseLimits
 from model.features import FeatureConfig
 from model.labels import LABEL_SCALES, PESQ_NB, PESQ_WB, PSEUDO
 from tests.support.training.random_bundles import complete_bundle
@@ -98,6 +99,33 @@ def test_everything_that_decides_a_score_changes_the_hash(bundle_copy: CopyBundl
     (path / WEIGHTS).write_bytes((path / WEIGHTS).read_bytes() + b"\0")
     hashes.append(complete_bundle(path).hash)
     assert len(set(hashes)) == len(hashes)
+
+
+def test_cause_limits_are_read_back_and_change_the_hash(bundle_copy: CopyBundle) -> None:
+    path = bundle_copy()
+    default = complete_bundle(path, network="diagnostic_net")
+    probability = {**default.cause_limits.probability, "hum": 0.25} if default.cause_limits else {}
+    limits = CauseLimits(probability, CauseLimits.default().share)
+    changed = complete_bundle(path, network="diagnostic_net", cause_limits=limits)
+    assert open_bundle(path) == changed
+    assert changed.cause_limits == limits
+    assert changed.hash != default.hash
+
+
+def test_an_edited_cause_limit_is_an_error(bundle_copy: CopyBundle) -> None:
+    path = bundle_copy()
+    complete_bundle(path, network="diagnostic_net")
+    limits = json.loads((path / CARD).read_text())["diagnosis"]
+    edit(path, diagnosis={**limits, "share": {**limits["share"], "codec": 0.5}})
+    assert "hash" in error_of(path)
+    edit(path, diagnosis={"probability": {}, "share": {}})
+    assert "cannot be read" in error_of(path)
+
+
+@pytest.mark.parametrize(("network", "limits"), [("quality_net", CauseLimits.default()), ("diagnostic_net", None)])
+def test_only_networks_with_a_diagnosis_have_cause_limits(bundle_copy: CopyBundle, network, limits) -> None:
+    with pytest.raises(ValueError, match=network):
+        complete_bundle(bundle_copy(), network=network, cause_limits=limits)
 
 
 def test_nothing_else_changes_the_hash(bundle_copy: CopyBundle) -> None:

@@ -19,7 +19,7 @@ from tests.support.command import Output, audiosieve
 from tests.support.training.labelled_set import make_clip, write_set
 from tests.support.training.training_material import synthesize
 from transforms.evaluation.labelled_clips import Gain
-from transforms.evaluation.tables import CLIP_SCORES, FRAME_SCORES
+from transforms.evaluation.score_schemas import CLIP_SCORES, FRAME_SCORES
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,7 @@ from model.diagnosis import HEARD_CAUSES
 from tests.support.command import audiosieve
 from tests.support.training.labelled_set import flac, make_clip, write_set
 from tests.support.training.random_bundles import complete_bundle, random_network
-from transforms.evaluation.tables import CLIP_SCORES, FRAME_SCORES
+from transforms.evaluation.score_schemas import CLIP_SCORES, FRAME_SCORES
 
 pytestmark = pytest.mark.slow
 RATINGS = {"mos_sig": 3.5, "mos_bak": 3.0, "mos_ovrl": 2.8}

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.command import audiosieve
-from tests.support.outputs import rejected, scored, write_output
+from tests.support.outputs import diagnosis_of, rejected, scored, write_output
 from tests.support.paths import ROOT
 from transforms.analysis.row_formats import plain_rows
 from transforms.errors import Reason
@@ -32,8 +32,9 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> str:
     root = tmp_path_factory.mktemp("query") / "out"
     good = [scored(f"good/{i:02d}.flac", 4.0, columns={"speaker": "ann"}) for i in range(25)]
     bad = [scored(f"bad/{i:02d}.flac", 2.0 + i / 100, columns={"speaker": "bob"}) for i in range(25)]
+    music = diagnosis_of(900, spans={"music": [(400, 500)]})
     odd = [
-        scored("odd/inside.flac", BAD_MIDDLE, start_s=10.0),
+        scored("odd/inside.flac", BAD_MIDDLE, start_s=10.0, diagnosis=music),
         scored("odd/clipped.flac", 1.0, clipped_ratio=0.5),
         scored("odd/phone.mp3", 3.0, format="MP3/MPEG_LAYER_III", bandwidth_hz=3_400.0),
     ]
@@ -143,7 +144,7 @@ def test_what_is_no_output_is_said(tmp_path: Path) -> None:
 
 
 def test_pivot_and_describe_read_too(output: str) -> None:
-    assert audiosieve("query", output, "DESCRIBE frames").stdout.endswith("9 rows\n")
+    assert audiosieve("query", output, "DESCRIBE frames").stdout.endswith("11 rows\n")
     pivoted = audiosieve("query", output, "PIVOT utterances ON speaker USING count(*) GROUP BY sample_rate").stdout
     assert re.search(r"sample_rate +ann +bob", pivoted)
 
@@ -215,6 +216,12 @@ ANSWERS = {
     "Which good utterances contain a bad stretch, and where in the recording?": [
         ("odd/inside.flac", 3.66667, 16.4, 18.0, 1.0),
     ],
+    "How many hours have each cause of damage?": [
+        ("music", 1, 14.416 / HOUR, 3.66667),
+        ("band_limit", 1, 4.0 / HOUR, 3.0),
+        ("clipping", 1, 4.0 / HOUR, 1.0),
+    ],
+    "Where does music play?": [("odd/inside.flac", 6.4, 8.016, 1.6)],
     "Why were files rejected?": [
         ("corrupt", 2, "/corpus/b", "for people"),
         ("empty_file", 1, "/corpus/a", "for people"),

@@ -16,7 +16,7 @@ import soundfile
 from model.features import num_frames
 from model.labels import pseudo_score
 from tests.support.command import Done, audiosieve
-from tests.support.training.training_material import synthesize, write_folders
+from tests.support.training.training_material import synthesize, write_folders, write_music
 from transforms.corpus.sources import list_corpus
 from transforms.schemas import CLIPS
 from transforms.synthesis.degradations.kinds import DEGRADATIONS
@@ -163,6 +163,35 @@ def test_faults_variations_rooms_and_references_in_any_number_of_processes(
     assert any(row["pseudo"] is not None for row in rows)
 
 
+def test_music_second_voices_and_clips_without_speech(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    pytest.importorskip("pesq")
+    music = write_music(tmp_path / "music")
+    options = ["--music", music, "--music_ratio", 0.4, "--second_voice_ratio", 0.4, "--no_speech_ratio", 0.4]
+    options += ["--fault_ratio", 0.5, "--faults", "clipping,hum,band_limit", "--partial_fault_ratio", 0.5]
+    options += ["--labels", "pesq-wb", "--max_disagreement", 5, "--keep_reference", "--partial_s", "0.3:0.6"]
+    rows = synthesize(folders, tmp_path / "set", *options)
+    assert synthesize(folders, tmp_path / "again", *options, "--direct_num_workers=2") == rows
+    causes = {distortion["cause"] for row in rows for distortion in row["distortions"]}
+    assert {"noise", "music", "second_voice", "clipping", "hum", "band_limit"} <= causes
+    speechless = [row for row in rows if not row["speech"]]
+    assert 8 <= len(speechless) <= 24
+    for row in rows:
+        is_speechless = row in speechless
+        for column in ("pesq_wb", "disturbance", "asymmetric_disturbance", "reference"):
+            assert (row[column] is None) == is_speechless
+        assert (row["speaker"] == "") == (row["speech_id"] == "") == is_speechless
+        assert row["speech_snr_db"] is None or row["distortions"]
+        for name in ("distortions", "speech"):
+            assert all(0 <= span["start_s"] < span["end_s"] <= row["duration_s"] for span in row[name])
+    parts = [
+        distortion["end_s"] - distortion["start_s"] < row["duration_s"]
+        for row in rows
+        for distortion in row["distortions"]
+        if distortion["kind"] in ("hum", "band_limit")
+    ]
+    assert set(parts) == {True, False}
+
+
 def test_only_the_faults_asked_for_happen(folders: tuple[Path, Path], tmp_path: Path) -> None:
     options = ["--fault_ratio", 1, "--faults", "packet_loss=10:20,band_limit", "--clean_ratio", 1, "--max_faults", 1]
     rows = synthesize(folders, tmp_path / "set", *options)
@@ -256,6 +285,7 @@ MISTAKES = [
     (["--noises", "1.5"], "both ends must be whole numbers"),
     (["--variation_ratio", "1.1"], "--variation_ratio is 1.1; must be from 0 to 1"),
     (["--speed_ratio", "-0.1"], "--speed_ratio is -0.1; must be from 0 to 1"),
+    (["--music_ratio", "0.1"], "--music_ratio is 0.1; name the music with --music"),
     (["--fault_ratio", "2"], "--fault_ratio is 2; must be from 0 to 1"),
     (["--max_faults", "0"], "--max_faults is 0; must be at least 1"),
     (["--max_disagreement", "-1"], "--max_disagreement is -1; must be at least 0"),
@@ -267,6 +297,11 @@ MISTAKES = [
     (["--where", "split"], "is not COLUMN=VALUE"),
     (["--noise", "nowhere"], "there is no such file or directory"),
 ]
+
+
+def test_a_second_voice_needs_two_speakers_in_each_split(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    done = run(folders, tmp_path / "set", "--second_voice_ratio", 0.5, "--holdout", 0.01, status=2)
+    assert "has a single speaker; --second_voice_ratio needs two in each split" in done.stderr
 
 
 def test_archives_are_no_material(folders: tuple[Path, Path], tmp_path: Path) -> None:
@@ -320,7 +355,7 @@ def test_ratings_and_recordings_as_they_are_in_any_number_of_processes(
         pytest.skip(f"DNSMOS is not installed: {', '.join(missing)}")
     options = ["--labels", "pseudo,dnsmos", "--teacher_ratio", 0.5, "--as_is", folders[0], "--as_is_ratio", 0.3]
     # Clips of this length fill one window of DNSMOS when they are doubled, which keeps the test short.
-    options += ["--clips", 12, "--duration", "2.3:2.4"]
+    options += ["--clips", 8, "--duration", "2.3:2.4"]
     rows = synthesize(folders, tmp_path / "set", *options)
     assert synthesize(folders, tmp_path / "again", *options, "--direct_num_workers=2") == rows
     as_is = [row for row in rows if row["distortions"] is None]

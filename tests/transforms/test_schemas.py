@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
+from model.diagnosis import RATINGS
 from model.labels import LABEL_SCALES
 from transforms import schemas
 
@@ -73,10 +74,11 @@ def test_only_some_columns_of_utterances_may_be_null():
     assert nullable == heard | {("utterances", column) for column in columns}
 
 
-def test_only_labels_references_snr_and_corpus_of_a_clip_may_be_null():
-    labels = {scale.column for scale in LABEL_SCALES.values()}
-    truth = {"reference", "disturbance", "asymmetric_disturbance"}
-    assert {field.name for field in schemas.CLIPS if field.nullable} == labels | truth | {"snr_db", "corpus"}
+def test_only_labels_truth_and_corpus_of_a_clip_may_be_null():
+    labels = {scale.column for scale in LABEL_SCALES.values()} | {*RATINGS, "distillmos"}
+    truth = {"reference", "disturbance", "asymmetric_disturbance", "distortions", "speech"}
+    values = {"snr_db", "speech_snr_db", "c50_db", "corpus"}
+    assert {field.name for field in schemas.CLIPS if field.nullable} == labels | truth | values
 
 
 def test_both_jobs_write_the_same_rejects():

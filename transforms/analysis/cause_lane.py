@@ -52,4 +52,12 @@ def draw_causes(figure: Figure, axes: Axes, causes: np.ndarray, extent: tuple[fl
     axes.set_ylabel("cause", rotation=0, ha="right", va="center")
     present = np.unique(causes[causes != NO_CAUSE]).tolist()
     patches = [Patch(color=COLOURS[index], label=HEARD_CAUSES[index].replace("_", " ")) for index in present]
-    figure.legend(handles=patches, loc="outside lower center", ncols=5, frameon=False)
+    figure.legend(
+        handles=patches,
+        loc="outside lower center",
+        ncols=len(patches),
+        fontsize="small",
+        handlelength=1.2,
+        columnspacing=1.2,
+        frameon=False,
+    )

@@ -21,7 +21,7 @@ from transforms.curation.piece_texts import PieceTexts, TextState
 from transforms.curation.row_writers.matching import SourceRows, match_rows
 from transforms.curation.row_writers.other_formats import with_fields
 from transforms.curation.rules import TRIM, Rule, RuleError, check_expression, check_rules
-from transforms.curation.trimming import (
+from transforms.curation.trimming.spans import (
     MEASUREMENTS,
     check_new_ids,
     good_spans,
@@ -126,7 +126,7 @@ class Selection:
         """Cuts anomalies out. The good spans around them become utterances that rules decide on.
 
         Args:
-            min_s: shortest span to keep, in seconds; at least `trimming.LEAST_S`.
+            min_s: shortest span to keep, in seconds; at least `spans.LEAST_S`.
             pad_s: margin that is cut off on both sides of an anomaly, in seconds.
 
         Raises:

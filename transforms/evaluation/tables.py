@@ -16,7 +16,7 @@ from model.evaluation.diagnosed_clips import YES, DiagnosedClip
 from model.evaluation.localisation import has_known_span, intersection_over_union
 from model.evaluation.scored_clips import ScoredClips
 from model.features import frame_start_s
-from transforms.schemas import CLIP_SCORES, FRAME_SCORES
+from transforms.evaluation.score_schemas import CLIP_SCORES, FRAME_SCORES
 
 # Values of `Heard` whose truth has a column of the same name.
 PREDICTED = ("snr_db", "c50_db", *RATINGS)

@@ -115,11 +115,11 @@ class Results:
             table: `utterances`, `frames`, `anomalies` or `rejects`.
 
         Raises:
-            OutputError: a file of the table is missing.
+            OutputError: a file of the table is missing, or a carried column has the name of another column.
         """
         schema = schemas.SCORE_TABLES[table]
         if table == "utterances":
-            schema = schemas.with_carried(schema, self.carried_fields)
+            schema = self._with_carried(schema)
         names = self.files[table]
         if not names:
             return ds.dataset(schema.empty_table())
@@ -130,6 +130,15 @@ class Results:
             return ds.dataset([f"{prefix}{name}" for name in names], schema, "parquet", filesystem)
         except (OSError, pa.ArrowException) as error:
             raise OutputError(f"{self.root}: {table} cannot be read ({reason(error)})") from error
+
+    def _with_carried(self, schema: pa.Schema) -> pa.Schema:
+        for name in self.carried:
+            if name in schema.names:  # the column did not exist when the corpus was scored
+                raise OutputError(
+                    f"{self.root}: the carried column {name!r} has the name of a column of this version; rename it in the "
+                    "corpus, and score again with --overwrite"
+                )
+        return schemas.with_carried(schema, self.carried_fields)
 
     def _check_files(self, table: str, names: list[str]) -> None:
         existing = {file.uri for file in match(f"{self.root}/{table}/*")}

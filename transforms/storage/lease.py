@@ -116,6 +116,16 @@ class Lease:
             OSError: the lock file cannot be written.
             StorageError: the storage does not answer.
         """
+        # Known before the file names it: another thread that reads the file must not take this lock for one that was given up.
+        _held.add(self.holder.token)
+        try:
+            self._acquire()
+        except BaseException:
+            _held.discard(self.holder.token)
+            raise
+        threading.Thread(target=self._keep, daemon=True).start()
+
+    def _acquire(self) -> None:
         holder, remaining_s = None, EXPIRY_S
         for _ in range(_ATTEMPTS):
             self._version = self._file.create(self._content)
@@ -126,8 +136,6 @@ class Lease:
                 self._version = self._file.take_over(found.version, self._content)
             if self._version is not None:
                 self._is_lost = False
-                _held.add(self.holder.token)
-                threading.Thread(target=self._keep, daemon=True).start()
                 return
         raise LockedError(holder, remaining_s)
 

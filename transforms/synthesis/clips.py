@@ -89,6 +89,7 @@ def _speech_scene(plan: ClipPlan, reference: np.ndarray) -> Scene:
     if plan.second_voice is not None:
         scene.add_voice(plan.second_voice, plan.degradations)
     scene.degrade([step for step in plan.degradations if step.KIND not in BEFORE_NOISE])
+    scene.leave_masked_open()
     return scene
 
 

@@ -15,13 +15,15 @@ from transforms.synthesis.degradations.kinds import ADDITIVE, BEFORE_NOISE, CHAN
 from transforms.synthesis.materials import read_samples
 from transforms.synthesis.mix import blend, fit_length, gain_at, power
 from transforms.synthesis.no_speech import QuietSound
-from transforms.synthesis.speech_activity import speech_power, speech_spans
+from transforms.synthesis.speech_activity import speech_mask, speech_power, speech_spans
 
 # SNRs in dB above which an added sound is inaudible, and up to which it is audible. The references count as clean, and their
 # own noise is up to 38 dB under the speech. Between 30 and 38 dB, it depends on the listener and on the sound.
 INAUDIBLE_ABOVE_DB, AUDIBLE_TO_DB = 38.0, 30.0
 # Causes whose sounds may be removed by noise suppression and gates, or made audible by an automatic gain.
 STEADY_CAUSES = {"noise", "hum"}
+# Causes that loud sounds hide, and the SNR in dB below which they may.
+MASKED_CAUSES, MASKED_BELOW_DB = {"reverberation", "codec"}, 5.0
 
 
 class Scene:
@@ -138,6 +140,16 @@ class Scene:
         self.distortions += [
             distortion("second_voice", detail, span, heard) for span in shifted(spans, plan.start, len(self.samples))
         ]
+
+    def leave_masked_open(self) -> None:
+        """Makes reverberation and coding uncertain where loud sounds were added to the speech."""
+        speaks = speech_mask(self.spans, len(self.samples))
+        for row in self.distortions:
+            if row["cause"] in MASKED_CAUSES and row["audible"]:
+                part = slice(round(row["start_s"] * SAMPLE_RATE), round(row["end_s"] * SAMPLE_RATE))
+                speech, added = (power(signal[part][speaks[part]]) for signal in (self._speech, self._added))
+                if speech < added * 10 ** (MASKED_BELOW_DB / 10):
+                    row["audible"] = None
 
     def speech_snr_db(self) -> float | None:
         """Returns the ratio of the power of the speech to that of all added sounds, both while there is speech, in dB.

@@ -9,6 +9,13 @@
   // Nine points of Matplotlib's colour map "magma", as in `audiosieve plot`.
   const MAGMA = ["000004", "1c1044", "4f127b", "812581", "b5367a", "e55064", "fb8761", "fec287", "fcfdbf"]
     .map((hex) => [0, 2, 4].map((offset) => parseInt(hex.slice(offset, offset + 2), 16)));
+  // Colours of the causes of damage, as in `audiosieve plot`.
+  const CAUSES = {
+    noise: "#d55e00", music: "#0072b2", second_voice: "#cc79a7", reverberation: "#009e73", clipping: "#e69f00",
+    band_limit: "#56b4e9", codec: "#f0e442", dropouts: "#8c510a", hum: "#999999",
+  };
+  const LANE_HEIGHT = 8;
+  const words = (name) => name.replaceAll("_", " ");
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
   const pause = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
   let key = "", limits = null;
@@ -84,16 +91,25 @@
     return power * [1, 2, 5, 10].find((factor) => factor * power >= rough);
   };
 
-  // Edges of the parts of a plot, in CSS pixels.
-  const layout = (canvas) => {
+  // Edges of the parts of a plot, in CSS pixels. The lane of causes lies below the curve; without causes it has no height.
+  const layout = (canvas, hasCauses = false) => {
     const box = canvas.getBoundingClientRect();
-    const left = 38, right = box.width - 6, bottom = box.height - 24, gap = 14;
-    const middle = Math.round(bottom * 0.6);
-    return { width: box.width, height: box.height, left, right, top: 6, middle, below: middle + gap, bottom };
+    const left = 38, right = box.width - 6, end = box.height - 24, gap = 14;
+    const lane = hasCauses ? end - LANE_HEIGHT : end, bottom = hasCauses ? lane - 4 : end, middle = Math.round(bottom * 0.6);
+    return { width: box.width, height: box.height, left, right, top: 6, middle, below: middle + gap, bottom, lane, end };
+  };
+
+  const causesOf = (result) => Object.keys(CAUSES).filter((cause) => (result.frame_cause || []).includes(cause));
+
+  // The most frequent cause of some frames, or null if most have none.
+  const mainCause = (frameCause, first, end) => {
+    const counts = new Map();
+    for (let frame = first; frame < end; frame++) counts.set(frameCause[frame], (counts.get(frameCause[frame]) || 0) + 1);
+    return [...counts].reduce((best, one) => (one[1] > best[1] ? one : best))[0];
   };
 
   const draw = (canvas, result, spectrogram) => {
-    const area = layout(canvas), ratio = window.devicePixelRatio || 1;
+    const area = layout(canvas, causesOf(result).length > 0), ratio = window.devicePixelRatio || 1;
     if (!area.width) return;
     canvas.width = Math.round(area.width * ratio);
     canvas.height = Math.round(area.height * ratio);
@@ -134,8 +150,8 @@
     for (let time = 0; time <= result.duration_s; time += timeStep) {
       const place = x(time), text = time.toFixed(digits) + (time + timeStep > result.duration_s ? " s" : "");
       context.textAlign = place < area.left + 8 ? "left" : place > area.right - 16 ? "right" : "center";
-      context.fillText(text, place, area.bottom + 6);
-      line(place, area.bottom, place, area.bottom + 4);
+      context.fillText(text, place, area.end + 6);
+      line(place, area.end, place, area.end + 4);
     }
 
     context.fillStyle = colour("shade");
@@ -163,6 +179,14 @@
         highest = Math.max(highest, value);
       }
       const place = x((first + end - 1) / 2 * FRAME_S + FRAME_MIDDLE_S);
+      const cause = result.frame_cause && mainCause(result.frame_cause, first, end);
+      if (cause) {
+        context.globalAlpha = 1;
+        context.fillStyle = CAUSES[cause];
+        const start = x(first * FRAME_S + FRAME_MIDDLE_S / 2);
+        context.fillRect(start, area.lane, x(end * FRAME_S + FRAME_MIDDLE_S / 2) - start, area.end - area.lane);
+        context.globalAlpha = 0.3;
+      }
       means.push([place, y(sum / (end - first))]);
       if (end - first > 1) line(place, y(lowest), place, y(highest));
     }
@@ -191,7 +215,7 @@
       [`${result.duration_s.toFixed(1)} s`], [`${result.sample_rate / 1000} kHz`],
       [result.channels === 1 ? "mono" : `${result.channels} channels`], [result.format],
       [`worst frame ${result.frame_score_min.toFixed(2)}`],
-      ...result.flags.map((flag) => [flag.replaceAll("_", " "), "flag"]),
+      ...result.flags.map((flag) => [words(flag), "flag"]),
     ];
     inside(".facts").replaceChildren(...facts.map(([text, kind]) => {
       const part = document.createElement("span");
@@ -228,22 +252,33 @@
     canvas.addEventListener("pointermove", (event) => {
       const time = timeAt(event);
       const frame = Math.min(Math.max(Math.round((time - FRAME_MIDDLE_S) / FRAME_S), 0), result.num_frames - 1);
-      readout.textContent = `${time.toFixed(2)} s: ${result.frame_score[frame].toFixed(2)}`;
+      const cause = result.frame_cause && result.frame_cause[frame];
+      readout.textContent = `${time.toFixed(2)} s: ${result.frame_score[frame].toFixed(2)}${cause ? `, ${words(cause)}` : ""}`;
     });
     canvas.addEventListener("pointerleave", () => { readout.textContent = ""; });
     canvas.setAttribute("aria-label",
       `Spectrogram and frame scores: ${result.anomalies.length || "no"} bad stretch${result.anomalies.length === 1 ? "" : "es"}`);
 
+    const heard = causesOf(result);
+    inside(".legend").hidden = !heard.length;
+    inside(".legend").replaceChildren(...heard.map((cause) => {
+      const item = document.createElement("li"), mark = document.createElement("i");
+      mark.style.background = CAUSES[cause];
+      item.append(mark, words(cause));
+      return item;
+    }));
+
     inside(".anomalies").replaceChildren(...result.anomalies.map((anomaly) => {
       const item = document.createElement("li"), button = document.createElement("button");
-      button.textContent = `bad ${anomaly.start_s.toFixed(1)}-${anomaly.end_s.toFixed(1)} s, ${anomaly.mean_score.toFixed(2)}`;
+      button.textContent = `bad ${anomaly.start_s.toFixed(1)}-${anomaly.end_s.toFixed(1)} s, ${anomaly.mean_score.toFixed(2)}`
+        + (anomaly.cause ? `, ${words(anomaly.cause)}` : "");
       button.title = "play this stretch";
       button.addEventListener("click", () => play(anomaly.start_s, anomaly.end_s));
       item.append(button);
       return item;
     }));
     const values = Object.entries(result).filter(([, value]) => value === null || typeof value !== "object" || Array.isArray(value))
-      .filter(([name]) => !["frame_score", "anomalies", "spectrogram"].includes(name));
+      .filter(([name]) => !["frame_score", "frame_speech", "frame_cause", "anomalies", "spectrogram"].includes(name));
     inside("dl").replaceChildren(...values.map(([name, value]) => {
       const pair = document.createElement("div"), term = document.createElement("dt"), text = document.createElement("dd");
       term.textContent = name;

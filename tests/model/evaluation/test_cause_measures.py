@@ -144,8 +144,10 @@ def test_false_causes_of_clean_and_of_narrow_clips() -> None:
         diagnosed(speech(2, "band_limit", "noise"), noise=0.9),
         diagnosed(speech(3), band_limit=0.9, hum=0.9),
         diagnosed(speech(4, "band_limit", speech=()), hum=0.9),
+        diagnosed(speech(5, distortions=(distortion("band_limit"), distortion("noise", audible=None))), hum=0.9),
+        diagnosed(speech(6, distortions=(distortion("band_limit"), distortion("noise", audible=False))), hum=0.9),
     ]
     found = measure_false_causes(clips, resamples(clips))
-    assert (found["band_limit_only"]["clips"], found["band_limit_only"]["share"].value) == (2, 0.5)
-    assert found["band_limit_only"]["causes"] == {"codec": 1}
+    assert (found["band_limit_only"]["clips"], found["band_limit_only"]["share"].value) == (3, pytest.approx(2 / 3))
+    assert found["band_limit_only"]["causes"] == {"codec": 1, "hum": 1}
     assert (found["clean"]["clips"], found["clean"]["causes"]) == (1, {"band_limit": 1, "hum": 1})

@@ -85,4 +85,4 @@ def test_a_cause_is_heard_if_and_only_if_its_reached_probability_is_at_its_limit
     counted[rng.integers(num_frames)] = True
     source = dataclasses.replace(speech(0), duration_s=num_frames * 0.016)
     found = diagnosed_clip(source, Diagnosis(values, limits), np.full(num_frames, 3.0), counted, 4.64)
-    assert (found.reached() >= limit).tolist() == found.hears().tolist()
+    assert (found.reached >= limit).tolist() == found.hears.tolist()

@@ -19,7 +19,7 @@ from model.inference.waveform_model import WaveformModel
 from model.labels import PESQ_WB
 from tests.support.training.random_bundles import complete_bundle, random_network
 
-NETWORKS = ["quality_net", "l_1dcnn", "l_att", "lc_att", "disturbance_net"]
+NETWORKS = ["quality_net", "l_1dcnn", "l_att", "lc_att", "disturbance_net", "diagnostic_net"]
 # One frame, one sample before and at two frames, lengths around half and whole PESQ windows, and some seconds.
 LENGTHS = [512, 767, 768, 512 + 9 * 256, 512 + 10 * 256, 512 + 19 * 256, 512 + 20 * 256, 5_000, 16_000, 40_001, 70_000]
 # Runs a SavedModel or an ONNX file on the arrays in one file, and writes the outputs to another.
@@ -66,10 +66,17 @@ def check(outputs: dict[str, np.ndarray], bundle: Bundle, waveforms: np.ndarray,
     features = [spectrogram(row[:length], bundle.features) for row, length in zip(waveforms, lengths, strict=True)]
     assert outputs["num_frames"].tolist() == [num_frames(length) for length in lengths]
     assert outputs["frame_score"].shape == (len(lengths), num_frames(max(lengths)))
-    for index, expected in enumerate(estimates.score for estimates in scorer.score(features)):
+    for index, estimates in enumerate(scorer.score(features)):
+        expected = estimates.score
         np.testing.assert_allclose(outputs["frame_score"][index, : len(expected)], expected, atol=1e-3)
         assert np.isnan(outputs["frame_score"][index, len(expected) :]).all()
         assert outputs["score"][index] == pytest.approx(scorer.pool(expected), abs=1e-3)
+        assert ("diagnosis" in outputs) == (estimates.diagnosis is not None)
+        if estimates.diagnosis is not None:
+            # SNR and C50 are in dB, some ten times as large as the other values.
+            values = outputs["diagnosis"][index]
+            np.testing.assert_allclose(values[: len(expected)], estimates.diagnosis.values, atol=1e-2)
+            assert np.isnan(values[len(expected) :]).all()
 
 
 def check_exported(model: Path, bundle: Bundle, folder: Path) -> None:
@@ -91,7 +98,7 @@ def test_a_saved_model_gives_the_scores_of_the_scorer(random_bundles: dict[str, 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # the converter is slow
-@pytest.mark.parametrize("name", ["quality_net", "lc_att", "disturbance_net"])  # every kind of layer
+@pytest.mark.parametrize("name", ["quality_net", "lc_att", "disturbance_net", "diagnostic_net"])  # every kind of layer
 def test_an_onnx_file_gives_the_scores_of_the_scorer(random_bundles: dict[str, Path], tmp_path: Path, name: str):
     pytest.importorskip("tf2onnx")
     pytest.importorskip("onnxruntime")

@@ -1,13 +1,16 @@
-"""The disturbance network: its pooling, its loss, and that padding does not change its scores."""
+"""The networks of disturbances: their pooling, their loss, and that padding does not change their outputs."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from model.networks.architectures import disturbance_net, masked_pesq_norm
+from model.diagnosis import FRAME_VALUES
+from model.networks.architectures import diagnosis_of, diagnostic_net, disturbance_net, masked_pesq_norm
 from model.networks.losses import frames_loss
 from model.pooling import pesq_norm, pool
 from tests.support.training.random_bundles import random_network
@@ -64,9 +67,9 @@ def test_values_in_the_padding_do_not_change_the_frames_loss() -> None:
 # The network.
 
 
-@pytest.fixture(scope="module")
-def network() -> keras.Model:
-    return random_network("disturbance_net")
+@pytest.fixture(scope="module", params=["disturbance_net", "diagnostic_net"])
+def network(request: pytest.FixtureRequest) -> keras.Model:
+    return random_network(request.param)
 
 
 def run(network: keras.Model, spectrograms: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -102,5 +105,46 @@ def test_the_frame_scores_lie_on_the_scale(network: keras.Model) -> None:
         assert (values < 4.65).all()
 
 
-def test_the_network_is_small() -> None:
-    assert disturbance_net().count_params() < 500_000
+@pytest.mark.parametrize("make", [disturbance_net, diagnostic_net])
+def test_the_network_is_small(make: Callable[[], keras.Model]) -> None:
+    assert make().count_params() < 500_000
+
+
+# The diagnosis.
+
+
+@pytest.fixture(scope="module")
+def diagnostic() -> keras.Model:
+    return random_network("diagnostic_net")
+
+
+@pytest.mark.parametrize("lengths", [[1, 2, 7, 20, 57], [3, 31, 58]])
+def test_padding_does_not_change_a_diagnosis(diagnostic: keras.Model, lengths: list[int]) -> None:
+    """Odd and even lengths have different last steps."""
+    mask = np.arange(max(lengths)) < np.array(lengths)[:, np.newaxis]
+    spectrograms = np.random.default_rng(1).normal(-2, 1, (*mask.shape, 257)).astype(np.float32)
+    padded = np.where(mask[..., np.newaxis], spectrograms, np.float32(50))
+    together = diagnostic({"spectrogram": padded, "mask": mask})["diagnosis"].numpy()
+    for row, length in enumerate(lengths):
+        inputs = {"spectrogram": padded[row : row + 1, :length], "mask": mask[row : row + 1, :length]}
+        np.testing.assert_allclose(together[row, :length], diagnostic(inputs)["diagnosis"][0], atol=1e-4)
+
+
+def test_the_values_of_a_diagnosis_lie_on_their_scales(diagnostic: keras.Model) -> None:
+    loud = np.random.default_rng(1).normal(0, 30, (2, 41, 257)).astype(np.float32)
+    values = diagnostic({"spectrogram": loud, "mask": np.ones((2, 41), bool)})["diagnosis"].numpy()
+    assert values.shape == (2, 41, len(FRAME_VALUES))
+    probabilities, ratings = values[..., :10], values[..., -3:]
+    assert ((probabilities >= 0) & (probabilities <= 1)).all()
+    assert ((ratings >= 1) & (ratings <= 5)).all()
+
+
+def test_both_frames_of_a_step_have_values_of_their_own(diagnostic: keras.Model) -> None:
+    spectrograms = np.random.default_rng(2).normal(-2, 1, (1, 30, 257)).astype(np.float32)
+    values = diagnostic({"spectrogram": spectrograms, "mask": np.ones((1, 30), bool)})["diagnosis"].numpy()[0]
+    assert (np.abs(values[::2] - values[1::2]).max(axis=0) > 1e-4).all()
+
+
+def test_a_diagnosis_starts_in_the_middle_of_its_scales() -> None:
+    values = diagnosis_of(tf.zeros((1, 1, len(FRAME_VALUES)))).numpy()[0, 0]
+    assert values.tolist() == [0.5] * 10 + [20.0, 20.0] + [3.0] * 3

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.diagnosis import HEARD_CAUSES
+from model.evaluation.diagnosed_clips import NO, UNKNOWN, YES
 from model.features import num_frames
 from model.pooling import pool
-from model.training.diagnosis_labels import NO, UNKNOWN, YES, diagnosis_labels
+from model.training.diagnosis_labels import diagnosis_labels
 from tests.support.training.diagnosis_set import clip, distortion, unlabelled
 
 NOISE = HEARD_CAUSES.index("noise")
@@ -72,11 +73,15 @@ def test_an_unknown_cause_is_an_error() -> None:
     ("changes", "expected"),
     [
         ({}, [0.0, 40.0]),
-        ({"speech_snr_db": None, "c50_db": 12.5}, [40.0, 12.5]),
+        ({"speech_snr_db": None, "c50_db": 12.5, "distortions": []}, [40.0, 12.5]),
         ({"speech_snr_db": 55.0, "c50_db": 61.0}, [40.0, 40.0]),
         ({"speech": []}, [np.nan, np.nan]),
         ({"speech": None}, [np.nan, np.nan]),
         ({"distortions": None}, [np.nan, np.nan]),
+        # After processing, the SNR of noisy speech is unknown.
+        ({"speech_snr_db": None, "distortions": [distortion("noise", True, 0.0, 0.9)]}, [np.nan, 40.0]),
+        ({"speech_snr_db": None, "distortions": [distortion("noise", False, 0.0, 0.9)]}, [40.0, 40.0]),
+        ({"c50_db": None, "distortions": [distortion("reverberation", None, 0.0, 0.9)]}, [0.0, np.nan]),
     ],
 )
 def test_snr_and_c50_are_known_with_speech_only(changes: dict[str, Any], expected: list[float]) -> None:

@@ -13,11 +13,12 @@ import pytest
 
 from model.bundle import open_bundle
 from model.diagnosis import HEARD_CAUSES
+from model.evaluation.diagnosed_clips import UNKNOWN, YES
 from model.features import FeatureConfig
 from model.inference.scorer import Scorer
 from model.labels import PESQ_WB
 from model.training.dataset import DatasetError, TrainingSet, open_set
-from model.training.diagnosis_labels import UNKNOWN, YES, diagnosis_labels
+from model.training.diagnosis_labels import diagnosis_labels
 from model.training.diagnosis_validation import MEASURES, ValidatedClip, calibrate, measure
 from model.training.trainer import CHECKPOINTS, HISTORY, TrainingError, TrainOptions, train
 from tests.support.training.diagnosis_set import CLIPS, clip, distortion, write_set

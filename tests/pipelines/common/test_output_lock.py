@@ -214,6 +214,22 @@ class TestThisMachine:
         process.wait()
         process.stdout.close()
 
+    def test_a_thread_that_takes_the_lock_loses_it_to_no_other(self, output, monkeypatch):
+        uri = f"{output}/{HOLDER}"
+        lease, other = Lease(lock_file(uri)), Lease(lock_file(uri))
+        create = lease._file.create
+
+        def create_before_the_other(content: bytes) -> object:
+            version = create(content)
+            with pytest.raises(LockedError):
+                other.acquire()
+            return version
+
+        monkeypatch.setattr(lease._file, "create", create_before_the_other)
+        lease.acquire()
+        assert lease.is_held()
+        lease.release()
+
     def test_a_later_process_with_the_same_number_is_another_one(self):
         own = Holder.this_process()
         assert dataclasses.replace(own, pid=1).has_ended()  # process 1 has started earlier

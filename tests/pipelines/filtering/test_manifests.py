@@ -173,6 +173,18 @@ def test_another_format_is_used_with_the_reason_if_that_of_the_corpus_cannot_lis
     assert [ref.utterance_id for ref in list_corpus(str(keep / "manifest.csv"))] == ids_of(keep / "kept.parquet")
 
 
+def test_the_manifest_of_a_folder_with_carried_columns_holds_them(audio, tmp_path):
+    item = scored("s0/r0.wav", 4.0, uri=f"{audio}/s0/r0.wav", columns={"text": "good morning"})
+    output = write_output(tmp_path / "out", [item], carry=["text"], source=str(audio))
+    keep = tmp_path / "keep"
+    done = audiosieve("filter", output, "--output", keep)
+    assert "paths cannot hold the carried columns (text); so the manifest is in csv" in done.stdout
+    (row,) = csv.DictReader((keep / "manifest.csv").read_text().splitlines())
+    assert row["text"] == "good morning"
+    audiosieve("filter", output, "--output", tmp_path / "paths", "--format", "paths")
+    assert (tmp_path / "paths" / "paths.txt").read_text() == f"{audio}/s0/r0.wav\n"
+
+
 def test_without_a_format_there_is_no_manifest_and_the_reason_is_printed(tmp_path):
     item = scored("x.parquet/1", 4.0, uri="/data/x.parquet#1")
     done = audiosieve("filter", write_output(tmp_path / "out", [item]), "--output", tmp_path / "keep")

@@ -94,7 +94,7 @@ def test_without_a_usable_row_the_status_is_3_with_one_sentence(tmp_path: Path) 
 def test_a_dry_run_counts_faulty_rows(samples: Path, tmp_path: Path) -> None:
     manifest = write(tmp_path / "m.jsonl", "{broken", row("a", samples))
     done = audiosieve("score", "--input", manifest, "--dry_run")
-    assert "1 utterances" in done.stdout
+    assert "1 utterance," in done.stdout
     assert f"1 row of the corpus is faulty (1 invalid_row), as {manifest}, line 1: it is not JSON" in done.stdout
     assert "utterance_id     a\n" in done.stdout
 

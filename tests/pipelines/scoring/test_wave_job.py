@@ -90,6 +90,12 @@ def test_after_the_second_crash_of_a_wave_all_recordings_are_vetted_from_the_las
     assert reasons(repeated) == {"/b": "crashed", "/c": "crashed", "/d": "timed_out"}
 
 
+def test_all_recordings_are_vetted_only_once():
+    repeated = job().after(death("/a"), "1").after(death("/b"), "2")
+    assert vetted(repeated) == list(map("/{}".format, NAMES))
+    assert vetted(repeated.after(death("/c"), "3")) == ["/c"]
+
+
 def test_a_recording_of_an_archive_is_rejected_alone():
     repeated = job(ARCHIVE, *RECORDINGS).after(death("/x.tar#m.wav"), "1")
     assert vetted(repeated) == ["/x.tar"]

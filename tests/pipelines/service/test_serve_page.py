@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import pytest
 import soundfile
 from PIL import Image
 
+from model.bundle import WEIGHTS
 from tests.support.command import Output
+from tests.support.training.random_bundles import complete_bundle, random_network
 from tests.support.web.browser import chromium
 from tests.support.web.service import Server, serving
 
@@ -81,6 +84,24 @@ def test_the_score_of_a_recording_is_shown(opened, server, samples: Path, sample
     assert known["model_id"] == row["model_id"]
     assert float(known["num_frames"]) == row["num_frames"]
     assert row["model_id"] in tab.inner_text("#model")
+
+
+def test_the_causes_of_the_frames_are_a_lane_with_a_legend(opened, samples, tmp_path):
+    random_network("diagnostic_net").save_weights(tmp_path / WEIGHTS)
+    complete_bundle(tmp_path, network="diagnostic_net")
+    with serving("--model", tmp_path) as diagnosing:
+        causes = diagnosing.score(samples / "burst.flac", frames=True).json()["frame_cause"]
+        tab = opened(diagnosing)
+        card = send(tab, samples / "burst.flac").first
+        legend = card.locator(".legend li").all_inner_texts()
+        assert sorted(legend) == sorted({cause.replace("_", " ") for cause in causes if cause})
+        canvas = card.locator("canvas")
+        picture = np.asarray(Image.open(io.BytesIO(canvas.screenshot())).convert("RGB"))
+        box = canvas.bounding_box()
+        lane = picture[round(box["height"]) - 24 - 4]
+        shown = {tuple(colour) for colour in lane[45:-10].tolist()}
+        colours = card.locator(".legend i").evaluate_all("(marks) => marks.map((mark) => mark.style.background)")
+        assert shown & {tuple(map(int, re.findall(r"\d+", colour))) for colour in colours}
 
 
 def test_a_click_plays_from_that_point_and_a_button_plays_an_anomaly(opened, server, samples, sample_run: Output):

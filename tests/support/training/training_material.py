@@ -29,6 +29,18 @@ def write_folders(root: Path, samples: Path) -> tuple[Path, Path]:
     return speech, noise
 
 
+def write_music(root: Path) -> Path:
+    """Writes two groups of music: broken chords of plucked strings."""
+    rng = np.random.default_rng(4)
+    time = np.arange(8_000) / 16_000
+    for group, root_hz in (("guitar", 196.0), ("harp", 262.0)):
+        (root / group).mkdir(parents=True)
+        pitches = root_hz * rng.choice([1.0, 1.25, 1.5, 2.0], 6)
+        notes = [0.3 * np.exp(-4 * time) * np.sin(2 * np.pi * pitch * time) for pitch in pitches]
+        soundfile.write(root / group / "chords.wav", np.concatenate(notes), 16_000)
+    return root
+
+
 def synthesize(folders: tuple[Path, Path], output: Path, *options: object) -> list[dict]:
     """Makes a set and returns its clips, sorted."""
     speech, noise = folders

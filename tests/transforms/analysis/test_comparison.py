@@ -202,3 +202,14 @@ def test_the_four_cells_hold_every_utterance_once(pairs):
     assert sum(cell["utterances"] for cell in cells.values()) == len(a)
     assert sum(cell["hours"] for cell in cells.values()) == pytest.approx(seconds.sum() / 3600)
     assert cells["kept_in_both"]["utterances"] + cells["kept_in_a_only"]["utterances"] == a.sum()
+
+
+def test_causes_are_counted_in_both_outputs(tmp_path):
+    a = [scored("x", 2.0, clipped_ratio=0.5), scored("y", 2.0, clipped_ratio=0.5, hum_db=-10.0), scored("z", 2.0)]
+    b = [scored("x", 2.0, clipped_ratio=0.5), scored("y", 2.0), scored("only in b", 2.0, hum_db=-10.0)]
+    compared = compare(*(open_results(str(write_output(tmp_path / name, one))) for name, one in (("a", a), ("b", b))))
+    assert compared.facts["causes"] == [
+        {"cause": "clipping", "in_a": 2, "in_b": 1, "in_both": 1},
+        {"cause": "hum", "in_a": 1, "in_b": 0, "in_both": 0},
+    ]
+    assert "clipping                   2  1     1" in comparison_text(compared, 0)

@@ -13,11 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from model.diagnosis import HEARD_CAUSES, NO_CAUSE
 from model.evaluation.figures import spectrum_db
 from model.features import SAMPLE_RATE, num_frames
 from model.high_pass import without_dc
 from model.labels import PESQ_WB
 from transforms.analysis import figure, spectrogram_image
+from transforms.analysis.cause_lane import column_causes
 from transforms.analysis.figure import DARK, LIGHT, FigureData, draw, one_line, save, small_png
 from transforms.analysis.spectrogram_image import column_edges, reduced_db
 from transforms.audio.waveform import Waveform
@@ -86,6 +88,28 @@ def test_the_axes_are_seconds_kilohertz_and_the_scale(data):
     assert score == pytest.approx(np.full(len(data.frame_score), 4.0))
     (shade,) = [c.get_paths()[0].get_extents() for c in below.collections]
     assert (shade.x0, shade.x1) == (1.0, 2.0)
+
+
+def test_causes_are_a_lane_below_the_curve(data):
+    causes = np.full(len(data.frame_score), NO_CAUSE, np.int8)
+    assert len(draw(dataclasses.replace(data, frame_causes=causes)).axes) == 2
+    causes[50:80] = HEARD_CAUSES.index("music")
+    causes[80:90] = HEARD_CAUSES.index("second_voice")
+    figure = draw(dataclasses.replace(data, frame_causes=causes))
+    above, _, lane = figure.axes
+    assert np.array_equal(lane.images[0].get_array().filled(NO_CAUSE)[0], causes)
+    assert lane.images[0].get_extent()[:2] == above.images[0].get_extent()[:2]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["music", "second voice"]
+
+
+@given(st.lists(st.sampled_from([NO_CAUSE, 0, 8]), min_size=1, max_size=60), st.integers(1, 20))
+def test_a_column_has_the_most_frequent_cause_of_its_frames(causes, columns):
+    edges = column_edges(len(causes), columns)
+    for column, (first, end) in zip(
+        column_causes(np.array(causes, np.int8), edges), itertools.pairwise(edges), strict=True
+    ):
+        inside = causes[first:end]
+        assert inside.count(column) == max(map(inside.count, inside))
 
 
 def test_a_long_recording_is_drawn_as_ranges_of_columns(data):

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.outputs import rejected, scored, write_output
+from model.diagnosis import HEARD_CAUSES, NO_CAUSE
+from tests.support.outputs import diagnosis_of, rejected, scored, write_output
 from transforms.analysis.lookup import find_utterance, load
 from transforms.errors import OutputError
 from transforms.output.results import Results, open_results
@@ -19,7 +20,9 @@ RISING = np.linspace(3.5, 4, 500, dtype=np.float32)
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     root = tmp_path_factory.mktemp("lookup") / "out"
-    write_output(root, [scored("speaker/burst.flac", BAD_MIDDLE), scored("rising", RISING)], [rejected("lost.flac")])
+    heard = diagnosis_of(500, spans={"hum": [(10, 20)]})
+    rising = scored("rising", RISING, diagnosis=heard)
+    write_output(root, [scored("speaker/burst.flac", BAD_MIDDLE), rising], [rejected("lost.flac")])
     long = [scored(f"long#{n}", 3.0, uri="/corpus/long.flac", start_s=4.0 * n) for n in range(5)]
     return open_results(str(write_output(root, long)))
 
@@ -38,6 +41,10 @@ def test_several_utterances_are_loaded_in_the_order_of_their_ids(results):
     assert list(found) == ["rising", "speaker/burst.flac"]
     assert np.array_equal(found["rising"].frame_score, RISING)
     assert found["rising"].anomalies == []
+    causes = np.full(500, NO_CAUSE)
+    causes[10:20] = HEARD_CAUSES.index("hum")
+    assert np.array_equal(found["rising"].frame_causes, causes)
+    assert found["speaker/burst.flac"].frame_causes is None
     assert load(results, []) == {}
 
 

@@ -88,6 +88,8 @@ def test_flags_and_formats_have_the_hours_of_their_utterances(tmp_path):
     assert summary.scale == PESQ_WB
     flags = {(row["group"], row["utterances"], round(row["hours"] * 3600)) for row in summary.flags}
     assert flags == {("clipped", 2, 12), ("narrow_band", 1, 8)}
+    causes = {(row["group"], row["utterances"], round(row["hours"] * 3600)) for row in summary.causes}
+    assert causes == {("clipping", 2, 12), ("band_limit", 1, 8)}
     assert {(row["group"], row["mean_score"]) for row in summary.formats} == {("FLAC/PCM_16", 3.0), ("WAV/PCM_16", 3.0)}
 
 

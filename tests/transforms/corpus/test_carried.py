@@ -35,7 +35,8 @@ def stored(values: list[Any]) -> tuple[pa.Field, list[Any]]:
 @pytest.mark.parametrize(
     ("values", "kind"),
     [
-        ([1, None, 2**62], pa.int64()),
+        ([1, None, 2**62 + 1], pa.int64()),
+        ([-(2**63)], pa.int64()),
         ([1, 2.5], pa.float64()),
         ([True, None, False], pa.bool_()),
         (["a", "", None], pa.string()),
@@ -67,6 +68,7 @@ def test_objects_with_other_fields_get_nulls():
         [1, "1"],
         [True, 1],
         [2**53 + 1, 0.5],
+        [2**63],
         [2**64],
         [{}],
         [{"": 1}],

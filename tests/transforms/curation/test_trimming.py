@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from model.anomalies import find_anomalies
 from model.labels import PESQ_WB
 from model.pooling import pool
-from tests.support.outputs import scored, write_output
+from tests.support.outputs import diagnosis_of, scored, write_output
+from transforms import schemas
 from transforms.audio.signal_facts import facts_of
 from transforms.curation.selection import Selection
-from transforms.curation.trimming import TrimError
+from transforms.curation.trimming.spans import TrimError
 from transforms.elements import FrameFacts, ScoredUtterance
 from transforms.marks import UNLIKE, VOICE_PER_CHANNEL
 from transforms.output.results import open_results
@@ -204,6 +205,37 @@ def test_marks_of_the_recording_are_those_of_its_spans(tmp_path):
     for row in trimmed(tmp_path / "out", [item]).candidates:
         assert row["flags"] == ["upsampled", "antiphase", UNLIKE]
         assert row["causes"] == ["channel", "second_voice"]
+
+
+def test_pieces_have_the_speech_and_the_main_causes_of_their_frames(tmp_path):
+    # Half of the second piece has speech.
+    spans = {"reverberation": [(0, 460)], "noise": [(195, 265), (400, 460)], "hum": [(450, 455)]}
+    diagnosis = diagnosis_of(460, spans=spans)
+    diagnosis.values[360:, 0] = 0.3
+    item = scored("u", frames_of([200, 60, 200], False, 1), diagnosis=diagnosis, clipped_ratio=0.0)
+    first, second = trimmed(tmp_path / "out", [item]).candidates
+    assert (first["flags"], first["causes"], second["causes"]) == ([], ["reverberation"], ["reverberation", "noise"])
+    assert first["speech_s"] == pytest.approx(first["num_frames"] * 0.016)
+    frames_with_speech = 360 - round(second["start_s"] / 0.016)
+    assert second["speech_s"] == pytest.approx(frames_with_speech * 0.016)
+    for name in schemas.HEARD:
+        assert (first[name], second[name]) == (None, None)
+
+
+def test_a_piece_with_speech_of_a_recording_without_enough_has_no_flag(tmp_path):
+    diagnosis = diagnosis_of(2_060, speech=0.0)
+    diagnosis.values[:80, 0] = 1.0
+    item = scored("u", frames_of([200, 60, 1_800], False, 1), diagnosis=diagnosis, active_s=32.96)
+    first, second = trimmed(tmp_path / "out", [item]).candidates
+    assert (first["flags"], second["flags"]) == ([], ["no_speech"])
+
+
+def test_a_second_voice_that_is_only_heard_is_no_voice_of_another_channel(tmp_path):
+    diagnosis = diagnosis_of(460, spans={"second_voice": [(0, 200)]})
+    first, second = trimmed(
+        tmp_path / "out", [scored("u", frames_of([200, 60, 200], False, 1), diagnosis=diagnosis)]
+    ).candidates
+    assert (first["causes"], second["causes"]) == (["second_voice"], [])
 
 
 def test_frames_without_measurements_are_refused(tmp_path):

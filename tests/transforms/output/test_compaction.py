@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.outputs import rejected, scored, write_output, written
+from tests.support.outputs import diagnosis_of, rejected, scored, write_output, written
 from tests.support.storage.local_buckets import bucket
 from transforms import schemas
 from transforms.errors import OutputError
@@ -165,6 +165,23 @@ def test_only_the_last_file_is_smaller_than_requested(output, monkeypatch):
     assert sorted(found)[1] >= target
     assert rows(output, "frames") == before
     assert small_files(ledger_of(output), target) == []
+
+
+def test_causes_of_frames_stay_dictionaries(tmp_path):
+    for cause in ("hum", "noise"):
+        diagnosis = diagnosis_of(4, spans={cause: [(1, 3)]})
+        write_output(
+            tmp_path / "out", [scored(cause, [2.0] * 4, diagnosis=diagnosis), scored(f"not {cause}", [2.0] * 4)]
+        )
+    before = rows(tmp_path / "out", "frames")
+    do(tmp_path / "out")
+    ledger = ledger_of(tmp_path / "out")
+    run_id = Ledger.new_run_id()
+    ledger.commit(run_id, ledger.records()[0], *rewrite_without(ledger, run_id, {"not hum", "not noise"}))
+    (path,) = [tmp_path / "out" / name for name in open_results(str(tmp_path / "out")).files["frames"]]
+    assert pq.read_table(path).schema.field("cause").type == schemas.FRAMES.field("cause").type
+    after = rows(tmp_path / "out", "frames")
+    assert (sum(after.values()), after - before) == (8, Counter())
 
 
 def test_tables_without_rows_become_one_empty_file(tmp_path):

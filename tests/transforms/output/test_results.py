@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
-from tests.support.outputs import rejected, scored, write_output
+from tests.support.outputs import diagnosis_of, rejected, scored, write_output
 from tests.support.storage.local_buckets import bucket
 from transforms import schemas
 from transforms.errors import OutputError
@@ -50,6 +51,37 @@ def test_the_views_are_the_tables_and_the_runs(output):
         1,
         "some_net@0123456789ab",
     )
+
+
+def test_old_names_of_columns_are_shown_under_the_new_ones(tmp_path):
+    """Before models had a diagnosis, `snr_db` and `speech_s` were measured on the samples."""
+    root = write_output(tmp_path / "out", [scored("old", 4.0, noise_floor_snr_db=12.0, active_s=3.0)])
+    (path,) = (root / "utterances").glob("*.parquet")
+    table = pq.read_table(path).drop_columns(["speech_s", *schemas.HEARD])
+    renamed = {"noise_floor_snr_db": "snr_db", "active_s": "speech_s"}
+    pq.write_table(table.rename_columns([renamed.get(name, name) for name in table.column_names]), path)
+    (frames,) = (root / "frames").glob("*.parquet")
+    pq.write_table(pq.read_table(frames).drop_columns(["speech", "cause"]), frames)
+    write_output(root, [scored("new", 4.0, noise_floor_snr_db=20.0, active_s=2.0)])
+    diagnosis = diagnosis_of(249, snr_db=30.0)
+    write_output(root, [scored("heard", 4.0, noise_floor_snr_db=20.0, active_s=2.0, diagnosis=diagnosis)])
+    connection = open_results(str(root)).connect()
+    names = "utterance_id, noise_floor_snr_db, snr_db, active_s, speech_s"
+    assert connection.execute(f"SELECT {names} FROM utterances ORDER BY ALL").fetchall() == [
+        ("heard", 20.0, 30.0, 2.0, pytest.approx(249 * 0.016)),
+        ("new", 20.0, None, 2.0, 2.0),
+        ("old", 12.0, None, 3.0, 3.0),
+    ]
+    counts = "SELECT utterance_id, count(speech), count(cause) FROM frames GROUP BY ALL ORDER BY ALL"
+    assert connection.execute(counts).fetchall() == [("heard", 249, 0), ("new", 0, 0), ("old", 0, 0)]
+
+
+def test_a_carried_column_with_the_name_of_a_newer_column_is_refused(tmp_path):
+    root = write_output(tmp_path / "out", [scored("a", 4.0, columns={"mos": "3"})], carry=["mos"])
+    (record,) = (root / "_runs").glob("*.json")
+    record.write_text(record.read_text().replace('["mos"]', '["mos_ovrl"]').replace('"mos"', '"mos_ovrl"'))
+    with pytest.raises(OutputError, match="the carried column 'mos_ovrl' has the name of a column of this version"):
+        open_results(str(root)).connect()
 
 
 def test_replaced_rows_do_not_count(tmp_path):

@@ -7,9 +7,14 @@ import dataclasses
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from model.anomalies import Anomaly, find_anomalies
+from model.diagnosis import SPEECH_THRESHOLD
 from model.labels import PESQ_WB
+from tests.support.outputs import diagnosis_of
+from tests.support.outputs import scored as scored_frames
 from transforms import schemas
 from transforms.elements import Reject, ScoredUtterance
 from transforms.errors import Reason, Stage
@@ -70,6 +75,18 @@ class TestUtteranceRow:
         assert table.select(["content_hash", "fingerprint"]).to_pylist() == [
             {"content_hash": "ab", "fingerprint": [1 << 39, 7]}
         ]
+
+    def test_what_the_model_hears_is_under_its_own_names(self, scored):
+        heard = {"c50_db": 20.5, "mos_sig": 3.25, "mos_bak": 2.5, "mos_ovrl": 2.25}
+        diagnosis = diagnosis_of(5, spans={"music": [(0, 5)], "second_voice": [(3, 5)]}, snr_db=10.0, **heard)
+        row = row_of(dataclasses.replace(scored(active_s=3.5, noise_floor_snr_db=40.0), diagnosis=diagnosis))
+        assert row["active_s"] == 3.5
+        assert (row["speech_s"], row["music_s"], row["overlap_s"]) == pytest.approx((0.08, 0.08, 0.032))
+        # 80 ms are too little speech for an SNR.
+        assert (row["snr_db"], row["c50_db"], row["noise_floor_snr_db"]) == (None, None, 40.0)
+        assert {name: row[name] for name in ("mos_sig", "mos_bak", "mos_ovrl")} == {
+            name: heard[name] for name in ("mos_sig", "mos_bak", "mos_ovrl")
+        }
 
     def test_the_statistics_of_the_frames(self, scored):
         row = row_of(scored())
@@ -140,6 +157,21 @@ class TestFramesTable:
         frames = 36_000 * 1_000 // 16
         table = frames_table([scored("long", np.zeros(frames))])
         assert table["start_s"][frames - 1].as_py() == pytest.approx((frames - 1) * 0.016, abs=0.0016)
+
+    def test_speech_and_causes_are_those_that_the_model_hears(self):
+        diagnosis = diagnosis_of(3, speech=0.68, spans={"codec": [(1, 2)]})
+        both = [scored_frames("a", [1.0, 2.0, 3.0], diagnosis=diagnosis), scored_frames("b", [4.0])]
+        table = frames_table(both)
+        table.validate(full=True)
+        assert table["speech"].to_pylist() == pytest.approx([0.65, 0.65, 0.65, None])
+        assert table["cause"].to_pylist() == [None, "codec", None, None]
+
+    @given(st.floats(0, 1, width=32))
+    def test_a_rounded_probability_stays_on_its_side_of_the_threshold(self, probability):
+        item = scored_frames("a", [1.0], diagnosis=diagnosis_of(1, speech=probability))
+        (stored,) = frames_table([item])["speech"].to_pylist()
+        assert 0 <= probability - stored < 0.0501
+        assert (stored >= SPEECH_THRESHOLD) == (probability >= SPEECH_THRESHOLD)
 
     def test_ids_beyond_ascii(self, scored):
         assert frames_table([scored("Ünï 音.wav", [1.0])])["utterance_id"].to_pylist() == ["Ünï 音.wav"]

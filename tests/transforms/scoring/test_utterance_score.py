@@ -12,6 +12,7 @@ from model.anomalies import find_anomalies
 from model.bundle import DEFAULT, open_bundle
 from model.labels import PESQ_WB
 from model.pooling import pool
+from tests.support.outputs import diagnosis_of
 from transforms.elements import Reject, ScoredUtterance
 from transforms.errors import AudioFault, Reason, Stage
 from transforms.scoring.utterance_score import ModelInfo, summarise
@@ -84,3 +85,40 @@ def test_a_long_dropout_is_an_anomaly(make_utterance, frames, found):
     utterance.frame_facts.dropout_s[200 : 200 + frames] = 0.016
     score = summarise(ScoredUtterance(utterance, np.full(400, 4.0, np.float32)), ModelInfo("m@1", PESQ_WB, "pesq"))
     assert len(score.anomalies) == found
+
+
+MODEL = ModelInfo("m@1", PESQ_WB, "mean")
+
+
+def test_a_score_has_what_the_model_hears(make_utterance):
+    spans = {"noise": [(0, 240)], "music": [(100, 140)], "hum": [(130, 133)]}
+    diagnosis = diagnosis_of(240, spans=spans, snr_db=12.0)
+    utterance = make_utterance(num_frames=240, clipped_ratio=0.1)
+    score = summarise(ScoredUtterance(utterance, FRAME_SCORE, diagnosis), MODEL)
+    assert score.heard == diagnosis.pool(FRAME_SCORE, utterance.frame_facts.activity.counted, PESQ_WB.high)
+    assert score.causes == ["noise", "music", "clipping"]
+    assert score.speech_s == score.heard.speech_s == pytest.approx(3.84)
+    assert score.heard.snr_db == pytest.approx(12.0)
+    assert score.frame_cause == ["noise"] * 100 + ["music"] * 30 + ["hum"] * 3 + ["music"] * 7 + ["noise"] * 100
+    (anomaly,) = score.anomalies
+    assert anomaly.cause == "music"
+
+
+def test_an_anomaly_without_a_cause_in_its_frames_has_none(make_utterance):
+    diagnosis = diagnosis_of(240, spans={"noise": [(0, 90), (150, 240)]})
+    score = summarise(ScoredUtterance(make_utterance(num_frames=240), FRAME_SCORE, diagnosis), MODEL)
+    assert [anomaly.cause for anomaly in score.anomalies] == [None]
+
+
+def test_music_without_speech_has_the_flag_no_speech(make_utterance):
+    diagnosis = diagnosis_of(240, speech=0.1, spans={"music": [(0, 240)]})
+    score = summarise(ScoredUtterance(make_utterance(num_frames=240), FRAME_SCORE, diagnosis), MODEL)
+    assert (score.flags, score.causes, score.heard.snr_db) == (["no_speech"], ["music"], None)
+
+
+def test_a_model_without_a_diagnosis_hears_nothing(make_utterance):
+    utterance = make_utterance(num_frames=240, active_s=1.25)
+    score = summarise(ScoredUtterance(utterance, FRAME_SCORE), MODEL)
+    assert (score.diagnosis, score.heard, score.speech, score.frame_cause) == (None, None, None, None)
+    assert score.speech_s == 1.25
+    assert [anomaly.cause for anomaly in score.anomalies] == [None]

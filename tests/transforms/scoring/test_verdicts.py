@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from model.diagnosis import HEARD_CAUSES
 from tests.support.outputs import GOOD
 from transforms.marks import NO_SPEECH, VOICE_PER_CHANNEL
 from transforms.scoring.verdicts import CHANNEL_FLAGS, RECORDING_FLAGS, causes, flags
@@ -97,3 +100,37 @@ def test_every_difference_of_channels_is_the_cause_channel(flag):
 @pytest.mark.parametrize("silent", [{"marks": [NO_SPEECH]}, {"rms_dbfs": -90.0}])
 def test_what_is_no_speech_has_no_band_limit(silent):
     assert "band_limit" not in causes_of(bandwidth_hz=400.0, **silent)
+
+
+@pytest.mark.parametrize(
+    ("speech_s", "active_s", "expected"),
+    [(None, 10.0, []), (0.49, 10.0, ["no_speech"]), (0.51, 10.0, []), (0.09, 1.0, ["no_speech"]), (0.11, 1.0, [])],
+)
+def test_too_little_speech_for_the_model_is_no_speech(speech_s, active_s, expected):
+    measured = dataclasses.replace(GOOD, active_s=active_s)
+    assert flags(measured, [], 12.0, "FLAC/PCM_16", speech_s) == expected
+
+
+PROVEN = {
+    "silence": {"longest_gap_s": 4.0},
+    "dropouts": {"dropout_s": 1.0},
+    "clipping": {"clipped_ratio": 0.1},
+    "band_limit": {"bandwidth_hz": 3_400.0},
+    "hum": {"hum_db": -20.0},
+}
+
+
+@given(
+    st.sets(st.sampled_from(sorted(PROVEN))),
+    st.sets(st.sampled_from(["antiphase", VOICE_PER_CHANNEL])),
+    st.lists(st.sampled_from(HEARD_CAUSES), unique=True),
+)
+def test_causes_are_those_proven_or_heard_each_once_and_in_order(proven, marks, heard):
+    facts = dataclasses.replace(GOOD, **{name: value for cause in proven for name, value in PROVEN[cause].items()})
+    without = causes(facts, flags(facts, sorted(marks), 4.0, "FLAC/PCM_16"), sorted(marks))
+    found = causes(facts, flags(facts, sorted(marks), 4.0, "FLAC/PCM_16"), sorted(marks), heard)
+    assert sorted(found) == sorted({*without, *heard})
+    beyond_hearing = [cause for cause in without if cause not in HEARD_CAUSES]
+    assert found[: len(beyond_hearing) + len(heard)] == beyond_hearing + heard
+    rest = found[len(beyond_hearing) + len(heard) :]
+    assert rest == [cause for cause in without if cause in rest]

@@ -12,9 +12,12 @@ from model.features import SAMPLE_RATE
 from tests.support.speech_like import speech_like
 from transforms.elements import AudioRef
 from transforms.synthesis.added_sounds import SoundPlan, SoundSegment
+from transforms.synthesis.degradations.codecs import Coding
 from transforms.synthesis.degradations.echo import AcousticEcho
+from transforms.synthesis.degradations.partial import Partial
 from transforms.synthesis.degradations.recording import BandLimit, Hum, Reverb
 from transforms.synthesis.degradations.suppression import Suppression
+from transforms.synthesis.degradations.transmission import Codec
 from transforms.synthesis.materials import Material
 from transforms.synthesis.mix import power
 from transforms.synthesis.no_speech import NoiseFloor
@@ -143,6 +146,24 @@ def test_a_noise_far_below_another_may_be_inaudible(segments):
     scene = Scene(SPEECH)
     scene.add_background("noise", SoundPlan((segments["noise"], soft), 0, LENGTH, 0.0))
     assert [row["audible"] for row in scene.distortions] == [True, False]
+
+
+@pytest.mark.parametrize(("snr_db", "audible"), [(0.0, None), (15.0, True)])
+def test_loud_noise_may_hide_coding_but_no_narrow_band(segments, snr_db, audible):
+    scene = Scene(SPEECH)
+    scene.add_background("noise", plan(segments["noise"], snr_db))
+    scene.degrade([Codec(Coding("gsm", 8_000))])
+    scene.leave_masked_open()
+    found = {row["cause"]: row["audible"] for row in scene.distortions}
+    assert found == {"noise": True, "codec": audible, "band_limit": True}
+
+
+def test_noise_elsewhere_hides_no_coding(segments):
+    scene = Scene(SPEECH)
+    scene.add_background("noise", plan(segments["noise"], -10.0, 0, 12_000))
+    scene.degrade([Partial(Codec(Coding("gsm", 8_000)), 26_000, LENGTH)])
+    scene.leave_masked_open()
+    assert {row["audible"] for row in scene.distortions if row["cause"] == "codec"} == {True}
 
 
 def test_clean_speech_has_no_snr():

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.labels import PESQ_WB
-from tests.support.outputs import rejected, scored, write_output
+from tests.support.outputs import diagnosis_of, rejected, scored, write_output
 from tests.support.web.html_elements import Elements
 from transforms.analysis.report.examples import choose_examples, make_examples
 from transforms.analysis.report.numbers import report_data
@@ -126,6 +126,16 @@ def test_causes_are_counted_and_shown_with_the_examples(tmp_path):
     text = Elements(page_of(root)).text
     assert {"dropouts", "hum", "(no cause)"} <= set(text["th"])
     assert {"dropouts, hum", "none"} <= set(text["dd"])
+
+
+def test_what_the_model_hears_is_shown_if_it_hears_anything(tmp_path):
+    item = scored("a", 2.0, diagnosis=diagnosis_of(249, spans={"music": [(0, 200)]}, snr_db=12.0))
+    heard = Elements(page_of(write_output(tmp_path / "heard", [item]))).text
+    assert {"12 dB", "sig 4.0, bak 3.9, ovrl 3.5", "music"} <= set(heard["dd"])
+    assert "Music (s)" in heard["th"]
+    unheard = Elements(page_of(write_output(tmp_path / "unheard", [scored("a", 2.0)]))).text
+    assert "40 dB" in unheard["dd"]
+    assert "Music (s)" not in unheard["th"]
 
 
 def test_an_output_without_the_column_of_causes_has_a_page(tmp_path):

@@ -20,7 +20,8 @@ from transforms.synthesis.degradations.disturbances import Handling, Plosives, W
 from transforms.synthesis.degradations.dynamics import GainControl, Gate
 from transforms.synthesis.degradations.echo import AcousticEcho
 from transforms.synthesis.degradations.suppression import RULES, Suppression
-from transforms.synthesis.pesq_labels import pesq
+from transforms.synthesis.labels.pesq_labels import pesq
+from transforms.synthesis.scene import Scene
 
 SAMPLES = Path(tests.__file__).parent / "samples" / "audio"
 RISING_STRENGTHS: dict[str, list[Degradation]] = {
@@ -203,3 +204,18 @@ def test_nothing_is_added_where_a_sound_is_soft():
     degraded = add_sound(np.ones(8_000, np.float32), sound, 0.0)
     assert degraded.spans == ((1_600, 3_200),)
     assert (degraded.samples[3_200:] == 1.0).all()
+
+
+class TestSpeechSnr:
+    def test_noises_at_the_microphone_count(self, clean):
+        scene = Scene(clean)
+        scene.degrade([Plosives(0.0, 0.5, 1)])
+        louder = Scene(clean)
+        louder.degrade([Plosives(-12.0, 0.5, 1)])
+        assert scene.speech_snr_db() - louder.speech_snr_db() == pytest.approx(12.0, abs=0.1)
+
+    def test_processing_leaves_it_open(self, clean):
+        for degradation in (Suppression("wiener", 5.0, -20.0), Gate(-20.0, 0.01, -40.0)):
+            scene = Scene(clean)
+            scene.degrade([Handling(0.0, 2, 1), degradation])
+            assert scene.speech_snr_db() is None

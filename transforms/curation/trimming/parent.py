@@ -37,8 +37,8 @@ class TrimmedParent:
 
     @property
     def has_diagnosis(self) -> bool:
-        """Whether the model hears speech and causes."""
-        return not np.isnan(self.speech).any()
+        """Whether the model hears speech and causes. It does in all frames or in none."""
+        return not np.isnan(self.speech[0])
 
     def marks_of(self, frames: FrameFacts) -> list[str]:
         """Returns the marks of a part: those of the recording, and `NO_SPEECH` if the levels of its frames prove it."""

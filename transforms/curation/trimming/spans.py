@@ -30,7 +30,7 @@ from model.pooling import Pooling, pool
 from transforms import schemas
 from transforms.audio.signal_facts import facts_of
 from transforms.curation.duckdb_rows import OWN_UTTERANCES, quoted
-from transforms.curation.trimmed_parent import TrimmedParent
+from transforms.curation.trimming.parent import TrimmedParent
 from transforms.elements import FrameFacts, SignalFacts
 from transforms.scoring import verdicts
 

@@ -1,0 +1,1 @@
+"""Cuts anomalies out of utterances."""
