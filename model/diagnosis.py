@@ -138,8 +138,8 @@ class Diagnosis:
         """Returns what is heard in the utterance.
 
         A cause is heard if its share of the counted frames reaches its limit. The worst cause is that whose frames lose most
-        points of the score, weighted with its probability. SNR and C50 are pooled over the frames weighted with their probability
-        of speech: the C50 by its mean, the SNR by the mean of the noise. Ratings are means over the counted frames.
+        points of the score, weighted with its probability. SNR and C50 are pooled over the frames, weighted with their
+        probability of speech: the C50 by its mean, the SNR by the mean of the noise. Ratings are means over the counted frames.
 
         Args:
             frame_score: score of each frame: float [T].
