@@ -27,7 +27,12 @@ POOLING: dict[str, Pooling] = {
     "lc_att": "mean",
     "disturbance_net": "pesq",
     "diagnostic_net": "pesq",
+    "l_att_linear": "mean",
+    "lc_att_linear": "mean",
 }
+# Revision of networks whose computation changed under the same name; the hash of their bundles contains it. Revision 2 has the
+# published sigmoid in its attention. The bundles of revision 1 had none, as the networks with the suffix `_linear`.
+REVISIONS = {"l_att": 2, "lc_att": 2}
 # Networks that give a `Diagnosis`; their bundles have cause limits.
 DIAGNOSTIC_NETWORKS = ("diagnostic_net",)
 NETWORK_NAMES = tuple(POOLING)
@@ -66,7 +71,17 @@ class Bundle:
     @property
     def hash(self) -> str:
         """First 12 hex digits of a SHA-256 over all that determines a score, and when a cause is heard."""
+        return self._hash(REVISIONS.get(self.network))
+
+    @property
+    def first_revision_hash(self) -> str:
+        """The hash that the card has if the bundle was written before the network changed (`REVISIONS`)."""
+        return self._hash(None)
+
+    def _hash(self, revision: int | None) -> str:
         parts = [self.weights_sha256, self.network, self.features.hash, self.label_scale.name]
+        if revision is not None:
+            parts.append(f"revision {revision}")
         if self.cause_limits is not None:
             parts.append(json.dumps(dataclasses.asdict(self.cause_limits), sort_keys=True))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
@@ -130,6 +145,11 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
         )
         if _sha256(bundle.weights) != bundle.weights_sha256:
             raise BundleError(f"model {path}: {WEIGHTS} does not match the SHA-256 in {CARD}; copy both files again")
+        if bundle.network in REVISIONS and card["hash"] == bundle.first_revision_hash:
+            raise BundleError(
+                f"model {path}: it was trained when the attention of {bundle.network} had no sigmoid, and would score "
+                f"differently now; train it again as {bundle.network}, or as {bundle.network}_linear for the same attention"
+            )
         if bundle.hash != card["hash"]:
             raise BundleError(
                 f"model {path}: the hash in {CARD} does not match its content; copy the original file again"

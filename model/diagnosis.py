@@ -37,6 +37,8 @@ SPEECH_THRESHOLD = 0.5
 MIN_SPEECH_S = 0.1
 # A listener cannot tell higher values of SNR and C50 apart. Speech without noise or without a room has at least this, too.
 HIGHEST_DB = 40.0
+# Range of the SNR of a frame in dB. Outside it, a few frames would outweigh all others.
+SNR_RANGE_DB = (-30.0, 60.0)
 # Value of `Diagnosis.frame_causes` where no cause is heard.
 NO_CAUSE = -1
 FRAME_S = FRAME_SHIFT / SAMPLE_RATE
@@ -136,8 +138,8 @@ class Diagnosis:
         """Returns what is heard in the utterance.
 
         A cause is heard if its share of the counted frames reaches its limit. The worst cause is that whose frames lose most
-        points of the score, weighted with its probability. SNR and C50 are the means over the frames weighted with their
-        probability of speech; ratings are means over the counted frames.
+        points of the score, weighted with its probability. SNR and C50 are pooled over the frames, weighted with their
+        probability of speech: the C50 by its mean, the SNR by the mean of the noise. Ratings are means over the counted frames.
 
         Args:
             frame_score: score of each frame: float [T].
@@ -153,7 +155,11 @@ class Diagnosis:
             if shares[index] > 0 and shares[index] >= self.limits.share[cause]
         ]
         is_speech = self.speech >= SPEECH_THRESHOLD
-        snr_db, c50_db = self._over_speech("snr_db"), self._over_speech("c50_db")
+        snr_db = c50_db = None
+        if _seconds(is_speech) >= MIN_SPEECH_S:
+            weights = self.speech.astype(np.float64)
+            snr_db = pooled_snr_db(self._values_of("snr_db"), weights)
+            c50_db = float(np.average(self._values_of("c50_db"), weights=weights))
         ratings = {name: float(self._values_of(name)[counted].mean()) for name in RATINGS}
         return Heard(
             causes=tuple(HEARD_CAUSES[index] for index in sorted(present, key=lambda index: -losses[index])),
@@ -168,10 +174,19 @@ class Diagnosis:
     def _values_of(self, name: str) -> np.ndarray:
         return self.values[:, FRAME_VALUES.index(name)].astype(np.float64)
 
-    def _over_speech(self, name: str) -> float | None:
-        if _seconds(self.speech >= SPEECH_THRESHOLD) < MIN_SPEECH_S:
-            return None
-        return float(np.average(self._values_of(name), weights=self.speech.astype(np.float64)))
+
+def pooled_snr_db(snr_db: np.ndarray, weights: np.ndarray) -> float:
+    """Returns the SNR of an utterance from those of its frames: the mean speech against the mean noise, in dB.
+
+    The SNR of a frame compares its noise with the mean speech of the utterance, not with its own.
+
+    Args:
+        snr_db: SNR of each frame in dB: float [T].
+        weights: weight of each frame: float [T], not all 0.
+    """
+    lowest, highest = SNR_RANGE_DB
+    noise = np.average(10 ** (-np.clip(snr_db, lowest, highest) / 10), weights=weights)
+    return float(-10 * np.log10(noise))
 
 
 def _seconds(frames: np.ndarray) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from model.evaluation.reproduction import TITLES
+from model.evaluation.reproduction import PUBLISHED, TITLES
 from pipelines.common.argument_types import names_of, number, positive_int, seed
 from pipelines.common.arguments import Parser, parse_options
 from pipelines.common.errors import command
@@ -44,6 +44,13 @@ def build_parser() -> Parser:
     )
     add = parser.add_argument
     add_material_options(parser)
+    add(
+        "--speech_where",
+        action="append",
+        default=[],
+        metavar="COLUMN=VALUE",
+        help="as --where, but for the speech only, such as corpus=librispeech; may be repeated",
+    )
     add("--output", required=True, help="folder for the results, empty or of an interrupted run")
     add(
         "--repeats",
@@ -51,15 +58,32 @@ def build_parser() -> Parser:
         default=8,
         help="number of repeats, each with newly drawn noise; a later run may have more",
     )
-    add("--networks", type=_networks, default=",".join(TITLES), help="networks, separated by commas")
+    add(
+        "--networks",
+        type=_networks,
+        default=",".join(PUBLISHED),
+        help=f"networks, separated by commas: {', '.join(TITLES)}; by default the published ones",
+    )
     add("--epochs", type=positive_int, default=10, help="epochs of each training")
+    add(
+        "--loss",
+        default="unweighted",
+        choices=["unweighted", "weighted"],
+        help="loss of the frame scores: unweighted as published, or weighted by 10^(label - 8)",
+    )
+    add(
+        "--noise_split",
+        default="shared",
+        choices=["shared", "disjoint"],
+        help="noise of training and test: one collection as published, or different groups, which is harder",
+    )
     add("--utterances", type=positive_int, default=700, help="training utterances; all if there are fewer")
     add("--test_utterances", type=positive_int, default=143, help="test utterances; all if there are fewer")
     add(
         "--max_duration_s",
         type=number(at_least=0.25),
-        default=10.0,
-        help="longest part of an utterance to use, in seconds",
+        default=3.0,
+        help="longest utterance in seconds; longer recordings are cut into several",
     )
     add(
         "--min_dynamic_range_db",
@@ -74,7 +98,17 @@ def build_parser() -> Parser:
         help="share of speakers and noise groups for the test; by default the splits val and test of the manifest, or a tenth",
     )
     add("--seed", type=seed, default=0, help="seed of the draws; repeat N has the seed SEED + N")
-    add("--threads", type=positive_int, help="TensorFlow threads; by default TensorFlow chooses")
+    add(
+        "--processes",
+        type=positive_int,
+        default=1,
+        help="number of networks that are trained at the same time, each in a process of its own",
+    )
+    add(
+        "--threads",
+        type=positive_int,
+        help="TensorFlow threads of a training; by default TensorFlow chooses, or 1 with several processes",
+    )
     add("--keep_sets", action="store_true", help="keep the sets of finished repeats")
     add(
         "--quick",

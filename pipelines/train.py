@@ -14,6 +14,7 @@ from model.runtime import start_tensorflow
 from pipelines.common.argument_types import number, positive_int, seed
 from pipelines.common.arguments import Parser, parse_options
 from pipelines.common.errors import UsageError, command
+from pipelines.experiments.service_recipe import TRAIN_DEFAULTS, synthesis_arguments
 from transforms.corpus.sources import SourceError, absolute
 from transforms.output.ledger import Ledger
 from transforms.schemas import SYNTHESIS_TABLES
@@ -21,19 +22,29 @@ from transforms.schemas import SYNTHESIS_TABLES
 if TYPE_CHECKING:
     from model.networks.losses import LossName
 
+# Folder in the output with the training set of a recipe.
+SET = "set"
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainCommandOptions:
     """Options of `audiosieve train`.
 
     Attributes:
-        data: folders of training sets, at least one.
+        data: folders of training sets; at least one without a recipe.
+        recipe: recipe that makes the training set, too; None to train on `data`.
+        speech: directory, glob or manifest of clean speech for the recipe.
+        noise: directory, glob or manifest of noise for the recipe.
+        where: conditions on columns of these manifests.
+        clips: number of clips that the recipe makes, at least 1.
+        workers: number of processes that make them, at least 1.
         output: folder for the bundle, on this machine.
         network: name of the network.
         label: name of the label to learn.
         loss: name of the loss.
         epochs: number of epochs in all, at least 1.
         batch_size: clips in a batch, at least 1.
+        shuffle_clips: size of the shuffle buffer in clips, at least 1.
         learning_rate: learning rate of RMSprop in the first epoch, between 0 and 1.
         decay: factor on the learning rate after each epoch, over 0 and at most 1.
         clip_norm: largest norm of the gradient, over 0; None for no limit.
@@ -50,12 +61,19 @@ class TrainCommandOptions:
     """
 
     data: tuple[str, ...]
+    recipe: Literal["service"] | None
+    speech: str | None
+    noise: str | None
+    where: tuple[str, ...]
+    clips: int
+    workers: int
     output: str
     network: str
     label: str
     loss: LossName
     epochs: int
     batch_size: int
+    shuffle_clips: int
     learning_rate: float
     decay: float
     clip_norm: float | None
@@ -76,9 +94,12 @@ def run(argv: Sequence[str]) -> int:
     """Trains a network and writes the bundle of its best epoch."""
     options = parse(argv)
     _check_loss(options)
+    _check_recipe(options)
     files = _clip_files(options.data)
     start = open_bundle(options.start) if options.start else None
     output = _make_output(options)
+    if options.recipe:
+        files = _make_set(options, output)
     start_tensorflow(options.threads)
     from model.training.dataset import DatasetError, open_set
     from model.training.trainer import TrainingError, TrainOptions, train
@@ -103,6 +124,7 @@ def run(argv: Sequence[str]) -> int:
             files,
             LABEL_SCALES[options.label],
             features,
+            shuffle_clips=options.shuffle_clips,
             frames=options.loss == "frames",
             diagnosis=options.loss == "diagnosis",
         )
@@ -122,6 +144,45 @@ def _check_loss(options: TrainCommandOptions) -> None:
         )
     if (options.loss == "diagnosis") != (options.network in DIAGNOSTIC_NETWORKS):
         raise UsageError(f"--loss diagnosis and --network {' or '.join(DIAGNOSTIC_NETWORKS)} need each other")
+
+
+def _check_recipe(options: TrainCommandOptions) -> None:
+    if options.recipe is None:
+        if not options.data:
+            raise UsageError("name the training set with --data, or make it with --recipe")
+        if options.speech or options.noise:
+            raise UsageError("--speech and --noise have no effect without --recipe")
+        return
+    if options.data:
+        raise UsageError(f"--recipe {options.recipe} makes its own training set; leave out --data")
+    if not options.speech or not options.noise:
+        raise UsageError(f"--recipe {options.recipe} needs --speech and --noise")
+
+
+def _make_set(options: TrainCommandOptions, output: Path) -> list[Path]:
+    """Makes the training set of the recipe in `output/set`, unless it exists, and returns its files.
+
+    Raises:
+        UsageError: the set cannot be made; the messages of `audiosieve synthesize` say why.
+    """
+    from pipelines import synthesize
+
+    folder = output / SET
+    if not Ledger(absolute(str(folder)), tuple(SYNTHESIS_TABLES)).committed("clips"):
+        assert options.speech is not None  # `_check_recipe`
+        assert options.noise is not None
+        arguments = synthesis_arguments(
+            options.speech,
+            options.noise,
+            folder,
+            clips=options.clips,
+            seed=options.seed,
+            where=options.where,
+            workers=options.workers,
+        )
+        if synthesize.run(arguments):
+            raise UsageError(f"--recipe {options.recipe}: the training set could not be made")
+    return _clip_files([str(folder)])
 
 
 def _clip_files(folders: Sequence[str]) -> list[Path]:
@@ -163,7 +224,12 @@ def _make_output(options: TrainCommandOptions) -> Path:
 
 def parse(argv: Sequence[str]) -> TrainCommandOptions:
     """Returns the options of the command."""
-    return parse_options(build_parser(), argv, TrainCommandOptions)
+    options = parse_options(build_parser(), argv, TrainCommandOptions)
+    if options.recipe is None:
+        return options
+    parser = build_parser()
+    parser.set_defaults(**TRAIN_DEFAULTS)
+    return parse_options(parser, argv, TrainCommandOptions)
 
 
 def build_parser() -> Parser:
@@ -172,11 +238,29 @@ def build_parser() -> Parser:
     add = parser.add_argument
     add(
         "--data",
-        required=True,
+        default=[],
         action="append",
         metavar="SET",
         help="training set made by `audiosieve synthesize`; may be repeated",
     )
+    add(
+        "--recipe",
+        choices=["service"],
+        help="make the training set, too: service: the article on a quality service: speech and noise at many SNRs, labels of "
+        "PESQ, a BLSTM with frame scores and an overall score. It sets the defaults "
+        + ", ".join(f"{name} {value}" for name, value in TRAIN_DEFAULTS.items()),
+    )
+    add("--speech", help="clean speech for the recipe: directory, glob or manifest CSV")
+    add("--noise", help="noise for the recipe: directory, glob or manifest CSV")
+    add(
+        "--where",
+        action="append",
+        default=[],
+        metavar="COLUMN=VALUE",
+        help="use only recordings with this value in a column of these manifests; may be repeated",
+    )
+    add("--clips", type=positive_int, default=10_000, help="number of clips that the recipe makes")
+    add("--workers", type=positive_int, default=1, help="number of processes that make them")
     add("--output", required=True, help="folder for the bundle")
     add("--network", default="quality_net", choices=NETWORK_NAMES, help="network to train")
     add("--label", default=PESQ_WB.name, choices=list(LABEL_SCALES), help="label to learn")
@@ -190,6 +274,7 @@ def build_parser() -> Parser:
     )
     add("--epochs", type=positive_int, default=30, help="number of epochs in all")
     add("--batch_size", type=positive_int, default=32, help="clips in a batch")
+    add("--shuffle_clips", type=positive_int, default=2048, help="size of the shuffle buffer in clips")
     add(
         "--learning_rate",
         type=number(over=0, under=1),

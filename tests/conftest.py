@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.command import Output, audiosieve_process
 from tests.support.paths import SAMPLES
@@ -17,6 +18,10 @@ from transforms.storage.gcs.client import EMULATOR, patch_beam
 
 # With one thread for each operation, equal trainings are equal to the last bit, on a busy machine, too.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+
+# No test is timed: on a busy machine any example may be slow.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import scipy.stats
 
 from model.evaluation.bootstrap import Resamples
 from model.evaluation.measures import as_json, measure, measure_conditions
@@ -22,14 +23,20 @@ TITLES = {
     "l_1dcnn": "L_1DCNN",
     "l_att": "L_ATT",
     "lc_att": "LC_ATT",
+    "l_att_linear": "L_ATT without sigmoid",
+    "lc_att_linear": "LC_ATT without sigmoid",
 }
 BASELINE = next(iter(TITLES))
-# Published results; those of the other networks and measures are unknown.
+# Table 3 of the paper: means over eight repeats.
 PUBLISHED: dict[str, dict[str, float]] = {
-    "quality_net": {"lcc": 0.876, "srcc": 0.876, "f1": 0.752},
-    "lc_att": {"lcc": 0.919, "srcc": 0.914, "f1": 0.848},
+    "quality_net": {"lcc": 0.876, "srcc": 0.876, "precision": 0.728, "recall": 0.777, "f1": 0.752},
+    "l_1dcnn": {"lcc": 0.858, "srcc": 0.863, "precision": 0.926, "recall": 0.691, "f1": 0.792},
+    "l_att": {"lcc": 0.892, "srcc": 0.894, "precision": 0.957, "recall": 0.709, "f1": 0.815},
+    "lc_att": {"lcc": 0.919, "srcc": 0.914, "precision": 0.927, "recall": 0.781, "f1": 0.848},
 }
 MISSING = "-"
+# Standard deviations below this are rounding errors.
+TINY = 1e-12
 # Kind of work that makes the set of a repeat; the other kinds are names of networks.
 SET = "set"
 
@@ -66,6 +73,45 @@ class Spread:
         if self.mean is None:
             return MISSING
         return f"{self.mean:{sign}.3f}" + (f" ± {self.std:.3f}" if self.std is not None else "")
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """Difference of a measure from the baseline within each repeat.
+
+    Attributes:
+        spread: mean and standard deviation of the differences.
+        p_value: probability of a mean at least as far from 0 if the true one is 0, by the paired t-test (two-sided); None for
+            fewer than two repeats or equal differences.
+    """
+
+    spread: Spread
+    p_value: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float | None], baseline: Sequence[float | None]) -> Difference:
+        """Returns the difference of values from those of the baseline, paired by repeat; None for an undefined value."""
+        pairs = np.array(
+            [
+                pair
+                for pair in zip(values, baseline, strict=True)
+                if all(v is not None and math.isfinite(v) for v in pair)
+            ],
+            float,
+        ).reshape(-1, 2)
+        differences = pairs[:, 0] - pairs[:, 1]
+        spread = Spread.of(differences.tolist())
+        # Equal differences have no variance, and the test would divide by 0.
+        if spread.std is None or spread.std < TINY:
+            return cls(spread, None)
+        return cls(spread, float(scipy.stats.ttest_rel(pairs[:, 0], pairs[:, 1]).pvalue))
+
+    def text(self) -> str:
+        """Returns text such as "+0.021 ± 0.004 (p 0.003)"."""
+        if self.p_value is None:
+            return self.spread.text("+")
+        number = "< 0.001" if self.p_value < 0.001 else f"{self.p_value:.3f}"
+        return f"{self.spread.text('+')} (p {number})"
 
 
 def network_result(scored: ScoredClips) -> dict[str, Any]:
@@ -105,8 +151,8 @@ def summarise(repeats: Sequence[Mapping[str, Values]], networks: Sequence[str]) 
     }
 
 
-def differences(repeats: Sequence[Mapping[str, Values]], networks: Sequence[str]) -> dict[str, dict[str, Spread]]:
-    """Returns the spread of the differences from the baseline within each repeat.
+def differences(repeats: Sequence[Mapping[str, Values]], networks: Sequence[str]) -> dict[str, dict[str, Difference]]:
+    """Returns the differences of each network from the baseline within each repeat, with a paired test.
 
     A difference within one repeat varies less than the difference of two means.
 
@@ -115,24 +161,23 @@ def differences(repeats: Sequence[Mapping[str, Values]], networks: Sequence[str]
         networks: names of the networks.
 
     Returns:
-        The spreads by network and measure; empty if the baseline is not among the networks.
+        The differences by network and measure; empty if the baseline is not among the networks.
     """
     if BASELINE not in networks:
         return {}
 
-    def minus(repeat: Mapping[str, Values], name: str, measure: str) -> float | None:
-        value, baseline = repeat[name].get(measure), repeat[BASELINE].get(measure)
-        return None if value is None or baseline is None else value - baseline
+    def of_repeats(name: str, measure: str) -> list[float | None]:
+        return [repeat[name].get(measure) for repeat in repeats]
 
     return {
-        name: {measure: Spread.of([minus(repeat, name, measure) for repeat in repeats]) for measure in MEASURES}
+        name: {measure: Difference.of(of_repeats(name, measure), of_repeats(BASELINE, measure)) for measure in MEASURES}
         for name in networks
         if name != BASELINE
     }
 
 
-def spreads_as_json(spreads: Mapping[str, Mapping[str, Spread]]) -> dict[str, Any]:
-    """Returns spreads as JSON values."""
+def spreads_as_json(spreads: Mapping[str, Mapping[str, Spread | Difference]]) -> dict[str, Any]:
+    """Returns spreads or differences as JSON values."""
     return {name: {key: dataclasses.asdict(value) for key, value in row.items()} for name, row in spreads.items()}
 
 
@@ -164,51 +209,44 @@ def markdown(repeats: Sequence[Mapping[str, Values]], networks: Sequence[str], n
     number = f"{len(repeats)} repeat" + ("" if len(repeats) == 1 else "s")
     lines = ["# Quality assessment by BLSTM and attention, reproduced", ""]
     lines += [f"Mean ± standard deviation over {number}.", ""]
-    published = [measure for measure in MEASURES if any(measure in row for row in PUBLISHED.values())]
     rows = [
         [
             TITLES[name],
             *(spread.text() for spread in row.values()),
-            *(_published(name, measure) for measure in published),
+            *(_published(name, measure) for measure in MEASURES),
         ]
         for name, row in summarise(repeats, networks).items()
     ]
-    lines += _table(["network", *MEASURES.values(), *(f"published {MEASURES[measure]}" for measure in published)], rows)
+    lines += markdown_table(
+        ["network", *MEASURES.values(), *(f"published {title}" for title in MEASURES.values())], rows
+    )
     from_baseline = differences(repeats, networks)
     if from_baseline:
-        lines += ["", f"Difference from {TITLES[BASELINE]} in the same repeat, mean ± standard deviation:", ""]
-        rows = [[TITLES[name], *(spread.text("+") for spread in row.values())] for name, row in from_baseline.items()]
-        lines += _table(["network", *MEASURES.values()], rows)
+        title = f"Difference from {TITLES[BASELINE]} in the same repeat, mean ± standard deviation"
+        lines += ["", f"{title} (p of the paired t-test over the repeats):", ""]
+        rows = [[TITLES[name], *(one.text() for one in row.values())] for name, row in from_baseline.items()]
+        lines += markdown_table(["network", *MEASURES.values()], rows)
     lines += ["", *(f"- {note}" for note in notes)]
     return "\n".join(lines) + "\n"
 
 
-def notes(
-    utterances: Mapping[str, int],
-    test_speakers: int,
-    snrs_db: Sequence[float],
-    epochs: int,
-    failed: Mapping[str, int],
-    quick: bool,
-) -> list[str]:
+def notes(material: Mapping[str, Any], choices: Sequence[str], failed: Mapping[str, int], quick: bool) -> list[str]:
     """Returns notes for the reader of the table, one sentence each.
 
     Args:
-        utterances: number of utterances by split: "train", "val" and "test".
-        test_speakers: number of test speakers.
-        snrs_db: SNRs of each utterance in dB.
-        epochs: epochs of each training.
+        material: facts about the material, with the numbers of "utterances" and "speakers" by split.
+        choices: settings of the experiment, one sentence each.
         failed: by network, the number of repeats in which it could not be trained, if over 0.
         quick: whether the run only tested that everything works.
     """
+    utterances, speakers = material["utterances"], material["speakers"]
     sentences = ["**This was a quick run, to test that everything works: its numbers mean little.**"] if quick else []
     sentences += [
         f"There are {utterances['train'] + utterances['val']} training utterances and {utterances['test']} test utterances "
-        f"of {test_speakers} other speakers with other noise, each clean and at "
-        f"{', '.join(f'{snr_db:g}' for snr_db in snrs_db)} dB.",
-        f"{utterances['val']} of the training utterances, from speakers of their own, choose the epoch and the threshold.",
-        "Precision, recall and F1 are those of clean clips; the threshold was chosen without the test clips.",
-        f"Each repeat draws new noise for the same speech, trains {epochs} epochs and keeps the best one by LCC.",
+        f"of {speakers['test']} other speakers.",
+        f"{utterances['val']} of the training utterances, from speakers of their own, choose the epoch.",
+        *choices,
+        "Precision, recall and F1 are those of clean clips.",
         "The published numbers come from other speech and noise: compare the order of the networks and the differences "
         "between them.",
     ]
@@ -223,7 +261,7 @@ def _published(name: str, measure: str) -> str:
     return MISSING if value is None else f"{value:.3f}"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Returns the lines of a Markdown table whose columns also align in a terminal."""
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
@@ -231,15 +269,22 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return ["| " + " | ".join(row) + " |" for row in (cells[0], rule, *cells[1:])]
 
 
-def seconds_left(finished: Sequence[tuple[str, float]], unfinished: Sequence[str]) -> float | None:
-    """Estimates the time of the remaining work in seconds.
+def seconds_left(
+    finished: Sequence[tuple[str, float]],
+    unfinished: Sequence[str],
+    processes: int = 1,
+    running: Sequence[tuple[str, float]] = (),
+) -> float | None:
+    """Estimates the time until the end of the work in seconds.
 
     A network without finished work is estimated by the mean of the others. A set is then estimated by 0, because it takes
     little time.
 
     Args:
         finished: kind (`SET`, or the name of a network) and seconds of each finished piece of work.
-        unfinished: kind of each remaining piece of work.
+        unfinished: kind of each remaining piece of work, those that run now included.
+        processes: number of pieces that run at the same time.
+        running: kind and seconds so far of each piece that runs now.
 
     Returns:
         The seconds; None if no network is finished.
@@ -250,7 +295,13 @@ def seconds_left(finished: Sequence[tuple[str, float]], unfinished: Sequence[str
     networks = [seconds for kind, seconds in finished if kind != SET]
     if not networks:
         return None
-    return float(sum(np.mean(of_kind[kind] or ([0.0] if kind == SET else networks)) for kind in unfinished))
+
+    def estimate(kind: str) -> float:
+        return float(np.mean(of_kind[kind] or ([0.0] if kind == SET else networks)))
+
+    # A piece that takes longer than estimated is nearly finished.
+    done = sum(min(seconds, estimate(kind)) for kind, seconds in running)
+    return (sum(map(estimate, unfinished)) - done) / processes
 
 
 def time_text(seconds: float) -> str:
@@ -261,14 +312,22 @@ def time_text(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def progress_text(finished: Sequence[tuple[str, float]], unfinished: Sequence[str]) -> str:
+def progress_text(
+    finished: Sequence[tuple[str, float]],
+    unfinished: Sequence[str],
+    processes: int = 1,
+    running: Sequence[tuple[str, float]] = (),
+) -> str:
     """Returns progress as text: "2 min so far, about 3 h 05 min left"; no estimate if no network is finished.
 
     Args:
         finished: kind and seconds of each finished piece of work, as for `seconds_left`.
         unfinished: kind of each remaining piece of work.
+        processes: number of pieces that run at the same time.
+        running: kind and seconds so far of each piece that runs now.
     """
-    spent_s, left_s = sum(seconds for _, seconds in finished), seconds_left(finished, unfinished)
+    spent_s = sum(seconds for _, seconds in (*finished, *running)) / processes
+    left_s = seconds_left(finished, unfinished, processes, running)
     return f"{time_text(spent_s)} so far" + ("" if left_s is None else f", about {time_text(left_s)} left")
 
 

@@ -3,11 +3,19 @@
 Every network takes "spectrogram" float32 [B, T, 257] and "mask" bool [B, T] (true at real frames, false at padding), and
 returns "frame_score" float32 [B, T] and "score" float32 [B], pooled over the real frames. `diagnostic_net` also returns
 "diagnosis" float32 [B, T, 15], in the order of `diagnosis.FRAME_VALUES`.
+
+`l_1dcnn`, `l_att` and `lc_att` are those of the paper on BLSTM and attention for audio quality (its Table 2), whose baseline is
+`quality_net`. The paper leaves these points open:
+
+- compression of the spectrogram: that of `FeatureConfig`, by default the logarithm of a level-normalised magnitude;
+- activation of the 1-D CNN and the dense layer: ReLU, and ELU as in Quality-Net;
+- initial weights: those of Keras; only Quality-Net has its published forget bias of -3.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import keras
 import tensorflow as tf
@@ -23,6 +31,8 @@ LSTM_UNITS = 100
 CONV_FILTERS = 250
 CONV_WIDTH = 3
 ATTENTION_UNITS = 32
+# End of the name of a network, by the function on the energies of its attention.
+NAME_SUFFIX = {"sigmoid": "", "linear": "_linear"}
 DENSE_UNITS = 50
 TINY = 1e-12
 # Layer of `diagnostic_net` whose outputs `diagnosis_of` maps to the diagnosis.
@@ -52,23 +62,31 @@ def l_1dcnn() -> keras.Model:
     return _score_model("l_1dcnn", spectrogram, mask, x)
 
 
-def l_att() -> keras.Model:
-    """BLSTM -> additive self-attention -> Dense 50 -> frame score (the L_ATT variant)."""
+def l_att(energy: Literal["sigmoid", "linear"] = "sigmoid") -> keras.Model:
+    """BLSTM -> additive self-attention -> Dense 50 -> frame score (the L_ATT variant).
+
+    Args:
+        energy: function on the energies of the attention: "sigmoid" as published, or "linear" for none.
+    """
     spectrogram, mask = _inputs()
     x = _blstm(spectrogram, mask)  # [B, T, 200]
-    x = _attention(x, mask)  # [B, T, 200]
+    x = _attention(x, mask, energy)  # [B, T, 200]
     x = _dense(x)  # [B, T, 50]
-    return _score_model("l_att", spectrogram, mask, x)
+    return _score_model("l_att" + NAME_SUFFIX[energy], spectrogram, mask, x)
 
 
-def lc_att() -> keras.Model:
-    """BLSTM -> 1-D CNN -> additive self-attention -> Dense 50 -> frame score (the LC_ATT variant)."""
+def lc_att(energy: Literal["sigmoid", "linear"] = "sigmoid") -> keras.Model:
+    """BLSTM -> 1-D CNN -> additive self-attention -> Dense 50 -> frame score (the LC_ATT variant).
+
+    Args:
+        energy: as for `l_att`.
+    """
     spectrogram, mask = _inputs()
     x = _blstm(spectrogram, mask)  # [B, T, 200]
     x = _conv(x, mask)  # [B, T, 250]
-    x = _attention(x, mask)  # [B, T, 250]
+    x = _attention(x, mask, energy)  # [B, T, 250]
     x = _dense(x)  # [B, T, 50]
-    return _score_model("lc_att", spectrogram, mask, x)
+    return _score_model("lc_att" + NAME_SUFFIX[energy], spectrogram, mask, x)
 
 
 def disturbance_net() -> keras.Model:
@@ -126,6 +144,8 @@ NETWORKS: dict[str, Callable[[], keras.Model]] = {
     "lc_att": lc_att,
     "disturbance_net": disturbance_net,
     "diagnostic_net": diagnostic_net,
+    "l_att_linear": lambda: l_att("linear"),
+    "lc_att_linear": lambda: lc_att("linear"),
 }
 
 
@@ -198,8 +218,10 @@ def _zero_padding(x: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasT
     return x * ops.expand_dims(ops.cast(mask, "float32"), tuple(range(2, x.ndim)))
 
 
-def _attention(x: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
-    return AdditiveAttention(ATTENTION_UNITS, name="attention")(x, mask=mask)
+def _attention(
+    x: keras.KerasTensor, mask: keras.KerasTensor, energy: Literal["sigmoid", "linear"]
+) -> keras.KerasTensor:
+    return AdditiveAttention(ATTENTION_UNITS, energy, name="attention")(x, mask=mask)
 
 
 def _dense(x: keras.KerasTensor) -> keras.KerasTensor:

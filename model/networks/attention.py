@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -10,14 +10,20 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable("audiosieve")
 class AdditiveAttention(keras.layers.Layer):
-    """Additive (Bahdanau) self-attention.
+    """Additive (Bahdanau) self-attention, as eq. 5 of the paper on BLSTM and attention for audio quality.
 
     For input x [B, T, F]:
 
         h[t, s] = tanh(x[t] W_t + x[s] W_x + b_h)        [units]
-        e[t, s] = h[t, s] . w_a + b_a
+        e[t, s] = sigmoid(h[t, s] . w_a + b_a)
         a[t, .] = softmax over all s that are not masked
         y[t]    = sum over s of a[t, s] x[s]             [B, T, F]
+
+    The energies lie between 0 and 1, so no weight is more than e times another one: the layer is a smooth mean over the
+    recording. With `energy="linear"`, e[t, s] has no sigmoid, and the layer can attend to a few frames only.
+
+    The paper leaves open whether its frames t include the query itself, and how padding is treated. Here every real frame,
+    the query included, takes part, and padding does not.
 
     With F = 250 and 32 units, the layer has 16,065 parameters. For all pairs, h would take B x T x T x units floats, which is
     180 GB for ten minutes. Therefore the queries t are processed in blocks whose h fits into `block_bytes`. Every query still
@@ -25,12 +31,22 @@ class AdditiveAttention(keras.layers.Layer):
 
     Args:
         units: size of the hidden layer.
+        energy: function on the energies: "sigmoid" as published, or "linear" for none.
         block_bytes: largest size of the hidden layer for one block of queries; a block has at least one query.
     """
 
-    def __init__(self, units: int = 32, block_bytes: int = 64 << 20, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        units: int = 32,
+        energy: Literal["sigmoid", "linear"] = "sigmoid",
+        block_bytes: int = 64 << 20,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
+        if energy not in ("sigmoid", "linear"):
+            raise ValueError(f"energy is {energy!r}; must be 'sigmoid' or 'linear'")
         self.units = units
+        self.energy_function = energy
         self.block_bytes = block_bytes
         self.supports_masking = True
 
@@ -57,8 +73,10 @@ class AdditiveAttention(keras.layers.Layer):
         def attend(block: tf.Tensor) -> tf.Tensor:
             hidden = tf.tanh(block[:, :, tf.newaxis, :] + keys[:, tf.newaxis, :, :])  # [B, block, T, units]
             # With `@`, TensorFlow 2.21 can crash if a block has one query.
-            energy = tf.tensordot(hidden, self.energy[:, 0], 1) + self.energy_bias + masked_energy
-            return tf.nn.softmax(energy) @ inputs  # [B, block, F]
+            energy = tf.tensordot(hidden, self.energy[:, 0], 1) + self.energy_bias
+            if self.energy_function == "sigmoid":
+                energy = tf.sigmoid(energy)
+            return tf.nn.softmax(energy + masked_energy) @ inputs  # [B, block, F]
 
         max_queries = tf.maximum(self.block_bytes // 4 // (batch * length * self.units), 1)
         block = tf.minimum(max_queries, length)
@@ -75,4 +93,5 @@ class AdditiveAttention(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""
-        return {**super().get_config(), "units": self.units, "block_bytes": self.block_bytes}
+        arguments = {"units": self.units, "energy": self.energy_function, "block_bytes": self.block_bytes}
+        return {**super().get_config(), **arguments}

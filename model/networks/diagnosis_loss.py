@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 import tensorflow as tf
 
-from model.diagnosis import HEARD_CAUSES, HIGHEST_DB, RATINGS
-from model.networks.architectures import DB_UNIT, diagnosis_of, masked_mean
+from model.diagnosis import HEARD_CAUSES, HIGHEST_DB, RATINGS, SNR_RANGE_DB
+from model.networks.architectures import DB_UNIT, TINY, diagnosis_of, masked_mean
 
 # Error of SNR and C50 up to which their loss is a square, in units of `DB_UNIT`; it is linear beyond. 1 dB.
 LEVEL_DELTA = 0.1
 # Weight of clips whose SNR or C50 is only known to be high. Most clips have no room; with the weight 1, the network took all
 # for such clips: its C50 was 39 dB for rooms of 0 to 15 dB.
 AT_LEAST_WEIGHT = 0.2
+DB_PER_LOG = 10.0 / math.log(10.0)
 _CAUSES = slice(1, 1 + len(HEARD_CAUSES))
 _LEVELS = slice(_CAUSES.stop, -len(RATINGS))
 _RATINGS = slice(-len(RATINGS), None)
@@ -100,20 +102,23 @@ def _cross_entropy(truth: tf.Tensor, logits: tf.Tensor, mask: tf.Tensor) -> tf.T
 
 
 def _level_loss(label: Mapping[str, tf.Tensor], values_db: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """Returns the error of the mean SNR and C50 over the frames with speech, in units of `DB_UNIT`: [B].
+    """Returns the error of SNR and C50 over the frames with speech, pooled as in `Diagnosis.pool`, in units of `DB_UNIT`: [B].
 
     A label of `HIGHEST_DB` only asks for at least this value, with the weight `AT_LEAST_WEIGHT`.
     """
     known, true_db = _known(label["levels_db"])
     is_speech = tf.cast(tf.logical_and(label["speech"] > 0, mask), tf.float32)[..., tf.newaxis]
-    counts = tf.reduce_sum(is_speech, axis=1)
-    mean_db = tf.reduce_sum(values_db * is_speech, axis=1) / tf.maximum(counts, 1.0)
-    error = (mean_db - true_db) / DB_UNIT
+    has_speech = tf.cast(tf.reduce_any(is_speech > 0, axis=1), tf.float32)  # [B, 1]
+    counts = tf.maximum(tf.reduce_sum(is_speech, axis=1), 1.0)  # [B, 1]
+    noise = 10.0 ** (-tf.clip_by_value(values_db[..., :1], *SNR_RANGE_DB) / 10.0)
+    snr_db = -DB_PER_LOG * tf.math.log(tf.reduce_sum(noise * is_speech, axis=1) / counts + TINY)
+    c50_db = tf.reduce_sum(values_db[..., 1:] * is_speech, axis=1) / counts
+    error = (tf.concat([snr_db, c50_db], axis=-1) - true_db) / DB_UNIT
     is_bound = true_db >= HIGHEST_DB
     error = tf.where(is_bound, tf.minimum(error, 0.0), error)
     size = tf.sqrt(tf.square(error) + LEVEL_DELTA**2) - LEVEL_DELTA
     weight = known * tf.where(is_bound, AT_LEAST_WEIGHT, 1.0)
-    return tf.reduce_sum(weight * size * tf.cast(counts > 0, tf.float32), axis=-1)
+    return tf.reduce_sum(weight * size * has_speech, axis=-1)
 
 
 def _rating_loss(ratings: tf.Tensor, values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:

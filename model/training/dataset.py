@@ -45,6 +45,7 @@ class TrainingSet:
         features: parameters of the spectrograms.
         frames: whether to learn the label of each frame too; clips without frame labels are skipped.
         diagnosis: whether to learn all labels of a diagnosis (`diagnosis_labels`); clips without a label are used, too.
+        shuffle_clips: size of the shuffle buffer in clips.
     """
 
     files: tuple[Path, ...]
@@ -52,6 +53,7 @@ class TrainingSet:
     features: FeatureConfig
     frames: bool = False
     diagnosis: bool = False
+    shuffle_clips: int = SHUFFLE_CLIPS
 
     def count(self, split: str) -> int:
         """Returns the number of clips of a split, without those that are skipped for want of a label.
@@ -83,7 +85,7 @@ class TrainingSet:
             lambda: self._clips(split, seed), output_signature=(tf.TensorSpec([], tf.string), labels)
         )
         if seed is not None:
-            clips = clips.shuffle(SHUFFLE_CLIPS, seed=seed)
+            clips = clips.shuffle(self.shuffle_clips, seed=seed)
         features = clips.map(self._featurize, num_parallel_calls=2, deterministic=True)
         boundaries = list(range(BUCKET_FRAMES, MAX_FRAMES, BUCKET_FRAMES))
         # Batches of long clips have fewer clips, to bound the memory.
@@ -162,13 +164,14 @@ def open_set(
     *,
     frames: bool = False,
     diagnosis: bool = False,
+    shuffle_clips: int = SHUFFLE_CLIPS,
 ) -> TrainingSet:
     """Opens a set and checks that both splits hold labelled clips.
 
     Raises:
         DatasetError: a file cannot be read or lacks a column, or a split has no labelled clip.
     """
-    training_set = TrainingSet(tuple(paths), label_scale, features, frames, diagnosis)
+    training_set = TrainingSet(tuple(paths), label_scale, features, frames, diagnosis, shuffle_clips)
     for split in ("train", "val"):
         if not training_set.count(split):
             raise DatasetError(f"the split {split!r} has no clip with the label {label_scale.name}")

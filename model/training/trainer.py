@@ -24,7 +24,7 @@ from model.networks.diagnosis_loss import diagnosis_loss
 from model.networks.losses import LossName, frames_loss, quality_loss
 from model.runtime import hold_native_stderr
 from model.training.averaging import WeightAverage
-from model.training.dataset import TrainingSet
+from model.training.dataset import SHUFFLE_CLIPS, TrainingSet
 from model.training.diagnosis_validation import ValidatedClip, calibrate, measure, split_batch
 from model.training.tensorboard_curves import write_curves
 
@@ -265,7 +265,9 @@ def _comparable(data: TrainingSet, options: TrainOptions) -> dict[str, Any]:
     """Returns the options that a resumed training must share: all except `epochs` and `patience`."""
     shared = {key: value for key, value in dataclasses.asdict(options).items() if key not in ("epochs", "patience")}
     files = [file.name for file in data.files]
-    return {**shared, "label": data.label_scale.name, "features": data.features.as_dict(), "files": files}
+    # Older trainings have no size of the shuffle buffer, and had the default.
+    buffer = {} if data.shuffle_clips == SHUFFLE_CLIPS else {"shuffle_clips": data.shuffle_clips}
+    return {**shared, **buffer, "label": data.label_scale.name, "features": data.features.as_dict(), "files": files}
 
 
 def _resume(

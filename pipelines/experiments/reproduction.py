@@ -12,39 +12,38 @@ The set of a repeat (`transforms.evaluation.experiment`) has the format of `audi
     OUT/repeat-NN/set.json          facts about the set
     OUT/repeat-NN/<network>/        bundle
     OUT/repeat-NN/<network>.json    result of the network
+    OUT/repeat-NN/<network>.parquet scores of the test clips and the example
+    OUT/repeat-NN/example.parquet   clip with noise in a part of it
     OUT/reproduction.json, .md      all results, and the table of the finished repeats
+    OUT/figures/                    Figures 2 to 4 of the paper, of the first repeat
 """
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-from model.bundle import Bundle
-from model.evaluation.reproduction import SET, TITLES, markdown, network_result, notes, progress_text, results
-from model.features import FeatureConfig
-from model.labels import PSEUDO
+from model.evaluation.reproduction import SET, TITLES, markdown, notes, progress_text, results
 from model.local_files import write_text
-from model.runtime import start_tensorflow
 from pipelines.common.errors import UsageError
+from pipelines.experiments.reproduction_figures import FIGURES, draw_figures
 from pipelines.experiments.reproduction_files import RESULTS, TABLE, read_json, write_json
-from pipelines.experiments.reproduction_setup import BATCH_SIZE, DECAY, LEARNING_RATE, LOSS, Reproduction
+from pipelines.experiments.reproduction_processes import TrainingPool
+from pipelines.experiments.reproduction_setup import Reproduction
+from pipelines.experiments.reproduction_training import NetworkTraining, example_file
 from pipelines.experiments.synthesis import CLIPS_PER_ROW_GROUP
 from transforms.evaluation.experiment import (
     SNRS_DB,
     UnmixableError,
     make_clips,
-    score_test_clips,
+    make_example,
     set_ledger,
+    write_example,
     write_set,
 )
-from transforms.evaluation.experiment_splits import TEST
 
 
 def run_reproduction(job: Reproduction) -> str:
@@ -53,13 +52,20 @@ def run_reproduction(job: Reproduction) -> str:
     Returns:
         The table of all repeats.
     """
-    repeats = job.options.repeats
-    start_tensorflow(job.options.threads)
-    for repeat in range(1, repeats + 1):
-        _run_repeat(job, repeat)
+    options = job.options
+
+    def on_finish(training: NetworkTraining) -> None:
         finished = _write_results(job)
-        if repeat < repeats and repeat == finished:
-            print(f"\nafter {repeat} of {repeats} repeats:\n\n{_table(job)}", flush=True)
+        if _is_finished(job, training.repeat):
+            _finish_repeat(job, training.repeat)
+            if finished < options.repeats:
+                print(f"\nafter {finished} of {options.repeats} repeats:\n\n{_table(job)}", flush=True)
+
+    with TrainingPool(options.processes, options.threads, on_finish) as pool:
+        for repeat in range(1, options.repeats + 1):
+            _run_repeat(job, repeat, pool)
+        pool.wait_for_all()
+    _write_results(job)
     return _table(job)
 
 
@@ -67,30 +73,43 @@ def _table(job: Reproduction) -> str:
     return (job.output / TABLE).read_text(encoding="utf-8")
 
 
-def _run_repeat(job: Reproduction, repeat: int) -> None:
-    """Makes the set of a repeat, and trains and measures the networks that are not finished."""
-    folder, files = job.folder(repeat), job.result_files(repeat)
+def _run_repeat(job: Reproduction, repeat: int, pool: TrainingPool) -> None:
+    """Makes the set of a repeat, and trains the networks that are not finished; the last ones may still run afterwards."""
+    unfinished = [training for training in job.trainings(repeat) if not training.result.exists()]
+    if not unfinished:
+        _finish_repeat(job, repeat)
+        return
+    pool.wait_for_slot()
+    _make_set(job, repeat, [training.network for training in unfinished], pool)
     networks = job.options.networks
-    unfinished = [name for name in networks if not files[name].exists()]
-    if unfinished:
-        _make_set(job, repeat, unfinished)
-    for name in unfinished:
-        _print_progress(job, repeat, f"{TITLES[name]} ({networks.index(name) + 1} of {len(networks)})")
-        write_json(files[name], run_network(job, repeat, name))
-        _write_results(job)
-    for name in networks:
-        # Only an unfinished training needs its checkpoints.
+    for training in unfinished:
+        pool.wait_for_slot()
+        title = f"{TITLES[training.network]} ({networks.index(training.network) + 1} of {len(networks)})"
+        _print_progress(job, repeat, title, pool)
+        pool.train(training)
+
+
+def _is_finished(job: Reproduction, repeat: int) -> bool:
+    return all(training.result.exists() for training in job.trainings(repeat))
+
+
+def _finish_repeat(job: Reproduction, repeat: int) -> None:
+    """Draws the figures of the first repeat, and removes what only unfinished trainings need."""
+    folder = job.folder(repeat)
+    if repeat == 1 and not (job.output / FIGURES).exists():
+        draw_figures(job.output, folder, job.options.networks)
+    for name in job.options.networks:
         shutil.rmtree(folder / name / "training" / "checkpoints", ignore_errors=True)
     if not job.options.keep_sets:
         shutil.rmtree(folder / "set", ignore_errors=True)
 
 
-def _make_set(job: Reproduction, repeat: int, unfinished: Sequence[str]) -> None:
+def _make_set(job: Reproduction, repeat: int, unfinished: Sequence[str], pool: TrainingPool) -> None:
     """Makes the set of a repeat unless it exists."""
     folder, seed = job.folder(repeat), job.seed(repeat)
     if (folder / "set.json").exists() and set_ledger(folder / "set").committed("clips"):
         return
-    _print_progress(job, repeat, f"making {len(job.speech) * (len(SNRS_DB) + 1)} clips")
+    _print_progress(job, repeat, f"making {len(job.speech) * (len(SNRS_DB) + 1)} clips", pool)
     # A training can continue only on the set that it began with.
     for name in ("set", *unfinished):
         shutil.rmtree(folder / name, ignore_errors=True)
@@ -98,104 +117,28 @@ def _make_set(job: Reproduction, repeat: int, unfinished: Sequence[str]) -> None
     try:
         clips = make_clips(job.speech, job.noise, seed, job.options.max_duration_s)
         facts = write_set(folder / "set", clips, CLIPS_PER_ROW_GROUP)
+        example = make_example(job.speech, job.noise, seed, job.options.max_duration_s)
+        write_example(example_file(folder), example)
     except UnmixableError as error:
         raise UsageError(str(error)) from error
     write_json(folder / "set.json", {"seed": seed, **facts, "seconds": round(time.monotonic() - started, 1)})
-
-
-def run_network(job: Reproduction, repeat: int, name: str) -> dict[str, Any]:
-    """Trains a network on the set of a repeat, or continues its training, and measures it.
-
-    Args:
-        job: inputs of the reproduction.
-        repeat: number of the repeat, from 1.
-        name: name of the network.
-
-    Returns:
-        The result of the network, as JSON values.
-    """
-    from model.training.trainer import TrainingError
-
-    folder, seed = job.folder(repeat), job.seed(repeat)
-    started = time.monotonic()
-    try:
-        bundle = _train(job, repeat, name)
-    except TrainingError as error:
-        # A failed training is a result too, and must not stop the other networks.
-        print(f"{TITLES[name]}, repeat {repeat}: {error}", file=sys.stderr)
-        return {"seed": seed, "failed": str(error), "seconds": round(time.monotonic() - started, 1)}
-    epochs = bundle.training["history"]
-    started = time.monotonic()
-    return {
-        "seed": seed,
-        "model_id": bundle.model_id,
-        **measure_network(folder / "set", bundle),
-        "best_epoch": bundle.training["best_epoch"],
-        "epochs": epochs,
-        "seconds": round(sum(epoch["seconds"] for epoch in epochs) + time.monotonic() - started, 1),
-    }
-
-
-def _train(job: Reproduction, repeat: int, name: str) -> Bundle:
-    """Trains a network on the set of a repeat, or continues its training.
-
-    Raises:
-        TrainingError: the training failed.
-    """
-    import keras
-
-    from model.training.dataset import open_set
-    from model.training.trainer import CHECKPOINTS, HISTORY, TrainingError, TrainOptions, train
-
-    folder = job.folder(repeat)
-    output = folder / name
-    # Free the memory of the networks that this process trained before.
-    keras.backend.clear_session()
-    files = [Path(uri) for uri in set_ledger(folder / "set").committed("clips")]
-    train_options = TrainOptions(
-        name=f"{name}-{repeat:02d}",
-        network=name,
-        loss=LOSS,
-        epochs=job.options.epochs,
-        batch_size=BATCH_SIZE,
-        learning_rate=LEARNING_RATE,
-        decay=DECAY,
-        seed=job.seed(repeat),
-    )
-    # A training without a history has no finished epoch.
-    if (output / CHECKPOINTS / HISTORY).exists():
-        # If the training cannot continue, start again.
-        with contextlib.suppress(TrainingError):
-            return train(open_set(files, PSEUDO, FeatureConfig()), output, train_options, resume=True)
-    shutil.rmtree(output, ignore_errors=True)
-    output.mkdir(parents=True)
-    return train(open_set(files, PSEUDO, FeatureConfig()), output, train_options)
-
-
-def measure_network(data: Path, bundle: Bundle) -> dict[str, Any]:
-    """Returns the results of a model on the test clips of a set, with a threshold from its validation clips."""
-    from model.inference.scorer import Scorer
-
-    return network_result(score_test_clips(data, Scorer(bundle)))
 
 
 def _write_results(job: Reproduction) -> int:
     """Writes the results and the table of the finished repeats, and returns their number."""
     options = job.options
     by_repeat = {
-        repeat: {name: read_json(file) for name, file in job.result_files(repeat).items() if file.exists()}
+        repeat: {one.network: read_json(one.result) for one in job.trainings(repeat) if one.result.exists()}
         for repeat in range(1, options.repeats + 1)
     }
     finished = [networks for networks in by_repeat.values() if len(networks) == len(options.networks)]
     values = [{name: networks[name].get("values", {}) for name in options.networks} for networks in finished]
     failed = Counter(name for networks in finished for name in options.networks if "failed" in networks[name])
-    material = job.experiment["material"]
-    remarks = notes(
-        material["utterances"], material["speakers"][TEST], SNRS_DB, options.epochs, failed, job.experiment["quick"]
-    )
+    experiment = job.experiment
+    remarks = notes(experiment["material"], experiment["choices"], failed, experiment["quick"])
     evaluation = {
         "job": "reproduce",
-        **job.experiment,
+        **experiment,
         "repeats_asked": options.repeats,
         **results(values, options.networks),
         "notes": remarks,
@@ -210,14 +153,15 @@ def _write_results(job: Reproduction) -> int:
     return len(finished)
 
 
-def _print_progress(job: Reproduction, repeat: int, step: str) -> None:
+def _print_progress(job: Reproduction, repeat: int, step: str, pool: TrainingPool) -> None:
     """Prints the step that begins, the elapsed time and the estimated remaining time to stderr."""
     finished, unfinished = [], []
     for number in range(1, job.options.repeats + 1):
-        for kind, file in {SET: job.folder(number) / "set.json", **job.result_files(number)}.items():
+        files = {SET: job.folder(number) / "set.json"} | {one.network: one.result for one in job.trainings(number)}
+        for kind, file in files.items():
             if file.exists():
                 finished.append((kind, float(read_json(file)["seconds"])))
             else:
                 unfinished.append(kind)
-    text = progress_text(finished, unfinished)
+    text = progress_text(finished, unfinished, job.options.processes, pool.running())
     print(f"repeat {repeat} of {job.options.repeats}: {step}; {text}", file=sys.stderr, flush=True)

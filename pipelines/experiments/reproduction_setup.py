@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from model.evaluation.reproduction import option_changes
+from model.features import FeatureConfig
 from pipelines.common.errors import UsageError
 from pipelines.experiments.material import select_material
 from pipelines.experiments.reproduction_files import EXPERIMENT, read_json, write_json
+from pipelines.experiments.reproduction_training import BATCH_SIZE, DECAY, LEARNING_RATE, NetworkTraining
 from transforms.corpus.sources import list_corpus
 from transforms.errors import OutputError
+from transforms.evaluation.experiment import SNRS_DB
 from transforms.evaluation.experiment_splits import (
     TEST,
     SplitError,
+    cut_utterances,
     material_facts,
     measure_material,
+    share_noise,
     split_material,
     train_test_material,
 )
@@ -27,13 +34,8 @@ from transforms.synthesis.materials import NOISE, SPEECH, TRAIN, Material
 if TYPE_CHECKING:
     from model.networks.losses import LossName
 
-# The published recipe.
-LOSS: LossName = "weighted"
-LEARNING_RATE = 1e-3
-BATCH_SIZE = 32
-DECAY = 1.0
 # Options that may change when a run is continued, because they do not affect the results.
-CHANGEABLE = ("output", "speech", "noise", "repeats", "threads", "keep_sets", "quick")
+CHANGEABLE = ("output", "speech", "noise", "repeats", "processes", "threads", "keep_sets", "quick")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,16 +47,20 @@ class ReproduceOptions:
         noise: directory, glob or manifest of noise.
         output: folder for the results, empty or of an unfinished run.
         where: conditions on columns of the manifests.
+        speech_where: further conditions on the speech.
         repeats: number of repeats, at least 1.
         networks: names of the networks, in the order of the table.
         epochs: epochs of each training, at least 1.
+        loss: "unweighted" as published, or "weighted".
+        noise_split: "shared" for one noise collection in all splits, as published, or "disjoint" for separate groups.
         utterances: number of training utterances, at least 1.
         test_utterances: number of test utterances, at least 1.
-        max_duration_s: longest part of an utterance to use, in seconds, at least 0.25.
+        max_duration_s: longest utterance in seconds, at least 0.25; longer recordings are cut into several.
         min_dynamic_range_db: smallest dynamic range of usable speech, in dB.
         holdout: share of speakers and noise groups for the test, between 0 and 1; None for the split of the manifest.
         seed: seed of the draws, at least 0; repeat N has the seed `seed` + N.
-        threads: TensorFlow threads, at least 1; None for TensorFlow's choice.
+        processes: number of networks that are trained at the same time, at least 1.
+        threads: TensorFlow threads of a training, at least 1; None for TensorFlow's choice, or 1 with several processes.
         keep_sets: whether to keep the sets of finished repeats.
         quick: whether this is a quick run, which only tests that everything works.
     """
@@ -63,15 +69,19 @@ class ReproduceOptions:
     noise: str
     output: str
     where: tuple[str, ...]
+    speech_where: tuple[str, ...]
     repeats: int
     networks: tuple[str, ...]
     epochs: int
+    loss: LossName
+    noise_split: Literal["shared", "disjoint"]
     utterances: int
     test_utterances: int
     max_duration_s: float
     min_dynamic_range_db: float
     holdout: float | None
     seed: int
+    processes: int
     threads: int | None
     keep_sets: bool
     quick: bool
@@ -103,9 +113,13 @@ class Reproduction:
         """Returns the seed of the noise, the weights and the order of the clips in a repeat."""
         return self.options.seed + repeat
 
-    def result_files(self, repeat: int) -> dict[str, Path]:
-        """Returns the result file of each network in a repeat."""
-        return {name: self.folder(repeat) / f"{name}.json" for name in self.options.networks}
+    def trainings(self, repeat: int) -> list[NetworkTraining]:
+        """Returns the trainings of a repeat, one for each network."""
+        options = self.options
+        return [
+            NetworkTraining(self.folder(repeat), repeat, self.seed(repeat), name, options.loss, options.epochs)
+            for name in options.networks
+        ]
 
 
 def set_up(options: ReproduceOptions) -> Reproduction:
@@ -124,7 +138,15 @@ def set_up(options: ReproduceOptions) -> Reproduction:
         "options": fixed_options,
         "quick": options.quick,
         "material": material_facts(speech, noise),
-        "recipe": {"loss": LOSS, "learning_rate": LEARNING_RATE, "batch_size": BATCH_SIZE, "decay": DECAY},
+        "choices": _choices(options, material_facts(speech, noise)["corpora"]),
+        "recipe": {
+            "loss": options.loss,
+            "optimizer": "RMSprop",
+            "learning_rate": LEARNING_RATE,
+            "decay": DECAY,
+            "batch_size": BATCH_SIZE,
+            "features": FeatureConfig().as_dict(),
+        },
         "versions": {name: version(name) for name in ("audiosieve", "tensorflow", "keras", "numpy")},
     }
     if earlier:
@@ -133,6 +155,30 @@ def set_up(options: ReproduceOptions) -> Reproduction:
         write_json(output / EXPERIMENT, experiment)
     _print_shortages(options, speech)
     return Reproduction(options, output, speech, noise, earlier or experiment)
+
+
+def _choices(options: ReproduceOptions, corpora: Sequence[str]) -> list[str]:
+    """Returns the settings that the paper leaves open or that differ from it, one sentence each."""
+    noise = {
+        "shared": "Training, validation and test draw noise from one collection, as published.",
+        "disjoint": "Training, validation and test have noise of different groups; the paper names no such split.",
+    }
+    loss = {
+        "unweighted": "The loss of the frames is unweighted, as published.",
+        "weighted": "The loss of the frames has the weight 10^(label - 8); the paper has no weight.",
+    }
+    snrs = ", ".join(f"{snr_db:g}" for snr_db in SNRS_DB)
+    return [
+        f"The speech is cut into utterances of at most {options.max_duration_s:g} s; corpora: {', '.join(corpora)}.",
+        f"Each utterance is used clean and with one noise at {snrs} dB, so one of six clips is clean.",
+        noise[options.noise_split],
+        loss[options.loss],
+        f"RMSprop starts at {LEARNING_RATE:g} and is multiplied by {DECAY:g} after each epoch, as published; a batch has "
+        f"{BATCH_SIZE} clips.",
+        f"Each repeat draws new noise for the same speech, trains {options.epochs} epochs and keeps the best one by LCC.",
+        "The spectrogram is the logarithm of the magnitude after a level normalisation.",
+        "The threshold for clean clips has the best F1 on the training clips of the repeat; the paper has 7.1 from its own.",
+    ]
 
 
 def _earlier_experiment(output: Path) -> dict[str, Any] | None:
@@ -179,6 +225,8 @@ def _material(options: ReproduceOptions) -> tuple[list[Material], list[Material]
     noise = _measured(options.noise, NOISE, options)
     speech = _measured(options.speech, SPEECH, options)
     try:
+        if options.noise_split == "shared":
+            noise = share_noise(noise)
         return split_material(speech, noise, {TRAIN: options.utterances, TEST: options.test_utterances}, options.seed)
     except SplitError as error:
         raise UsageError(f"--{error.kind}: {error} (see --holdout)") from error
@@ -186,12 +234,20 @@ def _material(options: ReproduceOptions) -> tuple[list[Material], list[Material]
 
 def _measured(source: str, kind: str, options: ReproduceOptions) -> list[Material]:
     """Returns the usable recordings of a kind, as "train" and "test", and prints the number of unusable ones."""
-    items = train_test_material(select_material(list_corpus(source), kind, options.where), kind, options.holdout)
+    conditions = (*options.where, *(options.speech_where if kind == SPEECH else ()))
+    items = train_test_material(select_material(list_corpus(source), kind, conditions), kind, options.holdout)
     print(f"measuring {len(items)} recordings of {kind} ...", file=sys.stderr, flush=True)
     usable, unusable = measure_material(items, options.min_dynamic_range_db)
-    if unusable:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in unusable.most_common())
-        print(f"{unusable.total()} recordings are unusable: {reasons}", file=sys.stderr)
+    _print_unusable("recordings", unusable)
+    if kind == SPEECH:
+        usable, unusable = cut_utterances(usable, options.max_duration_s)
+        _print_unusable("utterances", unusable)
     if not usable:
         raise UsageError(f"--{kind}: none of the recordings is usable")
     return usable
+
+
+def _print_unusable(name: str, unusable: Counter[str]) -> None:
+    if unusable:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in unusable.most_common())
+        print(f"{unusable.total()} {name} are unusable: {reasons}", file=sys.stderr)

@@ -64,7 +64,7 @@ def _start() -> Worker:
 def _serve(connection: Connection, parent: int) -> None:
     """Runs jobs. The process ignores Ctrl-C, which the parent handles, and ends when the parent has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _end_with(parent)
+    end_with(parent)
     logging.basicConfig(level=logging.ERROR)  # Beam warns about packages that a local run does not need
     # Keras would import it, for plots that no worker makes.
     sys.modules["matplotlib"] = None  # type: ignore[assignment]
@@ -74,7 +74,7 @@ def _serve(connection: Connection, parent: int) -> None:
     serve_jobs(connection)
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """Makes this process end when the parent has ended."""
     if sys.platform == "linux":
         # The system ends this process even while a decoder holds the lock of the interpreter.

@@ -297,3 +297,22 @@ def test_every_label_scale_is_read_back(bundle_copy: CopyBundle) -> None:
     for scale in LABEL_SCALES.values():
         assert complete_bundle(path, label_scale=scale).label_scale is open_bundle(path).label_scale
     assert PESQ_WB in LABEL_SCALES.values()
+
+
+def test_a_bundle_whose_network_has_changed_is_refused_with_the_reason(
+    random_bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    """Before the sigmoid, the hash of `l_att` had no revision."""
+    old = Path(shutil.copytree(random_bundles["l_att"], tmp_path / "old"))
+    card = json.loads((old / CARD).read_text())
+    card["hash"] = open_bundle(old).first_revision_hash
+    assert card["hash"] != open_bundle(old).hash
+    (old / CARD).write_text(json.dumps(card))
+    with pytest.raises(
+        BundleError, match=r"attention of l_att had no sigmoid.*train it again as l_att, or as l_att_linear"
+    ):
+        open_bundle(old)
+    assert (
+        open_bundle(random_bundles["quality_net"]).hash
+        == open_bundle(random_bundles["quality_net"]).first_revision_hash
+    )

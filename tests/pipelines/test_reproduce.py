@@ -12,8 +12,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+from PIL import Image
 
 import pipelines.experiments.reproduction as job
+import pipelines.experiments.reproduction_processes as job_processes
+import pipelines.experiments.reproduction_training as job_training
 import transforms.evaluation.experiment as experiment
 from model.bundle import open_bundle
 from model.evaluation.reproduction import MEASURES
@@ -21,6 +24,7 @@ from model.labels import pseudo_score
 from pipelines.common.output_lock import output_lock
 from pipelines.reproduce import parse
 from tests.support.command import Done, audiosieve
+from transforms.errors import OutputError
 from transforms.schemas import CLIPS
 
 pytestmark = pytest.mark.slow
@@ -57,7 +61,7 @@ def reproduce(manifest: Path, output: Path, *options: object, status: int = 0) -
     """A run of two networks on some of the utterances; later options override."""
     words = ["--speech", manifest, "--noise", manifest, "--output", output, "--networks", ",".join(NETWORKS)]
     words += ["--utterances", 9, "--test_utterances", 3, "--epochs", 2, "--repeats", 2, "--threads", 1]
-    words += ["--min_dynamic_range_db", 0, "--max_duration_s", 1.2]
+    words += ["--min_dynamic_range_db", 0, "--max_duration_s", 1.2, "--noise_split", "disjoint"]
     return audiosieve("reproduce", *words, *options, status=status)
 
 
@@ -158,6 +162,48 @@ def test_speakers_and_noise_of_the_three_splits_are_apart(whole: tuple[Path, Don
         assert (len(utterances["train"] | utterances["val"]), len(utterances["test"])) == (9, 3)
 
 
+def test_the_choices_are_recorded_and_in_the_table(whole: tuple[Path, Done]) -> None:
+    experiment_record = json.loads((whole[0] / "experiment.json").read_text())
+    recipe = experiment_record["recipe"]
+    assert (recipe["loss"], recipe["decay"], recipe["learning_rate"]) == ("unweighted", 0.95, 1e-3)
+    assert experiment_record["options"]["noise_split"] == "disjoint"
+    table = (whole[0] / job.TABLE).read_text()
+    for choice in experiment_record["choices"]:
+        assert f"- {choice}" in table
+    epochs = results(whole[0])["repeats"][0]["networks"]["l_att"]["epochs"]
+    assert len(epochs) == 2
+
+
+def test_the_figures_of_the_first_repeat_are_drawn(whole: tuple[Path, Done]) -> None:
+    figures = sorted((whole[0] / "figures").iterdir())
+    assert [figure.name.split("-")[1] for figure in figures] == ["2", "3", "4"]
+    for figure in figures:
+        with Image.open(figure) as picture:
+            assert min(picture.size) > 400
+
+
+def test_networks_in_processes_of_their_own_have_the_same_results(
+    whole: tuple[Path, Done], manifest: Path, tmp_path: Path
+) -> None:
+    reproduce(manifest, tmp_path / "out", "--processes", 2, "--repeats", 1)
+    alone, side_by_side = results(whole[0])["repeats"][0], results(tmp_path / "out")["repeats"][0]
+    for name in NETWORKS:
+        for fact in ("model_id", "values", "threshold", "best_epoch"):
+            assert side_by_side["networks"][name][fact] == alone["networks"][name][fact]
+        assert "epoch 2 of 2" in (tmp_path / "out" / "repeat-01" / f"{name}.log").read_text()
+    assert not (tmp_path / "out" / "repeat-01" / "set").exists()
+
+
+def test_a_process_that_ends_without_a_result_ends_the_run(tmp_path: Path) -> None:
+    """There is no set to train on."""
+    training = job_training.NetworkTraining(tmp_path, 3, 0, "l_att", "unweighted", 1)
+    with job_processes.TrainingPool(2, None, lambda _: None) as pool:
+        pool.train(training)
+        with pytest.raises(OutputError, match=r"l_att in repeat 3 ended with status 1; .*l_att.log has its messages"):
+            pool.wait_for_all()
+    assert "Traceback" in (tmp_path / "l_att.log").read_text()
+
+
 def test_training_counts_no_test_clip(whole: tuple[Path, Done]) -> None:
     card = open_bundle(whole[0] / "repeat-01" / "l_att")
     rows = rows_of(whole[0], 1)
@@ -199,8 +245,8 @@ def test_a_run_that_was_killed_again_and_again_ends_as_one_that_was_not(
         (experiment, "make_clip", 20),
         (model.training.trainer, "validate", 3),
         (experiment, "make_clip", 40),
-        (job, "run_network", 1),
-        (job, "measure_network", 0),
+        (job_processes, "run_network", 1),
+        (job_training, "measure_network", 0),
     ):
         with monkeypatch.context() as patch:
             kill_after(patch, module, function, calls)
@@ -292,6 +338,8 @@ def test_quick_sets_what_was_not_asked_for_and_says_what_it_is() -> None:
     assert (options.utterances, options.repeats, options.epochs) == (60, 1, 3)
     options = parse(["--speech", "s", "--noise", "n", "--output", "o"])
     assert (options.utterances, options.test_utterances, options.repeats, options.epochs) == (700, 143, 8, 10)
+    assert (options.loss, options.noise_split, options.max_duration_s) == ("unweighted", "shared", 3.0)
+    assert options.networks == ("quality_net", "l_1dcnn", "l_att", "lc_att")
 
 
 MISTAKES = [

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from model.bundle import open_bundle
+from pipelines.train import parse
 from tests.support.command import Output, audiosieve
 from tests.support.training.training_material import synthesize, write_folders
 
@@ -71,3 +74,34 @@ def test_training_mistakes_end_with_one_sentence(labelled: Path, tmp_path: Path)
         done = audiosieve("train", *options, status=2)
         assert sentence in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+def test_the_service_recipe_leads_from_folders_to_a_bundle(samples: Path, tmp_path: Path) -> None:
+    speech, noise = write_folders(tmp_path / "material", samples)
+    words = ["--recipe", "service", "--speech", speech, "--noise", noise, "--output", tmp_path / "mine", "--clips", 24]
+    done = audiosieve("train", *words, "--epochs", 1, "--batch_size", 8)
+    assert re.search(r"LCC -?[01]\.\d+, .* on the split val", done.stdout)
+    card = open_bundle(tmp_path / "mine")
+    assert (card.network, card.label_scale.name) == ("quality_net", "pesq-wb")
+    options = card.training["options"]
+    assert (options["loss"], options["learning_rate"], options["decay"]) == ("weighted", 1e-3, 1.0)
+    rows = pq.read_table(tmp_path / "mine" / "set" / "clips").to_pylist()
+    assert len({row["snr_db"] for row in rows}) > 10
+    assert all(len(row["noise_ids"]) <= 1 and row["pesq_wb"] is not None for row in rows)
+    # A resumed training has the same set.
+    done = audiosieve("train", *words, "--epochs", 2, "--batch_size", 8, "--resume")
+    assert "making" not in done.stderr
+    assert "epoch 2 of 2" in done.stderr
+
+
+def test_a_recipe_and_a_set_exclude_each_other(labelled: Path, tmp_path: Path) -> None:
+    for options, sentence in (
+        ([], "name the training set with --data, or make it with --recipe"),
+        (["--recipe", "service", "--data", labelled], "leave out --data"),
+        (["--recipe", "service", "--speech", labelled], "needs --speech and --noise"),
+        (["--data", labelled, "--noise", labelled], "no effect without --recipe"),
+    ):
+        done = audiosieve("train", "--output", tmp_path / "b", *options, status=2)
+        assert sentence in done.stderr
+    assert parse(["--recipe", "service", "--speech", "s", "--noise", "n", "--output", "o"]).shuffle_clips == 1000
+    assert parse(["--recipe", "service", "--output", "o", "--decay", "0.9"]).decay == 0.9

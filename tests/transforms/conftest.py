@@ -10,16 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import HealthCheck, settings
 from scipy.signal import lfilter
 
 from model.features import NUM_BINS, SAMPLE_RATE, FeatureConfig
 from tests.support.outputs import GOOD, speech_frames
 from transforms.elements import AudioRef, FeaturizedUtterance, SignalFacts, Utterance
-
-# No test is timed: on a busy machine any example may be slow.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

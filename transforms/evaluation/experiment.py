@@ -9,36 +9,35 @@ PESQ label.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from model.evaluation.scored_clips import Clip, ScoredClips, choose_threshold
+from model.features import FRAME_LENGTH, FRAME_SHIFT
 from model.labels import PSEUDO
+from model.local_files import atomic_path
 from transforms.corpus.sources import absolute
 from transforms.errors import AudioFault
-from transforms.evaluation.experiment_splits import TEST
-from transforms.evaluation.labelled_clips import read_clips, score_clips
+from transforms.evaluation.experiment_splits import SHARED, TEST
 from transforms.output.ledger import Job, Ledger
 from transforms.schemas import CLIPS, SYNTHESIS_TABLES
-from transforms.scoring.batching import BatchLimits
 from transforms.synthesis.clip_options import ClipOptions
 from transforms.synthesis.clip_plan import ClipPlan, plan_clip
 from transforms.synthesis.clips import make_clip
-from transforms.synthesis.materials import VAL, Catalog, Material
-
-if TYPE_CHECKING:
-    from model.inference.scorer import Scorer
+from transforms.synthesis.materials import Catalog, Material
 
 SNRS_DB = (-10.0, -5.0, 5.0, 10.0, 20.0)
 PEAK_DBFS = (-18.0, 0.0)
+# The clip of Figure 4 of the paper: frames with noise, from the first to the one after the last, and the SNR there in dB.
+EXAMPLE_FRAMES = (37, 88)
+EXAMPLE_SNR_DB = 15.0
 # Largest number of noise draws for one utterance. A noise that is silent in the drawn part is drawn again.
 DRAWS = 20
 
@@ -117,7 +116,7 @@ def make_clips(
     for item in noise:
         noise_of[item.split].append(item)
     for number, utterance in enumerate(speech):
-        catalog = Catalog([utterance, *noise_of[utterance.split]])
+        catalog = _catalog(utterance, noise_of)
         for attempt in range(DRAWS):
             try:
                 plans = plan_utterance(number, number + attempt * len(speech), catalog, conditions)
@@ -131,6 +130,60 @@ def make_clips(
             raise UnmixableError(
                 f"{utterance.ref.uri}: cannot be mixed with {DRAWS} drawn noises; the last one: {problem}"
             )
+
+
+def _catalog(utterance: Material, noise_of: Mapping[str, Sequence[Material]]) -> Catalog:
+    """Returns an utterance with the noise of its split and the shared noise."""
+    split = utterance.split
+    noise = [dataclasses.replace(item, split=split) for item in (*noise_of.get(split, ()), *noise_of.get(SHARED, ()))]
+    return Catalog([utterance, *noise])
+
+
+def make_example(
+    speech: Sequence[Material], noise: Sequence[Material], seed: int, max_duration_s: float
+) -> dict[str, Any]:
+    """Makes a clip with noise in a part of it, as in Figure 4 of the paper: frames 37 to 87 at an SNR of 15 dB.
+
+    It takes the first test utterance that is long enough and can be mixed with the drawn noise. If none is long enough, the
+    noise covers the middle third of another one.
+
+    Args:
+        speech: measured speech of all splits.
+        noise: measured noise of all splits.
+        seed: seed of the repeat.
+        max_duration_s: longest part of an utterance that is taken, in seconds.
+
+    Returns:
+        A row of a set (`schemas.CLIPS`) with its reference.
+
+    Raises:
+        UnmixableError: no test utterance can be mixed with the drawn noise.
+    """
+    options = dataclasses.replace(
+        clip_conditions(seed, max_duration_s)[SNRS_DB[0]],
+        snr_db=((EXAMPLE_SNR_DB, EXAMPLE_SNR_DB),),
+        keep_reference=True,
+    )
+    noise_of: dict[str, list[Material]] = defaultdict(list)
+    for item in noise:
+        noise_of[item.split].append(item)
+    shortest = EXAMPLE_FRAMES[1] * FRAME_SHIFT + FRAME_LENGTH
+    utterances = sorted((item for item in speech if item.split == TEST), key=lambda item: item.num_samples < shortest)
+    for number, utterance in enumerate(utterances):
+        with contextlib.suppress(AudioFault):
+            plan = plan_clip(number, _catalog(utterance, noise_of), options)
+            assert plan.noise is not None  # the share of clips without noise is 0
+            third = plan.length // FRAME_SHIFT // 3
+            first, end = EXAMPLE_FRAMES if plan.length >= shortest else (third, 2 * third)
+            sound = dataclasses.replace(plan.noise, start=first * FRAME_SHIFT, length=(end - first) * FRAME_SHIFT)
+            return make_clip(dataclasses.replace(plan, clip_id=f"{seed}-example", noise=sound), options)
+    raise UnmixableError("none of the test utterances can be mixed with the noise that was drawn for the example")
+
+
+def write_example(file: Path, row: Mapping[str, Any]) -> None:
+    """Writes an example (`make_example`) to a Parquet file."""
+    with atomic_path(file) as draft:
+        pq.write_table(pa.Table.from_pylist([dict(row)], CLIPS), draft, compression="zstd")
 
 
 def set_ledger(folder: Path) -> Ledger:
@@ -167,36 +220,3 @@ def write_set(folder: Path, clips: Iterable[dict[str, Any]], clips_per_row_group
             noises |= {noise for row in rows for noise in row["noise_ids"]}
     ledger.commit(run_id, {"job": Job.REPRODUCE, "counts": {"clips": counts.total()}}, [ledger.name_of(path)])
     return {"clips": dict(counts), "noises": len(noises)}
-
-
-def score_test_clips(folder: Path, scorer: Scorer) -> ScoredClips:
-    """Scores the test clips of a set.
-
-    Args:
-        folder: folder of the set.
-        scorer: model that was trained on the set.
-
-    Returns:
-        The scored test clips, with a threshold chosen on the validation clips.
-
-    Raises:
-        SourceError: the folder holds no finished set.
-    """
-    known = read_clips(str(folder))
-
-    def score(clips: Sequence[Clip]) -> np.ndarray:
-        scored, _ = score_clips(clips, [scorer], BatchLimits())
-        return np.array([clip.score for clip in scored[0]])
-
-    validation = [clip for clip in known if clip.split == VAL]
-    threshold = choose_threshold(np.array([clip.clean for clip in validation]), score(validation))
-    clips = [clip for clip in known if clip.split == TEST]
-    return ScoredClips(
-        clips=clips,
-        score=score(clips),
-        localised=[],
-        label=np.array([clip.labels[PSEUDO.column] for clip in clips], float),
-        label_scale=PSEUDO,
-        scale=scorer.bundle.label_scale,
-        threshold=threshold,
-    )

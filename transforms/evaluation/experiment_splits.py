@@ -1,23 +1,28 @@
-"""Splits the material of `audiosieve reproduce` into `train`, `val` and `test`. No speaker or noise group is in two splits.
+"""Splits the material of `audiosieve reproduce` into `train`, `val` and `test`. No speaker is in two splits.
 
-`val` takes some of the training groups. It selects the epoch and the threshold, so that `test` selects nothing.
+Noise is one collection for all splits, as published, or is split by its groups. `val` takes some of the
+training groups. It selects the epoch, so that `test` selects nothing.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from transforms.elements import AudioRef
+from model.features import SAMPLE_RATE
+from transforms.elements import AudioRef, Span
 from transforms.errors import AudioFault
 from transforms.synthesis.materials import NOISE, SPEECH, TRAIN, VAL, Material, assign_splits, measure_length
 
 TEST = "test"
+# Split of noise that all splits draw from.
+SHARED = "shared"
 VALIDATION_SHARE = 0.1
 
 
@@ -63,6 +68,42 @@ def measure_material(items: Iterable[Material], min_dynamic_range_db: float) -> 
         except AudioFault as fault:
             unusable[fault.reason] += 1
     return usable, unusable
+
+
+def cut_utterances(speech: Iterable[Material], max_duration_s: float) -> tuple[list[Material], Counter[str]]:
+    """Cuts recordings into utterances of at most `max_duration_s`, one after the other.
+
+    A rest of less than half this length is left out. A shorter recording is one utterance. Cutting gives enough utterances of
+    the published length from one corpus of longer recordings.
+
+    Args:
+        speech: measured recordings.
+        max_duration_s: longest utterance in seconds, at least 0.25.
+
+    Returns:
+        The measured utterances with the ids `RECORDING#N`, in order, and the number of unusable ones by reason.
+    """
+    longest = round(max_duration_s * SAMPLE_RATE)
+    parts = [
+        _part(item, number, longest)
+        for item in speech
+        for number in range(max(1, (2 * item.num_samples + longest) // (2 * longest)))
+    ]
+    return measure_material(parts, -math.inf)
+
+
+def _part(item: Material, number: int, longest: int) -> Material:
+    """Returns part `number` of a recording, counted from 0, with at most `longest` samples at 16 kHz."""
+    start, end = number * longest, min((number + 1) * longest, item.num_samples)
+    before_s = item.ref.span.start_s
+    span = Span(before_s + start / SAMPLE_RATE, before_s + end / SAMPLE_RATE)
+    ref = dataclasses.replace(item.ref, utterance_id=f"{item.ref.utterance_id}#{number}", span=span)
+    return dataclasses.replace(item, ref=ref)
+
+
+def share_noise(noise: Iterable[Material]) -> list[Material]:
+    """Returns noise that all splits draw from, in order."""
+    return [dataclasses.replace(item, split=SHARED) for item in noise]
 
 
 def draw_utterances(speech: Iterable[Material], split: str, count: int, seed: int) -> list[Material]:
@@ -120,7 +161,8 @@ def check_splits(speech: Iterable[Material], noise: Iterable[Material]) -> None:
         SplitError: a split has no speech or no noise.
     """
     for kind, items, groups in ((SPEECH, speech, "speakers"), (NOISE, noise, "groups")):
-        missing = {TRAIN, VAL, TEST} - {item.split for item in items}
+        splits = {item.split for item in items}
+        missing = set() if splits == {SHARED} else {TRAIN, VAL, TEST} - splits
         if missing:
             raise SplitError(
                 kind,
@@ -136,7 +178,7 @@ def split_material(
 
     Args:
         speech: measured speech of the splits "train" and "test".
-        noise: measured noise of the splits "train" and "test".
+        noise: measured noise of the splits "train" and "test", or shared.
         utterances: number of utterances by split; all are taken if there are fewer.
         seed: seed of the draws.
 
@@ -160,19 +202,21 @@ def material_facts(speech: Sequence[Material], noise: Sequence[Material]) -> dic
         noise: noise of all splits.
 
     Returns:
-        Numbers of "utterances", "speakers", "noises" and "noise_groups" by split; and the "sha256", which does not depend on
-        the order or the folder of the recordings.
+        Numbers of "utterances", "speakers", "noises" and "noise_groups" by split; the "corpora" of the speech; and the
+        "sha256", which does not depend on the order or the folder of the recordings.
     """
     lines = sorted(f"{m.kind}\t{m.split}\t{m.group}\t{m.ref.utterance_id}\t{m.num_samples}" for m in (*speech, *noise))
 
     def by_split(items: Sequence[Material], value: Callable[[Material], str]) -> dict[str, int]:
         pairs = {(item.split, value(item)) for item in items}
-        return {split: sum(pair[0] == split for pair in pairs) for split in (TRAIN, VAL, TEST)}
+        splits = (SHARED,) if any(item.split == SHARED for item in items) else (TRAIN, VAL, TEST)
+        return {split: sum(pair[0] == split for pair in pairs) for split in splits}
 
     return {
         "utterances": by_split(speech, lambda item: item.ref.utterance_id),
         "speakers": by_split(speech, lambda item: item.group),
         "noises": by_split(noise, lambda item: item.ref.utterance_id),
         "noise_groups": by_split(noise, lambda item: item.group),
+        "corpora": sorted({item.ref.columns.get("corpus") or "unknown" for item in speech}),
         "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
     }

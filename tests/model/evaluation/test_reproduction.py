@@ -17,6 +17,7 @@ from model.evaluation.reproduction import (
     PUBLISHED,
     SET,
     TITLES,
+    Difference,
     Spread,
     differences,
     markdown,
@@ -140,10 +141,11 @@ def test_differences_are_taken_within_each_repeat() -> None:
     found = differences(REPEATS, BOTH)
     assert set(found) == {"lc_att"}
     # The repeats spread by 0.1, their differences not at all.
-    assert found["lc_att"]["srcc"].mean == pytest.approx(0.2)
-    assert found["lc_att"]["srcc"].std == pytest.approx(0.0, abs=1e-12)
+    assert found["lc_att"]["srcc"].spread.mean == pytest.approx(0.2)
+    assert found["lc_att"]["srcc"].spread.std == pytest.approx(0.0, abs=1e-12)
+    assert found["lc_att"]["srcc"].p_value is None
     only_one = differences([{"quality_net": values(0.5), "lc_att": {}}], BOTH)
-    assert only_one["lc_att"]["lcc"] == Spread(None, None, 0)
+    assert only_one["lc_att"]["lcc"] == Difference(Spread(None, None, 0), None)
     assert differences(REPEATS, ["lc_att"]) == {}
 
 
@@ -159,16 +161,26 @@ def test_the_table_stands_beside_the_published_numbers() -> None:
         "0.840 ± 0.100",
         "0.919",
         "0.914",
+        "0.927",
+        "0.781",
         "0.848",
     ]
-    assert row(table, "Quality-Net")[-3:] == ["0.876", "0.876", "0.752"]
+    assert row(table, "Quality-Net")[-5:] == ["0.876", "0.876", "0.728", "0.777", "0.752"]
     assert "+0.200 ± 0.000" in table
     assert table.endswith("- first note\n- second note\n")
 
 
 def test_a_number_that_is_not_known_is_a_dash() -> None:
-    table = markdown([{"l_att": values(0.5)}], ["l_att"], [])
-    assert row(table, "L_ATT") == ["L_ATT", "0.500", "0.510", "0.520", "0.530", "0.540", MISSING, MISSING, MISSING]
+    table = markdown([{"l_att_linear": values(0.5)}], ["l_att_linear"], [])
+    assert row(table, "L_ATT without") == [
+        "L_ATT without sigmoid",
+        "0.500",
+        "0.510",
+        "0.520",
+        "0.530",
+        "0.540",
+        *5 * [MISSING],
+    ]
     assert "over 1 repeat." in table
     assert "Difference" not in table
 
@@ -199,20 +211,35 @@ def test_results_are_what_the_repeats_say_together() -> None:
     assert results([], BOTH)["repeats_finished"] == 0
 
 
+def test_table_3_of_the_paper_is_copied_without_an_error() -> None:
+    """Typed from the paper, in the order LCC, SRCC, precision, recall, F1."""
+    table_3 = {
+        "quality_net": (0.876, 0.876, 0.728, 0.777, 0.752),
+        "l_1dcnn": (0.858, 0.863, 0.926, 0.691, 0.792),
+        "l_att": (0.892, 0.894, 0.957, 0.709, 0.815),
+        "lc_att": (0.919, 0.914, 0.927, 0.781, 0.848),
+    }
+    assert {name: tuple(row[measure] for measure in MEASURES) for name, row in PUBLISHED.items()} == table_3
+
+
+def test_the_p_value_is_that_of_students_paired_test() -> None:
+    """Differences 1, 2, 3 and 4 have t = 2.5 / (1.2910 / 2) = 3.873; with 3 degrees of freedom, p is 0.0305."""
+    found = Difference.of([2.0, 4.0, 6.0, None, 8.0], [1.0, 2.0, 3.0, 7.0, 4.0])
+    assert found.spread == Spread(2.5, pytest.approx(1.29099, abs=1e-5), 4)
+    assert found.p_value == pytest.approx(0.0305, abs=1e-4)
+    assert found.text() == "+2.500 ± 1.291 (p 0.030)"
+    assert Difference.of([1.0, None], [0.5, 1.0]).p_value is None
+
+
 def test_the_notes_name_what_the_numbers_rest_on() -> None:
-    counts = {"train": 630, "val": 70, "test": 143}
-    found = notes(counts, 12, [-10.0, 2.5], 7, {}, quick=False)
-    assert found[0].startswith("There are 700 training utterances and 143 test utterances of 12 other speakers ")
-    assert found[0].endswith("each clean and at -10, 2.5 dB.")
+    material = {"utterances": {"train": 630, "val": 70, "test": 143}, "speakers": {"test": 12}}
+    found = notes(material, ["first choice.", "second choice."], {}, quick=False)
+    assert found[0] == "There are 700 training utterances and 143 test utterances of 12 other speakers."
     assert found[1].startswith("70 of the training utterances, from speakers of their own, ")
-    assert "7 epochs" in found[3]
-    assert len(found) == 5
-
-
-def test_the_notes_warn_of_a_quick_run_first_and_of_failures_last() -> None:
-    found = notes({"train": 1, "val": 1, "test": 1}, 1, [0.0], 1, {"l_att": 2, "lc_att": 1}, quick=True)
-    assert "This was a quick run" in found[0]
-    assert [note.split(";")[0] for note in found[-2:]] == [
+    assert found[2:4] == ["first choice.", "second choice."]
+    warned = notes(material, [], {"l_att": 2, "lc_att": 1}, quick=True)
+    assert "This was a quick run" in warned[0]
+    assert [note.split(";")[0] for note in warned[-2:]] == [
         "L_ATT could not be trained in 2 of the repeats",
         "LC_ATT could not be trained in 1 of the repeats",
     ]
@@ -236,6 +263,15 @@ def test_the_rest_takes_as_long_as_what_is_done_took() -> None:
     assert seconds_left([("quality_net", 100.0)], [SET]) == 0.0
     assert seconds_left([(SET, 10.0)], ["quality_net"]) is None
     assert seconds_left([], ["quality_net"]) is None
+
+
+def test_the_time_left_counts_what_runs_side_by_side() -> None:
+    done = [("quality_net", 100.0)]
+    # Two trainings of 100 s on two processes, of which one has run for 40 s.
+    assert seconds_left(done, ["quality_net", "l_att"], 2, [("quality_net", 40.0)]) == 80.0
+    # One that takes longer than estimated is nearly finished.
+    assert seconds_left(done, ["quality_net"], 2, [("quality_net", 140.0)]) == 0.0
+    assert progress_text(done, ["l_att", "l_att"], 2, [("l_att", 50.0)]) == "1 min so far, about 1 min left"
 
 
 @pytest.mark.parametrize(

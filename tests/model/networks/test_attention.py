@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -30,7 +33,7 @@ def weights() -> dict[str, np.ndarray]:
     return {name: rng.normal(0, 1, shape).astype(np.float32) for name, shape in shapes.items()}
 
 
-def layer_of(weights: dict[str, np.ndarray], **arguments: int) -> AdditiveAttention:
+def layer_of(weights: dict[str, np.ndarray], **arguments: Any) -> AdditiveAttention:
     layer = AdditiveAttention(UNITS, **arguments)
     layer.build((None, None, WIDTH))
     for name, value in weights.items():
@@ -38,7 +41,13 @@ def layer_of(weights: dict[str, np.ndarray], **arguments: int) -> AdditiveAttent
     return layer
 
 
-def naive(x: np.ndarray, mask: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:
+def sigmoid(value: float) -> float:
+    return 1 / (1 + math.exp(-value))
+
+
+def naive(
+    x: np.ndarray, mask: np.ndarray, weights: dict[str, np.ndarray], energy: Callable[[float], float] = sigmoid
+) -> np.ndarray:
     """Computes y[t] for every t over all s that are not masked; NaN if all are masked."""
     y = np.full(x.shape, np.nan)
     for b in range(x.shape[0]):
@@ -47,7 +56,8 @@ def naive(x: np.ndarray, mask: np.ndarray, weights: dict[str, np.ndarray]) -> np
             exponentials = []
             for s in seen:
                 hidden = np.tanh(x[b, t] @ weights["query"] + x[b, s] @ weights["key"] + weights["hidden_bias"])
-                exponentials.append(np.exp(float(hidden @ weights["energy"][:, 0]) + float(weights["energy_bias"][0])))
+                raw = float(hidden @ weights["energy"][:, 0]) + float(weights["energy_bias"][0])
+                exponentials.append(np.exp(energy(raw)))
             if seen:
                 y[b, t] = sum(e * x[b, s] for e, s in zip(exponentials, seen, strict=True)) / sum(exponentials)
     return y
@@ -57,6 +67,14 @@ def naive(x: np.ndarray, mask: np.ndarray, weights: dict[str, np.ndarray]) -> np
 def test_attention_equals_a_loop_over_all_pairs_of_frames(inputs, weights, mask) -> None:
     attended = layer_of(weights)(inputs, mask=mask).numpy()
     assert attended == pytest.approx(naive(inputs, mask, weights), abs=1e-5)
+
+
+def test_linear_energies_have_no_sigmoid(inputs, weights) -> None:
+    attended = layer_of(weights, energy="linear")(inputs, mask=MASK).numpy()
+    assert attended == pytest.approx(naive(inputs, MASK, weights, energy=lambda raw: raw), abs=1e-5)
+    assert np.abs(attended - layer_of(weights)(inputs, mask=MASK).numpy())[MASK].max() > 0.01
+    with pytest.raises(ValueError, match="energy is 'relu'"):
+        AdditiveAttention(UNITS, energy="relu")
 
 
 def test_the_mask_may_have_holes(inputs, weights) -> None:
@@ -180,9 +198,10 @@ def test_attention_over_250_features_has_16_065_parameters() -> None:
 
 
 def test_attention_can_be_rebuilt_from_its_config(inputs, weights) -> None:
-    layer = layer_of(weights, block_bytes=block_bytes_of(2))
+    layer = layer_of(weights, block_bytes=block_bytes_of(2), energy="linear")
     again = AdditiveAttention.from_config(layer.get_config())
     assert (again.units, again.block_bytes, again.name) == (layer.units, layer.block_bytes, layer.name)
+    assert again.energy_function == "linear"
     restored = keras.layers.deserialize(keras.layers.serialize(layer))
     assert isinstance(restored, AdditiveAttention)
     restored.set_weights(layer.get_weights())

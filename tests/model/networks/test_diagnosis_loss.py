@@ -75,8 +75,9 @@ def test_the_heads_equal_their_transcription() -> None:
             errors = [-np.log(values[b, t, head] if truths[t] else 1 - values[b, t, head]) for t in known]
             expected += (weights.causes if head else weights.speech) * (np.mean(errors) if errors else 0.0)
         speaks = [t for t in range(length) if label["speech"][b, t] == 1]
-        for n, column in enumerate((SNR, C50)):
-            error = (values[b, speaks, column].mean() - float(label["levels_db"][b, n])) / 10
+        snr_db = -10 * np.log10(np.mean(10 ** (-values[b, speaks, SNR] / 10)))
+        for n, level_db in enumerate((snr_db, values[b, speaks, C50].mean())):
+            error = (level_db - float(label["levels_db"][b, n])) / 10
             expected += weights.levels * (np.hypot(error, 0.1) - 0.1)
         ratings = values[b, :length, -3:].mean(axis=0)
         expected += weights.ratings * np.sum((ratings - label["ratings"][b]) ** 2)

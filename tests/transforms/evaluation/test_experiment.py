@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import types
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -12,10 +11,9 @@ import pytest
 import soundfile
 
 import transforms.evaluation.experiment as experiment
-from model.features import SAMPLE_RATE, FeatureConfig
-from model.labels import PSEUDO, pseudo_score
+from model.features import SAMPLE_RATE
+from model.labels import pseudo_score
 from tests.support.training.materials import speech_and_noise
-from transforms.corpus.sources import SourceError
 from transforms.elements import AudioRef
 from transforms.errors import AudioFault, OutputError, Reason, Stage
 from transforms.evaluation.experiment import (
@@ -25,13 +23,15 @@ from transforms.evaluation.experiment import (
     UnmixableError,
     clip_conditions,
     make_clips,
+    make_example,
     plan_utterance,
-    score_test_clips,
     set_ledger,
     write_set,
 )
+from transforms.evaluation.experiment_splits import share_noise
 from transforms.schemas import CLIPS
 from transforms.synthesis.clip_plan import ClipPlan
+from transforms.synthesis.flac import decode_flac
 from transforms.synthesis.materials import Catalog, Material
 
 CONDITIONS = (None, *SNRS_DB)
@@ -224,31 +224,37 @@ class TestWriteSet:
             write_set(tmp_path / "file", iter(()), 1)
 
 
-class TestScoreTestClips:
-    @staticmethod
-    def scorer(scored: list[int]) -> types.SimpleNamespace:
-        """Says how loud a clip is, and notes how many it scored."""
+class TestMakeExample:
+    def test_the_noise_covers_frames_37_to_87_of_a_test_utterance(self, recorded, make_speech, tmp_path):
+        speech, noise = recorded
+        file = tmp_path / "long.flac"
+        soundfile.write(file, make_speech(2.0, seed=5), SAMPLE_RATE)
+        long = Material(AudioRef("long.flac", str(file), 1, "1-1"), "speech", "test9", "test", 2 * SAMPLE_RATE)
+        row = make_example([*speech, long], noise, 1, 3.0)
+        assert (row["speech_id"], row["split"]) == ("long.flac", "test")
+        (distortion,) = row["distortions"]
+        assert (distortion["start_s"], distortion["end_s"]) == pytest.approx((37 * 0.016, 88 * 0.016))
+        clip, reference = decode_flac(row["audio"]), decode_flac(row["reference"])
+        start, end = 37 * 256, 88 * 256
+        # A reference is stored with a gain of its own.
+        gain = np.dot(clip[:start], reference[:start]) / np.dot(reference[:start], reference[:start])
+        difference = np.abs(clip - gain * reference)
+        assert max(difference[:start].max(), difference[end:].max()) < 4 * 2**-15
+        assert difference[start:end].max() > 0.01
 
-        def score(spectrograms):
-            scored.append(len(spectrograms))
-            return [spectrogram.mean(axis=1) for spectrogram in spectrograms]
+    def test_in_a_short_utterance_it_covers_the_middle_third(self, recorded):
+        (distortion,) = make_example(*recorded, 1, 1.0)["distortions"]
+        assert (distortion["start_s"], distortion["end_s"]) == pytest.approx((20 * 0.016, 40 * 0.016))
 
-        return types.SimpleNamespace(
-            score=score,
-            pool=lambda frames: float(frames.mean()),
-            bundle=types.SimpleNamespace(features=FeatureConfig(), label_scale=PSEUDO),
-        )
 
-    def test_the_threshold_is_of_other_clips_than_the_scores(self, made):
-        scored: list[int] = []
-        found = score_test_clips(made[1], self.scorer(scored))
-        assert sum(scored) == 24  # none of the training clips
-        assert {clip.split for clip in found.clips} == {"test"}
-        assert len(found.clips) == len(found.score) == len(found.label) == 12
-        assert found.label == pytest.approx([pseudo_score(clip.snr_db) for clip in found.clips])
-        assert found.clean.sum() == 2
-        assert found.threshold is not None
-
-    def test_without_a_finished_set_it_says_so(self, tmp_path):
-        with pytest.raises(SourceError, match="no finished labelled set"):
-            score_test_clips(tmp_path, self.scorer([]))
+class TestSharedNoise:
+    @pytest.mark.usefixtures("plans_as_clips")
+    def test_every_split_draws_from_all_noise(self):
+        speech, noise = speech_and_noise()
+        of_split = defaultdict(set)
+        for seed in range(12):
+            for row in make_clips(speech, share_noise(noise), seed, 1.0):
+                if row["plan"].noise:
+                    of_split[row["plan"].speech.split].add(noise_of(row["plan"])[0].split("/")[0])
+        groups = {f"noise-{item.group}" for item in noise}
+        assert dict(of_split) == {"train": groups, "val": groups, "test": groups}

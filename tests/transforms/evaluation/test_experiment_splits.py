@@ -5,24 +5,30 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 
+import numpy as np
 import pytest
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
 import transforms.evaluation.experiment_splits as experiment_splits
+from model.features import SAMPLE_RATE
 from tests.support.training.materials import material, speech_and_noise
+from transforms.elements import AudioRef
 from transforms.errors import AudioFault, Reason, Stage
 from transforms.evaluation.experiment_splits import (
     SplitError,
     check_splits,
+    cut_utterances,
     draw_utterances,
     material_facts,
     measure_material,
+    share_noise,
     split_material,
     train_test_material,
     with_validation,
 )
-from transforms.synthesis.materials import Material
+from transforms.synthesis.materials import Material, read_samples
 
 
 def sizes_by_split(items: list[Material]) -> Counter[str]:
@@ -176,3 +182,34 @@ class TestMaterialFacts:
         assert material_facts([dataclasses.replace(speech[0], **change), *speech[1:]], noise)["sha256"] != whole
         assert material_facts(speech[1:], noise)["sha256"] != whole
         assert material_facts(speech, noise[1:])["sha256"] != whole
+
+
+class TestCutUtterances:
+    def test_the_parts_lie_side_by_side_and_a_short_rest_is_left_out(self, tmp_path, make_speech):
+        samples = make_speech(3.4, seed=2)
+        soundfile.write(tmp_path / "a.flac", samples, SAMPLE_RATE)
+        item = Material(AudioRef("a", str(tmp_path / "a.flac"), 1, "1-1"), "speech", "s", "train", len(samples))
+        found, unusable = cut_utterances([item], 1.0)
+        assert not unusable
+        assert [(one.ref.utterance_id, one.num_samples) for one in found] == [(f"a#{n}", SAMPLE_RATE) for n in range(3)]
+        parts = np.concatenate([read_samples(one.ref) for one in found])
+        assert parts == pytest.approx(samples[: 3 * SAMPLE_RATE], abs=1e-4)
+        # A rest of at least half the length, and a recording that is shorter than an utterance, are kept.
+        assert [one.num_samples for one in cut_utterances([item], 2.0)[0]] == [
+            2 * SAMPLE_RATE,
+            round(1.4 * SAMPLE_RATE),
+        ]
+        assert [one.num_samples for one in cut_utterances([item], 5.0)[0]] == [len(samples)]
+
+
+class TestSharedNoise:
+    def test_noise_in_one_collection_needs_no_groups(self):
+        speech, noise = speech_and_noise()
+        trained = [dataclasses.replace(item, split="train") for item in speech if item.split != "test"]
+        test = [item for item in speech if item.split == "test"]
+        drawn, shared = split_material([*trained, *test], share_noise(noise[:1]), {"train": 9, "test": 3}, 0)
+        assert sizes_by_split(drawn).keys() == {"train", "val", "test"}
+        assert [item.split for item in shared] == ["shared"]
+        facts = material_facts(drawn, shared)
+        assert facts["noises"] == {"shared": 1}
+        assert facts["corpora"] == ["unknown"]
