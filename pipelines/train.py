@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from model.bundle import DIAGNOSTIC_NETWORKS, NETWORK_NAMES, open_bundle
+from model.evaluation.reproduction import option_changes
 from model.features import CHOICES, FeatureConfig
 from model.labels import LABEL_SCALES, PESQ_WB
 from model.runtime import start_tensorflow
@@ -16,7 +17,7 @@ from pipelines.common.arguments import Parser, parse_options
 from pipelines.common.errors import UsageError, command
 from pipelines.experiments.service_recipe import TRAIN_DEFAULTS, synthesis_arguments
 from transforms.corpus.sources import SourceError, absolute
-from transforms.output.ledger import Ledger
+from transforms.output.ledger import Job, Ledger
 from transforms.schemas import SYNTHESIS_TABLES
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 # Folder in the output with the training set of a recipe.
 SET = "set"
+# Options that the training set of a recipe depends on.
+SET_OPTIONS = ("speech", "noise", "where", "clips", "seed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +105,7 @@ def run(argv: Sequence[str]) -> int:
         files = _make_set(options, output)
     start_tensorflow(options.threads)
     from model.training.dataset import DatasetError, open_set
-    from model.training.trainer import TrainingError, TrainOptions, train
+    from model.training.trainer import CHECKPOINTS, TrainingError, TrainOptions, train
 
     train_options = TrainOptions(
         name=options.name or output.resolve().name,
@@ -128,7 +131,9 @@ def run(argv: Sequence[str]) -> int:
             frames=options.loss == "frames",
             diagnosis=options.loss == "diagnosis",
         )
-        bundle = train(data, output, train_options, resume=options.resume, start=start)
+        # A recipe may have been interrupted before its training.
+        resume = options.resume and (options.recipe is None or (output / CHECKPOINTS).exists())
+        bundle = train(data, output, train_options, resume=resume, start=start)
     except (DatasetError, TrainingError) as error:
         raise UsageError(str(error)) from error
     metrics = ", ".join(f"{key.upper()} {value:.3f}" for key, value in bundle.metrics.items())
@@ -163,12 +168,13 @@ def _make_set(options: TrainCommandOptions, output: Path) -> list[Path]:
     """Makes the training set of the recipe in `output/set`, unless it exists, and returns its files.
 
     Raises:
-        UsageError: the set cannot be made; the messages of `audiosieve synthesize` say why.
+        UsageError: the set was made with other options, or cannot be made; the messages of `audiosieve synthesize` say why.
     """
     from pipelines import synthesize
 
     folder = output / SET
-    if not Ledger(absolute(str(folder)), tuple(SYNTHESIS_TABLES)).committed("clips"):
+    ledger = Ledger(absolute(str(folder)), tuple(SYNTHESIS_TABLES))
+    if not ledger.committed("clips"):
         assert options.speech is not None  # `_check_recipe`
         assert options.noise is not None
         arguments = synthesis_arguments(
@@ -182,6 +188,12 @@ def _make_set(options: TrainCommandOptions, output: Path) -> list[Path]:
         )
         if synthesize.run(arguments):
             raise UsageError(f"--recipe {options.recipe}: the training set could not be made")
+    recorded = ledger.runs(Job.SYNTHESIZE)[-1]["options"]
+    used = {name: getattr(options, name) for name in SET_OPTIONS}
+    if changes := option_changes({name: recorded.get(name) for name in SET_OPTIONS}, used):
+        raise UsageError(
+            f"{folder} was made with other options (--{'; --'.join(changes)}): use those, or choose another --output"
+        )
     return _clip_files([str(folder)])
 
 
@@ -211,7 +223,9 @@ def _make_output(options: TrainCommandOptions) -> Path:
     output = Path(options.output).expanduser()
     if output.exists() and not output.is_dir():
         raise UsageError(f"--output {output} is a file; must be a folder")
-    if output.exists() and any(output.iterdir()) and not options.resume:
+    # The set of a recipe may be left from a run that ended before its training.
+    own = {SET} if options.recipe else set()
+    if output.exists() and not {path.name for path in output.iterdir()} <= own and not options.resume:
         raise UsageError(f"--output {output} is not empty; continue with --resume, or choose another folder")
     if options.resume and not output.exists():
         raise UsageError(f"--resume: there is nothing to continue in {output}")

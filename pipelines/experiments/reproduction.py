@@ -29,7 +29,7 @@ from collections.abc import Sequence
 from model.evaluation.reproduction import SET, TITLES, markdown, notes, progress_text, results
 from model.local_files import write_text
 from pipelines.common.errors import UsageError
-from pipelines.experiments.reproduction_figures import FIGURES, draw_figures
+from pipelines.experiments.reproduction_figures import FIGURE_FILES, FIGURES, draw_figures
 from pipelines.experiments.reproduction_files import RESULTS, TABLE, read_json, write_json
 from pipelines.experiments.reproduction_processes import TrainingPool
 from pipelines.experiments.reproduction_setup import Reproduction
@@ -96,7 +96,7 @@ def _is_finished(job: Reproduction, repeat: int) -> bool:
 def _finish_repeat(job: Reproduction, repeat: int) -> None:
     """Draws the figures of the first repeat, and removes what only unfinished trainings need."""
     folder = job.folder(repeat)
-    if repeat == 1 and not (job.output / FIGURES).exists():
+    if repeat == 1 and not all((job.output / FIGURES / name).exists() for name in FIGURE_FILES):
         draw_figures(job.output, folder, job.options.networks)
     for name in job.options.networks:
         shutil.rmtree(folder / name / "training" / "checkpoints", ignore_errors=True)

@@ -17,6 +17,7 @@ from transforms.evaluation.experiment_splits import TEST
 from transforms.evaluation.labelled_clips import decode
 
 FIGURES = "figures"
+FIGURE_FILES = ("figure-2-scores.png", "figure-3-statistics.png", "figure-4-localisation.png")
 # Networks of the figures in the paper.
 DRAWN = (BASELINE, "l_att", "lc_att")
 
@@ -39,7 +40,7 @@ def draw_figures(output: Path, repeat: Path, networks: Sequence[str]) -> list[Pa
     rows = {name: read_predictions(repeat / f"{name}.parquet") for name in names}
     folder = output / FIGURES
     folder.mkdir(exist_ok=True)
-    files = [folder / name for name in ("figure-2-scores.png", "figure-3-statistics.png", "figure-4-localisation.png")]
+    files = [folder / name for name in FIGURE_FILES]
     scores = [ConditionScores(TITLES[name], _by_condition(rows[name])) for name in names]
     draw_scores(files[0], scores)
     draw_statistics(files[1], scores)

@@ -92,6 +92,8 @@ def test_the_service_recipe_leads_from_folders_to_a_bundle(samples: Path, tmp_pa
     done = audiosieve("train", *words, "--epochs", 2, "--batch_size", 8, "--resume")
     assert "making" not in done.stderr
     assert "epoch 2 of 2" in done.stderr
+    done = audiosieve("train", *words, "--clips", 25, "--resume", status=2)
+    assert "set was made with other options (--clips was 24, now 25)" in done.stderr
 
 
 def test_a_recipe_and_a_set_exclude_each_other(labelled: Path, tmp_path: Path) -> None:
