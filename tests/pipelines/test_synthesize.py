@@ -353,7 +353,7 @@ def test_ratings_and_recordings_as_they_are_in_any_number_of_processes(
 ) -> None:
     if missing := missing_packages(["dnsmos"]):
         pytest.skip(f"DNSMOS is not installed: {', '.join(missing)}")
-    options = ["--labels", "pseudo,dnsmos", "--teacher_ratio", 0.5, "--as_is", folders[0], "--as_is_ratio", 0.3]
+    options = ["--labels", "pseudo,dnsmos", "--teacher_ratio", 0.5, "--as_is", folders[0], "--as_is_ratio", 0.5]
     # Clips of this length fill one window of DNSMOS when they are doubled, which keeps the test short.
     options += ["--clips", 8, "--duration", "2.3:2.4"]
     rows = synthesize(folders, tmp_path / "set", *options)
