@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ from collections.abc import Iterator
 def quick_imports() -> Iterator[None]:
     """Stops the garbage collection of this process during a block of imports.
 
-    Afterwards, what exists is left out of later collections: the objects of modules live as long as the process.
+    Afterwards, what exists is left out of later collections, because the objects of modules live as long as the process. The last
+    collection, at the end of the process, takes all: DuckDB reports objects that it does not find collected.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -21,3 +23,4 @@ def quick_imports() -> Iterator[None]:
         if was_enabled:
             gc.freeze()
             gc.enable()
+            atexit.register(gc.unfreeze)
