@@ -12,8 +12,8 @@ from collections.abc import Iterator
 def quick_imports() -> Iterator[None]:
     """Stops the garbage collection of this process during a block of imports.
 
-    Afterwards, what exists is left out of later collections, because the objects of modules live as long as the process. The last
-    collection, at the end of the process, takes all: DuckDB reports objects that it does not find collected.
+    Afterwards, what exists is left out of later collections, because the objects of modules live as long as the process. The
+    collection at the end of the process takes all, because DuckDB reports objects that are left then.
     """
     was_enabled = gc.isenabled()
     gc.disable()

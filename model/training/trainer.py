@@ -21,6 +21,7 @@ from model.evaluation.metrics import agreement
 from model.local_files import atomic_path, write_text
 from model.networks.architectures import NETWORKS, RAW_DIAGNOSIS
 from model.networks.diagnosis_loss import diagnosis_loss
+from model.networks.initial_weights import draw_weights
 from model.networks.losses import LossName, frames_loss, quality_loss
 from model.runtime import hold_native_stderr
 from model.training.averaging import WeightAverage
@@ -150,6 +151,7 @@ def train(
     work = output / CHECKPOINTS
     work.mkdir(parents=True, exist_ok=True)
     network = NETWORKS[options.network]()
+    draw_weights(network, options.seed)
     if start is not None:
         _check_start(start, data, options)
         network.load_weights(start.weights)
