@@ -19,6 +19,7 @@ from tests.support.command import Output
 from transforms.schemas import SCORE_TABLES
 
 pytestmark = pytest.mark.slow
+WORD = pa.dictionary(pa.int8(), pa.string())
 # Types of each reader.
 POLARS = {
     pa.bool_(): polars.Boolean(),
@@ -27,6 +28,7 @@ POLARS = {
     pa.int64(): polars.Int64(),
     pa.float32(): polars.Float32(),
     pa.float64(): polars.Float64(),
+    WORD: polars.Categorical(),
     pa.list_(pa.string()): polars.List(polars.String()),
     pa.list_(pa.int64()): polars.List(polars.Int64()),
 }
@@ -37,6 +39,7 @@ DUCKDB = {
     pa.int64(): "BIGINT",
     pa.float32(): "FLOAT",
     pa.float64(): "DOUBLE",
+    WORD: "VARCHAR",
     pa.list_(pa.string()): "VARCHAR[]",
     pa.list_(pa.int64()): "BIGINT[]",
 }
