@@ -15,9 +15,10 @@ import numpy as np
 
 from model.diagnosis import HEARD_CAUSES, SPEECH_THRESHOLD
 from model.evaluation.bootstrap import Estimate, Resamples
-from model.evaluation.diagnosed_clips import NO, OTHER_SOUNDS, UNKNOWN, YES, DiagnosedClip
+from model.evaluation.diagnosed_clips import OTHER_SOUNDS, DiagnosedClip
 from model.evaluation.metrics import precision_recall_f1, weighted_auc, weighted_mean
 from model.evaluation.scored_clips import STEP_DB
+from model.frame_truth import NO, UNKNOWN, YES
 
 # Probabilities of frames are compared in steps of a thousandth, so that equal ones can be counted together.
 STEPS = 1000

@@ -5,18 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Sequence
 
 import numpy as np
 
 from model.diagnosis import HEARD_CAUSES, Diagnosis, Heard
-from model.evaluation.localisation import Distortion
 from model.evaluation.scored_clips import Clip
-from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE
+from model.frame_truth import NO, SECOND_VOICE, UNKNOWN, YES, true_causes, true_speech
 
-# Values of a truth.
-YES, NO, UNKNOWN = 1, 0, -1
-SECOND_VOICE = "second_voice"
 # Causes that are other sounds beside the speech. `Clip.speech_snr_db` is the level of the speech against them.
 OTHER_SOUNDS = ("noise", "music", SECOND_VOICE)
 
@@ -100,13 +95,13 @@ def diagnosed_clip(
         best_score: best score of the scale.
     """
     num_frames = len(frame_score)
-    frame_causes = true_causes(clip, num_frames)
+    frame_causes = true_causes(clip.distortions if clip.names_causes else None, num_frames)
     return DiagnosedClip(
         clip=clip,
         diagnosis=diagnosis,
         counted=counted,
         heard=diagnosis.pool(frame_score, counted, best_score),
-        speech=true_speech(clip, num_frames),
+        speech=true_speech(clip.speech, clip.distortions, num_frames),
         frame_causes=frame_causes,
         # YES before UNKNOWN before NO.
         causes=_in_any(frame_causes[counted]),
@@ -118,48 +113,3 @@ def _in_any(truth: np.ndarray) -> np.ndarray:
     return np.where((truth == YES).any(axis=0), YES, np.where((truth == UNKNOWN).any(axis=0), UNKNOWN, NO)).astype(
         np.int8
     )
-
-
-def touched_frames(start_s: float, end_s: float, num_frames: int) -> np.ndarray:
-    """Returns whether each frame has at least 256 samples of a span, half of the frame, or all of a shorter one: bool [T]."""
-    start, first, end = np.arange(num_frames) * FRAME_SHIFT, start_s * SAMPLE_RATE, end_s * SAMPLE_RATE
-    inside = np.minimum(start + FRAME_LENGTH, end) - np.maximum(start, first)
-    # Spans are whole numbers of samples, stored in seconds.
-    return np.asarray(np.round(inside) >= max(1, min(FRAME_LENGTH // 2, round(end - first))))
-
-
-def true_causes(clip: Clip, num_frames: int) -> np.ndarray:
-    """Returns whether each frame of a clip has each cause: int8 [T, 9], `YES`, `NO` or `UNKNOWN`.
-
-    An audible distortion counts, an inaudible one does not. One that may be audible makes its frames unknown.
-    """
-    if not clip.names_causes:
-        return np.full((num_frames, len(HEARD_CAUSES)), UNKNOWN, np.int8)
-    columns = [_frames_with([d for d in clip.distortions if d.cause == cause], num_frames) for cause in HEARD_CAUSES]
-    return np.stack(columns, axis=1)
-
-
-def _frames_with(distortions: Sequence[Distortion], num_frames: int) -> np.ndarray:
-    truth = np.full(num_frames, NO, np.int8)
-    # The audible ones last, because they decide.
-    for distortion in sorted(distortions, key=lambda d: d.audible is True):
-        if distortion.audible is not False:
-            value = YES if distortion.audible else UNKNOWN
-            truth[touched_frames(distortion.start_s, distortion.end_s, num_frames)] = value
-    return truth
-
-
-def true_speech(clip: Clip, num_frames: int) -> np.ndarray:
-    """Returns whether each frame of a clip has speech: int8 [T], `YES`, `NO` or `UNKNOWN`.
-
-    A frame in which only a second voice may speak is unknown, because the times of its pauses are not.
-    """
-    if clip.speech is None:
-        return np.full(num_frames, UNKNOWN, np.int8)
-    truth = np.full(num_frames, NO, np.int8)
-    for distortion in clip.distortions:
-        if distortion.cause == SECOND_VOICE:
-            truth[touched_frames(distortion.start_s, distortion.end_s, num_frames)] = UNKNOWN
-    for start_s, end_s in clip.speech:
-        truth[touched_frames(start_s, end_s, num_frames)] = YES
-    return truth

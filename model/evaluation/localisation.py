@@ -15,27 +15,7 @@ from model.anomalies import Anomaly, find_anomalies
 from model.evaluation.bootstrap import Estimate, Resamples
 from model.evaluation.metrics import precision_recall_f1, weighted_auc, weighted_mean
 from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE
-
-
-@dataclasses.dataclass(frozen=True)
-class Distortion:
-    """A noise or a fault, and its span in a clip.
-
-    Attributes:
-        kind: "noise", or the kind of the fault.
-        detail: description of its strength.
-        start_s: start in seconds from the start of the clip.
-        end_s: end in seconds from the start of the clip.
-        cause: its name in `diagnosis.HEARD_CAUSES`; None if it has none, such as an offset, or if the set does not name causes.
-        audible: whether a listener would hear it; None if that is uncertain.
-    """
-
-    kind: str
-    detail: str
-    start_s: float
-    end_s: float
-    cause: str | None = None
-    audible: bool | None = None
+from model.frame_truth import Distortion
 
 
 def covered_frames(start_s: float, end_s: float, num_frames: int) -> np.ndarray:

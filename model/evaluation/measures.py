@@ -21,7 +21,7 @@ from model.evaluation.cause_measures import (
     measure_music,
     measure_speech,
 )
-from model.evaluation.diagnosed_clips import SECOND_VOICE, DiagnosedClip
+from model.evaluation.diagnosed_clips import DiagnosedClip
 from model.evaluation.localisation import has_known_span, measure_localisation, partial
 from model.evaluation.metrics import (
     precision_recall_f1,
@@ -33,6 +33,7 @@ from model.evaluation.metrics import (
 )
 from model.evaluation.scored_clips import CLEAN, FAULTS_ONLY, NO_SPEECH, NOISE, UNKNOWN, ScoredClips
 from model.evaluation.value_measures import C50_EDGES_DB, SNR_EDGES_DB, measure_decibels, measure_rating
+from model.frame_truth import SECOND_VOICE
 
 DIMENSIONS = ("snr", "noise_group", "fault", "corpus", "variation")
 # A gain has no effect on a score that changes by less than this, on the label scale.

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from model.evaluation.localisation import Distortion, Localised
+from model.evaluation.localisation import Localised
 from model.evaluation.metrics import precision_recall_f1
+from model.frame_truth import Distortion
 from model.labels import LabelScale
 
 NOISE = "noise"

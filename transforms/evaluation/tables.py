@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from model.diagnosis import FRAME_VALUES, HEARD_CAUSES, RATINGS
-from model.evaluation.diagnosed_clips import YES, DiagnosedClip
+from model.evaluation.diagnosed_clips import DiagnosedClip
 from model.evaluation.localisation import has_known_span, intersection_over_union
 from model.evaluation.scored_clips import ScoredClips
 from model.features import frame_start_s
+from model.frame_truth import YES
 from transforms.evaluation.score_schemas import CLIP_SCORES, FRAME_SCORES
 
 # Values of `Heard` whose truth has a column of the same name.

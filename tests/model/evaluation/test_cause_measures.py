@@ -16,8 +16,8 @@ from model.evaluation.cause_measures import (
     reliability,
 )
 from model.evaluation.diagnosed_clips import DiagnosedClip
-from model.evaluation.localisation import Distortion
 from model.evaluation.metrics import weighted_auc
+from model.frame_truth import Distortion
 from tests.support.training.diagnosed_clips import NUM_FRAMES, diagnosed, distortion, speech
 from tests.support.training.scored_clips import clip, resamples_of
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.diagnosis import HEARD_CAUSES, CauseLimits, Diagnosis
-from model.evaluation.diagnosed_clips import NO, UNKNOWN, YES, diagnosed_clip, touched_frames, true_causes, true_speech
+from model.evaluation.diagnosed_clips import diagnosed_clip
+from model.frame_truth import NO, UNKNOWN, YES, touched_frames, true_causes, true_speech
 from tests.support.training.diagnosed_clips import NUM_FRAMES, diagnosed, diagnosis, distortion, speech
-from tests.support.training.scored_clips import clip
 
 NOISE, DROPOUTS = HEARD_CAUSES.index("noise"), HEARD_CAUSES.index("dropouts")
 
@@ -35,21 +35,21 @@ def test_audible_distortions_count_and_uncertain_ones_make_unknown() -> None:
             distortion(None),
         ),
     )
-    truth = true_causes(source, NUM_FRAMES)
+    truth = true_causes(source.distortions, NUM_FRAMES)
     assert [truth[frame, NOISE] for frame in (30, 100, 150, 220)] == [YES, YES, UNKNOWN, NO]
     assert (np.delete(truth, NOISE, axis=1) == NO).all()
-    assert (true_causes(clip(0), NUM_FRAMES) == UNKNOWN).all()
+    assert (true_causes(None, NUM_FRAMES) == UNKNOWN).all()
 
 
 def test_a_gap_shorter_than_half_a_frame_is_in_the_frames_that_hold_all_of_it() -> None:
-    truth = true_causes(speech(0, distortions=(distortion("dropouts", 1.0, 1.005),)), NUM_FRAMES)
+    truth = true_causes([distortion("dropouts", 1.0, 1.005)], NUM_FRAMES)
     # 80 samples from sample 16,000.
     assert np.flatnonzero(truth[:, DROPOUTS] == YES).tolist() == [61, 62]
 
 
 def test_only_the_second_voice_makes_speech_unknown() -> None:
     source = speech(0, speech=((0.0, 1.0), (2.0, 3.0)), distortions=(distortion("second_voice", 2.5, 3.5),))
-    truth = true_speech(source, NUM_FRAMES)
+    truth = true_speech(source.speech, source.distortions, NUM_FRAMES)
     assert [truth[round(62.5 * second)] for second in (0.5, 1.5, 2.2, 2.7, 3.2, 3.8)] == [
         YES,
         NO,
@@ -58,8 +58,8 @@ def test_only_the_second_voice_makes_speech_unknown() -> None:
         UNKNOWN,
         NO,
     ]
-    assert (true_speech(clip(0), NUM_FRAMES) == UNKNOWN).all()
-    assert (true_speech(speech(0, speech=()), NUM_FRAMES) == NO).all()
+    assert (true_speech(None, (), NUM_FRAMES) == UNKNOWN).all()
+    assert (true_speech((), (), NUM_FRAMES) == NO).all()
 
 
 def test_a_clip_has_the_causes_of_its_counted_frames() -> None:

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from model.evaluation.bootstrap import Resamples
-from model.evaluation.localisation import Distortion, Localised
+from model.evaluation.localisation import Localised
 from model.evaluation.measures import differences, evaluate, measure_level
 from model.evaluation.metrics import agreement
 from model.evaluation.text_tables import report
+from model.frame_truth import Distortion
 from model.labels import PSEUDO
 from tests.support.training.scored_clips import clean_clip, clip, quiet, resamples_of, scored
 

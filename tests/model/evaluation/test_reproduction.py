@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from model.bundle import NETWORK_NAMES
-from model.evaluation.localisation import Distortion
 from model.evaluation.reproduction import (
     BASELINE,
     MEASURES,
@@ -32,6 +31,7 @@ from model.evaluation.reproduction import (
     time_text,
 )
 from model.evaluation.scored_clips import Clip, ScoredClips, Threshold
+from model.frame_truth import Distortion
 from model.labels import PSEUDO, pseudo_score
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.evaluation.localisation import Distortion
 from model.evaluation.scored_clips import EvaluationError, Threshold, choose_threshold
+from model.frame_truth import Distortion
 from tests.support.training.scored_clips import clean_clip, clip
 
 quick = settings(deadline=None, max_examples=100)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.diagnosis import HEARD_CAUSES
-from model.evaluation.diagnosed_clips import NO, UNKNOWN, YES
 from model.features import num_frames
+from model.frame_truth import NO, UNKNOWN, YES
 from model.pooling import pool
 from model.training.diagnosis_labels import diagnosis_labels
 from tests.support.training.diagnosis_set import clip, distortion, unlabelled

@@ -8,8 +8,8 @@ import numpy as np
 
 from model.diagnosis import FRAME_VALUES, CauseLimits, Diagnosis
 from model.evaluation.diagnosed_clips import DiagnosedClip, diagnosed_clip
-from model.evaluation.localisation import Distortion
 from model.evaluation.scored_clips import Clip
+from model.frame_truth import Distortion
 from tests.support.training.scored_clips import clip
 
 # 4 s.

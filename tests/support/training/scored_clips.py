@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from model.evaluation.bootstrap import Resamples
-from model.evaluation.localisation import Distortion, Localised
+from model.evaluation.localisation import Localised
 from model.evaluation.scored_clips import Clip, ScoredClips, Threshold
+from model.frame_truth import Distortion
 from model.labels import PESQ_WB
 
 
