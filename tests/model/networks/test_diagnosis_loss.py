@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from model.diagnosis import FRAME_VALUES
 from model.networks.architectures import diagnosis_of
-from model.networks.diagnosis_loss import HeadWeights, diagnosis_loss
+from model.networks.diagnosis_loss import AT_LEAST_WEIGHT, HeadWeights, diagnosis_loss
 from model.networks.losses import frames_loss
 
 LENGTHS = [9, 4, 6]
@@ -114,3 +114,17 @@ def test_a_clip_without_noise_needs_an_snr_of_at_least_40_db(raw: float, has_los
     score, frame_score, _ = predictions()
     outputs = (score, frame_score, tf.fill((3, FRAMES, WIDTH), raw))
     assert (loss(label, outputs, weights=HeadWeights(speech=0.0)) > 1e-6) == has_loss
+
+
+def test_a_bound_weighs_less_than_a_known_level() -> None:
+    speech = labels()["speech"]
+    score, frame_score, _ = predictions()
+    outputs = (score, frame_score, tf.fill((3, FRAMES, WIDTH), 1.0))  # SNR and C50 of 30 dB
+    found = []
+    for level_db in (39.999, 40.0):
+        levels = np.full((3, 2), np.float32(level_db))
+        found.append(
+            loss({**unknown(), "speech": speech, "levels_db": levels}, outputs, weights=HeadWeights(speech=0.0))
+        )
+    assert found[1] == pytest.approx(AT_LEAST_WEIGHT * found[0], rel=1e-2)
+    assert AT_LEAST_WEIGHT < 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import hashlib
 import os
 import re
 import subprocess
@@ -22,7 +23,7 @@ from tests.support.storage.gcs_proxy import CUT, RESET, Proxy, first
 from tests.support.storage.locks import elsewhere, hurry, lease_of, left_behind, silent
 from transforms.errors import OutputError
 from transforms.storage.lease import Holder, Lease, LockedError
-from transforms.storage.lock_files import lock_file
+from transforms.storage.lock_files import CLAIM_S, lock_file
 
 
 @pytest.fixture(params=["disk", "bucket", "other storage"])
@@ -158,6 +159,18 @@ class TestExpiry:
             self.take_over_together(output, 30 if "://" not in output else 5)
         finally:
             sys.setswitchinterval(interval)
+
+    def test_a_claim_that_a_dead_process_left_behind_expires(self, tmp_path):
+        path = tmp_path / HOLDER
+        path.write_bytes(b"dead")
+        lock, version = lock_file(str(path)), b"dead"
+        claim = tmp_path / f"{HOLDER}-{hashlib.sha256(version).hexdigest()[:16]}-0"
+        claim.touch()
+        assert lock.take_over(version, b"mine") is None
+        assert path.read_bytes() == b"dead"
+        os.utime(claim, (time.time() - CLAIM_S - 1,) * 2)
+        assert lock.take_over(version, b"mine") == b"mine"
+        assert list(tmp_path.iterdir()) == [path]
 
     @staticmethod
     def take_over_together(output, rounds):
