@@ -133,6 +133,11 @@ def test_what_the_model_hears_is_shown_if_it_hears_anything(tmp_path):
     heard = Elements(page_of(write_output(tmp_path / "heard", [item]))).text
     assert {"12 dB", "sig 4.0, bak 3.9, ovrl 3.5", "music"} <= set(heard["dd"])
     assert "Music (s)" in heard["th"]
+    trained = frozenset({"speech", "snr_db", "mos_bak"})
+    part = dataclasses.replace(item, diagnosis=dataclasses.replace(item.diagnosis, trained=trained))
+    some = Elements(page_of(write_output(tmp_path / "some", [part]))).text
+    assert {"12 dB", "unknown", "bak 3.9"} <= set(some["dd"])
+    assert "Music (s)" not in some["th"]
     unheard = Elements(page_of(write_output(tmp_path / "unheard", [scored("a", 2.0)]))).text
     assert "40 dB" in unheard["dd"]
     assert "Music (s)" not in unheard["th"]
