@@ -68,6 +68,11 @@ def test_objects_with_other_fields_get_nulls():
         [1, "1"],
         [True, 1],
         [2**53 + 1, 0.5],
+        # A small integer between them changes nothing.
+        [2**53 + 1, 1, 0.5],
+        [1, 2**53 + 1, 0.5],
+        [0.5, 1, -(2**53) - 1],
+        [[2**53 + 1, 1], [0.5]],
         [2**63],
         [2**64],
         [{}],
