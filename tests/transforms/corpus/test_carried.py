@@ -46,7 +46,9 @@ def stored(values: list[Any]) -> tuple[pa.Field, list[Any]]:
         ([None, None], pa.string()),
     ],
 )
-def test_values_of_one_type_keep_it(values, kind):
+@pytest.mark.parametrize("step", [1, -1], ids=["forwards", "backwards"])
+def test_values_of_one_type_keep_it(values, kind, step):
+    values = values[::step]
     field, found = stored(values)
     assert field.type == kind
     assert not schemas.is_json(field)
