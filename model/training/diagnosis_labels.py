@@ -74,6 +74,25 @@ def diagnosis_labels(row: Mapping[str, Any], score: float | None) -> dict[str, n
     }
 
 
+def trained_values(row: Mapping[str, Any]) -> set[str]:
+    """Returns the values of a diagnosis that a clip is an example of, as names of `diagnosis.FRAME_VALUES`.
+
+    It is one of speech if it has speech, of a cause if it has an audible one, of SNR and C50 if they are under `HIGHEST_DB`,
+    and of its ratings. From clips without a cause alone, a network does not learn to hear it; from levels that are only
+    known to be high, it does not learn to measure them.
+
+    Args:
+        row: clip of a training set, with `COLUMNS`.
+    """
+    levels = {"snr_db": _level(row, "speech_snr_db", SOUNDS), "c50_db": _level(row, "c50_db", ROOMS)}
+    return {
+        *({"speech"} if row["speech"] else ()),
+        *(one["cause"] for one in row["distortions"] or () if one["cause"] in HEARD_CAUSES and one["audible"]),
+        *(name for name, value_db in levels.items() if value_db < HIGHEST_DB),
+        *(name for name in RATINGS if row[name] is not None),
+    }
+
+
 def _distortions(row: Mapping[str, Any]) -> list[Distortion] | None:
     if row["distortions"] is None:
         return None

@@ -76,8 +76,8 @@ class Score:
 
     @property
     def speech(self) -> np.ndarray | None:
-        """Probability of speech in each frame: float32 [T]; None if the model has no diagnosis."""
-        return None if self.diagnosis is None else self.diagnosis.speech
+        """Probability of speech in each frame: float32 [T]; None if the model does not hear speech."""
+        return self.diagnosis.speech if self.diagnosis is not None and self.diagnosis.hears_speech else None
 
     @property
     def frame_cause(self) -> list[str | None] | None:
@@ -89,8 +89,9 @@ class Score:
 
     @property
     def speech_s(self) -> float:
-        """Length of the speech, in seconds; that of the active part if the model has no diagnosis."""
-        return self.facts.active_s if self.heard is None else self.heard.speech_s
+        """Length of the speech, in seconds; that of the active part if the model does not hear speech."""
+        heard_s = None if self.heard is None else self.heard.speech_s
+        return self.facts.active_s if heard_s is None else heard_s
 
     @property
     def duration_s(self) -> float:

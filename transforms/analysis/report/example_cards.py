@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from model.diagnosis import RATINGS
 from transforms.analysis.report.embedded_data import data_uri
 from transforms.analysis.report.examples import KINDS, Example
 from transforms.analysis.report.html import Html, definitions, element
+from transforms.schemas import HEARD
 
 # Largest number of anomalies that a card lists.
 MAX_ANOMALIES = 4
@@ -91,14 +93,15 @@ def _facts(example: Example) -> Html:
 
 
 def _heard(row: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Returns the values that the model hears; without a diagnosis, the SNR of the samples."""
-    if row["mos_ovrl"] is None:
+    """Returns the values that the model hears; if it hears none, the SNR of the samples."""
+    if all(row[name] is None for name in HEARD):
         return [("SNR", _decibels(row["noise_floor_snr_db"]))]
+    ratings = {name.removeprefix("mos_"): row[name] for name in RATINGS if row[name] is not None}
     return [
         ("speech", f"{row['speech_s']:.1f} s"),
         ("SNR", _decibels(row["snr_db"])),
         ("C50", _decibels(row["c50_db"])),
-        ("ratings", ", ".join(f"{name} {row[f'mos_{name}']:.1f}" for name in ("sig", "bak", "ovrl"))),
+        ("ratings", ", ".join(f"{name} {value:.1f}" for name, value in ratings.items()) or "unknown"),
     ]
 
 

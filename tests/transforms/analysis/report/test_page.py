@@ -14,12 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.labels import PESQ_WB
+from tests.benchmarks.report import write_large
 from tests.support.outputs import diagnosis_of, rejected, scored, write_output
 from tests.support.web.html_elements import Elements
 from transforms.analysis.report.examples import choose_examples, make_examples
 from transforms.analysis.report.numbers import report_data
 from transforms.analysis.report.page import Heading, hours, render_page
 from transforms.output.results import open_results
+from transforms.schemas import ANOMALIES, FRAMES, UTTERANCES
 
 HOSTILE = [
     "<script>window.hacked = 1</script>",
@@ -133,9 +135,25 @@ def test_what_the_model_hears_is_shown_if_it_hears_anything(tmp_path):
     heard = Elements(page_of(write_output(tmp_path / "heard", [item]))).text
     assert {"12 dB", "sig 4.0, bak 3.9, ovrl 3.5", "music"} <= set(heard["dd"])
     assert "Music (s)" in heard["th"]
+    trained = frozenset({"speech", "snr_db", "mos_bak"})
+    part = dataclasses.replace(item, diagnosis=dataclasses.replace(item.diagnosis, trained=trained))
+    some = Elements(page_of(write_output(tmp_path / "some", [part]))).text
+    assert {"12 dB", "unknown", "bak 3.9"} <= set(some["dd"])
+    assert "Music (s)" not in some["th"]
     unheard = Elements(page_of(write_output(tmp_path / "unheard", [scored("a", 2.0)]))).text
     assert "40 dB" in unheard["dd"]
     assert "Music (s)" not in unheard["th"]
+
+
+def test_the_made_up_output_of_the_benchmark_has_all_columns(tmp_path):
+    write_large(tmp_path / "out", 60)
+    results = open_results(str(tmp_path / "out"))
+    for table, schema in (("utterances", UTTERANCES), ("frames", FRAMES), ("anomalies", ANOMALIES)):
+        rows = results.dataset(table).to_table()
+        assert rows.schema.names[: len(schema)] == schema.names
+        always_null = {name for name in rows.schema.names if rows[name].null_count == len(rows)}
+        assert always_null <= {"channel", "hum_db"}
+    assert "Music (s)" in Elements(page_of(tmp_path / "out")).text["th"]
 
 
 def test_an_output_without_the_column_of_causes_has_a_page(tmp_path):
