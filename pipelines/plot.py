@@ -84,6 +84,8 @@ def _scores_of_run(options: PlotOptions, output: str) -> FigureData:
         anomalies=utterance.anomalies,
         scale=results.label_scale,
         frame_causes=utterance.frame_causes,
+        score=row["score"],
+        threshold=utterance.anomaly_threshold(results.label_scale),
     )
 
 
