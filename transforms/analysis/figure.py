@@ -27,7 +27,7 @@ from transforms.scoring.utterance_score import Score
 
 # More marked anomalies would hide the spectrogram. The plot of the scores always shades all anomalies.
 MAX_MARKED_ANOMALIES = 20
-LEGEND_COLUMNS_PER_INCH = 0.82
+INCHES_PER_LEGEND_COLUMN = 1.28
 # Longer utterance ids would not fit into the width of the figure.
 MAX_TITLE_LETTERS = 90
 
@@ -145,7 +145,7 @@ def draw(data: FigureData, colours: Colours = LIGHT, size: tuple[float, float] =
         figure.legend(
             handles=handles,
             loc="outside lower center",
-            ncols=min(len(handles), int(size[0] * LEGEND_COLUMNS_PER_INCH)),
+            ncols=min(len(handles), int(size[0] / INCHES_PER_LEGEND_COLUMN)),
             fontsize="small",
             handlelength=1.4,
             columnspacing=1.2,

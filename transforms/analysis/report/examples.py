@@ -39,7 +39,7 @@ LOWEST_FRAMES = 63
 # Sizes and resolutions of the figures for wide and narrow windows. A narrow window is usually that of a phone, which shows
 # several points a pixel.
 WIDE_INCHES, WIDE_DPI = (9.0, 3.3), 100
-NARROW_INCHES, NARROW_DPI = (3.7, 3.4), 170
+NARROW_INCHES, NARROW_DPI = (3.7, 3.2), 140
 # Condition on a row of `utterances`: the recording is worth hearing.
 _AUDIBLE = f"silence_ratio <= {MAX_SILENCE} AND NOT coalesce(list_has_any(flags, ['no_speech', 'near_silent']), false)"
 # Causes of utterances, the most frequent first.
