@@ -80,7 +80,7 @@ def table(
 
 
 def _text(title: str) -> str:
-    return _TAG.sub("", html.unescape(title)) if isinstance(title, Html) else title
+    return html.unescape(_TAG.sub("", title)).strip() if isinstance(title, Html) else title
 
 
 def select(name: str, titles: Sequence[str], selected: int) -> Html:

@@ -24,7 +24,6 @@ _TABLE_STEPS = 10
 _QUANTILE_TITLES = ("lowest", "5 %", "25 %", "median", "75 %", "95 %", "highest")
 # Placeholder for the cells in which page.js writes the length and the share that a group keeps.
 _KEPT = Html("<!--kept-->")
-_THRESHOLD = Html('<span data-threshold=""></span>')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,7 +233,7 @@ def _group_table(number: int, column: str, groups: Sequence[Group], data: Report
 
 
 def _kept_title() -> Html:
-    return Html(f"kept at {_THRESHOLD}")
+    return Html('kept <span data-threshold=""></span>')
 
 
 def _with_kept_cells(content: Html) -> Html:
@@ -268,7 +267,8 @@ def _digits(value: float) -> str:
     """Returns a number with three digits, or with four decimals if it is small."""
     if abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.3g}" if abs(value) >= 1e-3 else f"{value:.4f}".rstrip("0").rstrip(".").replace("-0", "0", 1)
+    text = f"{value:.3g}" if abs(value) >= 1e-3 else f"{value:.4f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
 
 
 def _cause_table(data: ReportData) -> Html:

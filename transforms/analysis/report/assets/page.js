@@ -87,7 +87,7 @@
     byId("kept-count").textContent = integer(kept.count);
     byId("dropped").textContent = length(total.seconds - kept.seconds);
     byId("command").textContent = byId("command").textContent.replace(/[\d.]+'$/, text + "'");
-    document.querySelectorAll("[data-threshold]").forEach((node) => { node.textContent = text; });
+    document.querySelectorAll("[data-threshold]").forEach((node) => { node.textContent = "at " + text; });
     showKeptOfGroups();
     fillKept("#cause-table", causes);
   };
