@@ -22,6 +22,7 @@ from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE, frame_start_s
 from model.labels import LabelScale
 from transforms.analysis.cause_lane import column_causes, draw_causes
 from transforms.analysis.spectrogram_image import COLUMNS, column_edges, reduced_db
+from transforms.analysis.title_fonts import choose_fonts
 from transforms.audio.waveform import Waveform
 from transforms.scoring.utterance_score import Score
 
@@ -152,7 +153,8 @@ def draw(data: FigureData, colours: Colours = LIGHT, size: tuple[float, float] =
             frameon=False,
         )
         if data.title:
-            figure.suptitle(data.title)
+            fonts = choose_fonts(data.title)
+            figure.suptitle(fonts.drawable(data.title), family=fonts.families)
         # Lay out the figure within the context, because matplotlib applies some of the style only then.
         figure.draw_without_rendering()
     return figure
@@ -175,6 +177,8 @@ def small_png(figure: Figure, dpi: int = 100) -> bytes:
 
 def one_line(text: str) -> str:
     """Returns a text as one line for a title. A long text is shortened in its middle."""
+    # Joiners, which Persian and Indian scripts use within words, leave no gap.
+    text = text.translate(dict.fromkeys(map(ord, "\u200c\u200d")))
     text = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     if len(text) <= MAX_TITLE_LETTERS:
         return text
