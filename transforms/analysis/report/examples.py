@@ -28,8 +28,8 @@ KINDS = {
     "worst": "Lowest scores",
     "best": "Highest scores",
 }
-# Least distance of a bad stretch below the score of its recording, as a share of the label scale. Silence has no distance.
-MIN_DROP = 0.05
+# Least distance of the bad stretches from the rest of a recording, as a share of the label scale.
+MIN_DROP = 0.15
 # A recording with a larger share of silent frames is not worth hearing.
 MAX_SILENCE = 0.5
 # Largest share of the duration in anomalies for a recording that is otherwise good.
@@ -112,11 +112,15 @@ def choose_examples(
         taken.extend(ids)
         return ids
 
-    least = MIN_DROP * results.label_scale.span
+    # If a share p of the frames is lower than the others by d, the standard deviation of all is d sqrt(p (1 - p)). Long silence
+    # is an anomaly, too, but does not score below its recording.
+    is_deep = f"""num_anomalies > 0 AND anomaly_s <= {MAX_BAD_SHARE} * duration_s AND longest_score < score
+        AND frame_score_std > {MIN_DROP * results.label_scale.span}
+            * sqrt(anomaly_s / duration_s * (1 - anomaly_s / duration_s))"""
     stretches = choose(
         "longest_s DESC, utterance_id",
         number,
-        f"{_AUDIBLE} AND anomaly_s <= {MAX_BAD_SHARE} * duration_s AND score - longest_score >= {least}",
+        f"{_AUDIBLE} AND {is_deep}",
         """utterances JOIN (
             SELECT utterance_id, max(end_s - start_s) AS longest_s, arg_max(mean_score, end_s - start_s) AS longest_score
             FROM anomalies GROUP BY utterance_id
