@@ -66,7 +66,8 @@ def run(argv: Sequence[str]) -> int:
     print(
         f"{counted(data.count, 'utterance')}, {counted(data.rejected, 'reject')} and "
         f"{counted(data.num_skipped, 'other file')} in {len(html) / 1e6:.1f} MB, "
-        f"{counted(len(examples), 'example')} ({len(silent)} without sound), in {time.monotonic() - started:.1f} s: {options.output}"
+        f"{counted(len(examples), 'example')} ({len(silent)} without sound), in {time.monotonic() - started:.1f} s: "
+        f"{options.output}"
     )
     for example in silent:
         print(f"{example.utterance_id}: {example.no_clip_reason}", file=sys.stderr)
@@ -123,8 +124,8 @@ def build_parser() -> Parser:
         "--examples",
         type=whole_number(at_least=0),
         default=5,
-        help="number of examples of each kind: bad stretches, near the threshold, worst, best; 0 for none. Otherwise each cause "
-        "has one, too",
+        help="number of examples of each kind: bad stretches, near the threshold, worst, best; unless it is 0, each cause of "
+        "damage has one example, too",
     )
     add(
         "--clip_s",

@@ -214,7 +214,9 @@ def medians(root: Path, sql: str) -> list[str]:
 
 
 def test_the_bar_stays_in_view_and_its_command_can_be_copied(browser_page, page_of_large, large):
-    tab = browser_page(page_of_large, viewport={"width": 1000, "height": 700}, reduced_motion="reduce", permissions=["clipboard-read"])
+    tab = browser_page(
+        page_of_large, viewport={"width": 1000, "height": 700}, reduced_motion="reduce", permissions=["clipboard-read"]
+    )
     tab.click("a[href='#rejects']")
     bar = tab.locator(".threshold")
     settle(tab)
@@ -229,7 +231,7 @@ def test_the_bar_stays_in_view_and_its_command_can_be_copied(browser_page, page_
     assert command == ["audiosieve", "filter", str(large), "--output", "kept", "--where", "score >= 3.21"]
 
 
-def test_the_command_of_the_page_keeps_what_the_page_says(browser_page, page_of_large, large, tmp_path):
+def test_the_command_of_the_page_keeps_what_the_page_says(browser_page, page_of_large, tmp_path):
     tab = browser_page(page_of_large)
     tab.fill("#threshold", "3.50")
     settle(tab)
@@ -258,7 +260,9 @@ def test_a_group_is_chosen_and_follows_the_threshold(browser_page, page_of_large
     tab = browser_page(page_of_large)
     titles = tab.locator("#column option").all_inner_texts()
     assert titles == ["first folder", "format", "sample rate", "speaker"]
-    assert tab.locator("#group-table-0 tbody th").all_inner_texts() == medians(large, "split_part(utterance_id, '/', 1)")
+    assert tab.locator("#group-table-0 tbody th").all_inner_texts() == medians(
+        large, "split_part(utterance_id, '/', 1)"
+    )
     tab.select_option("#column", label="speaker")
     assert tab.locator("#group-table-0").is_hidden()
     names = tab.locator("#group-table-3 tbody th").all_inner_texts()
@@ -360,7 +364,9 @@ def test_nothing_is_cut_off_in_a_narrow_window(browser_page, page_of_samples):
     assert tab.evaluate("document.documentElement.scrollWidth") <= 400
     rows = tab.locator("#fact-table tbody tr").all()
     assert all(row.bounding_box()["width"] <= 400 for row in rows), "cells are stacked"
-    titles = tab.evaluate("[...document.querySelectorAll('#fact-table tr:nth-child(1) td')].map((td) => td.dataset.title)")
+    titles = tab.evaluate(
+        "[...document.querySelectorAll('#fact-table tr:nth-child(1) td')].map((td) => td.dataset.title)"
+    )
     assert titles == ["lowest", "5 %", "25 %", "median", "75 %", "95 %", "highest", "missing"]
     pictures = tab.evaluate("[...document.images].map((image) => [image.width, image.naturalWidth])")
     assert all(width <= 400 and natural < 900 for width, natural in pictures), "pictures for narrow windows"

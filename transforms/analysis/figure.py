@@ -198,7 +198,7 @@ def _column_causes(data: FigureData) -> np.ndarray:
     return column_causes(data.frame_causes, column_edges(len(data.frame_causes), COLUMNS))
 
 
-def _draw_spectrogram(axes: Axes, data: FigureData, colours: Colours) -> list[Artist]:
+def _draw_spectrogram(axes: Axes, data: FigureData, colours: Colours) -> Sequence[Artist]:
     """Draws the spectrogram, and returns the legend's artists."""
     axes.grid(visible=False)
     axes.set_ylabel("frequency\n(kHz)")
@@ -247,11 +247,20 @@ def _draw_scores(axes: Axes, data: FigureData, colours: Colours) -> list[Artist]
     time = frame_start_s((first + edges[1:] - 1) / 2) + FRAME_LENGTH / 2 / SAMPLE_RATE
     mean = np.add.reduceat(frame_score.astype(np.float64), first) / sizes
     is_reduced = len(first) < len(frame_score)
-    style = {"color": colours.line, "linewidth": 1.1, "marker": "." if len(time) == 1 else None}
-    handles: list[Artist] = axes.plot(time, mean, label="frame score, mean" if is_reduced else "frame score", **style)
+    (curve,) = axes.plot(
+        time,
+        mean,
+        color=colours.line,
+        linewidth=1.1,
+        marker="." if len(time) == 1 else None,
+        label="frame score, mean" if is_reduced else "frame score",
+    )
+    handles: list[Artist] = [curve]
     if is_reduced:
         low, high = np.minimum.reduceat(frame_score, first), np.maximum.reduceat(frame_score, first)
-        band = axes.fill_between(time, low, high, color=colours.line, alpha=0.25, linewidth=0, label="lowest to highest")
+        band = axes.fill_between(
+            time, low, high, color=colours.line, alpha=0.25, linewidth=0, label="lowest to highest"
+        )
         handles.append(band)
     if data.score is not None:
         label = f"score of the recording: {data.score:.2f}"
@@ -261,8 +270,9 @@ def _draw_scores(axes: Axes, data: FigureData, colours: Colours) -> list[Artist]
         handles.append(axes.axhline(data.threshold, color=colours.anomaly, linewidth=0.9, linestyle=":", label=label))
     if data.anomalies:
         bars = [(start, end - start) for start, end in data.anomalies]
-        shade = {"color": colours.anomaly, "alpha": 0.22, "linewidth": 0, "label": "anomaly"}
-        handles.append(axes.broken_barh(bars, (0, 1), transform=axes.get_xaxis_transform(), **shade))
+        shade = axes.broken_barh(bars, (0, 1), transform=axes.get_xaxis_transform(), color=colours.anomaly)
+        shade.set(alpha=0.22, linewidth=0, label="anomaly")
+        handles.append(shade)
     lowest, highest = min(scale.low, float(frame_score.min())), max(scale.high, float(frame_score.max()))
     axes.set_ylim(lowest - 0.03 * scale.span, highest + 0.03 * scale.span)
     axes.set_ylabel(f"frame score\n({scale.short_title})")

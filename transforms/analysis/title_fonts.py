@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from matplotlib import font_manager
 from matplotlib.ft2font import FT2Font
@@ -87,7 +87,7 @@ def _preference(font: FT2Font) -> tuple[bool, bool]:
 
 def _register(font: FT2Font) -> str:
     """Makes a font known to Matplotlib, and returns the name of its family."""
-    path = str(Path(font.fname))
+    path = os.fsdecode(font.fname)
     if not any(entry.fname == path for entry in font_manager.fontManager.ttflist):
         font_manager.fontManager.addfont(path)
     (entry, *_) = [entry for entry in font_manager.fontManager.ttflist if entry.fname == path]

@@ -12,4 +12,6 @@ _SUFFIXES = (
     "png|jpe?g|gif|bmp|tiff?|webp|svg|ico|heic|pdf|docx?|xlsx?|pptx?|odt|ods|rtf|tex|"
     "md5|sha1|sha256|sha512|par2|torrent|nfo|url|db|sqlite|bak|tmp"
 )
-OTHER_FILE = re.compile(rf"(?i)(?:^|[/#])(?:\.[^/]*|thumbs\.db|desktop\.ini|licen[cs]e|readme)$|\.(?:{_SUFFIXES})(?:\.gz)?$")
+OTHER_FILE = re.compile(
+    rf"(?i)(?:^|[/#])(?:\.[^/]*|thumbs\.db|desktop\.ini|licen[cs]e|readme)$|\.(?:{_SUFFIXES})(?:\.gz)?$"
+)

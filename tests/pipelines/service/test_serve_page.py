@@ -201,7 +201,7 @@ def test_many_files_are_summed_up_sorted_and_saved(opened, server, samples, samp
     with tab.expect_download() as download:
         tab.click("#save")
     assert download.value.suggested_filename == "audiosieve-scores.csv"
-    with open(download.value.path(), encoding="utf-8-sig", newline="") as file:
+    with Path(download.value.path()).open(encoding="utf-8-sig", newline="") as file:
         rows = {row["file"]: row for row in csv.DictReader(file)}
     assert list(rows) == names, "in the order in which the files were chosen"
     for name, score in scores.items():
@@ -219,7 +219,7 @@ def test_file_names_are_quoted_in_the_csv(opened, server, samples, tmp_path):
     send(tab, *(tmp_path / name for name in names))
     with tab.expect_download() as download:
         tab.click("#save")
-    with open(download.value.path(), encoding="utf-8-sig", newline="") as file:
+    with Path(download.value.path()).open(encoding="utf-8-sig", newline="") as file:
         assert [row["file"] for row in csv.DictReader(file)] == names
 
 

@@ -114,7 +114,12 @@ def test_the_score_and_the_threshold_are_lines(data):
     figure = draw(dataclasses.replace(data, score=3.456, threshold=2.5))
     below = figure.axes[1]
     assert [line.get_ydata()[0] for line in below.lines[1:]] == [3.456, 2.5]
-    assert legend_of(figure) == ["frame score", "score of the recording: 3.46", "threshold of anomalies: 2.50", "anomaly"]
+    assert legend_of(figure) == [
+        "frame score",
+        "score of the recording: 3.46",
+        "threshold of anomalies: 2.50",
+        "anomaly",
+    ]
 
 
 def test_the_colour_bar_shows_the_level_below_the_loudest_point(data):

@@ -19,7 +19,16 @@ OTHER = [
     "/corpus/words.ctm.gz",
     "/corpus/a.tar#notes.md",
 ]
-SOUND = ["/corpus/a.wav", "/corpus/a.txt.flac", "/corpus/a", "/corpus/.hidden/a.mp3", "/a.raw", "/a.bin", "/a.zip", "/a.tar"]
+SOUND = [
+    "/corpus/a.wav",
+    "/corpus/a.txt.flac",
+    "/corpus/a",
+    "/corpus/.hidden/a.mp3",
+    "/a.raw",
+    "/a.bin",
+    "/a.zip",
+    "/a.tar",
+]
 
 
 @pytest.mark.parametrize("uri", [*OTHER, *SOUND])

@@ -43,7 +43,9 @@ NARROW_INCHES, NARROW_DPI = (3.7, 3.2), 140
 # Condition on a row of `utterances`: the recording is worth hearing.
 _AUDIBLE = f"silence_ratio <= {MAX_SILENCE} AND NOT coalesce(list_has_any(flags, ['no_speech', 'near_silent']), false)"
 # Causes of utterances, the most frequent first.
-_CAUSES = "SELECT cause FROM (SELECT unnest(causes) AS cause FROM utterances) GROUP BY cause ORDER BY count(*) DESC, cause"
+_CAUSES = (
+    "SELECT cause FROM (SELECT unnest(causes) AS cause FROM utterances) GROUP BY cause ORDER BY count(*) DESC, cause"
+)
 
 
 @dataclasses.dataclass(frozen=True)

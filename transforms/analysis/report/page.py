@@ -185,7 +185,9 @@ def _threshold(heading: Heading, data: ReportData, threshold: float) -> Html:
         ),
         element(
             "div",
-            element("code", filter_command(heading.output, threshold), id="command", tabindex="0", aria_label="Command"),
+            element(
+                "code", filter_command(heading.output, threshold), id="command", tabindex="0", aria_label="Command"
+            ),
             element("button", "Copy", type="button", id="copy", hidden=True, title="Copy the command"),
             class_="command",
         ),
@@ -201,7 +203,13 @@ def _kept_table(data: ReportData) -> Html:
         threshold = data.steps.threshold(index)
         count, seconds = data.steps.kept(threshold)
         rows.append(
-            [f"{threshold:.2f}", f"{count:,}", _share(count, data.count), length(seconds), _share(seconds, data.seconds)]
+            [
+                f"{threshold:.2f}",
+                f"{count:,}",
+                _share(count, data.count),
+                length(seconds),
+                _share(seconds, data.seconds),
+            ]
         )
     head = ["threshold", "utterances kept", "share", "length kept", "share"]
     return table("Utterances and length kept by threshold", head, rows, id="kept-table")

@@ -42,7 +42,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 def test_each_kind_selects_its_utterances(results):
     chosen, utterances = choose_examples(results, 2, 2.6)
     assert chosen["stretches"] == ["burst3", "burst2"], "the longest first"
-    assert chosen["causes"] == ["hum", "gap", "both"], "one utterance for each cause, without other causes if there is one"
+    assert chosen["causes"] == ["hum", "gap", "both"], (
+        "one utterance for each cause, without other causes if there is one"
+    )
     assert chosen["border"] == ["even3", "even2"], "2.75 is above 2.6, and 2.5 below it"
     assert chosen["worst"] == ["even0", "even1"]
     assert chosen["best"] == ["burst0", "burst1"], "the mostly silent one, which scores best, is not worth hearing"

@@ -163,11 +163,23 @@ def test_small_numbers_keep_their_sign_and_lose_their_digits():
 
 def test_the_command_is_quoted_for_a_shell():
     command = filter_command("/a corpus/it's", 3.0)
-    assert shlex.split(command) == ["audiosieve", "filter", "/a corpus/it's", "--output", "kept", "--where", "score >= 3.00"]
+    assert shlex.split(command) == [
+        "audiosieve",
+        "filter",
+        "/a corpus/it's",
+        "--output",
+        "kept",
+        "--where",
+        "score >= 3.00",
+    ]
 
 
 def test_other_files_are_counted_apart(tmp_path):
-    rejects = [rejected("a.flac"), rejected("b.wav"), *(rejected(name) for name in (".DS_Store", "c/notes.txt", "c.png"))]
+    rejects = [
+        rejected("a.flac"),
+        rejected("b.wav"),
+        *(rejected(name) for name in (".DS_Store", "c/notes.txt", "c.png")),
+    ]
     text = Elements(page_of(write_output(tmp_path / "out", [scored("a", 2.0)], rejects))).text
     assert "recordings without a score; 3 other files skipped" in text["small"]
     assert "3 other files skipped, such as texts and pictures" in text["summary"]
@@ -175,7 +187,9 @@ def test_other_files_are_counted_apart(tmp_path):
 
 
 def test_a_column_of_texts_is_named_but_not_offered(tmp_path):
-    items = [scored(f"a{n}", 2.0, columns={"text": f"this is sentence number {n}", "room": f"{n % 2}"}) for n in range(4)]
+    items = [
+        scored(f"a{n}", 2.0, columns={"text": f"this is sentence number {n}", "room": f"{n % 2}"}) for n in range(4)
+    ]
     text = Elements(page_of(write_output(tmp_path / "out", items, carry=["text", "room"]))).text
     assert "text" not in text["option"]
     assert "room" in text["option"]
