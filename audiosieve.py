@@ -173,8 +173,15 @@ def plot(
     return draw(data)
 
 
-def filter(run: Results, rules: str | os.PathLike[str] | None = None, where: str | None = None) -> pa.Table:
+def filter(
+    run: Results,
+    rules: str | os.PathLike[str] | None = None,
+    where: str | None = None,
+    preset: str | None = None,
+) -> pa.Table:
     """Returns the utterances of a run that `audiosieve filter` would keep, best score first.
+
+    A warning names the rules that the run has no data for, because its model has no diagnosis.
 
     >>> import audiosieve
     >>> run = audiosieve.open_run(output)
@@ -189,19 +196,21 @@ def filter(run: Results, rules: str | os.PathLike[str] | None = None, where: str
 
     Args:
         run: an output, from `open_run`.
-        rules: path of a file of rules; by default the suggested rules.
+        rules: path of a file of rules; by default the suggested rules, or none with a preset.
         where: SQL condition that is true for the utterances to keep, instead of `rules`.
+        preset: "tts", "asr", "enhancement", "telephony" or "emilia"; `rules` or `where` are added to it.
 
     Returns:
         Rows of the table `utterances`, with all its columns.
 
     Raises:
-        RuleError: a rule is invalid, or the rules are for another scale of scores.
+        RuleError: a rule is invalid, the rules are for another scale of scores, or the run lacks data that they need.
         TypeError: both `rules` and `where` are given.
+        ValueError: there is no such preset.
     """
     from transforms.curation.kept_utterances import kept_utterances
 
-    return kept_utterances(run, rules, where)
+    return kept_utterances(run, rules, where, preset)
 
 
 def open_run(output: str | os.PathLike[str]) -> Results:
