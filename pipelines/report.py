@@ -17,6 +17,7 @@ from pipelines.common.wording import counted
 from transforms.analysis.report.examples import choose_examples, make_examples
 from transforms.analysis.report.numbers import report_data
 from transforms.analysis.report.page import Heading, default_threshold, render_page
+from transforms.analysis.report.presets import preset_amounts
 from transforms.corpus.sources import absolute
 from transforms.output.results import Results, open_results
 from transforms.storage.atomic_files import check_new, new_file
@@ -59,7 +60,9 @@ def run(argv: Sequence[str]) -> int:
     chosen, utterances = choose_examples(results, options.examples, threshold)
     ids = list(dict.fromkeys(name for names in chosen.values() for name in names))
     examples = make_examples(utterances, ids, results.label_scale, options.clip_s, int(options.max_mb * 1e6))
-    html = render_page(_heading(options.title, results), data, chosen, examples, threshold).encode()
+    html = render_page(
+        _heading(options.title, results), data, preset_amounts(results), chosen, examples, threshold
+    ).encode()
     with new_file(options.output, options.overwrite) as file:
         file.write(html)
     silent = [example for example in examples.values() if example.clip is None]

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.support.command import Output, audiosieve, audiosieve_process
-from tests.support.fonts import make_font
+from tests.support.figures.fonts import make_font
 from tests.support.outputs import scored, write_output
 from transforms.analysis.title_fonts import choose_fonts
 

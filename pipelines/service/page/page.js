@@ -22,8 +22,11 @@
     const { low, high } = result.label_scale, part = (result.score - low) / (high - low);
     return part < 1 / 3 ? "bad" : part < 2 / 3 ? "fair" : "good";
   };
-  const lengthOf = (seconds) =>
-    seconds < 60 ? `${seconds.toFixed(1)} s` : seconds < 3600 ? `${(seconds / 60).toFixed(1)} min` : `${(seconds / 3600).toFixed(1)} h`;
+  // A length of time in the unit that suits, like those that the commands print.
+  const lengthOf = (seconds) => {
+    if (Number(seconds.toFixed(1)) < 60) return `${seconds.toFixed(1)} s`;
+    return Number((seconds / 60).toFixed(1)) < 60 ? `${(seconds / 60).toFixed(1)} min` : `${(seconds / 3600).toFixed(1)} h`;
+  };
   const pause = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
   let key = "", limits = null;
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.labels import PESQ_WB
-from tests.support.fonts import make_font
+from tests.support.figures.fonts import make_font
 from transforms.analysis.figure import FigureData, draw
 from transforms.analysis.title_fonts import BOX, OWN_FONT, choose_fonts
 

@@ -9,7 +9,7 @@ from model.labels import LabelScale
 from transforms.analysis.report.embedded_data import data_uri
 from transforms.analysis.report.examples import KINDS, Example, Picture
 from transforms.analysis.report.html import Html, definitions, element
-from transforms.analysis.text_tables import duration_text
+from transforms.durations import duration_text
 
 # Largest number of anomalies that a card lists.
 MAX_ANOMALIES = 4
@@ -68,8 +68,8 @@ def _line(example: Example, scale: LabelScale) -> Html:
     """Returns the line of a closed card: score, name, length, causes and bad stretches."""
     row = example.utterance.row
     bad_s = sum(end - start for start, end in example.utterance.anomalies)
-    notes = [duration_text(row["duration_s"] / 3600), *(row["causes"] or [])]
-    notes += [f"{duration_text(bad_s / 3600)} bad"] if bad_s else []
+    notes = [duration_text(row["duration_s"]), *(row["causes"] or [])]
+    notes += [f"{duration_text(bad_s)} bad"] if bad_s else []
     return element(
         "span",
         element("span", f"{row['score']:.2f}", class_=f"score {_grade(row['score'], scale)}"),

@@ -15,8 +15,10 @@ from transforms.analysis.report.example_cards import example_cards
 from transforms.analysis.report.examples import Example
 from transforms.analysis.report.html import Html, element, escape, select, table
 from transforms.analysis.report.numbers import FACTS, FIRST_FOLDER, Fact, Group, ReportData
+from transforms.analysis.report.presets import PresetAmount
 from transforms.analysis.report.rejects import Rejected
-from transforms.analysis.text_tables import count_text, duration_text
+from transforms.analysis.text_tables import count_text
+from transforms.durations import duration_text
 
 ASSETS = "assets"
 # Steps of 0.01 between two rows of the table of thresholds.
@@ -56,6 +58,7 @@ class Heading:
 def render_page(
     heading: Heading,
     data: ReportData,
+    presets: Sequence[PresetAmount],
     chosen: Mapping[str, Sequence[str]],
     examples: Mapping[str, Example],
     threshold: float,
@@ -65,6 +68,7 @@ def render_page(
     Args:
         heading: origin of the numbers.
         data: numbers of the output.
+        presets: amounts that presets keep.
         chosen: utterance ids of the examples by kind.
         examples: examples by utterance id.
         threshold: score at which the slider starts.
@@ -80,6 +84,7 @@ def render_page(
         "summary": _summary(heading, data),
         "threshold": _threshold(heading, data, threshold),
         "kept_table": _kept_table(data),
+        "preset_table": _preset_table(presets, data),
         "columns": select("column", [_title_of(column) for column in data.groups], _first_choice(data)),
         "group_tables": Html("\n".join(group_tables)),
         "facts": select("fact", [FACTS[fact.name][0] for fact in data.facts], _first_fact(data)),
@@ -104,7 +109,7 @@ def default_threshold(scale: LabelScale) -> float:
 
 def length(seconds: float) -> str:
     """Formats a duration in the unit that suits it. `length` in page.js must use the same format."""
-    return duration_text(seconds / 3600)
+    return duration_text(seconds)
 
 
 def filter_command(output: str, threshold: float) -> str:
@@ -213,6 +218,21 @@ def _kept_table(data: ReportData) -> Html:
         )
     head = ["threshold", "utterances kept", "share", "length kept", "share"]
     return table("Utterances and length kept by threshold", head, rows, id="kept-table")
+
+
+def _preset_table(presets: Sequence[PresetAmount], data: ReportData) -> Html:
+    rows = []
+    for preset in presets:
+        name = element("code", preset.name) if preset.name else "(suggested rules)"
+        if preset.kept is None:
+            rows.append([name, "-", "-", "-", preset.note])
+        else:
+            kept = preset.kept
+            rows.append(
+                [name, f"{kept.utterances:,}", length(kept.seconds), _share(kept.seconds, data.seconds), preset.note]
+            )
+    head = ["preset", "utterances kept", "length kept", "share", "note"]
+    return table("Utterances and length kept by presets", head, rows, text_columns=(4,), id="preset-table")
 
 
 def _title_of(column: str) -> str:

@@ -20,6 +20,7 @@ from tests.support.web.html_elements import Elements
 from transforms.analysis.report.examples import choose_examples, make_examples
 from transforms.analysis.report.numbers import report_data
 from transforms.analysis.report.page import Heading, _digits, filter_command, length, render_page
+from transforms.analysis.report.presets import preset_amounts
 from transforms.output.results import open_results
 
 HOSTILE = [
@@ -49,7 +50,7 @@ def page_of(root: Path) -> str:
     data = report_data(results.connect(), results.carried, PESQ_WB)
     chosen, utterances = choose_examples(results, 2, 2.5)
     examples = make_examples(utterances, list(utterances), PESQ_WB, 5.0, 0)
-    return render_page(HEADING, data, chosen, examples, 2.5)
+    return render_page(HEADING, data, preset_amounts(results), chosen, examples, 2.5)
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@
   const short = (name) => (name.length > 32 ? name.slice(0, 20) + "…" + name.slice(-10) : name);
   // Formats like `length` in page.py.
   const length = (seconds) => {
-    if (seconds < 60) return seconds.toFixed(1) + " s";
-    if (seconds < 3600) return (seconds / 60).toFixed(1) + " min";
+    if (Number(seconds.toFixed(1)) < 60) return seconds.toFixed(1) + " s";
+    if (Number((seconds / 60).toFixed(1)) < 60) return (seconds / 60).toFixed(1) + " min";
     return (seconds / 3600).toLocaleString("en-US", { minimumFractionDigits: 1, maximumFractionDigits: 1 }) + " h";
   };
   // Unit of the axes that show lengths.
