@@ -43,5 +43,5 @@ def _amount(selection: Selection, results: Results, name: str | None) -> PresetA
     except RuleError as error:
         return PresetAmount(name, None, str(error))
     idle = [item.rule for item in selection.unchecked() if not item.applies]
-    note = f"{count_text(len(idle), 'rule')} of {len(rules.rules)} without data: {', '.join(idle)}" if idle else ""
+    note = f"{len(idle)} of {count_text(len(rules.rules), 'rule')} without data: {', '.join(idle)}" if idle else ""
     return PresetAmount(name, selection.kept(), note)

@@ -37,7 +37,7 @@ def test_rules_without_data_are_named(tmp_path):
     assert found["emilia"].kept is None
     assert "mos_ovrl" in found["emilia"].note
     assert found["tts"].kept is not None
-    assert found["tts"].note.startswith("7 rules of ")
+    assert found["tts"].note.startswith("6 of 19 rules without data: ")
     assert "room" in found["tts"].note
 
 
