@@ -35,8 +35,9 @@ _CAUSES = slice(1, 1 + len(HEARD_CAUSES))
 SPEECH_THRESHOLD = 0.5
 # With less speech, SNR and C50 are undefined.
 MIN_SPEECH_S = 0.1
-# A listener cannot tell higher values of SNR and C50 apart. Speech without noise or without a room has at least this, too.
-HIGHEST_DB = 40.0
+# Higher values of SNR and C50 are not told apart. Clips without added noise or room have at least these.
+# "Clean" speech was recorded in rooms, too: a higher limit of C50 would give equal rooms different labels.
+HIGHEST_DB = {"snr_db": 40.0, "c50_db": 25.0}
 # Range of the SNR of a frame in dB. Outside it, a few frames would outweigh all others.
 SNR_RANGE_DB = (-30.0, 60.0)
 # Names of `FRAME_VALUES` that a network was trained on, by default.

@@ -87,7 +87,9 @@ class TrainingSet:
     frames: bool = False
     diagnosis: bool = False
     shuffle_clips: int = SHUFFLE_CLIPS
-    _kept: KeptArrays = dataclasses.field(default_factory=lambda: KeptArrays(KEPT_BYTES), compare=False, repr=False)
+    _kept: KeptArrays = dataclasses.field(
+        default_factory=lambda: KeptArrays(KEPT_BYTES), init=False, compare=False, repr=False
+    )
 
     def count(self, split: str) -> int:
         """Returns the number of clips of a split, without those that are skipped for want of a label.

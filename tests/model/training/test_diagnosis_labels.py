@@ -72,15 +72,15 @@ def test_an_unknown_cause_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({}, [0.0, 40.0]),
+        ({}, [0.0, 25.0]),
         ({"speech_snr_db": None, "c50_db": 12.5, "distortions": []}, [40.0, 12.5]),
-        ({"speech_snr_db": 55.0, "c50_db": 61.0}, [40.0, 40.0]),
+        ({"speech_snr_db": 55.0, "c50_db": 61.0}, [40.0, 25.0]),
         ({"speech": []}, [np.nan, np.nan]),
         ({"speech": None}, [np.nan, np.nan]),
         ({"distortions": None}, [np.nan, np.nan]),
         # After processing, the SNR of noisy speech is unknown.
-        ({"speech_snr_db": None, "distortions": [distortion("noise", True, 0.0, 0.9)]}, [np.nan, 40.0]),
-        ({"speech_snr_db": None, "distortions": [distortion("noise", False, 0.0, 0.9)]}, [40.0, 40.0]),
+        ({"speech_snr_db": None, "distortions": [distortion("noise", True, 0.0, 0.9)]}, [np.nan, 25.0]),
+        ({"speech_snr_db": None, "distortions": [distortion("noise", False, 0.0, 0.9)]}, [40.0, 25.0]),
         ({"c50_db": None, "distortions": [distortion("reverberation", None, 0.0, 0.9)]}, [0.0, np.nan]),
     ],
 )
