@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.support.outputs import scored, write_output
 from transforms import schemas
-from transforms.corpus.carried import carried_fields, carried_value
+from transforms.corpus.carried import carried_fields, carried_value, joined_field
 from transforms.elements import AudioRef, Recording
 from transforms.output.results import open_results
 from transforms.runs.plan import plan_table, read_plan
@@ -38,6 +38,7 @@ def stored(values: list[Any]) -> tuple[pa.Field, list[Any]]:
         ([1, None, 2**62 + 1], pa.int64()),
         ([-(2**63)], pa.int64()),
         ([1, 2.5], pa.float64()),
+        ([2**53, -(2**53), 0.5], pa.float64()),
         ([True, None, False], pa.bool_()),
         (["a", "", None], pa.string()),
         ([["a"], [], None, ["b", None]], pa.list_(pa.string())),
@@ -81,6 +82,8 @@ def test_objects_with_other_fields_get_nulls():
         [{"": 1}],
         [{"a": 1, "A": 2}],
         [[1], {"a": 1}],
+        [[], {"a": 1}],
+        [{"a": 1}, []],
         [{str(number): number for number in range(101)}],
         ["text", {"a": None}, None, 12, False, [1.0]],
     ],
@@ -91,6 +94,28 @@ def test_values_without_a_type_in_common_are_json(values):
     assert [None if text is None else json.loads(text) for text in found] == values
     for text, value in zip(found, values, strict=True):
         assert text is None or type(json.loads(text)) is type(value)
+
+
+TEXT, JSON = schemas.carried_field("c"), schemas.carried_field("c", as_json=True)
+INTEGERS, FLOATS = (schemas.carried_field("c", kind) for kind in (pa.int64(), pa.float64()))
+LISTS = [schemas.carried_field("c", pa.list_(kind)) for kind in (pa.int64(), pa.float64())]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    # Stored integers, also in lists, may be too large for floats.
+    [(TEXT, JSON), (INTEGERS, JSON), (INTEGERS, TEXT), (INTEGERS, FLOATS), tuple(LISTS), (LISTS[0], INTEGERS)],
+)
+def test_fields_without_a_type_in_common_are_joined_to_json(one, other):
+    for joined in (joined_field(one, other), joined_field(other, one)):
+        assert schemas.is_json(joined)
+        assert joined.type == JSON.type
+
+
+@pytest.mark.parametrize("field", [TEXT, JSON, INTEGERS, FLOATS, *LISTS])
+def test_a_field_is_joined_with_itself_unchanged(field):
+    joined = joined_field(field, field)
+    assert (joined.type, schemas.is_json(joined)) == (field.type, schemas.is_json(field))
 
 
 PLAIN = st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats(allow_nan=False) | st.text(max_size=3)
