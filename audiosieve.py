@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,7 +142,8 @@ def plot(
 ) -> Figure:
     """Draws the spectrogram of a recording above its frame scores, with the anomalies shaded.
 
-    A lane below shows the causes of damage that the model hears, if it has a diagnosis.
+    A lane below shows the causes of damage that the model hears, if it has a diagnosis. Warns if no font of the machine has
+    a letter of the file's name.
 
     >>> import audiosieve
     >>> figure = audiosieve.plot(samples / "burst.flac")
@@ -161,10 +163,14 @@ def plot(
         AudioFault, BundleError, TypeError, ValueError: as for `score`.
     """
     from transforms.analysis.figure import FigureData, draw
+    from transforms.analysis.title_fonts import choose_fonts
 
     decoded, scored = _decode_and_score(recording, sample_rate, model)
     name = Path(recording).name if isinstance(recording, (str, os.PathLike)) else ""
-    return draw(FigureData.of(scored, decoded.of_channel(scored.utterance.channel).waveform, name))
+    data = FigureData.of(scored, decoded.of_channel(scored.utterance.channel).waveform, name)
+    if hint := choose_fonts(data.title).hint:
+        warnings.warn(hint, stacklevel=2)
+    return draw(data)
 
 
 def filter(
