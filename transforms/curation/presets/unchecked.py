@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 
 from transforms.curation.rules import Rule, RuleError, RuleSet
+from transforms.schemas import HEARD
 
 # Causes that no samples prove, only a model hears. Without a diagnosis, no utterance has them.
 ONLY_HEARD = frozenset({"noise", "music", "reverberation", "codec"})
@@ -86,7 +87,8 @@ def lacks_diagnosis(connection: duckdb.DuckDBPyConnection) -> bool:
     Args:
         connection: DuckDB with the table `utterances`.
     """
-    return _is_empty(connection, "utterances", "mos_sig")
+    # A model that was trained without ratings leaves only those null.
+    return all(_is_empty(connection, "utterances", name) for name in HEARD)
 
 
 def check_data(connection: duckdb.DuckDBPyConnection, rules: RuleSet, model_id: str) -> None:
