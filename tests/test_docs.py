@@ -23,6 +23,7 @@ from tests.support.command import Output
 from tests.support.outputs import GOOD
 from tests.support.paths import ROOT
 from transforms import schemas
+from transforms.curation.presets.presets import PRESETS
 from transforms.curation.rules import SUGGESTED, read_rules
 from transforms.errors import Reason
 from transforms.marks import NO_SPEECH
@@ -138,6 +139,10 @@ class TestTables:
         listed = schemas.UTTERANCES.field("causes").metadata[b"description"].decode().partition(": ")[2]
         assert self.first_column(self.section("Causes")) == listed.split(", ")
         assert set(HEARD_CAUSES) < set(listed.split(", "))
+
+    def test_the_presets_are_listed(self) -> None:
+        section = text_of(ROOT / "docs" / "curation.md").partition("## Presets\n")[2].partition("\n## ")[0]
+        assert self.first_column(section) == list(PRESETS)
 
     def test_the_suggested_rules_are_listed(self) -> None:
         rules = read_rules(SUGGESTED).rules

@@ -54,7 +54,7 @@ def write_curated(root: Path, *, diagnosed: bool, **options: Any) -> Path:
     """Writes an output with clean, noisy, clipped and short speech."""
     items = [
         utterance("clean", diagnosed=diagnosed),
-        utterance("noisy", 1.1, diagnosed=diagnosed, heard={"snr_db": -5.0, "mos_ovrl": 1.5}),
+        utterance("noisy", 1.05, diagnosed=diagnosed, heard={"snr_db": -5.0, "mos_ovrl": 1.5}),
         utterance("clipped", diagnosed=diagnosed, clipped_ratio=0.1),
         utterance("short", duration_s=0.3, diagnosed=diagnosed),
         utterance("roomy", diagnosed=diagnosed, heard={"c50_db": -3.0, "mos_ovrl": 2.0}),

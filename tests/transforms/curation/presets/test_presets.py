@@ -54,13 +54,12 @@ def add_cases() -> None:
         utterance("x", 1.5, heard=heard),
         tts=strict,
         enhancement=strict,
-        telephony="bad_quality",
         emilia="rating",
     )
     heard = {"snr_db": -3.0, "mos_ovrl": 1.2}
     loose = "bad_quality noise"
     all_noise = dict.fromkeys(("tts", "enhancement"), strict) | dict.fromkeys(("asr", "telephony"), loose)
-    case("more noise than speech", utterance("x", 1.1, heard=heard), **all_noise, emilia="rating")
+    case("more noise than speech", utterance("x", 1.05, heard=heard), **all_noise, emilia="rating")
     case("an audible room", utterance("x", heard={"c50_db": 12.0}), tts="room", enhancement="room")
     every = ("tts", "asr", "enhancement", "telephony")
     case("a hall", utterance("x", heard={"c50_db": -2.0}), **dict.fromkeys(every, "room"))
