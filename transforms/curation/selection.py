@@ -15,20 +15,13 @@ from transforms import schemas
 from transforms.corpus.formats import SourceKind, find_archives, is_listing, lists_spans, source_kind
 from transforms.corpus.sources import MANIFEST
 from transforms.curation.decisions import MICROSECONDS, budget_decisions, rule_decisions
-from transforms.curation.duckdb_rows import OWN_UTTERANCES, spill, write_parquet
+from transforms.curation.duckdb_rows import OWN_UTTERANCES, write_parquet
 from transforms.curation.kept_list import KeptList, kept_list_query, manifest_columns
 from transforms.curation.piece_texts import PieceTexts, TextState
 from transforms.curation.row_writers.matching import SourceRows, match_rows
 from transforms.curation.row_writers.other_formats import with_fields
 from transforms.curation.rules import TRIM, Rule, RuleError, check_expression, check_rules
-from transforms.curation.trimming.spans import (
-    MEASUREMENTS,
-    check_new_ids,
-    good_spans,
-    measure_spans,
-    removed_spans,
-    span_utterances,
-)
+from transforms.curation.trimming.tables import make_tables
 from transforms.duplicates.columns import DuplicateColumns
 from transforms.elements import EACH
 from transforms.output.results import Results
@@ -132,20 +125,8 @@ class Selection:
         Raises:
             TrimError: the spans cannot get scores or ids.
         """
-        self._connection.execute(f"CREATE TEMP TABLE spans AS {good_spans(min_s, pad_s)}")
-        measured = spill(measure_spans(self._connection, "spans"), MEASUREMENTS, self._scratch / "measured.parquet")
-        self._connection.register("measured", measured)
-        # A span without speech is not an utterance.
-        self._connection.execute(
-            "DELETE FROM spans WHERE utterance_id IN (SELECT utterance_id FROM measured WHERE is_silent)"
-        )
-        self._connection.execute(f"CREATE TEMP TABLE removed AS {removed_spans('spans')}")
-        check_new_ids(self._connection, "spans", "removed")
         texts = PieceTexts(self.results.carried, self.results.carried_fields)
-        rows = texts.rows(self._connection, "spans")
-        self._connection.register("span_texts", spill(rows, texts.schema, self._scratch / "span_texts.parquet"))
-        span_rows = span_utterances("spans", "measured", "span_texts", texts.columns)
-        self._connection.execute(f"CREATE TEMP TABLE span_rows AS {span_rows}")
+        make_tables(self._connection, texts, self._scratch, min_s, pad_s)
         self._rows = f"""
             SELECT *, false AS {schemas.TRIMMED} FROM utterances
             WHERE utterance_id NOT IN (SELECT parent_id FROM removed)
