@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pipelines.common.argument_types import number, positive_int
+from pipelines.common.argument_types import number, number_range, positive_int
 from pipelines.common.arguments import Parser, parse_with_beam
 from pipelines.common.errors import NOTHING_LEFT, UsageError, command
 from pipelines.common.runners import is_local, usable_cores
@@ -24,7 +24,14 @@ from transforms.curation.kept_list import ManifestError
 from transforms.curation.manifest_formats import FORMATS
 from transforms.curation.rules import SUGGESTED, RuleError, RuleSet, check_scale, read_rules, where
 from transforms.curation.selection import Selection, parse_length
-from transforms.curation.trimming.spans import LEAST_S, TrimError
+from transforms.curation.trimming.plan import (
+    LEAST_S,
+    LEAST_SEGMENT_S,
+    SegmentLimits,
+    TrimError,
+    TrimPlan,
+    parse_trim,
+)
 from transforms.output.results import Results, open_results
 from transforms.schemas import TRIMMED
 
@@ -43,9 +50,10 @@ class FilterOptions:
         rules: path of a YAML file, "suggested" or "none"; None if not given.
         where: SQL condition that kept utterances meet; None to use rules.
         print_rules: whether to print the suggested rules and do nothing else.
-        trim: "anomalies" to cut anomalies out; None for no trimming.
-        min_s: shortest span that trimming keeps, in seconds, at least 0.1.
-        pad_s: margin that trimming cuts off on both sides of an anomaly, 0 to 60 seconds.
+        trim: what to cut out; None for no trimming.
+        segment: limits of the segments to divide utterances into; None for none.
+        min_s: shortest span that trimming keeps, in seconds, at least 0.1; None for the default.
+        pad_s: margin that trimming cuts off on both sides of a bad stretch, 0 to 60 seconds.
         quantile: share of the hours to keep after the rules, over 0 and at most 1; None for all.
         budget: seconds to keep after the rules and the quantile, over 0; None for all.
         balance: SQL expression for the groups over which quantile and budget are spread; None for one group.
@@ -61,8 +69,9 @@ class FilterOptions:
     rules: str | None
     where: str | None
     print_rules: bool
-    trim: str | None
-    min_s: float
+    trim: TrimPlan | None
+    segment: SegmentLimits | None
+    min_s: float | None
     pad_s: float
     quantile: float | None
     budget: float | None
@@ -194,6 +203,10 @@ def _check_options(options: FilterOptions) -> None:
         raise UsageError("--output is missing; name a folder")
     if options.where is not None and options.rules is not None:
         raise UsageError("--where and --rules exclude each other; write the condition into the file of rules")
+    if options.segment is not None and options.min_s is not None:
+        raise UsageError(
+            "--segment and --min_s exclude each other; the shortest segment is the first number of --segment"
+        )
     if options.balance is not None and options.budget is None and options.quantile is None:
         raise UsageError("--balance needs a --budget or a --quantile to spread")
 
@@ -204,17 +217,30 @@ def _config(options: FilterOptions) -> FilterConfig:
     results = open_results(options.scores)
     check_scale(rules, results.label_scale.name)
     _check_columns(results)
+    trim = _trim_plan(options)
+    if trim is not None:
+        trim.check_scale(results.label_scale)
     return FilterConfig(
         results=results,
         rules=rules,
-        trims=options.trim is not None,
-        min_s=options.min_s,
-        pad_s=options.pad_s,
+        trim=trim,
+        segments=options.segment,
         quantile=options.quantile,
         budget_s=options.budget,
         balance=options.balance,
         format=options.format,
     )
+
+
+def _trim_plan(options: FilterOptions) -> TrimPlan | None:
+    """Returns what is cut out. Segments are good stretches, so anomalies are cut out if nothing else is named."""
+    plan = options.trim
+    if plan is None:
+        if options.segment is None:
+            return None
+        plan = TrimPlan()
+    plan = dataclasses.replace(plan, pad_s=options.pad_s)
+    return plan if options.min_s is None else dataclasses.replace(plan, min_s=options.min_s)
 
 
 def _check_columns(results: Results) -> None:
@@ -280,15 +306,24 @@ def build_parser() -> Parser:
     add("--print_rules", action="store_true", help="print the suggested rules, to start your own file from, and exit")
     add(
         "--trim",
-        choices=["anomalies"],
-        help="cut anomalies out of utterances; the spans between them become utterances",
+        type=_trim,
+        metavar="WHAT",
+        help="cut bad stretches out of utterances, so that the spans between them become utterances: `anomalies`, "
+        "`score < NUMBER` for frame scores, or causes such as `noise,music`; several with commas between them",
     )
-    add("--min_s", type=number(at_least=LEAST_S), default=1.0, help="shortest span that --trim keeps, in seconds")
+    add(
+        "--segment",
+        type=_segment_limits,
+        metavar="MIN:MAX",
+        help="divide the good stretches of long utterances into segments of MIN to MAX seconds, such as 3:30, cut in pauses; "
+        "without --trim, anomalies are cut out",
+    )
+    add("--min_s", type=number(at_least=LEAST_S), help="shortest span that --trim keeps, in seconds; 1 by default")
     add(
         "--pad_s",
         type=number(at_least=0, at_most=LONGEST_PAD_S),
         default=0.1,
-        help="margin that --trim cuts off on both sides of an anomaly, in seconds",
+        help="margin that --trim cuts off on both sides of a bad stretch, in seconds",
     )
     add(
         "--quantile",
@@ -324,6 +359,22 @@ def build_parser() -> Parser:
     )
     add("--overwrite", action="store_true", help="replace the files of an earlier filter in --output and --export")
     return parser
+
+
+def _trim(text: str) -> TrimPlan:
+    """Parses what to cut out of utterances."""
+    try:
+        return parse_trim(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None
+
+
+def _segment_limits(text: str) -> SegmentLimits:
+    """Parses the limits of the length of segments, such as 3:30."""
+    low, high = number_range(at_least=LEAST_SEGMENT_S)(text)
+    if low == high:
+        raise ArgumentTypeError(f"is {text!r}; must be MIN:MAX in seconds, such as 3:30")
+    return SegmentLimits(low, high)
 
 
 def _length_of_time(text: str) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,39 +11,22 @@ import numpy as np
 import pyarrow as pa
 
 from model.activity import EDGE_FRAMES, MIN_ACTIVE_FRAMES
-from model.diagnosis import HEARD_CAUSES
 from model.pooling import Pooling, pool
 from transforms import schemas
 from transforms.audio.signal_facts import facts_of
 from transforms.curation.duckdb_rows import OWN_UTTERANCES
+from transforms.curation.trimming.frames import FRAME_FACTS, read_parents
 from transforms.curation.trimming.parent import TrimmedParent
-from transforms.curation.trimming.spans import SPAN_S, TrimError
+from transforms.curation.trimming.plan import TrimError
+from transforms.curation.trimming.spans import SPAN_S
 from transforms.elements import FrameFacts, SignalFacts
 from transforms.scoring import verdicts
 
-# Limits the frames that are in memory at the same time, unless one utterance has more.
-_FRAMES_AT_A_TIME = 5_000_000
 # Number of utterances that the pooling is inferred from, and the largest error of their scores on the label scale.
 _POOLING_SAMPLE, _POOLING_TOLERANCE = 20, 0.01
 # A span with less activity has no speech, at most the end of a word that was cut off.
 _LEAST_ACTIVE_FRAMES = MIN_ACTIVE_FRAMES
-# Index of a frame's cause in `HEARD_CAUSES`, or `NO_CAUSE`, which is -1.
-_CAUSE_INDEX = f"(coalesce(list_position({list(HEARD_CAUSES)}, cause), 0) - 1)::TINYINT"
-_FRAME_FACTS = tuple(field.name for field in dataclasses.fields(FrameFacts))
 _SIGNAL_FACTS = tuple(field.name for field in dataclasses.fields(SignalFacts))
-_PARENT_COLUMNS = [
-    "score",
-    "num_frames",
-    "dc_offset",
-    "hum_db",
-    "rms_dbfs",
-    "clipped_ratio",
-    "active_s",
-    "speech_s",
-    "flags",
-    "causes",
-    "format",
-]
 # Columns of `utterances` that are measured on a span.
 MEASURED = (
     *("num_frames", "score", "frame_score_p10", "frame_score_min", "frame_score_std"),
@@ -73,25 +55,21 @@ def measure_spans(connection: duckdb.DuckDBPyConnection, spans: str) -> Iterator
     Raises:
         TrimError: frames or their measurements are missing, or the pooling of the model is unknown.
     """
-    pooling = _pooling(connection, spans)
-    ((num_spans, num_frames),) = connection.execute(f"""
-        SELECT (SELECT count(*) FROM {spans}), coalesce(sum(num_frames), 0)
-        FROM utterances WHERE utterance_id IN (SELECT parent_id FROM {spans})
-    """).fetchall()
-    measured = 0
-    parts = 1 + int(num_frames) // _FRAMES_AT_A_TIME
-    for part in range(parts):
-        for parent in _parents(connection, spans, f"hash(parent_id) % {parts} = {part}"):
-            for span in parent.row["spans"]:
-                measured += 1
-                yield _measure(parent, span, pooling)
-    if measured != num_spans:
-        raise _missing_frames()
+    connection.execute(f"""
+        CREATE OR REPLACE TEMP TABLE span_parents AS
+        SELECT parent_id, list(struct_pack(utterance_id := spans.utterance_id, first_frame := first_frame,
+            last_frame := last_frame, duration_s := {SPAN_S})) AS spans
+        FROM {spans} AS spans JOIN {OWN_UTTERANCES} AS utterances ON utterances.utterance_id = parent_id GROUP BY parent_id
+    """)
+    pooling = _pooling(connection, "span_parents")
+    for parent in read_parents(connection, "span_parents"):
+        for span in parent.row["spans"]:
+            yield _measure(parent, span, pooling)
 
 
 def _measure(parent: TrimmedParent, span: dict[str, Any], pooling: Pooling) -> dict[str, Any]:
     part = slice(span["first_frame"], span["last_frame"] + 1)
-    frames = FrameFacts(**{name: getattr(parent.frame_facts, name)[part] for name in _FRAME_FACTS})
+    frames = FrameFacts(**{name: getattr(parent.frame_facts, name)[part] for name in FRAME_FACTS})
     clipped_share = float(parent.frame_facts.clipped.mean())
     facts = facts_of(
         frames,
@@ -132,70 +110,21 @@ def _away_from_cuts(counted: np.ndarray, part: slice, num_frames: int) -> np.nda
     return away if away.any() else counted
 
 
-def _parents(connection: duckdb.DuckDBPyConnection, spans: str, condition: str) -> Iterator[TrimmedParent]:
-    """Yields the utterances of those spans that meet an SQL condition.
-
-    Raises:
-        TrimError: frames or their measurements are missing.
-    """
-    row = ", ".join(_PARENT_COLUMNS)
-    of_parent = f"""
-        SELECT parent_id, list(struct_pack(utterance_id := spans.utterance_id, first_frame := first_frame,
-            last_frame := last_frame, duration_s := {SPAN_S})) AS spans
-        FROM {spans} AS spans JOIN {OWN_UTTERANCES} AS utterances ON utterances.utterance_id = parent_id
-        WHERE {condition} GROUP BY parent_id
-    """
-    query = f"""
-        SELECT {row}, spans FROM ({of_parent}) JOIN {OWN_UTTERANCES} AS utterances ON utterance_id = parent_id
-        ORDER BY parent_id
-    """
-    parents = connection.sql(query).to_arrow_table().to_pylist()
-    names = ("score", *_FRAME_FACTS)
-    frames = connection.sql(f"""
-        WITH numbered AS (
-            SELECT parent_id, (row_number() OVER (ORDER BY parent_id) - 1)::INTEGER AS number
-            FROM (SELECT DISTINCT parent_id FROM {spans} WHERE {condition})
-        )
-        SELECT number, {", ".join(names)}, speech, {_CAUSE_INDEX} AS cause
-        FROM frames JOIN numbered ON utterance_id = parent_id ORDER BY number, frame
-    """).to_arrow_table()
-    if any(frames[name].null_count for name in names):
-        raise TrimError(
-            "--trim needs the measurements of frames, such as `level_dbfs`, and `frames` lacks them; an older version "
-            "scored the corpus; score it again with --overwrite"
-        )
-    edges = np.searchsorted(frames["number"].to_numpy(), np.arange(len(parents) + 1))
-    columns = {name: frames[name].to_numpy() for name in (*names, "speech", "cause")}
-    del frames
-    for parent, (first, end) in zip(parents, itertools.pairwise(edges.tolist()), strict=True):
-        if end - first != parent["num_frames"]:
-            raise _missing_frames()
-        frame_facts = FrameFacts(**{name: columns[name][first:end] for name in _FRAME_FACTS})
-        score, speech, causes = (columns[name][first:end] for name in ("score", "speech", "cause"))
-        yield TrimmedParent(parent, score, frame_facts, speech, causes)
-
-
-def _missing_frames() -> TrimError:
-    return TrimError(
-        "--trim needs the frame scores of all utterances with anomalies, and some are missing in `frames`; score again"
-    )
-
-
-def _pooling(connection: duckdb.DuckDBPyConnection, spans: str) -> Pooling:
+def _pooling(connection: duckdb.DuckDBPyConnection, parents: str) -> Pooling:
     """Infers the pooling from scores and frame scores, because the bundle may have been deleted."""
     sample = f"""
-        SELECT utterance_id FROM utterances WHERE utterance_id IN (SELECT parent_id FROM {spans})
+        SELECT utterance_id FROM utterances WHERE utterance_id IN (SELECT parent_id FROM {parents})
         ORDER BY num_frames, utterance_id LIMIT {_POOLING_SAMPLE}
     """
     error: dict[Pooling, float] = {"mean": 0.0, "pesq": 0.0}
-    for parent in _parents(connection, spans, f"parent_id IN ({sample})"):
+    for parent in read_parents(connection, parents, condition=f"parent_id IN ({sample})"):
         counted_score = parent.frame_score[parent.frame_facts.activity.counted]
         for pooling, largest in error.items():
             error[pooling] = max(largest, abs(pool(counted_score, pooling) - parent.row["score"]))
     best = min(error, key=lambda pooling: error[pooling])
     if error[best] > _POOLING_TOLERANCE:
         raise TrimError(
-            f"--trim cannot score spans: the utterance scores differ by {error[best]:.2f} from every known pooling of their "
-            "frame scores; filter without --trim"
+            f"spans cannot get scores: the utterance scores differ by {error[best]:.2f} from every known pooling of their "
+            "frame scores; filter without --trim and --segment"
         )
     return best
