@@ -174,7 +174,9 @@ def test_speech_that_a_bad_stretch_cuts_is_dropped_up_to_the_next_pause():
     speech = speech_of([(250, 20), (250, 20), (250, 20), (250, 0)])
     bad = [(400 * SHIFT_US + 5, 600 * SHIFT_US - 5)]
     parts = divide(speech, (3.0, 30.0), bad=bad)
-    assert [part.reason for part in parts] == [None, SEGMENT_PAUSE, SEGMENT_EDGE, TRIM, SEGMENT_EDGE, None]
+    assert [part.reason for part in parts] == [
+        *(None, SEGMENT_PAUSE, SEGMENT_EDGE, TRIM, SEGMENT_EDGE, SEGMENT_PAUSE, None),
+    ]
     assert (parts[3].start, parts[3].end) == (400, 600)
     assert (parts[2].start, parts[4].end) == (270, 791)
 
@@ -186,7 +188,9 @@ def test_silence_is_a_pause_as_a_whole():
 def test_words_are_not_cut_though_a_pause_seems_to_be_in_them():
     speech = speech_of([(250, 40), (250, 40), (250, 0)])
     whole = [Word("first", 0.1, 4.1), Word("second", 4.55, 8.6), Word("third", 9.4, 13.0)]
-    assert [part.reason for part in divide(speech, (3.0, 5.0), words=whole)] == [None, SEGMENT_PAUSE, None, None]
+    assert [part.reason for part in divide(speech, (3.0, 5.0), words=whole)] == [
+        *(None, SEGMENT_PAUSE, None, SEGMENT_PAUSE, None),
+    ]
     # The second word begins before the first pause and ends after it.
     across = [Word("first", 0.1, 3.9), Word("second", 3.9, 8.6), Word("third", 9.4, 13.0)]
     parts = divide(speech, (3.0, 5.0), words=across)
