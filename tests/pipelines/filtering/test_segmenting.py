@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.support.command import audiosieve
+from tests.support.command import Output, audiosieve
 from tests.support.filtered import RATE, rows_of, write_small_output
 from tests.support.outputs import write_output
 from tests.support.talks import TALK, talk
@@ -144,3 +144,36 @@ def test_a_trim_by_score_cuts_what_is_no_anomaly(tmp_path):
     kept = rows_of(tmp_path / "keep/kept.parquet")
     assert [row["trimmed"] for row in kept] == [True, True]
     assert json.loads((tmp_path / "keep/filter.json").read_text())["options"]["trim"] == "score < 3.8"
+
+
+@pytest.mark.slow
+def test_segments_of_real_speech_begin_and_end_in_pauses(samples, tmp_path):
+    speech, rate = soundfile.read(samples / "clean.flac")
+    generator = np.random.default_rng(5)
+    parts = []
+    for pause_s in (0.6, 1.5, 0.3, 2.5, 0.8, 0.6, 1.2, 0.5):
+        parts += [speech, np.zeros(round(pause_s * rate))]
+    recording = np.concatenate(parts) + generator.normal(0, 3e-4, sum(map(len, parts)))
+    # Noise from the middle of one repetition to that of the next one.
+    start = len(speech) * 3 // 2
+    recording[start : start + len(speech)] += generator.normal(0, 0.2, len(speech))
+    audio = tmp_path / "audio"
+    audio.mkdir()
+    soundfile.write(audio / "long.wav", recording, rate)
+    audiosieve("score", "--input", audio, "--output", tmp_path / "scores")
+    options = ["--rules", "none", "--export", tmp_path / "segments", "--export_format", "wav"]
+    keep, _ = run(tmp_path / "scores", *options)
+    kept = rows_of(keep / "kept.parquet")
+    assert len(kept) >= 3
+    level = np.sqrt(np.mean(speech**2))
+    for row in kept:
+        assert 3 <= row["duration_s"] <= 30
+        for time_s in (row["start_s"], row["start_s"] + row["duration_s"]):
+            place = round(time_s * rate)
+            around = recording[max(place - rate // 100, 0) : place + rate // 100]
+            assert np.sqrt(np.mean(around**2)) < 0.1 * level
+    audiosieve("score", "--input", keep / "exported.jsonl", "--output", tmp_path / "again")
+    again = {row["utterance_id"]: row for row in Output(tmp_path / "again").utterances}
+    for row in kept:
+        assert again[row["utterance_id"]]["score"] == pytest.approx(row["score"], abs=0.6)
+        assert again[row["utterance_id"]]["num_anomalies"] == 0
