@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pipelines.common.argument_types import number, number_range, positive_int
+from pipelines.common.argument_types import number, positive_int
 from pipelines.common.arguments import Parser, parse_with_beam
 from pipelines.common.errors import NOTHING_LEFT, UsageError, command
 from pipelines.common.runners import is_local, usable_cores
@@ -20,24 +20,17 @@ from pipelines.filtering.export import ExportConfig, export_kept
 from pipelines.filtering.folders import BucketFolder, Folder
 from pipelines.filtering.output import RECORD, is_unfinished, nothing_kept, rule_table, summary, write_selection
 from pipelines.filtering.output_paths import folder_of, overlap
+from pipelines.filtering.trim_options import add_trim_options, trim_plan
 from transforms.curation.kept_list import ManifestError
 from transforms.curation.manifest_formats import FORMATS
 from transforms.curation.rules import SUGGESTED, RuleError, RuleSet, check_scale, read_rules, where
 from transforms.curation.selection import Selection, parse_length
-from transforms.curation.trimming.plan import (
-    LEAST_S,
-    LEAST_SEGMENT_S,
-    SegmentLimits,
-    TrimError,
-    TrimPlan,
-    parse_trim,
-)
+from transforms.curation.trimming.plan import SegmentLimits, TrimError, TrimPlan
 from transforms.output.results import Results, open_results
 from transforms.schemas import TRIMMED
 
 # Values of `--rules` that are not files.
 SUGGESTED_RULES, NO_RULES = "suggested", "none"
-LONGEST_PAD_S = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,10 +196,6 @@ def _check_options(options: FilterOptions) -> None:
         raise UsageError("--output is missing; name a folder")
     if options.where is not None and options.rules is not None:
         raise UsageError("--where and --rules exclude each other; write the condition into the file of rules")
-    if options.segment is not None and options.min_s is not None:
-        raise UsageError(
-            "--segment and --min_s exclude each other; the shortest segment is the first number of --segment"
-        )
     if options.balance is not None and options.budget is None and options.quantile is None:
         raise UsageError("--balance needs a --budget or a --quantile to spread")
 
@@ -217,7 +206,7 @@ def _config(options: FilterOptions) -> FilterConfig:
     results = open_results(options.scores)
     check_scale(rules, results.label_scale.name)
     _check_columns(results)
-    trim = _trim_plan(options)
+    trim = trim_plan(options.trim, options.segment, options.min_s, options.pad_s)
     if trim is not None:
         trim.check_scale(results.label_scale)
     return FilterConfig(
@@ -230,17 +219,6 @@ def _config(options: FilterOptions) -> FilterConfig:
         balance=options.balance,
         format=options.format,
     )
-
-
-def _trim_plan(options: FilterOptions) -> TrimPlan | None:
-    """Returns what is cut out. Segments are good stretches, so anomalies are cut out if nothing else is named."""
-    plan = options.trim
-    if plan is None:
-        if options.segment is None:
-            return None
-        plan = TrimPlan()
-    plan = dataclasses.replace(plan, pad_s=options.pad_s)
-    return plan if options.min_s is None else dataclasses.replace(plan, min_s=options.min_s)
 
 
 def _check_columns(results: Results) -> None:
@@ -304,27 +282,7 @@ def build_parser() -> Parser:
         help="SQL condition that kept utterances meet, over the columns of `utterances`; replaces --rules",
     )
     add("--print_rules", action="store_true", help="print the suggested rules, to start your own file from, and exit")
-    add(
-        "--trim",
-        type=_trim,
-        metavar="WHAT",
-        help="cut bad stretches out of utterances, so that the spans between them become utterances: `anomalies`, "
-        "`score < NUMBER` for frame scores, or causes such as `noise,music`; several with commas between them",
-    )
-    add(
-        "--segment",
-        type=_segment_limits,
-        metavar="MIN:MAX",
-        help="divide the good stretches of long utterances into segments of MIN to MAX seconds, such as 3:30, cut in pauses; "
-        "without --trim, anomalies are cut out",
-    )
-    add("--min_s", type=number(at_least=LEAST_S), help="shortest span that --trim keeps, in seconds; 1 by default")
-    add(
-        "--pad_s",
-        type=number(at_least=0, at_most=LONGEST_PAD_S),
-        default=0.1,
-        help="margin that --trim cuts off on both sides of a bad stretch, in seconds",
-    )
+    add_trim_options(parser)
     add(
         "--quantile",
         type=number(over=0, at_most=1),
@@ -359,22 +317,6 @@ def build_parser() -> Parser:
     )
     add("--overwrite", action="store_true", help="replace the files of an earlier filter in --output and --export")
     return parser
-
-
-def _trim(text: str) -> TrimPlan:
-    """Parses what to cut out of utterances."""
-    try:
-        return parse_trim(text)
-    except ValueError as error:
-        raise ArgumentTypeError(str(error)) from None
-
-
-def _segment_limits(text: str) -> SegmentLimits:
-    """Parses the limits of the length of segments, such as 3:30."""
-    low, high = number_range(at_least=LEAST_SEGMENT_S)(text)
-    if low == high:
-        raise ArgumentTypeError(f"is {text!r}; must be MIN:MAX in seconds, such as 3:30")
-    return SegmentLimits(low, high)
 
 
 def _length_of_time(text: str) -> float:
