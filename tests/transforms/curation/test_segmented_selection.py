@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tempfile
 from collections import Counter
@@ -194,3 +195,25 @@ def test_other_stretches_than_anomalies_are_cut_out(tmp_path):
     result = Segmented(tmp_path / "out", [item], plan=TrimPlan(anomalies=False, below=3.5))
     assert result.reasons.count(TRIM) == 1
     assert len(result.kept) == 2
+
+
+def test_an_utterance_may_become_segments_without_a_rest(tmp_path):
+    # A pause that is cut once; nothing of the utterance is dropped.
+    result = Segmented(tmp_path / "out", [talk("u", [(1_500, 20), (1_500, 0)])])
+    assert result.dropped == []
+    assert [row["trimmed"] for row in result.kept] == [True, True]
+    assert result.kept_amount.seconds == pytest.approx(result.scored_amount.seconds)
+
+
+def test_segments_without_a_sound_are_dropped_as_pauses(tmp_path):
+    # The model hears speech in digital silence.
+    item = talk("u", [(1_500, 60), (500, 0)], hears=True)
+    frames = item.utterance.frame_facts
+    level_dbfs = np.where(np.arange(len(frames)) < 1_530, frames.level_dbfs, -200).astype(np.float32)
+    frames = dataclasses.replace(frames, level_dbfs=level_dbfs)
+    item = dataclasses.replace(item, utterance=dataclasses.replace(item.utterance, frame_facts=frames))
+    result = Segmented(tmp_path / "out", [item])
+    assert len(result.kept) == 1
+    assert result.reasons == [SEGMENT_PAUSE, SEGMENT_PAUSE]
+    total = result.kept_amount.seconds + result.dropped_amount.seconds
+    assert total == pytest.approx(result.scored_amount.seconds)
