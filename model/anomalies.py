@@ -136,6 +136,19 @@ def stretches_below(frame_score: np.ndarray, threshold: float, silent: np.ndarra
     return stretches_of(bad, silent)
 
 
+def find_threshold(frame_score: np.ndarray, scale_span: float, judged: np.ndarray) -> float | None:
+    """Returns the score below which a frame counts as evidence of a brief bad stretch; None if too few frames are judged.
+
+    Args:
+        frame_score: scores of the frames: float [T].
+        scale_span: distance between the ends of the label scale.
+        judged: whether a frame is audible and not known to be bad, bool [T].
+    """
+    if np.count_nonzero(judged) < MIN_FRAMES:
+        return None
+    return find_levels(smoothed(np.asarray(frame_score[judged], np.float64) / scale_span)).threshold * scale_span
+
+
 def _anomaly(frame_score: np.ndarray, start: int, end: int) -> Anomaly:
     part = frame_score[start:end]
     return Anomaly(

@@ -127,7 +127,7 @@ def test_a_list_of_paths_becomes_a_table_of_segments(tmp_path):
         ),
         (["--trim", "noise,score > 2"], "'score > 2' is unknown, choose from anomalies"),
         (["--trim", "score < 9"], "cuts everything: the scores are on pesq-wb, from 1 to 4.64"),
-        (["--trim", "noise"], "7 of 7 utterances have no causes of frames, because the model that scored them has no"),
+        (["--trim", "noise"], "--trim noise: the model that scored the corpus has no diagnosis, so it hears no causes"),
     ],
 )
 def test_options_that_cannot_work_are_refused_before_anything_is_written(tmp_path, options, message):

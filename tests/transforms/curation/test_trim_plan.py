@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from model.anomalies import stretches_below, stretches_of
+from model.diagnosis import ALL_VALUES
 from model.labels import PESQ_WB, PSEUDO
 from tests.support.outputs import write_output
 from tests.support.talks import talk
@@ -98,8 +101,20 @@ def test_anomalies_are_cut_by_their_cause(tmp_path):
 
 
 def test_a_cause_needs_a_diagnosis(tmp_path):
-    with pytest.raises(TrimError, match=r"--trim noise: 1 of 2 utterances have no causes of frames, because the model"):
-        removed(tmp_path / "out", [talk("u", EVEN), talk("v", EVEN, hears=True)], of("noise"))
+    with pytest.raises(
+        TrimError, match=r"--trim noise: the model that scored the corpus has no diagnosis, so it hears no"
+    ):
+        removed(tmp_path / "out", [talk("u", EVEN)], of("noise"))
+
+
+def test_a_cause_needs_a_model_that_was_trained_on_it(tmp_path):
+    item = talk("u", EVEN, hears=True)
+    item = dataclasses.replace(item, diagnosis=dataclasses.replace(item.diagnosis, trained=ALL_VALUES - {"music"}))
+    with pytest.raises(
+        TrimError, match="--trim music: the model that scored the corpus was not trained on music; score with"
+    ):
+        removed(tmp_path / "out", [item], of("music"))
+    assert removed(tmp_path / "noise", [item], of("noise")) == []
 
 
 def test_every_run_of_18_bad_frames_is_in_a_stretch():

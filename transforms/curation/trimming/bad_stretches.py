@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from model.anomalies import MIN_FRAMES, SMOOTHING, stretches_below, stretches_of
 from model.diagnosis import HEARD_CAUSES
+from transforms import schemas
 from transforms.curation.duckdb_rows import OWN_UTTERANCES
 from transforms.curation.trimming.frames import read_parents
 from transforms.curation.trimming.plan import TrimError, TrimPlan
@@ -46,26 +47,30 @@ def padded_stretches(stretches: str, pad_s: float) -> str:
     """
 
 
-def check_diagnosis(connection: duckdb.DuckDBPyConnection, plan: TrimPlan) -> None:
-    """Checks that the model of an output hears causes if a plan names some.
+def check_causes(connection: duckdb.DuckDBPyConnection, plan: TrimPlan) -> None:
+    """Checks that the model of an output hears the causes that a plan names.
 
     Args:
         connection: DuckDB over the output.
         plan: what to cut out.
 
     Raises:
-        TrimError: utterances have no diagnosis.
+        TrimError: the model has no diagnosis, or was not trained on one of the causes.
     """
     if not plan.causes:
         return
-    (lacking, total), *_ = connection.execute("""
-        SELECT count(*) FILTER (WHERE music_s IS NULL), count(*) FROM utterances
-    """).fetchall()
-    if lacking:
+    advice = "score with another model (score --model), or use --trim anomalies or --trim 'score < NUMBER'"
+    counts = ", ".join(f"count({name}) AS {name}" for name in schemas.HEARD)
+    values = connection.sql(f"SELECT {counts} FROM utterances").to_arrow_table().to_pylist()[0]
+    # A model may hear causes only.
+    in_frames = "SELECT count(*) FROM frames WHERE speech IS NOT NULL OR cause IS NOT NULL"
+    if not any(values.values()) and connection.execute(in_frames).fetchall() == [(0,)]:
         raise TrimError(
-            f"--trim {plan}: {lacking:,} of {total:,} utterances have no causes of frames, because the model that scored them "
-            "has no diagnosis; score with a model that has one, or use --trim anomalies or --trim 'score < NUMBER'"
+            f"--trim {plan}: the model that scored the corpus has no diagnosis, so it hears no causes; {advice}"
         )
+    for cause, column in (("music", "music_s"), ("second_voice", "overlap_s")):
+        if cause in plan.causes and not values[column]:
+            raise TrimError(f"--trim {plan}: the model that scored the corpus was not trained on {cause}; {advice}")
 
 
 def frame_stretches(connection: duckdb.DuckDBPyConnection, plan: TrimPlan) -> Iterator[dict[str, Any]]:

@@ -15,7 +15,7 @@ from transforms.curation.piece_texts import PieceTexts
 from transforms.curation.trimming.bad_stretches import (
     STRETCHES,
     anomaly_stretches,
-    check_diagnosis,
+    check_causes,
     frame_stretches,
     padded_stretches,
 )
@@ -67,7 +67,7 @@ def make_tables(
     Raises:
         TrimError: the stretches cannot be found, or the spans cannot get scores or ids.
     """
-    check_diagnosis(connection, plan)
+    check_causes(connection, plan)
     stretches = anomaly_stretches(plan)
     if plan.reads_frames:
         rows = spill(frame_stretches(connection, plan), STRETCHES, scratch / "stretches.parquet")
@@ -102,7 +102,7 @@ def _parts(connection: duckdb.DuckDBPyConnection, texts: PieceTexts, limits: Seg
     for parent in read_parents(connection, "divided", texts.words):
         row = parent.row
         has_speech = parent.frame_facts.activity.active
-        if parent.has_diagnosis:
+        if parent.hears_speech:
             has_speech = parent.speech >= SPEECH_THRESHOLD
         parts = find_segments(
             has_speech,
