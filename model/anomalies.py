@@ -100,6 +100,42 @@ def find_anomalies(
     return [_anomaly(frame_score, start, end) for start, end in runs_of(bad).tolist() if end - start >= MIN_FRAMES]
 
 
+def stretches_of(bad: np.ndarray, silent: np.ndarray) -> list[tuple[int, int]]:
+    """Joins bad frames to stretches with the costs of brief anomalies.
+
+    A stretch has at least 18 audible frames (304 ms). Shorter gaps of good frames do not end it, and silence is left out of
+    the decision. Every run of 18 bad frames is in a stretch.
+
+    Args:
+        bad: whether each frame is bad, bool [T].
+        silent: whether a frame has no audible sound, bool [T].
+
+    Returns:
+        Start and end of each stretch in frames, in order.
+    """
+    audible = np.flatnonzero(~silent)
+    evidence = np.where(bad[audible], MAX_EVIDENCE, np.rint(MIN_EVIDENCE * 1024) / 1024)
+    return [
+        (int(audible[start]), int(audible[end - 1]) + 1)
+        for start, end in best_stretches(evidence, STRETCH_COST)
+        if end - start >= MIN_FRAMES
+    ]
+
+
+def stretches_below(frame_score: np.ndarray, threshold: float, silent: np.ndarray) -> list[tuple[int, int]]:
+    """Finds the stretches whose smoothed scores are below a threshold (`stretches_of`).
+
+    Args:
+        frame_score: scores of the frames: float [T].
+        threshold: threshold on the scale of the scores.
+        silent: whether a frame has no audible sound, bool [T].
+    """
+    bad = np.zeros(len(frame_score), bool)
+    if not silent.all():
+        bad[~silent] = smoothed(frame_score[~silent]) < threshold
+    return stretches_of(bad, silent)
+
+
 def find_threshold(frame_score: np.ndarray, scale_span: float, judged: np.ndarray) -> float | None:
     """Returns the score below which a frame counts as evidence of a brief bad stretch; None if too few frames are judged.
 

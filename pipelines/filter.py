@@ -29,15 +29,14 @@ from pipelines.filtering.output import (
     write_selection,
 )
 from pipelines.filtering.output_paths import folder_of, overlap
+from pipelines.filtering.trim_options import add_trim_options, trim_plan
 from transforms.curation.kept_list import ManifestError
 from transforms.curation.manifest_formats import FORMATS
 from transforms.curation.presets.presets import PRESETS, choose_rules, rules_as_yaml
 from transforms.curation.rules import RuleError, check_scale
 from transforms.curation.selection import Selection, parse_length
-from transforms.curation.trimming.spans import LEAST_S, TrimError
+from transforms.curation.trimming.plan import SegmentLimits, TrimError, TrimPlan
 from transforms.output.results import open_results
-
-LONGEST_PAD_S = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,9 +51,10 @@ class FilterOptions:
         where: SQL condition that kept utterances meet; None to use rules.
         print_rules: whether to print the chosen rules and do nothing else.
         dry_run: whether to print what would be kept, and write nothing.
-        trim: "anomalies" to cut anomalies out; None for no trimming.
-        min_s: shortest span that trimming keeps, in seconds, at least 0.1.
-        pad_s: margin that trimming cuts off on both sides of an anomaly, 0 to 60 seconds.
+        trim: what to cut out; None for no trimming.
+        segment: limits of the segments to divide utterances into; None for none.
+        min_s: shortest span that trimming keeps, in seconds, at least 0.1; None for the default.
+        pad_s: margin that trimming cuts off on both sides of a bad stretch, 0 to 60 seconds.
         quantile: share of the hours to keep after the rules, over 0 and at most 1; None for all.
         budget: seconds to keep after the rules and the quantile, over 0; None for all.
         balance: SQL expression for the groups over which quantile and budget are spread; None for one group.
@@ -72,8 +72,9 @@ class FilterOptions:
     where: str | None
     print_rules: bool
     dry_run: bool
-    trim: str | None
-    min_s: float
+    trim: TrimPlan | None
+    segment: SegmentLimits | None
+    min_s: float | None
     pad_s: float
     quantile: float | None
     budget: float | None
@@ -245,12 +246,14 @@ def _config(options: FilterOptions) -> FilterConfig:
     results = open_results(options.scores)
     check_scale(rules, results.label_scale.name)
     check_columns(results)
+    trim = trim_plan(options.trim, options.segment, options.min_s, options.pad_s)
+    if trim is not None:
+        trim.check_scale(results.label_scale)
     return FilterConfig(
         results=results,
         rules=rules,
-        trims=options.trim is not None,
-        min_s=options.min_s,
-        pad_s=options.pad_s,
+        trim=trim,
+        segments=options.segment,
         quantile=options.quantile,
         budget_s=options.budget,
         balance=options.balance,
@@ -299,18 +302,7 @@ def build_parser() -> Parser:
         help="print the rules of --preset and --rules, or the suggested ones, to start your own file from, and exit",
     )
     add("--dry_run", action="store_true", help="print the table of a real run, and write nothing")
-    add(
-        "--trim",
-        choices=["anomalies"],
-        help="cut anomalies out of utterances; the spans between them become utterances",
-    )
-    add("--min_s", type=number(at_least=LEAST_S), default=1.0, help="shortest span that --trim keeps, in seconds")
-    add(
-        "--pad_s",
-        type=number(at_least=0, at_most=LONGEST_PAD_S),
-        default=0.1,
-        help="margin that --trim cuts off on both sides of an anomaly, in seconds",
-    )
+    add_trim_options(parser)
     add(
         "--quantile",
         type=number(over=0, at_most=1),

@@ -24,7 +24,7 @@ from tests.support.outputs import GOOD
 from tests.support.paths import ROOT
 from transforms import schemas
 from transforms.curation.presets.presets import PRESETS
-from transforms.curation.rules import SUGGESTED, read_rules
+from transforms.curation.rules import SEGMENT_REASONS, SUGGESTED, TRIM, read_rules
 from transforms.errors import Reason
 from transforms.marks import NO_SPEECH
 from transforms.schemas import SCORE_TABLES
@@ -148,6 +148,10 @@ class TestTables:
         rules = read_rules(SUGGESTED).rules
         lines = "\n".join(f"| `{rule.name}` | `{rule.condition}` |" for rule in rules)
         assert f"| rule | drops |\n|---|---|\n{lines}\n\n" in text_of(ROOT / "docs" / "curation.md")
+
+    def test_every_reason_of_segments_is_explained(self) -> None:
+        section = text_of(ROOT / "docs" / "curation.md").partition("\n## Segments\n")[2].partition("\n## ")[0]
+        assert self.first_column(section) == [TRIM, *SEGMENT_REASONS]
 
 
 class TestLinks:

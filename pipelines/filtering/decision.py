@@ -18,6 +18,7 @@ from transforms.curation.presets.unchecked import Unchecked, check_any_applies
 from transforms.curation.row_writers.matching import SourceRows
 from transforms.curation.rules import BUDGET, QUANTILE, RuleSet
 from transforms.curation.selection import Amount, RuleCount, Selection
+from transforms.curation.trimming.plan import SegmentLimits, TrimPlan
 from transforms.output.results import Results
 from transforms.schemas import TRIMMED
 
@@ -34,9 +35,8 @@ class FilterConfig:
     Attributes:
         results: the scored corpus.
         rules: rules that drop utterances.
-        trims: whether anomalies are cut out first.
-        min_s: shortest span that trimming keeps, in seconds.
-        pad_s: margin that trimming cuts off on both sides of an anomaly, in seconds.
+        trim: what is cut out first; None for no trimming.
+        segments: limits of the segments that utterances are divided into; None to divide none. It needs `trim`.
         quantile: share of the hours to keep after the rules, over 0 and at most 1; None for all.
         budget_s: total duration to keep after that, in seconds; None for all.
         balance: SQL expression for the groups over which quantile and budget are spread; None for one group.
@@ -45,9 +45,8 @@ class FilterConfig:
 
     results: Results
     rules: RuleSet
-    trims: bool
-    min_s: float
-    pad_s: float
+    trim: TrimPlan | None
+    segments: SegmentLimits | None
     quantile: float | None
     budget_s: float | None
     balance: str | None
@@ -68,9 +67,10 @@ class FilterConfig:
             "rules_from": self.rules.origin,
             "rules": {rule.name: rule.condition for rule in self.rules.rules},
             "options": {
-                "trim": "anomalies" if self.trims else None,
-                "min_s": self.min_s,
-                "pad_s": self.pad_s,
+                "trim": None if self.trim is None else str(self.trim),
+                "min_s": None if self.trim is None or self.segments is not None else self.trim.min_s,
+                "pad_s": None if self.trim is None else self.trim.pad_s,
+                "segment": None if self.segments is None else str(self.segments),
                 "quantile": self.quantile,
                 "budget_s": self.budget_s,
                 "balance": self.balance,
@@ -129,8 +129,8 @@ def decide(selection: Selection, config: FilterConfig) -> Decision:
     scored = selection.scored()
     if not scored.utterances:
         raise UsageError(f"{config.results.root}: has no utterances with a score")
-    if config.trims:
-        selection.trim(config.min_s, config.pad_s)
+    if config.trim is not None:
+        selection.trim(config.trim, config.segments)
     selection.check_data(config.rules)
     selection.apply_rules(config.rules.rules, config.balance)
     if config.quantile is not None:

@@ -20,6 +20,9 @@ WORDS = WORD_COLUMNS[0]
 # Words may lie outside the utterance by this much, because aligners round; more means that the times are not its own.
 TOLERANCE_S = 0.25
 
+# Half of the distance between cuts. Word times are hardly more exact.
+_CUT_TOLERANCE_US = 8_000
+
 _TEXT_KEYS = ("word", "text", "symbol")
 # Keys of objects that hold the list of words, as Lhotse, NeMo, Whisper and WhisperX write them.
 _LHOTSE_KEY = "word"
@@ -89,6 +92,14 @@ def parse_words(value: str, duration_s: float) -> list[Word]:
                 "seconds from the start of the utterance"
             )
     return sorted((word for word in words if word.text not in _PAUSES), key=lambda word: word.start_s)
+
+
+def cut_tolerance_us(word: Word) -> int:
+    """Returns by how much a cut may lie inside a word that it does not cut, in microseconds; less than half of the word.
+
+    Words that follow each other without a gap can then be cut apart on a grid of 16 ms.
+    """
+    return min(_CUT_TOLERANCE_US, max((round(word.end_s * 1e6) - round(word.start_s * 1e6) - 1) // 2, 0))
 
 
 def words_json(words: Sequence[Word]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from transforms.corpus.word_times import Word, WordTimesError, parse_words, word_columns, words_json
+from transforms.corpus.word_times import Word, WordTimesError, cut_tolerance_us, parse_words, word_columns, words_json
 from transforms.curation.duckdb_rows import batches_of, quoted
 from transforms.schemas import is_json
 from transforms.storage.text_files import as_text
@@ -164,6 +164,17 @@ class PieceTexts:
                 cells = {name: self._value_of(name, text) for name, text in cut.items()}
                 yield {"utterance_id": row["utterance_id"], **cells}
 
+    def words_of(self, row: Mapping[str, Any]) -> list[Word]:
+        """Returns the words of an utterance.
+
+        Args:
+            row: `duration_s` and `words` of its row of `utterances`.
+
+        Returns:
+            The words; empty if it has no usable word times.
+        """
+        return self._words_of({**row, **{name: self._text_of(name, row[name]) for name in self.words}})[0] or []
+
     def _text_of(self, name: str, value: Any) -> str:
         """Returns the value of a column as a text; empty for a value that is none."""
         if value is None or name in self._untyped:
@@ -223,8 +234,12 @@ class PieceTexts:
 
 
 def lies_inside(word: Word, piece: Piece) -> bool:
-    """Whether a whole word lies in a piece. Where the utterance itself begins or ends, nothing was cut."""
-    start_us, end_us = round(word.start_s * 1e6), round(word.end_s * 1e6)
+    """Whether a whole word lies in a piece, within `cut_tolerance_us`.
+
+    Where the utterance itself begins or ends, nothing was cut.
+    """
+    tolerance_us = cut_tolerance_us(word)
+    start_us, end_us = round(word.start_s * 1e6) + tolerance_us, round(word.end_s * 1e6) - tolerance_us
     begins = start_us >= piece.start_us or (not piece.start_us and end_us >= 0)
     ends = end_us <= piece.end_us or (piece.is_last and start_us <= piece.end_us)
     return begins and ends

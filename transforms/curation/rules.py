@@ -17,7 +17,11 @@ from model.labels import LABEL_SCALES
 SUGGESTED = Path(__file__).with_name("suggested_rules.yaml")
 # Reserved rule names, which the column `rules` of dropped.parquet uses for other reasons.
 BUDGET, QUANTILE, TRIM, WHERE = "budget", "quantile", "trim", "where"
-RESERVED_NAMES = (BUDGET, QUANTILE, TRIM, WHERE)
+# Why a part of an utterance is in no segment of `--segment`.
+SEGMENT_PAUSE, SEGMENT_EDGE, SEGMENT_SHORT, SEGMENT_LONG = SEGMENT_REASONS = tuple(
+    f"segment_{reason}" for reason in ("pause", "edge", "short", "long")
+)
+RESERVED_NAMES = (BUDGET, QUANTILE, TRIM, WHERE, *SEGMENT_REASONS)
 
 _NAME = re.compile(r"[A-Za-z_][\w-]*")
 _UNKNOWN_COLUMN = re.compile(r'Referenced column "(.*?)" (?:was )?not found')

@@ -15,21 +15,15 @@ from transforms import schemas
 from transforms.corpus.formats import SourceKind, find_archives, is_listing, lists_spans, source_kind
 from transforms.corpus.sources import MANIFEST
 from transforms.curation.decisions import MICROSECONDS, budget_decisions, rule_decisions
-from transforms.curation.duckdb_rows import OWN_UTTERANCES, spill, write_parquet
+from transforms.curation.duckdb_rows import OWN_UTTERANCES, write_parquet
 from transforms.curation.kept_list import KeptList, kept_list_query, manifest_columns
 from transforms.curation.piece_texts import PieceTexts, TextState
 from transforms.curation.presets.unchecked import Unchecked, check_data, find_unchecked
 from transforms.curation.row_writers.matching import SourceRows, match_rows
 from transforms.curation.row_writers.other_formats import with_fields
-from transforms.curation.rules import TRIM, Rule, RuleError, RuleSet, check_expression, check_rules
-from transforms.curation.trimming.spans import (
-    MEASUREMENTS,
-    check_new_ids,
-    good_spans,
-    measure_spans,
-    removed_spans,
-    span_utterances,
-)
+from transforms.curation.rules import SEGMENT_REASONS, TRIM, Rule, RuleError, RuleSet, check_expression, check_rules
+from transforms.curation.trimming.plan import SegmentLimits, TrimPlan
+from transforms.curation.trimming.tables import make_tables
 from transforms.duplicates.columns import DuplicateColumns
 from transforms.elements import EACH
 from transforms.output.results import Results
@@ -95,7 +89,7 @@ class Selection:
         self._connection = results.connect()
         self._rules: Sequence[Rule] = ()
         self._rule_names: list[str] = []
-        self._is_trimmed = False
+        self._is_trimmed = self._is_segmented = False
         self._scratch = scratch
         temp_directory = str(scratch / "duckdb").replace("'", "''")
         # Rules are untrusted SQL: they must not read files or change settings.
@@ -124,37 +118,25 @@ class Selection:
 
     # --- decide ---------------------------------------------------------------------------------------------------------
 
-    def trim(self, min_s: float = 1.0, pad_s: float = 0.1) -> None:
-        """Cuts anomalies out. The good spans around them become utterances that rules decide on.
+    def trim(self, plan: TrimPlan | None = None, limits: SegmentLimits | None = None) -> None:
+        """Cuts bad stretches out. The good spans around them, or segments of these, become utterances that rules decide on.
 
         Args:
-            min_s: shortest span to keep, in seconds; at least `spans.LEAST_S`.
-            pad_s: margin that is cut off on both sides of an anomaly, in seconds.
+            plan: what to cut out; by default anomalies.
+            limits: limits of the length of segments; None to keep the spans whole.
 
         Raises:
-            TrimError: the spans cannot get scores or ids.
+            TrimError: the stretches cannot be found, or the spans cannot get scores or ids.
         """
-        self._connection.execute(f"CREATE TEMP TABLE spans AS {good_spans(min_s, pad_s)}")
-        measured = spill(measure_spans(self._connection, "spans"), MEASUREMENTS, self._scratch / "measured.parquet")
-        self._connection.register("measured", measured)
-        # A span without speech is not an utterance.
-        self._connection.execute(
-            "DELETE FROM spans WHERE utterance_id IN (SELECT utterance_id FROM measured WHERE is_silent)"
-        )
-        self._connection.execute(f"CREATE TEMP TABLE removed AS {removed_spans('spans')}")
-        check_new_ids(self._connection, "spans", "removed")
         texts = PieceTexts(self.results.carried, self.results.carried_fields)
-        rows = texts.rows(self._connection, "spans")
-        self._connection.register("span_texts", spill(rows, texts.schema, self._scratch / "span_texts.parquet"))
-        span_rows = span_utterances("spans", "measured", "span_texts", texts.columns)
-        self._connection.execute(f"CREATE TEMP TABLE span_rows AS {span_rows}")
+        make_tables(self._connection, texts, self._scratch, plan or TrimPlan(), limits)
         self._rows = f"""
             SELECT *, false AS {schemas.TRIMMED} FROM utterances
-            WHERE utterance_id NOT IN (SELECT parent_id FROM removed)
+            WHERE utterance_id NOT IN (SELECT parent_id FROM removed UNION ALL SELECT parent_id FROM spans)
             UNION ALL SELECT *, true AS {schemas.TRIMMED} FROM span_rows
         """
         self._set_candidates(self._duplicates.empty(self._rows))
-        self._is_trimmed = True
+        self._is_trimmed, self._is_segmented = True, limits is not None
 
     def check_data(self, rules: RuleSet) -> None:
         """Raises `RuleError` if the output lacks columns that the rules require."""
@@ -229,10 +211,12 @@ class Selection:
         return dropped + self._removed() if self._is_trimmed else dropped
 
     def rule_counts(self) -> list[RuleCount]:
-        """Returns the amounts that trimming, each rule, the quantile and the budget drop, in this order."""
+        """Returns the amounts that trimming, segments, each rule, the quantile and the budget drop, in this order."""
         counts = []
         if self._is_trimmed:
-            counts.append(RuleCount(TRIM, self._removed(), self._removed()))
+            for reason in (TRIM, *(SEGMENT_REASONS if self._is_segmented else ())):
+                removed = self._removed(f"rule = '{reason}'")
+                counts.append(RuleCount(reason, removed, removed))
         for name in self._rule_names:
             matches = self._decided(f"list_contains(rules, '{name}')")
             counts.append(RuleCount(name, matches, self._decided(f"rules = ['{name}']")))
@@ -262,9 +246,9 @@ class Selection:
             SELECT count(*), coalesce(sum(duration_us), 0)::DOUBLE / {MICROSECONDS} FROM decisions WHERE {condition}
         """)
 
-    def _removed(self) -> Amount:
+    def _removed(self, condition: str = "true") -> Amount:
         return self._amount(f"""
-            SELECT count(*), coalesce(sum(end_us - start_us), 0)::DOUBLE / {MICROSECONDS} FROM removed
+            SELECT count(*), coalesce(sum(end_us - start_us), 0)::DOUBLE / {MICROSECONDS} FROM removed WHERE {condition}
         """)
 
     def _amount(self, query: str) -> Amount:
@@ -296,7 +280,7 @@ class Selection:
                 UNION ALL
                 SELECT removed.utterance_id, uri, start_s + start_us / 1e6,
                     CASE WHEN is_whole THEN duration_s ELSE (end_us - start_us) / 1e6 END,
-                    CASE WHEN is_whole THEN score END, ['{TRIM}'], NULL
+                    CASE WHEN is_whole THEN score END, [rule], NULL
                 FROM removed JOIN {OWN_UTTERANCES} AS utterances ON utterances.utterance_id = parent_id
             """
         query = f"SELECT * FROM ({query}) ORDER BY utterance_id"

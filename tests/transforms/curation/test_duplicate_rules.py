@@ -48,7 +48,7 @@ def filtered(results: Results, scratch: Path, *rules: Rule, trim: bool = False) 
     """Kept utterances, and rules and replacement of each dropped one."""
     with Selection(results, scratch) as selection:
         if trim:
-            selection.trim(1.0, 0.1)
+            selection.trim()
         selection.apply_rules(rules)
         count = selection.write_dropped(scratch / "dropped.parquet")
         assert count == selection.dropped().utterances

@@ -20,7 +20,7 @@ from tests.support.outputs import diagnosis_of, scored, write_output
 from transforms import schemas
 from transforms.audio.signal_facts import facts_of
 from transforms.curation.selection import Selection
-from transforms.curation.trimming.spans import TrimError
+from transforms.curation.trimming.plan import TrimError, TrimPlan
 from transforms.elements import FrameFacts, ScoredUtterance
 from transforms.marks import UNLIKE, VOICE_PER_CHANNEL
 from transforms.output.results import open_results
@@ -51,7 +51,7 @@ class Trimmed:
 def trim(root: Path, **options) -> Trimmed:
     """Trims the utterances of an output."""
     with Selection(open_results(str(root)), root) as selection:
-        selection.trim(**options)
+        selection.trim(TrimPlan(**options))
         selection.apply_rules([])
         candidates = sorted(selection.kept_table().to_pylist(), key=lambda row: row["start_s"])
         selection.write_dropped(root / "dropped.parquet")

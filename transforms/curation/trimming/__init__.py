@@ -1,1 +1,1 @@
-"""Cuts anomalies out of utterances."""
+"""Cuts bad stretches out of utterances, and divides long utterances into segments."""
