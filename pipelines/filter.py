@@ -258,9 +258,10 @@ def build_parser() -> Parser:
     parser = Parser(
         "filter", "Select the part of a scored corpus that is worth training on, and list it for a trainer."
     )
-    add = parser.add_argument
+    add, further = parser.add_argument, parser.further.add_argument
     add("scores", nargs="?", default="", metavar="OUT", help="output folder of `audiosieve score`")
     add(
+        "-o",
         "--output",
         default="",
         metavar="KEEP",
@@ -283,8 +284,8 @@ def build_parser() -> Parser:
         choices=["anomalies"],
         help="cut anomalies out of utterances; the spans between them become utterances",
     )
-    add("--min_s", type=number(at_least=LEAST_S), default=1.0, help="shortest span that --trim keeps, in seconds")
-    add(
+    further("--min_s", type=number(at_least=LEAST_S), default=1.0, help="shortest span that --trim keeps, in seconds")
+    further(
         "--pad_s",
         type=number(at_least=0, at_most=LONGEST_PAD_S),
         default=0.1,
@@ -316,7 +317,7 @@ def build_parser() -> Parser:
         help="format of spans cut out of a recording; wav if flac cannot store their samples exactly. Whole recordings are "
         "copied unchanged. webdataset: tar files with both",
     )
-    add(
+    further(
         "--shard_size",
         type=positive_int,
         default=1_000,

@@ -151,7 +151,7 @@ def build_parser() -> Parser:
         choices=FORMATS,
         help="format of the rows; by default that of the suffix of --output, or table",
     )
-    add("--output", metavar="FILE", help="file for the rows; by default they are printed")
+    add("-o", "--output", metavar="FILE", help="file for the rows; by default they are printed")
     add("--overwrite", action="store_true", help="replace an existing --output")
     add(
         "--by",

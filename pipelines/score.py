@@ -210,16 +210,19 @@ def build_parser() -> Parser:
     """Returns the parser of the command line."""
     parser = Parser(
         "score",
-        "Score the quality of each utterance and frame of a speech corpus. Beam's options, such as --direct_num_workers=2 "
-        "or --runner, are accepted too.",
+        "Score the quality of each utterance and frame of a speech corpus, or of a single recording. Beam's options, such as "
+        "--direct_num_workers=2 or --runner, are accepted too.",
+        by_position=("input", "output"),
     )
-    add = parser.add_argument
-    add("--input", required=True, help=INPUT_KINDS)
+    add, further = parser.add_argument, parser.further.add_argument
+    add("--input", required=True, metavar="CORPUS", help=INPUT_KINDS)
     add(
+        "-o",
         "--output",
         default="",
+        metavar="OUT",
         help="folder for the tables, local or in a bucket; a second run with the same folder scores only new and changed "
-        "recordings",
+        "recordings; without it, the score of a single recording is printed",
     )
     add("--model", default=DEFAULT, help=MODEL_HELP)
     add(
@@ -236,57 +239,62 @@ def build_parser() -> Parser:
         metavar="COLUMN,...",
         help="columns of the corpus to copy into `utterances`",
     )
-    add(
+    further(
         "--audio_root",
         metavar="DIR",
         help="folder that relative paths of a manifest refer to; by default the folder of the manifest",
     )
-    add(
+    further(
         "--columns",
         type=_column_roles,
         default="",
         metavar="ROLE=COLUMN,...",
         help=f"columns of a manifest by role: {', '.join(ROLES)}; by default, usual names are recognised",
     )
-    add(
+    further(
         "--strict",
         action="store_true",
         help="do not start if a row of a manifest is faulty; by default such a row becomes a reject",
     )
     add("--overwrite", action="store_true", help="remove the scores in --output first, and score all recordings")
     add(
+        "--prune",
+        action="store_true",
+        help="remove the rows of recordings that are no longer in the corpus; by default they are kept",
+    )
+    add(
         "--dry_run",
         action="store_true",
         help="describe the corpus, score a few recordings, estimate the time of a run, and write nothing",
     )
-    add(
+    further(
         "--wave_hours",
         type=number(over=0, infinite=True),
         default=WAVE_HOURS,
         help="hours of audio that a local run commits at a time",
     )
     add_batch_options(parser, "utterances")
-    add(
+    further(
         "--listing",
         choices=(LAUNCHER, WORKERS),
         default=LAUNCHER,
         help=f"process that lists the corpus; {WORKERS}: for folders of tens of millions of files on another runner",
     )
-    add("--forget", metavar="RUN_ID", help="id of a run whose job on another runner is gone; its files are ignored")
-    add(
+    further("--forget", metavar="RUN_ID", help="id of a run whose job on another runner is gone; its files are ignored")
+    further(
         "--log_level",
         choices=LOG_LEVELS,
         default="error",
         help="level of the log on stderr, one JSON object per line; `warning` includes the uri of each reject",
     )
-    add(
+    further(
         "--recording_timeout_s",
         type=number(over=0, infinite=True),
         default=TIMEOUT_S,
         help="seconds in which a local run must decode a recording, and 1 s more for each 100 kB of its file and each 10 s of "
         "its spans; a recording that takes longer is rejected",
     )
-    add("--threads", type=positive_int, default=1, help="TensorFlow threads in each process")
+    further("--threads", type=positive_int, default=1, help="TensorFlow threads in each process")
     return parser
 
 

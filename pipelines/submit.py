@@ -239,7 +239,7 @@ def build_parser() -> Parser:
         f"Send recordings to a service (`audiosieve serve`) and print their scores. Set {KEY_VARIABLE} if it needs a key. "
         "The exit status is 1 if a recording has no score.",
     )
-    add = parser.add_argument
+    add, further = parser.add_argument, parser.further.add_argument
     add("files", nargs="+", type=existing_file, metavar="FILE", help="recordings")
     add("--url", type=_service_url, default="http://127.0.0.1:8000", help="address of the service")
     add(
@@ -257,14 +257,14 @@ def build_parser() -> Parser:
         help=f"channels to score: {AUTO} (mean of all, or the best one where they differ), {MIX} (always the mean), {FIRST}, "
         "or the number of a channel from 0",
     )
-    add(
+    further(
         "--at_a_time",
         type=positive_int,
         default=8,
         help="number of requests in flight; the service scores them in batches",
     )
-    add("--timeout_s", type=number(over=0), default=600.0, help="longest wait for a response, in seconds")
-    add(
+    further("--timeout_s", type=number(over=0), default=600.0, help="longest wait for a response, in seconds")
+    further(
         "--patience_s",
         type=number(at_least=0),
         default=120.0,
