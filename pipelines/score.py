@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
@@ -16,11 +17,14 @@ from pipelines.common.arguments import MODEL_HELP, Parser, add_batch_options, pa
 from pipelines.common.errors import UsageError, command
 from pipelines.common.output_lock import output_lock
 from pipelines.common.runners import beam_options, is_local, requested_processes, usable_cores
+from pipelines.common.wording import counted
 from pipelines.scoring.dataflow_jobs import abandon_ended
 from pipelines.scoring.dry_run import faulty_rows, preview
 from pipelines.scoring.local_run import LocalRun
 from pipelines.scoring.options import LAUNCHER, WORKERS, ScoreOptions
+from pipelines.scoring.pruning import remove_gone
 from pipelines.scoring.runs import RemoteRun
+from pipelines.scoring.single_recording import check_single, print_score
 from transforms import schemas, telemetry
 from transforms.corpus.columns import ROLES
 from transforms.corpus.listing import Corpus, ListingOptions
@@ -29,7 +33,7 @@ from transforms.corpus.word_times import WORDS
 from transforms.elements import AUTO, EACH, FIRST, MIX, AudioRef
 from transforms.errors import OutputError
 from transforms.output.ledger import Job, Ledger
-from transforms.output.records import run_ids
+from transforms.output.records import RUNS, run_ids
 from transforms.runs.chunking import WAVE_HOURS
 from transforms.runs.incremental import outstanding
 from transforms.runs.worker_listing import is_listable
@@ -56,14 +60,17 @@ def run(argv: Sequence[str]) -> int:
     lists_here = options.listing == LAUNCHER
     if not lists_here:
         _check_worker_listing(options, local)
+    prints_score = not (options.output or options.dry_run)
+    if prints_score:
+        check_single(options, local)
     refs: list[AudioRef] = []
     if lists_here:
         options, refs = _list(options)
     if options.dry_run:
         cores = (processes or usable_cores()) if local else None
         return preview(refs, bundle, options.threads, cores, options.channels)
-    if not options.output:
-        raise UsageError("--output is missing; only --dry_run works without it")
+    if prints_score:
+        return print_score(options, refs, bundle)
     output = absolute(options.output)
     _check_apart(options, output, refs)
     ledger = Ledger(output, tuple(schemas.SCORE_TABLES))
@@ -79,9 +86,12 @@ def run(argv: Sequence[str]) -> int:
         known = run_ids(output)
         unscored = outstanding(refs, ledger)
         _print_faulty(unscored.refs)
-        if unscored.gone:
+        if options.prune:
+            known |= remove_gone(ledger, options, refs, unscored, known, lock)
+        elif unscored.gone:
             print(
-                f"kept {unscored.gone} rows of recordings that are no longer in {options.input}",
+                f"kept {counted(len(unscored.gone), 'row')} of recordings that are no longer in {options.input}; --prune "
+                "removes such rows",
                 file=sys.stderr,
             )
         if remote and unscored.refs:
@@ -130,8 +140,9 @@ def _check_worker_listing(options: ScoreOptions, local: bool) -> None:
         raise UsageError(
             f"--listing {WORKERS} needs another runner (--runner); a local run has no workers that could list"
         )
-    if options.dry_run:
-        raise UsageError(f"--dry_run lists the corpus in this process; leave out --listing {WORKERS}")
+    for name, given in (("dry_run", options.dry_run), ("prune", options.prune)):
+        if given:
+            raise UsageError(f"--{name} lists the corpus in this process; leave out --listing {WORKERS}")
     if not is_listable(absolute(options.input)):
         raise UsageError(
             f"--listing {WORKERS} needs a folder of recordings; {options.input} is not a folder, or has tables that list it"
@@ -202,8 +213,28 @@ def _check_pending(ledger: Ledger, options: ScoreOptions, beam: PipelineOptions)
 
 
 def parse(argv: Sequence[str]) -> tuple[ScoreOptions, tuple[str, ...]]:
-    """Returns the options of the command and those for Beam."""
-    return parse_with_beam(build_parser(), argv, ScoreOptions)
+    """Returns the options of the command and those for Beam.
+
+    Raises:
+        UsageError: an option is wrong, or the output by position looks like another recording.
+    """
+    options, beam_arguments = parse_with_beam(build_parser(), argv, ScoreOptions)
+    if not any(re.match("-o|--output(=|$)", word) for word in argv):
+        _check_is_no_input(options)
+    return options, beam_arguments
+
+
+def _check_is_no_input(options: ScoreOptions) -> None:
+    """Checks an output by position: a shell replaces `corpus/*` by two names if the folder has two files or folders."""
+    output = Path(options.output)
+    if not options.output or not is_local_path(options.output) or not output.exists():
+        return
+    is_own = output.is_dir() and ((output / RUNS).is_dir() or not any(output.iterdir()))
+    if not is_own:
+        raise UsageError(
+            f"the second argument, {output}, is the folder for the tables, but exists and is no output of `audiosieve score`; "
+            f"name a new folder. If the shell replaced a pattern by the names of files, quote it"
+        )
 
 
 def build_parser() -> Parser:
