@@ -44,7 +44,7 @@ EXAMPLES: Mapping[str, tuple[Example, Example, Example]] = {
         Example("plot call.wav --channels 1 -o right.png", "draw one channel"),
     ),
     "filter": (
-        Example("filter scores -o keep", "apply the suggested rules"),
+        Example("filter scores --preset tts --dry_run", "print what the rules for speech synthesis would keep"),
         Example(
             "filter scores -o keep --where 'score >= 3' --budget 500h",
             "keep the best 500 hours of what scores 3 or more",

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from transforms.analysis.summary import QUANTILES, Bin, Summary
-from transforms.analysis.text_tables import aligned, cell, count_text, duration_text, wrapped
+from transforms.analysis.text_tables import aligned, cell, count_text, wrapped
+from transforms.durations import duration_text
 
 # Characters of the longest bar.
 BAR = 40
@@ -24,10 +25,10 @@ def summary_text(summary: Summary, width: int | None = None) -> str:
     parts = [
         f"{summary.output}: {summary.model_id}, {scale.title}, {scale.low:g} to {scale.high:g}; "
         f"{count_text(summary.runs, 'run')}\n"
-        f"{count_text(summary.utterances, 'utterance')}, {duration_text(summary.hours)}; "
+        f"{count_text(summary.utterances, 'utterance')}, {duration_text(3600 * summary.hours)}; "
         f"{count_text(sum(row['rejects'] for row in summary.rejects), 'reject')}; "
         f"{count_text(int(summary.anomalies['anomalies']), 'anomaly', 'anomalies')} in "
-        f"{count_text(int(summary.anomalies['utterances']), 'utterance')}, {duration_text(summary.anomalies['hours'])}"
+        f"{count_text(int(summary.anomalies['utterances']), 'utterance')}, {duration_text(3600 * summary.anomalies['hours'])}"
     ]
     if width is not None:
         parts = ["\n".join(line for text in parts[0].splitlines() for line in wrapped(text, width))]
@@ -65,8 +66,8 @@ def histogram(bins: Sequence[Bin], width: int | None = None) -> str:
         [
             f"{item.low:g} to {item.high:g}",
             f"{item.utterances:,}",
-            duration_text(item.hours),
-            duration_text(item.hours_from_here),
+            duration_text(3600 * item.hours),
+            duration_text(3600 * item.hours_from_here),
         ]
         for item in bins
     ]
@@ -89,7 +90,7 @@ def _groups_text(title: str, groups: Sequence[dict[str, Any]], width: int | None
         [
             cell(row["group"]) or ".",
             f"{row['utterances']:,}",
-            duration_text(row["hours"]),
+            duration_text(3600 * row["hours"]),
             *(f"{row[name]:.2f}" for name in ("mean_score", "p5", "p50")),
             *(f"{row[name]:.1%}" for name in ("with_anomalies", "with_flags")),
         ]
