@@ -22,7 +22,7 @@ from pipelines.scoring.dataflow_jobs import abandon_ended
 from pipelines.scoring.dry_run import faulty_rows, preview
 from pipelines.scoring.local_run import LocalRun
 from pipelines.scoring.options import LAUNCHER, WORKERS, ScoreOptions
-from pipelines.scoring.pruning import remove_gone
+from pipelines.scoring.pruning import print_gone, remove_gone
 from pipelines.scoring.runs import RemoteRun
 from pipelines.scoring.single_recording import check_single, print_score
 from transforms import schemas, telemetry
@@ -60,6 +60,8 @@ def run(argv: Sequence[str]) -> int:
     lists_here = options.listing == LAUNCHER
     if not lists_here:
         _check_worker_listing(options, local)
+    if options.prune and not options.output:
+        raise UsageError("--prune needs an --output")
     prints_score = not (options.output or options.dry_run)
     if prints_score:
         check_single(options, local)
@@ -67,6 +69,8 @@ def run(argv: Sequence[str]) -> int:
     if lists_here:
         options, refs = _list(options)
     if options.dry_run:
+        if options.prune:
+            print_gone(Ledger(absolute(options.output), tuple(schemas.SCORE_TABLES)), options, refs)
         cores = (processes or usable_cores()) if local else None
         return preview(refs, bundle, options.threads, cores, options.channels)
     if prints_score:

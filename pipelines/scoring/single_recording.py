@@ -32,7 +32,6 @@ def check_single(options: ScoreOptions, local: bool) -> None:
     """
     for name, given in (
         ("overwrite", options.overwrite),
-        ("prune", options.prune),
         ("forget", options.forget),
         ("runner", not local),
         ("listing", options.listing != LAUNCHER),

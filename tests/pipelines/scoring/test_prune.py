@@ -48,8 +48,11 @@ def test_rows_are_removed_from_each_table_while_others_are_scored(corpus: Path, 
     (corpus / "burst.flac").unlink()
     (corpus / "corrupt.flac").unlink()
     shutil.copy(samples / "clipped.flac", corpus)
-    kept = audiosieve(*words, "--dry-run")
-    assert "burst" not in kept.stdout
+    written = files_in(tmp_path / "out")
+    done = audiosieve(*words, "--prune", "--dry-run")
+    assert "would remove 2 rows of recordings that are no longer in" in done.stdout
+    assert ", as burst.flac\n" in done.stdout
+    assert files_in(tmp_path / "out") == written
     done = audiosieve(*words, "--prune")
     assert "removed 2 rows of recordings that are no longer in" in done.stderr
     assert "1 scored, 0 rejected, 2 skipped" in done.stdout
