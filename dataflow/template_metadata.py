@@ -30,6 +30,7 @@ SCORE = {
     "columns": ("Columns of a manifest by role", r"^[^\n\r]*$"),
     "strict": ("Do not start if a row of a manifest is faulty", FLAG),
     "overwrite": ("Discard earlier scores and start over", FLAG),
+    "prune": ("Remove the rows of recordings that are gone", FLAG),
     "batch_size": ("Utterances per batch", COUNT),
     "batch_frames": ("Padded frames per batch", COUNT),
     "listing": ("Process that lists the corpus", "^(launcher|workers)$"),

@@ -37,10 +37,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status, as `_usage` explains it.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["help"]:
+        # `audiosieve help JOB` is `audiosieve JOB --help`.
+        arguments = [*arguments[1:2], "--help"]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_usage())
         return 0 if arguments else 2
-    if arguments[0] == "--version":
+    if arguments[0] in ("version", "--version"):
         from importlib.metadata import version
 
         print(f"audiosieve {version('audiosieve')}")
@@ -73,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _usage() -> str:
     jobs = "\n".join(f"  {name:<12}{text}" for name, text in JOBS.items())
     return (
-        f"usage: audiosieve JOB [options]\n\njobs:\n{jobs}\n\n`audiosieve JOB --help` lists the options of a job.\n\n"
+        f"usage: audiosieve JOB [options]\n\njobs:\n{jobs}\n\n`audiosieve help JOB` shows examples and the options of a job; "
+        "`audiosieve version` prints the version.\n\n"
         "exit status: 0 success; 1 failure; 2 usage error; 3 no utterance is left (score: all inputs are rejected; filter: "
         "nothing is kept); 130 interrupted"
     )

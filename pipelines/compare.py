@@ -116,6 +116,7 @@ def build_parser() -> Parser:
         help="number of largest disagreements to list",
     )
     add(
+        "-o",
         "--output",
         type=path_ending_in(".json", ".parquet"),
         metavar="FILE",

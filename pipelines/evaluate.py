@@ -36,9 +36,9 @@ def build_parser() -> Parser:
         "Measure models on labelled sets: agreement with the labels, separation of clean and degraded clips, localisation of "
         "bad spans, increase with the SNR, and effect of the level.",
     )
-    add = parser.add_argument
+    add, further = parser.add_argument, parser.further.add_argument
     add("sets", nargs="+", metavar="SET", help="sets made by `audiosieve synthesize`, measured together")
-    add("--output", required=True, help="empty folder for the results")
+    add("-o", "--output", required=True, help="empty folder for the results")
     add(
         "--model",
         action="append",
@@ -52,25 +52,25 @@ def build_parser() -> Parser:
         choices=list(LABEL_SCALES),
         help="label to compare the scores to; by default that of the model, or else one that the sets have",
     )
-    add(
+    further(
         "--threshold_split",
         default="train",
         help="split of the clips from which the threshold for clean clips is chosen",
     )
-    add(
+    further(
         "--threshold_set",
         action="append",
         default=[],
         metavar="SET",
         help="set with these clips; may be repeated; by default the measured sets",
     )
-    add(
+    further(
         "--resamples",
         type=whole_number(at_least=0),
         default=1000,
         help="resamples of the speakers for the 95 %% intervals; 0 for no intervals",
     )
-    add("--seed", type=seed, default=0, help="seed of the resamples")
+    further("--seed", type=seed, default=0, help="seed of the resamples")
     add(
         "--ladder",
         action="store_true",
@@ -83,13 +83,13 @@ def build_parser() -> Parser:
         help="two gains in dB; each clip is scored again with each gain, exact and rounded to 16 bits; a gain is reduced "
         "if the clip would exceed full scale",
     )
-    add(
+    further(
         "--clip",
         metavar="ID",
         help="clip to draw; by default the one with the median score among the partly degraded clips",
     )
     add_batch_options(parser, "clips")
-    add("--threads", type=positive_int, help="TensorFlow threads; by default TensorFlow chooses")
+    further("--threads", type=positive_int, help="TensorFlow threads; by default TensorFlow chooses")
     return parser
 
 

@@ -93,6 +93,7 @@ def build_parser() -> Parser:
     add("--model", default=DEFAULT, help=MODEL_HELP)
     add("--format", choices=("saved_model", "onnx"), default="saved_model", help="format of the exported model")
     add(
+        "-o",
         "--output",
         required=True,
         help="folder of the SavedModel (for TensorFlow Serving: MODEL/1) or name of the ONNX file, on this machine",

@@ -271,9 +271,10 @@ def build_parser() -> Parser:
     parser = Parser(
         "filter", "Select the part of a scored corpus that is worth training on, and list it for a trainer."
     )
-    add = parser.add_argument
+    add, further = parser.add_argument, parser.further.add_argument
     add("scores", nargs="?", default="", metavar="OUT", help="output folder of `audiosieve score`")
     add(
+        "-o",
         "--output",
         default="",
         metavar="KEEP",
@@ -329,7 +330,7 @@ def build_parser() -> Parser:
         help="format of spans cut out of a recording; wav if flac cannot store their samples exactly. Whole recordings are "
         "copied unchanged. webdataset: tar files with both",
     )
-    add(
+    further(
         "--shard_size",
         type=positive_int,
         default=1_000,

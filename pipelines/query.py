@@ -12,14 +12,19 @@ from typing import TextIO
 
 from pipelines.common.arguments import Parser, parse_options
 from pipelines.common.errors import UsageError, command
-from transforms.analysis.queries import QueryError, select
+from pipelines.common.terminal import columns, lines
+from transforms.analysis.queries import QueryError, QueryResult, select
 from transforms.analysis.row_formats import write_csv, write_json, write_parquet
 from transforms.analysis.summary import Summary, summarise
 from transforms.analysis.summary_text import summary_text
-from transforms.analysis.text_tables import table_text
+from transforms.analysis.text_tables import screen_text, table_text
 from transforms.output.results import Results, open_results
 from transforms.storage.atomic_files import check_new, new_file, new_text
 
+# Rows of a table that are printed on the smallest terminal.
+LEAST_ROWS = 5
+# Lines for the header, its rule, the notes below the rows, and the prompt.
+LINES_BESIDE_ROWS = 6
 FORMATS = ("table", "csv", "json", "parquet")
 SUMMARY_FORMATS = ("table", "json")
 
@@ -75,7 +80,7 @@ def _write_summary(summary: Summary, options: QueryOptions) -> None:
         if options.row_format == "json":
             out.write(json.dumps(dataclasses.asdict(summary), indent=2) + "\n")
         else:
-            out.write(f"{summary_text(summary)}\n")
+            out.write(f"{summary_text(summary, None if options.output else columns())}\n")
 
 
 def _write_rows(results: Results, sql: str, options: QueryOptions) -> None:
@@ -90,7 +95,16 @@ def _write_rows(results: Results, sql: str, options: QueryOptions) -> None:
         elif options.row_format == "json":
             write_json(rows, out)
         else:
-            out.write(f"{table_text(rows.table())}\n")
+            out.write(f"{_table(rows, options)}\n")
+
+
+def _table(rows: QueryResult, options: QueryOptions) -> str:
+    """Returns the rows as text: all of them, or on a terminal as many as fit, with the number of the others."""
+    width, height = columns(), lines()
+    if options.output or width is None or height is None:
+        return table_text(rows.table())
+    first, more = rows.first(max(LEAST_ROWS, height - LINES_BESIDE_ROWS))
+    return screen_text(first, more, width)
 
 
 @contextlib.contextmanager
@@ -151,7 +165,7 @@ def build_parser() -> Parser:
         choices=FORMATS,
         help="format of the rows; by default that of the suffix of --output, or table",
     )
-    add("--output", metavar="FILE", help="file for the rows; by default they are printed")
+    add("-o", "--output", metavar="FILE", help="file for the rows; by default they are printed")
     add("--overwrite", action="store_true", help="replace an existing --output")
     add(
         "--by",

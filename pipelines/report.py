@@ -114,7 +114,7 @@ def build_parser() -> Parser:
         "report",
         "Write a web page about an output: its statistics, the effect of a threshold, and examples to look at and listen to.",
     )
-    add = parser.add_argument
+    add, further = parser.add_argument, parser.further.add_argument
     add("scores", metavar="OUT", help="output folder of `audiosieve score`, local or in a bucket")
     add("-o", "--output", required=True, metavar="FILE", help="page: one HTML file that needs no network")
     add("--title", help="title of the page; by default it names the corpus")
@@ -123,20 +123,20 @@ def build_parser() -> Parser:
         type=number(),
         help="threshold that the page shows first; by default the middle of the label scale",
     )
-    add(
+    further(
         "--examples",
         type=whole_number(at_least=0),
         default=5,
         help="number of examples of each kind: bad stretches, near the threshold, worst, best; unless it is 0, each cause of "
         "damage has one example, too",
     )
-    add(
+    further(
         "--clip_s",
         type=number(over=0),
         default=15.0,
         help="longest playable part of an example, around its lowest frame scores, in seconds",
     )
-    add(
+    further(
         "--max_mb",
         type=number(at_least=0),
         default=20.0,

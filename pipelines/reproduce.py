@@ -42,74 +42,74 @@ def build_parser() -> Parser:
         "reproduce",
         "Repeat the published experiment with BLSTM and attention networks. The same command continues an interrupted run.",
     )
-    add = parser.add_argument
+    add, further = parser.add_argument, parser.further.add_argument
     add_material_options(parser)
-    add(
+    further(
         "--speech_where",
         action="append",
         default=[],
         metavar="COLUMN=VALUE",
         help="as --where, but for the speech only, such as corpus=librispeech; may be repeated",
     )
-    add("--output", required=True, help="folder for the results, empty or of an interrupted run")
+    add("-o", "--output", required=True, help="folder for the results, empty or of an interrupted run")
     add(
         "--repeats",
         type=positive_int,
         default=8,
         help="number of repeats, each with newly drawn noise; a later run may have more",
     )
-    add(
+    further(
         "--networks",
         type=_networks,
         default=",".join(PUBLISHED),
         help=f"networks, separated by commas: {', '.join(TITLES)}; by default the published ones",
     )
-    add("--epochs", type=positive_int, default=10, help="epochs of each training")
-    add(
+    further("--epochs", type=positive_int, default=10, help="epochs of each training")
+    further(
         "--loss",
         default="unweighted",
         choices=["unweighted", "weighted"],
         help="loss of the frame scores: unweighted as published, or weighted by 10^(label - 8)",
     )
-    add(
+    further(
         "--noise_split",
         default="shared",
         choices=["shared", "disjoint"],
         help="noise of training and test: one collection as published, or different groups, which is harder",
     )
-    add("--utterances", type=positive_int, default=700, help="training utterances; all if there are fewer")
-    add("--test_utterances", type=positive_int, default=143, help="test utterances; all if there are fewer")
-    add(
+    further("--utterances", type=positive_int, default=700, help="training utterances; all if there are fewer")
+    further("--test_utterances", type=positive_int, default=143, help="test utterances; all if there are fewer")
+    further(
         "--max_duration_s",
         type=number(at_least=0.25),
         default=3.0,
         help="longest utterance in seconds; longer recordings are cut into several",
     )
-    add(
+    further(
         "--min_dynamic_range_db",
         type=number(infinite=True),
         default=31.0,
         help="smallest dynamic range of usable speech in dB; less than for PESQ labels, because a pseudo-score depends on the "
         "added noise only",
     )
-    add(
+    further(
         "--holdout",
         type=number(over=0, under=1),
         help="share of speakers and noise groups for the test; by default the splits val and test of the manifest, or a tenth",
     )
-    add("--seed", type=seed, default=0, help="seed of the draws; repeat N has the seed SEED + N")
+    further("--seed", type=seed, default=0, help="seed of the draws; repeat N has the seed SEED + N")
     add(
         "--processes",
         type=positive_int,
         default=1,
         help="number of networks that are trained at the same time, each in a process of its own",
     )
-    add(
+    further(
         "--threads",
         type=positive_int,
         help="TensorFlow threads of a training; by default TensorFlow chooses, or 1 with several processes",
     )
-    add("--keep_sets", action="store_true", help="keep the sets of finished repeats")
+    further("--keep_sets", action="store_true", help="keep the sets of finished repeats")
     add(
         "--quick",
         action="store_true",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
@@ -16,11 +17,14 @@ from pipelines.common.arguments import MODEL_HELP, Parser, add_batch_options, pa
 from pipelines.common.errors import UsageError, command
 from pipelines.common.output_lock import output_lock
 from pipelines.common.runners import beam_options, is_local, requested_processes, usable_cores
+from pipelines.common.wording import counted
 from pipelines.scoring.dataflow_jobs import abandon_ended
 from pipelines.scoring.dry_run import faulty_rows, preview
 from pipelines.scoring.local_run import LocalRun
 from pipelines.scoring.options import LAUNCHER, WORKERS, ScoreOptions
+from pipelines.scoring.pruning import print_gone, remove_gone
 from pipelines.scoring.runs import RemoteRun
+from pipelines.scoring.single_recording import check_single, print_score
 from transforms import schemas, telemetry
 from transforms.corpus.columns import ROLES
 from transforms.corpus.listing import Corpus, ListingOptions
@@ -29,7 +33,7 @@ from transforms.corpus.word_times import WORDS
 from transforms.elements import AUTO, EACH, FIRST, MIX, AudioRef
 from transforms.errors import OutputError
 from transforms.output.ledger import Job, Ledger
-from transforms.output.records import run_ids
+from transforms.output.records import RUNS, run_ids
 from transforms.runs.chunking import WAVE_HOURS
 from transforms.runs.incremental import outstanding
 from transforms.runs.worker_listing import is_listable
@@ -56,14 +60,21 @@ def run(argv: Sequence[str]) -> int:
     lists_here = options.listing == LAUNCHER
     if not lists_here:
         _check_worker_listing(options, local)
+    if options.prune and not options.output:
+        raise UsageError("--prune needs an --output")
+    prints_score = not (options.output or options.dry_run)
+    if prints_score:
+        check_single(options, local)
     refs: list[AudioRef] = []
     if lists_here:
         options, refs = _list(options)
     if options.dry_run:
+        if options.prune:
+            print_gone(Ledger(absolute(options.output), tuple(schemas.SCORE_TABLES)), options, refs)
         cores = (processes or usable_cores()) if local else None
         return preview(refs, bundle, options.threads, cores, options.channels)
-    if not options.output:
-        raise UsageError("--output is missing; only --dry_run works without it")
+    if prints_score:
+        return print_score(options, refs, bundle)
     output = absolute(options.output)
     _check_apart(options, output, refs)
     ledger = Ledger(output, tuple(schemas.SCORE_TABLES))
@@ -79,9 +90,12 @@ def run(argv: Sequence[str]) -> int:
         known = run_ids(output)
         unscored = outstanding(refs, ledger)
         _print_faulty(unscored.refs)
-        if unscored.gone:
+        if options.prune:
+            known |= remove_gone(ledger, options, refs, unscored, known, lock)
+        elif unscored.gone:
             print(
-                f"kept {unscored.gone} rows of recordings that are no longer in {options.input}",
+                f"kept {counted(len(unscored.gone), 'row')} of recordings that are no longer in {options.input}; --prune "
+                "removes such rows",
                 file=sys.stderr,
             )
         if remote and unscored.refs:
@@ -130,8 +144,9 @@ def _check_worker_listing(options: ScoreOptions, local: bool) -> None:
         raise UsageError(
             f"--listing {WORKERS} needs another runner (--runner); a local run has no workers that could list"
         )
-    if options.dry_run:
-        raise UsageError(f"--dry_run lists the corpus in this process; leave out --listing {WORKERS}")
+    for name, given in (("dry_run", options.dry_run), ("prune", options.prune)):
+        if given:
+            raise UsageError(f"--{name} lists the corpus in this process; leave out --listing {WORKERS}")
     if not is_listable(absolute(options.input)):
         raise UsageError(
             f"--listing {WORKERS} needs a folder of recordings; {options.input} is not a folder, or has tables that list it"
@@ -202,24 +217,47 @@ def _check_pending(ledger: Ledger, options: ScoreOptions, beam: PipelineOptions)
 
 
 def parse(argv: Sequence[str]) -> tuple[ScoreOptions, tuple[str, ...]]:
-    """Returns the options of the command and those for Beam."""
-    return parse_with_beam(build_parser(), argv, ScoreOptions)
+    """Returns the options of the command and those for Beam.
+
+    Raises:
+        UsageError: an option is wrong, or the output by position looks like another recording.
+    """
+    options, beam_arguments = parse_with_beam(build_parser(), argv, ScoreOptions)
+    if not any(re.match("-o|--output(=|$)", word) for word in argv):
+        _check_is_no_input(options)
+    return options, beam_arguments
+
+
+def _check_is_no_input(options: ScoreOptions) -> None:
+    """Checks an output by position: a shell replaces `corpus/*` by two names if the folder has two files or folders."""
+    output = Path(options.output)
+    if not options.output or not is_local_path(options.output) or not output.exists():
+        return
+    is_own = output.is_dir() and ((output / RUNS).is_dir() or not any(output.iterdir()))
+    if not is_own:
+        raise UsageError(
+            f"the second argument, {output}, is the folder for the tables, but exists and is no output of `audiosieve score`; "
+            f"name a new folder. If the shell replaced a pattern by the names of files, quote it"
+        )
 
 
 def build_parser() -> Parser:
     """Returns the parser of the command line."""
     parser = Parser(
         "score",
-        "Score the quality of each utterance and frame of a speech corpus. Beam's options, such as --direct_num_workers=2 "
-        "or --runner, are accepted too.",
+        "Score the quality of each utterance and frame of a speech corpus, or of a single recording. Beam's options, such as "
+        "--direct_num_workers=2 or --runner, are accepted too.",
+        by_position=("input", "output"),
     )
-    add = parser.add_argument
-    add("--input", required=True, help=INPUT_KINDS)
+    add, further = parser.add_argument, parser.further.add_argument
+    add("--input", required=True, metavar="CORPUS", help=INPUT_KINDS)
     add(
+        "-o",
         "--output",
         default="",
+        metavar="OUT",
         help="folder for the tables, local or in a bucket; a second run with the same folder scores only new and changed "
-        "recordings",
+        "recordings; without it, the score of a single recording is printed",
     )
     add("--model", default=DEFAULT, help=MODEL_HELP)
     add(
@@ -236,57 +274,62 @@ def build_parser() -> Parser:
         metavar="COLUMN,...",
         help="columns of the corpus to copy into `utterances`",
     )
-    add(
+    further(
         "--audio_root",
         metavar="DIR",
         help="folder that relative paths of a manifest refer to; by default the folder of the manifest",
     )
-    add(
+    further(
         "--columns",
         type=_column_roles,
         default="",
         metavar="ROLE=COLUMN,...",
         help=f"columns of a manifest by role: {', '.join(ROLES)}; by default, usual names are recognised",
     )
-    add(
+    further(
         "--strict",
         action="store_true",
         help="do not start if a row of a manifest is faulty; by default such a row becomes a reject",
     )
     add("--overwrite", action="store_true", help="remove the scores in --output first, and score all recordings")
     add(
+        "--prune",
+        action="store_true",
+        help="remove the rows of recordings that are no longer in the corpus; by default they are kept",
+    )
+    add(
         "--dry_run",
         action="store_true",
         help="describe the corpus, score a few recordings, estimate the time of a run, and write nothing",
     )
-    add(
+    further(
         "--wave_hours",
         type=number(over=0, infinite=True),
         default=WAVE_HOURS,
         help="hours of audio that a local run commits at a time",
     )
     add_batch_options(parser, "utterances")
-    add(
+    further(
         "--listing",
         choices=(LAUNCHER, WORKERS),
         default=LAUNCHER,
         help=f"process that lists the corpus; {WORKERS}: for folders of tens of millions of files on another runner",
     )
-    add("--forget", metavar="RUN_ID", help="id of a run whose job on another runner is gone; its files are ignored")
-    add(
+    further("--forget", metavar="RUN_ID", help="id of a run whose job on another runner is gone; its files are ignored")
+    further(
         "--log_level",
         choices=LOG_LEVELS,
         default="error",
         help="level of the log on stderr, one JSON object per line; `warning` includes the uri of each reject",
     )
-    add(
+    further(
         "--recording_timeout_s",
         type=number(over=0, infinite=True),
         default=TIMEOUT_S,
         help="seconds in which a local run must decode a recording, and 1 s more for each 100 kB of its file and each 10 s of "
         "its spans; a recording that takes longer is rejected",
     )
-    add("--threads", type=positive_int, default=1, help="TensorFlow threads in each process")
+    further("--threads", type=positive_int, default=1, help="TensorFlow threads in each process")
     return parser
 
 

@@ -153,7 +153,7 @@ def build_parser() -> Parser:
         "Serve a model over HTTP: POST /v1/score returns the scores of recordings, and / is a page to try it. Set the keys of "
         "clients in AUDIOSIEVE_API_KEYS.",
     )
-    add = parser.add_argument
+    add, further = parser.add_argument, parser.further.add_argument
     add("--host", default="127.0.0.1", help="address to listen on; set keys if other machines can reach it")
     add(
         "--port",
@@ -168,50 +168,52 @@ def build_parser() -> Parser:
         default=1,
         help="number of service processes; more than one run behind nginx, which must be installed",
     )
-    add(
+    further(
         "--rate",
         type=whole_number(at_least=0),
         default=100,
         help="requests per second that nginx accepts from one address; more get status 429; 0 for no limit; needs --workers "
         "over 1",
     )
-    add("--threads", type=positive_int, default=1, help="TensorFlow threads in each process")
-    add("--decoders", type=positive_int, default=2, help="decoding threads in each process")
-    add(
+    further("--threads", type=positive_int, default=1, help="TensorFlow threads in each process")
+    further("--decoders", type=positive_int, default=2, help="decoding threads in each process")
+    further(
         "--max_wait_ms",
         type=number(at_least=0, at_most=10_000),
         default=5.0,
         help="longest wait of a recording for others to batch with, in milliseconds",
     )
     add_batch_options(parser, "recordings")
-    add(
+    further(
         "--queue",
         type=positive_int,
         default=256,
         help="largest number of open requests in a process; more get status 503",
     )
-    add(
+    further(
         "--queue_frames",
         type=positive_int,
         default=524_288,
         help="largest number of frames in a process, 1 kB each; more get status 503",
     )
-    add("--max_mb", type=number(over=0), default=256.0, help="largest request in MiB; larger ones get status 413")
-    add("--max_s", type=number(over=0), default=3600.0, help="longest recording in seconds; longer ones get status 413")
-    add(
+    further("--max_mb", type=number(over=0), default=256.0, help="largest request in MiB; larger ones get status 413")
+    further(
+        "--max_s", type=number(over=0), default=3600.0, help="longest recording in seconds; longer ones get status 413"
+    )
+    further(
         "--max_silence_s",
         type=number(over=0),
         default=30.0,
         help="longest pause of an upload in seconds; a longer one ends the request with status 408",
     )
-    add(
+    further(
         "--min_kb_s",
         type=number(at_least=0),
         default=16.0,
         help="lowest mean rate of an upload in kB/s, after its first --max_silence_s seconds; a slower one ends the request "
         "with status 408; 0 for no limit",
     )
-    add(
+    further(
         "--hosts",
         type=host_names,
         default="",

@@ -19,7 +19,8 @@ from urllib.parse import SplitResult, urlencode, urlsplit
 from pipelines.common.argument_types import channels, existing_file, number, positive_int
 from pipelines.common.arguments import Parser, parse_options
 from pipelines.common.errors import command
-from transforms.analysis.text_tables import aligned
+from pipelines.common.terminal import columns
+from transforms.analysis.text_tables import score_row, score_table
 from transforms.elements import AUTO, FIRST, MIX, printable
 
 FORMATS = ("table", "json")
@@ -29,7 +30,6 @@ MAX_WAIT_S = 60.0
 # Status codes after which a retry may succeed.
 _RETRY_STATUS = (429, 502, 503)
 _BLOCK_BYTES = 1 << 16
-_TABLE_HEAD = ("recording", "score", "worst frame", "length", "remarks")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +73,7 @@ def run(argv: Sequence[str]) -> int:
             else:
                 rows.append(_row(path, answer))
     if options.format == "table":
-        print(aligned(_TABLE_HEAD, rows, (False, True, True, True, False)))
+        print(score_table(rows, columns()))
     if failed:
         print(f"audiosieve submit: {failed} of {len(options.files)} have no score", file=sys.stderr)
     return 1 if failed else 0
@@ -217,14 +217,14 @@ def _read(response: _Response) -> dict[str, Any]:
 def _row(path: str, answer: dict[str, Any]) -> list[str]:
     if "score" not in answer:
         return [path, "-", "-", "-", f"{answer['reason']}: {answer['detail']}"]
-    anomalies = [f"bad {span['start_s']:.1f}-{span['end_s']:.1f} s" for span in answer.get("anomalies") or ()]
-    return [
+    return score_row(
         path,
-        f"{answer['score']:.2f}",
-        f"{answer['frame_score_min']:.2f}",
-        f"{answer['duration_s']:.1f} s",
-        ", ".join([*answer["flags"], *anomalies]),
-    ]
+        answer["score"],
+        answer["frame_score_min"],
+        answer["duration_s"],
+        answer["flags"],
+        [(span["start_s"], span["end_s"]) for span in answer.get("anomalies") or ()],
+    )
 
 
 def parse(argv: Sequence[str]) -> SubmitOptions:
@@ -239,7 +239,7 @@ def build_parser() -> Parser:
         f"Send recordings to a service (`audiosieve serve`) and print their scores. Set {KEY_VARIABLE} if it needs a key. "
         "The exit status is 1 if a recording has no score.",
     )
-    add = parser.add_argument
+    add, further = parser.add_argument, parser.further.add_argument
     add("files", nargs="+", type=existing_file, metavar="FILE", help="recordings")
     add("--url", type=_service_url, default="http://127.0.0.1:8000", help="address of the service")
     add(
@@ -257,14 +257,14 @@ def build_parser() -> Parser:
         help=f"channels to score: {AUTO} (mean of all, or the best one where they differ), {MIX} (always the mean), {FIRST}, "
         "or the number of a channel from 0",
     )
-    add(
+    further(
         "--at_a_time",
         type=positive_int,
         default=8,
         help="number of requests in flight; the service scores them in batches",
     )
-    add("--timeout_s", type=number(over=0), default=600.0, help="longest wait for a response, in seconds")
-    add(
+    further("--timeout_s", type=number(over=0), default=600.0, help="longest wait for a response, in seconds")
+    further(
         "--patience_s",
         type=number(at_least=0),
         default=120.0,

@@ -82,14 +82,14 @@ def build_parser() -> Parser:
     _add_other_sounds(parser)
     _add_faults(parser)
     _add_variations(parser)
-    add = parser.add_argument
+    add, further = parser.add_argument, parser.further.add_argument
     add(
         "--duration",
         type=number_range(at_least=0.25, because="PESQ needs clips of at least 0.25 s"),
         default="3:10",
         help="length of the clips in seconds, LOW:HIGH; shorter speech is used in full",
     )
-    add(
+    further(
         "--peak_dbfs",
         type=number_range(at_most=0, because="a peak over 0 dBFS cannot be stored"),
         default="-18:0",
@@ -102,25 +102,25 @@ def build_parser() -> Parser:
         help=f"labels of the clips, separated by commas: {', '.join(LABEL_SCALES)}; and ratings by published models: "
         f"{', '.join(TEACHERS)}",
     )
-    add(
+    further(
         "--teacher_ratio",
         type=fraction,
         default=1.0,
         help="share of the clips that the published models rate; they rate all unchanged recordings",
     )
-    add(
+    further(
         "--max_disagreement",
         type=number(at_least=0, infinite=True),
         default=0.3,
         help="largest difference between PESQ and the score of its frames; a clip with a larger one is rejected",
     )
-    add("--keep_reference", action="store_true", help="store the clean reference of each clip too")
+    further("--keep_reference", action="store_true", help="store the clean reference of each clip too")
     add("--seed", type=seed, default=0, help="seed of the set; equal seed, material and options give equal clips")
     return parser
 
 
 def _add_material(parser: Parser) -> None:
-    add = parser.add_argument
+    add, further = parser.add_argument, parser.further.add_argument
     add_material_options(parser)
     add(
         "--rir",
@@ -128,20 +128,22 @@ def _add_material(parser: Parser) -> None:
         "simulated",
     )
     add("--music", help="music: directory, glob or manifest CSV (path, group, split, ...)")
-    add(
+    further(
         "--as_is",
         help="real recordings, whose flaws are unknown: directory, glob or manifest CSV; only the published models in "
         "`--labels` label them",
     )
-    add("--as_is_ratio", type=fraction, default=0.0, help="share of clips that are unchanged parts of these recordings")
-    add("--output", required=True, help="folder for the set")
+    further(
+        "--as_is_ratio", type=fraction, default=0.0, help="share of clips that are unchanged parts of these recordings"
+    )
+    add("-o", "--output", required=True, help="folder for the set")
     add("--clips", type=positive_int, required=True, help="number of clips")
     add(
         "--holdout",
         type=number(at_least=0, under=1),
         help="share of speakers and noise groups for the split `val`; by default the splits of the manifest, or a tenth",
     )
-    add(
+    further(
         "--min_dynamic_range_db",
         type=number(infinite=True),
         default=38.0,
@@ -150,7 +152,7 @@ def _add_material(parser: Parser) -> None:
 
 
 def _add_noise(parser: Parser) -> None:
-    add = parser.add_argument
+    add, further = parser.add_argument, parser.further.add_argument
     add(
         "--snr",
         type=ranges,
@@ -158,25 +160,25 @@ def _add_noise(parser: Parser) -> None:
         help="SNRs in dB: numbers and LOW:HIGH ranges separated by commas; one is drawn for each clip",
     )
     add("--clean_ratio", type=fraction, default=0.1, help="share of clips without noise")
-    add(
+    further(
         "--noises",
         type=number_range(at_least=1, whole=True),
         default="1:2",
         help="number of noises in a noisy clip, LOW:HIGH; the SNR is that of their sum",
     )
-    add(
+    further(
         "--partial_ratio",
         type=fraction,
         default=0.15,
         help="share of noises, of music and of second voices that cover only a part of the clip",
     )
-    add(
+    further(
         "--partial_s",
         type=number_range(at_least=0.02, because="shorter noise has no level"),
         default="0.5:3",
         help="length of this part in seconds, LOW:HIGH; the power of the sound is measured over this part only",
     )
-    add(
+    further(
         "--noise_variation_ratio",
         type=fraction,
         default=0.0,
@@ -185,17 +187,21 @@ def _add_noise(parser: Parser) -> None:
 
 
 def _add_other_sounds(parser: Parser) -> None:
-    add = parser.add_argument
-    add("--music_ratio", type=fraction, default=0.0, help="share of clips with music behind the speech; needs --music")
-    add("--music_snr", type=number_range(), default="-5:30", help="SNRs of the speech to the music in dB, LOW:HIGH")
-    add("--second_voice_ratio", type=fraction, default=0.0, help="share of clips with the voice of a second speaker")
-    add(
+    further = parser.further.add_argument
+    further(
+        "--music_ratio", type=fraction, default=0.0, help="share of clips with music behind the speech; needs --music"
+    )
+    further("--music_snr", type=number_range(), default="-5:30", help="SNRs of the speech to the music in dB, LOW:HIGH")
+    further(
+        "--second_voice_ratio", type=fraction, default=0.0, help="share of clips with the voice of a second speaker"
+    )
+    further(
         "--second_voice_snr",
         type=number_range(),
         default="0:20",
         help="level of the speech over the second voice in dB, LOW:HIGH; both are measured while they speak",
     )
-    add(
+    further(
         "--no_speech_ratio",
         type=fraction,
         default=0.0,
@@ -204,10 +210,12 @@ def _add_other_sounds(parser: Parser) -> None:
 
 
 def _add_faults(parser: Parser) -> None:
-    add = parser.add_argument
+    add, further = parser.add_argument, parser.further.add_argument
     add("--fault_ratio", type=fraction, default=0.0, help="share of clips with faults, with or without noise")
-    add("--max_faults", type=positive_int, default=2, help="largest number of faults in a clip; at least 1 is drawn")
-    add(
+    further(
+        "--max_faults", type=positive_int, default=2, help="largest number of faults in a clip; at least 1 is drawn"
+    )
+    further(
         "--partial_fault_ratio",
         type=fraction,
         default=0.0,
@@ -223,22 +231,22 @@ def _add_faults(parser: Parser) -> None:
 
 
 def _add_variations(parser: Parser) -> None:
-    add = parser.add_argument
-    add(
+    further = parser.further.add_argument
+    further(
         "--variation_ratio",
         type=fraction,
         default=0.0,
         help="share of clips with varied clean speech, in clip and reference: equalizer, microphone, small room, digital "
         "silence, high-quality coding",
     )
-    add(
+    further(
         "--speed_ratio",
         type=fraction,
         default=0.0,
         help="share of clips with slower or faster speech, pitch included, in clip and reference: "
         f"1/{VOICE_SPEED} to {VOICE_SPEED} times the speed",
     )
-    add(
+    further(
         "--expander_ratio",
         type=fraction,
         default=0.0,

@@ -249,7 +249,7 @@ def parse(argv: Sequence[str]) -> TrainCommandOptions:
 def build_parser() -> Parser:
     """Returns the parser of the command line."""
     parser = Parser("train", "Train a scorer. After each epoch the output holds the bundle of the best epoch so far.")
-    add = parser.add_argument
+    add, further = parser.add_argument, parser.further.add_argument
     add(
         "--data",
         default=[],
@@ -266,16 +266,16 @@ def build_parser() -> Parser:
     )
     add("--speech", help="clean speech for the recipe: directory, glob or manifest CSV")
     add("--noise", help="noise for the recipe: directory, glob or manifest CSV")
-    add(
+    further(
         "--where",
         action="append",
         default=[],
         metavar="COLUMN=VALUE",
         help="use only recordings with this value in a column of these manifests; may be repeated",
     )
-    add("--clips", type=positive_int, default=10_000, help="number of clips that the recipe makes")
-    add("--workers", type=positive_int, default=1, help="number of processes that make them")
-    add("--output", required=True, help="folder for the bundle")
+    further("--clips", type=positive_int, default=10_000, help="number of clips that the recipe makes")
+    further("--workers", type=positive_int, default=1, help="number of processes that make them")
+    add("-o", "--output", required=True, help="folder for the bundle")
     add("--network", default="quality_net", choices=NETWORK_NAMES, help="network to train")
     add("--label", default=PESQ_WB.name, choices=list(LABEL_SCALES), help="label to learn")
     add(
@@ -287,29 +287,31 @@ def build_parser() -> Parser:
         "diagnosis: that of frames and the errors of the diagnosis, for diagnostic_net",
     )
     add("--epochs", type=positive_int, default=30, help="number of epochs in all")
-    add("--batch_size", type=positive_int, default=32, help="clips in a batch")
-    add("--shuffle_clips", type=positive_int, default=2048, help="size of the shuffle buffer in clips")
-    add(
+    further("--batch_size", type=positive_int, default=32, help="clips in a batch")
+    further("--shuffle_clips", type=positive_int, default=2048, help="size of the shuffle buffer in clips")
+    further(
         "--learning_rate",
         type=number(over=0, under=1),
         default=1e-3,
         help="learning rate of RMSprop in the first epoch",
     )
-    add("--decay", type=number(over=0, at_most=1), default=0.95, help="factor on the learning rate after each epoch")
-    add("--clip_norm", type=number(over=0), help="largest norm of the gradient; by default there is no limit")
-    add(
+    further(
+        "--decay", type=number(over=0, at_most=1), default=0.95, help="factor on the learning rate after each epoch"
+    )
+    further("--clip_norm", type=number(over=0), help="largest norm of the gradient; by default there is no limit")
+    further(
         "--average",
         type=number(at_least=0, under=1),
         default=0.0,
         help="share of the past in a running mean of the weights over steps, such as 0.999; the bundle holds the mean; 0 for "
         "the weights themselves",
     )
-    add(
+    further(
         "--patience",
         type=positive_int,
         help="epochs without improvement after which training ends; by default it runs all epochs",
     )
-    add("--seed", type=seed, default=0, help="seed of the weights and of the order of the clips")
+    further("--seed", type=seed, default=0, help="seed of the weights and of the order of the clips")
     add(
         "--start",
         metavar="NAME_OR_PATH",
@@ -317,8 +319,8 @@ def build_parser() -> Parser:
     )
     add("--name", help="name of the model; by default the name of its folder")
     add("--resume", action="store_true", help="continue from the last checkpoint in --output")
-    add("--threads", type=positive_int, help="TensorFlow threads; by default TensorFlow chooses")
-    add("--window", default="hann", choices=CHOICES["window"], help="analysis window of the spectrogram")
-    add("--compression", default="log", choices=CHOICES["compression"], help="compression of the spectrogram")
-    add("--level", default="gated", choices=CHOICES["level"], help="level normalisation before the spectrogram")
+    further("--threads", type=positive_int, help="TensorFlow threads; by default TensorFlow chooses")
+    further("--window", default="hann", choices=CHOICES["window"], help="analysis window of the spectrogram")
+    further("--compression", default="log", choices=CHOICES["compression"], help="compression of the spectrogram")
+    further("--level", default="gated", choices=CHOICES["level"], help="level normalisation before the spectrogram")
     return parser

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import pydoc
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -49,6 +50,28 @@ def test_the_examples_of_the_pages_work(
                 exec(compile(example, str(page), "exec"), names)
                 count += 1
     assert count >= 4
+
+
+def test_an_output_is_shown_in_one_line_and_in_a_notebook_as_a_table(sample_run: Output, tmp_path: Path) -> None:
+    run = audiosieve.open_run(sample_run.root)
+    model = open_bundle(DEFAULT).model_id
+    assert repr(run) == f"<Results of {sample_run.root}: {model}, 1 run>"
+    shown = run._repr_html_()
+    cells = dict(re.findall("<tr><th>(.*?)</th><td>(.*?)</td></tr>", shown))
+    assert cells["model"] == model
+    assert cells["corpus"] == run.source
+    assert cells["utterances"] == f"{len(sample_run.utterances)} rows"
+    assert cells["frames"] == f"{len(sample_run.frames):,} rows"
+    assert len(shown) < 2_000
+    # Names come from the corpus and the disk, and a table may be lost.
+    copy = tmp_path / "a<b>&c"
+    shutil.copytree(sample_run.root, copy)
+    run = audiosieve.open_run(copy)
+    shutil.rmtree(copy / "frames")
+    shown = run._repr_html_()
+    assert "a&lt;b&gt;&amp;c</caption>" in shown
+    assert "<b>" not in shown
+    assert re.search("<th>frames</th><td>cannot be read .*</td>", shown)
 
 
 def in_a_process(code: str) -> str:

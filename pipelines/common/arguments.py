@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import dataclasses
 import difflib
-import re
+import textwrap
 from collections.abc import Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -14,7 +14,9 @@ from apache_beam.options.pipeline_options import PipelineOptions, TestOptions
 
 from model.bundle import bundled_names
 from pipelines.common.argument_types import Range, positive_int
+from pipelines.common.command_words import CommandWords, divide, expanded_pattern, with_underscores
 from pipelines.common.errors import UsageError
+from pipelines.common.examples import EXAMPLES
 from pipelines.common.other_commands import option_hint
 from pipelines.common.runners import job_server_options
 from transforms.scoring.batching import BatchLimits
@@ -33,9 +35,21 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that accepts no abbreviations and raises `UsageError` for a wrong command line."""
+    """An argument parser that accepts no abbreviations and raises `UsageError` for a wrong command line.
 
-    def __init__(self, job: str, description: str) -> None:
+    `--help` says what the command is for, shows its examples, and lists the essential options before the others.
+
+    Args:
+        job: name of the command.
+        description: purpose of the command.
+        by_position: options that may also be given without their names, in this order.
+
+    Attributes:
+        by_position: as above.
+        further: group of the options that few users need.
+    """
+
+    def __init__(self, job: str, description: str, by_position: Sequence[str] = ()) -> None:
         super().__init__(
             prog=f"audiosieve {job}",
             description=description,
@@ -43,10 +57,53 @@ class Parser(argparse.ArgumentParser):
             exit_on_error=False,
             formatter_class=_Help,
         )
+        self.by_position = tuple(by_position)
+        self.further = self.add_argument_group("further options")
+        self._examples = EXAMPLES.get(job, ())
 
     def error(self, message: str) -> NoReturn:
         """Raises `UsageError` instead of ending the process; `errors.command` reports it."""
         raise UsageError(message)
+
+    def format_usage(self) -> str:
+        """Returns the usage in one line: arguments and required options."""
+        parts = [self.prog]
+        for name in self.by_position:
+            parts.append(str(self._option_string_actions[f"--{name}"].metavar))
+        for action in self._actions:
+            if not action.option_strings:
+                parts.append(_argument_usage(action))
+            elif action.required and action.dest not in self.by_position:
+                parts.append(f"{action.option_strings[-1]} {action.metavar or action.dest.upper()}")
+        return f"usage: {' '.join(parts)} [options]\n"
+
+    def format_help(self) -> str:
+        """Returns the purpose, the examples, the usage, and the options."""
+        formatter = self._get_formatter()
+        for group in self._action_groups:
+            formatter.start_section(group.title)
+            formatter.add_arguments(group._group_actions)
+            formatter.end_section()
+        width = formatter._width
+        examples = [
+            f"  audiosieve {example.command}\n{textwrap.indent(textwrap.fill(example.purpose, width - 6), ' ' * 6)}\n"
+            for example in self._examples
+        ]
+        parts = [
+            f"{textwrap.fill(self.description or '', width)}\n",
+            "".join(["examples:\n", *examples]) if examples else "",
+            self.format_usage(),
+            formatter.format_help(),
+        ]
+        return "\n".join(part for part in parts if part)
+
+
+def _argument_usage(action: argparse.Action) -> str:
+    """Returns an argument as the usage shows it: `FILE`, `[SQL]`, `FILE ...` or `OUT OUT`."""
+    name = str(action.metavar or action.dest)
+    if isinstance(action.nargs, int):
+        return " ".join([name] * action.nargs)
+    return {"?": f"[{name}]", "*": f"[{name} ...]", "+": f"{name} ..."}.get(action.nargs or "", name)
 
 
 def add_batch_options(parser: Parser, unit: str) -> None:
@@ -57,7 +114,7 @@ def add_batch_options(parser: Parser, unit: str) -> None:
         unit: noun in the plural for the items of a batch, for the help.
     """
     limits = BatchLimits()
-    add = parser.add_argument
+    add = parser.further.add_argument
     add("--batch_size", type=positive_int, default=limits.batch_size, help=f"largest number of {unit} in a batch")
     add(
         "--batch_frames",
@@ -78,10 +135,7 @@ def parse_options(parser: Parser, argv: Sequence[str], options: type[Options]) -
     Raises:
         UsageError: an option is unknown or missing, or has an impossible value.
     """
-    namespace, unknown = _parse_known(parser, argv)
-    if unknown:
-        raise _unknown(unknown, parser)
-    return _fill(options, namespace)
+    return _fill(options, _parse(parser, argv, divide(argv, parser._actions)))
 
 
 def parse_with_beam(parser: Parser, argv: Sequence[str], options: type[Options]) -> tuple[Options, tuple[str, ...]]:
@@ -98,18 +152,17 @@ def parse_with_beam(parser: Parser, argv: Sequence[str], options: type[Options])
     Raises:
         UsageError: an option is missing, has an impossible value, or is unknown to the command, Beam and the job server.
     """
-    namespace, for_beam = _parse_known(parser, argv)
     beam_parser = new_beam_parser()
-    _, unknown = _parse_known(beam_parser, for_beam)
-    if unknown:
-        for name in job_server_options(for_beam):
+    words = divide(argv, parser._actions, beam_parser._actions)
+    if words.unknown:
+        for name in job_server_options(words.for_beam):
             # Beam may have the option too.
             with contextlib.suppress(argparse.ArgumentError):
                 beam_parser.add_argument(f"--{name}", nargs="?")
-        _, unknown = _parse_known(beam_parser, for_beam)
-    if unknown:
-        raise _unknown(unknown, parser, beam_parser)
-    return _fill(options, namespace), tuple(for_beam)
+        words = divide(argv, parser._actions, beam_parser._actions)
+    namespace = _parse(parser, argv, words, beam_parser)
+    _parse_known(beam_parser, words.for_beam)
+    return _fill(options, namespace), words.for_beam
 
 
 def new_beam_parser() -> Parser:
@@ -142,9 +195,36 @@ def _fill(options: type[Options], namespace: argparse.Namespace) -> Options:
     return options(**values)
 
 
+def _parse(parser: Parser, argv: Sequence[str], words: CommandWords, *other_parsers: Parser) -> argparse.Namespace:
+    """Parses the options and arguments of a command.
+
+    Args:
+        parser: parser of the command.
+        argv: arguments after the name of the command, for the messages.
+        words: the same, divided.
+        other_parsers: parsers of further options that the command accepts, for the messages.
+
+    Raises:
+        UsageError: an option is unknown or missing, or has an impossible value; or there are too many arguments.
+    """
+    if words.unknown:
+        raise _unknown(words.unknown[0], parser, *other_parsers)
+    namespace, extra = _parse_known(parser, words.with_names(parser.by_position).for_parser())
+    if not extra:
+        return namespace
+    patterns = (expanded_pattern(word, argv) for word in words.arguments)
+    pattern = next(filter(None, patterns), None)
+    advice = (
+        "see --help"
+        if pattern is None
+        else f"if the shell replaced a pattern by the names of files, quote it: '{pattern}'"
+    )
+    raise UsageError(f"unexpected argument {extra[0]!r}; {advice}")
+
+
 def _parse_known(parser: Parser, words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     try:
-        return parser.parse_known_args(_join_negative_values(words))
+        return parser.parse_known_args(list(words))
     except argparse.ArgumentError as error:
         # Only the messages of `argument_types` continue the name of the option.
         separator = " " if isinstance(error.__context__, argparse.ArgumentTypeError) else ": "
@@ -152,21 +232,8 @@ def _parse_known(parser: Parser, words: Sequence[str]) -> tuple[argparse.Namespa
         raise UsageError(f"{name}{error.message}") from error
 
 
-def _join_negative_values(words: Sequence[str]) -> list[str]:
-    """Joins `--snr -10:30` to `--snr=-10:30`, because argparse would read two options."""
-    joined: list[str] = []
-    for word in words:
-        if re.match(r"-\d", word) and joined and re.fullmatch(r"--\w+", joined[-1]):
-            joined[-1] += f"={word}"
-        else:
-            joined.append(word)
-    return joined
-
-
-def _unknown(words: Sequence[str], *parsers: Parser) -> UsageError:
-    option = next((word.partition("=")[0] for word in words if word.startswith("-")), None)
-    if option is None:
-        return UsageError(f"unexpected argument {words[0]!r}; see --help")
+def _unknown(word: str, *parsers: Parser) -> UsageError:
+    option = with_underscores(word.partition("=")[0])
     known = [name for parser in parsers for action in parser._actions for name in action.option_strings]
     if hint := option_hint(option):
         return UsageError(f"unknown option {option}; {hint}")

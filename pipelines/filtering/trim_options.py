@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentTypeError
 
 from pipelines.common.argument_types import number, number_range
+from pipelines.common.arguments import Parser
 from pipelines.common.errors import UsageError
 from transforms.curation.trimming.plan import LEAST_S, LEAST_SEGMENT_S, SegmentLimits, TrimPlan, parse_trim
 
 LONGEST_PAD_S = 60.0
 
 
-def add_trim_options(parser: ArgumentParser) -> None:
+def add_trim_options(parser: Parser) -> None:
     """Adds the options to the parser of the command line."""
-    add = parser.add_argument
+    add, further = parser.add_argument, parser.further.add_argument
     add(
         "--trim",
         type=_trim,
@@ -29,8 +30,8 @@ def add_trim_options(parser: ArgumentParser) -> None:
         help="divide the good stretches of long utterances into segments of MIN to MAX seconds, such as 3:30, cut in pauses; "
         "without --trim, anomalies are cut out",
     )
-    add("--min_s", type=number(at_least=LEAST_S), help="shortest span that --trim keeps, in seconds; 1 by default")
-    add(
+    further("--min_s", type=number(at_least=LEAST_S), help="shortest span that --trim keeps, in seconds; 1 by default")
+    further(
         "--pad_s",
         type=number(at_least=0, at_most=LONGEST_PAD_S),
         default=0.1,

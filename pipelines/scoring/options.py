@@ -15,7 +15,7 @@ class ScoreOptions:
 
     Attributes:
         input: directory, glob, file or manifest of the corpus.
-        output: folder for the tables; empty if not given.
+        output: folder for the tables; empty to print the score of a single recording.
         model: name or folder of a model.
         channels: channels to score: "auto", "mix", "first", "each" or the number of a channel.
         carry: columns of the corpus to copy into `utterances`.
@@ -23,6 +23,7 @@ class ScoreOptions:
         columns: names of the columns of a manifest by role, such as {"path": "clip"}.
         strict: whether a faulty row of a manifest ends the run before it starts.
         overwrite: whether to remove earlier scores from the output first.
+        prune: whether to remove the rows of recordings that the corpus no longer contains.
         dry_run: whether to score a few recordings and write nothing.
         wave_hours: hours of audio that a local run commits at a time, over 0.
         batch_size: largest number of utterances in a batch, at least 1.
@@ -43,6 +44,7 @@ class ScoreOptions:
     columns: Mapping[str, str]
     strict: bool
     overwrite: bool
+    prune: bool
     dry_run: bool
     wave_hours: float
     batch_size: int

@@ -20,8 +20,10 @@ from multiprocessing.process import BaseProcess
 
 from model.quick_imports import quick_imports
 
-# Options with which a command scores nothing in worker processes of this machine.
-_WITHOUT_WORKERS = ("-h", "--help", "--dry_run", "--runner")
+# Options with which a command scores nothing in worker processes of this machine, with underscores for hyphens. Neither does
+# `audiosieve score FILE`.
+_WITHOUT_WORKERS = {"_h", "__help", "__dry_run", "__runner"}
+_OUTPUT = {"_o", "__output"}
 _PR_SET_PDEATHSIG = 1
 
 Worker = tuple[BaseProcess, Connection]
@@ -37,7 +39,9 @@ def declare_own(arguments: Sequence[str]) -> None:
     """
     global _is_own
     _is_own = True
-    if not any(argument.partition("=")[0] in _WITHOUT_WORKERS for argument in arguments):
+    names = {argument.partition("=")[0].replace("-", "_") for argument in arguments}
+    is_single = sum(not argument.startswith("-") for argument in arguments) == 1 and not names & _OUTPUT
+    if not names & _WITHOUT_WORKERS and not is_single:
         _first.append(_start())
 
 

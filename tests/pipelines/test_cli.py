@@ -7,6 +7,8 @@ import subprocess
 import sys
 from importlib.metadata import version
 
+import pytest
+
 from model.bundle import NETWORK_NAMES
 from tests.support.command import audiosieve
 
@@ -22,8 +24,14 @@ def test_no_job_is_a_mistake() -> None:
     assert "unknown job 'x' (jobs: score, query," in audiosieve("x", status=2).stderr
 
 
-def test_version_is_the_packages() -> None:
-    assert audiosieve("--version").stdout == f"audiosieve {version('audiosieve')}\n"
+@pytest.mark.parametrize("word", ["--version", "version"])
+def test_version_is_the_packages(word: str) -> None:
+    assert audiosieve(word).stdout == f"audiosieve {version('audiosieve')}\n"
+
+
+def test_help_is_a_job_too() -> None:
+    assert audiosieve("help").stdout == audiosieve("--help").stdout
+    assert audiosieve("help", "scroe", status=2).stderr == "audiosieve: unknown job 'scroe' (did you mean score?)\n"
 
 
 def test_help_loads_neither_beam_nor_tensorflow() -> None:

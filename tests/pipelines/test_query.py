@@ -17,6 +17,8 @@ import pytest
 from tests.support.command import audiosieve
 from tests.support.outputs import diagnosis_of, rejected, scored, write_output
 from tests.support.paths import ROOT
+from tests.support.terminal import audiosieve_in_terminal
+from transforms import schemas
 from transforms.analysis.row_formats import plain_rows
 from transforms.errors import Reason
 
@@ -49,6 +51,50 @@ def test_a_table_shows_every_row_and_says_how_many(output: str) -> None:
     assert len(lines) == 53 + 3
     assert sum(line.startswith("good/") for line in lines) == 25
     assert audiosieve("query", output, "SELECT 1 AS one").stdout == "one\n---\n  1\n1 row\n"
+
+
+class TestTerminal:
+    def test_rows_fill_the_screen_and_the_others_are_counted(self, output: str) -> None:
+        sql = "SELECT utterance_id, score FROM utterances"
+        text = audiosieve_in_terminal("query", output, sql, rows=20, columns=60)
+        lines = text.splitlines()
+        assert len(lines) < 20
+        assert sum(line.startswith(("good/", "bad/", "odd/")) for line in lines) == 14
+        assert " ".join(lines[16:]) == "53 rows; 39 more not shown; `| less -S` or --output shows all"
+        # Not the rows of a file.
+        assert "utterance_id,score" in audiosieve_in_terminal(
+            "query", output, sql, "--format", "csv", rows=20, columns=60
+        )
+
+    def test_all_rows_are_shown_if_they_fit(self, output: str) -> None:
+        shown = audiosieve_in_terminal("query", output, "SELECT uri FROM rejects", rows=24, columns=80)
+        assert shown == audiosieve("query", output, "SELECT uri FROM rejects").stdout
+
+    @pytest.mark.parametrize("columns", [40, 100])
+    def test_columns_fit_the_width(self, output: str, columns: int) -> None:
+        shown = audiosieve_in_terminal("query", output, "SELECT * FROM utterances", rows=24, columns=columns)
+        assert max(map(len, shown.splitlines())) <= columns
+        hidden = int(re.search(r"(\d+) more columns: ", shown.replace("\n", " "))[1])
+        assert len(shown.splitlines()[0].split()) + hidden == len(schemas.UTTERANCES.names) + 1
+
+    def test_the_summary_fits_the_width(self, output: str) -> None:
+        shown = audiosieve_in_terminal("query", output, "--by", "uri", rows=24, columns=80)
+        assert max(map(len, shown.splitlines())) <= 80
+        full = audiosieve("query", output, "--by", "uri").stdout
+        assert max(map(len, full.splitlines())) > 80
+        assert len(shown.splitlines()) >= len(full.splitlines())
+
+    def test_a_number_is_never_cut(self, output: str) -> None:
+        sql = "SELECT utterance_id, uri, 1234567890123 AS n FROM utterances ORDER BY 1"
+        shown = audiosieve_in_terminal("query", output, sql, rows=24, columns=40)
+        assert shown.count("  1234567890123\n") == 18
+        # The ends of a path differ, so its middle is left out.
+        assert re.search(r"^bad/00.flac +/cor\S*\N{HORIZONTAL ELLIPSIS}\S*ac  1", shown, re.MULTILINE)
+
+    def test_a_file_has_all_rows(self, output: str, tmp_path: Path) -> None:
+        sql = "SELECT * FROM utterances"
+        audiosieve_in_terminal("query", output, sql, "-o", tmp_path / "rows.txt", rows=10, columns=40)
+        assert (tmp_path / "rows.txt").read_text() == audiosieve("query", output, sql).stdout
 
 
 def test_csv_and_json_hold_what_was_asked(output: str) -> None:

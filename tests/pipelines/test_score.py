@@ -303,7 +303,7 @@ def test_rows_of_recordings_that_are_gone_stay_and_are_spoken_of(hostile: Path, 
     audiosieve("score", "--input", hostile, "--output", tmp_path / "out")
     (hostile / "good.flac").unlink()
     done = audiosieve("score", "--input", hostile, "--output", tmp_path / "out")
-    assert "kept 1 rows of recordings that are no longer in" in done.stderr
+    assert "kept 1 row of recordings that are no longer in" in done.stderr
     assert "good.flac" in Output(tmp_path / "out").scores
 
 

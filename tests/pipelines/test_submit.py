@@ -6,6 +6,7 @@ import contextlib
 import http.server
 import json
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import Output, audiosieve
+from tests.support.terminal import audiosieve_in_terminal
 from tests.support.web.service import Server, serving
 
 pytestmark = pytest.mark.slow
@@ -42,6 +44,20 @@ def test_a_table_in_the_order_asked_for(server: Server, samples: Path, sample_ru
     assert sample_run.bad_stretches("burst.flac")
     assert lines[3].endswith(f"s  {', '.join(sample_run.bad_stretches('burst.flac'))}")
     assert lines[5].endswith(f"s  {', '.join(['clipped', *sample_run.bad_stretches('clipped.flac')])}")
+
+
+def test_names_and_remarks_are_wrapped_to_the_terminal(server: Server, samples: Path, tmp_path: Path):
+    long = tmp_path / ("a-long-name-" * 8)
+    shutil.copy(samples / "corrupt.flac", long)
+    words = ["submit", long, samples / "burst.flac", "--url", server.url]
+    shown = audiosieve_in_terminal(*words, rows=24, columns=70, status=1)
+    assert max(map(len, shown.splitlines())) <= 70
+    full = audiosieve(*words, status=1).stdout
+    assert max(map(len, full.splitlines())) > 200
+    cells = [line[:20].strip() for line in shown.splitlines()]
+    assert long.name in "".join(cells)
+    assert "corrupt: after" in shown
+    assert len(shown.splitlines()) > len(full.splitlines()) + 2
 
 
 def test_json_has_the_scores_of_the_batch_pipeline(server: Server, samples: Path, sample_run: Output):

@@ -38,6 +38,21 @@ class QueryResult:
         """Returns the rows that are not read yet."""
         return pa.Table.from_batches(self.batches, self.schema)
 
+    def first(self, most: int) -> tuple[pa.Table, int]:
+        """Returns the first rows that are not read yet, and the number of the rows after them, which are not kept.
+
+        Args:
+            most: largest number of rows to return.
+        """
+        kept: list[pa.RecordBatch] = []
+        num_kept = num_more = 0
+        for batch in self.batches:
+            part = batch.slice(0, most - num_kept)
+            kept.append(part)
+            num_kept += len(part)
+            num_more += len(batch) - len(part)
+        return pa.Table.from_batches([part for part in kept if len(part)], self.schema), num_more
+
 
 def select(connection: duckdb.DuckDBPyConnection, sql: str) -> QueryResult:
     """Runs a query that only reads.

@@ -5,8 +5,9 @@
     OUT/_runs/<run_id>.pending/                  request and plan of a run on another machine
 
 A run is visible once its record exists, and not before. Its files are on the disk by then. A record may also name files of
-earlier runs that its own files replace: by new rows, or, if its job is `COMPACT`, by the same rows in fewer files. Files that
-no record names are debris of an unfinished run, unless they belong to a pending run.
+earlier runs that its own files replace: by new rows; if its job is `COMPACT`, by the same rows in fewer files; or, if it is
+`PRUNE`, by the same rows without those of deleted recordings. Files that no record names are debris of an unfinished run,
+unless they belong to a pending run.
 """
 
 from __future__ import annotations
@@ -55,11 +56,13 @@ class Job(enum.StrEnum):
     REPRODUCE = "reproduce"
     # Not a run: its record only names the files that now hold the rows of earlier runs.
     COMPACT = "compact"
+    # Not a run: its record names the files that now hold the rows of earlier runs, without those of deleted recordings.
+    PRUNE = "prune"
     # Not a run: its record replaces all files by nothing, until the records before it are deleted.
     CLEAR = "clear"
 
 
-_NOT_RUNS = {Job.COMPACT, Job.CLEAR}
+_NOT_RUNS = {Job.COMPACT, Job.PRUNE, Job.CLEAR}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +128,7 @@ class Ledger:
         return read_records(self.root)
 
     def runs(self, job: Job, records: Iterable[dict[str, Any]] | None = None) -> list[dict[str, Any]]:
-        """Returns the records of runs, without those of compactions.
+        """Returns the records of runs, without those that only rewrite the rows of runs.
 
         Args:
             job: command that all runs must belong to.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import html
 from typing import Any
 
 import duckdb
@@ -38,9 +39,11 @@ RUNS = pa.schema(
 )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Results:
     """Content of an output folder at the time when it was opened.
+
+    A notebook shows it as a table with the numbers of rows.
 
     Attributes:
         root: path or URI of the folder.
@@ -51,6 +54,29 @@ class Results:
     root: str
     records: tuple[dict[str, Any], ...]
     files: dict[str, list[str]]
+
+    def __repr__(self) -> str:
+        runs = len(self.records)
+        return f"<Results of {self.root}: {self.model_id}, {runs:,} run{'' if runs == 1 else 's'}>"
+
+    def _repr_html_(self) -> str:
+        """Returns what a notebook shows: the output, its model, and the number of rows of each table."""
+        scale = self.label_scale
+        facts = {
+            "corpus": self.source,
+            "model": self.model_id,
+            "scores": f"{scale.title}, {scale.low:g} (bad) to {scale.high:g}",
+            "runs": f"{len(self.records):,}",
+        }
+        for table in schemas.SCORE_TABLES:
+            try:
+                facts[table] = f"{self.dataset(table).count_rows():,} rows"
+            except (OSError, pa.ArrowException, OutputError) as error:
+                facts[table] = f"cannot be read ({reason(error)})"
+        rows = "".join(
+            f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>" for name, text in facts.items()
+        )
+        return f"<table><caption>{html.escape(self.root)}</caption>{rows}</table>"
 
     @property
     def model_id(self) -> str:

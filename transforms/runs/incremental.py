@@ -7,6 +7,7 @@ import enum
 import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from transforms.elements import AudioRef, archives_of, printable, without_channel
 from transforms.errors import OutputError, Reason, Stage
@@ -23,6 +24,18 @@ class _State(enum.IntEnum):
     STALE = 2
 
 
+class GoneRow(NamedTuple):
+    """A committed row whose utterance the corpus no longer contains.
+
+    Attributes:
+        utterance_id: id of the utterance.
+        uri: path or URI of its recording.
+    """
+
+    utterance_id: str
+    uri: str
+
+
 @dataclasses.dataclass(frozen=True)
 class Outstanding:
     """Part of a corpus that remains to be scored.
@@ -30,12 +43,16 @@ class Outstanding:
     Attributes:
         refs: new and changed utterances, in the corpus's order.
         stale: ids of committed rows that are out of date, by the id of the ref that is scored again.
-        gone: number of committed rows whose utterances the corpus no longer contains.
+        gone: committed rows whose utterances the corpus no longer contains.
+        corrected: ids of the rejects of faulty rows that the corpus no longer has.
+        known: number of committed rows whose utterances the corpus contains.
     """
 
     refs: list[AudioRef]
     stale: dict[str, list[str]]
-    gone: int
+    gone: list[GoneRow] = dataclasses.field(default_factory=list)
+    corrected: list[str] = dataclasses.field(default_factory=list)
+    known: int = 0
 
 
 def outstanding(refs: Sequence[AudioRef], ledger: Ledger) -> Outstanding:
@@ -44,7 +61,8 @@ def outstanding(refs: Sequence[AudioRef], ledger: Ledger) -> Outstanding:
     A recording is done if its current version has scores or a lasting reject. The reject of a recording that was unreadable, or
     not decoded in time, does not last, because the next run may succeed. An archive is done as a whole, or not at all. Rejects
     of faulty rows that the corpus no longer has are out of date, too: they are replaced with the first ref that is scored
-    again. The comparison keeps one byte per ref and no rows, so that a million rows take little memory.
+    again. The comparison keeps one byte per ref, and only the rows of deleted recordings, so that a million rows take little
+    memory.
 
     Args:
         refs: the corpus.
@@ -65,16 +83,18 @@ def outstanding(refs: Sequence[AudioRef], ledger: Ledger) -> Outstanding:
             index = next((archives[archive] for archive in archives_of(uri) if archive in archives), None)
         return index
 
-    gone = 0
+    gone: list[GoneRow] = []
     corrected: list[str] = []
+    known = 0
     for utterance_id, uri, version, is_row_fault in _committed(ledger):
         index = index_of(utterance_id, uri)
         if index is None:
             if is_row_fault:
                 corrected.append(utterance_id)
             else:
-                gone += 1
+                gone.append(GoneRow(utterance_id, uri))
             continue
+        known += 1
         ref = refs[index]
         ref_uri = printable(ref.uri)
         is_same_file = uri == ref_uri or (ref.archive and uri.startswith(f"{ref_uri}#"))
@@ -94,7 +114,7 @@ def outstanding(refs: Sequence[AudioRef], ledger: Ledger) -> Outstanding:
     remaining = [ref for ref, state in zip(refs, states, strict=True) if state != _State.DONE]
     if remaining and corrected:
         stale[remaining[0].utterance_id] += corrected
-    return Outstanding(remaining, dict(stale), gone)
+    return Outstanding(remaining, dict(stale), gone, corrected, known)
 
 
 def other_corpus(utterance_id: str, uri: str, earlier_uri: str) -> str:

@@ -170,12 +170,34 @@ def walk(root: str) -> Iterator[File]:
     if not is_local(root):
         yield from match(root + "/**")
         return
-    unreadable: list[str] = []
+    unreadable: list[OSError] = []
+    for folder, names in _folders(root, unreadable):
+        for name in names:
+            yield look_at(os.path.join(folder, name))  # noqa: PTH118 -- a hot loop over all files
+    for error in unreadable:
+        # A folder whose path is too long for the system can still be opened folder by folder.
+        path = error.filename
+        yield from map(look_at, files_below(path)) if is_long(path) else [File(path, 0, NO_VERSION)]
+
+
+def unreadable_folders(root: str) -> list[OSError]:
+    """Returns the errors of the folders in a local directory, also behind links, that cannot be listed."""
+    unreadable: list[OSError] = []
+    for _ in _folders(root, unreadable):
+        pass
+    return unreadable
+
+
+def _folders(root: str, unreadable: list[OSError]) -> Iterator[tuple[str, list[str]]]:
+    """Yields each folder in a local directory, also behind links, with the names of its files.
+
+    Args:
+        root: the directory.
+        unreadable: list to which the errors of folders that cannot be listed are added.
+    """
     real_root = os.path.realpath(root)
     visited = set()
-    for folder, folders, names in os.walk(
-        root, followlinks=True, onerror=lambda error: unreadable.append(error.filename)
-    ):
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=unreadable.append):
         # A link may lead to a visited folder, which would be a cycle, or to a folder that contains the corpus.
         real = os.path.realpath(folder)
         if real in visited or (real != real_root and f"{real_root}/".startswith(f"{real}/")):
@@ -183,11 +205,7 @@ def walk(root: str) -> Iterator[File]:
             continue
         visited.add(real)
         folders.sort()
-        for name in names:
-            yield look_at(os.path.join(folder, name))  # noqa: PTH118 -- a hot loop over all files
-    for path in unreadable:
-        # A folder whose path is too long for the system can still be opened folder by folder.
-        yield from map(look_at, files_below(path)) if is_long(path) else [File(path, 0, NO_VERSION)]
+        yield folder, names
 
 
 class Place(NamedTuple):

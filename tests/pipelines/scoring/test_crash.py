@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 
@@ -153,3 +156,49 @@ def test_a_full_disk_is_reported_in_one_line_and_loses_no_commit(corpus_of_many,
     assert "0 waves with 0 utterances" in done.stderr
     audiosieve_process("score", "--input", corpus_of_many, "--output", output, *WAVE)
     same(output, undisturbed)
+
+
+@pytest.mark.timeout(1_800)
+def test_a_killed_prune_leaves_all_rows_or_those_that_remain(corpus_of_many, undisturbed, tmp_path):
+    corpus, fresh = tmp_path / "corpus", tmp_path / "fresh"
+    shutil.copytree(corpus_of_many, corpus)
+    for i in (0, 3, 7, 11, 12, 20):  # 07 was rejected
+        (corpus / f"{i:02d}.wav").unlink()
+    audiosieve_process("score", "--input", corpus, "--output", fresh, *WAVE)
+    ids = [{row[0] for row in rows(place, "frames", ["utterance_id"])} for place in (undisturbed, fresh)]
+    assert len(ids[0]) == len(ids[1]) + 5
+    rng = random.Random(1)
+    output = tmp_path / "out"
+    shutil.copytree(undisturbed, output)
+    for path in (output / "_runs").glob("*.json"):
+        path.write_text(path.read_text().replace(str(corpus_of_many), str(corpus)))
+    for table in SCORE_TABLES:
+        for path in (output / table).glob("*.parquet"):
+            moved(path, str(corpus_of_many), str(corpus))
+    seen = []
+    for _ in range(CRASHES):
+        run = start(corpus, output, "--prune")
+        # The copies appear one by one, each in some milliseconds.
+        wanted = rng.randint(1, 12)
+        while run.poll() is None and len(list(output.glob("*/*-kept-*"))) < wanted:
+            time.sleep(0.001)
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+        run.stderr.close()
+        seen.append({row[0] for row in rows(output, "frames", ["utterance_id"])})
+        assert seen[-1] in ids
+    audiosieve_process("score", "--input", corpus, "--output", output, *WAVE, "--prune")
+    same(output, fresh)
+    ledger = Ledger(str(output), tuple(SCORE_TABLES))
+    on_disk = {path for table in SCORE_TABLES for path in (output / table).rglob("*") if path.is_file()}
+    assert on_disk == {Path(uri) for table in SCORE_TABLES for uri in ledger.committed(table)}
+
+
+def moved(path: Path, old: str, new: str) -> None:
+    """Rewrites a file of a table as if the corpus lay in another folder."""
+    table = pq.read_table(path)
+    if "uri" in table.column_names:
+        index = table.column_names.index("uri")
+        uris = pc.replace_substring(table["uri"], old, new)
+        table = table.set_column(index, table.schema.field("uri"), uris)
+    pq.write_table(table, path)

@@ -91,7 +91,7 @@ def test_a_second_run_scores_new_and_changed_recordings(
     bucket.delete("in/noise_20db.flac")
     done = audiosieve(*words)
     assert "2 scored, 0 rejected, 1 skipped" in done.stdout
-    assert "kept 1 rows of recordings" in done.stderr
+    assert "kept 1 row of recordings" in done.stderr
     scores, expected = Output(bucket.download("out", tmp_path / "a")).scores, sample_run.scores
     assert scores == pytest.approx(
         {
@@ -101,6 +101,10 @@ def test_a_second_run_scores_new_and_changed_recordings(
         },
         abs=1e-3,
     )
+    done = audiosieve(*words, "--prune")
+    assert "removed 1 row of recordings that are no longer in" in done.stderr
+    assert "0 scored, 0 rejected, 3 skipped" in done.stdout
+    assert Output(bucket.download("out", tmp_path / "c")).scores.keys() == {"new.flac", "clean.flac"}
     assert "2 scored, 1 rejected (1 corrupt), 0 skipped" in audiosieve(*words, "--overwrite").stdout
     assert Output(bucket.download("out", tmp_path / "b")).scores.keys() == {"new.flac", "clean.flac"}
 

@@ -25,7 +25,7 @@ def names(refs) -> list[str]:
 
 def test_without_an_earlier_run_everything_is_outstanding(ledger):
     left = outstanding([ref("b"), ref("a")], ledger)
-    assert (names(left.refs), left.stale, left.gone) == (["b", "a"], {}, 0)
+    assert (names(left.refs), left.stale, left.gone) == (["b", "a"], {}, [])
 
 
 def test_scores_and_lasting_rejects_of_the_present_version_are_done(ledger):
@@ -52,7 +52,9 @@ def test_rows_of_earlier_releases_stay_valid_until_an_upload(ledger):
 
 def test_rows_of_deleted_recordings_are_counted(ledger):
     commit(ledger, [row("a"), row("b")], [row("c")])
-    assert outstanding([ref("b")], ledger).gone == 2
+    left = outstanding([ref("b")], ledger)
+    assert left.gone == [("a", "/corpus/a"), ("c", "/corpus/c")]
+    assert left.known == 1
 
 
 def test_an_id_of_another_recording_is_an_error(ledger):
@@ -68,7 +70,7 @@ def test_rejects_of_faulty_rows_last_while_the_row_stays(ledger):
     commit(ledger, [row("a")], [row("b", uri="/corpus/m.csv", stage="list"), row("c", "0", stage="list")])
     refs = [ref("a"), AudioRef("b", "/corpus/m.csv", 0, "1", fault=FAULT), ref("c", fault=FAULT)]
     left = outstanding(refs, ledger)
-    assert (names(left.refs), left.stale, left.gone) == (["c"], {"c": ["c"]}, 0)
+    assert (names(left.refs), left.stale, left.gone) == (["c"], {"c": ["c"]}, [])
 
 
 def test_a_corrected_row_is_scored_and_replaces_its_reject_whatever_file_that_named(ledger):
@@ -77,7 +79,7 @@ def test_a_corrected_row_is_scored_and_replaces_its_reject_whatever_file_that_na
     left = outstanding([ref("a"), ref("b"), ref("c")], ledger)
     assert names(left.refs) == ["b", "c"]
     assert left.stale == {"b": ["b", "m.csv#row-1"]}
-    assert left.gone == 0
+    assert left.gone == []
 
 
 def test_a_row_that_became_faulty_replaces_its_score(ledger):

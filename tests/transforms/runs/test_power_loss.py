@@ -17,7 +17,9 @@ from transforms.output.compaction import compact, small_files
 from transforms.output.ledger import Job, Ledger
 from transforms.output.receipts import Receipt
 from transforms.runs.commit import Commit
+from transforms.runs.incremental import GoneRow, Outstanding
 from transforms.runs.plan import plan_paths, planned, write_plan
+from transforms.runs.prune import prune
 from transforms.telemetry import Work
 
 RUN1, RUN2 = "20260101T000000Z-aaaaaa", "20260102T000000Z-bbbbbb"
@@ -26,6 +28,8 @@ TABLES = tuple(schemas.SCORE_TABLES)
 Rows = dict[str, float]
 FIRST = {"a": 2.0, "b": 2.0, "c": 2.0, "d": 0.0}
 SECOND = {"a": 2.0, "b": 4.0, "c": 4.0, "d": 0.0}
+# After the rows of deleted recordings are removed.
+PRUNED = {"a": 2.0, "b": 4.0}
 
 
 class History:
@@ -69,7 +73,9 @@ class History:
             step(SECOND, commit_second)
             commits = [op.kind == "set" and op.path.endswith(f"{RUN2}.json") for op in self.disk.operations]
             self.pending = range(begin, commits.index(True))
-            step(SECOND, lambda: compact(ledger, small_files(ledger, 1 << 20), 1 << 20, {}))
+            gone = Outstanding([], {}, [GoneRow(name, f"/corpus/{name}") for name in "cd"], known=2)
+            step(PRUNED, lambda: prune(ledger, ledger.new_run_id(), gone, "/corpus"))
+            step(PRUNED, lambda: compact(ledger, small_files(ledger, 1 << 20), 1 << 20, {}))
             step({}, lambda: ledger.clear(Job.SCORE))
             step(FIRST, score)
 
