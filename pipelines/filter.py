@@ -7,10 +7,11 @@ import sys
 import tempfile
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
-from pipelines.common.argument_types import number, positive_int
+from pipelines.common.argument_types import number, positive_int, whole_number
 from pipelines.common.arguments import Parser, parse_with_beam
 from pipelines.common.errors import NOTHING_LEFT, UsageError, command
 from pipelines.common.runners import is_local, usable_cores
@@ -18,19 +19,32 @@ from pipelines.filtering.decision import KEPT, NO_MANIFEST, FilterConfig, decide
 from pipelines.filtering.export import RECORD as EXPORT_RECORD
 from pipelines.filtering.export import ExportConfig, export_kept
 from pipelines.filtering.folders import BucketFolder, Folder
-from pipelines.filtering.output import RECORD, is_unfinished, nothing_kept, rule_table, summary, write_selection
+from pipelines.filtering.output import (
+    RECORD,
+    is_unfinished,
+    kept_share,
+    nothing_kept,
+    put_manifest,
+    rule_table,
+    write_selection,
+    written_files,
+)
 from pipelines.filtering.output_paths import folder_of, overlap
+from transforms.curation.exporting.plan import ExportFormat
 from transforms.curation.kept_list import ManifestError
 from transforms.curation.manifest_formats import FORMATS
 from transforms.curation.rules import SUGGESTED, RuleError, RuleSet, check_scale, read_rules, where
 from transforms.curation.selection import Selection, parse_length
 from transforms.curation.trimming.spans import LEAST_S, TrimError
+from transforms.decoders.sound import MAX_RATE, MIN_RATE
 from transforms.output.results import Results, open_results
 from transforms.schemas import TRIMMED
 
 # Values of `--rules` that are not files.
 SUGGESTED_RULES, NO_RULES = "suggested", "none"
 LONGEST_PAD_S = 60.0
+# The absolute gate of BS.1770: nothing quieter has a loudness.
+LEAST_LUFS = -70.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +65,11 @@ class FilterOptions:
         balance: SQL expression for the groups over which quantile and budget are spread; None for one group.
         format: format of the manifest, or "none"; None for the format of the corpus.
         export: folder for the audio of the kept utterances; None for no export.
-        export_format: format of exported audio.
+        export_format: format of exported audio; None for "original", or for "wav" with a manifest in Kaldi's format.
         shard_size: utterances in a tar file, at least 1.
+        sample_rate: sampling rate of exported audio, in Hz; None for that of the recordings.
+        mono: whether to export one channel.
+        loudness: loudness of exported audio, in LUFS; None to keep that of the recordings.
         overwrite: whether to replace the files of an earlier filter.
     """
 
@@ -69,8 +86,11 @@ class FilterOptions:
     balance: str | None
     format: str | None
     export: str | None
-    export_format: Literal["flac", "wav", "webdataset"]
+    export_format: ExportFormat | None
     shard_size: int
+    sample_rate: int | None
+    mono: bool
+    loudness: float | None
     overwrite: bool
 
 
@@ -105,16 +125,21 @@ def _run(options: FilterOptions, beam_arguments: tuple[str, ...]) -> int:
         tempfile.TemporaryDirectory(prefix="audiosieve-") as scratch,
         Selection(config.results, Path(scratch), usable_cores()) as selection,
     ):
-        decision = decide(selection, config)
+        decision = decide(selection, config, export)
         if not resume:
             with output.replace(RECORD) as draft:
                 decision = write_selection(selection, config, decision, draft)
         print(rule_table(decision))
-        print(summary(decision, options.output), flush=True)
+        print(kept_share(decision), flush=True)
+        exported = None
         if export is not None:
             if replaces_export:
                 export.folder.clear()
-            print(export_kept(decision.kept_list, export, output, Path(scratch)))
+            exported = export_kept(decision.kept_list, export, decision.format, output, Path(scratch))
+            decision = put_manifest(config, decision.of_files(exported.files), output, Path(scratch))
+        print(written_files(decision, options.output))
+        if exported is not None:
+            print(exported.text)
     if decision.kept.utterances:
         return 0
     print(f"audiosieve filter: {nothing_kept(decision, options.output)}", file=sys.stderr)
@@ -126,13 +151,32 @@ def _export_config(
 ) -> ExportConfig | None:
     """Returns the requested export; None if there is none."""
     if not options.export:
+        unused = [
+            ("--export_format", options.export_format),
+            ("--sample_rate", options.sample_rate),
+            ("--mono", options.mono or None),
+            ("--loudness", options.loudness),
+        ]
+        for name, value in unused:
+            if value is not None:
+                raise UsageError(f"{name} is for exported audio; add --export DIR")
         return None
     folder = folder_of("export", options.export, config.results)
     if overlap(folder.uri, output.uri):
         raise UsageError(f"--export {options.export} overlaps with --output {options.output}; choose another folder")
     if not is_local(beam_arguments):
         raise UsageError("--export runs on this machine only; remove --runner")
-    return ExportConfig(folder, options.export_format, options.shard_size, beam_arguments)
+    if options.loudness is not None and not find_spec("pyloudnorm"):
+        raise UsageError("--loudness: pyloudnorm is not installed: pip install 'audiosieve[loudness]'")
+    return ExportConfig(
+        folder=folder,
+        format=options.export_format,
+        shard_size=options.shard_size,
+        sample_rate=options.sample_rate,
+        is_mono=options.mono,
+        loudness_lufs=options.loudness,
+        beam_arguments=beam_arguments,
+    )
 
 
 def _check_output(output: Folder, options: FilterOptions) -> None:
@@ -311,16 +355,29 @@ def build_parser() -> Parser:
     add("--export", metavar="DIR", help="folder, local or in a bucket, for the audio of the kept utterances")
     add(
         "--export_format",
-        choices=["flac", "wav", "webdataset"],
-        default="flac",
-        help="format of spans cut out of a recording; wav if flac cannot store their samples exactly. Whole recordings are "
-        "copied unchanged. webdataset: tar files with both",
+        choices=get_args(ExportFormat),
+        help="original, the default: whole recordings are copied unchanged, and spans and changed audio are written as FLAC; "
+        "flac or wav: all audio in this format; webdataset: tar files with audio and metadata; shar: Lhotse Shar. With a "
+        "manifest in Kaldi's format, the default is wav",
     )
     add(
         "--shard_size",
         type=positive_int,
         default=1_000,
-        help="utterances in a tar file, with --export_format webdataset",
+        help="utterances in a tar file, with --export_format webdataset or shar",
+    )
+    add(
+        "--sample_rate",
+        type=whole_number(MIN_RATE, MAX_RATE),
+        metavar="HZ",
+        help="sampling rate of the exported audio; by default that of each recording",
+    )
+    add("--mono", action="store_true", help="export one channel: the scored one, or the mean of all")
+    add(
+        "--loudness",
+        type=number(at_least=LEAST_LUFS, at_most=0),
+        metavar="LUFS",
+        help="loudness of the exported audio (BS.1770), such as -23; true peaks stay below -1 dBTP",
     )
     add("--overwrite", action="store_true", help="replace the files of an earlier filter in --output and --export")
     return parser

@@ -55,6 +55,14 @@ class Folder(ABC):
             UsageError: it cannot be deleted.
         """
 
+    @abstractmethod
+    def remove(self, name: str) -> None:
+        """Deletes a file in it, or a folder with its files; does nothing if there is none.
+
+        Raises:
+            UsageError: it cannot be deleted.
+        """
+
     def load(self, name: str) -> dict[str, Any]:
         """Returns a JSON record; an empty one if the file is missing or not readable."""
         with contextlib.suppress(OSError, ValueError):
@@ -120,6 +128,15 @@ class LocalFolder(Folder):
         with self._usage_errors():
             shutil.rmtree(self.uri)
 
+    def remove(self, name: str) -> None:
+        """Deletes a file in it, or a folder with its files."""
+        path = Path(self.uri, name)
+        with self._usage_errors("cannot delete there"):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
 
 class BucketFolder(Folder):
     """A prefix in a bucket, which has no folders. Its content is complete while its record exists."""
@@ -159,6 +176,12 @@ class BucketFolder(Folder):
         """Deletes all files in it."""
         names = self.names()
         with self._usage_errors():
+            self._delete(names)
+
+    def remove(self, name: str) -> None:
+        """Deletes a file in it, or a folder with its files."""
+        names = [other for other in self.names() if other == name or other.startswith(f"{name}/")]
+        with self._usage_errors("cannot delete there"):
             self._delete(names)
 
     def _delete(self, names: list[str]) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pipelines.filtering.decision import KEPT, Decision, FilterConfig, kaldi_remark
 from pipelines.filtering.export import FILES as EXPORT_FILES
-from transforms.curation.manifest_formats import FORMATS
+from pipelines.filtering.folders import Folder
+from transforms.curation.manifest_formats import FORMATS, KALDI
 from transforms.curation.piece_texts import TextState
 from transforms.curation.row_writers.kaldi_rows import without_text
 from transforms.curation.row_writers.writers import WRITERS
@@ -20,6 +21,8 @@ DROPPED, RECORD = "dropped.parquet", "filter.json"
 
 def write_selection(selection: Selection, config: FilterConfig, decision: Decision, folder: Path) -> Decision:
     """Writes all files of a selection, and returns its decision with the texts that pieces have in the manifest.
+
+    A manifest that lists exported files is written after the export (`write_manifest`).
 
     Args:
         selection: the selection.
@@ -36,23 +39,64 @@ def write_selection(selection: Selection, config: FilterConfig, decision: Decisi
             f"{KEPT} has {kept} rows, must have {decision.kept.utterances}; "
             f"{DROPPED} has {dropped} rows, must have {decision.dropped.utterances}"
         )
-    manifest = None
-    if decision.format is not None:
-        manifest = FORMATS[decision.format].file
-        if decision.source_rows is None:
-            FORMATS[decision.format].write(decision.kept_list, folder / manifest)
-        else:
-            pieces = WRITERS[decision.format](decision.source_rows, folder / manifest)
-            if pieces:
-                decision = dataclasses.replace(decision, piece_texts=dict(sorted(pieces.items())))
-            silent = without_text(folder / manifest, decision.kept.utterances) if decision.format == "kaldi" else 0
-            if silent:
-                decision = dataclasses.replace(decision, remarks=[*decision.remarks, kaldi_remark(silent)])
+    if not decision.lists_files:
+        decision = write_manifest(decision, folder)
+    _write_record(config, decision, folder, has_manifest=not decision.lists_files)
+    return decision
+
+
+def write_manifest(decision: Decision, folder: Path) -> Decision:
+    """Writes the manifest into a folder, and returns the decision with the texts that pieces have in it."""
+    if decision.format is None:
+        return decision
+    path = folder / FORMATS[decision.format].file
+    if decision.source_rows is None:
+        FORMATS[decision.format].write(decision.kept_list, path)
+        return decision
+    pieces = WRITERS[decision.format](decision.source_rows, path)
+    if pieces:
+        decision = dataclasses.replace(decision, piece_texts=dict(sorted(pieces.items())))
+    (row,) = decision.kept_list.rows(f"SELECT count(*) AS count FROM {decision.kept_list.table}")
+    silent = without_text(path, row["count"]) if decision.format == KALDI else 0
+    if silent:
+        decision = dataclasses.replace(decision, remarks=[*decision.remarks, kaldi_remark(silent)])
+    return decision
+
+
+def put_manifest(config: FilterConfig, decision: Decision, output: Folder, scratch: Path) -> Decision:
+    """Adds the manifest of exported files to a selection, in place of an earlier manifest.
+
+    Args:
+        config: configuration of the selection.
+        decision: its decision, with the exported files.
+        output: folder of the selection.
+        scratch: a local folder for temporary files.
+
+    Returns:
+        The decision with the texts that pieces have in the manifest.
+
+    Raises:
+        UsageError: the folder cannot be written.
+    """
+    draft = scratch / "manifest"
+    draft.mkdir()
+    decision = write_manifest(decision, draft)
+    if earlier := output.load(RECORD).get("manifest"):
+        output.remove(earlier)
+    for path in sorted(draft.rglob("*")):
+        if path.is_file():
+            output.put(path, path.relative_to(draft).as_posix())
+    _write_record(config, decision, draft, has_manifest=True)
+    output.put(draft / RECORD, RECORD)
+    return decision
+
+
+def _write_record(config: FilterConfig, decision: Decision, folder: Path, has_manifest: bool) -> None:
     record = {
         "job": "filter",
         **config.as_dict(),
         "fingerprint": config.fingerprint,
-        "manifest": manifest,
+        "manifest": FORMATS[decision.format].file if decision.format and has_manifest else None,
         "format": decision.format,
         "counts": {
             "scored": decision.scored.utterances,
@@ -79,7 +123,6 @@ def write_selection(selection: Selection, config: FilterConfig, decision: Decisi
         "rejected": decision.reject_counts,
     }
     (folder / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return decision
 
 
 def is_unfinished(names: Collection[str]) -> bool:
@@ -145,15 +188,18 @@ def _hours(amount: Amount) -> str:
     return f"{amount.hours:,.2f}" if amount.hours >= 10 or not amount.seconds else f"{amount.hours:.4f}"
 
 
-def summary(decision: Decision, output: str) -> str:
-    """Returns lines with the kept share, the rejects, the texts of pieces, the files and remarks on the manifest."""
+def kept_share(decision: Decision) -> str:
+    """Returns a line with the kept share and the rejects."""
     share = decision.kept.seconds / decision.scored.seconds
     text = f"{_hours(decision.kept)} of {_hours(decision.scored)} h are kept ({share:.1%})"
     if decision.reject_counts:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in decision.reject_counts.items())
         text += f"; {sum(decision.reject_counts.values()):,} more got no score ({reasons})"
-    if pieces := _pieces(decision):
-        text += f"\n{pieces}"
+    return text
+
+
+def written_files(decision: Decision, output: str) -> str:
+    """Returns lines with the texts of pieces, the files and remarks on the manifest."""
     names = [KEPT, DROPPED, RECORD] + ([FORMATS[decision.format].file] if decision.format else [])
-    text += f"\n{output}: {', '.join(names)}"
-    return f"{text}\n{'; '.join(decision.remarks)}" if decision.remarks else text
+    lines = [_pieces(decision), f"{output}: {', '.join(names)}", "; ".join(decision.remarks)]
+    return "\n".join(line for line in lines if line)

@@ -59,7 +59,7 @@ def test_the_audio_of_kept_utterances(long_corpus, tmp_path, workers):
         assert (samples == whole[start:end]).all()
     (reject,) = rows_of(keep / "export_rejects.parquet")
     assert (reject["utterance_id"], reject["stage"], reject["reason"]) == ("changed.wav", "export", "changed")
-    refs = list_corpus(str(keep / "exported.jsonl"))
+    refs = list_corpus(str(keep / "manifest.jsonl"))
     assert [ref.utterance_id for ref in refs] == ["good.wav", "middle.wav#0.000-3.100", "middle.wav#4.288-7.376"]
     assert {Path(ref.uri) for ref in refs} == set(exported.iterdir())
 

@@ -224,7 +224,7 @@ def test_exported_samples_of_webdataset_have_the_texts_of_pieces(audio, tmp_path
 def test_an_export_lists_the_texts_of_pieces(audio, tmp_path):
     options = ["--export", tmp_path / "audio_of_pieces", "--export_format", "wav"]
     keep, _ = trim(in_jsonl(audio, tmp_path), tmp_path, *options)
-    lines = {row["id"]: row for row in map(json.loads, (keep / "exported.jsonl").read_text().splitlines())}
+    lines = {row["id"]: row for row in map(json.loads, (keep / "manifest.jsonl").read_text().splitlines())}
     assert {name: row.get("text") for name, row in lines.items()} == EXPECTED
     assert {name: row["words"] for name, row in lines.items() if "words" in row} == WORDS
     assert {row["trimmed"] for row in lines.values()} == {True}

@@ -14,21 +14,13 @@ from transforms.storage.text_files import as_text
 
 # Names of lengths, with the number of their units in a second.
 _LENGTHS = {"audio_duration": 1, "length_s": 1, "length_ms": 1_000}
-# Names of other properties of the whole utterance that a piece does not have.
-_PROPERTIES = {
-    *(
-        "num_samples",
-        "num_frames",
-        "n_samples",
-        "n_frames",
-        "nframes",
-        "samples",
-        "frames",
-        "sample_count",
-        "frame_count",
-    ),
-    *("segments", "timestamps", "chunks"),
+# Names of numbers of samples and frames.
+SAMPLE_COUNTS = {
+    *("num_samples", "n_samples", "samples", "sample_count"),
+    *("num_frames", "n_frames", "nframes", "frames", "frame_count"),
 }
+# Names of other properties of the whole utterance that a piece does not have.
+_PROPERTIES = {*SAMPLE_COUNTS, "segments", "timestamps", "chunks"}
 
 
 def cut_fields(row: Mapping[str, Any], utterance: Mapping[str, Any]) -> tuple[dict[str, Any], TextState]:

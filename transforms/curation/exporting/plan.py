@@ -9,7 +9,7 @@ import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,13 +17,13 @@ import pyarrow.parquet as pq
 from transforms.corpus.archives.member import AUDIO_SUFFIXES
 from transforms.corpus.word_times import word_columns
 from transforms.curation.duckdb_rows import quoted, spill
+from transforms.curation.exporting.target import Row
 from transforms.curation.kept_list import KeptList, field_sql
 from transforms.storage.portable_names import folded, portable_name, portable_path
 
-Container = Literal["flac", "wav"]
-ExportFormat = Literal["flac", "wav", "webdataset"]
-# A row of the plan.
-Row = dict[str, Any]
+ExportFormat = Literal["original", "flac", "wav", "webdataset", "shar"]
+# Formats of archives, of which each chunk is one.
+SHARDS = ("webdataset", "shar")
 # Utterances in a chunk of single files. An archive is one chunk, because it can only be read from its beginning.
 CHUNK = 500
 
@@ -43,6 +43,12 @@ PLAN = pa.schema(
         ("channel", pa.int32()),
         ("channels", pa.int32()),
         ("duration_s", pa.float64()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("piece_start_us", pa.int64()),
+        ("piece_end_us", pa.int64()),
+        ("piece_is_last", pa.bool_()),
+        ("parent_s", pa.float64()),
         ("metadata", pa.string()),
     ]
 )
@@ -66,7 +72,7 @@ def write_export_plan(kept: KeptList, path: Path, format: ExportFormat, shard_si
     """
     chunks = 0
     is_key = format == "webdataset"
-    names = (_name(utterance_id, is_key) for utterance_id in kept.texts(f"SELECT id FROM {kept.table}"))
+    names = (_name(row, is_key) for row in kept.rows(f"SELECT id, source_id, piece_number FROM {kept.table}"))
     kept.join("export_names", spill(names, NAMES, path.with_name(f"names-{path.name}")))
     with pq.ParquetWriter(path, PLAN) as writer:
         for table in _by_chunk(kept.batches(_plan_query(kept, format, shard_size))):
@@ -75,10 +81,13 @@ def write_export_plan(kept: KeptList, path: Path, format: ExportFormat, shard_si
     return chunks
 
 
-def _name(utterance_id: str, is_key: bool) -> dict[str, str]:
-    """Returns a row of `NAMES`."""
-    stem = export_stem(utterance_id, is_key)
-    return {"id": utterance_id, "stem": stem, "folded": folded(stem)}
+def _name(utterance: Row, is_key: bool) -> dict[str, str]:
+    """Returns a row of `NAMES`. A piece has the name of its utterance with a number."""
+    if utterance["piece_number"] is None:
+        stem = export_stem(utterance["id"], is_key)
+    else:
+        stem = f"{export_stem(utterance['source_id'], is_key)}_{utterance['piece_number']:04d}"
+    return {"id": utterance["id"], "stem": stem, "folded": folded(stem)}
 
 
 def export_stem(utterance_id: str, is_key: bool = False) -> str:
@@ -102,7 +111,7 @@ def _plan_query(kept: KeptList, format: ExportFormat, shard_size: int) -> str:
     A stem becomes unique by a hash of the id, also on file systems that ignore case or the forms of Unicode.
     """
     position = "(row_number() OVER by_place - 1)"
-    if format == "webdataset":
+    if format in SHARDS:
         chunk = f"{position} // {shard_size}"
     else:
         chunk = f"CASE WHEN archive IS NULL THEN format('{{:012d}}', {position} // {CHUNK}) ELSE archive END"
@@ -128,6 +137,7 @@ def _plan_query(kept: KeptList, format: ExportFormat, shard_size: int) -> str:
         SELECT dense_rank() OVER (ORDER BY chunk_key) - 1 AS chunk, id AS utterance_id, unique_stem AS stem, path AS uri,
             archive, source_version, format, whole, round(start_s * sample_rate)::BIGINT AS first_sample,
             round((end_s - start_s) * sample_rate)::BIGINT AS samples, sample_rate, channel, channels, duration_s,
+            start_s, end_s, piece_start_us, piece_end_us, piece_is_last, parent_s,
             to_json(struct_pack(id := id, score := score, duration := round(duration_s, 6), sample_rate := sample_rate
                 {further})) AS metadata
         FROM chunked ORDER BY chunk, path, start_s, id

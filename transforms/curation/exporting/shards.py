@@ -1,0 +1,113 @@
+"""Writes kept utterances as shards of WebDataset: tars with the audio, the metadata and the other members of a sample."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO
+
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from transforms.corpus.archives.member import has_audio_suffix
+from transforms.curation.exporting.outcomes import exported_row, rejected_row
+from transforms.curation.exporting.segments import segments
+from transforms.curation.exporting.tar_samples import TarSamples
+from transforms.curation.exporting.target import AudioTarget, Row
+from transforms.curation.kept_list import free_name
+from transforms.errors import AudioFault
+from transforms.storage.atomic_files import atomic_file
+
+# Metadata of a file that replace those of the corpus, and metadata that get another name beside them.
+_OF_FILE = ("duration", "sample_rate")
+_NEW = ("id", "score")
+
+
+def export_shard(
+    rows: Sequence[Row], folder: str, number: int, target: AudioTarget, resume: bool = True
+) -> Iterator[Row]:
+    """Writes a tar file with the audio and a JSON file of each row.
+
+    A recording of a tar keeps the other members of its sample; the JSON file has those of its own, too. A text becomes
+    `KEY.txt`. Times and owners are fixed, so that the same rows give the same bytes.
+
+    Args:
+        rows: rows of one chunk of a plan.
+        folder: folder of the export, in any filesystem that Beam knows.
+        number: number of the chunk.
+        target: audio to write.
+        resume: whether to skip a shard that exists and has all rows.
+
+    Yields:
+        The outcome of each row (`OUTCOMES`).
+    """
+    name = f"shard-{number:06d}.tar"
+    uri = f"{folder}/{name}"
+    if resume and FileSystems.exists(uri):
+        written = recordings_in(uri)
+        if all(row["stem"] in written for row in rows):
+            yield from (exported_row(row, name, written[row["stem"]]) for row in rows)
+            return
+    with (
+        atomic_file(uri) as out,
+        tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar,
+        TarSamples(rows) as samples,
+    ):
+        for row, segment in segments(rows, target):
+            if isinstance(segment, AudioFault):
+                yield rejected_row(row, segment)
+                continue
+            try:
+                others = samples.of(row)
+            except AudioFault as fault:
+                yield rejected_row(row, fault)
+                continue
+            member = f"{row['stem']}.{segment.suffix}"
+            add_member(tar, member, segment.content)
+            metadata = _metadata(row, target, others.metadata)
+            text = metadata.get("text")
+            if not row["archive"] and isinstance(text, str):
+                add_member(tar, f"{row['stem']}.txt", io.BytesIO(text.encode()))
+            for suffix, content in others.files():
+                add_member(tar, f"{row['stem']}.{suffix}", content)
+            content = io.BytesIO(json.dumps(metadata, ensure_ascii=False).encode())
+            add_member(tar, f"{row['stem']}.json", content)
+            yield exported_row(row, name, member, segment.is_limited)
+
+
+def _metadata(row: Row, target: AudioTarget, original: dict[str, Any]) -> dict[str, Any]:
+    """Returns the JSON of a sample: that of the corpus, if there is one, with the score and the carried columns."""
+    own = file_metadata(row, target)
+    metadata = dict(original)
+    for name, value in own.items():
+        if name in _NEW and metadata.get(name, value) != value:
+            metadata[free_name(name, metadata)] = value
+        elif name in _NEW or name in _OF_FILE or name not in metadata:
+            metadata[name] = value
+    return metadata
+
+
+def file_metadata(row: Row, target: AudioTarget) -> dict[str, Any]:
+    """Returns the metadata of a row of a plan that are not null: id, score, length, sampling rate and carried columns."""
+    metadata = {name: value for name, value in json.loads(row["metadata"]).items() if value is not None}
+    metadata["sample_rate"] = target.rate_of(row)
+    return metadata
+
+
+def recordings_in(uri: str) -> dict[str, str]:
+    """Returns the names of the recordings in a written tar, by their names without suffix."""
+    with (
+        FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED) as file,
+        tarfile.open(fileobj=file) as tar,
+    ):
+        return {name.rpartition(".")[0]: name for name in tar.getnames() if has_audio_suffix(name)}
+
+
+def add_member(tar: tarfile.TarFile, name: str, content: BinaryIO) -> None:
+    """Adds a file to a tar."""
+    header = tarfile.TarInfo(name)
+    header.size = content.seek(0, io.SEEK_END)
+    content.seek(0)
+    tar.addfile(header, content)
