@@ -7,17 +7,16 @@ import sys
 import tempfile
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
-from typing import get_args
 
-from pipelines.common.argument_types import number, positive_int, whole_number
+from pipelines.common.argument_types import number
 from pipelines.common.arguments import Parser, parse_with_beam
 from pipelines.common.errors import NOTHING_LEFT, UsageError, command
 from pipelines.common.runners import is_local, usable_cores
 from pipelines.filtering.decision import KEPT, NO_MANIFEST, FilterConfig, decide
 from pipelines.filtering.export import RECORD as EXPORT_RECORD
 from pipelines.filtering.export import ExportConfig, export_kept
+from pipelines.filtering.export_options import add_export_arguments, check_export_options
 from pipelines.filtering.folders import BucketFolder, Folder
 from pipelines.filtering.output import (
     RECORD,
@@ -36,15 +35,12 @@ from transforms.curation.manifest_formats import FORMATS
 from transforms.curation.rules import SUGGESTED, RuleError, RuleSet, check_scale, read_rules, where
 from transforms.curation.selection import Selection, parse_length
 from transforms.curation.trimming.spans import LEAST_S, TrimError
-from transforms.decoders.sound import MAX_RATE, MIN_RATE
 from transforms.output.results import Results, open_results
 from transforms.schemas import TRIMMED
 
 # Values of `--rules` that are not files.
 SUGGESTED_RULES, NO_RULES = "suggested", "none"
 LONGEST_PAD_S = 60.0
-# The absolute gate of BS.1770: nothing quieter has a loudness.
-LEAST_LUFS = -70.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,24 +146,20 @@ def _export_config(
     options: FilterOptions, beam_arguments: tuple[str, ...], config: FilterConfig, output: Folder
 ) -> ExportConfig | None:
     """Returns the requested export; None if there is none."""
+    audio = {
+        "export_format": options.export_format,
+        "sample_rate": options.sample_rate,
+        "mono": options.mono or None,
+        "loudness": options.loudness,
+    }
+    check_export_options(options.export, audio)
     if not options.export:
-        unused = [
-            ("--export_format", options.export_format),
-            ("--sample_rate", options.sample_rate),
-            ("--mono", options.mono or None),
-            ("--loudness", options.loudness),
-        ]
-        for name, value in unused:
-            if value is not None:
-                raise UsageError(f"{name} is for exported audio; add --export DIR")
         return None
     folder = folder_of("export", options.export, config.results)
     if overlap(folder.uri, output.uri):
         raise UsageError(f"--export {options.export} overlaps with --output {options.output}; choose another folder")
     if not is_local(beam_arguments):
         raise UsageError("--export runs on this machine only; remove --runner")
-    if options.loudness is not None and not find_spec("pyloudnorm"):
-        raise UsageError("--loudness: pyloudnorm is not installed: pip install 'audiosieve[loudness]'")
     return ExportConfig(
         folder=folder,
         format=options.export_format,
@@ -352,33 +344,7 @@ def build_parser() -> Parser:
         help="column, such as speaker, or SQL expression; --quantile and --budget are spread evenly over its values",
     )
     add("--format", choices=[*FORMATS, NO_MANIFEST], help="format of the manifest; by default the format of the corpus")
-    add("--export", metavar="DIR", help="folder, local or in a bucket, for the audio of the kept utterances")
-    add(
-        "--export_format",
-        choices=get_args(ExportFormat),
-        help="original, the default: whole recordings are copied unchanged, and spans and changed audio are written as FLAC; "
-        "flac or wav: all audio in this format; webdataset: tar files with audio and metadata; shar: Lhotse Shar. With a "
-        "manifest in Kaldi's format, the default is wav",
-    )
-    add(
-        "--shard_size",
-        type=positive_int,
-        default=1_000,
-        help="utterances in a tar file, with --export_format webdataset or shar",
-    )
-    add(
-        "--sample_rate",
-        type=whole_number(MIN_RATE, MAX_RATE),
-        metavar="HZ",
-        help="sampling rate of the exported audio; by default that of each recording",
-    )
-    add("--mono", action="store_true", help="export one channel: the scored one, or the mean of all")
-    add(
-        "--loudness",
-        type=number(at_least=LEAST_LUFS, at_most=0),
-        metavar="LUFS",
-        help="loudness of the exported audio (BS.1770), such as -23; true peaks stay below -1 dBTP",
-    )
+    add_export_arguments(parser)
     add("--overwrite", action="store_true", help="replace the files of an earlier filter in --output and --export")
     return parser
 

@@ -11,6 +11,7 @@ from typing import Any
 from pipelines.common.errors import UsageError
 from pipelines.filtering.export import ExportConfig
 from pipelines.filtering.source_rows import find_fields
+from transforms.curation.exporting.plan import DATASETS
 from transforms.curation.kept_list import KeptList, measure_recordings
 from transforms.curation.manifest_formats import FORMATS, KALDI, refusal
 from transforms.curation.manifest_writers import without_text
@@ -147,7 +148,14 @@ def decide(selection: Selection, config: FilterConfig, export: ExportConfig | No
     source_kind = selection.source_kind()
     kept_list = selection.list_kept(source_kind.has_spans)
     preview = export.preview if export else lambda kept: kept
-    format, remarks = _choose_format(preview(kept_list), source_kind.format, config.format, export)
+    dataset = export.format if export is not None and export.format in DATASETS else None
+    if dataset and config.format not in (None, NO_MANIFEST):
+        raise UsageError(f"--format {config.format}: --export_format {dataset} needs no manifest; remove --format")
+    # A dataset has all fields, as an index of tars would.
+    format: str | None = "webdataset"
+    remarks: list[str] = []
+    if dataset is None:
+        format, remarks = _choose_format(preview(kept_list), source_kind.format, config.format, export)
     source_rows, pieces = None, None
     if format is not None:
         fields = find_fields(selection, kept_list, format, preview)
@@ -160,9 +168,7 @@ def decide(selection: Selection, config: FilterConfig, export: ExportConfig | No
             )
         if format == KALDI and source_rows is None and (silent := without_text(kept_list)):
             remarks.append(kaldi_remark(silent))
-        if export and export.format == "shar" and config.format is None:
-            format = None  # the files of cuts are the manifest
-        elif export is None and FORMATS[format].needs_durations and (source_rows is None or source_rows.lacking):
+        if export is None and FORMATS[format].needs_durations and (source_rows is None or source_rows.lacking):
             measure_recordings(kept_list)
     return Decision(
         scored=scored,
@@ -172,8 +178,8 @@ def decide(selection: Selection, config: FilterConfig, export: ExportConfig | No
         rule_counts=selection.rule_counts(),
         reject_counts=selection.reject_counts(),
         kept_list=kept_list,
-        format=format,
-        source_rows=source_rows,
+        format=None if dataset else format,
+        source_rows=None if dataset else source_rows,
         remarks=remarks,
         lists_files=export is not None,
     )

@@ -15,7 +15,7 @@ from transforms.curation.duckdb_rows import quoted_text
 from transforms.curation.exporting.chunks import ExportChunk
 from transforms.curation.exporting.loudness import PEAK_DBTP
 from transforms.curation.exporting.outcomes import OUTCOMES, ExportOutcomes
-from transforms.curation.exporting.plan import SHARDS, ExportFormat, write_export_plan
+from transforms.curation.exporting.plan import DATASETS, SHARDS, ExportFormat, write_export_plan
 from transforms.curation.exporting.target import AudioTarget
 from transforms.curation.kept_list import KeptList
 from transforms.curation.manifest_formats import KALDI
@@ -91,7 +91,7 @@ class ExportConfig:
             kept: the kept utterances.
         """
         uri = quoted_text(f"{self.folder.uri}/audio")
-        archive = uri if self.format in SHARDS else "NULL::VARCHAR"
+        archive = uri if self.format in (*SHARDS, *DATASETS) else "NULL::VARCHAR"
         place = f"{uri} AS path, {archive} AS archive, NULL::VARCHAR AS member"
         return AudioTarget().files_of(kept, f"preview_of_{kept.table}", place, f"{kept.table} AS kept ORDER BY kept.id")
 
@@ -151,7 +151,7 @@ def export_kept(kept: KeptList, config: ExportConfig, manifest: str | None, outp
     chunks = write_export_plan(kept, plan, format, config.shard_size)
     runner, pipeline_options = beam_options(config.beam_arguments)
     with beam.Pipeline(runner=runner, options=pipeline_options) as root:
-        export = ExportChunk(str(plan), config.folder.uri, format, target, resume)
+        export = ExportChunk(str(plan), config.folder.uri, format, target, kept.fields(), resume)
         build_export(root, chunks, export, str(scratch / "outcomes"))
     outcomes = ExportOutcomes(kept, list(scratch.glob("outcomes*.parquet")))
     outcomes.write_rejects(scratch / REJECTS)

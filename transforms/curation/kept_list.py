@@ -118,6 +118,11 @@ class KeptList:
         """Returns the Arrow schema of a query over the table."""
         return self._connection.sql(query).to_arrow_reader(1).schema
 
+    def fields(self) -> pa.Schema:
+        """Returns the further columns with their types; those of JSON are texts."""
+        columns = ", ".join(f"{field_sql(name)} AS {quoted(name)}" for name in self.columns)
+        return self.schema(f"SELECT {columns} FROM {self.table}") if columns else pa.schema([])
+
     def write_parquet(self, query: str, schema: pa.Schema, path: Path) -> int:
         """Writes the rows of a query over the table to a Parquet file; returns their number."""
         return write_parquet(self._connection, query, schema, path)

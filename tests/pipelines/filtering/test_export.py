@@ -51,7 +51,7 @@ def test_the_audio_of_kept_utterances(long_corpus, tmp_path, workers):
     assert "1 rejected (1 changed; see export_rejects.parquet)" in done.stdout
     assert (exported / "good.wav").read_bytes() == (audio / "good.wav").read_bytes()
     whole, _ = soundfile.read(audio / "middle.wav", dtype="int16")
-    names = ["middle.wav#0.000-3.100.flac", "middle.wav#4.288-7.376.flac"]
+    names = ["middle_0001.flac", "middle_0002.flac"]
     assert sorted(path.name for path in exported.iterdir()) == ["good.wav", *names]
     for name, (start, end) in zip(names, [(0, 49_600), (68_608, len(whole))], strict=True):
         samples, rate = soundfile.read(exported / name, dtype="int16")

@@ -7,9 +7,11 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 
 import apache_beam as beam
+import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 
+from transforms.curation.exporting.datasets import export_parquet
 from transforms.curation.exporting.outcomes import exported_row, rejected_row
 from transforms.curation.exporting.plan import ExportFormat
 from transforms.curation.exporting.segments import segments, suffix_of
@@ -78,11 +80,15 @@ class ExportChunk(beam.DoFn):
         folder: folder of the export, in any filesystem that Beam knows.
         format: format of the export.
         target: audio to write.
+        fields: further columns of the kept list, with their types.
         resume: whether to skip what an earlier export wrote.
     """
 
-    def __init__(self, plan: str, folder: str, format: ExportFormat, target: AudioTarget, resume: bool) -> None:
-        self.plan, self.folder, self.format, self.target, self.resume = plan, folder, format, target, resume
+    def __init__(
+        self, plan: str, folder: str, format: ExportFormat, target: AudioTarget, fields: pa.Schema, resume: bool
+    ) -> None:
+        self.plan, self.folder, self.format = plan, folder, format
+        self.target, self.fields, self.resume = target, fields, resume
 
     def process(self, chunk: int) -> Iterable[Row]:
         """Exports a chunk."""
@@ -91,5 +97,7 @@ class ExportChunk(beam.DoFn):
             yield from export_shard(rows, self.folder, chunk, self.target, self.resume)
         elif self.format == "shar":
             yield from export_shar(rows, self.folder, chunk, self.target, self.resume)
+        elif self.format == "parquet":
+            yield from export_parquet(rows, self.folder, chunk, self.target, self.fields, self.resume)
         else:
             yield from export_files(rows, self.folder, self.target, self.resume)

@@ -14,14 +14,12 @@ from apache_beam.io.filesystems import FileSystems
 
 from transforms.curation.exporting.outcomes import exported_row, rejected_row
 from transforms.curation.exporting.segments import segments
-from transforms.curation.exporting.shards import add_member, file_metadata, recordings_in
+from transforms.curation.exporting.shards import add_member, fields_of, recordings_in
 from transforms.curation.exporting.target import AudioTarget, Row
 from transforms.curation.kept_list import field_key
 from transforms.curation.manifest_writers import json_line, lhotse_cut
 from transforms.errors import AudioFault
 from transforms.storage.atomic_files import atomic_file
-
-_OWN = {"id", "score", "duration", "sample_rate"}
 
 
 def export_shar(
@@ -80,8 +78,7 @@ def _cut_id(row: Row) -> str:
 
 def _cut(row: Row, target: AudioTarget) -> dict[str, Any]:
     """Returns the cut of a file, whose recording stands for the member of the tar."""
-    metadata = file_metadata(row, target)
-    fields = {name: value for name, value in metadata.items() if name not in _OWN}
+    fields = fields_of(row)
     rate, samples = target.rate_of(row), target.samples_of(row)
     selects_channel = row["channel"] is not None and row["channels"] > 1
     utterance = {
@@ -93,7 +90,7 @@ def _cut(row: Row, target: AudioTarget) -> dict[str, Any]:
         "sample_rate": rate,
         "channels": 1 if target.is_mono or selects_channel else row["channels"],
         "channel": None,
-        "score": metadata["score"],
+        "score": row["score"],
         **{field_key(name): value for name, value in fields.items()},
     }
     cut = lhotse_cut(utterance, list(fields))

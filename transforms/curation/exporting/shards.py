@@ -20,10 +20,6 @@ from transforms.curation.kept_list import free_name
 from transforms.errors import AudioFault
 from transforms.storage.atomic_files import atomic_file
 
-# Metadata of a file that replace those of the corpus, and metadata that get another name beside them.
-_OF_FILE = ("duration", "sample_rate")
-_NEW = ("id", "score")
-
 
 def export_shard(
     rows: Sequence[Row], folder: str, number: int, target: AudioTarget, resume: bool = True
@@ -78,22 +74,22 @@ def export_shard(
 
 
 def _metadata(row: Row, target: AudioTarget, original: dict[str, Any]) -> dict[str, Any]:
-    """Returns the JSON of a sample: that of the corpus, if there is one, with the score and the carried columns."""
-    own = file_metadata(row, target)
-    metadata = dict(original)
-    for name, value in own.items():
-        if name in _NEW and metadata.get(name, value) != value:
+    """Returns the JSON of a sample: that of the corpus, if there is one, with the score and the columns of the list."""
+    metadata = fields_of(row) | original | _of_audio(row, target)
+    for name, value in (("id", row["utterance_id"]), ("score", row["score"])):
+        if metadata.setdefault(name, value) != value:
             metadata[free_name(name, metadata)] = value
-        elif name in _NEW or name in _OF_FILE or name not in metadata:
-            metadata[name] = value
     return metadata
 
 
-def file_metadata(row: Row, target: AudioTarget) -> dict[str, Any]:
-    """Returns the metadata of a row of a plan that are not null: id, score, length, sampling rate and carried columns."""
-    metadata = {name: value for name, value in json.loads(row["metadata"]).items() if value is not None}
-    metadata["sample_rate"] = target.rate_of(row)
-    return metadata
+def fields_of(row: Row) -> dict[str, Any]:
+    """Returns the further columns of a row of a plan that are not null."""
+    return {name: value for name, value in json.loads(row["fields"]).items() if value is not None}
+
+
+def _of_audio(row: Row, target: AudioTarget) -> dict[str, Any]:
+    rate = target.rate_of(row)
+    return {"duration": round(target.samples_of(row) / rate, 6), "sample_rate": rate}
 
 
 def recordings_in(uri: str) -> dict[str, str]:
