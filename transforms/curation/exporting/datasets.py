@@ -18,8 +18,7 @@ from transforms.curation.exporting.segments import Segment, segments
 from transforms.curation.exporting.shards import fields_of
 from transforms.curation.exporting.target import AudioTarget, Row
 from transforms.curation.kept_list import free_name
-from transforms.curation.row_writers.flat_rows import audio_cells
-from transforms.curation.row_writers.piece_fields import cut_fields
+from transforms.curation.row_writers.piece_fields import audio_fields, cut_fields
 from transforms.elements import ArchiveKind
 from transforms.errors import AudioFault, Reason, Stage
 from transforms.schemas import TRIMMED
@@ -126,7 +125,7 @@ class _NewTable:
     def batch(self, row: Row, segment: Segment) -> pa.RecordBatch | None:
         """Returns the row of an exported utterance."""
         values = _new_values(row, self._target)
-        fields = fields_of(row) | {"sample_rate": self._target.rate_of(row)}
+        fields = fields_of(row, self._target)
         cells = {name: fields.get(name) for name in self.schema.names}
         cells |= {name: values[meaning] for meaning, name in self._names.items()}
         cells[_AUDIO] = _audio_cell(row, segment)
@@ -188,8 +187,7 @@ class _SourceTable:
         changed: dict[str, Any] = {}
         if row["piece_start_us"] is not None:
             changed |= cut_fields(cells, in_file)[0]
-        rates = {"source_rate": row["sample_rate"], "sample_rate": self._target.rate_of(row)}
-        changed |= audio_cells(cells, {**rates, "channels": 1, "source_channels": 1})
+        changed |= audio_fields(cells, self._target.audio_of(row))
         values = _new_values(row, self._target)
         changed |= {name: values[meaning] for meaning, name in self._new.items()}
         changed[column] = _audio_cell(row, segment)

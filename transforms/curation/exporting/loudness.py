@@ -16,7 +16,8 @@ MAX_CHANNELS = 5
 # True peaks stay below this level. The margin is for the rounding to 16 bits.
 PEAK_DBTP = -1.0
 _MARGIN_DB = 0.01
-_OVERSAMPLING = 4
+# BS.1770 asks for at least 4, with which a peak may be 0.7 dB higher than measured; with 8 it is 0.2 dB.
+_OVERSAMPLING = 8
 _BLOCK_S, _STEP_S = 0.4, 0.1
 # Windows limit the memory; each has this many steps, and all blocks that begin in it.
 _WINDOW_STEPS = 600
@@ -97,7 +98,7 @@ def _mean(blocks: np.ndarray) -> float:
 
 
 def true_peak(spool: Spool, rate: int, channels: int) -> float:
-    """Returns the largest absolute value of the samples at four times their rate; 1.0 is full scale."""
+    """Returns the largest absolute value of the samples at eight times their rate; 1.0 is full scale."""
     stream = soxr.ResampleStream(rate, _OVERSAMPLING * rate, channels, dtype="float32")
     peak = spool.peak()
     for block in spool.blocks():

@@ -78,9 +78,8 @@ def _cut_id(row: Row) -> str:
 
 def _cut(row: Row, target: AudioTarget) -> dict[str, Any]:
     """Returns the cut of a file, whose recording stands for the member of the tar."""
-    fields = fields_of(row)
+    fields = fields_of(row, target)
     rate, samples = target.rate_of(row), target.samples_of(row)
-    selects_channel = row["channel"] is not None and row["channels"] > 1
     utterance = {
         "id": _cut_id(row),
         "path": _cut_id(row),
@@ -88,7 +87,7 @@ def _cut(row: Row, target: AudioTarget) -> dict[str, Any]:
         "recording_s": samples / rate,
         "duration_s": samples / rate,
         "sample_rate": rate,
-        "channels": 1 if target.is_mono or selects_channel else row["channels"],
+        "channels": target.channels_of(row),
         "channel": None,
         "score": row["score"],
         **{field_key(name): value for name, value in fields.items()},

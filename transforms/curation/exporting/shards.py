@@ -17,6 +17,7 @@ from transforms.curation.exporting.segments import segments
 from transforms.curation.exporting.tar_samples import TarSamples
 from transforms.curation.exporting.target import AudioTarget, Row
 from transforms.curation.kept_list import free_name
+from transforms.curation.row_writers.piece_fields import audio_fields
 from transforms.errors import AudioFault
 from transforms.storage.atomic_files import atomic_file
 
@@ -75,16 +76,20 @@ def export_shard(
 
 def _metadata(row: Row, target: AudioTarget, original: dict[str, Any]) -> dict[str, Any]:
     """Returns the JSON of a sample: that of the corpus, if there is one, with the score and the columns of the list."""
-    metadata = fields_of(row) | original | _of_audio(row, target)
+    metadata = fields_of(row, target) | original
+    metadata |= audio_fields(metadata, target.audio_of(row)) | _of_audio(row, target)
+    metadata = {name: value for name, value in metadata.items() if value is not None or name in original}
     for name, value in (("id", row["utterance_id"]), ("score", row["score"])):
         if metadata.setdefault(name, value) != value:
             metadata[free_name(name, metadata)] = value
     return metadata
 
 
-def fields_of(row: Row) -> dict[str, Any]:
-    """Returns the further columns of a row of a plan that are not null."""
-    return {name: value for name, value in json.loads(row["fields"]).items() if value is not None}
+def fields_of(row: Row, target: AudioTarget) -> dict[str, Any]:
+    """Returns the further columns of a row of a plan that are not null, with the sampling rate of the file."""
+    fields = json.loads(row["fields"])
+    fields |= audio_fields(fields, target.audio_of(row))
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _of_audio(row: Row, target: AudioTarget) -> dict[str, Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from transforms.curation.kept_list import KeptList
+from transforms.curation.kept_list import KeptList, field_sql
 from transforms.curation.manifest_writers import SELECTS_CHANNEL
+from transforms.curation.row_writers.piece_fields import RATES, SAMPLE_COUNTS
 
 Container = Literal["flac", "wav"]
 # A row of the plan of an export.
@@ -66,8 +67,19 @@ class AudioTarget:
             return False
         return self.copies_all or (container in _CONTAINERS[self.container] and coding in _PLAIN_CODINGS)
 
+    def channels_of(self, row: Row) -> int:
+        """Returns the number of channels of the file for a row of a plan."""
+        return 1 if self.is_mono or (row["channel"] is not None and row["channels"] > 1) else int(row["channels"])
+
+    def audio_of(self, row: Row) -> dict[str, int]:
+        """Returns sampling rate and channels of the file for a row of a plan, and those of the recording."""
+        source = {"source_rate": row["sample_rate"], "source_channels": row["channels"]}
+        return {"sample_rate": self.rate_of(row), "channels": self.channels_of(row), **source}
+
     def files_of(self, kept: KeptList, table: str, place: str, source: str) -> KeptList:
         """Makes a list of the exported files: each contains one utterance.
+
+        Columns of sampling rates and of numbers of samples are null for resampled files.
 
         Args:
             kept: the kept utterances.
@@ -80,13 +92,18 @@ class AudioTarget:
         length = f"CASE WHEN {rate} = kept.sample_rate THEN round({seconds}, 9) ELSE " + (
             f"round(round({seconds} * kept.sample_rate) * {rate} / kept.sample_rate) / {rate} END"
         )
+        resampled = "".join(
+            f", CASE WHEN {rate} = kept.sample_rate THEN kept.{field_sql(name)} END AS {field_sql(name)}"
+            for name in kept.columns
+            if self.sample_rate is not None and name.lower() in {*RATES, *SAMPLE_COUNTS}
+        )
         channels = "1" if self.is_mono else f"CASE WHEN {SELECTS_CHANNEL} THEN 1 ELSE kept.channels END"
         kept.make(
             table,
             f"""
             SELECT kept.* REPLACE ({place}, true AS whole, 0.0::DOUBLE AS start_s, {length} AS end_s,
                 {length} AS recording_s, {length} AS duration_s, {rate}::INTEGER AS sample_rate,
-                ({channels})::INTEGER AS channels, NULL::INTEGER AS channel),
+                ({channels})::INTEGER AS channels, NULL::INTEGER AS channel{resampled}),
                 kept.path AS source_path, kept.sample_rate AS source_rate, kept.channels AS source_channels
             FROM {source}
             """,

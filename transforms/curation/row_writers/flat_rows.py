@@ -11,15 +11,13 @@ from transforms.curation.kept_list import free_name
 from transforms.curation.manifest_writers import field_values
 from transforms.curation.piece_texts import TextState
 from transforms.curation.row_writers.matching import SourceRows
-from transforms.curation.row_writers.piece_fields import SAMPLE_COUNTS, cut_fields
+from transforms.curation.row_writers.piece_fields import audio_fields, cut_fields
 from transforms.elements import printable
 from transforms.schemas import TRIMMED
 from transforms.storage.text_files import as_text
 
 _START, _DURATION = "start", "duration"
 _NEMO_PATH, _NEMO_START = "audio_filepath", "offset"
-_RATES = {"sample_rate", "sampling_rate", "samplerate", "sr"}
-_CHANNEL_COUNTS = {"num_channels", "n_channels", "nchannels"}
 
 
 def time_cell(column: tuple[str, float], time_s: float) -> dict[str, Any]:
@@ -31,23 +29,6 @@ def time_cell(column: tuple[str, float], time_s: float) -> dict[str, Any]:
     """
     name, scale = column
     return {name: time_s if scale == 1.0 else round(time_s / scale)}
-
-
-def audio_cells(row: Mapping[str, Any], utterance: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the cells about the audio of a row that are untrue for an exported file.
-
-    Args:
-        row: cells of the corpus.
-        utterance: row of a list of exported files.
-    """
-    rate, channels = utterance["sample_rate"], utterance["channels"]
-    changed: dict[str, Any] = {}
-    if rate != utterance["source_rate"]:
-        changed |= {name: rate for name in row if name.lower() in _RATES and row[name] is not None}
-        changed |= {name: None for name in row if name.lower() in SAMPLE_COUNTS}
-    if channels != utterance["source_channels"]:
-        changed |= {name: channels for name in row if name.lower() in _CHANNEL_COUNTS and row[name] is not None}
-    return changed
 
 
 def _path_text(value: Any) -> str:
@@ -126,7 +107,7 @@ class FlatRows:
         if self._are_files:
             # A file has nothing before and after the utterance.
             changed |= {time[0]: None for time in (roles.start, roles.end) if time is not None}
-            changed |= audio_cells(row, utterance)
+            changed |= audio_fields(row, utterance)
         return changed
 
     def own_columns(self, names: Sequence[str]) -> list[str]:
