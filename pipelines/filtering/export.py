@@ -143,6 +143,8 @@ def export_kept(kept: KeptList, config: ExportConfig, manifest: str | None, outp
     """
     resume = not config.folder.is_empty()
     config.folder.check_writable()
+    if resume:
+        config.folder.remove_drafts()
     (scratch / RECORD).write_text(json.dumps(config.as_dict()), encoding="utf-8")
     output.put(scratch / RECORD, RECORD)
     plan, target = scratch / "plan.parquet", config.target(manifest)

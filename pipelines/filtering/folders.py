@@ -14,7 +14,7 @@ from typing import Any
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from model.local_files import atomic_path
+from model.local_files import DRAFT_PREFIX, atomic_path
 from pipelines.common.errors import UsageError
 from transforms.storage.atomic_files import atomic_file
 from transforms.storage.files import literally, match, probe
@@ -61,6 +61,14 @@ class Folder(ABC):
 
         Raises:
             UsageError: it cannot be deleted.
+        """
+
+    @abstractmethod
+    def remove_drafts(self) -> None:
+        """Deletes the unfinished files that a killed command left in it.
+
+        Raises:
+            UsageError: they cannot be deleted.
         """
 
     def load(self, name: str) -> dict[str, Any]:
@@ -137,6 +145,12 @@ class LocalFolder(Folder):
             else:
                 path.unlink(missing_ok=True)
 
+    def remove_drafts(self) -> None:
+        """Deletes the unfinished files that a killed command left in it."""
+        with self._usage_errors("cannot delete there"):
+            for path in sorted(Path(self.uri).rglob(f"{DRAFT_PREFIX}*"), reverse=True):
+                self.remove(path.relative_to(self.uri).as_posix())
+
 
 class BucketFolder(Folder):
     """A prefix in a bucket, which has no folders. Its content is complete while its record exists."""
@@ -181,6 +195,12 @@ class BucketFolder(Folder):
     def remove(self, name: str) -> None:
         """Deletes a file in it, or a folder with its files."""
         names = [other for other in self.names() if other == name or other.startswith(f"{name}/")]
+        with self._usage_errors("cannot delete there"):
+            self._delete(names)
+
+    def remove_drafts(self) -> None:
+        """Deletes the unfinished files that a killed command left in it."""
+        names = [name for name in self.names() if name.rpartition("/")[2].startswith(DRAFT_PREFIX)]
         with self._usage_errors("cannot delete there"):
             self._delete(names)
 
