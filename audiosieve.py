@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,7 +142,8 @@ def plot(
 ) -> Figure:
     """Draws the spectrogram of a recording above its frame scores, with the anomalies shaded.
 
-    A lane below shows the causes of damage that the model hears, if it has a diagnosis.
+    A lane below shows the causes of damage that the model hears, if it has a diagnosis. Warns if no font of the machine has
+    a letter of the file's name.
 
     >>> import audiosieve
     >>> figure = audiosieve.plot(samples / "burst.flac")
@@ -161,14 +163,25 @@ def plot(
         AudioFault, BundleError, TypeError, ValueError: as for `score`.
     """
     from transforms.analysis.figure import FigureData, draw
+    from transforms.analysis.title_fonts import choose_fonts
 
     decoded, scored = _decode_and_score(recording, sample_rate, model)
     name = Path(recording).name if isinstance(recording, (str, os.PathLike)) else ""
-    return draw(FigureData.of(scored, decoded.of_channel(scored.utterance.channel).waveform, name))
+    data = FigureData.of(scored, decoded.of_channel(scored.utterance.channel).waveform, name)
+    if hint := choose_fonts(data.title).hint:
+        warnings.warn(hint, stacklevel=2)
+    return draw(data)
 
 
-def filter(run: Results, rules: str | os.PathLike[str] | None = None, where: str | None = None) -> pa.Table:
+def filter(
+    run: Results,
+    rules: str | os.PathLike[str] | None = None,
+    where: str | None = None,
+    preset: str | None = None,
+) -> pa.Table:
     """Returns the utterances of a run that `audiosieve filter` would keep, best score first.
+
+    A warning names the rules that the run has no data for, because its model has no diagnosis.
 
     >>> import audiosieve
     >>> run = audiosieve.open_run(output)
@@ -183,19 +196,21 @@ def filter(run: Results, rules: str | os.PathLike[str] | None = None, where: str
 
     Args:
         run: an output, from `open_run`.
-        rules: path of a file of rules; by default the suggested rules.
+        rules: path of a file of rules; by default the suggested rules, or none with a preset.
         where: SQL condition that is true for the utterances to keep, instead of `rules`.
+        preset: "tts", "asr", "enhancement", "telephony" or "emilia"; `rules` or `where` are added to it.
 
     Returns:
         Rows of the table `utterances`, with all its columns.
 
     Raises:
-        RuleError: a rule is invalid, or the rules are for another scale of scores.
+        RuleError: a rule is invalid, the rules are for another scale of scores, or the run lacks data that they need.
         TypeError: both `rules` and `where` are given.
+        ValueError: there is no such preset.
     """
     from transforms.curation.kept_utterances import kept_utterances
 
-    return kept_utterances(run, rules, where)
+    return kept_utterances(run, rules, where, preset)
 
 
 def open_run(output: str | os.PathLike[str]) -> Results:

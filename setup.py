@@ -121,7 +121,7 @@ setup(
     package_data={
         "model": ["py.typed", "bundles/*/*"],
         "pipelines.service": ["nginx.conf", "page/*"],
-        "transforms": ["py.typed", "curation/*.yaml", "analysis/report/assets/*"],
+        "transforms": ["py.typed", "curation/*.yaml", "curation/presets/*.yaml", "analysis/report/assets/*"],
     },
     install_requires=REQUIRES,
     extras_require=EXTRAS,

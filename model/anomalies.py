@@ -100,6 +100,19 @@ def find_anomalies(
     return [_anomaly(frame_score, start, end) for start, end in runs_of(bad).tolist() if end - start >= MIN_FRAMES]
 
 
+def find_threshold(frame_score: np.ndarray, scale_span: float, judged: np.ndarray) -> float | None:
+    """Returns the score below which a frame counts as evidence of a brief bad stretch; None if too few frames are judged.
+
+    Args:
+        frame_score: scores of the frames: float [T].
+        scale_span: distance between the ends of the label scale.
+        judged: whether a frame is audible and not known to be bad, bool [T].
+    """
+    if np.count_nonzero(judged) < MIN_FRAMES:
+        return None
+    return find_levels(smoothed(np.asarray(frame_score[judged], np.float64) / scale_span)).threshold * scale_span
+
+
 def _anomaly(frame_score: np.ndarray, start: int, end: int) -> Anomaly:
     part = frame_score[start:end]
     return Anomaly(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from model.diagnosis import HEARD_CAUSES, CauseLimits
+from model.diagnosis import ALL_VALUES, HEARD_CAUSES, CauseLimits, ordered_values
 from model.features import FeatureConfig
 from model.labels import LABEL_SCALES, LabelScale
 from model.local_files import write_text
@@ -56,6 +57,8 @@ class Bundle:
         training: options, epochs and training set.
         weights_sha256: SHA-256 of the weights file, in hex.
         cause_limits: when a cause is heard; None if the network gives no diagnosis.
+        trained: names of the values of the diagnosis (`diagnosis.FRAME_VALUES`) that it was trained on; all of them if the card
+            does not say, and none if the network gives no diagnosis.
     """
 
     path: Path
@@ -67,10 +70,11 @@ class Bundle:
     training: dict[str, Any]
     weights_sha256: str
     cause_limits: CauseLimits | None = None
+    trained: frozenset[str] = frozenset()
 
     @property
     def hash(self) -> str:
-        """First 12 hex digits of a SHA-256 over all that determines a score, and when a cause is heard."""
+        """First 12 hex digits of a SHA-256 over all that determines a score, when a cause is heard, and what is null."""
         return self._hash(REVISIONS.get(self.network))
 
     @property
@@ -84,6 +88,8 @@ class Bundle:
             parts.append(f"revision {revision}")
         if self.cause_limits is not None:
             parts.append(json.dumps(dataclasses.asdict(self.cause_limits), sort_keys=True))
+            if self.trained != ALL_VALUES:
+                parts.append(f"trained {ordered_values(self.trained)}")
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
     @property
@@ -132,6 +138,7 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
             raise BundleError(
                 f"model {path}: its network is {card['network']}; this version has {', '.join(NETWORK_NAMES)}"
             )
+        is_diagnostic = card["network"] in DIAGNOSTIC_NETWORKS
         bundle = Bundle(
             path=path,
             name=card["name"],
@@ -141,7 +148,8 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
             metrics=card["metrics"],
             training=card["training"],
             weights_sha256=card["weights_sha256"],
-            cause_limits=_cause_limits(card["diagnosis"]) if card["network"] in DIAGNOSTIC_NETWORKS else None,
+            cause_limits=_cause_limits(card["diagnosis"]) if is_diagnostic else None,
+            trained=_trained(card["diagnosis"]) if is_diagnostic else frozenset(),
         )
         if _sha256(bundle.weights) != bundle.weights_sha256:
             raise BundleError(f"model {path}: {WEIGHTS} does not match the SHA-256 in {CARD}; copy both files again")
@@ -171,16 +179,30 @@ def write_card(
     metrics: dict[str, Any],
     training: dict[str, Any],
     cause_limits: CauseLimits | None = None,
+    trained: Collection[str] | None = None,
 ) -> Bundle:
     """Writes `bundle.json` to a folder that holds the weights file, and returns the bundle.
 
+    Args:
+        path: the folder.
+        name: name of the model.
+        network: key of `architectures.NETWORKS`.
+        features: features that the network was trained on.
+        label_scale: scale of its scores.
+        metrics: measures of the network.
+        training: options, epochs and training set.
+        cause_limits: when a cause is heard; None if the network gives no diagnosis.
+        trained: names of the values of the diagnosis that it was trained on; None for all.
+
     Raises:
-        ValueError: the network gives a diagnosis and there are no cause limits, or the reverse.
+        ValueError: the network gives a diagnosis and there are no cause limits, or the reverse; or a name in `trained` is
+            unknown.
     """
     if (cause_limits is not None) != (network in DIAGNOSTIC_NETWORKS):
         raise ValueError(f"a bundle of {network} has {'no ' if cause_limits is not None else ''}cause limits")
     sha256 = _sha256(path / WEIGHTS)
-    bundle = Bundle(path, name, network, features, label_scale, metrics, training, sha256, cause_limits)
+    values = frozenset() if cause_limits is None else frozenset(ALL_VALUES if trained is None else trained)
+    bundle = Bundle(path, name, network, features, label_scale, metrics, training, sha256, cause_limits, values)
     card = {
         "format": FORMAT,
         "name": name,
@@ -193,7 +215,7 @@ def write_card(
         "weights_sha256": bundle.weights_sha256,
     }
     if cause_limits is not None:
-        card["diagnosis"] = dataclasses.asdict(cause_limits)
+        card["diagnosis"] = {**dataclasses.asdict(cause_limits), "trained": ordered_values(values)}
     write_text(path / CARD, json.dumps(card, indent=2) + "\n")
     return bundle
 
@@ -206,6 +228,15 @@ def _cause_limits(value: dict[str, dict[str, float]]) -> CauseLimits:
     """
     limits = {name: {cause: float(value[name][cause]) for cause in HEARD_CAUSES} for name in ("probability", "share")}
     return CauseLimits(**limits)
+
+
+def _trained(value: dict[str, Any]) -> frozenset[str]:
+    """Reads the values that the network was trained on from the entry `diagnosis` of a card. Older cards do not name them.
+
+    Raises:
+        ValueError: a value is unknown.
+    """
+    return frozenset(ordered_values(value.get("trained", ALL_VALUES)))
 
 
 def _sha256(path: Path) -> str:

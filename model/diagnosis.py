@@ -7,7 +7,7 @@ on the batch nor on the window that a frame was computed in.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -35,10 +35,13 @@ _CAUSES = slice(1, 1 + len(HEARD_CAUSES))
 SPEECH_THRESHOLD = 0.5
 # With less speech, SNR and C50 are undefined.
 MIN_SPEECH_S = 0.1
-# A listener cannot tell higher values of SNR and C50 apart. Speech without noise or without a room has at least this, too.
-HIGHEST_DB = 40.0
+# Higher values of SNR and C50 are not told apart. Clips without added noise or room have at least these.
+# "Clean" speech was recorded in rooms, too: a higher limit of C50 would give equal rooms different labels.
+HIGHEST_DB = {"snr_db": 40.0, "c50_db": 25.0}
 # Range of the SNR of a frame in dB. Outside it, a few frames would outweigh all others.
 SNR_RANGE_DB = (-30.0, 60.0)
+# Names of `FRAME_VALUES` that a network was trained on, by default.
+ALL_VALUES = frozenset(FRAME_VALUES)
 # Value of `Diagnosis.frame_causes` where no cause is heard.
 NO_CAUSE = -1
 FRAME_S = FRAME_SHIFT / SAMPLE_RATE
@@ -64,13 +67,13 @@ class CauseLimits:
 
 @dataclasses.dataclass(frozen=True)
 class Heard:
-    """What is heard in an utterance.
+    """What is heard in an utterance. Values that the network was not trained on are None.
 
     Attributes:
-        causes: causes of damage, worst first.
-        speech_s: length of the frames with speech.
-        music_s: length of the frames with music.
-        overlap_s: length of the frames with a second voice.
+        causes: causes of damage, worst first, without those that the network was not trained on.
+        speech_s: length of the frames with speech, in seconds.
+        music_s: length of the frames with music, in seconds.
+        overlap_s: length of the frames with a second voice, in seconds.
         snr_db: signal-to-noise ratio where there is speech, in dB; None without speech.
         c50_db: clarity index C50 of the room where there is speech, in dB; None without speech.
         mos_sig: rating of the speech, on the scale of DNSMOS P.835.
@@ -79,14 +82,14 @@ class Heard:
     """
 
     causes: tuple[str, ...]
-    speech_s: float
-    music_s: float
-    overlap_s: float
+    speech_s: float | None
+    music_s: float | None
+    overlap_s: float | None
     snr_db: float | None
     c50_db: float | None
-    mos_sig: float
-    mos_bak: float
-    mos_ovrl: float
+    mos_sig: float | None
+    mos_bak: float | None
+    mos_ovrl: float | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -96,10 +99,17 @@ class Diagnosis:
     Attributes:
         values: float32 [T, 15], in the order of `FRAME_VALUES`.
         limits: when a cause is heard.
+        trained: names of the values that the network was trained on. The others mean nothing.
     """
 
     values: np.ndarray
     limits: CauseLimits
+    trained: frozenset[str] = ALL_VALUES
+
+    @property
+    def hears_speech(self) -> bool:
+        """Whether the network was trained to tell speech from other sound."""
+        return "speech" in self.trained
 
     @property
     def speech(self) -> np.ndarray:
@@ -112,8 +122,9 @@ class Diagnosis:
         return self.values[:, _CAUSES]
 
     def hears(self) -> np.ndarray:
-        """Returns whether each cause is heard in each frame: bool [T, 9]."""
-        return self.cause_probabilities >= [self.limits.probability[cause] for cause in HEARD_CAUSES]
+        """Returns whether each cause is heard in each frame: bool [T, 9]. Causes without training never are."""
+        limits = [self.limits.probability[cause] if cause in self.trained else np.inf for cause in HEARD_CAUSES]
+        return self.cause_probabilities >= np.array(limits)
 
     def frame_causes(self) -> np.ndarray:
         """Returns the index in `HEARD_CAUSES` of the most probable heard cause of each frame, or `NO_CAUSE`: int8 [T]."""
@@ -132,7 +143,7 @@ class Diagnosis:
         """
         values = activity.expand(self.values)
         values[~activity.shown, : _CAUSES.stop] = 0.0
-        return Diagnosis(values, self.limits)
+        return dataclasses.replace(self, values=values)
 
     def pool(self, frame_score: np.ndarray, counted: np.ndarray, best_score: float) -> Heard:
         """Returns what is heard in the utterance.
@@ -155,24 +166,39 @@ class Diagnosis:
             if shares[index] > 0 and shares[index] >= self.limits.share[cause]
         ]
         is_speech = self.speech >= SPEECH_THRESHOLD
-        snr_db = c50_db = None
-        if _seconds(is_speech) >= MIN_SPEECH_S:
+        found = {
+            "speech": _seconds(is_speech),
+            "music": _seconds(heard[:, HEARD_CAUSES.index("music")]),
+            "second_voice": _seconds(heard[:, HEARD_CAUSES.index("second_voice")]),
+            **{name: float(self._values_of(name)[counted].mean()) for name in RATINGS},
+        }
+        if self.hears_speech and found["speech"] >= MIN_SPEECH_S:
             weights = self.speech.astype(np.float64)
-            snr_db = pooled_snr_db(self._values_of("snr_db"), weights)
-            c50_db = float(np.average(self._values_of("c50_db"), weights=weights))
-        ratings = {name: float(self._values_of(name)[counted].mean()) for name in RATINGS}
+            found["snr_db"] = pooled_snr_db(self._values_of("snr_db"), weights)
+            found["c50_db"] = float(np.average(self._values_of("c50_db"), weights=weights))
+        known = {name: value for name, value in found.items() if name in self.trained}
         return Heard(
             causes=tuple(HEARD_CAUSES[index] for index in sorted(present, key=lambda index: -losses[index])),
-            speech_s=_seconds(is_speech),
-            music_s=_seconds(heard[:, HEARD_CAUSES.index("music")]),
-            overlap_s=_seconds(heard[:, HEARD_CAUSES.index("second_voice")]),
-            snr_db=snr_db,
-            c50_db=c50_db,
-            **ratings,
+            speech_s=known.get("speech"),
+            music_s=known.get("music"),
+            overlap_s=known.get("second_voice"),
+            **{name: known.get(name) for name in ("snr_db", "c50_db", *RATINGS)},
         )
 
     def _values_of(self, name: str) -> np.ndarray:
         return self.values[:, FRAME_VALUES.index(name)].astype(np.float64)
+
+
+def ordered_values(names: Collection[str]) -> list[str]:
+    """Returns names of values in the order of `FRAME_VALUES`.
+
+    Raises:
+        ValueError: a name is not in `FRAME_VALUES`.
+    """
+    unknown = sorted(set(names) - ALL_VALUES)
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} is not a value of a diagnosis: {', '.join(FRAME_VALUES)}")
+    return [name for name in FRAME_VALUES if name in names]
 
 
 def pooled_snr_db(snr_db: np.ndarray, weights: np.ndarray) -> float:

@@ -30,6 +30,7 @@ class FrameEstimates:
             parts: estimates of the parts, at least one, all from the same network.
         """
         diagnoses = [part.diagnosis for part in parts if part.diagnosis is not None]
-        values = [diagnosis.values for diagnosis in diagnoses]
-        diagnosis = Diagnosis(np.concatenate(values), diagnoses[0].limits) if values else None
+        diagnosis = None
+        if diagnoses:
+            diagnosis = dataclasses.replace(diagnoses[0], values=np.concatenate([one.values for one in diagnoses]))
         return FrameEstimates(np.concatenate([part.score for part in parts]), diagnosis)

@@ -31,6 +31,11 @@ class LabelScale:
         return self.name.replace("-", "_")
 
     @property
+    def short_title(self) -> str:
+        """Name for the axis of a figure."""
+        return self.title.split()[0]
+
+    @property
     def span(self) -> float:
         """Distance from the worst to the best score."""
         return self.high - self.low

@@ -13,12 +13,14 @@ from pipelines.common.argument_types import number
 from pipelines.common.arguments import Parser, parse_with_beam
 from pipelines.common.errors import NOTHING_LEFT, UsageError, command
 from pipelines.common.runners import is_local, usable_cores
-from pipelines.filtering.decision import KEPT, NO_MANIFEST, FilterConfig, decide
+from pipelines.filtering.checks import check_columns
+from pipelines.filtering.decision import NO_MANIFEST, Decision, FilterConfig, decide
 from pipelines.filtering.export import RECORD as EXPORT_RECORD
 from pipelines.filtering.export import ExportConfig, export_kept
 from pipelines.filtering.export_options import add_export_arguments, check_export_options
 from pipelines.filtering.folders import BucketFolder, Folder
 from pipelines.filtering.output import (
+    DROPPED,
     RECORD,
     is_unfinished,
     kept_share,
@@ -32,14 +34,12 @@ from pipelines.filtering.output_paths import folder_of, overlap
 from transforms.curation.exporting.plan import ExportFormat
 from transforms.curation.kept_list import ManifestError
 from transforms.curation.manifest_formats import FORMATS
-from transforms.curation.rules import SUGGESTED, RuleError, RuleSet, check_scale, read_rules, where
+from transforms.curation.presets.presets import PRESETS, choose_rules, rules_as_yaml
+from transforms.curation.rules import RuleError, check_scale
 from transforms.curation.selection import Selection, parse_length
 from transforms.curation.trimming.spans import LEAST_S, TrimError
-from transforms.output.results import Results, open_results
-from transforms.schemas import TRIMMED
+from transforms.output.results import open_results
 
-# Values of `--rules` that are not files.
-SUGGESTED_RULES, NO_RULES = "suggested", "none"
 LONGEST_PAD_S = 60.0
 
 
@@ -49,10 +49,12 @@ class FilterOptions:
 
     Attributes:
         scores: output folder of `audiosieve score`; empty if not given.
-        output: folder for the selection; empty if not given.
+        output: folder for the selection; empty if not given, which only a dry run allows.
+        preset: name of a preset; None for none.
         rules: path of a YAML file, "suggested" or "none"; None if not given.
         where: SQL condition that kept utterances meet; None to use rules.
-        print_rules: whether to print the suggested rules and do nothing else.
+        print_rules: whether to print the chosen rules and do nothing else.
+        dry_run: whether to print what would be kept, and write nothing.
         trim: "anomalies" to cut anomalies out; None for no trimming.
         min_s: shortest span that trimming keeps, in seconds, at least 0.1.
         pad_s: margin that trimming cuts off on both sides of an anomaly, 0 to 60 seconds.
@@ -71,9 +73,11 @@ class FilterOptions:
 
     scores: str
     output: str
+    preset: str | None
     rules: str | None
     where: str | None
     print_rules: bool
+    dry_run: bool
     trim: str | None
     min_s: float
     pad_s: float
@@ -97,17 +101,22 @@ def run(argv: Sequence[str]) -> int:
     The exit status is `NOTHING_LEFT` if nothing is kept.
     """
     options, beam_arguments = parse(argv)
-    if options.print_rules:
-        print(SUGGESTED.read_text(encoding="utf-8"), end="")
-        return 0
     try:
+        if options.print_rules:
+            if options.where is not None:
+                raise UsageError("--print_rules prints the rules of --preset and --rules; remove --where")
+            print(rules_as_yaml(options.preset, options.rules), end="")
+            return 0
         return _run(options, beam_arguments)
     except (RuleError, TrimError, ManifestError) as error:
         raise UsageError(str(error)) from error
 
 
 def _run(options: FilterOptions, beam_arguments: tuple[str, ...]) -> int:
+    _check_options(options, beam_arguments)
     config = _config(options)
+    if options.dry_run and not options.output:
+        return _decide_only(options, config, None)
     output = folder_of("output", options.output, config.results)
     export = _export_config(options, beam_arguments, config, output)
     # The output already holds the same selection, so only the export remains.
@@ -117,6 +126,8 @@ def _run(options: FilterOptions, beam_arguments: tuple[str, ...]) -> int:
     if not resume:
         _check_output(output, options)
     replaces_export = export is not None and _check_export(output, export, options, resume)
+    if options.dry_run:
+        return _decide_only(options, config, export)
     with (
         tempfile.TemporaryDirectory(prefix="audiosieve-") as scratch,
         Selection(config.results, Path(scratch), usable_cores()) as selection,
@@ -136,9 +147,29 @@ def _run(options: FilterOptions, beam_arguments: tuple[str, ...]) -> int:
         print(written_files(decision, options.output))
         if exported is not None:
             print(exported.text)
+    return _status(decision, f"look at the column rules of {options.output}/{DROPPED}, and")
+
+
+def _decide_only(options: FilterOptions, config: FilterConfig, export: ExportConfig | None) -> int:
+    """Prints what the command would keep, and writes nothing; returns the exit status."""
+    with (
+        tempfile.TemporaryDirectory(prefix="audiosieve-") as scratch,
+        Selection(config.results, Path(scratch), usable_cores()) as selection,
+    ):
+        decision = decide(selection, config, export)
+        print(rule_table(decision))
+        print(kept_share(decision))
+        print(written_files(decision, None))
+        if options.export:
+            print(f"the audio of the kept utterances would be exported to {options.export}")
+    return _status(decision, "")
+
+
+def _status(decision: Decision, advice: str) -> int:
+    """Returns the exit status; says so if nothing is kept, with `advice` before the words "loosen the rules"."""
     if decision.kept.utterances:
         return 0
-    print(f"audiosieve filter: {nothing_kept(decision, options.output)}", file=sys.stderr)
+    print(f"audiosieve filter: {nothing_kept(decision, advice)}", file=sys.stderr)
     return NOTHING_LEFT
 
 
@@ -218,7 +249,7 @@ def _check_export(output: Folder, export: ExportConfig, options: FilterOptions, 
     raise UsageError(f"--export {options.export}: is not empty; choose another folder; {advice}")
 
 
-def _check_options(options: FilterOptions) -> None:
+def _check_options(options: FilterOptions, beam_arguments: Sequence[str]) -> None:
     """Checks the options against each other.
 
     Raises:
@@ -226,8 +257,13 @@ def _check_options(options: FilterOptions) -> None:
     """
     if not options.scores:
         raise UsageError("the folder of the scores is missing; give it as in: audiosieve filter OUT --output KEEP")
-    if not options.output:
-        raise UsageError("--output is missing; name a folder")
+    if not options.output and not options.dry_run:
+        raise UsageError("--output is missing; name a folder, or add --dry_run to write nothing")
+    if beam_arguments and not options.export:
+        raise UsageError(
+            f"{beam_arguments[0].partition('=')[0]} is an option of Beam, which `audiosieve filter` uses only to --export "
+            "audio; remove it"
+        )
     if options.where is not None and options.rules is not None:
         raise UsageError("--where and --rules exclude each other; write the condition into the file of rules")
     if options.balance is not None and options.budget is None and options.quantile is None:
@@ -235,11 +271,10 @@ def _check_options(options: FilterOptions) -> None:
 
 
 def _config(options: FilterOptions) -> FilterConfig:
-    _check_options(options)
-    rules = _rules(options)
+    rules = choose_rules(options.preset, options.rules, options.where)
     results = open_results(options.scores)
     check_scale(rules, results.label_scale.name)
-    _check_columns(results)
+    check_columns(results)
     return FilterConfig(
         results=results,
         rules=rules,
@@ -251,37 +286,6 @@ def _config(options: FilterOptions) -> FilterConfig:
         balance=options.balance,
         format=options.format,
     )
-
-
-def _check_columns(results: Results) -> None:
-    """Checks that column names are unique in SQL, which ignores case, also with those of kept.parquet.
-
-    Raises:
-        UsageError: two columns differ only in case, or not at all.
-    """
-    names = [name.lower() for name in results.dataset("utterances").schema.names]
-    repeated = [name for name in results.carried if names.count(name.lower()) > 1]
-    if repeated:
-        raise UsageError(
-            f"{results.root}: another column differs from {repeated[0]!r} only in case, and rules cannot tell them apart; "
-            "score again with another --carry"
-        )
-    taken = [name for name in results.carried if name.lower() == TRIMMED]
-    if taken:
-        raise UsageError(
-            f"{results.root}: has a carried column {taken[0]!r}, but {KEPT} has a column with this name; score again with "
-            "another --carry"
-        )
-
-
-def _rules(options: FilterOptions) -> RuleSet:
-    if options.where is not None:
-        return where(options.where)
-    if options.rules == NO_RULES:
-        return RuleSet("no rules", ())
-    if options.rules in (None, SUGGESTED_RULES):
-        return dataclasses.replace(read_rules(SUGGESTED), origin="the suggested rules")
-    return read_rules(Path(options.rules))
 
 
 def parse(argv: Sequence[str]) -> tuple[FilterOptions, tuple[str, ...]]:
@@ -303,17 +307,28 @@ def build_parser() -> Parser:
         help="empty or new folder, local or in a bucket, for the kept utterances, the dropped ones and the reasons",
     )
     add(
+        "--preset",
+        choices=list(PRESETS),
+        help="rules for a purpose: training of speech synthesis, recognition or enhancement, telephone speech, or the limits "
+        "of the Emilia corpus; --rules or --where are added, and an own rule replaces the one with its name",
+    )
+    add(
         "--rules",
         metavar="FILE",
         help="YAML file with a name and an SQL condition for each reason to drop an utterance; `suggested`, the "
-        "default: the rules that --print_rules prints; `none`: no rules",
+        "default without --preset: the rules that --print_rules prints; `none`: no rules",
     )
     add(
         "--where",
         metavar="SQL",
         help="SQL condition that kept utterances meet, over the columns of `utterances`; replaces --rules",
     )
-    add("--print_rules", action="store_true", help="print the suggested rules, to start your own file from, and exit")
+    add(
+        "--print_rules",
+        action="store_true",
+        help="print the rules of --preset and --rules, or the suggested ones, to start your own file from, and exit",
+    )
+    add("--dry_run", action="store_true", help="print the table of a real run, and write nothing")
     add(
         "--trim",
         choices=["anomalies"],

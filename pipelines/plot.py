@@ -15,6 +15,7 @@ from transforms.analysis.figure import FigureData, draw, save, title
 from transforms.analysis.lookup import find_utterance
 from transforms.analysis.source_audio import source_audio
 from transforms.analysis.spectrogram_image import reduced_db
+from transforms.analysis.title_fonts import choose_fonts
 from transforms.audio.decode import decode
 from transforms.audio.sound_file import open_audio
 from transforms.corpus.archives.reading import archive_kind_at
@@ -59,6 +60,8 @@ def run(argv: Sequence[str]) -> int:
     data = _scores_of_run(options, options.run) if options.run else _score_now(options)
     with new_file(options.output, options.overwrite) as file:
         save(draw(data), file, PurePosixPath(options.output).suffix.lower()[1:])
+    if hint := choose_fonts(data.title).hint:
+        print(f"audiosieve plot: {hint}", file=sys.stderr)
     count, summary = len(data.anomalies), data.title.replace("\n", ": ")
     print(f"{summary}, {count} anomal{'y' if count == 1 else 'ies'}; drawn in {options.output}")
     return 0
@@ -84,6 +87,8 @@ def _scores_of_run(options: PlotOptions, output: str) -> FigureData:
         anomalies=utterance.anomalies,
         scale=results.label_scale,
         frame_causes=utterance.frame_causes,
+        score=row["score"],
+        threshold=utterance.anomaly_threshold(results.label_scale),
     )
 
 

@@ -13,9 +13,11 @@ from model.labels import LabelScale
 from pipelines.common.argument_types import number, whole_number
 from pipelines.common.arguments import Parser, parse_options
 from pipelines.common.errors import UsageError, command
+from pipelines.common.wording import counted
 from transforms.analysis.report.examples import choose_examples, make_examples
 from transforms.analysis.report.numbers import report_data
 from transforms.analysis.report.page import Heading, default_threshold, render_page
+from transforms.analysis.report.presets import preset_amounts
 from transforms.corpus.sources import absolute
 from transforms.output.results import Results, open_results
 from transforms.storage.atomic_files import check_new, new_file
@@ -30,7 +32,7 @@ class ReportOptions:
         output: path of the HTML page.
         title: title of the page; None for the name of the corpus.
         threshold: threshold that the page shows first, on the label scale; None for the middle of the scale.
-        examples: number of examples of each kind, at least 0.
+        examples: number of examples of each kind, at least 0. Each cause has one example, unless it is 0.
         clip_s: longest playable part of an example in seconds, over 0.
         max_mb: largest size of all sound in the page in MB, at least 0.
         overwrite: whether to replace an existing page.
@@ -55,16 +57,20 @@ def run(argv: Sequence[str]) -> int:
     threshold = _threshold(options.threshold, results.label_scale)
     check_new(options.output, options.overwrite)
     data = report_data(results.connect(), results.carried, results.label_scale)
-    chosen, utterances = choose_examples(results, options.examples)
+    chosen, utterances = choose_examples(results, options.examples, threshold)
     ids = list(dict.fromkeys(name for names in chosen.values() for name in names))
     examples = make_examples(utterances, ids, results.label_scale, options.clip_s, int(options.max_mb * 1e6))
-    html = render_page(_heading(options.title, results), data, chosen, examples, threshold).encode()
+    html = render_page(
+        _heading(options.title, results), data, preset_amounts(results), chosen, examples, threshold
+    ).encode()
     with new_file(options.output, options.overwrite) as file:
         file.write(html)
     silent = [example for example in examples.values() if example.clip is None]
     print(
-        f"{data.count:,} utterances and {data.rejected:,} rejects in {len(html) / 1e6:.1f} MB, "
-        f"{len(examples)} examples ({len(silent)} without sound), in {time.monotonic() - started:.1f} s: {options.output}"
+        f"{counted(data.count, 'utterance')}, {counted(data.rejected, 'reject')} and "
+        f"{counted(data.num_skipped, 'other file')} in {len(html) / 1e6:.1f} MB, "
+        f"{counted(len(examples), 'example')} ({len(silent)} without sound), in {time.monotonic() - started:.1f} s: "
+        f"{options.output}"
     )
     for example in silent:
         print(f"{example.utterance_id}: {example.no_clip_reason}", file=sys.stderr)
@@ -121,7 +127,8 @@ def build_parser() -> Parser:
         "--examples",
         type=whole_number(at_least=0),
         default=5,
-        help="number of examples of each kind: suspicious, worst, median, best",
+        help="number of examples of each kind: bad stretches, near the threshold, worst, best; unless it is 0, each cause of "
+        "damage has one example, too",
     )
     add(
         "--clip_s",

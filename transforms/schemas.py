@@ -19,11 +19,12 @@ _VERSION = _field(
 
 
 def _heard(name: str, description: str) -> pa.Field:
-    """Returns a column of `utterances` that a model without a diagnosis leaves null, and that no piece of --trim has."""
+    """Returns a column of `utterances` that a model without this value leaves null, and that no piece of --trim has."""
     return _field(name, pa.float32(), description, nullable=True)
 
 
-# Sound that the model hears in an utterance; null if the model has no diagnosis, and for a piece that --trim cut out.
+# Sound that the model hears in an utterance. A value is null if the model has no diagnosis or was not trained on the value, and
+# for a piece that --trim cut out.
 _HEARD = (
     _heard("music_s", "length of the frames with music"),
     _heard("overlap_s", "length of the frames with a second voice"),
@@ -123,7 +124,7 @@ FRAMES = pa.schema(
         _field(
             "speech",
             pa.float32(),
-            "probability of speech, rounded down to 0.05; null if the model has no diagnosis",
+            "probability of speech, rounded down to 0.05; null if the model does not hear speech",
             nullable=True,
         ),
         _field("cause", _CAUSE, "most probable cause of damage that the model hears; null where it hears none", True),

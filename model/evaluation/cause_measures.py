@@ -54,12 +54,13 @@ def measure_causes(clips: Sequence[DiagnosedClip], resamples: Resamples) -> dict
 
     Returns:
         "clips" with known causes; "macro_f1" and "frame_macro_f1", the means of F1 over the causes that occur in the set; and
-        "by_cause", with the measures of each cause that occurs, in "clips" and in "frames". Empty if no causes are known.
+        "by_cause", with the measures of each cause that occurs, in "clips" and in "frames". Causes that the model was not
+        trained on are left out. Empty if no causes are known.
     """
     items = [n for n, clip in enumerate(clips) if clip.clip.names_causes]
     by_cause = {}
     for index, cause in enumerate(HEARD_CAUSES):
-        if any(clips[n].causes[index] == YES for n in items):
+        if any(clips[n].causes[index] == YES and cause in clips[n].diagnosis.trained for n in items):
             by_cause[cause] = {
                 "clips": _in_clips(clips, index, resamples),
                 "frames": _in_frames(clips, index, resamples),

@@ -6,13 +6,14 @@ The input is a list of clips that `audiosieve evaluate` has scored. All measures
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from model.diagnosis import RATINGS
+from model.diagnosis import ALL_VALUES, RATINGS
 from model.evaluation.bootstrap import Estimate, Resamples
 from model.evaluation.cause_measures import (
     measure_behind_speech,
@@ -227,20 +228,24 @@ def evaluate(scored: ScoredClips, resamples: Resamples) -> dict[str, Any]:
 def measure_diagnoses(clips: Sequence[DiagnosedClip], resamples: Resamples) -> dict[str, Any]:
     """Returns all measures of a diagnostic model for which a set has the truth, by part of `evaluation.json`.
 
+    Values that the model was not trained on are not measured.
+
     Args:
-        clips: all clips of the set.
+        clips: all clips of the set, at least one.
         resamples: resamples of the clips.
     """
-    measured: dict[str, Any] = {
-        "speech": measure_speech(clips, resamples),
-        "causes": measure_causes(clips, resamples),
-        "music": measure_music(clips, resamples),
-        "second_voice": measure_behind_speech(SECOND_VOICE, clips, resamples),
-        "snr_db": measure_decibels(clips, "snr_db", SNR_EDGES_DB, resamples),
-        "c50_db": measure_decibels(clips, "c50_db", C50_EDGES_DB, resamples),
-        **{name: measure_rating(clips, name, resamples) for name in RATINGS},
-        "false_causes": measure_false_causes(clips, resamples),
+    measures: dict[str, Callable[[], dict[str, Any]]] = {
+        "speech": lambda: measure_speech(clips, resamples),
+        "causes": lambda: measure_causes(clips, resamples),
+        "music": lambda: measure_music(clips, resamples),
+        SECOND_VOICE: lambda: measure_behind_speech(SECOND_VOICE, clips, resamples),
+        "snr_db": lambda: measure_decibels(clips, "snr_db", SNR_EDGES_DB, resamples),
+        "c50_db": lambda: measure_decibels(clips, "c50_db", C50_EDGES_DB, resamples),
+        **{name: functools.partial(measure_rating, clips, name, resamples) for name in RATINGS},
+        "false_causes": lambda: measure_false_causes(clips, resamples),
     }
+    untrained = ALL_VALUES - clips[0].diagnosis.trained
+    measured = {part: measure() for part, measure in measures.items() if part not in untrained}
     return {part: found for part, found in measured.items() if found}
 
 

@@ -97,8 +97,8 @@ class Scorer:
         """Returns the outputs of the network for a recording [T, K] as estimates, with copies instead of views of a batch."""
         # The last layer of the published networks is linear and may exceed the label scale.
         score = np.clip(values[:, 0], self.bundle.label_scale.low, self.bundle.label_scale.high)
-        limits = self.bundle.cause_limits
-        return FrameEstimates(score, None if limits is None else Diagnosis(values[:, 1:].copy(), limits))
+        limits, trained = self.bundle.cause_limits, self.bundle.trained
+        return FrameEstimates(score, None if limits is None else Diagnosis(values[:, 1:].copy(), limits, trained))
 
     def _frame_values(self, spectrograms: list[np.ndarray]) -> np.ndarray:
         """Returns the outputs of the network for a batch (`frame_outputs`): float32 [B, T, K], T = max T_i."""

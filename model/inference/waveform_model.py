@@ -9,6 +9,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from model.bundle import Bundle
+from model.diagnosis import FRAME_VALUES
 from model.features import FRAME_LENGTH, FRAME_SHIFT, NUM_BINS, SILENCE, FeatureConfig, analysis_window
 from model.inference.streaming import WINDOW
 from model.networks.architectures import NETWORKS
@@ -47,6 +48,7 @@ class WaveformModel(tf.Module):
         self.network = NETWORKS[bundle.network]()
         self.network.load_weights(bundle.weights)
         self._features, self._pooling, self._scale = bundle.features, bundle.pooling, bundle.label_scale
+        self._is_trained = [name in bundle.trained for name in FRAME_VALUES]
         has_attention = any(layer.name == "attention" for layer in self.network.layers)
         self.max_frames = WINDOW if has_attention else None
 
@@ -63,7 +65,8 @@ class WaveformModel(tf.Module):
             "score" float32 [B]; "num_frames" int32 [B]; and "frame_score" float32 [B, T], where T is the number of frames of
             the longest recording, and NaN follows the last frame of a shorter one. All scores of a recording are NaN if it has
             fewer than 512 samples, is silent, or has a sample that is not finite. Networks with a diagnosis also return
-            "diagnosis" float32 [B, T, 15], in the order of `diagnosis.FRAME_VALUES`, with NaN in the same places.
+            "diagnosis" float32 [B, T, 15], in the order of `diagnosis.FRAME_VALUES`, with NaN in the same places, and for
+            values that the network was not trained on.
 
         Raises:
             tf.errors.InvalidArgumentError: a length is negative, or exceeds the waveforms or `max_frames`.
@@ -103,8 +106,8 @@ class WaveformModel(tf.Module):
             "num_frames": num_frames,
         }
         if "diagnosis" in network_outputs:
-            diagnosis = network_outputs["diagnosis"]
-            outputs["diagnosis"] = tf.where(is_valid_frame[..., tf.newaxis], diagnosis, nan)
+            is_known = tf.logical_and(is_valid_frame[..., tf.newaxis], self._is_trained)
+            outputs["diagnosis"] = tf.where(is_known, network_outputs["diagnosis"], nan)
         return outputs
 
 

@@ -114,7 +114,7 @@ def _level_loss(label: Mapping[str, tf.Tensor], values_db: tf.Tensor, mask: tf.T
     snr_db = -DB_PER_LOG * tf.math.log(tf.reduce_sum(noise * is_speech, axis=1) / counts + TINY)
     c50_db = tf.reduce_sum(values_db[..., 1:] * is_speech, axis=1) / counts
     error = (tf.concat([snr_db, c50_db], axis=-1) - true_db) / DB_UNIT
-    is_bound = true_db >= HIGHEST_DB
+    is_bound = true_db >= tuple(HIGHEST_DB.values())
     error = tf.where(is_bound, tf.minimum(error, 0.0), error)
     size = tf.sqrt(tf.square(error) + LEVEL_DELTA**2) - LEVEL_DELTA
     weight = known * tf.where(is_bound, AT_LEAST_WEIGHT, 1.0)

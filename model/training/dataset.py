@@ -87,7 +87,9 @@ class TrainingSet:
     frames: bool = False
     diagnosis: bool = False
     shuffle_clips: int = SHUFFLE_CLIPS
-    _kept: KeptArrays = dataclasses.field(default_factory=lambda: KeptArrays(KEPT_BYTES), compare=False, repr=False)
+    _kept: KeptArrays = dataclasses.field(
+        default_factory=lambda: KeptArrays(KEPT_BYTES), init=False, compare=False, repr=False
+    )
 
     def count(self, split: str) -> int:
         """Returns the number of clips of a split, without those that are skipped for want of a label.
@@ -96,6 +98,20 @@ class TrainingSet:
             DatasetError: a file cannot be read, or lacks a column.
         """
         return sum(1 for file in self.files for row in self._rows(file, None) if row["split"] == split)
+
+    def trained_values(self) -> frozenset[str]:
+        """Returns the values of a diagnosis that the split train has examples of (`diagnosis_labels.trained_values`).
+
+        Raises:
+            DatasetError: a file cannot be read, or lacks a column.
+        """
+        columns = ["split", *(name for name in diagnosis_labels.COLUMNS if name not in DISTURBANCES)]
+        values: set[str] = set()
+        for file in self.files:
+            for row in self._open(file).read(columns).to_pylist():
+                if row["split"] == "train":
+                    values |= diagnosis_labels.trained_values(row)
+        return frozenset(values)
 
     def batches(self, split: str, batch_size: int, seed: int | None = None) -> tf.data.Dataset:
         """Returns padded batches of clips of similar length.
@@ -175,23 +191,39 @@ class TrainingSet:
 
         If `group` is None, it yields only the label and the split of all rows.
         """
-        columns = [self.label_scale.column, "split"]
-        complete = [*columns, "audio", *(DISTURBANCES if self.frames else ())]
-        if self.diagnosis:
-            complete += diagnosis_labels.COLUMNS
+        parquet = self._open(file)
+        table = parquet.read(self._facts) if group is None else parquet.read_row_group(group, self._columns)
+        for row in table.to_pylist():
+            if self.diagnosis or None not in row.values():
+                yield row
+
+    def _open(self, file: Path) -> pq.ParquetFile:
+        """Opens a file of the set, and checks that it has all columns.
+
+        Raises:
+            DatasetError: it cannot be read, or lacks a column.
+        """
         try:
             parquet = pq.ParquetFile(file)
         except (OSError, pa.ArrowInvalid) as error:
             raise DatasetError(f"{file}: cannot be read as Parquet ({error})") from error
-        missing = set(complete) - set(parquet.schema_arrow.names)
+        missing = set(self._columns) - set(parquet.schema_arrow.names)
         if missing:
             raise DatasetError(
                 f"{file}: the column {sorted(missing)[0]!r} is missing; train on a set that `audiosieve synthesize` wrote"
             )
-        table = parquet.read(columns) if group is None else parquet.read_row_group(group, complete)
-        for row in table.to_pylist():
-            if self.diagnosis or None not in row.values():
-                yield row
+        return parquet
+
+    @property
+    def _facts(self) -> list[str]:
+        """Columns that decide whether a clip is used."""
+        return [self.label_scale.column, "split"]
+
+    @property
+    def _columns(self) -> list[str]:
+        """All columns that are used."""
+        columns = [*self._facts, "audio", *(DISTURBANCES if self.frames else ())]
+        return [*columns, *diagnosis_labels.COLUMNS] if self.diagnosis else columns
 
 
 def open_set(

@@ -13,7 +13,6 @@ from model.features import SAMPLE_RATE, num_frames
 from model.frame_truth import SECOND_VOICE, Distortion, true_causes, true_speech
 from model.pooling import true_frame_scores
 
-LEVELS = ("snr_db", "c50_db")
 # Causes that lower the SNR, and the C50.
 SOUNDS, ROOMS = {"noise", "music", SECOND_VOICE, "hum"}, {"reverberation"}
 # Columns of a training set that the labels are made from, beside that of the score.
@@ -32,7 +31,7 @@ SPECS = {
     "frame_score": tf.TensorSpec([None], tf.float32),
     "speech": tf.TensorSpec([None], tf.int8),
     "causes": tf.TensorSpec([None, len(HEARD_CAUSES)], tf.int8),
-    "levels_db": tf.TensorSpec([len(LEVELS)], tf.float32),
+    "levels_db": tf.TensorSpec([len(HIGHEST_DB)], tf.float32),
     "ratings": tf.TensorSpec([len(RATINGS)], tf.float32),
 }
 
@@ -64,8 +63,33 @@ def diagnosis_labels(row: Mapping[str, Any], score: float | None) -> dict[str, n
         "frame_score": frame_score,
         "speech": true_speech(speech, distortions or (), frames),
         "causes": true_causes(distortions, frames),
-        "levels_db": np.array([_level(row, "speech_snr_db", SOUNDS), _level(row, "c50_db", ROOMS)], np.float32),
+        "levels_db": np.array(
+            [
+                _level(row, "speech_snr_db", HIGHEST_DB["snr_db"], SOUNDS),
+                _level(row, "c50_db", HIGHEST_DB["c50_db"], ROOMS),
+            ],
+            np.float32,
+        ),
         "ratings": np.array([np.nan if row[name] is None else row[name] for name in RATINGS], np.float32),
+    }
+
+
+def trained_values(row: Mapping[str, Any]) -> set[str]:
+    """Returns the values of a diagnosis that a clip is an example of, as names of `diagnosis.FRAME_VALUES`.
+
+    It is one of speech if it has speech, of a cause if it has an audible one, of SNR and C50 if they are under `HIGHEST_DB`,
+    and of its ratings. From clips without a cause alone, a network does not learn to hear it; from levels that are only
+    known to be high, it does not learn to measure them.
+
+    Args:
+        row: clip of a training set, with `COLUMNS`.
+    """
+    levels = {"snr_db": _level(row, "speech_snr_db", SOUNDS), "c50_db": _level(row, "c50_db", ROOMS)}
+    return {
+        *({"speech"} if row["speech"] else ()),
+        *(one["cause"] for one in row["distortions"] or () if one["cause"] in HEARD_CAUSES and one["audible"]),
+        *(name for name, value_db in levels.items() if value_db < HIGHEST_DB),
+        *(name for name in RATINGS if row[name] is not None),
     }
 
 
@@ -79,19 +103,20 @@ def _distortions(row: Mapping[str, Any]) -> list[Distortion] | None:
     return distortions
 
 
-def _level(row: Mapping[str, Any], column: str, causes: Set[str]) -> float:
+def _level(row: Mapping[str, Any], column: str, highest_db: float, causes: Set[str]) -> float:
     """Returns the SNR or C50 of a clip.
 
-    It is `HIGHEST_DB` without noise or room, and NaN without speech or if it is unknown: processing may have changed it.
+    It is `highest_db` without noise or room, and NaN without speech or if it is unknown: processing may have changed it.
 
     Args:
         row: clip of a training set.
         column: column of the SNR or of the C50.
+        highest_db: value that stands for all higher ones, in dB.
         causes: causes that lower it.
     """
     if not row["speech"] or row["distortions"] is None:
         return float("nan")
     if row[column] is not None:
-        return float(min(row[column], HIGHEST_DB))
+        return float(min(row[column], highest_db))
     is_lowered = any(one["cause"] in causes and one["audible"] is not False for one in row["distortions"])
-    return float("nan") if is_lowered else HIGHEST_DB
+    return float("nan") if is_lowered else highest_db

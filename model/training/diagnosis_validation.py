@@ -10,7 +10,6 @@ import numpy as np
 from model.diagnosis import HEARD_CAUSES, HIGHEST_DB, RATINGS, CauseLimits, Diagnosis
 from model.evaluation.metrics import agreement, lcc, weighted_auc
 from model.frame_truth import NO, UNKNOWN, YES
-from model.training.diagnosis_labels import LEVELS
 
 # Names of the measures beside those of the scores.
 MEASURES = ("speech_auc", "cause_f1", "snr_mae_db", "c50_mae_db", "mos_lcc")
@@ -117,11 +116,11 @@ def _utterance_measures(clips: Sequence[ValidatedClip], limits: CauseLimits, bes
         Diagnosis(clip.values, limits).pool(clip.frame_score, np.ones(len(clip.values), bool), best_score)
         for clip in clips
     ]
-    errors: dict[str, list[float]] = {name: [] for name in LEVELS}
+    errors: dict[str, list[float]] = {name: [] for name in HIGHEST_DB}
     for clip, one in zip(clips, heard, strict=True):
-        for name, true_db in zip(LEVELS, clip.labels["levels_db"].tolist(), strict=True):
+        for name, true_db in zip(HIGHEST_DB, clip.labels["levels_db"].tolist(), strict=True):
             value = getattr(one, name)
-            if np.isfinite(true_db) and true_db < HIGHEST_DB and value is not None:
+            if np.isfinite(true_db) and true_db < HIGHEST_DB[name] and value is not None:
                 errors[name].append(abs(value - true_db))
     overall = np.array([clip.labels["ratings"][RATINGS.index("mos_ovrl")] for clip in clips])
     predicted, rated = np.array([one.mos_ovrl for one in heard]), np.isfinite(overall)

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from model.bundle import DIAGNOSTIC_NETWORKS, WEIGHTS, Bundle, open_bundle, write_card
-from model.diagnosis import CauseLimits
+from model.diagnosis import ALL_VALUES, CauseLimits, ordered_values
 from model.evaluation.metrics import agreement
 from model.local_files import atomic_path, write_text
 from model.networks.architectures import NETWORKS, RAW_DIAGNOSIS
@@ -145,6 +145,7 @@ def train(
         raise TrainingError(f"the loss {options.loss} does not fit the network {options.network}")
     keras.utils.set_random_seed(options.seed)
     clips = {split: data.count(split) for split in ("train", "val")}
+    trained = _trained_values(data, start)
     if clips["val"] < MIN_VAL_CLIPS:
         message = f"the split val has only {clips['val']} clips, so the choice of the best epoch is not reliable"
         print(message, file=sys.stderr)
@@ -186,7 +187,7 @@ def train(
             if _rank(facts) > best:
                 with atomic_path(output / WEIGHTS) as draft:
                     network.save_weights(draft)
-                _write_card(output, data, options, history, clips, limits)
+                _write_card(output, data, options, history, clips, limits, trained)
         manager.save(checkpoint_number=epoch + 1)
         write_text(work / HISTORY, json.dumps({"options": _comparable(data, options), "epochs": history}, indent=2))
         write_curves(work / CURVES, history)
@@ -196,7 +197,21 @@ def train(
     if not (output / WEIGHTS).exists():
         raise TrainingError("the scores did not correlate with the labels in any epoch; train longer or on more clips")
     # The card also records the epochs after the best one.
-    return _write_card(output, data, options, history, clips, open_bundle(output).cause_limits)
+    return _write_card(output, data, options, history, clips, open_bundle(output).cause_limits, trained)
+
+
+def _trained_values(data: TrainingSet, start: Bundle | None) -> frozenset[str]:
+    """Returns the values of a diagnosis that the network or its start is trained on, and reports the others.
+
+    It returns an empty set if the network gives no diagnosis.
+    """
+    if not data.diagnosis:
+        return frozenset()
+    trained = data.trained_values() | (frozenset() if start is None else start.trained)
+    missing = ordered_values(ALL_VALUES - trained)
+    if missing:
+        print(f"the split train has no examples of {', '.join(missing)}; scores leave them empty", file=sys.stderr)
+    return trained
 
 
 def _check_start(start: Bundle, data: TrainingSet, options: TrainOptions) -> None:
@@ -293,6 +308,7 @@ def _write_card(
     history: list[dict[str, Any]],
     clips: dict[str, int],
     limits: CauseLimits | None,
+    trained: frozenset[str],
 ) -> Bundle:
     best = max(history, key=_rank)
     measures = {key: value for key, value in best.items() if key not in NOT_MEASURES and value is not None}
@@ -310,4 +326,5 @@ def _write_card(
             "history": history,
         },
         cause_limits=limits,
+        trained=trained,
     )

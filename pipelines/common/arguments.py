@@ -10,11 +10,12 @@ import re
 from collections.abc import Sequence
 from typing import Any, NoReturn, TypeVar
 
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, TestOptions
 
 from model.bundle import bundled_names
 from pipelines.common.argument_types import Range, positive_int
 from pipelines.common.errors import UsageError
+from pipelines.common.other_commands import option_hint
 from pipelines.common.runners import job_server_options
 from transforms.scoring.batching import BatchLimits
 
@@ -112,10 +113,14 @@ def parse_with_beam(parser: Parser, argv: Sequence[str], options: type[Options])
 
 
 def new_beam_parser() -> Parser:
-    """Returns a parser that knows Beam's options and those of its runners."""
+    """Returns a parser that knows Beam's options and those of its runners.
+
+    The options for Beam's own tests are left out: its `--dry_run` would be accepted, and the pipeline would run all the same.
+    """
     parser = Parser("", "")
     for group in PipelineOptions.__subclasses__():
-        group._add_argparse_args(parser)
+        if group is not TestOptions:
+            group._add_argparse_args(parser)
     return parser
 
 
@@ -163,6 +168,8 @@ def _unknown(words: Sequence[str], *parsers: Parser) -> UsageError:
     if option is None:
         return UsageError(f"unexpected argument {words[0]!r}; see --help")
     known = [name for parser in parsers for action in parser._actions for name in action.option_strings]
+    if hint := option_hint(option):
+        return UsageError(f"unknown option {option}; {hint}")
     close = difflib.get_close_matches(option, known, n=1)
     return UsageError(
         f"unknown option {option} (did you mean {close[0]}?)" if close else f"unknown option {option}; see --help"

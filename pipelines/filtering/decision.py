@@ -16,6 +16,7 @@ from transforms.curation.kept_list import KeptList, measure_recordings
 from transforms.curation.manifest_formats import FORMATS, KALDI, refusal
 from transforms.curation.manifest_writers import without_text
 from transforms.curation.piece_texts import TextState
+from transforms.curation.presets.unchecked import Unchecked, check_any_applies
 from transforms.curation.row_writers.matching import SourceRows
 from transforms.curation.rules import BUDGET, QUANTILE, RuleSet
 from transforms.curation.selection import Amount, RuleCount, Selection
@@ -86,11 +87,13 @@ class Decision:
     """Result of a filter.
 
     Attributes:
+        model_id: model that made the scores, as name@hash.
         scored: all utterances of the corpus.
         kept: kept utterances; after trimming, some are pieces of those of the corpus.
         piece_texts: number of kept pieces by how they got their texts; empty without trimming.
         dropped: dropped utterances, and spans that trimming removed.
         rule_counts: amounts that trimming, each rule, the quantile and the budget drop.
+        unchecked: rules that have no data for some or all utterances.
         reject_counts: utterances without a score, by reason.
         kept_list: the kept utterances, for manifests and exports.
         format: format of the manifest; None for no manifest.
@@ -99,11 +102,13 @@ class Decision:
         lists_files: whether the manifest lists exported files.
     """
 
+    model_id: str
     scored: Amount
     kept: Amount
     piece_texts: dict[TextState, int]
     dropped: Amount
     rule_counts: list[RuleCount]
+    unchecked: list[Unchecked]
     reject_counts: dict[str, int]
     kept_list: KeptList
     format: str | None
@@ -131,7 +136,7 @@ def decide(selection: Selection, config: FilterConfig, export: ExportConfig | No
 
     Raises:
         UsageError: the output has no utterances, or the requested format cannot list those that are kept.
-        RuleError: a rule or `balance` is not valid.
+        RuleError: a rule or `balance` is not valid, or the output lacks the data that the rules need.
         TrimError: the utterances cannot be trimmed.
         ManifestError: the duration of a recording cannot be read.
     """
@@ -140,11 +145,14 @@ def decide(selection: Selection, config: FilterConfig, export: ExportConfig | No
         raise UsageError(f"{config.results.root}: has no utterances with a score")
     if config.trims:
         selection.trim(config.min_s, config.pad_s)
+    selection.check_data(config.rules)
     selection.apply_rules(config.rules.rules, config.balance)
     if config.quantile is not None:
         selection.keep_best(config.quantile * selection.kept().seconds, QUANTILE)
     if config.budget_s is not None:
         selection.keep_best(config.budget_s, BUDGET)
+    unchecked = selection.unchecked()
+    check_any_applies(config.rules, unchecked, config.results.model_id)
     source_kind = selection.source_kind()
     kept_list = selection.list_kept(source_kind.has_spans)
     preview = export.preview if export else lambda kept: kept
@@ -171,11 +179,13 @@ def decide(selection: Selection, config: FilterConfig, export: ExportConfig | No
         if export is None and FORMATS[format].needs_durations and (source_rows is None or source_rows.lacking):
             measure_recordings(kept_list)
     return Decision(
+        model_id=config.results.model_id,
         scored=scored,
         kept=selection.kept(),
         piece_texts=selection.piece_texts() if pieces is None else pieces,
         dropped=selection.dropped(),
         rule_counts=selection.rule_counts(),
+        unchecked=unchecked,
         reject_counts=selection.reject_counts(),
         kept_list=kept_list,
         format=None if dataset else format,

@@ -7,14 +7,18 @@ import json
 from collections.abc import Collection
 from pathlib import Path
 
+from pipelines.common.wording import counted
 from pipelines.filtering.decision import KEPT, Decision, FilterConfig, kaldi_remark
 from pipelines.filtering.export import FILES as EXPORT_FILES
 from pipelines.filtering.folders import Folder
+from transforms.analysis.text_tables import aligned
 from transforms.curation.manifest_formats import FORMATS, KALDI
 from transforms.curation.piece_texts import TextState
+from transforms.curation.presets.unchecked import remark
 from transforms.curation.row_writers.kaldi_rows import without_text
 from transforms.curation.row_writers.writers import WRITERS
 from transforms.curation.selection import Amount, Selection
+from transforms.durations import duration_text
 
 DROPPED, RECORD = "dropped.parquet", "filter.json"
 
@@ -120,6 +124,8 @@ def _write_record(config: FilterConfig, decision: Decision, folder: Path, has_ma
             }
             for count in decision.rule_counts
         ],
+        "not_applied": [item.rule for item in decision.unchecked if not item.applies],
+        "unchecked": {item.rule: item.utterances for item in decision.unchecked},
         "rejected": decision.reject_counts,
     }
     (folder / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -136,17 +142,23 @@ def is_unfinished(names: Collection[str]) -> bool:
 
 
 def rule_table(decision: Decision) -> str:
-    """Returns a text table of the amounts that each rule drops."""
-    width = max([len(count.name) for count in decision.rule_counts] + [8])
-    lines = [f"{'rule':<{width}}  {'drops':>10}{'hours':>12}  {'only it':>10}{'hours':>12}"]
-    lines += [
-        f"{count.name:<{width}}  {count.matches.utterances:>10,}{_hours(count.matches):>12}"
-        f"  {count.alone.utterances:>10,}{_hours(count.alone):>12}"
+    """Returns a text table of the amounts that each rule drops, and of all that is dropped.
+
+    A rule without data for any utterance is "not applied".
+    """
+    idle = {item.rule for item in decision.unchecked if not item.applies}
+    head = ["rule", "dropped", "length", "dropped only by this rule", "length"]
+    rows = [
+        [count.name, "not applied", "", "", ""]
+        if count.name in idle
+        else [count.name, *_cells(count.matches), *_cells(count.alone)]
         for count in decision.rule_counts
     ]
-    for name, amount in (("dropped", decision.dropped), ("kept", decision.kept)):
-        lines.append(f"{name:<{width}}  {amount.utterances:>10,}{_hours(amount):>12}")
-    return "\n".join(lines)
+    return aligned(head, [*rows, ["all together", *_cells(decision.dropped), "", ""]])
+
+
+def _cells(amount: Amount) -> list[str]:
+    return [f"{amount.utterances:,}", duration_text(amount.seconds)]
 
 
 def _pieces(decision: Decision) -> str:
@@ -174,32 +186,48 @@ def _pieces(decision: Decision) -> str:
     return f"{text}: {'; '.join(parts)}"
 
 
-def nothing_kept(decision: Decision, output: str) -> str:
-    """Returns a sentence that nothing was kept, with the strictest rule and the advice where to look."""
+def nothing_kept(decision: Decision, advice: str) -> str:
+    """Returns a sentence that nothing is kept, with the strictest rule and the advice what to do.
+
+    Args:
+        decision: the decision.
+        advice: words before "loosen the rules"; may be empty.
+    """
     strictest = max(decision.rule_counts, key=lambda count: count.matches.utterances, default=None)
     reason = "" if strictest is None else f"; {strictest.name!r} alone drops {strictest.matches.utterances:,}"
     return (
-        f"none of the {decision.scored.utterances:,} utterances is kept{reason}; look at the column rules of "
-        f"{output}/{DROPPED}, and loosen the rules"
+        f"none of the {decision.scored.utterances:,} utterances is kept{reason}; {f'{advice} loosen the rules'.strip()}"
     )
 
 
-def _hours(amount: Amount) -> str:
-    return f"{amount.hours:,.2f}" if amount.hours >= 10 or not amount.seconds else f"{amount.hours:.4f}"
-
-
 def kept_share(decision: Decision) -> str:
-    """Returns a line with the kept share and the rejects."""
-    share = decision.kept.seconds / decision.scored.seconds
-    text = f"{_hours(decision.kept)} of {_hours(decision.scored)} h are kept ({share:.1%})"
+    """Returns lines with the kept share, the rejects, and rules without data."""
+    kept, scored = decision.kept, decision.scored
+    text = (
+        f"kept: {counted(kept.utterances, 'utterance')}, {duration_text(kept.seconds)} of {duration_text(scored.seconds)} "
+        f"({kept.seconds / scored.seconds:.1%})"
+    )
     if decision.reject_counts:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in decision.reject_counts.items())
         text += f"; {sum(decision.reject_counts.values()):,} more got no score ({reasons})"
-    return text
+    return "\n".join([text, *([remark(decision.unchecked, decision.model_id)] if decision.unchecked else [])])
 
 
-def written_files(decision: Decision, output: str) -> str:
-    """Returns lines with the texts of pieces, the files and remarks on the manifest."""
-    names = [KEPT, DROPPED, RECORD] + ([FORMATS[decision.format].file] if decision.format else [])
-    lines = [_pieces(decision), f"{output}: {', '.join(names)}", "; ".join(decision.remarks)]
+def written_files(decision: Decision, output: str | None) -> str:
+    """Returns lines with the texts of pieces, the files and remarks on the manifest.
+
+    Args:
+        decision: the decision.
+        output: folder of the selection; None if nothing is written.
+    """
+    lines = []
+    # The texts in a manifest that copies rows of the corpus are known when it is written.
+    if output is not None or decision.source_rows is None:
+        lines.append(_pieces(decision))
+    if output is None:
+        lines.append("dry run: nothing is written")
+    else:
+        names = [KEPT, DROPPED, RECORD] + ([FORMATS[decision.format].file] if decision.format else [])
+        lines.append(f"{output}: {', '.join(names)}")
+    lines.append("; ".join(decision.remarks))
     return "\n".join(line for line in lines if line)

@@ -15,6 +15,7 @@ from model.bundle import Bundle
 from pipelines.common.errors import NOTHING_LEFT
 from pipelines.common.wording import counted, counted_inputs
 from transforms import schemas
+from transforms.durations import duration_text
 from transforms.elements import AUTO, AudioRef, Recording, Reject
 from transforms.runs.chunking import Lengths, suffix
 from transforms.scoring.inference import load_scorer
@@ -53,7 +54,7 @@ def preview(refs: Sequence[AudioRef], bundle: Bundle, threads: int, processes: i
         print("audiosieve score: no row of the corpus can be used", file=sys.stderr)
         return NOTHING_LEFT
     print(f"by format: {', '.join(f'{count:,} {kind}' for kind, count in kinds.most_common(8))}")
-    print(f"about {corpus_s / 3600:,.2f} h of audio, estimated from file sizes and the headers of a sample")
+    print(f"about {duration_text(corpus_s)} of audio, estimated from file sizes and the headers of a sample")
     scale = bundle.label_scale
     print(f"model {bundle.model_id}: {scale.title}, {scale.low:g} to {scale.high:g}")
     trial = _score_trial(usable, load_scorer(str(bundle.path), threads), channels)
@@ -69,7 +70,7 @@ def preview(refs: Sequence[AudioRef], bundle: Bundle, threads: int, processes: i
         cores = counted(processes, "process", "processes")
         print(
             f"{speed:,.0f} x real time for single utterances; the whole corpus would take at most "
-            f"{corpus_s / speed / processes / 60:,.1f} min with {cores}, since batches are faster"
+            f"{duration_text(corpus_s / speed / processes)} with {cores}, since batches are faster"
         )
     return 0
 

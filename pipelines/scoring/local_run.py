@@ -25,6 +25,7 @@ from pipelines.scoring.runs import Run, fail
 from pipelines.scoring.wave_job import WaveJob
 from pipelines.scoring.worker_process import is_own
 from transforms.corpus.carried import carried_fields
+from transforms.durations import duration_text
 from transforms.elements import AudioRef
 from transforms.output.carried_columns import align_carried
 from transforms.output.ledger import Ledger
@@ -116,7 +117,7 @@ class LocalRun(Run):
         waves = cut_waves(refs, lengths, hours)
         processes = min(processes, len(waves))
         print(
-            f"scoring {counted_inputs(refs)}, about {total_s / 3600:.2f} h, with {self.bundle.model_id} in "
+            f"scoring {counted_inputs(refs)}, about {duration_text(total_s)}, with {self.bundle.model_id} in "
             f"{counted(processes, 'process', 'processes')} and {counted(len(waves), 'wave')} ...",
             file=sys.stderr,
         )
@@ -197,7 +198,7 @@ class LocalRun(Run):
     def _how_to_continue(self) -> str:
         done = self.counts.scored + self.counts.rejected.total()
         return (
-            f"{counted(self.waves, 'wave')} with {counted(done, 'utterance')} ({self.counts.audio_s / 3600:.2f} h) "
+            f"{counted(self.waves, 'wave')} with {counted(done, 'utterance')} ({duration_text(self.counts.audio_s)}) "
             f"{'is' if self.waves == 1 else 'are'} committed in {self.options.output}; run the same command again to continue"
         )
 

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+from transforms.durations import duration_text
 from transforms.progress_counters import ProgressCounts, read_counters
 
 # Seconds between two updates of the bar, and between two JSON lines.
@@ -112,6 +113,7 @@ def bar(facts: dict[str, float]) -> str:
     remaining = f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d} left" if facts["seconds_left"] >= 0 else "starting"
     return (
         f"[{'#' * filled}{'.' * (BAR_WIDTH - filled)}] {facts['scored'] + facts['rejected']:,} of {facts['of']:,} files, "
-        f"{facts['hours']:.2f} of {facts['of_hours']:.2f} h, {facts['x_real_time']:,} x real time, {remaining}, "
+        f"{duration_text(3600 * facts['hours'])} of {duration_text(3600 * facts['of_hours'])}, "
+        f"{facts['x_real_time']:,} x real time, {remaining}, "
         f"{facts['rejected']:,} rejected"
     )

@@ -22,6 +22,7 @@ from pipelines.scoring.length_sample import sample_lengths_alone
 from pipelines.scoring.options import ScoreOptions
 from transforms.corpus.carried import carried_fields
 from transforms.corpus.source_rows import manifest_versions
+from transforms.durations import duration_text
 from transforms.output.carried_columns import align_carried
 from transforms.output.ledger import Job, Ledger, count_rows
 from transforms.output.reconcile import RunCounts
@@ -115,7 +116,8 @@ class Run:
             text += f" ({', '.join(f'{count} {reason}' for reason, count in counts.rejected.most_common())})"
         text += f", {self.skipped} skipped as already done"
         if counts.scored:
-            text += f"; {counts.audio_s / 3600:.2f} h of audio in {seconds:.1f} s, {counts.audio_s / seconds:.0f} x real time"
+            speed = f"{counts.audio_s / seconds:,.0f} x real time"
+            text += f"; {duration_text(counts.audio_s)} of audio in {duration_text(seconds)}, {speed}"
         text += f"; the tables are in {self.options.output}"
         if work.batches:
             p10, p50, p90 = (counts.score_quantile(share) for share in (0.1, 0.5, 0.9))

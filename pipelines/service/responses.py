@@ -85,7 +85,7 @@ Scored: Any = create_model(
             list[float] | None,
             Field(
                 None,
-                description="probability of speech in each frame; with `frames=true`; null if the model has no diagnosis",
+                description="probability of speech in each frame; with `frames=true`; null if the model does not hear speech",
             ),
         ),
         "frame_cause": (

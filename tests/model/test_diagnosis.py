@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from model.activity import Activity
-from model.diagnosis import FRAME_S, FRAME_VALUES, HEARD_CAUSES, NO_CAUSE, CauseLimits, Diagnosis, Heard, pooled_snr_db
+from model.diagnosis import (
+    FRAME_S,
+    FRAME_VALUES,
+    HEARD_CAUSES,
+    NO_CAUSE,
+    RATINGS,
+    CauseLimits,
+    Diagnosis,
+    Heard,
+    pooled_snr_db,
+)
 
 FRAMES = 200
 BEST = 4.64
@@ -87,3 +99,30 @@ def test_silence_that_was_not_heard_has_neither_speech_nor_causes() -> None:
     assert not whole.speech[FRAMES:].any()
     assert not whole.cause_probabilities[FRAMES:].any()
     assert (whole.values[:, FRAME_VALUES.index("mos_ovrl")] == 3.0).all()
+
+
+# Values without training.
+
+
+@given(st.sets(st.sampled_from(FRAME_VALUES)))
+def test_values_without_training_are_none_and_change_no_other_value(trained: set[str]) -> None:
+    causes = {cause: first(50 + 10 * number) for number, cause in enumerate(HEARD_CAUSES)}
+    whole = diagnosis(**causes, mos_sig=4.0, mos_bak=3.0, mos_ovrl=2.0)
+    part = dataclasses.replace(whole, trained=frozenset(trained))
+    expected, heard = pooled(whole, 2.0), pooled(part, 2.0)
+    assert heard.causes == tuple(cause for cause in expected.causes if cause in trained)
+    names = {"speech": "speech_s", "music": "music_s", "second_voice": "overlap_s"}
+    for value in ("speech", "music", "second_voice", "snr_db", "c50_db", *RATINGS):
+        name = names.get(value, value)
+        # SNR and C50 are those of the speech.
+        is_known = value in trained and (value not in ("snr_db", "c50_db") or "speech" in trained)
+        assert getattr(heard, name) == (getattr(expected, name) if is_known else None)
+    in_frames = {HEARD_CAUSES[index] for index in part.frame_causes().tolist() if index != NO_CAUSE}
+    assert in_frames <= trained
+    assert bool(in_frames) == bool(trained.intersection(HEARD_CAUSES))
+
+
+def test_added_silence_does_not_change_what_was_trained() -> None:
+    shown = np.arange(FRAMES + 50) < FRAMES
+    part = dataclasses.replace(diagnosis(), trained=frozenset({"speech"}))
+    assert part.expand(Activity(shown, shown, shown)).trained == {"speech"}

@@ -12,8 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tests.support.command import Output, audiosieve
+from tests.support.command import Output, audiosieve, audiosieve_process
+from tests.support.figures.fonts import make_font
 from tests.support.outputs import scored, write_output
+from transforms.analysis.title_fonts import choose_fonts
 
 pytestmark = pytest.mark.slow
 
@@ -50,6 +52,25 @@ def test_a_deleted_recording_is_drawn_without_its_spectrogram(tmp_path: Path) ->
     assert "gone.wav" in done.stderr
     assert "only the scores are drawn" in done.stderr
     assert Image.open(tmp_path / "a.png").size == (1200, 552)
+
+
+def test_a_name_in_another_script_is_drawn_and_missing_letters_have_one_hint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "日本語 हिन्दी تسجيل.wav"
+    root = write_output(tmp_path / "out", [scored(name, 3.0, uri=str(tmp_path / "gone.wav"))])
+    stderr = audiosieve("plot", name, "--run", root, "-o", tmp_path / "a.png").stderr
+    hint = choose_fonts(name).hint  # depends on the fonts of this machine
+    assert "Glyph" not in stderr
+    assert stderr.count("no font of this machine has") == bool(hint)
+    assert hint in stderr
+    folder = tmp_path / "data" / "fonts"
+    folder.mkdir(parents=True)
+    make_font(folder / "all.ttf", "All Letters", "日本語हिन्दी")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    done = audiosieve_process("plot", name, "--run", root, "-o", tmp_path / "b.png")
+    assert "no font" not in done.stderr
+    assert (tmp_path / "b.png").read_bytes() != (tmp_path / "a.png").read_bytes()
 
 
 def test_usage_errors_are_reported_and_nothing_is_written(sample_run: Output, samples: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -58,9 +60,9 @@ def page_of_large(large: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def test_the_command_says_what_it_made_and_what_has_no_sound(large, tmp_path):
     done = audiosieve("report", large, "-o", tmp_path / "page.html", "--examples", 1)
-    assert "400 utterances and 9 rejects" in done.stdout
-    assert "3 examples (3 without sound)" in done.stdout
-    assert done.stderr.count("No such file") == 3
+    assert "400 utterances, 9 rejects and 0 other files" in done.stdout
+    assert "4 examples (4 without sound)" in done.stdout, "one with clipping, at the threshold, the worst and the best"
+    assert done.stderr.count("No such file") == 4
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
 
 
@@ -154,14 +156,21 @@ def kept_by_sql(root: Path, threshold: str, where: str = "true") -> tuple[int, f
     )
 
 
+def seconds_of(text: str) -> float:
+    """The seconds of a length on the page, such as 33.4 min."""
+    number, unit = text.split()
+    return float(number) * {"s": 1, "min": 60, "h": 3600}[unit]
+
+
 def check_kept(tab: Any, root: Path, threshold: str) -> None:
     """The page says of a threshold what SQL says."""
     count, seconds, of = kept_by_sql(root, threshold)
     assert float(tab.input_value("#threshold")) == float(threshold)
     assert float(tab.input_value("#threshold-number")) == float(threshold)
     assert tab.inner_text("#kept-count") == f"{count:,}"
-    assert float(tab.get_attribute("#kept-hours", "value")) == pytest.approx(seconds)
-    assert float(tab.inner_text("#kept-hours")) == pytest.approx(seconds / 3600, abs=1e-4)
+    assert float(tab.get_attribute("#kept-length", "value")) == pytest.approx(seconds)
+    assert seconds_of(tab.inner_text("#kept-length")) == pytest.approx(seconds, abs=3)
+    assert shlex.split(tab.inner_text("#command"))[-1] == f"score >= {threshold}"
     assert tab.inner_text("#kept-share") == f"{100 * seconds / of:.1f} %"
     marked = tab.evaluate(
         "['histogram', 'kept', 'groups-chart'].map((id) => document.getElementById(id).layout.shapes[0].x0)"
@@ -198,11 +207,62 @@ def test_the_slider_is_moved_by_keys(browser_page, page_of_large, large):
     check_kept(tab, large, "1.00")
 
 
+def medians(root: Path, sql: str) -> list[str]:
+    """The groups of an SQL expression, the lowest median score first."""
+    query = f"SELECT {sql} FROM utterances GROUP BY 1 ORDER BY median(score)"
+    return [name for (name,) in open_results(str(root)).connect().execute(query).fetchall()]
+
+
+def test_the_bar_stays_in_view_and_its_command_can_be_copied(browser_page, page_of_large, large):
+    tab = browser_page(
+        page_of_large, viewport={"width": 1000, "height": 700}, reduced_motion="reduce", permissions=["clipboard-read"]
+    )
+    tab.click("a[href='#rejects']")
+    bar = tab.locator(".threshold")
+    settle(tab)
+    title = tab.locator("#rejects-title").bounding_box()["y"]
+    assert title < 700
+    assert bar.bounding_box()["y"] == pytest.approx(0, abs=1)
+    assert title >= bar.bounding_box()["height"], "the bar does not cover the section"
+    tab.fill("#threshold-number", "3.21")
+    tab.click("#copy")
+    tab.locator("#copy", has_text="Copied").wait_for()
+    command = shlex.split(tab.evaluate("navigator.clipboard.readText()"))
+    assert command == ["audiosieve", "filter", str(large), "--output", "kept", "--where", "score >= 3.21"]
+
+
+def test_the_command_of_the_page_keeps_what_the_page_says(browser_page, page_of_large, tmp_path):
+    tab = browser_page(page_of_large)
+    tab.fill("#threshold", "3.50")
+    settle(tab)
+    _, *arguments = shlex.split(tab.inner_text("#command"))
+    audiosieve(*[str(tmp_path / "kept") if name == "kept" else name for name in arguments])
+    assert len(pq.read_table(tmp_path / "kept" / "kept.parquet")) == int(tab.inner_text("#kept-count"))
+
+
+def test_the_hours_of_the_causes_follow_the_threshold(browser_page, page_of_large, large):
+    tab = browser_page(page_of_large)
+    tab.fill("#threshold", "2.00")
+    settle(tab)
+    rows = tab.locator("#cause-table tbody tr")
+    cells = {row.locator("th").inner_text(): row.locator("td").all_inner_texts() for row in rows.all()}
+    assert set(cells) == {"clipping", "(no cause)"}
+    bars = tab.evaluate("document.getElementById('causes-chart').data.map((trace) => [...trace.x])")
+    for name, where in (("(no cause)", "len(causes) = 0"), ("clipping", "list_contains(causes, 'clipping')")):
+        _, seconds, of = kept_by_sql(large, "2.00", where)
+        assert seconds_of(cells[name][-2]) == pytest.approx(seconds, abs=3)
+        assert cells[name][-1] == f"{100 * seconds / of:.1f} %"
+        row = list(cells).index(name)
+        assert [bars[0][row], bars[1][row]] == pytest.approx([seconds / 60, (of - seconds) / 60])
+
+
 def test_a_group_is_chosen_and_follows_the_threshold(browser_page, page_of_large, large):
     tab = browser_page(page_of_large)
     titles = tab.locator("#column option").all_inner_texts()
     assert titles == ["first folder", "format", "sample rate", "speaker"]
-    assert tab.locator("#group-table-0 tbody th").all_inner_texts() == ["train", "dev"]
+    assert tab.locator("#group-table-0 tbody th").all_inner_texts() == medians(
+        large, "split_part(utterance_id, '/', 1)"
+    )
     tab.select_option("#column", label="speaker")
     assert tab.locator("#group-table-0").is_hidden()
     names = tab.locator("#group-table-3 tbody th").all_inner_texts()
@@ -214,7 +274,7 @@ def test_a_group_is_chosen_and_follows_the_threshold(browser_page, page_of_large
     cells = row.locator("td").all_inner_texts()
     speaker = row.locator("th").inner_text().replace("'", "''")
     _, seconds, of = kept_by_sql(large, "4.00", f"speaker = '{speaker}'")
-    assert float(cells[-2]) == pytest.approx(seconds / 3600, abs=1e-4)
+    assert seconds_of(cells[-2]) == pytest.approx(seconds, abs=3)
     assert cells[-1] == f"{100 * seconds / of:.1f} %"
     boxes = tab.evaluate("document.getElementById('groups-chart').data[0].median.length")
     assert boxes == 31
@@ -240,8 +300,11 @@ def test_hostile_names_run_nothing(browser_page, page_of_large):
 def test_an_example_plays(browser_page, page_of_samples):
     tab = browser_page(page_of_samples)
     assert tab.title() == "Samples & more"
-    assert tab.locator("article").count() == 8
+    assert tab.locator("details.example").count() == 8
     assert tab.locator("audio").count() == 8
+    assert not tab.locator("audio").first.is_visible(), "the list is compact until a line is opened"
+    tab.click("details.example summary")
+    assert tab.locator("audio").first.is_visible()
     for place in range(8):
         state = tab.evaluate(
             """async (place) => {
@@ -260,13 +323,13 @@ def test_an_example_plays(browser_page, page_of_samples):
         assert state[2] is None
 
 
-def test_pictures_are_there_and_the_burst_is_the_suspicious_one(browser_page, page_of_samples):
+def test_pictures_are_there_and_the_burst_is_the_bad_stretch(browser_page, page_of_samples):
     tab = browser_page(page_of_samples)
     sizes = tab.evaluate(
         "Promise.all([...document.images].map(async (i) => { await i.decode(); return i.naturalWidth; }))"
     )
     assert sizes == [900] * 8
-    assert tab.locator("article h4").first.inner_text() == "burst.flac"
+    assert tab.locator("details.example code").first.inner_text() == "burst.flac"
     assert tab.locator("#rejects tbody th").all_inner_texts() == ["corrupt"]
 
 
@@ -297,7 +360,16 @@ def test_light_dark_and_paper_look_so(browser_page, page_of_large):
 
 def test_nothing_is_cut_off_in_a_narrow_window(browser_page, page_of_samples):
     tab = browser_page(page_of_samples, viewport={"width": 400, "height": 800})
+    tab.evaluate("document.querySelectorAll('details').forEach((node) => { node.open = true; })")
     assert tab.evaluate("document.documentElement.scrollWidth") <= 400
+    rows = tab.locator("#fact-table tbody tr").all()
+    assert all(row.bounding_box()["width"] <= 400 for row in rows), "cells are stacked"
+    titles = tab.evaluate(
+        "[...document.querySelectorAll('#fact-table tr:nth-child(1) td')].map((td) => td.dataset.title)"
+    )
+    assert titles == ["lowest", "5 %", "25 %", "median", "75 %", "95 %", "highest", "missing"]
+    pictures = tab.evaluate("[...document.images].map((image) => [image.width, image.naturalWidth])")
+    assert all(width <= 400 and natural < 900 for width, natural in pictures), "pictures for narrow windows"
 
 
 def test_the_numbers_are_there_without_scripts(browser, page_of_large, large):
@@ -306,5 +378,7 @@ def test_the_numbers_are_there_without_scripts(browser, page_of_large, large):
     tab.goto(page_of_large.as_uri())
     count, seconds, _ = kept_by_sql(large, "3.00")
     assert tab.inner_text("#kept-count") == str(count)
-    assert float(tab.get_attribute("#kept-hours", "value")) == pytest.approx(seconds)
+    assert float(tab.get_attribute("#kept-length", "value")) == pytest.approx(seconds)
+    assert "score >= 3.00" in tab.inner_text("#command")
+    assert tab.locator("#copy").is_hidden()
     context.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from model.diagnosis import HEARD_CAUSES, NO_CAUSE
@@ -28,11 +27,10 @@ def column_causes(frame_causes: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return np.where(index == len(HEARD_CAUSES), NO_CAUSE, index).astype(np.int8)
 
 
-def draw_causes(figure: Figure, axes: Axes, causes: np.ndarray, extent: tuple[float, float]) -> None:
-    """Draws the lane, and a legend of its causes below the figure.
+def draw_causes(axes: Axes, causes: np.ndarray, extent: tuple[float, float]) -> list[Patch]:
+    """Draws the lane, and returns patches for a legend of its causes.
 
     Args:
-        figure: figure for the legend.
         axes: axes of the lane.
         causes: result of `column_causes`, with at least one cause: int8 [C].
         extent: start of the first column and end of the last one, in seconds.
@@ -51,13 +49,4 @@ def draw_causes(figure: Figure, axes: Axes, causes: np.ndarray, extent: tuple[fl
     axes.set_yticks([])
     axes.set_ylabel("cause", rotation=0, ha="right", va="center")
     present = np.unique(causes[causes != NO_CAUSE]).tolist()
-    patches = [Patch(color=COLOURS[index], label=HEARD_CAUSES[index].replace("_", " ")) for index in present]
-    figure.legend(
-        handles=patches,
-        loc="outside lower center",
-        ncols=len(patches),
-        fontsize="small",
-        handlelength=1.2,
-        columnspacing=1.2,
-        frameon=False,
-    )
+    return [Patch(color=COLOURS[index], label=HEARD_CAUSES[index].replace("_", " ")) for index in present]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from model.labels import LabelScale
 from transforms.analysis.comparison import PERCENTILES, Comparison
-from transforms.analysis.text_tables import aligned, cell, count_text, duration_text
+from transforms.analysis.text_tables import aligned, cell, count_text
+from transforms.durations import duration_text
 
 
 def comparison_text(comparison: Comparison, worst: int) -> str:
@@ -74,7 +75,7 @@ def _decisions_text(comparison: Comparison) -> str:
     cells, (threshold_a, threshold_b) = comparison.facts["decisions"], comparison.thresholds
 
     def amount(name: str) -> str:
-        return f"{cells[name]['utterances']:,}, {duration_text(cells[name]['hours'])}"
+        return f"{cells[name]['utterances']:,}, {duration_text(3600 * cells[name]['hours'])}"
 
     differ = [cells[name] for name in ("kept_in_a_only", "kept_in_b_only")]
     total = comparison.facts["counts"]["scored_in_both"]
@@ -89,7 +90,7 @@ def _decisions_text(comparison: Comparison) -> str:
                 ],
             ),
             f"different decisions: {count_text(number, 'utterance')} ({number / total:.1%}), "
-            f"{duration_text(sum(part['hours'] for part in differ))}",
+            f"{duration_text(3600 * sum(part['hours'] for part in differ))}",
         ]
     )
 

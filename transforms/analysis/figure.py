@@ -10,6 +10,7 @@ from typing import IO
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -21,11 +22,13 @@ from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE, frame_start_s
 from model.labels import LabelScale
 from transforms.analysis.cause_lane import column_causes, draw_causes
 from transforms.analysis.spectrogram_image import COLUMNS, column_edges, reduced_db
+from transforms.analysis.title_fonts import choose_fonts
 from transforms.audio.waveform import Waveform
 from transforms.scoring.utterance_score import Score
 
 # More marked anomalies would hide the spectrogram. The plot of the scores always shades all anomalies.
 MAX_MARKED_ANOMALIES = 20
+INCHES_PER_LEGEND_COLUMN = 1.28
 # Longer utterance ids would not fit into the width of the figure.
 MAX_TITLE_LETTERS = 90
 
@@ -38,6 +41,7 @@ class Colours:
         paper: background.
         ink: text and axes.
         line: frame scores.
+        score: score of the recording.
         anomaly: shade over the anomalies.
         mark: bar above the marked clip.
     """
@@ -45,12 +49,13 @@ class Colours:
     paper: str
     ink: str
     line: str
+    score: str
     anomaly: str
     mark: str
 
 
-LIGHT = Colours(paper="#ffffff", ink="#1b222c", line="#0b5fa5", anomaly="#c62828", mark="#5f6368")
-DARK = Colours(paper="#1a1f27", ink="#e4e8ee", line="#7cc0ff", anomaly="#ff7b72", mark="#b6bec9")
+LIGHT = Colours(paper="#ffffff", ink="#1b222c", line="#0b5fa5", score="#1b222c", anomaly="#c62828", mark="#5f6368")
+DARK = Colours(paper="#1a1f27", ink="#e4e8ee", line="#7cc0ff", score="#e4e8ee", anomaly="#ff7b72", mark="#b6bec9")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +71,8 @@ class FigureData:
         scale: scale of the scores.
         clip: (start_s, end_s) of the part to mark; None for no mark.
         frame_causes: index in `HEARD_CAUSES` of the cause of each frame, or `NO_CAUSE`: int8 [T]; None without a diagnosis.
+        score: score of the recording; None for no line.
+        threshold: score below which a frame is evidence of an anomaly; None for no line.
     """
 
     title: str
@@ -76,6 +83,8 @@ class FigureData:
     scale: LabelScale
     clip: tuple[float, float] | None = None
     frame_causes: np.ndarray | None = None
+    score: float | None = None
+    threshold: float | None = None
 
     @classmethod
     def of(cls, score: Score, waveform: Waveform, name: str) -> FigureData:
@@ -94,6 +103,8 @@ class FigureData:
             anomalies=[(anomaly.start_s, anomaly.end_s) for anomaly in score.anomalies],
             scale=score.label_scale,
             frame_causes=None if score.diagnosis is None else score.diagnosis.frame_causes(),
+            score=score.score,
+            threshold=score.anomaly_threshold,
         )
 
 
@@ -127,14 +138,23 @@ def draw(data: FigureData, colours: Colours = LIGHT, size: tuple[float, float] =
         causes = _column_causes(data)
         has_causes = bool((causes != NO_CAUSE).any())
         rows = figure.subplots(2 + has_causes, 1, sharex=True, height_ratios=(3, 2, 0.25)[: 2 + has_causes])
-        _draw_spectrogram(rows[0], data, colours)
-        _draw_scores(rows[1], data, colours)
+        handles = [*_draw_scores(rows[1], data, colours), *_draw_spectrogram(rows[0], data, colours)]
         if has_causes:
-            draw_causes(figure, rows[2], causes, _extent(data))
+            handles += draw_causes(rows[2], causes, _extent(data))
         rows[-1].set_xlim(0, data.duration_s)
-        rows[-1].set_xlabel("s")
+        rows[-1].set_xlabel("time (s)")
+        figure.legend(
+            handles=handles,
+            loc="outside lower center",
+            ncols=min(len(handles), int(size[0] / INCHES_PER_LEGEND_COLUMN)),
+            fontsize="small",
+            handlelength=1.4,
+            columnspacing=1.2,
+            frameon=False,
+        )
         if data.title:
-            figure.suptitle(data.title)
+            fonts = choose_fonts(data.title)
+            figure.suptitle(fonts.drawable(data.title), family=fonts.families)
         # Lay out the figure within the context, because matplotlib applies some of the style only then.
         figure.draw_without_rendering()
     return figure
@@ -157,6 +177,8 @@ def small_png(figure: Figure, dpi: int = 100) -> bytes:
 
 def one_line(text: str) -> str:
     """Returns a text as one line for a title. A long text is shortened in its middle."""
+    # Joiners, which Persian and Indian scripts use within words, leave no gap.
+    text = text.translate(dict.fromkeys(map(ord, "\u200c\u200d")))
     text = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     if len(text) <= MAX_TITLE_LETTERS:
         return text
@@ -176,51 +198,82 @@ def _column_causes(data: FigureData) -> np.ndarray:
     return column_causes(data.frame_causes, column_edges(len(data.frame_causes), COLUMNS))
 
 
-def _draw_spectrogram(axes: Axes, data: FigureData, colours: Colours) -> None:
+def _draw_spectrogram(axes: Axes, data: FigureData, colours: Colours) -> Sequence[Artist]:
+    """Draws the spectrogram, and returns the legend's artists."""
     axes.grid(visible=False)
-    axes.set_ylabel("kHz")
+    axes.set_ylabel("frequency\n(kHz)")
     axes.set_ylim(0, SAMPLE_RATE / 2000)
     if data.level_db is None:
         axes.text(0.5, 0.5, "the audio cannot be read", transform=axes.transAxes, ha="center", va="center")
-        return
-    axes.imshow(
-        data.level_db.T,
+        return []
+    image = axes.imshow(
+        data.level_db.T - data.level_db.max(),
         origin="lower",
         aspect="auto",
         cmap="magma",
-        vmin=data.level_db.max() - RANGE_DB,
+        vmin=-RANGE_DB,
+        vmax=0,
         extent=(*_extent(data), 0, SAMPLE_RATE / 2000),
         interpolation="nearest",
     )
+    # Axes inside those of the spectrogram leave the time axes of all rows aligned.
+    bar = axes.figure.colorbar(image, cax=axes.inset_axes((1.012, 0, 0.012, 1)), ticks=(-RANGE_DB, -RANGE_DB / 2, 0))
+    bar.set_label("level (dB)")
+    bar.outline.set_visible(False)
     if len(data.anomalies) <= MAX_MARKED_ANOMALIES:
         for span in data.anomalies:
             for edge in span:
                 axes.axvline(edge, color="white", linestyle="--", linewidth=0.9)
-    if data.clip:
-        axes.plot(
-            data.clip,
-            (1.02, 1.02),
-            transform=axes.get_xaxis_transform(),
-            color=colours.mark,
-            linewidth=3,
-            clip_on=False,
-            solid_capstyle="butt",
-        )
+    if not data.clip:
+        return []
+    return axes.plot(
+        data.clip,
+        (1.02, 1.02),
+        transform=axes.get_xaxis_transform(),
+        color=colours.mark,
+        linewidth=3,
+        clip_on=False,
+        solid_capstyle="butt",
+        label="part to play",
+    )
 
 
-def _draw_scores(axes: Axes, data: FigureData, colours: Colours) -> None:
+def _draw_scores(axes: Axes, data: FigureData, colours: Colours) -> list[Artist]:
+    """Draws the frame scores, and returns the legend's artists."""
     scale, frame_score = data.scale, data.frame_score
     edges = column_edges(len(frame_score), COLUMNS)
     first, sizes = edges[:-1], np.diff(edges)
     # A score is drawn at the middle of its frame, or of the frames of its column.
     time = frame_start_s((first + edges[1:] - 1) / 2) + FRAME_LENGTH / 2 / SAMPLE_RATE
     mean = np.add.reduceat(frame_score.astype(np.float64), first) / sizes
-    if len(first) < len(frame_score):
+    is_reduced = len(first) < len(frame_score)
+    (curve,) = axes.plot(
+        time,
+        mean,
+        color=colours.line,
+        linewidth=1.1,
+        marker="." if len(time) == 1 else None,
+        label="frame score, mean" if is_reduced else "frame score",
+    )
+    handles: list[Artist] = [curve]
+    if is_reduced:
         low, high = np.minimum.reduceat(frame_score, first), np.maximum.reduceat(frame_score, first)
-        axes.fill_between(time, low, high, color=colours.line, alpha=0.25, linewidth=0)
-    axes.plot(time, mean, color=colours.line, linewidth=1.1, marker="." if len(time) == 1 else None)
-    bars = [(start, end - start) for start, end in data.anomalies]
-    axes.broken_barh(bars, (0, 1), transform=axes.get_xaxis_transform(), color=colours.anomaly, alpha=0.22, linewidth=0)
+        band = axes.fill_between(
+            time, low, high, color=colours.line, alpha=0.25, linewidth=0, label="lowest to highest"
+        )
+        handles.append(band)
+    if data.score is not None:
+        label = f"score of the recording: {data.score:.2f}"
+        handles.append(axes.axhline(data.score, color=colours.score, linewidth=0.9, linestyle="--", label=label))
+    if data.threshold is not None:
+        label = f"threshold of anomalies: {data.threshold:.2f}"
+        handles.append(axes.axhline(data.threshold, color=colours.anomaly, linewidth=0.9, linestyle=":", label=label))
+    if data.anomalies:
+        bars = [(start, end - start) for start, end in data.anomalies]
+        shade = axes.broken_barh(bars, (0, 1), transform=axes.get_xaxis_transform(), color=colours.anomaly)
+        shade.set(alpha=0.22, linewidth=0, label="anomaly")
+        handles.append(shade)
     lowest, highest = min(scale.low, float(frame_score.min())), max(scale.high, float(frame_score.max()))
     axes.set_ylim(lowest - 0.03 * scale.span, highest + 0.03 * scale.span)
-    axes.set_ylabel(f"frame score\n{scale.name}")
+    axes.set_ylabel(f"frame score\n({scale.short_title})")
+    return handles

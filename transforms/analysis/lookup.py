@@ -13,10 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from model.activity import find_activity
+from model.anomalies import find_threshold
 from model.diagnosis import HEARD_CAUSES, NO_CAUSE
+from model.labels import LabelScale
 from transforms.elements import printable
 from transforms.errors import OutputError
 from transforms.output.results import Results, current_utterances
+from transforms.scoring.utterance_score import is_dropped
 from transforms.storage.files import absolute
 
 # Largest number of ids that an error suggests.
@@ -35,12 +39,18 @@ class FoundUtterance:
         frame_causes: index in `HEARD_CAUSES` of the cause of each frame, or `NO_CAUSE`: int8 [T]. None if the model has no
             diagnosis.
         anomalies: (start_s, end_s) of each anomaly.
+        judged: whether a frame is audible and not dropped, so that it may be part of an anomaly: bool [T].
     """
 
     row: dict[str, Any]
     frame_score: np.ndarray
     frame_causes: np.ndarray | None
     anomalies: list[tuple[float, float]]
+    judged: np.ndarray
+
+    def anomaly_threshold(self, scale: LabelScale) -> float | None:
+        """Returns the score below which a frame is evidence of an anomaly; None if too few frames are audible."""
+        return find_threshold(self.frame_score, scale.span, self.judged)
 
 
 def find_utterance(results: Results, name: str) -> FoundUtterance:
@@ -97,7 +107,7 @@ def load(results: Results, ids: Sequence[str]) -> dict[str, FoundUtterance]:
     """
     has_id = ds.field("utterance_id").isin(pa.array(ids, pa.string()))
     rows = {row["utterance_id"]: row for row in _utterance_rows(results, has_id)}
-    columns = ["utterance_id", "frame", "score", "speech", "cause"]
+    columns = ["utterance_id", "frame", "score", "speech", "cause", "level_dbfs", "dropout_s"]
     frames = results.dataset("frames").to_table(columns=columns, filter=has_id)
     frames = frames.take(pc.sort_indices(frames, [("utterance_id", "ascending"), ("frame", "ascending")]))
     runs = pc.run_end_encode(frames["utterance_id"].combine_chunks())
@@ -109,7 +119,11 @@ def load(results: Results, ids: Sequence[str]) -> dict[str, FoundUtterance]:
         anomalies[row["utterance_id"]].append((row["start_s"], row["end_s"]))
     return {
         name: FoundUtterance(
-            rows[name], frames_of[name]["score"].to_numpy(), _frame_causes(frames_of[name]), sorted(anomalies[name])
+            rows[name],
+            frames_of[name]["score"].to_numpy(),
+            _frame_causes(frames_of[name]),
+            sorted(anomalies[name]),
+            _judged(frames_of[name]),
         )
         for name in ids
     }
@@ -128,6 +142,13 @@ def _frame_causes(frames: pa.Table) -> np.ndarray | None:
         return None
     index = pc.index_in(frames["cause"].cast(pa.string()), pa.array(HEARD_CAUSES))
     return np.asarray(pc.fill_null(index, NO_CAUSE).to_numpy().astype(np.int8))
+
+
+def _judged(frames: pa.Table) -> np.ndarray:
+    if frames["level_dbfs"].null_count or frames["dropout_s"].null_count:  # an older version wrote the rows
+        return np.ones(len(frames), bool)
+    power = 10 ** (frames["level_dbfs"].to_numpy().astype(np.float64) / 10)
+    return find_activity(power).active & ~is_dropped(frames["dropout_s"].to_numpy())
 
 
 def _ids(connection: duckdb.DuckDBPyConnection, query: str, value: Any) -> list[str]:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from transforms.analysis.summary import QUANTILES, Bin, Summary
-from transforms.analysis.text_tables import aligned, cell, count_text, duration_text
+from transforms.analysis.text_tables import aligned, cell, count_text
+from transforms.durations import duration_text
 
 # Characters of the longest bar.
 BAR = 40
@@ -19,10 +20,10 @@ def summary_text(summary: Summary) -> str:
     parts = [
         f"{summary.output}: {summary.model_id}, {scale.title}, {scale.low:g} to {scale.high:g}; "
         f"{count_text(summary.runs, 'run')}\n"
-        f"{count_text(summary.utterances, 'utterance')}, {duration_text(summary.hours)}; "
+        f"{count_text(summary.utterances, 'utterance')}, {duration_text(3600 * summary.hours)}; "
         f"{count_text(sum(row['rejects'] for row in summary.rejects), 'reject')}; "
         f"{count_text(int(summary.anomalies['anomalies']), 'anomaly', 'anomalies')} in "
-        f"{count_text(int(summary.anomalies['utterances']), 'utterance')}, {duration_text(summary.anomalies['hours'])}"
+        f"{count_text(int(summary.anomalies['utterances']), 'utterance')}, {duration_text(3600 * summary.anomalies['hours'])}"
     ]
     if summary.utterances:
         quantile_rows = [
@@ -56,8 +57,8 @@ def histogram(bins: Sequence[Bin]) -> str:
             [
                 f"{item.low:g} to {item.high:g}",
                 f"{item.utterances:,}",
-                duration_text(item.hours),
-                duration_text(item.hours_from_here),
+                duration_text(3600 * item.hours),
+                duration_text(3600 * item.hours_from_here),
                 "#" * length,
             ]
         )
@@ -73,7 +74,7 @@ def _groups_text(title: str, groups: Sequence[dict[str, Any]]) -> str:
         [
             cell(row["group"]) or ".",
             f"{row['utterances']:,}",
-            duration_text(row["hours"]),
+            duration_text(3600 * row["hours"]),
             *(f"{row[name]:.2f}" for name in ("mean_score", "p5", "p50")),
             *(f"{row[name]:.1%}" for name in ("with_anomalies", "with_flags")),
         ]

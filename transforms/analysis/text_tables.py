@@ -50,13 +50,6 @@ def count_text(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
-def duration_text(value: float) -> str:
-    """Formats a duration in hours as hours, or as minutes or seconds if it is short."""
-    if value * 3600 < 60:
-        return f"{value * 3600:.1f} s"
-    return f"{value * 60:.1f} min" if value < 1 else f"{value:,.1f} h"
-
-
 def cell(value: Any) -> str:
     """Formats a value: numbers with up to four decimals, lists with commas, and a dash for null and empty lists."""
     if value is None or value == []:

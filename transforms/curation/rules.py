@@ -21,7 +21,7 @@ RESERVED_NAMES = (BUDGET, QUANTILE, TRIM, WHERE)
 
 _NAME = re.compile(r"[A-Za-z_][\w-]*")
 _UNKNOWN_COLUMN = re.compile(r'Referenced column "(.*?)" (?:was )?not found')
-_KEYS = ("drop", "label_scales")
+_KEYS = ("drop", "label_scales", "requires")
 _EXAMPLE = "for example `drop: {bad_quality: score < 2.5}`"
 
 
@@ -64,11 +64,31 @@ class RuleSet:
         origin: source of the rules, as error messages name it.
         rules: rules; an utterance is dropped if any of them drops it.
         label_scales: names of the label scales that the thresholds are made for; empty for any.
+        requires: columns without whose values the rules make no sense; an output that lacks them is refused.
     """
 
     origin: str
     rules: tuple[Rule, ...]
     label_scales: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+
+    def with_own(self, own: RuleSet) -> RuleSet:
+        """Returns these rules and further ones. An own rule replaces the one with its name.
+
+        Raises:
+            RuleError: no label scale fits both.
+        """
+        rules = {rule.name: rule for rule in (*self.rules, *own.rules)}
+        scales = self.label_scales or own.label_scales
+        if self.label_scales and own.label_scales:
+            scales = tuple(name for name in self.label_scales if name in own.label_scales)
+            if not scales:
+                raise RuleError(
+                    f"{own.origin} is for scores on {' or '.join(own.label_scales)}, but {self.origin} for those on "
+                    f"{' or '.join(self.label_scales)}"
+                )
+        requires = tuple(dict.fromkeys([*self.requires, *own.requires]))
+        return RuleSet(f"{self.origin} and {own.origin}", tuple(rules.values()), scales, requires)
 
 
 def where(condition: str) -> RuleSet:
@@ -96,7 +116,7 @@ def read_rules(path: Path) -> RuleSet:
 
 
 def parse_rules(text: str, origin: str) -> RuleSet:
-    """Parses rules in YAML: conditions by name under `drop`, and optionally `label_scales`.
+    """Parses rules in YAML: conditions by name under `drop`, and optionally `label_scales` and `requires`.
 
     Raises:
         RuleError: the text is not valid.
@@ -117,7 +137,7 @@ def parse_rules(text: str, origin: str) -> RuleSet:
     if unknown:
         raise RuleError(f"{origin}: unknown key {unknown[0]!r} ({_suggestion(unknown[0], _KEYS, 'allowed')})")
     rules = tuple(_rule(name, condition, origin) for name, condition in document["drop"].items())
-    return RuleSet(origin, rules, _label_scales(document.get("label_scales"), origin))
+    return RuleSet(origin, rules, _label_scales(document.get("label_scales"), origin), _requires(document, origin))
 
 
 def _rule(name: Any, condition: Any, origin: str) -> Rule:
@@ -137,6 +157,14 @@ def _label_scales(value: Any, origin: str) -> tuple[str, ...]:
     names = [value] if isinstance(value, str) else value or []
     if not isinstance(names, list) or any(name not in LABEL_SCALES for name in names):
         raise RuleError(f"{origin}: label_scales is {value!r}; must be a list of names from {', '.join(LABEL_SCALES)}")
+    return tuple(names)
+
+
+def _requires(document: dict[str, Any], origin: str) -> tuple[str, ...]:
+    value = document.get("requires")
+    names = [value] if isinstance(value, str) else value or []
+    if not isinstance(names, list) or any(not isinstance(name, str) for name in names):
+        raise RuleError(f"{origin}: requires is {value!r}; must be a list of columns, for example [mos_ovrl]")
     return tuple(names)
 
 

@@ -18,9 +18,10 @@ from transforms.curation.decisions import MICROSECONDS, budget_decisions, rule_d
 from transforms.curation.duckdb_rows import OWN_UTTERANCES, spill, write_parquet
 from transforms.curation.kept_list import KeptList, kept_list_query, manifest_columns
 from transforms.curation.piece_texts import PieceTexts, TextState
+from transforms.curation.presets.unchecked import Unchecked, check_data, find_unchecked
 from transforms.curation.row_writers.matching import SourceRows, match_rows
 from transforms.curation.row_writers.other_formats import with_fields
-from transforms.curation.rules import TRIM, Rule, RuleError, check_expression, check_rules
+from transforms.curation.rules import TRIM, Rule, RuleError, RuleSet, check_expression, check_rules
 from transforms.curation.trimming.spans import (
     MEASUREMENTS,
     check_new_ids,
@@ -92,6 +93,7 @@ class Selection:
     def __init__(self, results: Results, scratch: Path, threads: int = MAX_THREADS) -> None:
         self.results = results
         self._connection = results.connect()
+        self._rules: Sequence[Rule] = ()
         self._rule_names: list[str] = []
         self._is_trimmed = False
         self._scratch = scratch
@@ -154,6 +156,10 @@ class Selection:
         self._set_candidates(self._duplicates.empty(self._rows))
         self._is_trimmed = True
 
+    def check_data(self, rules: RuleSet) -> None:
+        """Raises `RuleError` if the output lacks columns that the rules require."""
+        check_data(self._connection, rules, self.results.model_id)
+
     def apply_rules(self, rules: Sequence[Rule], balance: str | None = None) -> None:
         """Drops the utterances that match a rule.
 
@@ -166,6 +172,7 @@ class Selection:
         Raises:
             RuleError: a rule or `balance` is not valid, or the output has no data for a rule on duplicates.
         """
+        self._rules = rules
         on_duplicates = [rule for rule in rules if self._duplicates.mentioned(rule.condition)]
         if on_duplicates and (reason := self._duplicates.missing_data()):
             raise RuleError(f"{on_duplicates[0].title}: {reason}")
@@ -230,6 +237,10 @@ class Selection:
             matches = self._decided(f"list_contains(rules, '{name}')")
             counts.append(RuleCount(name, matches, self._decided(f"rules = ['{name}']")))
         return counts
+
+    def unchecked(self) -> list[Unchecked]:
+        """Returns the rules that have no data for some or all utterances."""
+        return find_unchecked(self._connection, self._rules, "candidates", "decisions")
 
     def reject_counts(self) -> dict[str, int]:
         """Returns the number of rejects in the output by reason, most frequent first."""

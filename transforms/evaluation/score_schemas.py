@@ -49,7 +49,8 @@ CLIP_SCORES = pa.schema(
         table_field(
             "true_causes",
             _STRINGS,
-            "true causes of damage; null if unknown. This and the following columns are null for a model without diagnosis",
+            "true causes of damage; null if unknown. This and the following columns are null for a model without diagnosis, "
+            "and for values that it was not trained on",
             nullable=True,
         ),
         table_field("causes", _STRINGS, "predicted causes of damage, worst first", nullable=True),
@@ -79,10 +80,12 @@ FRAME_SCORES = pa.schema(
             "bad", pa.bool_(), "whether at least half of it is in a noise or degradation of a part of the clip"
         ),
         table_field("in_anomaly", pa.bool_(), "whether it is in an anomaly"),
-        table_field("speech", pa.float32(), "probability of speech; null for a model without diagnosis", nullable=True),
+        table_field(
+            "speech", pa.float32(), "probability of speech; null for a model that does not hear it", nullable=True
+        ),
         *(
             table_field(
-                cause, pa.float32(), "probability of this cause; null for a model without diagnosis", nullable=True
+                cause, pa.float32(), "probability of this cause; null for a model that does not hear it", nullable=True
             )
             for cause in HEARD_CAUSES
         ),

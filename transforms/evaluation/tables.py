@@ -107,7 +107,11 @@ def frames_table(model_id: str, scored: ScoredClips, diagnosed: Sequence[Diagnos
     ]
     if diagnosed:
         values = np.concatenate([clip.diagnosis.values for clip in diagnosed])
-        columns += [values[:, index] for index in range(len(FRAME_PROBABILITIES))]
+        trained = diagnosed[0].diagnosis.trained
+        columns += [
+            values[:, index] if name in trained else pa.nulls(len(frame), pa.float32())
+            for index, name in enumerate(FRAME_PROBABILITIES)
+        ]
     else:
         columns += [pa.nulls(len(frame), pa.float32())] * len(FRAME_PROBABILITIES)
     return pa.Table.from_arrays([pa.array(column) for column in columns], schema=FRAME_SCORES)

@@ -163,8 +163,7 @@ class Results:
 def current_utterances(stored: str) -> str:
     """Returns the query for rows of `utterances` under the names of this version.
 
-    Rows without a diagnosis (`mos_sig` is null) have no `snr_db`. If they have one, an older version wrote them. Its `snr_db`
-    is now `noise_floor_snr_db`, and its `speech_s` is `active_s`.
+    Rows of an older version have no `active_s`. Their `snr_db` is now `noise_floor_snr_db`, and their `speech_s` is `active_s`.
 
     Args:
         stored: name of the table of the rows as they are in the files.
@@ -172,9 +171,8 @@ def current_utterances(stored: str) -> str:
     return f"""
         SELECT * REPLACE (
             coalesce(active_s, speech_s) AS active_s,
-            CASE WHEN mos_sig IS NULL THEN coalesce(noise_floor_snr_db, snr_db) ELSE noise_floor_snr_db END
-                AS noise_floor_snr_db,
-            CASE WHEN mos_sig IS NOT NULL THEN snr_db END AS snr_db
+            CASE WHEN active_s IS NULL THEN snr_db ELSE noise_floor_snr_db END AS noise_floor_snr_db,
+            CASE WHEN active_s IS NOT NULL THEN snr_db END AS snr_db
         ) FROM {stored}
     """
 

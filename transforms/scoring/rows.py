@@ -92,7 +92,7 @@ def frames_table(scored: Sequence[ScoredUtterance]) -> pa.Table:
 
 def _speech(scored: ScoredUtterance) -> pa.Array:
     """Returns the column `speech` of an utterance. Rounded down, a probability stays on its side of the threshold."""
-    if scored.diagnosis is None:
+    if scored.diagnosis is None or not scored.diagnosis.hears_speech:
         return pa.nulls(len(scored.frame_score), pa.float32())
     steps = np.floor(scored.diagnosis.speech.astype(np.float64) * SPEECH_STEPS)
     return pa.array((steps / SPEECH_STEPS).astype(np.float32))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from model.anomalies import Anomaly, find_anomalies
+from model.anomalies import Anomaly, find_anomalies, find_threshold
 from model.bundle import Bundle
 from model.diagnosis import FRAME_S, HEARD_CAUSES, NO_CAUSE, Diagnosis, Heard
 from model.features import FRAME_LENGTH, SAMPLE_RATE, frame_start_s
@@ -76,8 +76,8 @@ class Score:
 
     @property
     def speech(self) -> np.ndarray | None:
-        """Probability of speech in each frame: float32 [T]; None if the model has no diagnosis."""
-        return None if self.diagnosis is None else self.diagnosis.speech
+        """Probability of speech in each frame: float32 [T]; None if the model does not hear speech."""
+        return self.diagnosis.speech if self.diagnosis is not None and self.diagnosis.hears_speech else None
 
     @property
     def frame_cause(self) -> list[str | None] | None:
@@ -88,9 +88,17 @@ class Score:
         return [names[index] for index in self.diagnosis.frame_causes().tolist()]
 
     @property
+    def anomaly_threshold(self) -> float | None:
+        """Score below which a frame is evidence of an anomaly; None if too few frames are audible."""
+        frames = self.utterance.frame_facts
+        judged = frames.activity.active & ~is_dropped(frames.dropout_s)
+        return find_threshold(self.frame_score, self.label_scale.span, judged)
+
+    @property
     def speech_s(self) -> float:
-        """Length of the speech, in seconds; that of the active part if the model has no diagnosis."""
-        return self.facts.active_s if self.heard is None else self.heard.speech_s
+        """Length of the speech, in seconds; that of the active part if the model does not hear speech."""
+        heard_s = None if self.heard is None else self.heard.speech_s
+        return self.facts.active_s if heard_s is None else heard_s
 
     @property
     def duration_s(self) -> float:
@@ -149,7 +157,7 @@ def summarise(result: ScoredUtterance | Reject, model: ModelInfo) -> Score:
         frame_score,
         model.label_scale.span,
         silent=~activity.active,
-        known_bad=utterance.frame_facts.dropout_s > DROPPED_S,
+        known_bad=is_dropped(utterance.frame_facts.dropout_s),
     )
     heard = None
     if diagnosis is not None:
@@ -168,6 +176,15 @@ def summarise(result: ScoredUtterance | Reject, model: ModelInfo) -> Score:
         diagnosis=diagnosis,
         heard=heard,
     )
+
+
+def is_dropped(dropout_s: np.ndarray) -> np.ndarray:
+    """Returns whether a dropout covers so much of a frame that the frame is bad: bool [T].
+
+    Args:
+        dropout_s: length of the dropouts in the first half of each frame, in seconds: float [T].
+    """
+    return np.asarray(dropout_s > DROPPED_S)
 
 
 def with_causes(anomalies: Sequence[Anomaly], frame_causes: np.ndarray) -> list[Anomaly]:

@@ -52,7 +52,7 @@ def flags(
         marks: flags among `NO_SPEECH` and `RECORDING_FLAGS` that the samples decide.
         duration_s: length in seconds.
         format: container and coding, as "FLAC/PCM_16".
-        speech_s: length of the speech that the model hears, in seconds; None if it has no diagnosis.
+        speech_s: length of the speech that the model hears, in seconds; None if it does not hear speech.
     """
     conditions = {
         NO_SPEECH: NO_SPEECH in marks or lacks_speech(speech_s, facts.active_s),
@@ -70,7 +70,7 @@ def lacks_speech(speech_s: float | None, active_s: float) -> bool:
     """Returns whether the model hears too little speech in an utterance.
 
     Args:
-        speech_s: length of the speech that the model hears, in seconds; None if it has no diagnosis.
+        speech_s: length of the speech that the model hears, in seconds; None if it does not hear speech.
         active_s: length of the active part, in seconds.
     """
     return speech_s is not None and speech_s < max(MIN_SPEECH_S, NO_SPEECH_RATIO * active_s)

@@ -17,6 +17,16 @@
   const LANE_HEIGHT = 8;
   const words = (name) => name.replaceAll("_", " ");
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
+  // The third of the scale in which a score lies: the name of its colour.
+  const gradeOf = (result) => {
+    const { low, high } = result.label_scale, part = (result.score - low) / (high - low);
+    return part < 1 / 3 ? "bad" : part < 2 / 3 ? "fair" : "good";
+  };
+  // A length of time in the unit that suits, like those that the commands print.
+  const lengthOf = (seconds) => {
+    if (Number(seconds.toFixed(1)) < 60) return `${seconds.toFixed(1)} s`;
+    return Number((seconds / 60).toFixed(1)) < 60 ? `${(seconds / 60).toFixed(1)} min` : `${(seconds / 3600).toFixed(1)} h`;
+  };
   const pause = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
   let key = "", limits = null;
 
@@ -91,10 +101,12 @@
     return power * [1, 2, 5, 10].find((factor) => factor * power >= rough);
   };
 
+  const scaleName = (result) => result.label_scale.title.split(" ")[0];
+
   // Edges of the parts of a plot, in CSS pixels. The lane of causes lies below the curve; without causes it has no height.
   const layout = (canvas, hasCauses = false) => {
     const box = canvas.getBoundingClientRect();
-    const left = 38, right = box.width - 6, end = box.height - 24, gap = 14;
+    const left = 54, right = box.width - 6, end = box.height - 24, gap = 14;
     const lane = hasCauses ? end - LANE_HEIGHT : end, bottom = hasCauses ? lane - 4 : end, middle = Math.round(bottom * 0.6);
     return { width: box.width, height: box.height, left, right, top: 6, middle, below: middle + gap, bottom, lane, end };
   };
@@ -137,7 +149,7 @@
     context.textBaseline = "middle";
     for (let khz = 0; khz <= 8; khz += 2) {
       const height = area.middle - (area.middle - area.top) * khz / 8;
-      context.fillText(khz === 8 ? "8 kHz" : khz, area.left - 5, Math.min(Math.max(height, area.top + 6), area.middle - 4));
+      context.fillText(khz, area.left - 5, Math.min(Math.max(height, area.top + 6), area.middle - 4));
     }
     const scoreStep = tickDistance(high - low, 4);
     for (let value = Math.ceil(low / scoreStep) * scoreStep; value <= high; value += scoreStep) {
@@ -152,6 +164,16 @@
       context.textAlign = place < area.left + 8 ? "left" : place > area.right - 16 ? "right" : "center";
       context.fillText(text, place, area.end + 6);
       line(place, area.end, place, area.end + 4);
+    }
+
+    for (const [title, top, bottom] of [["frequency (kHz)", area.top, area.middle], [`frame score (${scaleName(result)})`, area.below, area.bottom]]) {
+      context.save();
+      context.textAlign = "center";
+      context.textBaseline = "top";
+      context.translate(2, (top + bottom) / 2);
+      context.rotate(-Math.PI / 2);
+      context.fillText(title, 0, 0);
+      context.restore();
     }
 
     context.fillStyle = colour("shade");
@@ -191,6 +213,11 @@
       if (end - first > 1) line(place, y(lowest), place, y(highest));
     }
     context.globalAlpha = 1;
+    context.save();
+    context.strokeStyle = colour("ink");
+    context.setLineDash([5, 4]);
+    line(area.left, y(result.score), area.right, y(result.score));
+    context.restore();
     context.lineWidth = 1.5;
     context.lineJoin = "round";
     context.beginPath();
@@ -201,18 +228,25 @@
 
   // --- showing --------------------------------------------------------------------------------------------------------
 
+  // Names and values of the recording as a whole.
+  const valuesOf = (result) => Object.entries(result)
+    .filter(([, value]) => value === null || typeof value !== "object" || Array.isArray(value))
+    .filter(([name]) => !["frame_score", "frame_speech", "frame_cause", "anomalies", "spectrogram"].includes(name));
+
   const show = async (card, file, result) => {
     const inside = (name) => card.querySelector(name);
     const { low, high, title } = result.label_scale;
     const spectrogram = await colourSpectrogram(result.spectrogram);
     inside(".score b").textContent = result.score.toFixed(2);
+    inside(".verdict").classList.add(gradeOf(result));
+    inside(".shaded").hidden = !result.anomalies.length;
     inside(".score span").textContent = `of ${low} to ${high}`;
     inside(".score").title = title;
     inside(".scale i").style.width = `${100 * (result.score - low) / (high - low)}%`;
     inside(".ends span:first-child").textContent = `${low} bad`;
     inside(".ends span:last-child").textContent = `${high} good`;
     const facts = [
-      [`${result.duration_s.toFixed(1)} s`], [`${result.sample_rate / 1000} kHz`],
+      [lengthOf(result.duration_s)], [`${result.sample_rate / 1000} kHz`],
       [result.channels === 1 ? "mono" : `${result.channels} channels`], [result.format],
       [`worst frame ${result.frame_score_min.toFixed(2)}`],
       ...result.flags.map((flag) => [words(flag), "flag"]),
@@ -277,9 +311,7 @@
       item.append(button);
       return item;
     }));
-    const values = Object.entries(result).filter(([, value]) => value === null || typeof value !== "object" || Array.isArray(value))
-      .filter(([name]) => !["frame_score", "frame_speech", "frame_cause", "anomalies", "spectrogram"].includes(name));
-    inside("dl").replaceChildren(...values.map(([name, value]) => {
+    inside("dl").replaceChildren(...valuesOf(result).map(([name, value]) => {
       const pair = document.createElement("div"), term = document.createElement("dt"), text = document.createElement("dd");
       term.textContent = name;
       text.textContent = value === null || (Array.isArray(value) && !value.length) ? "–" : Array.isArray(value) ? value.join(", ") : value;
@@ -294,28 +326,107 @@
     redraw();
   };
 
+  // --- many files -----------------------------------------------------------------------------------------------------
+
+  // The files in the order in which they were chosen: { file, card, result, error }.
+  const entries = [];
+  const ORDERS = {
+    last: () => 0,
+    worst: (one, other) => one.result.score - other.result.score,
+    best: (one, other) => other.result.score - one.result.score,
+  };
+  // Files without a score, and those that are not scored yet, come last.
+  const sorted = () => {
+    const order = ORDERS[byId("sort").value];
+    return [...entries].reverse().sort((one, other) => (one.result && other.result ? order(one, other) : !one.result - !other.result));
+  };
+  const row = ({ file, card, result, error }) => {
+    const line = document.createElement("tr"), link = document.createElement("a");
+    link.textContent = file.name;
+    link.href = "#" + card.id;
+    const bad = result && result.anomalies.reduce((total, one) => total + one.end_s - one.start_s, 0);
+    const cells = result
+      ? [result.score.toFixed(2), lengthOf(result.duration_s), bad ? lengthOf(bad) : "", result.causes.map(words).join(", ")]
+      : [error ? "no score: " + error : ""];
+    line.append(...[link, ...cells].map((content) => {
+      const cell = document.createElement("td");
+      cell.append(content);
+      return cell;
+    }));
+    if (result) line.children[1].classList.add("grade", gradeOf(result));
+    else { line.children[1].colSpan = 4; line.children[1].classList.add("fault"); }
+    return line;
+  };
+  const median = (values) => {
+    const half = values.length >> 1, ranked = [...values].sort((one, other) => one - other);
+    return values.length % 2 ? ranked[half] : (ranked[half - 1] + ranked[half]) / 2;
+  };
+  const sumUp = () => {
+    byId("summary").hidden = entries.length < 2;
+    const results = entries.flatMap(({ result }) => result || []), failed = entries.filter(({ error }) => error).length;
+    byId("summary-title").textContent = `${results.length} of ${entries.length} files scored`;
+    const seconds = results.reduce((total, result) => total + result.duration_s, 0);
+    const grades = ["good", "fair", "bad"].map((grade) => `${results.filter((result) => gradeOf(result) === grade).length} ${grade}`);
+    byId("totals").textContent = results.length
+      ? `Median score ${median(results.map(({ score }) => score)).toFixed(2)}; ${grades.join(", ")}; ${lengthOf(seconds)} of audio` +
+        (failed ? `; ${failed} without a score` : "")
+      : "";
+    const order = sorted();
+    document.querySelector("#summary tbody").replaceChildren(...order.map(row));
+    // A card that moves would stop its player, so cards that are in place stay.
+    order.forEach(({ card }, place) => {
+      if (byId("results").children[place] !== card) byId("results").insertBefore(card, byId("results").children[place]);
+    });
+  };
+  const csv = () => {
+    const names = [...new Set(entries.flatMap(({ result }) => (result ? valuesOf(result).map(([name]) => name) : [])))]
+      .filter((name) => name !== "utterance_id");
+    const cell = (value) => {
+      const text = Array.isArray(value) ? value.join(" ") : String(value ?? "");
+      return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+    };
+    const lines = entries.map(({ file, result, error }) => [file.name, ...names.map((name) => (result ? result[name] : null)), error]);
+    return [["file", ...names, "error"], ...lines].map((line) => line.map(cell).join(",") + "\r\n").join("");
+  };
+  byId("sort").addEventListener("change", sumUp);
+  byId("save").addEventListener("click", () => {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob(["\ufeff" + csv()], { type: "text/csv" }));
+    link.download = "audiosieve-scores.csv";
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  });
+
   const addCard = (file) => {
     const card = byId("result").content.firstElementChild.cloneNode(true);
     const showState = (text) => { card.querySelector(".state").textContent = text; };
     card.querySelector("h2").textContent = file.name;
+    card.id = `file-${entries.length + 1}`;
     showState("waiting …");
     byId("results").prepend(card);
+    const entry = { file, card, result: null, error: "" };
+    entries.push(entry);
     return async () => {
       try {
-        await show(card, file, await score(file, showState));
+        const result = await score(file, showState);
+        await show(card, file, result);
+        entry.result = result;
         showState("");
         card.dataset.done = "scored";
       } catch (error) {
         card.classList.add("failed");
-        showState(`no score: ${error instanceof TypeError ? "the service cannot be reached" : error.message}`);
+        entry.error = error instanceof TypeError ? "the service cannot be reached" : error.message;
+        showState(`no score: ${entry.error}`);
         card.dataset.done = "failed";
       }
+      sumUp();
     };
   };
 
   let last = Promise.resolve();
   const scoreFiles = (files) => {
     const jobs = [...files].map(addCard);
+    sumUp();
     for (const job of jobs) last = last.then(job);
   };
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import matplotlib.image
 import numpy as np
 import pytest
 
-from model.evaluation.diagnosed_clips import DiagnosedClip
+from model.diagnosis import ALL_VALUES
+from model.evaluation.diagnosed_clips import DiagnosedClip, diagnosed_clip
 from model.evaluation.diagnosis_figures import SCATTERS, draw_reliability, draw_scatter
 from model.evaluation.diagnosis_tables import diagnosis_tables
 from model.evaluation.measures import as_json, measure_diagnoses
@@ -19,7 +21,7 @@ from model.evaluation.value_measures import (
     measure_rating,
     true_and_predicted,
 )
-from tests.support.training.diagnosed_clips import diagnosed, speech
+from tests.support.training.diagnosed_clips import NUM_FRAMES, diagnosed, speech
 from tests.support.training.scored_clips import clip, resamples_of
 
 
@@ -138,3 +140,17 @@ def test_figures_show_the_points(everything: list[DiagnosedClip], tmp_path) -> N
         orange = (pixels[..., 0] > 0.9) & (pixels[..., 2] < 0.7)
         assert np.count_nonzero(orange) > 50
     assert matplotlib.image.imread(tmp_path / "reliability.png").shape[1] > 1000
+
+
+def test_values_without_training_are_not_measured(everything: list[DiagnosedClip]) -> None:
+    untrained = {"speech", "second_voice", "noise", "c50_db", "mos_bak"}
+    clips = []
+    for one in everything:
+        part = dataclasses.replace(one.diagnosis, trained=ALL_VALUES - untrained)
+        clips.append(diagnosed_clip(one.clip, part, np.full(NUM_FRAMES, 3.0, np.float32), one.counted, 4.64))
+    measured = measure_diagnoses(clips, resamples_of([one.clip for one in clips]))
+    assert list(measured) == ["causes", "music", "snr_db", "mos_sig", "mos_ovrl", "false_causes"]
+    assert set(measured["causes"]["by_cause"]) == {"music", "band_limit", "reverberation"}
+    assert diagnosis_tables(measured)
+    # Without speech, there is no SNR to compare.
+    assert measured["snr_db"]["without_value"] == measured["snr_db"]["clips"]

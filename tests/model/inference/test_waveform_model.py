@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from model.bundle import BUNDLED, DEFAULT, Bundle, open_bundle
+from model.diagnosis import ALL_VALUES, FRAME_VALUES
 from model.features import FeatureConfig, num_frames, spectrogram
 from model.inference.export import save_onnx, save_saved_model
 from model.inference.scorer import Scorer
@@ -165,6 +166,15 @@ def test_scores_are_limited_to_the_scale_before_pooling(tmp_path):
         outputs = run(WaveformModel(bundle), waveforms, LENGTHS)
         assert outputs["score"].max() == pytest.approx(PESQ_WB.high, abs=1e-3)
         check(outputs, bundle, waveforms, LENGTHS)
+
+
+def test_values_of_a_diagnosis_without_training_are_nan(tmp_path):
+    random_network("diagnostic_net").save_weights(tmp_path / "model.weights.h5")
+    bundle = complete_bundle(tmp_path, network="diagnostic_net", trained=ALL_VALUES - {"music", "mos_ovrl"})
+    values = run(WaveformModel(bundle), batch([5_000]), [5_000])["diagnosis"][0]
+    is_nan = np.isnan(values)
+    assert (is_nan.all(axis=0) == is_nan.any(axis=0)).all()
+    assert {name for name, nan in zip(FRAME_VALUES, is_nan.all(axis=0), strict=True) if nan} == {"music", "mos_ovrl"}
 
 
 def test_silent_and_short_recordings_have_nan_scores_and_do_not_affect_others(default):

@@ -28,7 +28,7 @@ def labels(**changes: Any) -> dict[str, Any]:
         "frame_score": rng.uniform(1, 4.6, (3, FRAMES)),
         "speech": rng.integers(0, 2, (3, FRAMES)),
         "causes": rng.integers(-1, 2, (3, FRAMES, 9)),
-        "levels_db": rng.uniform(0, 39, (3, 2)),
+        "levels_db": rng.uniform(0, 24, (3, 2)),
         "ratings": rng.uniform(1, 5, (3, 3)),
     }
     made["speech"][:, 0] = 1
@@ -106,23 +106,28 @@ def test_the_padding_has_no_gradient() -> None:
         assert np.any(gradient.numpy()[MASK])
 
 
-@pytest.mark.parametrize(("raw", "has_loss"), [(1.0, True), (2.0, False), (5.0, False)])
-def test_a_clip_without_noise_needs_an_snr_of_at_least_40_db(raw: float, has_loss: bool) -> None:
+@pytest.mark.parametrize(
+    ("level", "highest_db", "raw", "has_loss"),
+    [(0, 40.0, 1.0, True), (0, 40.0, 2.0, False), (0, 40.0, 5.0, False), (1, 25.0, 0.4, True), (1, 25.0, 0.5, False)],
+)
+def test_a_clip_without_noise_or_room_needs_at_least_the_highest_level(
+    level: int, highest_db: float, raw: float, has_loss: bool
+) -> None:
     levels = np.full((3, 2), np.nan)
-    levels[:, 0] = 40.0
+    levels[:, level] = highest_db
     label = {**unknown(), **{name: labels(levels_db=levels)[name] for name in ("speech", "levels_db")}}
     score, frame_score, _ = predictions()
-    outputs = (score, frame_score, tf.fill((3, FRAMES, WIDTH), raw))
+    outputs = (score, frame_score, tf.fill((3, FRAMES, WIDTH), raw))  # 20 dB + 10 dB for each 1
     assert (loss(label, outputs, weights=HeadWeights(speech=0.0)) > 1e-6) == has_loss
 
 
 def test_a_bound_weighs_less_than_a_known_level() -> None:
     speech = labels()["speech"]
     score, frame_score, _ = predictions()
-    outputs = (score, frame_score, tf.fill((3, FRAMES, WIDTH), 1.0))  # SNR and C50 of 30 dB
+    outputs = (score, frame_score, tf.fill((3, FRAMES, WIDTH), 0.0))  # SNR and C50 of 20 dB
     found = []
-    for level_db in (39.999, 40.0):
-        levels = np.full((3, 2), np.float32(level_db))
+    for levels_db in ((39.999, 24.999), (40.0, 25.0)):
+        levels = np.full((3, 2), levels_db, np.float32)
         found.append(
             loss({**unknown(), "speech": speech, "levels_db": levels}, outputs, weights=HeadWeights(speech=0.0))
         )

@@ -16,7 +16,8 @@ import tensorflow as tf
 from model.features import FeatureConfig, num_frames, spectrogram
 from model.high_pass import without_dc
 from model.labels import PESQ_NB, PESQ_WB, PSEUDO
-from model.training.dataset import DatasetError, TrainingSet, open_set
+from model.training import dataset
+from model.training.dataset import DatasetError, KeptArrays, TrainingSet, open_set
 from tests.support.training.training_set import CLIPS, CONFIG, LABELS, SCHEMA, clip, write_set
 
 
@@ -154,3 +155,34 @@ def test_the_error_names_a_file_that_is_not_parquet(tmp_path: Path) -> None:
     path.write_bytes(b"PAR1 or not")
     with pytest.raises(DatasetError, match=r"odd\.parquet"):
         open_set([path], PESQ_WB, CONFIG)
+
+
+class TestKeptSpectrograms:
+    """Spectrograms are computed once, as far as they fit into the memory that is set aside for them."""
+
+    def test_later_epochs_give_the_same_batches_without_computing_them(
+        self, data: TrainingSet, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = [inputs["spectrogram"].numpy() for inputs, _ in data.batches("train", 4, seed=1)]
+        monkeypatch.setattr(dataset, "spectrogram", None)
+        again = [inputs["spectrogram"].numpy() for inputs, _ in data.batches("train", 4, seed=1)]
+        assert all(np.array_equal(one, other) for one, other in zip(first, again, strict=True))
+
+    def test_a_set_with_other_features_computes_its_own(self, data: TrainingSet) -> None:
+        def values(one: TrainingSet) -> np.ndarray:
+            return np.concatenate([inputs["spectrogram"].numpy().ravel() for inputs, _ in one.batches("val", 1)])
+
+        hamming = dataclasses.replace(data, features=dataclasses.replace(data.features, window="hamming"))
+        assert not np.array_equal(values(data), values(hamming))
+
+    def test_arrays_over_the_size_are_not_kept(self) -> None:
+        kept = KeptArrays(100)
+        small, large = np.zeros(10, np.float32), np.zeros(20, np.float32)
+        assert kept.add(b"large", np.zeros(26, np.float32)).nbytes == 104
+        kept.add(b"small", small)
+        kept.add(b"small", small.copy())
+        kept.add(b"more", large)
+        assert (kept.get(b"large"), kept.get(b"more")) == (None, None)
+        assert kept.get(b"small") is small
+        kept.add(b"fits", np.zeros(15, np.float32))
+        assert kept.get(b"fits") is not None

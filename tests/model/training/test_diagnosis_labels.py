@@ -13,7 +13,7 @@ from model.diagnosis import HEARD_CAUSES
 from model.features import num_frames
 from model.frame_truth import NO, UNKNOWN, YES
 from model.pooling import pool
-from model.training.diagnosis_labels import diagnosis_labels
+from model.training.diagnosis_labels import diagnosis_labels, trained_values
 from tests.support.training.diagnosis_set import clip, distortion, unlabelled
 
 NOISE = HEARD_CAUSES.index("noise")
@@ -72,15 +72,15 @@ def test_an_unknown_cause_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({}, [0.0, 40.0]),
+        ({}, [0.0, 25.0]),
         ({"speech_snr_db": None, "c50_db": 12.5, "distortions": []}, [40.0, 12.5]),
-        ({"speech_snr_db": 55.0, "c50_db": 61.0}, [40.0, 40.0]),
+        ({"speech_snr_db": 55.0, "c50_db": 61.0}, [40.0, 25.0]),
         ({"speech": []}, [np.nan, np.nan]),
         ({"speech": None}, [np.nan, np.nan]),
         ({"distortions": None}, [np.nan, np.nan]),
         # After processing, the SNR of noisy speech is unknown.
-        ({"speech_snr_db": None, "distortions": [distortion("noise", True, 0.0, 0.9)]}, [np.nan, 40.0]),
-        ({"speech_snr_db": None, "distortions": [distortion("noise", False, 0.0, 0.9)]}, [40.0, 40.0]),
+        ({"speech_snr_db": None, "distortions": [distortion("noise", True, 0.0, 0.9)]}, [np.nan, 25.0]),
+        ({"speech_snr_db": None, "distortions": [distortion("noise", False, 0.0, 0.9)]}, [40.0, 25.0]),
         ({"c50_db": None, "distortions": [distortion("reverberation", None, 0.0, 0.9)]}, [0.0, np.nan]),
     ],
 )
@@ -102,3 +102,25 @@ def test_of_a_real_recording_only_the_ratings_are_known() -> None:
     assert (made["speech"] == UNKNOWN).all()
     assert (made["causes"] == UNKNOWN).all()
     assert made["ratings"] == pytest.approx([3.5, 1.6, 1.6])
+
+
+@pytest.mark.parametrize(
+    ("changes", "missing"),
+    [
+        ({}, set()),
+        ({"speech": []}, {"speech", "snr_db", "c50_db"}),
+        ({"speech": None}, {"speech", "snr_db", "c50_db"}),
+        ({"distortions": None}, {"noise", "snr_db", "c50_db"}),
+        # Without an audible cause, a clip does not show how it sounds.
+        ({"distortions": [distortion("noise", False, 0.0, 0.9)]}, {"noise"}),
+        ({"distortions": [distortion("noise", None, 0.0, 0.9)]}, {"noise"}),
+        ({"distortions": [distortion(None, True, 0.0, 0.9)]}, {"noise"}),
+        # Values that are only known to be high do not show how to measure them.
+        ({"speech_snr_db": 40.0, "c50_db": None}, {"snr_db", "c50_db"}),
+        ({"mos_sig": None}, {"mos_sig"}),
+        ({"mos_sig": None, "mos_bak": None, "mos_ovrl": None}, {"mos_sig", "mos_bak", "mos_ovrl"}),
+    ],
+)
+def test_a_clip_is_an_example_of_the_values_that_it_has(changes: dict[str, Any], missing: set[str]) -> None:
+    known = {"speech", "noise", "snr_db", "c50_db", "mos_sig", "mos_bak", "mos_ovrl"}
+    assert trained_values({**clip(0), "c50_db": 12.0, **changes}) == known - missing

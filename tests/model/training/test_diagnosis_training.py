@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.bundle import open_bundle
+from model.bundle import WEIGHTS, open_bundle
 from model.diagnosis import HEARD_CAUSES
 from model.evaluation.diagnosed_clips import UNKNOWN, YES
 from model.features import FeatureConfig
@@ -22,6 +22,7 @@ from model.training.diagnosis_labels import diagnosis_labels
 from model.training.diagnosis_validation import MEASURES, ValidatedClip, calibrate, measure
 from model.training.trainer import CHECKPOINTS, HISTORY, TrainingError, TrainOptions, train
 from tests.support.training.diagnosis_set import CLIPS, clip, distortion, write_set
+from tests.support.training.random_bundles import complete_bundle, random_network
 
 OPTIONS = TrainOptions(
     name="own", network="diagnostic_net", loss="diagnosis", epochs=3, batch_size=4, clip_norm=1.0, average=0.9
@@ -48,6 +49,29 @@ def test_the_batches_hold_the_labels_of_all_clips(data: TrainingSet) -> None:
                 np.testing.assert_allclose(one["levels_db"], known["levels_db"])
                 seen += 1
     assert seen == len(CLIPS) == data.count("train") + data.count("val")
+
+
+NOISE_SET = {"speech", "noise", "snr_db", "mos_sig", "mos_bak", "mos_ovrl"}
+
+
+def test_only_the_split_train_counts_for_what_is_trained(data: TrainingSet, tmp_path: Path) -> None:
+    assert data.trained_values() == NOISE_SET
+    unrated = {"mos_sig": None, "mos_bak": None, "mos_ovrl": None}
+    clips = [{**one, **unrated} if one["split"] == "train" else one for one in CLIPS]
+    other = open_set([write_set(tmp_path / "a.parquet", clips)], PESQ_WB, FeatureConfig(), diagnosis=True)
+    assert other.trained_values() == {"speech", "noise", "snr_db"}
+
+
+def test_a_start_was_trained_on_its_own_values(tmp_path: Path) -> None:
+    """A set without ratings does not take those of the start away."""
+    unrated = {"mos_sig": None, "mos_bak": None, "mos_ovrl": None}
+    clips = [{**one, **unrated} for one in CLIPS]
+    data = open_set([write_set(tmp_path / "a.parquet", clips)], PESQ_WB, FeatureConfig(), diagnosis=True)
+    random_network("diagnostic_net").save_weights(tmp_path / WEIGHTS)
+    start = complete_bundle(tmp_path, network="diagnostic_net", trained={"speech", "hum", "mos_bak"})
+    options = dataclasses.replace(OPTIONS, epochs=1)
+    bundle = train(data, tmp_path / "adapted", options, start=start)
+    assert bundle.trained == {"speech", "noise", "snr_db", "hum", "mos_bak"}
 
 
 def test_an_unknown_cause_is_an_error(tmp_path: Path) -> None:
@@ -121,8 +145,11 @@ def history(output: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_a_resumed_run_has_the_curve_of_an_uninterrupted_one(data: TrainingSet, tmp_path: Path) -> None:
+def test_a_resumed_run_has_the_curve_of_an_uninterrupted_one(
+    data: TrainingSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     bundle = train(data, tmp_path / "whole", OPTIONS)
+    assert "no examples of music, second_voice, reverberation, clipping" in capsys.readouterr().err
     train(data, tmp_path / "part", dataclasses.replace(OPTIONS, epochs=1))
     shutil.copytree(tmp_path / "part", tmp_path / "resumed")
     train(data, tmp_path / "resumed", OPTIONS, resume=True)
@@ -140,6 +167,7 @@ def test_a_resumed_run_has_the_curve_of_an_uninterrupted_one(data: TrainingSet, 
     assert estimates.diagnosis is not None
     assert estimates.diagnosis.values.shape == (33, 15)
     assert estimates.diagnosis.limits == opened.cause_limits
+    assert estimates.diagnosis.trained == opened.trained == NOISE_SET
 
 
 @pytest.mark.parametrize("changes", [{"loss": "frames"}, {"network": "disturbance_net"}])

@@ -24,7 +24,8 @@ def test_facts_of_a_run_half_done():
     }
     line = bar(facts)
     assert (
-        "[############............] 52 of 104 files, 0.50 of 1.00 h, 600 x real time, 0:00:03 left, 2 rejected" in line
+        "[############............] 52 of 104 files, 30.0 min of 1.0 h, 600 x real time, 0:00:03 left, 2 rejected"
+        in line
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import re
 from collections.abc import Iterator
@@ -99,7 +100,7 @@ def test_the_causes_of_the_frames_are_a_lane_with_a_legend(opened, samples, tmp_
         picture = np.asarray(Image.open(io.BytesIO(canvas.screenshot())).convert("RGB"))
         box = canvas.bounding_box()
         lane = picture[round(box["height"]) - 24 - 4]
-        shown = {tuple(colour) for colour in lane[45:-10].tolist()}
+        shown = {tuple(colour) for colour in lane[60:-10].tolist()}
         colours = card.locator(".legend i").evaluate_all("(marks) => marks.map((mark) => mark.style.background)")
         assert shown & {tuple(map(int, re.findall(r"\d+", colour))) for colour in colours}
 
@@ -139,7 +140,7 @@ def test_the_spectrogram_and_the_score_under_the_pointer_are_those_of_the_record
     picture = np.asarray(Image.open(io.BytesIO(canvas.screenshot())).convert("L"), float)
     box = canvas.bounding_box()
     top, bottom = 6, round((box["height"] - 24) * 0.6)
-    left, right = 38, box["width"] - 6
+    left, right = 54, box["width"] - 6
 
     def loudest_hz(seconds: float) -> float:
         column = round(left + (right - left) * seconds / 2)
@@ -162,6 +163,80 @@ def test_a_recording_without_a_score_shows_its_problem_and_costs_no_other(opened
     cards = send(tab, samples / "corrupt.flac", samples / "clean.flac")
     assert [card.get_attribute("data-done") for card in cards.all()] == ["scored", "failed"]
     assert "corrupt: after 0 of 65040 samples" in cards.nth(1).locator(".state").inner_text()
+
+
+def colour(tab: Any, name: str) -> tuple[int, ...]:
+    """A colour of the page's style sheet, as red, green and blue."""
+    value = tab.evaluate(f"getComputedStyle(document.documentElement).getPropertyValue('--{name}').trim()")
+    return tuple(int(value[place : place + 2], 16) for place in (1, 3, 5))
+
+
+def shown_colour(locator: Any) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", locator.evaluate("(node) => getComputedStyle(node).color"))[:3]))
+
+
+def test_many_files_are_summed_up_sorted_and_saved(opened, server, samples, sample_run: Output):
+    names = ["noise_00db.flac", "clean.flac", "corrupt.flac", "burst.flac"]
+    tab = opened(server, expected=(422,), accept_downloads=True)
+    assert tab.locator("#summary").is_hidden()
+    send(tab, *(samples / name for name in names))
+    assert tab.inner_text("#summary-title") == "3 of 4 files scored"
+    scores = {name: sample_run.scores[name] for name in names if name != "corrupt.flac"}
+    totals = tab.inner_text("#totals")
+    assert f"Median score {np.median(list(scores.values())):.2f};" in totals
+    assert totals.endswith("1 without a score")
+
+    tab.select_option("#sort", "worst")
+    ranked = [*sorted(scores, key=scores.__getitem__), "corrupt.flac"]
+    assert tab.locator("#summary tbody td:first-child").all_inner_texts() == ranked
+    assert tab.locator("article h2").all_inner_texts() == ranked
+    cells = tab.locator("#summary .grade")
+    assert cells.all_inner_texts() == [f"{scores[name]:.2f}" for name in ranked[:-1]]
+    assert shown_colour(cells.first) == colour(tab, "bad")
+    assert shown_colour(cells.last) == colour(tab, "good")
+    assert shown_colour(tab.locator(".score b").first) == colour(tab, "bad")
+    tab.select_option("#sort", "best")
+    assert tab.locator("article h2").all_inner_texts() == [*ranked[-2::-1], "corrupt.flac"]
+
+    with tab.expect_download() as download:
+        tab.click("#save")
+    assert download.value.suggested_filename == "audiosieve-scores.csv"
+    with Path(download.value.path()).open(encoding="utf-8-sig", newline="") as file:
+        rows = {row["file"]: row for row in csv.DictReader(file)}
+    assert list(rows) == names, "in the order in which the files were chosen"
+    for name, score in scores.items():
+        assert float(rows[name]["score"]) == pytest.approx(score, abs=1e-3)
+        assert rows[name]["error"] == ""
+    assert rows["corrupt.flac"]["score"] == ""
+    assert "of 65040 samples" in rows["corrupt.flac"]["error"]
+
+
+def test_file_names_are_quoted_in_the_csv(opened, server, samples, tmp_path):
+    names = ['a "b", c.flac', "日本\n語.flac"]
+    for name in names:
+        (tmp_path / name).write_bytes((samples / "clean.flac").read_bytes())
+    tab = opened(server, accept_downloads=True)
+    send(tab, *(tmp_path / name for name in names))
+    with tab.expect_download() as download:
+        tab.click("#save")
+    with Path(download.value.path()).open(encoding="utf-8-sig", newline="") as file:
+        assert [row["file"] for row in csv.DictReader(file)] == names
+
+
+def test_the_score_is_a_line_in_the_picture_and_the_key_names_it(opened, server, samples):
+    tab = opened(server, color_scheme="light")
+    card = send(tab, samples / "burst.flac").first
+    assert "score of the recording" in card.locator(".key").inner_text()
+    assert "bad stretch" in card.locator(".key").inner_text()
+    score = server.score(samples / "burst.flac").json()["score"]
+    canvas = card.locator("canvas")
+    picture = np.asarray(Image.open(io.BytesIO(canvas.screenshot())).convert("RGB"), int)
+    bottom = round(canvas.bounding_box()["height"]) - 24
+    below = round(bottom * 0.6) + 14
+    row = bottom - 4 - (bottom - below - 8) * (score - 1) / (4.64 - 1)
+    ink = np.abs(picture - colour(tab, "ink")).max(axis=2) < 40
+    dashes = ink[:, 60:-10].sum(axis=1)
+    assert abs(int(np.argmax(dashes[below:bottom])) + below - row) <= 2
 
 
 def test_a_file_name_is_shown_as_text(opened, server, samples, tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from PIL import Image
 
 from model.diagnosis import HEARD_CAUSES, NO_CAUSE
@@ -77,7 +78,7 @@ def test_digital_silence_can_be_drawn():
 
 def test_the_axes_are_seconds_kilohertz_and_the_scale(data):
     figure = draw(data)
-    above, below = figure.axes
+    above, below = figure.axes[:2]
     assert below.get_xlim() == (0.0, 3.0)
     assert above.get_ylim() == (0.0, 8.0)
     low, high = below.get_ylim()
@@ -86,20 +87,58 @@ def test_the_axes_are_seconds_kilohertz_and_the_scale(data):
     assert time[0] == pytest.approx(0.016)
     assert time[1] - time[0] == pytest.approx(0.016)
     assert score == pytest.approx(np.full(len(data.frame_score), 4.0))
+    assert (above.get_ylabel(), below.get_ylabel()) == ("frequency\n(kHz)", "frame score\n(PESQ)")
+    assert below.get_xlabel() == "time (s)"
     (shade,) = [c.get_paths()[0].get_extents() for c in below.collections]
     assert (shade.x0, shade.x1) == (1.0, 2.0)
 
 
 def test_causes_are_a_lane_below_the_curve(data):
     causes = np.full(len(data.frame_score), NO_CAUSE, np.int8)
-    assert len(draw(dataclasses.replace(data, frame_causes=causes)).axes) == 2
+    assert "cause" not in [axes.get_ylabel() for axes in draw(dataclasses.replace(data, frame_causes=causes)).axes]
     causes[50:80] = HEARD_CAUSES.index("music")
     causes[80:90] = HEARD_CAUSES.index("second_voice")
     figure = draw(dataclasses.replace(data, frame_causes=causes))
-    above, _, lane = figure.axes
+    above, _, lane = figure.axes[:3]
     assert np.array_equal(lane.images[0].get_array().filled(NO_CAUSE)[0], causes)
     assert lane.images[0].get_extent()[:2] == above.images[0].get_extent()[:2]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["music", "second voice"]
+    assert legend_of(figure) == ["frame score", "anomaly", "music", "second voice"]
+
+
+def legend_of(figure: Figure) -> list[str]:
+    (legend,) = figure.legends
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def test_the_score_and_the_threshold_are_lines(data):
+    figure = draw(dataclasses.replace(data, score=3.456, threshold=2.5))
+    below = figure.axes[1]
+    assert [line.get_ydata()[0] for line in below.lines[1:]] == [3.456, 2.5]
+    assert legend_of(figure) == [
+        "frame score",
+        "score of the recording: 3.46",
+        "threshold of anomalies: 2.50",
+        "anomaly",
+    ]
+
+
+def test_the_colour_bar_shows_the_level_below_the_loudest_point(data):
+    (image,) = draw(data).axes[0].images
+    assert image.get_array().max() == 0
+    assert image.get_clim() == (-80, 0)
+    assert image.colorbar.ax.get_ylabel() == "level (dB)"
+
+
+@pytest.mark.parametrize("width", [3.7, 9, 10])
+def test_nothing_is_cut_off(data, width):
+    causes = np.resize(np.arange(4, dtype=np.int8), len(data.frame_score))
+    whole = dataclasses.replace(data, frame_causes=causes, score=3.4, threshold=2.5, clip=(0.5, 1.0))
+    figure = draw(whole, size=(width, 3.4))
+    inner = figure.get_tightbbox().padded(-0.01)
+    assert inner.x0 >= 0
+    assert inner.y0 >= 0
+    assert inner.x1 <= width
+    assert inner.y1 <= 3.4
 
 
 @given(st.lists(st.sampled_from([NO_CAUSE, 0, 8]), min_size=1, max_size=60), st.integers(1, 20))

@@ -46,7 +46,9 @@ def stored(values: list[Any]) -> tuple[pa.Field, list[Any]]:
         ([None, None], pa.string()),
     ],
 )
-def test_values_of_one_type_keep_it(values, kind):
+@pytest.mark.parametrize("step", [1, -1], ids=["forwards", "backwards"])
+def test_values_of_one_type_keep_it(values, kind, step):
+    values = values[::step]
     field, found = stored(values)
     assert field.type == kind
     assert not schemas.is_json(field)
@@ -68,6 +70,11 @@ def test_objects_with_other_fields_get_nulls():
         [1, "1"],
         [True, 1],
         [2**53 + 1, 0.5],
+        # A small integer between them changes nothing.
+        [2**53 + 1, 1, 0.5],
+        [1, 2**53 + 1, 0.5],
+        [0.5, 1, -(2**53) - 1],
+        [[2**53 + 1, 1], [0.5]],
         [2**63],
         [2**64],
         [{}],

@@ -222,6 +222,14 @@ def test_pieces_have_the_speech_and_the_main_causes_of_their_frames(tmp_path):
         assert (first[name], second[name]) == (None, None)
 
 
+def test_pieces_have_the_causes_that_a_model_hears_without_hearing_speech(tmp_path):
+    whole = diagnosis_of(460, speech=0.0, spans={"reverberation": [(0, 460)], "hum": [(0, 460)]})
+    diagnosis = dataclasses.replace(whole, trained=frozenset({"reverberation"}))
+    item = scored("u", frames_of([200, 60, 200], False, 1), diagnosis=diagnosis)
+    for row in trimmed(tmp_path / "out", [item]).candidates:
+        assert (row["flags"], row["causes"], row["speech_s"]) == ([], ["reverberation"], row["active_s"])
+
+
 def test_a_piece_with_speech_of_a_recording_without_enough_has_no_flag(tmp_path):
     diagnosis = diagnosis_of(2_060, speech=0.0)
     diagnosis.values[:80, 0] = 1.0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from model.diagnosis import RATINGS
 from tests.support.outputs import diagnosis_of, rejected, scored, write_output
 from tests.support.storage.local_buckets import bucket
 from transforms import schemas
@@ -65,15 +67,23 @@ def test_old_names_of_columns_are_shown_under_the_new_ones(tmp_path):
     write_output(root, [scored("new", 4.0, noise_floor_snr_db=20.0, active_s=2.0)])
     diagnosis = diagnosis_of(249, snr_db=30.0)
     write_output(root, [scored("heard", 4.0, noise_floor_snr_db=20.0, active_s=2.0, diagnosis=diagnosis)])
+    unrated = dataclasses.replace(diagnosis, trained=diagnosis.trained - set(RATINGS))
+    write_output(root, [scored("heard without ratings", 4.0, noise_floor_snr_db=20.0, active_s=2.0, diagnosis=unrated)])
     connection = open_results(str(root)).connect()
     names = "utterance_id, noise_floor_snr_db, snr_db, active_s, speech_s"
     assert connection.execute(f"SELECT {names} FROM utterances ORDER BY ALL").fetchall() == [
         ("heard", 20.0, 30.0, 2.0, pytest.approx(249 * 0.016)),
+        ("heard without ratings", 20.0, 30.0, 2.0, pytest.approx(249 * 0.016)),
         ("new", 20.0, None, 2.0, 2.0),
         ("old", 12.0, None, 3.0, 3.0),
     ]
     counts = "SELECT utterance_id, count(speech), count(cause) FROM frames GROUP BY ALL ORDER BY ALL"
-    assert connection.execute(counts).fetchall() == [("heard", 249, 0), ("new", 0, 0), ("old", 0, 0)]
+    assert connection.execute(counts).fetchall() == [
+        ("heard", 249, 0),
+        ("heard without ratings", 249, 0),
+        ("new", 0, 0),
+        ("old", 0, 0),
+    ]
 
 
 def test_a_carried_column_with_the_name_of_a_newer_column_is_refused(tmp_path):

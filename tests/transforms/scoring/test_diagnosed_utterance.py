@@ -9,7 +9,10 @@ from model.activity import Activity
 from model.bundle import WEIGHTS
 from model.diagnosis import FRAME_VALUES, HEARD_CAUSES, CauseLimits, Diagnosis
 from transforms.elements import Reject, ScoredUtterance
+from transforms.schemas import HEARD
 from transforms.scoring.inference import load_scorer, score_batch, score_in_parts
+from transforms.scoring.rows import frames_table, utterance_row
+from transforms.scoring.utterance_score import ModelInfo, summarise
 
 SOUND = slice(0, 1 + len(HEARD_CAUSES))
 
@@ -25,6 +28,28 @@ def scorer(tmp_path_factory: pytest.TempPathFactory):
     random_network("diagnostic_net").save_weights(path / WEIGHTS)
     complete_bundle(path, network="diagnostic_net")
     return load_scorer(str(path))
+
+
+def test_values_without_training_are_null_in_all_tables(tmp_path_factory: pytest.TempPathFactory, make_featurized):
+    """The random network hears everything."""
+    from tests.support.training.random_bundles import complete_bundle, random_network
+
+    path = tmp_path_factory.mktemp("bundle")
+    random_network("diagnostic_net").save_weights(path / WEIGHTS)
+    nothing = CauseLimits(dict.fromkeys(HEARD_CAUSES, 0.0), dict.fromkeys(HEARD_CAUSES, 0.0))
+    bundle = complete_bundle(
+        path, network="diagnostic_net", cause_limits=nothing, trained={"noise", "c50_db", "mos_bak"}
+    )
+    (item,) = score_batch([make_featurized("a.wav", 40)], load_scorer(str(path)))
+    score = summarise(item, ModelInfo.of(bundle))
+    row = utterance_row(score)
+    assert {name for name in HEARD if row[name] is not None} == {"mos_bak"}
+    assert row["speech_s"] == score.facts.active_s
+    assert [cause for cause in row["causes"] if cause in HEARD_CAUSES] == ["noise"]
+    assert score.speech is None
+    frames = frames_table([item])
+    assert frames["speech"].null_count == len(frames) == 40
+    assert set(frames["cause"].to_pylist()) == {"noise"}
 
 
 def test_silence_has_neither_speech_nor_causes():

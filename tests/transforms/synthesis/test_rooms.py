@@ -89,14 +89,18 @@ class TestSimulation:
             assert direct_sound(impulse_response(room)) == pytest.approx(expected, abs=1.0)
 
     def test_the_level_is_continuous_at_the_start_of_the_noise(self):
-        for room in bank(3, "val", (0.4, 1.2), FAR_M)[::10]:
+        excess_db = []
+        for room in bank(3, "val", (0.4, 1.2), FAR_M)[::40]:
             response = impulse_response(room)
             seam = direct_sound(response) + round(0.07 * SAMPLE_RATE)
             before, after = (
                 np.mean(np.square(response[s])) for s in (slice(seam - 400, seam), slice(seam, seam + 400))
             )
             decay_db = 60 * 400 / SAMPLE_RATE / room.rt60_s
-            assert 10 * np.log10(before / after) == pytest.approx(decay_db, abs=4.0)
+            excess_db.append(10 * np.log10(before / after) - decay_db)
+        # Parts of 25 ms vary by some dB from room to room.
+        assert np.mean(excess_db) == pytest.approx(0.0, abs=2.0)
+        assert np.abs(excess_db).max() < 6.0
 
     def test_the_response_is_reproducible(self):
         room = bank(1, "train", (0.2, 1.2), FAR_M)[50]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from model.labels import LabelScale
 from transforms.analysis.report.html import Html
-from transforms.analysis.report.numbers import FACT_BINS, FACTS, SCORE_BIN, STEPS, ReportData, Steps
+from transforms.analysis.report.numbers import FACT_BINS, FACTS, SCORE_BIN, STEPS, Group, ReportData, Steps
 
 
 def data_uri(media_type: str, content: bytes) -> str:
@@ -56,13 +57,8 @@ def _numbers(data: ReportData, scale: LabelScale, threshold: float) -> dict[str,
         "first_step": data.steps.first,
         "score_bin": SCORE_BIN,
         "steps": _packed_steps(data.steps),
-        "groups": [
-            [
-                {"name": group.title, "quantiles": group.quantiles, "steps": _packed_steps(group.steps)}
-                for group in groups
-            ]
-            for groups in data.groups.values()
-        ],
+        "groups": [_packed_groups(groups) for groups in data.groups.values()],
+        "causes": _packed_groups(data.causes),
         "facts": [
             {
                 "title": FACTS[fact.name][0],
@@ -75,6 +71,12 @@ def _numbers(data: ReportData, scale: LabelScale, threshold: float) -> dict[str,
             for fact in data.facts
         ],
     }
+
+
+def _packed_groups(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    return [
+        {"name": group.title, "quantiles": group.quantiles, "steps": _packed_steps(group.steps)} for group in groups
+    ]
 
 
 def _packed_steps(steps: Steps) -> dict[str, str]:

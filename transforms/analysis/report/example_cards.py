@@ -5,65 +5,86 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from model.diagnosis import RATINGS
+from model.labels import LabelScale
 from transforms.analysis.report.embedded_data import data_uri
-from transforms.analysis.report.examples import KINDS, Example
+from transforms.analysis.report.examples import KINDS, Example, Picture
 from transforms.analysis.report.html import Html, definitions, element
+from transforms.durations import duration_text
+from transforms.schemas import HEARD
 
 # Largest number of anomalies that a card lists.
 MAX_ANOMALIES = 4
+# Windows and themes in which a picture replaces the light one for wide windows; the first that applies counts.
+_NARROW, _DARK = "(max-width: 40rem)", "(prefers-color-scheme: dark)"
+_MEDIA = {
+    Picture(narrow=True, dark=True): f"screen and {_NARROW} and {_DARK}",
+    Picture(narrow=True, dark=False): f"screen and {_NARROW}",
+    Picture(narrow=False, dark=True): f"screen and {_DARK}",
+}
 
 
-def example_cards(chosen: Mapping[str, Sequence[str]], examples: Mapping[str, Example]) -> Html:
-    """Returns a card for each recording, under its first kind. Its other kinds link to the card.
+def example_cards(chosen: Mapping[str, Sequence[str]], examples: Mapping[str, Example], scale: LabelScale) -> Html:
+    """Returns a list of recordings of each kind. Each has a line that opens its card.
 
     Args:
         chosen: utterance ids by kind.
         examples: examples by utterance id.
+        scale: scale of the scores.
     """
     if not examples:
         return element("p", "The report was made without examples, or the output has no utterances.")
-    shown: dict[str, tuple[int, str]] = {}
     explanation = (
-        "The picture shows the spectrogram of the signal that the model scored (16 kHz, one channel) above the frame scores. "
-        "Anomalies are shaded. A lane below shows the causes of damage that the model hears. If the player plays only a part, "
-        "a bar above the spectrogram marks that part."
+        "Open a line to look at a recording and to play it. The picture shows the spectrogram of the signal that the model "
+        "scored (16 kHz, one channel) above the frame scores. Anomalies are shaded. A lane below shows the causes of damage "
+        "that the model hears. If the player plays only a part, a bar above the spectrogram marks that part."
     )
     parts = [element("p", explanation, class_="quiet")]
     for kind, ids in chosen.items():
-        parts.append(element("h3", f"{kind.capitalize()}: {KINDS[kind]}"))
-        if not ids:
-            parts.append(element("p", "There are none."))
-        for utterance_id in ids:
-            if utterance_id in shown:
-                number, first_kind = shown[utterance_id]
-                link = element("a", utterance_id, href=f"#example-{number}")
-                parts.append(element("p", link, f" is shown above, under {first_kind.capitalize()}."))
-            else:
-                shown[utterance_id] = (len(shown), kind)
-                parts.append(_card(len(shown) - 1, examples[utterance_id]))
+        parts.append(element("h3", KINDS[kind]))
+        parts += [_card(examples[name], scale) for name in ids] or [element("p", "There are none.", class_="quiet")]
     return Html("\n".join(parts))
 
 
-def _card(number: int, example: Example) -> Html:
+def _card(example: Example, scale: LabelScale) -> Html:
     row, name = example.utterance.row, example.utterance_id
     alt = (
         f"Spectrogram and frame scores of {name}: {row['duration_s']:.1f} s, frame scores from {row['frame_score_min']:.2f}, "
         f"anomalies: {_anomalies(example.utterance.anomalies)}."
     )
-    picture = element(
-        "picture",
-        element("source", media="screen and (prefers-color-scheme: dark)", srcset=data_uri("image/png", example.dark)),
-        element("img", src=data_uri("image/png", example.light), alt=alt, width="900", height="330"),
-    )
-    scrolled = element("div", picture, class_="picture", tabindex="0", role="group", aria_label=f"Picture of {name}")
-    score = element("span", f"score {row['score']:.2f}", class_="score")
+    sources = [
+        element("source", media=media, srcset=data_uri("image/png", example.pictures[picture]))
+        for picture, media in _MEDIA.items()
+    ]
+    light = data_uri("image/png", example.pictures[Picture(narrow=False, dark=False)])
+    picture = element("picture", *sources, element("img", src=light, alt=alt))
     return element(
-        "article",
-        element("header", element("h4", element("code", name)), score),
-        element("div", element("div", scrolled, _player(example)), _facts(example), class_="seen"),
+        "details",
+        element("summary", _line(example, scale)),
+        element("div", element("div", picture, _player(example)), _facts(example), class_="seen"),
         class_="example",
-        id=f"example-{number}",
     )
+
+
+def _line(example: Example, scale: LabelScale) -> Html:
+    """Returns the line of a closed card: score, name, length, causes and bad stretches."""
+    row = example.utterance.row
+    bad_s = sum(end - start for start, end in example.utterance.anomalies)
+    notes = [duration_text(row["duration_s"]), *(row["causes"] or [])]
+    notes += [f"{duration_text(bad_s)} bad"] if bad_s else []
+    return element(
+        "span",
+        element("span", f"{row['score']:.2f}", class_=f"score {_grade(row['score'], scale)}"),
+        element("code", example.utterance_id),
+        element("span", ", ".join(notes), class_="quiet"),
+        class_="line",
+    )
+
+
+def _grade(score: float, scale: LabelScale) -> str:
+    """Returns the name of the third of the scale in which a score lies."""
+    thirds = 3 * (score - scale.low) / scale.span
+    return "bad" if thirds < 1 else "fair" if thirds < 2 else "good"
 
 
 def _facts(example: Example) -> Html:
@@ -72,15 +93,14 @@ def _facts(example: Example) -> Html:
     start = f" from {row['start_s']:.2f} s" if row["start_s"] else ""
     return definitions(
         [
-            ("length", f"{row['duration_s']:.2f} s"),
             ("lowest frame", f"{row['frame_score_min']:.2f}"),
             ("anomalies", _anomalies(example.utterance.anomalies)),
             ("format", f"{row['format']}, {row['sample_rate']:,} Hz{channel}"),
             ("peak", f"{row['peak_dbfs']:.1f} dBFS"),
             ("RMS", f"{row['rms_dbfs']:.1f} dBFS"),
-            ("clipped", f"{100 * row['clipped_ratio']:.2f} %"),
+            ("clipped", f"{100 * row['clipped_ratio']:.1f} %"),
             ("silent", f"{100 * row['silence_ratio']:.0f} %"),
-            ("DC offset", f"{row['dc_offset']:.4f}"),
+            ("DC offset", f"{100 * row['dc_offset']:.1f} %".replace("-0.0", "0.0")),
             ("bandwidth", f"{row['bandwidth_hz']:,.0f} Hz"),
             *_heard(row),
             ("causes", "unknown" if row["causes"] is None else ", ".join(row["causes"]) or "none"),
@@ -91,14 +111,15 @@ def _facts(example: Example) -> Html:
 
 
 def _heard(row: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Returns the values that the model hears; without a diagnosis, the SNR of the samples."""
-    if row["mos_ovrl"] is None:
+    """Returns the values that the model hears; if it hears none, the SNR of the samples."""
+    if all(row[name] is None for name in HEARD):
         return [("SNR", _decibels(row["noise_floor_snr_db"]))]
+    ratings = {name.removeprefix("mos_"): row[name] for name in RATINGS if row[name] is not None}
     return [
         ("speech", f"{row['speech_s']:.1f} s"),
         ("SNR", _decibels(row["snr_db"])),
         ("C50", _decibels(row["c50_db"])),
-        ("ratings", ", ".join(f"{name} {row[f'mos_{name}']:.1f}" for name in ("sig", "bak", "ovrl"))),
+        ("ratings", ", ".join(f"{name} {value:.1f}" for name, value in ratings.items()) or "unknown"),
     ]
 
 

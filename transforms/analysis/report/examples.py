@@ -6,12 +6,11 @@ import dataclasses
 import io
 from collections.abc import Mapping, Sequence
 
-import duckdb
 import numpy as np
 import scipy.ndimage
 import soundfile
 
-from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE, frame_start_s
+from model.features import FRAME_LENGTH, SAMPLE_RATE, frame_start_s
 from model.labels import LabelScale
 from transforms.analysis.figure import DARK, LIGHT, FigureData, draw, small_png
 from transforms.analysis.lookup import FoundUtterance, load
@@ -21,20 +20,48 @@ from transforms.audio.span_reader import Decoded
 from transforms.errors import AudioFault
 from transforms.output.results import Results
 
-# Kinds of examples with their descriptions, in the order of the page.
+# Kinds of examples with their titles, in the order of the page.
 KINDS = {
-    "suspicious": "the deepest drops of the frame score in recordings that are otherwise good",
-    "worst": "the lowest scores",
-    "median": "the scores nearest to the median",
-    "best": "the highest scores",
+    "stretches": "Longest bad stretches, in recordings that are otherwise good",
+    "causes": "One recording for each cause of damage",
+    "border": "Nearest to the threshold, above and below it",
+    "worst": "Lowest scores",
+    "best": "Highest scores",
 }
-# Number of utterances whose frame scores are compared for each suspicious example.
-CANDIDATES = 8
+# Least distance of the bad stretches from the rest of a recording, as a share of the label scale.
+MIN_DROP = 0.15
+# A recording with a larger share of silent frames is not worth hearing.
+MAX_SILENCE = 0.5
 # Largest share of the duration in anomalies for a recording that is otherwise good.
 MAX_BAD_SHARE = 0.5
 # Frames of the running mean (1 s) that locates the lowest part of a recording.
 LOWEST_FRAMES = 63
-FIGURE_INCHES = (9.0, 3.3)
+# Sizes and resolutions of the figures for wide and narrow windows. A narrow window is usually that of a phone, which shows
+# several points a pixel.
+WIDE_INCHES, WIDE_DPI = (9.0, 3.3), 100
+NARROW_INCHES, NARROW_DPI = (3.7, 3.2), 140
+# Condition on a row of `utterances`: the recording is worth hearing.
+_AUDIBLE = f"silence_ratio <= {MAX_SILENCE} AND NOT coalesce(list_has_any(flags, ['no_speech', 'near_silent']), false)"
+# Causes of utterances, the most frequent first.
+_CAUSES = (
+    "SELECT cause FROM (SELECT unnest(causes) AS cause FROM utterances) GROUP BY cause ORDER BY count(*) DESC, cause"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A window and a theme for which a figure is drawn.
+
+    Attributes:
+        narrow: whether the window is narrow.
+        dark: whether the theme is dark.
+    """
+
+    narrow: bool
+    dark: bool
+
+
+PICTURES = tuple(Picture(narrow, dark) for narrow in (False, True) for dark in (False, True))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,16 +70,14 @@ class Example:
 
     Attributes:
         utterance: row, frame scores and anomalies of the utterance.
-        light: PNG figure for a light page.
-        dark: PNG figure for a dark page.
+        pictures: PNG figures for the windows and themes of `PICTURES`.
         clip: lowest part of the utterance as FLAC; None if it cannot be played.
         span: (start_s, end_s) of that part.
         no_clip_reason: reason why nothing can be played; empty if there is a clip.
     """
 
     utterance: FoundUtterance
-    light: bytes
-    dark: bytes
+    pictures: Mapping[Picture, bytes]
     clip: bytes | None
     span: tuple[float, float]
     no_clip_reason: str
@@ -63,41 +88,61 @@ class Example:
         return str(self.utterance.row["utterance_id"])
 
 
-def choose_examples(results: Results, number: int) -> tuple[dict[str, list[str]], dict[str, FoundUtterance]]:
-    """Chooses up to `number` utterances of each kind of `KINDS`.
+def choose_examples(
+    results: Results, number: int, threshold: float
+) -> tuple[dict[str, list[str]], dict[str, FoundUtterance]]:
+    """Chooses up to `number` utterances of each kind of `KINDS`, and one for each cause; none if the number is 0.
 
-    Returns:
-        Utterance ids by kind, the most typical first, and the utterances by id. An utterance may be of several kinds.
-    """
-    connection = results.connect()
-    chosen = {
-        "worst": _ids(connection, "score, utterance_id", number),
-        "median": _ids(connection, "abs(score - (SELECT median(score) FROM utterances)), score, utterance_id", number),
-        "best": _ids(connection, "score DESC, utterance_id", number),
-    }
-    candidates = _deepest_anomalies(connection, number * CANDIDATES)
-    utterances = load(results, list(dict.fromkeys(name for names in (*chosen.values(), candidates) for name in names)))
-    drops = {name: anomaly_drop(utterances[name].frame_score, utterances[name].anomalies) for name in candidates}
-    chosen["suspicious"] = sorted(drops, key=lambda name: (-drops[name], name))[:number]
-    return {kind: chosen[kind] for kind in KINDS}, utterances
-
-
-def anomaly_drop(frame_score: np.ndarray, anomalies: Sequence[tuple[float, float]]) -> float:
-    """Returns the median score outside the anomalies of an utterance minus the mean score within them.
+    An utterance is chosen for one kind only. Apart from the examples of causes, it is not mostly silent.
 
     Args:
-        frame_score: scores of the frames: float [T].
-        anomalies: (start_s, end_s) of each anomaly, at least one.
+        results: the output.
+        number: number of examples of each kind.
+        threshold: score at the border.
+
+    Returns:
+        Utterance ids by kind, and the utterances by id.
     """
-    bad = np.zeros(len(frame_score), bool)
-    starts = frame_start_s(np.arange(len(frame_score)))
-    for start, end in anomalies:
-        # A tolerance of half a frame shift, because the times were rounded to float32.
-        tolerance = FRAME_SHIFT / SAMPLE_RATE / 2
-        bad |= (starts > start - tolerance) & (starts + FRAME_LENGTH / SAMPLE_RATE < end + tolerance)
-    if bad.all() or not bad.any():
-        return 0.0
-    return float(np.median(frame_score[~bad]) - frame_score[bad].mean(dtype=np.float64))
+    if not number:
+        return {kind: [] for kind in KINDS}, {}
+    connection = results.connect()
+    taken: list[str] = []
+
+    def choose(order: str, count: int, where: str = _AUDIBLE, table: str = "utterances") -> list[str]:
+        query = f"SELECT utterance_id FROM {table} WHERE {where} ORDER BY {order} LIMIT {count + len(taken)}"
+        ids = [name for (name,) in connection.execute(query).fetchall() if name not in taken][:count]
+        taken.extend(ids)
+        return ids
+
+    # If a share p of the frames is lower than the others by d, the standard deviation of all is d sqrt(p (1 - p)). Long silence
+    # is an anomaly, too, but does not score below its recording.
+    is_deep = f"""num_anomalies > 0 AND anomaly_s <= {MAX_BAD_SHARE} * duration_s AND longest_score < score
+        AND frame_score_std > {MIN_DROP * results.label_scale.span}
+            * sqrt(anomaly_s / duration_s * (1 - anomaly_s / duration_s))"""
+    stretches = choose(
+        "longest_s DESC, utterance_id",
+        number,
+        f"{_AUDIBLE} AND {is_deep}",
+        """utterances JOIN (
+            SELECT utterance_id, max(end_s - start_s) AS longest_s, arg_max(mean_score, end_s - start_s) AS longest_score
+            FROM anomalies GROUP BY utterance_id
+        ) USING (utterance_id)""",
+    )
+    causes = []
+    for (cause,) in connection.execute(_CAUSES).fetchall():
+        quoted = "'" + cause.replace("'", "''") + "'"
+        order = f"NOT ({_AUDIBLE}), causes[1] <> {quoted}, len(causes), score, utterance_id"
+        causes += choose(order, 1, f"list_contains(causes, {quoted})")
+    above = choose("score, utterance_id", (number + 1) // 2, f"{_AUDIBLE} AND score >= {threshold}")
+    below = choose("score DESC, utterance_id", number // 2, f"{_AUDIBLE} AND score < {threshold}")
+    chosen = {
+        "stretches": stretches,
+        "causes": causes,
+        "border": [*reversed(above), *below],
+        "worst": choose("score, utterance_id", number),
+        "best": choose("score DESC, utterance_id", number),
+    }
+    return {kind: chosen[kind] for kind in KINDS}, load(results, taken)
 
 
 def lowest_part(frame_score: np.ndarray, duration_s: float, length_s: float) -> tuple[float, float]:
@@ -165,27 +210,14 @@ def make_examples(
             scale=scale,
             frame_causes=utterance.frame_causes,
             clip=span if clip and span[1] - span[0] < row["duration_s"] else None,
+            score=row["score"],
+            threshold=utterance.anomaly_threshold(scale),
         )
-        light, dark = (small_png(draw(data, colours, FIGURE_INCHES)) for colours in (LIGHT, DARK))
-        examples[row["utterance_id"]] = Example(utterance, light, dark, clip, span, no_clip_reason)
+        pictures = {picture: _png(data, picture) for picture in PICTURES}
+        examples[row["utterance_id"]] = Example(utterance, pictures, clip, span, no_clip_reason)
     return examples
 
 
-def _ids(connection: duckdb.DuckDBPyConnection, order: str, number: int) -> list[str]:
-    query = f"SELECT utterance_id FROM utterances ORDER BY {order} LIMIT {number}"
-    return [row[0] for row in connection.execute(query).fetchall()]
-
-
-def _deepest_anomalies(connection: duckdb.DuckDBPyConnection, number: int) -> list[str]:
-    """Returns the ids of the utterances whose anomalies are likely to be the deepest, deepest first.
-
-    If a share p of the scores is lower than the others by d, the standard deviation of all scores is d sqrt(p (1 - p)). The
-    query sorts by this d.
-    """
-    query = f"""
-        SELECT utterance_id FROM (
-            SELECT utterance_id, frame_score_std, anomaly_s / duration_s AS share FROM utterances WHERE num_anomalies > 0
-        ) WHERE share <= {MAX_BAD_SHARE}
-        ORDER BY frame_score_std / sqrt(share * (1 - share)) DESC, utterance_id LIMIT {number}
-    """
-    return [row[0] for row in connection.execute(query).fetchall()]
+def _png(data: FigureData, picture: Picture) -> bytes:
+    size, dpi = (NARROW_INCHES, NARROW_DPI) if picture.narrow else (WIDE_INCHES, WIDE_DPI)
+    return small_png(draw(data, DARK if picture.dark else LIGHT, size), dpi)

@@ -11,6 +11,8 @@ _VOID_ELEMENTS = ("img", "input", "source")
 # could disguise a name, so the page shows their code points.
 _INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 
+_TAG = re.compile("<[^>]*>")
+
 
 class Html(str):
     """A text that is already HTML. `escape` and `element` escape every other text."""
@@ -53,6 +55,8 @@ def table(
 ) -> Html:
     """Returns a table in an element that scrolls if the table is wider than the window, also with the keyboard.
 
+    In a narrow window, the style sheet stacks the cells of a row, with the titles of their columns (`data-title`).
+
     Args:
         caption: title of the table.
         head: titles of the columns.
@@ -64,12 +68,19 @@ def table(
     columns = [element("th", title, scope="col", class_=kind) for title, kind in zip(head, classes, strict=True)]
     body = []
     for first, *rest in rows:
-        cells = [element("td", cell, class_=kind) for cell, kind in zip(rest, classes[1:], strict=True)]
+        cells = [
+            element("td", cell, class_=kind, data_title=_text(title))
+            for title, cell, kind in zip(head[1:], rest, classes[1:], strict=True)
+        ]
         body.append(element("tr", element("th", first, scope="row"), *cells))
     content = element(
         "table", element("caption", caption), element("thead", element("tr", *columns)), element("tbody", *body)
     )
     return element("div", content, class_="scroll", tabindex="0", role="region", aria_label=caption, **attributes)
+
+
+def _text(title: str) -> str:
+    return html.unescape(_TAG.sub("", title)).strip() if isinstance(title, Html) else title
 
 
 def select(name: str, titles: Sequence[str], selected: int) -> Html:

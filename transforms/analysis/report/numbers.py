@@ -10,6 +10,9 @@ import duckdb
 import numpy as np
 
 from model.labels import LabelScale
+from transforms.analysis.report.rejects import Rejected, count_rejects
+from transforms.corpus.columns import TEXT_COLUMNS
+from transforms.corpus.word_times import WORDS
 from transforms.schemas import HEARD
 
 # Steps per point of the scale: utterances are counted in steps of 0.01.
@@ -19,7 +22,8 @@ MAX_GROUPS = 30
 FACT_BINS = 60
 # Steps of 0.01 in a row of a fact's density.
 SCORE_BIN = 10
-REJECT_EXAMPLES = 3
+# Mean number of words in a value of a column of free text.
+TEXT_WORDS = 4
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 # Quantiles between which the bins of a fact lie. The first and last bin also count the values outside.
 _BIN_RANGE = (0.001, 0.999)
@@ -130,41 +134,29 @@ class Fact:
 
 
 @dataclasses.dataclass(frozen=True)
-class Rejected:
-    """The rejects of one stage and reason.
-
-    Attributes:
-        stage: stage that rejected the inputs.
-        reason: reason of the rejects.
-        count: number of rejects.
-        examples: (utterance_id, detail) of up to `REJECT_EXAMPLES` of them.
-    """
-
-    stage: str
-    reason: str
-    count: int
-    examples: list[tuple[str, str]]
-
-
-@dataclasses.dataclass(frozen=True)
 class ReportData:
     """All numbers of a report.
 
     Attributes:
         steps: all utterances by score.
-        groups: groups by column, the largest first and the merged ones last.
+        groups: groups by column, the lowest median first and the merged ones last.
+        texts: carried columns that do not group the utterances, because each has a text of its own.
         facts: facts in the order of `FACTS`, without those that the model does not hear.
-        causes: (cause, utterances, seconds), the most frequent first; the cause is None for utterances without causes.
-        flags: flags in the same form as the causes.
-        rejects: rejects by stage and reason, the most frequent first.
+        causes: utterances with each cause, the most hours first; the last group, without a name, has no causes. An utterance
+            may be in several groups.
+        flags: utterances with each flag, in the same form.
+        rejects: rejected recordings by stage and reason, the most frequent first.
+        skipped: other files of the corpus, such as texts and pictures, in the same form.
     """
 
     steps: Steps
     groups: dict[str, list[Group]]
+    texts: list[str]
     facts: list[Fact]
-    causes: list[tuple[str | None, int, float]]
-    flags: list[tuple[str | None, int, float]]
+    causes: list[Group]
+    flags: list[Group]
     rejects: list[Rejected]
+    skipped: list[Rejected]
 
     @property
     def count(self) -> int:
@@ -178,8 +170,13 @@ class ReportData:
 
     @property
     def rejected(self) -> int:
-        """Number of inputs without a score."""
+        """Number of recordings without a score."""
         return sum(reject.count for reject in self.rejects)
+
+    @property
+    def num_skipped(self) -> int:
+        """Number of files that are no recordings."""
+        return sum(reject.count for reject in self.skipped)
 
 
 def report_data(connection: duckdb.DuckDBPyConnection, carried: Sequence[str], scale: LabelScale) -> ReportData:
@@ -187,27 +184,42 @@ def report_data(connection: duckdb.DuckDBPyConnection, carried: Sequence[str], s
 
     Args:
         connection: connection with the tables of an output, from `Results.connect`.
-        carried: columns of the corpus in `utterances`; each of them groups the utterances.
+        carried: columns of the corpus in `utterances`; each of them groups the utterances, unless it has texts.
         scale: scale of the scores.
     """
     binning = _Binning(connection, scale)
+    columns = group_columns(carried)
+    texts = [name for name in carried if name in (*TEXT_COLUMNS, WORDS) or _is_text(connection, columns[name])]
+    rejects, skipped = count_rejects(connection)
     return ReportData(
         steps=binning.all_utterances(),
-        groups={column: binning.groups(sql) for column, sql in group_columns(carried).items()},
+        groups={column: binning.groups(sql) for column, sql in columns.items() if column not in texts},
+        texts=texts,
         facts=[fact for name in FACTS if (fact := binning.fact(name)).quantiles or name not in HEARD],
-        causes=_words(connection, "causes"),
-        flags=_words(connection, "flags"),
-        rejects=_rejects(connection),
+        causes=binning.words("causes"),
+        flags=binning.words("flags"),
+        rejects=rejects,
+        skipped=skipped,
     )
 
 
 def group_columns(carried: Sequence[str]) -> dict[str, str]:
-    """Returns the columns that group the utterances, with the SQL of each."""
+    """Returns the columns that may group the utterances, with the SQL of each."""
     folder = "CASE WHEN contains(ltrim(utterance_id, '/'), '/') THEN split_part(ltrim(utterance_id, '/'), '/', 1) END"
     named = {
         name: f'CAST("{name.replace(chr(34), chr(34) * 2)}" AS VARCHAR)' for name in ("format", "sample_rate", *carried)
     }
     return {FIRST_FOLDER: folder, **named}
+
+
+def _is_text(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
+    """Returns whether a column, given as SQL, has free text: sentences, or a value of its own for most utterances."""
+    row = connection.execute(
+        f"SELECT count(DISTINCT v), count(v), avg(len(string_split(trim(v), ' '))) FROM (SELECT {sql} AS v FROM utterances)"
+    ).fetchone()
+    values, count, words = row or (0, 0, None)
+    are_own, are_many, are_sentences = 2 * values > count, values > MAX_GROUPS, (words or 0) >= TEXT_WORDS
+    return are_own + are_many + are_sentences >= 2
 
 
 class _Binning:
@@ -225,15 +237,28 @@ class _Binning:
         return self._steps(self._rows(f"SELECT {_STEP} AS step, count(*), sum(duration_s) FROM utterances GROUP BY 1"))
 
     def groups(self, sql: str) -> list[Group]:
-        """Groups the utterances by an SQL expression."""
+        """Groups the utterances by an SQL expression. The group with the lowest median comes first, merged groups last."""
+        groups = self._grouped(f"SELECT {sql} AS name, score, duration_s FROM utterances")
+        return sorted(groups, key=lambda group: (group.merged_values > 0, group.quantiles[len(QUANTILES) // 2]))
+
+    def words(self, column: str) -> list[Group]:
+        """Groups the utterances by the words of a column of lists. Rows of older versions have no list and do not count."""
+        groups = self._grouped(
+            f"SELECT unnest(CASE WHEN len({column}) = 0 THEN [NULL] ELSE {column} END) AS name, score, duration_s "
+            "FROM utterances"
+        )
+        return sorted(groups, key=lambda group: group.name is None)
+
+    def _grouped(self, source: str) -> list[Group]:
+        """Groups the rows (name, score, duration_s) of a query by name, the most seconds first and merged groups last."""
         grouped = f"""
-            WITH sizes AS (SELECT {sql} AS name, sum(duration_s) AS seconds FROM utterances GROUP BY 1),
+            WITH rows AS ({source}),
+            sizes AS (SELECT name, sum(duration_s) AS seconds FROM rows GROUP BY 1),
             ranks AS (
                 SELECT name, least(row_number() OVER (ORDER BY seconds DESC, name), {MAX_GROUPS + 1}) AS rank FROM sizes
             ),
             ranked AS (
-                SELECT rank, score, duration_s FROM (SELECT {sql} AS name, score, duration_s FROM utterances) AS u
-                JOIN ranks ON u.name IS NOT DISTINCT FROM ranks.name
+                SELECT rank, score, duration_s FROM rows JOIN ranks ON rows.name IS NOT DISTINCT FROM ranks.name
             )"""
         names = {
             rank: (name, 0) if rank <= MAX_GROUPS else (None, values)
@@ -286,27 +311,3 @@ class _Binning:
 
     def _rows(self, query: str) -> list[Any]:
         return self._connection.execute(query).fetchall()
-
-
-def _words(connection: duckdb.DuckDBPyConnection, column: str) -> list[tuple[str | None, int, float]]:
-    """Counts the utterances by the words of a column of lists. Rows of older versions have no list and do not count."""
-    return connection.execute(
-        f"""
-        SELECT word, count(*) AS utterances, sum(duration_s) FROM (
-            SELECT unnest(CASE WHEN len({column}) = 0 THEN [NULL] ELSE {column} END) AS word, duration_s FROM utterances
-        ) GROUP BY word ORDER BY word IS NULL, utterances DESC, word
-        """
-    ).fetchall()
-
-
-def _rejects(connection: duckdb.DuckDBPyConnection) -> list[Rejected]:
-    rows = connection.execute(
-        f"""
-        SELECT stage, reason, count(*) AS number, min((utterance_id, detail), {REJECT_EXAMPLES})
-        FROM rejects GROUP BY stage, reason ORDER BY number DESC, stage, reason
-        """
-    ).fetchall()
-    return [
-        Rejected(stage, reason, count, [tuple(example) for example in examples])
-        for stage, reason, count, examples in rows
-    ]

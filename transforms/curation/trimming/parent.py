@@ -25,7 +25,7 @@ class TrimmedParent:
         row: its row of `utterances`, and its spans under `spans`.
         frame_score: scores of its frames, float32 [T].
         frame_facts: measurements of its frames.
-        speech: probability of speech of its frames, float32 [T]; NaN if the model has no diagnosis.
+        speech: probability of speech of its frames, float32 [T]; NaN if the model does not hear speech.
         frame_causes: index in `HEARD_CAUSES` of the cause of its frames, or `NO_CAUSE`: int8 [T].
     """
 
@@ -36,8 +36,8 @@ class TrimmedParent:
     frame_causes: np.ndarray
 
     @property
-    def has_diagnosis(self) -> bool:
-        """Whether the model hears speech and causes. It does in all frames or in none."""
+    def hears_speech(self) -> bool:
+        """Whether the model hears speech. It does in all frames or in none."""
         return not np.isnan(self.speech[0])
 
     def marks_of(self, frames: FrameFacts) -> list[str]:
@@ -52,7 +52,7 @@ class TrimmedParent:
         """Whether the samples prove that the recording has no speech. If the model says so, each part gets its own flag."""
         if NO_SPEECH not in self.row["flags"]:
             return False
-        return not (self.has_diagnosis and verdicts.lacks_speech(self.row["speech_s"], self.row["active_s"]))
+        return not (self.hears_speech and verdicts.lacks_speech(self.row["speech_s"], self.row["active_s"]))
 
     @property
     def _has_voice_per_channel(self) -> bool:
@@ -63,8 +63,8 @@ class TrimmedParent:
         return "channel" not in self.row["causes"] or bool(others.intersection(self.row["flags"]))
 
     def speech_s(self, part: slice) -> float | None:
-        """Returns the length of the speech in a part, in seconds; None if the model has no diagnosis."""
-        return float(np.count_nonzero(self.speech[part] >= SPEECH_THRESHOLD) * FRAME_S) if self.has_diagnosis else None
+        """Returns the length of the speech in a part, in seconds; None if the model does not hear speech."""
+        return float(np.count_nonzero(self.speech[part] >= SPEECH_THRESHOLD) * FRAME_S) if self.hears_speech else None
 
     def heard_causes(self, part: slice, counted: np.ndarray) -> list[str] | None:
         """Returns the causes of at least 5 % of the counted frames of a part, the most frequent first.
@@ -74,9 +74,9 @@ class TrimmedParent:
             counted: which of them count, bool [t].
 
         Returns:
-            The causes; None if the model has no diagnosis.
+            The causes; None if the model hears neither speech nor a cause in the utterance.
         """
-        if not self.has_diagnosis:
+        if not self.hears_speech and (self.frame_causes == NO_CAUSE).all():
             return None
         causes = self.frame_causes[part][counted]
         counts = np.bincount(causes[causes != NO_CAUSE], minlength=len(HEARD_CAUSES))

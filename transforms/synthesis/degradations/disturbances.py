@@ -60,7 +60,7 @@ class Wind:
     @property
     def heard(self) -> tuple[HeardCause, ...]:
         """Noise, by its SNR, and perhaps clipping."""
-        noise = HeardCause("noise", audible(-self.snr_db, *AUDIBLE))
+        noise = _heard_noise(self.snr_db)
         return (noise, HeardCause("clipping", None)) if self.overload_db > 0 else (noise,)
 
     def apply(self, samples: np.ndarray) -> Degraded:
@@ -98,7 +98,23 @@ def _gusts(rng: np.random.Generator, length: int) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Handling:
+class _ShortNoises:
+    """Short noises at a level.
+
+    Attributes:
+        snr_db: mean power of the recording over that of the noises where they sound, in dB.
+    """
+
+    snr_db: float
+
+    @property
+    def heard(self) -> tuple[HeardCause, ...]:
+        """Noise, by its SNR."""
+        return (_heard_noise(self.snr_db),)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Handling(_ShortNoises):
     """Noise of handling the microphone: thumps of fingers and tables, and rubs of clothes and cables.
 
     Attributes:
@@ -108,7 +124,6 @@ class Handling:
     """
 
     KIND: ClassVar[str] = "handling"
-    snr_db: float
     count: int
     seed: int
 
@@ -116,11 +131,6 @@ class Handling:
     def detail(self) -> str:
         """Number and level of the events."""
         return f"{self.count} at an SNR of {self.snr_db:.1f} dB"
-
-    @property
-    def heard(self) -> tuple[HeardCause, ...]:
-        """Noise, by its SNR."""
-        return (HeardCause("noise", audible(-self.snr_db, *AUDIBLE)),)
 
     def apply(self, samples: np.ndarray) -> Degraded:
         """Adds the events."""
@@ -135,7 +145,7 @@ class Handling:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Plosives:
+class Plosives(_ShortNoises):
     """Pops of plosives: puffs of breath that hit the microphone at the start of loud syllables.
 
     Attributes:
@@ -145,7 +155,6 @@ class Plosives:
     """
 
     KIND: ClassVar[str] = "plosives"
-    snr_db: float
     share: float
     seed: int
 
@@ -153,11 +162,6 @@ class Plosives:
     def detail(self) -> str:
         """Share and level of the pops."""
         return f"on {100 * self.share:.0f} % of the syllables at an SNR of {self.snr_db:.1f} dB"
-
-    @property
-    def heard(self) -> tuple[HeardCause, ...]:
-        """Noise, by its SNR."""
-        return (HeardCause("noise", audible(-self.snr_db, *AUDIBLE)),)
 
     def apply(self, samples: np.ndarray) -> Degraded:
         """Adds the pops."""
@@ -169,6 +173,11 @@ class Plosives:
             pop = _thump(rng, POP_HZ, POP_S) * np.float32(10 ** (rng.uniform(*POP_DB) / 20))
             sound[start : start + len(pop)] += pop[: len(samples) - start]
         return add_sound(samples, sound, self.snr_db)
+
+
+def _heard_noise(snr_db: float) -> HeardCause:
+    """Returns how a noise at the microphone is heard at an SNR in dB."""
+    return HeardCause("noise", audible(-snr_db, *AUDIBLE))
 
 
 def loud_onsets(samples: np.ndarray) -> np.ndarray:

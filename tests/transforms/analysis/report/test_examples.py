@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.labels import PESQ_WB
 from tests.support.outputs import scored, write_output
 from transforms.analysis.report.examples import (
-    anomaly_drop,
+    KINDS,
+    PICTURES,
     choose_examples,
     encode_clip,
     lowest_part,
@@ -24,41 +25,52 @@ from transforms.audio.decode import read_audio
 from transforms.output.results import Results, open_results
 
 
-def scores_with_a_drop(level: float, bad: float) -> np.ndarray:
-    return np.array([level] * 200 + [bad] * 50 + [level] * 200, np.float32)
+def scores_with_a_drop(level: float, bad: float, frames: int = 50) -> np.ndarray:
+    return np.array([level] * 200 + [bad] * frames + [level] * 200, np.float32)
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     utterances = [scored(f"even{n}", 2.0 + n / 4) for n in range(9)]
-    utterances += [scored(f"burst{n}", scores_with_a_drop(4.4, 1.2 + n / 2)) for n in range(4)]
-    utterances += [scored("sag", scores_with_a_drop(2.4, 1.1))]
+    utterances += [scored(f"burst{n}", scores_with_a_drop(4.4, 1.2, 40 + 10 * n)) for n in range(4)]
+    utterances += [scored("hushed", 4.64, silence_ratio=0.6), scored("silent", 1.0, silence_ratio=0.95)]
+    utterances += [scored("gap", 4.3, longest_gap_s=10.0)]
+    utterances += [scored("hum", 3.0, hum_db=-20.0), scored("both", 1.1, hum_db=-20.0, dropout_s=1.0)]
     return open_results(str(write_output(tmp_path_factory.mktemp("examples") / "out", utterances)))
 
 
 def test_each_kind_selects_its_utterances(results):
-    chosen, utterances = choose_examples(results, 2)
-    assert chosen["suspicious"] == ["burst0", "burst1"]
-    scores = {row["utterance_id"]: row["score"] for row in results.dataset("utterances").to_table().to_pylist()}
-    ranked = sorted(scores, key=lambda name: (scores[name], name))
-    assert chosen["worst"] == ranked[:2]
-    assert chosen["best"] == sorted(scores, key=lambda name: (-scores[name], name))[:2]
-    middle = np.median(list(scores.values()))
-    distance = sorted(abs(score - middle) for score in scores.values())
-    assert sorted(abs(scores[name] - middle) for name in chosen["median"]) == pytest.approx(distance[:2], abs=1e-6)
-    assert {name for names in chosen.values() for name in names} <= set(utterances)
+    chosen, utterances = choose_examples(results, 2, 2.6)
+    assert chosen["stretches"] == ["burst3", "burst2"], "the longest first"
+    assert chosen["causes"] == ["hum", "gap", "both"], (
+        "one utterance for each cause, without other causes if there is one"
+    )
+    assert chosen["border"] == ["even3", "even2"], "2.75 is above 2.6, and 2.5 below it"
+    assert chosen["worst"] == ["even0", "even1"]
+    assert chosen["best"] == ["burst0", "burst1"], "the mostly silent one, which scores best, is not worth hearing"
+    names = [name for names in chosen.values() for name in names]
+    assert len(set(names)) == len(names)
+    assert set(names) == set(utterances)
+
+
+@given(threshold=st.floats(1.0, 4.64), number=st.integers(1, 8))
+@settings(max_examples=15, deadline=None)
+def test_the_border_has_as_many_utterances_above_as_below(results, threshold, number):
+    chosen, utterances = choose_examples(results, number, threshold)
+    scores = [utterances[name].row["score"] for name in chosen["border"]]
+    assert scores == sorted(scores, reverse=True)
+    above = sum(score >= threshold for score in scores)
+    assert above <= (number + 1) // 2
+    assert len(scores) - above <= number // 2
+    quiet = {name for kind in ("border", "worst", "best", "stretches") for name in chosen[kind]} & {"hushed", "silent"}
+    assert not quiet
 
 
 def test_the_number_of_examples_may_be_zero_or_exceed_the_utterances(results):
-    assert not any(choose_examples(results, 0)[0].values())
-    assert [len(names) for names in choose_examples(results, 100)[0].values()] == [5, 14, 14, 14]
-
-
-def test_the_drop_is_the_distance_of_the_anomalies_from_the_rest():
-    frame_score = scores_with_a_drop(4.0, 1.5)
-    span = (200 * 0.016, 249 * 0.016 + 0.032)
-    assert anomaly_drop(frame_score, [span]) == pytest.approx(2.5)
-    assert anomaly_drop(frame_score, [(0.0, 100.0)]) == 0.0
+    assert choose_examples(results, 0, 2.6) == ({kind: [] for kind in KINDS}, {})
+    chosen, utterances = choose_examples(results, 100, 2.6)
+    assert set(utterances) == {*(name for names in chosen.values() for name in names)}
+    assert len(utterances) >= 15
 
 
 @given(st.integers(1, 3000), st.floats(0.5, 30), st.randoms(use_true_random=False))
@@ -86,7 +98,7 @@ def test_an_example_without_a_clip_has_a_reason(samples: Path, tmp_path: Path):
     uris = {"whole": samples / "clean.flac", "full": samples / "burst.flac", "missing": tmp_path / "missing.flac"}
     lengths = {name: soundfile.info(uri).duration for name, uri in uris.items() if uri.exists()} | {"missing": 4.0}
     items = [scored(name, 3.0, uri=str(uri), duration_s=lengths[name]) for name, uri in uris.items()]
-    _, utterances = choose_examples(open_results(str(write_output(tmp_path / "out", items))), 3)
+    _, utterances = choose_examples(open_results(str(write_output(tmp_path / "out", items))), 3, 3.0)
     part = lowest_part(utterances["whole"].frame_score, lengths["whole"], 2.0)
     max_bytes = len(encode_clip(read_audio(str(uris["whole"])), part))
     examples = make_examples(utterances, list(uris), PESQ_WB, 2.0, max_bytes)
@@ -95,4 +107,4 @@ def test_an_example_without_a_clip_has_a_reason(samples: Path, tmp_path: Path):
     assert (examples["full"].clip, examples["missing"].clip) == (None, None)
     assert "--max_mb" in examples["full"].no_clip_reason
     assert "No such file" in examples["missing"].no_clip_reason
-    assert all(example.light != example.dark for example in examples.values())
+    assert all(len(set(example.pictures.values())) == len(PICTURES) for example in examples.values())

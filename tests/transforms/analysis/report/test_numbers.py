@@ -8,7 +8,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from model.labels import PESQ_WB, PSEUDO
@@ -85,6 +85,7 @@ NAMES = st.one_of(st.none(), st.sampled_from(["a", "b", '"', "'; DROP TABLE x; -
 @given(st.lists(st.tuples(NAMES, SCORES, st.integers(1, 5)), min_size=1, max_size=60))
 def test_groups_hold_every_utterance_once(rows):
     data, _ = data_of([{"speaker": n, "score": s, "duration_s": float(d)} for n, s, d in rows], ("speaker",))
+    assume(not data.texts)
     groups = data.groups["speaker"]
     assert np.array_equal(sum(group.steps.count for group in groups), data.steps.count)
     assert sum(group.steps.seconds for group in groups) == pytest.approx(data.steps.seconds)
@@ -93,18 +94,47 @@ def test_groups_hold_every_utterance_once(rows):
             scores = np.array([score for name, score, _ in rows if name == group.name], np.float32)
             assert group.count == len(scores)
             assert group.quantiles == pytest.approx(list(np.quantile(scores, [0.05, 0.25, 0.5, 0.75, 0.95])), abs=1e-5)
-    single = [group.seconds for group in groups if not group.merged_values]
-    assert single == sorted(single, reverse=True)
+    medians = [group.quantiles[2] for group in groups if not group.merged_values]
+    assert medians == sorted(medians)
 
 
 def test_the_smallest_groups_are_merged():
     names = [f"{n:03d}" for n in range(MAX_GROUPS + 7)]
-    rows = [{"speaker": name, "score": 2.0, "duration_s": 100.0 - n} for n, name in enumerate(names)]
+    rows = [{"speaker": name, "score": 2.0, "duration_s": 50.0 - n / 2} for n, name in enumerate(names)] * 2
     groups = data_of(rows, ("speaker",))[0].groups["speaker"]
     assert [group.name for group in groups[:-1]] == names[:MAX_GROUPS]
     rest = groups[-1]
-    assert (rest.name, rest.merged_values, rest.count) == (None, 7, 7)
+    assert (rest.name, rest.merged_values, rest.count) == (None, 7, 14)
     assert rest.seconds == sum(100.0 - n for n in range(MAX_GROUPS, MAX_GROUPS + 7))
+
+
+SENTENCES = [f"turn the light {n} on" for n in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "is_text"),
+    [
+        ("sentence", ["a"] * 100, True),
+        ("words", ["a"] * 100, True),
+        ("prompt", SENTENCES * 5, True),  # many sentences, each read by several speakers
+        ("prompt", SENTENCES[:8], True),  # a small corpus, in which each utterance has its sentence
+        ("take", [f"{n}" for n in range(50)], True),  # a number of its own for each utterance
+        ("speaker", [f"s{n}" for n in range(40)] * 2, False),
+        ("speaker", [f"s{n}" for n in range(8)], False),
+        ("style", ["read in a quiet room", "spoken on the street"] * 20, False),
+        ("speaker", [None] * 5, False),
+    ],
+)
+def test_columns_of_texts_do_not_group(column, values, is_text):
+    data, _ = data_of([{column: value, "score": 2.0, "duration_s": 1.0} for value in values], (column,))
+    assert data.texts == ([column] if is_text else [])
+    assert (column in data.groups) != is_text
+
+
+def test_the_group_with_the_lowest_median_comes_first():
+    scores = {"good": [4.0, 4.4], "bad": [1.0, 2.0, 4.5], "fair": [3.0]}
+    rows = [{"speaker": name, "score": s, "duration_s": 1.0} for name, values in scores.items() for s in values]
+    assert [group.name for group in data_of(rows, ("speaker",))[0].groups["speaker"]] == ["bad", "fair", "good"]
 
 
 def test_columns_may_have_any_name_and_the_first_folder_comes_from_the_id():
@@ -161,14 +191,26 @@ def output(tmp_path_factory) -> Path:
 def test_causes_flags_and_rejects_are_counted(output):
     results = open_results(str(output))
     data = report_data(results.connect(), results.carried, results.label_scale)
-    assert data.causes == [("clipping", 2, 8.0), ("band_limit", 1, 4.0), (None, 1, 4.0)]
-    assert data.flags == [("clipped", 2, 8.0), ("narrow_band", 1, 4.0), (None, 1, 4.0)]
+    causes, flags = ([(g.name, g.count, g.seconds) for g in groups] for groups in (data.causes, data.flags))
+    assert causes == [("clipping", 2, 8.0), ("band_limit", 1, 4.0), (None, 1, 4.0)]
+    assert flags == [("clipped", 2, 8.0), ("narrow_band", 1, 4.0), (None, 1, 4.0)]
+    assert data.causes[0].steps.kept(2.5) == (1, 4.0)
     assert [(reject.reason, reject.stage, reject.count) for reject in data.rejects] == [
         ("corrupt", "decode", 5),
         ("silent", "featurize", 1),
     ]
     assert data.rejects[0].examples == [("r0", "for people"), ("r1", "for people"), ("r2", "for people")]
     assert data.rejected == 6
+    assert data.skipped == []
+
+
+def test_files_that_are_no_recordings_are_skipped(tmp_path):
+    names = [".DS_Store", "a/notes.txt", "cover.jpg", "broken.wav"]
+    row = rejected("row.txt", Reason.INVALID_ROW, Stage.LIST)  # a row of a manifest is a recording, whatever its name
+    results = open_results(str(write_output(tmp_path / "out", [], [*map(rejected, names), row])))
+    data = report_data(results.connect(), results.carried, results.label_scale)
+    assert (data.rejected, data.num_skipped) == (2, 3)
+    assert {name for reject in data.skipped for name, _ in reject.examples} == set(names[:3])
 
 
 def test_an_output_without_utterances_has_numbers(tmp_path):

@@ -8,18 +8,22 @@ import hashlib
 import itertools
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from model.labels import PESQ_WB
+from tests.benchmarks.report import write_large
 from tests.support.outputs import diagnosis_of, rejected, scored, write_output
 from tests.support.web.html_elements import Elements
 from transforms.analysis.report.examples import choose_examples, make_examples
 from transforms.analysis.report.numbers import report_data
-from transforms.analysis.report.page import Heading, hours, render_page
+from transforms.analysis.report.page import Heading, _digits, filter_command, length, render_page
+from transforms.analysis.report.presets import preset_amounts
 from transforms.output.results import open_results
+from transforms.schemas import ANOMALIES, FRAMES, UTTERANCES
 
 HOSTILE = [
     "<script>window.hacked = 1</script>",
@@ -46,9 +50,9 @@ HEADING = Heading(
 def page_of(root: Path) -> str:
     results = open_results(str(root))
     data = report_data(results.connect(), results.carried, PESQ_WB)
-    chosen, utterances = choose_examples(results, 2)
+    chosen, utterances = choose_examples(results, 2, 2.5)
     examples = make_examples(utterances, list(utterances), PESQ_WB, 5.0, 0)
-    return render_page(HEADING, data, chosen, examples, 2.5)
+    return render_page(HEADING, data, preset_amounts(results), chosen, examples, 2.5)
 
 
 @pytest.fixture(scope="module")
@@ -133,9 +137,25 @@ def test_what_the_model_hears_is_shown_if_it_hears_anything(tmp_path):
     heard = Elements(page_of(write_output(tmp_path / "heard", [item]))).text
     assert {"12 dB", "sig 4.0, bak 3.9, ovrl 3.5", "music"} <= set(heard["dd"])
     assert "Music (s)" in heard["th"]
+    trained = frozenset({"speech", "snr_db", "mos_bak"})
+    part = dataclasses.replace(item, diagnosis=dataclasses.replace(item.diagnosis, trained=trained))
+    some = Elements(page_of(write_output(tmp_path / "some", [part]))).text
+    assert {"12 dB", "unknown", "bak 3.9"} <= set(some["dd"])
+    assert "Music (s)" not in some["th"]
     unheard = Elements(page_of(write_output(tmp_path / "unheard", [scored("a", 2.0)]))).text
     assert "40 dB" in unheard["dd"]
     assert "Music (s)" not in unheard["th"]
+
+
+def test_the_made_up_output_of_the_benchmark_has_all_columns(tmp_path):
+    write_large(tmp_path / "out", 60)
+    results = open_results(str(tmp_path / "out"))
+    for table, schema in (("utterances", UTTERANCES), ("frames", FRAMES), ("anomalies", ANOMALIES)):
+        rows = results.dataset(table).to_table()
+        assert rows.schema.names[: len(schema)] == schema.names
+        always_null = {name for name in rows.schema.names if rows[name].null_count == len(rows)}
+        assert always_null <= {"channel", "hum_db"}
+    assert "Music (s)" in Elements(page_of(tmp_path / "out")).text["th"]
 
 
 def test_an_output_without_the_column_of_causes_has_a_page(tmp_path):
@@ -149,7 +169,47 @@ def test_an_output_without_the_column_of_causes_has_a_page(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0.0000"), (31.92, "0.0089"), (3600, "1.00"), (360_000, "100.0"), (4e9, "1,111,111.1")]
+    ("seconds", "text"), [(0, "0.0 s"), (31.92, "31.9 s"), (90, "1.5 min"), (3600, "1.0 h"), (4e9, "1,111,111.1 h")]
 )
-def test_fewer_hours_have_more_decimals(seconds, text):
-    assert hours(seconds) == text
+def test_a_length_has_the_unit_that_suits_it(seconds, text):
+    assert length(seconds) == text
+
+
+def test_small_numbers_keep_their_sign_and_lose_their_digits():
+    numbers = (-0.000384, -3e-5, 0.0, 0.0391, 12.345, -77.23, 8_000)
+    assert [_digits(value) for value in numbers] == ["-0.0004", "0", "0", "0.0391", "12.3", "-77.2", "8,000"]
+
+
+def test_the_command_is_quoted_for_a_shell():
+    command = filter_command("/a corpus/it's", 3.0)
+    assert shlex.split(command) == [
+        "audiosieve",
+        "filter",
+        "/a corpus/it's",
+        "--output",
+        "kept",
+        "--where",
+        "score >= 3.00",
+    ]
+
+
+def test_other_files_are_counted_apart(tmp_path):
+    rejects = [
+        rejected("a.flac"),
+        rejected("b.wav"),
+        *(rejected(name) for name in (".DS_Store", "c/notes.txt", "c.png")),
+    ]
+    text = Elements(page_of(write_output(tmp_path / "out", [scored("a", 2.0)], rejects))).text
+    assert "recordings without a score; 3 other files skipped" in text["small"]
+    assert "3 other files skipped, such as texts and pictures" in text["summary"]
+    assert any(line.startswith("2 recordings got no score.") for line in text["p"])
+
+
+def test_a_column_of_texts_is_named_but_not_offered(tmp_path):
+    items = [
+        scored(f"a{n}", 2.0, columns={"text": f"this is sentence number {n}", "room": f"{n % 2}"}) for n in range(4)
+    ]
+    text = Elements(page_of(write_output(tmp_path / "out", items, carry=["text", "room"]))).text
+    assert "text" not in text["option"]
+    assert "room" in text["option"]
+    assert "text" in text["code"]

@@ -16,12 +16,14 @@
   // Plotly interprets some HTML in texts, so names are escaped.
   const asText = (name) => name.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
   const short = (name) => (name.length > 32 ? name.slice(0, 20) + "…" + name.slice(-10) : name);
-  // Formats like `hours` in page.py.
-  const hours = (seconds) => {
-    const value = seconds / 3600;
-    const digits = value >= 100 ? 1 : value >= 1 ? 2 : 4;
-    return value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  // Formats like `length` in page.py.
+  const length = (seconds) => {
+    if (Number(seconds.toFixed(1)) < 60) return seconds.toFixed(1) + " s";
+    if (Number((seconds / 60).toFixed(1)) < 60) return (seconds / 60).toFixed(1) + " min";
+    return (seconds / 3600).toLocaleString("en-US", { minimumFractionDigits: 1, maximumFractionDigits: 1 }) + " h";
   };
+  // Unit of the axes that show lengths.
+  const [unitSeconds, unitName] = total.seconds >= 3600 ? [3600, "hours"] : total.seconds >= 60 ? [60, "minutes"] : [1, "seconds"];
   const integer = (value) => value.toLocaleString("en-US");
   const percent = (part, of) => (of ? (100 * part / of).toFixed(1) : "0.0") + " %";
 
@@ -49,27 +51,27 @@
   const scoreRange = [thresholds[0] - 0.05, thresholds[thresholds.length - 1] + 0.05];
   const BIN = 5;
   const drawHistogram = () => {
-    const inHours = unit() === "hours";
+    const isLength = unit() === "length", title = isLength ? unitName : "utterances";
     const middle = [], height = [];
     for (let i = 0; i < thresholds.length; i += BIN) {
       let value = 0;
-      for (let j = i; j < Math.min(i + BIN, thresholds.length); j++) value += inHours ? all.seconds[j] / 3600 : all.count[j];
+      for (let j = i; j < Math.min(i + BIN, thresholds.length); j++) value += isLength ? all.seconds[j] / unitSeconds : all.count[j];
       middle.push(thresholds[i] + BIN / STEPS / 2);
       height.push(value);
     }
     chart("histogram", [{
       type: "bar", x: middle, y: height, width: BIN / STEPS, marker: { color: colour("accent") },
-      hovertemplate: "%{x:.2f}: %{y:,.4~g} " + unit() + "<extra></extra>",
-    }], { xaxis: axis("score", { range: scoreRange }), yaxis: axis(unit(), { rangemode: "tozero" }), shapes: thresholdLine() });
+      hovertemplate: "%{x:.2f}: %{y:,.3~g} " + title + "<extra></extra>",
+    }], { xaxis: axis("score", { range: scoreRange }), yaxis: axis(title, { rangemode: "tozero" }), shapes: thresholdLine() });
   };
   const drawKept = () => {
     const kept = new Array(thresholds.length);
-    for (let i = thresholds.length - 1, run = 0; i >= 0; i--) kept[i] = (run += all.seconds[i]) / 3600;
+    for (let i = thresholds.length - 1, run = 0; i >= 0; i--) kept[i] = (run += all.seconds[i]) / unitSeconds;
     chart("kept", [{
       type: "scatter", mode: "lines", x: thresholds, y: kept, line: { color: colour("accent"), width: 2, shape: "hv" },
       fill: "tozeroy", fillcolor: colour("accent-soft") + "66",
-      hovertemplate: "%{y:,.4~g} h at %{x:.2f} and over<extra></extra>",
-    }], { xaxis: axis("threshold", { range: scoreRange }), yaxis: axis("hours kept", { rangemode: "tozero" }), shapes: thresholdLine() });
+      hovertemplate: `%{y:,.3~g} ${unitName} at %{x:.2f} and over<extra></extra>`,
+    }], { xaxis: axis("threshold", { range: scoreRange }), yaxis: axis(unitName + " kept", { rangemode: "tozero" }), shapes: thresholdLine() });
   };
 
   const keptOf = (group) => ({ count: sum(group.count, thresholdIndex), seconds: sum(group.seconds, thresholdIndex) });
@@ -79,23 +81,52 @@
     byId("threshold").value = text;
     byId("threshold").setAttribute("aria-valuetext", text);
     if (document.activeElement !== byId("threshold-number")) byId("threshold-number").value = text;
-    byId("kept-hours").textContent = hours(kept.seconds);
-    byId("kept-hours").value = kept.seconds;
+    byId("kept-length").textContent = length(kept.seconds);
+    byId("kept-length").value = kept.seconds;
     byId("kept-share").textContent = percent(kept.seconds, total.seconds);
     byId("kept-count").textContent = integer(kept.count);
-    byId("dropped").textContent = hours(total.seconds - kept.seconds);
-    document.querySelectorAll("[data-threshold]").forEach((node) => { node.textContent = text; });
+    byId("dropped").textContent = length(total.seconds - kept.seconds);
+    byId("command").textContent = byId("command").textContent.replace(/[\d.]+'$/, text + "'");
+    document.querySelectorAll("[data-threshold]").forEach((node) => { node.textContent = "at " + text; });
     showKeptOfGroups();
+    fillKept("#cause-table", causes);
   };
   const groupSteps = new Map();
+  const fillKept = (table, groups) => {
+    const cells = document.querySelectorAll(`${table} td[data-kept]`);
+    groups.forEach((group, number) => {
+      const kept = keptOf(group);
+      cells[2 * number].textContent = length(kept.seconds);
+      cells[2 * number + 1].textContent = percent(kept.seconds, sum(group.seconds));
+    });
+  };
+  const causes = data.causes.map((group) => steps(group.steps));
   const showKeptOfGroups = () => {
     const column = Number(byId("column").value);
     if (!groupSteps.has(column)) groupSteps.set(column, data.groups[column].map((group) => steps(group.steps)));
-    const cells = document.querySelectorAll(`#group-table-${column} td[data-kept]`);
-    groupSteps.get(column).forEach((group, number) => {
-      const kept = keptOf(group);
-      cells[2 * number].textContent = hours(kept.seconds);
-      cells[2 * number + 1].textContent = percent(kept.seconds, sum(group.seconds));
+    fillKept("#group-table-" + column, groupSteps.get(column));
+  };
+
+  // Bars of the causes: the dropped part follows the kept part.
+  const causeTraces = () => {
+    const kept = causes.map((group) => keptOf(group).seconds / unitSeconds);
+    const dropped = causes.map((group, i) => sum(group.seconds) / unitSeconds - kept[i]);
+    const rows = causes.map((_, i) => i);
+    return [["kept", kept, "accent"], ["dropped", dropped, "accent-soft"]].map(([name, x, shade]) => ({
+      type: "bar", orientation: "h", y: rows, x, name, marker: { color: colour(shade) }, width: 0.7,
+      hovertemplate: `%{x:,.3~g} ${unitName} ${name}<extra></extra>`,
+    }));
+  };
+  const drawCauses = () => {
+    byId("causes-chart").parentNode.hidden = !causes.length;
+    if (!causes.length) return;
+    const height = 16 * (5.5 + 1.7 * causes.length);
+    byId("causes-chart").style.minHeight = height + "px";
+    chart("causes-chart", causeTraces(), {
+      height, barmode: "stack", showlegend: true, legend: { orientation: "h", x: 0, y: 1, xanchor: "left", yanchor: "bottom", traceorder: "normal" },
+      xaxis: axis(unitName, { rangemode: "tozero" }),
+      yaxis: axis("", { tickvals: causes.map((_, i) => i), ticktext: data.causes.map((group) => (group.name === "(none)" ? "(no cause)" : asText(group.name))),
+        range: [causes.length - 0.5, -0.5], showgrid: false, zeroline: false }),
     });
   };
 
@@ -139,7 +170,7 @@
     const ends = [fact.low, fact.high];
     chart("fact-chart", [{
       type: "bar", x: middle, y: number, width, marker: { color: colour("accent") },
-      hovertemplate: "%{x:.4~g}: %{y:,} utterances<extra></extra>",
+      hovertemplate: "%{x:.3~g}: %{y:,} utterances<extra></extra>",
     }], { xaxis: axis(title, { range: ends }), yaxis: axis("utterances", { rangemode: "tozero" }) });
     const highest = Math.max(1, ...counts.map((row) => Math.max(...row)));
     const ticks = Array.from({ length: Math.floor(Math.log10(highest)) + 1 }, (_, i) => i);
@@ -147,11 +178,11 @@
       type: "heatmap", x: middle, y: score, z: log, customdata: counts, zmin: -0.3, zmax: Math.max(0.3, Math.log10(highest)),
       colorscale: [[0, colour("accent-soft")], [0.5, colour("accent")], [1, colour("ink")]], hoverongaps: false,
       colorbar: { tickvals: ticks, ticktext: ticks.map((i) => integer(10 ** i)), thickness: 12, outlinewidth: 0 },
-      hovertemplate: "%{x:.4~g}, score %{y:.2f}: %{customdata:,} utterances<extra></extra>",
+      hovertemplate: "%{x:.3~g}, score %{y:.2f}: %{customdata:,} utterances<extra></extra>",
     }], { xaxis: axis(title, { range: ends }), yaxis: axis("score", { range: scoreRange }) });
   };
 
-  const drawAll = () => { drawHistogram(); drawKept(); drawGroups(); drawFact(); };
+  const drawAll = () => { drawHistogram(); drawKept(); drawGroups(); drawFact(); drawCauses(); };
   let redrawPending = false;
   const setThreshold = (value) => {
     if (!Number.isFinite(value)) return;
@@ -162,6 +193,7 @@
     requestAnimationFrame(() => {
       redrawPending = false;
       for (const id of ["histogram", "kept", "groups-chart"]) Plotly.relayout(id, { shapes: thresholdLine() });
+      if (causes.length) Plotly.restyle("causes-chart", { x: causeTraces().map((trace) => trace.x) });
     });
   };
   byId("threshold").addEventListener("input", (event) => setThreshold(Number(event.target.value)));
@@ -173,6 +205,25 @@
   // Charts keep the colours with which they were drawn. A printed page is always light.
   matchMedia("screen and (prefers-color-scheme: dark)").addEventListener("change", drawAll);
   addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((node) => { node.open = true; }));
+  // The bar covers the top of the window, so sections that are scrolled to begin below it.
+  const bar = document.querySelector(".threshold");
+  new ResizeObserver(() => {
+    const covers = getComputedStyle(bar).position === "sticky";
+    document.documentElement.style.scrollPaddingTop = covers ? bar.offsetHeight + 8 + "px" : "";
+  }).observe(bar);
+  const copyButton = byId("copy");
+  copyButton.hidden = false;
+  copyButton.addEventListener("click", async () => {
+    getSelection().selectAllChildren(byId("command"));
+    let copied = true;
+    try {
+      await navigator.clipboard.writeText(byId("command").textContent);
+    } catch {
+      copied = document.execCommand("copy"); // browsers that keep the clipboard from local files
+    }
+    copyButton.textContent = copied ? "Copied" : "Press Ctrl+C";
+    setTimeout(() => { copyButton.textContent = "Copy"; }, 2000);
+  });
   // Only one player plays at a time.
   addEventListener("play", (event) => {
     document.querySelectorAll("audio").forEach((node) => { if (node !== event.target) node.pause(); });
