@@ -177,13 +177,6 @@ def _export_config(
     options: FilterOptions, beam_arguments: tuple[str, ...], config: FilterConfig, output: Folder
 ) -> ExportConfig | None:
     """Returns the requested export; None if there is none."""
-    audio = {
-        "export_format": options.export_format,
-        "sample_rate": options.sample_rate,
-        "mono": options.mono or None,
-        "loudness": options.loudness,
-    }
-    check_export_options(options.export, audio)
     if not options.export:
         return None
     folder = folder_of("export", options.export, config.results)
@@ -264,6 +257,13 @@ def _check_options(options: FilterOptions, beam_arguments: Sequence[str]) -> Non
             f"{beam_arguments[0].partition('=')[0]} is an option of Beam, which `audiosieve filter` uses only to --export "
             "audio; remove it"
         )
+    audio = {
+        "export_format": options.export_format,
+        "sample_rate": options.sample_rate,
+        "mono": options.mono or None,
+        "loudness": options.loudness,
+    }
+    check_export_options(options.export, audio)
     if options.where is not None and options.rules is not None:
         raise UsageError("--where and --rules exclude each other; write the condition into the file of rules")
     if options.balance is not None and options.budget is None and options.quantile is None:
