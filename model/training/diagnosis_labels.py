@@ -63,13 +63,7 @@ def diagnosis_labels(row: Mapping[str, Any], score: float | None) -> dict[str, n
         "frame_score": frame_score,
         "speech": true_speech(speech, distortions or (), frames),
         "causes": true_causes(distortions, frames),
-        "levels_db": np.array(
-            [
-                _level(row, "speech_snr_db", HIGHEST_DB["snr_db"], SOUNDS),
-                _level(row, "c50_db", HIGHEST_DB["c50_db"], ROOMS),
-            ],
-            np.float32,
-        ),
+        "levels_db": np.array(list(_levels_db(row).values()), np.float32),
         "ratings": np.array([np.nan if row[name] is None else row[name] for name in RATINGS], np.float32),
     }
 
@@ -84,11 +78,10 @@ def trained_values(row: Mapping[str, Any]) -> set[str]:
     Args:
         row: clip of a training set, with `COLUMNS`.
     """
-    levels = {"snr_db": _level(row, "speech_snr_db", SOUNDS), "c50_db": _level(row, "c50_db", ROOMS)}
     return {
         *({"speech"} if row["speech"] else ()),
         *(one["cause"] for one in row["distortions"] or () if one["cause"] in HEARD_CAUSES and one["audible"]),
-        *(name for name, value_db in levels.items() if value_db < HIGHEST_DB),
+        *(name for name, value_db in _levels_db(row).items() if value_db < HIGHEST_DB[name]),
         *(name for name in RATINGS if row[name] is not None),
     }
 
@@ -101,6 +94,14 @@ def _distortions(row: Mapping[str, Any]) -> list[Distortion] | None:
         if one.cause not in (None, *HEARD_CAUSES):
             raise ValueError(f"the cause {one.cause!r} is not one of {', '.join(HEARD_CAUSES)}")
     return distortions
+
+
+def _levels_db(row: Mapping[str, Any]) -> dict[str, float]:
+    """Returns SNR and C50 of a clip, by name of the value of the diagnosis."""
+    return {
+        "snr_db": _level(row, "speech_snr_db", HIGHEST_DB["snr_db"], SOUNDS),
+        "c50_db": _level(row, "c50_db", HIGHEST_DB["c50_db"], ROOMS),
+    }
 
 
 def _level(row: Mapping[str, Any], column: str, highest_db: float, causes: Set[str]) -> float:
