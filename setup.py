@@ -53,8 +53,14 @@ EXTRAS = {
     "fsspec": FSSPEC,
     # NVIDIA's libraries, in the versions that TensorFlow was built with; for Linux.
     "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
-    # PESQ labels and simulated rooms for `audiosieve synthesize`; pesq is built from source and needs a C compiler.
-    "train": ["pesq>=0.0.4,<0.1", "pyroomacoustics>=0.10,<0.11"],
+    # PESQ labels, simulated rooms and a noise suppressor for `audiosieve synthesize`; pesq is built from source and needs a C
+    # compiler. pyrnnoise has no wheels for all Macs, and brings PyAV, whose version must be that of `media`.
+    "train": [
+        *MEDIA,
+        "pesq>=0.0.4,<0.1",
+        "pyrnnoise>=0.4.5,<0.5; sys_platform == 'linux'",
+        "pyroomacoustics>=0.10,<0.11",
+    ],
     # Ratings of clips by published models for `audiosieve synthesize`: DNSMOS P.835, and DistillMOS, which needs PyTorch.
     "teachers": [*DNSMOS, "distillmos>=0.9.1,<0.10"],
     "dev": [

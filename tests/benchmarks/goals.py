@@ -98,7 +98,7 @@ GOALS = (
     ),
     Goal("all sets: speech in frames, AUC", "", 0.985, True, _at(ALL, "speech", "auc"), 4),
     *(
-        Goal(f"all sets: speech in frames, AUC above {peer}", "", 0.0, True, _at(ALL, "above", peer), 4)
+        Goal(f"compared clips: speech in frames, AUC above {peer}", "", 0.0, True, _at(ALL, "above", peer), 4)
         for peer in ("silero-vad", "ten-vad")
     ),
     Goal("sounds: music alone against speech, AUC", "", 0.99, True, _at("sounds", "music", "alone", "auc"), 4),

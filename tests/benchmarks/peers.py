@@ -215,7 +215,9 @@ def main() -> None:
     parser.add_argument("--peers", metavar="PYTHON", help="Python of the environment of the peers")
     parser.add_argument("--model", help="diagnostic model to compare, and to measure the goals of")
     parser.add_argument("--split", default="val")
-    parser.add_argument("--clips", type=int, help="number of clips, drawn from all of the split; by default all")
+    parser.add_argument(
+        "--clips", type=int, help="number of clips of the comparison, drawn from all; the goals use all"
+    )
     parser.add_argument("--resamples", type=int, default=1000)
     arguments = parser.parse_args()
     if not arguments.peers and not arguments.model:
@@ -224,18 +226,20 @@ def main() -> None:
     clips = [clip for name in arguments.sets for clip in read_clips(name) if clip.split == arguments.split]
     if not clips:
         raise SystemExit(f"--split {arguments.split}: the sets have no clip in this split")
+    items = list(range(len(clips)))
     if arguments.clips and arguments.clips < len(clips):
-        drawn = np.random.default_rng(0).choice(len(clips), arguments.clips, replace=False)
-        clips = [clips[n] for n in sorted(drawn.tolist())]
-    probabilities, speeds = run_peers(arguments.peers, read_audio(clips)) if arguments.peers else ({}, {})
+        items = sorted(np.random.default_rng(0).choice(len(clips), arguments.clips, replace=False).tolist())
+    compared = [clips[n] for n in items]
+    probabilities, speeds = run_peers(arguments.peers, read_audio(compared)) if arguments.peers else ({}, {})
     scores: list[ClipScores] = []
     if scorer is not None:
         scores, own, own_speeds = run_model(scorer, clips)
-        probabilities, speeds = probabilities | own, speeds | own_speeds
-    resamples = Resamples([clip.resampled_with for clip in clips], arguments.resamples, 0)
-    aucs, counts = speech_aucs(probabilities, clips, resamples)
+        probabilities |= {name: [values[n] for n in items] for name, values in own.items()}
+        speeds |= own_speeds
+    resamples = Resamples([clip.resampled_with for clip in compared], arguments.resamples, 0)
+    aucs, counts = speech_aucs(probabilities, compared, resamples)
     print(f"{speech_table(aucs, speeds)}\n{counts}")
-    print(f"\n{music_table(probabilities, clips, resamples)}", flush=True)
+    print(f"\n{music_table(probabilities, compared, resamples)}", flush=True)
     if scorer is not None:
         print(f"\n{model_goals(scorer, clips, scores, aucs, arguments.resamples)}")
 

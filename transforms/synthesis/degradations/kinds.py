@@ -14,7 +14,7 @@ from transforms.synthesis.degradations.disturbances import Handling, Plosives, W
 from transforms.synthesis.degradations.dynamics import GainControl, Gate
 from transforms.synthesis.degradations.echo import AcousticEcho
 from transforms.synthesis.degradations.recording import BandLimit, Clipping, DcOffset, Hum, Reverb
-from transforms.synthesis.degradations.suppression import RULES, Suppression
+from transforms.synthesis.degradations.suppression import Suppression, methods
 from transforms.synthesis.degradations.transmission import Codec, Dropouts, Mnru, PacketLoss
 from transforms.synthesis.degradations.upsampling import Interpolation, Upsampled
 from transforms.synthesis.rooms import RecordedRoom, Room
@@ -98,7 +98,8 @@ def _draw_dc_offset(rng: np.random.Generator, percent: Range, _: DrawRoom) -> De
 
 
 def _draw_suppression(rng: np.random.Generator, excess_db: Range, _: DrawRoom) -> Degradation:
-    method = tuple(RULES)[rng.integers(len(RULES))]
+    available = methods()
+    method = available[rng.integers(len(available))]
     return Suppression(method, float(rng.uniform(*excess_db)), float(rng.uniform(-40.0, -12.0)))
 
 

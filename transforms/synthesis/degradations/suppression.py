@@ -11,9 +11,11 @@ import scipy.fft
 from scipy.special import exp1
 
 from transforms.synthesis.degradations.base import Degraded, HeardCause, whole
+from transforms.synthesis.degradations.rnnoise import denoise, rnnoise_installed
 
-# Samples of a window of 32 ms and of its shift.
+# Samples of a window of 32 ms and of its shift, and the weights of the samples.
 WINDOW, SHIFT = 512, 256
+WEIGHTS = np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)).astype(np.float32)
 # Share of the frames, the quietest ones, from which the noise is estimated.
 QUIET_SHARE = 0.1
 # The noise is taken for at least this much weaker than the mean spectrum, in dB. Clean speech is processed, too.
@@ -24,6 +26,9 @@ SURE_EXCESS_DB, SURE_FLOOR_DB = 3.0, -18.0
 # Weight of the frame before in the a-priori SNR, and the lowest a-priori SNR.
 SMOOTHING, LOWEST_SNR = 0.98, 10 ** (-25 / 10)
 
+# Method of the network.
+RNNOISE = "rnnoise"
+
 # Gains of all frames, float32 [T, 257], from the ratio of their power to that of the noise, float32 [T, 257].
 Rule = Callable[[np.ndarray], np.ndarray]
 
@@ -33,7 +38,7 @@ class Suppression:
     """Noise suppression that removes too much.
 
     Attributes:
-        method: "subtraction", "wiener" or "log-mmse".
+        method: "subtraction", "wiener" or "log-mmse", or "rnnoise", which needs the optional package `pyrnnoise`.
         excess_db: factor by which the noise is overestimated, in dB of power.
         floor_db: lowest gain, in dB.
     """
@@ -55,24 +60,55 @@ class Suppression:
         return (HeardCause("codec", True if is_sure else None),)
 
     def apply(self, samples: np.ndarray) -> Degraded:
-        """Estimates the noise from the quietest frames, and removes it."""
-        window = np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)).astype(np.float32)
-        count = -(-len(samples) // SHIFT) + 1
-        padded = np.zeros((count + 1) * SHIFT, np.float32)
-        padded[SHIFT : SHIFT + len(samples)] = samples
-        frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::SHIFT]
-        spectra = scipy.fft.rfft(frames * window, axis=1)
-        powers = np.square(spectra.real) + np.square(spectra.imag)
+        """Estimates the noise, from the quietest frames or by the network, and removes it.
+
+        Raises:
+            ImportError: the method needs an optional package that is not installed.
+        """
+        spectra = _spectra(samples)
+        powers = _powers(spectra)
         if not powers.any():
             return Degraded(samples.astype(np.float32), ())
-        ratios = powers / (_noise(powers) * np.float32(10 ** (self.excess_db / 10)))
-        gains = np.maximum(RULES[self.method](ratios), np.float32(10 ** (self.floor_db / 20)))
-        cleaned = scipy.fft.irfft(spectra * gains, WINDOW, axis=1) * window
+        excess = np.float32(10 ** (self.excess_db / 10))
+        if self.method == RNNOISE:
+            gains = _network_gains(powers, _powers(_spectra(denoise(samples))), excess)
+        else:
+            gains = RULES[self.method](powers / (_noise(powers) * excess))
+        cleaned = scipy.fft.irfft(spectra * np.maximum(gains, np.float32(10 ** (self.floor_db / 20))), WINDOW, axis=1)
+        cleaned *= WEIGHTS
         # A window overlaps by half with the next one, and their squares add up to 1.
-        padded[:] = 0.0
+        count = len(cleaned)
+        padded = np.zeros((count + 1) * SHIFT, np.float32)
         padded[:-SHIFT].reshape(count, SHIFT)[:] += cleaned[:, :SHIFT]
         padded[SHIFT:].reshape(count, SHIFT)[:] += cleaned[:, SHIFT:]
         return Degraded(padded[SHIFT : SHIFT + len(samples)], whole(samples))
+
+
+def _spectra(samples: np.ndarray) -> np.ndarray:
+    """Returns the spectra of the windows of samples [n]: complex64 [T, 257]."""
+    count = -(-len(samples) // SHIFT) + 1
+    padded = np.zeros((count + 1) * SHIFT, np.float32)
+    padded[SHIFT : SHIFT + len(samples)] = samples
+    frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::SHIFT]
+    return np.asarray(scipy.fft.rfft(frames * WEIGHTS, axis=1))
+
+
+def _powers(spectra: np.ndarray) -> np.ndarray:
+    return np.asarray(np.square(spectra.real) + np.square(spectra.imag))
+
+
+def _network_gains(powers: np.ndarray, cleaned: np.ndarray, excess: np.float32) -> np.ndarray:
+    """Returns the gains of a network that overestimates the noise: float32 [T, 257].
+
+    A gain g is that of a Wiener filter for the SNR g / (1 - g), which is divided by the factor.
+
+    Args:
+        powers: powers of the recording: float32 [T, 257].
+        cleaned: powers of what the network leaves of it: float32 [T, 257].
+        excess: factor by which the noise is overestimated, above 0.
+    """
+    gains = np.sqrt(np.minimum(cleaned / np.maximum(powers, np.float32(1e-20)), 1.0))
+    return np.asarray(gains / (gains + (1 - gains) * excess))
 
 
 def _noise(powers: np.ndarray) -> np.ndarray:
@@ -130,3 +166,8 @@ def _decision_directed(ratios: np.ndarray, gain: Callable[[np.ndarray, np.ndarra
 
 
 RULES: dict[str, Rule] = {"subtraction": subtract, "wiener": wiener, "log-mmse": log_mmse}
+
+
+def methods() -> tuple[str, ...]:
+    """Returns the methods that can be used: the rules, and the network if it is installed."""
+    return (*RULES, RNNOISE) if rnnoise_installed() else tuple(RULES)
