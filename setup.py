@@ -31,6 +31,7 @@ SERVE = [
     "uvloop>=0.21; sys_platform != 'win32'",
 ]
 MEDIA = ["av>=18,<19"]
+LOUDNESS = ["pyloudnorm>=0.2,<0.3"]
 S3 = ["s3fs>=2025.9"]
 FSSPEC = ["fsspec[http]>=2025.9", "huggingface-hub>=1,<3"]
 DNSMOS = ["onnxruntime>=1.23", "speechmos>=0.0.1.1,<0.1"]
@@ -38,6 +39,8 @@ ONNX = ["onnx>=1.20,<2", "tf2onnx>=1.17,<2"]
 EXTRAS = {
     # PyAV, which holds FFmpeg: M4A, MP4, AAC, WMA, WebM and other formats that libsndfile does not read.
     "media": MEDIA,
+    # `audiosieve filter --export --loudness`.
+    "loudness": LOUDNESS,
     # `audiosieve serve`.
     "serve": SERVE,
     # `audiosieve export --format onnx`.
@@ -63,6 +66,7 @@ EXTRAS = {
     "dev": [
         *DNSMOS,
         *MEDIA,
+        *LOUDNESS,
         *SERVE,
         *ONNX,
         *S3,

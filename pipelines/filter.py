@@ -8,9 +8,8 @@ import tempfile
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
-from pipelines.common.argument_types import number, positive_int
+from pipelines.common.argument_types import number
 from pipelines.common.arguments import Parser, parse_with_beam
 from pipelines.common.errors import NOTHING_LEFT, UsageError, command
 from pipelines.common.runners import is_local, usable_cores
@@ -18,18 +17,22 @@ from pipelines.filtering.checks import check_columns
 from pipelines.filtering.decision import NO_MANIFEST, Decision, FilterConfig, decide
 from pipelines.filtering.export import RECORD as EXPORT_RECORD
 from pipelines.filtering.export import ExportConfig, export_kept
+from pipelines.filtering.export_options import add_export_arguments, check_export_options
 from pipelines.filtering.folders import BucketFolder, Folder
 from pipelines.filtering.output import (
     DROPPED,
     RECORD,
     is_unfinished,
+    kept_share,
     nothing_kept,
+    put_manifest,
     rule_table,
-    summary,
     write_selection,
+    written_files,
 )
 from pipelines.filtering.output_paths import folder_of, overlap
 from pipelines.filtering.trim_options import add_trim_options, trim_plan
+from transforms.curation.exporting.plan import ExportFormat
 from transforms.curation.kept_list import ManifestError
 from transforms.curation.manifest_formats import FORMATS
 from transforms.curation.presets.presets import PRESETS, choose_rules, rules_as_yaml
@@ -60,8 +63,11 @@ class FilterOptions:
         balance: SQL expression for the groups over which quantile and budget are spread; None for one group.
         format: format of the manifest, or "none"; None for the format of the corpus.
         export: folder for the audio of the kept utterances; None for no export.
-        export_format: format of exported audio.
+        export_format: format of exported audio; None for "original", or for "wav" with a manifest in Kaldi's format.
         shard_size: utterances in a tar file, at least 1.
+        sample_rate: sampling rate of exported audio, in Hz; None for that of the recordings.
+        mono: whether to export one channel.
+        loudness: loudness of exported audio, in LUFS; None to keep that of the recordings.
         overwrite: whether to replace the files of an earlier filter.
     """
 
@@ -81,8 +87,11 @@ class FilterOptions:
     balance: str | None
     format: str | None
     export: str | None
-    export_format: Literal["flac", "wav", "webdataset"]
+    export_format: ExportFormat | None
     shard_size: int
+    sample_rate: int | None
+    mono: bool
+    loudness: float | None
     overwrite: bool
 
 
@@ -108,7 +117,7 @@ def _run(options: FilterOptions, beam_arguments: tuple[str, ...]) -> int:
     _check_options(options, beam_arguments)
     config = _config(options)
     if options.dry_run and not options.output:
-        return _decide_only(options, config)
+        return _decide_only(options, config, None)
     output = folder_of("output", options.output, config.results)
     export = _export_config(options, beam_arguments, config, output)
     # The output already holds the same selection, so only the export remains.
@@ -119,33 +128,39 @@ def _run(options: FilterOptions, beam_arguments: tuple[str, ...]) -> int:
         _check_output(output, options)
     replaces_export = export is not None and _check_export(output, export, options, resume)
     if options.dry_run:
-        return _decide_only(options, config)
+        return _decide_only(options, config, export)
     with (
         tempfile.TemporaryDirectory(prefix="audiosieve-") as scratch,
         Selection(config.results, Path(scratch), usable_cores()) as selection,
     ):
-        decision = decide(selection, config)
+        decision = decide(selection, config, export)
         if not resume:
             with output.replace(RECORD) as draft:
                 decision = write_selection(selection, config, decision, draft)
         print(rule_table(decision))
-        print(summary(decision, options.output), flush=True)
+        print(kept_share(decision), flush=True)
+        exported = None
         if export is not None:
             if replaces_export:
                 export.folder.clear()
-            print(export_kept(decision.kept_list, export, output, Path(scratch)))
+            exported = export_kept(decision.kept_list, export, decision.format, output, Path(scratch))
+            decision = put_manifest(config, decision.of_files(exported.files), output, Path(scratch))
+        print(written_files(decision, options.output))
+        if exported is not None:
+            print(exported.text)
     return _status(decision, f"look at the column rules of {options.output}/{DROPPED}, and")
 
 
-def _decide_only(options: FilterOptions, config: FilterConfig) -> int:
+def _decide_only(options: FilterOptions, config: FilterConfig, export: ExportConfig | None) -> int:
     """Prints what the command would keep, and writes nothing; returns the exit status."""
     with (
         tempfile.TemporaryDirectory(prefix="audiosieve-") as scratch,
         Selection(config.results, Path(scratch), usable_cores()) as selection,
     ):
-        decision = decide(selection, config)
+        decision = decide(selection, config, export)
         print(rule_table(decision))
-        print(summary(decision, None))
+        print(kept_share(decision))
+        print(written_files(decision, None))
         if options.export:
             print(f"the audio of the kept utterances would be exported to {options.export}")
     return _status(decision, "")
@@ -170,7 +185,15 @@ def _export_config(
         raise UsageError(f"--export {options.export} overlaps with --output {options.output}; choose another folder")
     if not is_local(beam_arguments):
         raise UsageError("--export runs on this machine only; remove --runner")
-    return ExportConfig(folder, options.export_format, options.shard_size, beam_arguments)
+    return ExportConfig(
+        folder=folder,
+        format=options.export_format,
+        shard_size=options.shard_size,
+        sample_rate=options.sample_rate,
+        is_mono=options.mono,
+        loudness_lufs=options.loudness,
+        beam_arguments=beam_arguments,
+    )
 
 
 def _check_output(output: Folder, options: FilterOptions) -> None:
@@ -235,6 +258,13 @@ def _check_options(options: FilterOptions, beam_arguments: Sequence[str]) -> Non
             f"{beam_arguments[0].partition('=')[0]} is an option of Beam, which `audiosieve filter` uses only to --export "
             "audio; remove it"
         )
+    audio = {
+        "export_format": options.export_format,
+        "sample_rate": options.sample_rate,
+        "mono": options.mono or None,
+        "loudness": options.loudness,
+    }
+    check_export_options(options.export, audio)
     if options.where is not None and options.rules is not None:
         raise UsageError("--where and --rules exclude each other; write the condition into the file of rules")
     if options.balance is not None and options.budget is None and options.quantile is None:
@@ -271,7 +301,7 @@ def build_parser() -> Parser:
     parser = Parser(
         "filter", "Select the part of a scored corpus that is worth training on, and list it for a trainer."
     )
-    add, further = parser.add_argument, parser.further.add_argument
+    add = parser.add_argument
     add("scores", nargs="?", default="", metavar="OUT", help="output folder of `audiosieve score`")
     add(
         "-o",
@@ -322,20 +352,7 @@ def build_parser() -> Parser:
         help="column, such as speaker, or SQL expression; --quantile and --budget are spread evenly over its values",
     )
     add("--format", choices=[*FORMATS, NO_MANIFEST], help="format of the manifest; by default the format of the corpus")
-    add("--export", metavar="DIR", help="folder, local or in a bucket, for the audio of the kept utterances")
-    add(
-        "--export_format",
-        choices=["flac", "wav", "webdataset"],
-        default="flac",
-        help="format of spans cut out of a recording; wav if flac cannot store their samples exactly. Whole recordings are "
-        "copied unchanged. webdataset: tar files with both",
-    )
-    further(
-        "--shard_size",
-        type=positive_int,
-        default=1_000,
-        help="utterances in a tar file, with --export_format webdataset",
-    )
+    add_export_arguments(parser)
     add("--overwrite", action="store_true", help="replace the files of an earlier filter in --output and --export")
     return parser
 

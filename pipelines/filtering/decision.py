@@ -9,9 +9,11 @@ from importlib.metadata import version
 from typing import Any
 
 from pipelines.common.errors import UsageError
+from pipelines.filtering.export import ExportConfig
 from pipelines.filtering.source_rows import find_fields
+from transforms.curation.exporting.plan import DATASETS
 from transforms.curation.kept_list import KeptList, measure_recordings
-from transforms.curation.manifest_formats import FORMATS, refusal
+from transforms.curation.manifest_formats import FORMATS, KALDI, refusal
 from transforms.curation.manifest_writers import without_text
 from transforms.curation.piece_texts import TextState
 from transforms.curation.presets.unchecked import Unchecked, check_any_applies
@@ -97,6 +99,7 @@ class Decision:
         format: format of the manifest; None for no manifest.
         source_rows: rows of the corpus that the manifest copies; None if it has only the carried columns.
         remarks: clauses of one sentence about the manifest; empty if it has the format and columns of the corpus.
+        lists_files: whether the manifest lists exported files.
     """
 
     model_id: str
@@ -111,14 +114,25 @@ class Decision:
     format: str | None
     source_rows: SourceRows | None
     remarks: list[str]
+    lists_files: bool = False
+
+    def of_files(self, files: KeptList) -> Decision:
+        """Returns the decision with exported files in place of the recordings.
+
+        Args:
+            files: the exported utterances with their files.
+        """
+        rows = self.source_rows and self.source_rows.of_files(files)
+        return dataclasses.replace(self, kept_list=files, source_rows=rows)
 
 
-def decide(selection: Selection, config: FilterConfig) -> Decision:
+def decide(selection: Selection, config: FilterConfig, export: ExportConfig | None = None) -> Decision:
     """Decides which utterances are kept, and in which format they are listed.
 
     Args:
         selection: a new selection from `config.results`.
         config: configuration of the filter.
+        export: configuration of the export, whose files the manifest then lists; None for no export.
 
     Raises:
         UsageError: the output has no utterances, or the requested format cannot list those that are kept.
@@ -141,10 +155,18 @@ def decide(selection: Selection, config: FilterConfig) -> Decision:
     check_any_applies(config.rules, unchecked, config.results.model_id)
     source_kind = selection.source_kind()
     kept_list = selection.list_kept(source_kind.has_spans)
-    format, remarks = _choose_format(kept_list, source_kind.format, config.format)
+    preview = export.preview if export else lambda kept: kept
+    dataset = export.format if export is not None and export.format in DATASETS else None
+    if dataset and config.format not in (None, NO_MANIFEST):
+        raise UsageError(f"--format {config.format}: --export_format {dataset} needs no manifest; remove --format")
+    # A dataset has all fields, as an index of tars would.
+    format: str | None = "webdataset"
+    remarks: list[str] = []
+    if dataset is None:
+        format, remarks = _choose_format(preview(kept_list), source_kind.format, config.format, export)
     source_rows, pieces = None, None
     if format is not None:
-        fields = find_fields(selection, kept_list, format)
+        fields = find_fields(selection, kept_list, format, preview)
         source_rows, kept_list, pieces = fields.rows, fields.kept, fields.pieces
         remarks += fields.remarks
         excluded = [name for name in config.results.carried if name not in kept_list.columns]
@@ -152,9 +174,9 @@ def decide(selection: Selection, config: FilterConfig) -> Decision:
             remarks.insert(
                 0, f"the manifest lacks {', '.join(excluded)}: manifests use these names for other data; see {KEPT}"
             )
-        if format == "kaldi" and source_rows is None and (silent := without_text(kept_list)):
+        if format == KALDI and source_rows is None and (silent := without_text(kept_list)):
             remarks.append(kaldi_remark(silent))
-        if FORMATS[format].needs_durations and (source_rows is None or source_rows.lacking):
+        if export is None and FORMATS[format].needs_durations and (source_rows is None or source_rows.lacking):
             measure_recordings(kept_list)
     return Decision(
         model_id=config.results.model_id,
@@ -166,9 +188,10 @@ def decide(selection: Selection, config: FilterConfig) -> Decision:
         unchecked=unchecked,
         reject_counts=selection.reject_counts(),
         kept_list=kept_list,
-        format=format,
-        source_rows=source_rows,
+        format=None if dataset else format,
+        source_rows=None if dataset else source_rows,
         remarks=remarks,
+        lists_files=export is not None,
     )
 
 
@@ -177,13 +200,16 @@ def kaldi_remark(silent: int) -> str:
     return f"kaldi/text lacks {silent:,} kept utterances, which have no text; Kaldi's fix_data_dir.sh removes them"
 
 
-def _choose_format(kept: KeptList, source_format: str, requested: str | None) -> tuple[str | None, list[str]]:
+def _choose_format(
+    kept: KeptList, source_format: str, requested: str | None, export: ExportConfig | None
+) -> tuple[str | None, list[str]]:
     """Returns the format of the manifest, and remarks if it is not that of the corpus.
 
     Args:
-        kept: the kept utterances.
+        kept: the kept utterances as the manifest lists them.
         source_format: format of the corpus, not counting archives.
         requested: value of `--format`.
+        export: configuration of the export; None for no export.
 
     Raises:
         UsageError: the requested format cannot list the kept utterances.
@@ -193,9 +219,16 @@ def _choose_format(kept: KeptList, source_format: str, requested: str | None) ->
     if requested is not None:
         reason = refusal(kept, requested)
         if reason:
-            raise UsageError(f"--format {reason}; choose another format, or --format none with --export")
+            advice = "another format" if export else "another format, or --format none with --export"
+            raise UsageError(f"--format {reason}; choose {advice}")
         return requested, []
-    candidates = ["webdataset"] if kept.has_archives() else list(dict.fromkeys([source_format, "csv"]))
+    if kept.has_archives():
+        candidates = ["webdataset"]
+    elif export is not None and source_format == "paths":
+        # A list of paths has no texts and no scores.
+        candidates = ["jsonl"]
+    else:
+        candidates = list(dict.fromkeys([source_format, "csv"]))
     remarks: list[str] = []
     carried = [name for name in kept.columns if name != TRIMMED]
     if candidates[0] == "paths" and carried:  # as of a folder of tables that name recordings

@@ -14,7 +14,7 @@ from typing import Any
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from model.local_files import atomic_path
+from model.local_files import DRAFT_PREFIX, atomic_path
 from pipelines.common.errors import UsageError
 from transforms.storage.atomic_files import atomic_file
 from transforms.storage.files import literally, match, probe
@@ -53,6 +53,22 @@ class Folder(ABC):
 
         Raises:
             UsageError: it cannot be deleted.
+        """
+
+    @abstractmethod
+    def remove(self, name: str) -> None:
+        """Deletes a file in it, or a folder with its files; does nothing if there is none.
+
+        Raises:
+            UsageError: it cannot be deleted.
+        """
+
+    @abstractmethod
+    def remove_drafts(self) -> None:
+        """Deletes the unfinished files that a killed command left in it.
+
+        Raises:
+            UsageError: they cannot be deleted.
         """
 
     def load(self, name: str) -> dict[str, Any]:
@@ -120,6 +136,21 @@ class LocalFolder(Folder):
         with self._usage_errors():
             shutil.rmtree(self.uri)
 
+    def remove(self, name: str) -> None:
+        """Deletes a file in it, or a folder with its files."""
+        path = Path(self.uri, name)
+        with self._usage_errors("cannot delete there"):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+    def remove_drafts(self) -> None:
+        """Deletes the unfinished files that a killed command left in it."""
+        with self._usage_errors("cannot delete there"):
+            for path in sorted(Path(self.uri).rglob(f"{DRAFT_PREFIX}*"), reverse=True):
+                self.remove(path.relative_to(self.uri).as_posix())
+
 
 class BucketFolder(Folder):
     """A prefix in a bucket, which has no folders. Its content is complete while its record exists."""
@@ -159,6 +190,18 @@ class BucketFolder(Folder):
         """Deletes all files in it."""
         names = self.names()
         with self._usage_errors():
+            self._delete(names)
+
+    def remove(self, name: str) -> None:
+        """Deletes a file in it, or a folder with its files."""
+        names = [other for other in self.names() if other == name or other.startswith(f"{name}/")]
+        with self._usage_errors("cannot delete there"):
+            self._delete(names)
+
+    def remove_drafts(self) -> None:
+        """Deletes the unfinished files that a killed command left in it."""
+        names = [name for name in self.names() if name.rpartition("/")[2].startswith(DRAFT_PREFIX)]
+        with self._usage_errors("cannot delete there"):
             self._delete(names)
 
     def _delete(self, names: list[str]) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 from pipelines.common.wording import counted
 from pipelines.filtering.decision import KEPT, Decision, FilterConfig, kaldi_remark
 from pipelines.filtering.export import FILES as EXPORT_FILES
+from pipelines.filtering.folders import Folder
 from transforms.analysis.text_tables import aligned
-from transforms.curation.manifest_formats import FORMATS
+from transforms.curation.manifest_formats import FORMATS, KALDI
 from transforms.curation.piece_texts import TextState
 from transforms.curation.presets.unchecked import remark
 from transforms.curation.row_writers.kaldi_rows import without_text
@@ -24,6 +25,8 @@ DROPPED, RECORD = "dropped.parquet", "filter.json"
 
 def write_selection(selection: Selection, config: FilterConfig, decision: Decision, folder: Path) -> Decision:
     """Writes all files of a selection, and returns its decision with the texts that pieces have in the manifest.
+
+    A manifest that lists exported files is written after the export (`write_manifest`).
 
     Args:
         selection: the selection.
@@ -40,23 +43,64 @@ def write_selection(selection: Selection, config: FilterConfig, decision: Decisi
             f"{KEPT} has {kept} rows, must have {decision.kept.utterances}; "
             f"{DROPPED} has {dropped} rows, must have {decision.dropped.utterances}"
         )
-    manifest = None
-    if decision.format is not None:
-        manifest = FORMATS[decision.format].file
-        if decision.source_rows is None:
-            FORMATS[decision.format].write(decision.kept_list, folder / manifest)
-        else:
-            pieces = WRITERS[decision.format](decision.source_rows, folder / manifest)
-            if pieces:
-                decision = dataclasses.replace(decision, piece_texts=dict(sorted(pieces.items())))
-            silent = without_text(folder / manifest, decision.kept.utterances) if decision.format == "kaldi" else 0
-            if silent:
-                decision = dataclasses.replace(decision, remarks=[*decision.remarks, kaldi_remark(silent)])
+    if not decision.lists_files:
+        decision = write_manifest(decision, folder)
+    _write_record(config, decision, folder, has_manifest=not decision.lists_files)
+    return decision
+
+
+def write_manifest(decision: Decision, folder: Path) -> Decision:
+    """Writes the manifest into a folder, and returns the decision with the texts that pieces have in it."""
+    if decision.format is None:
+        return decision
+    path = folder / FORMATS[decision.format].file
+    if decision.source_rows is None:
+        FORMATS[decision.format].write(decision.kept_list, path)
+        return decision
+    pieces = WRITERS[decision.format](decision.source_rows, path)
+    if pieces:
+        decision = dataclasses.replace(decision, piece_texts=dict(sorted(pieces.items())))
+    (row,) = decision.kept_list.rows(f"SELECT count(*) AS count FROM {decision.kept_list.table}")
+    silent = without_text(path, row["count"]) if decision.format == KALDI else 0
+    if silent:
+        decision = dataclasses.replace(decision, remarks=[*decision.remarks, kaldi_remark(silent)])
+    return decision
+
+
+def put_manifest(config: FilterConfig, decision: Decision, output: Folder, scratch: Path) -> Decision:
+    """Adds the manifest of exported files to a selection, in place of an earlier manifest.
+
+    Args:
+        config: configuration of the selection.
+        decision: its decision, with the exported files.
+        output: folder of the selection.
+        scratch: a local folder for temporary files.
+
+    Returns:
+        The decision with the texts that pieces have in the manifest.
+
+    Raises:
+        UsageError: the folder cannot be written.
+    """
+    draft = scratch / "manifest"
+    draft.mkdir()
+    decision = write_manifest(decision, draft)
+    if earlier := output.load(RECORD).get("manifest"):
+        output.remove(earlier)
+    for path in sorted(draft.rglob("*")):
+        if path.is_file():
+            output.put(path, path.relative_to(draft).as_posix())
+    _write_record(config, decision, draft, has_manifest=True)
+    output.put(draft / RECORD, RECORD)
+    return decision
+
+
+def _write_record(config: FilterConfig, decision: Decision, folder: Path, has_manifest: bool) -> None:
     record = {
         "job": "filter",
         **config.as_dict(),
         "fingerprint": config.fingerprint,
-        "manifest": manifest,
+        "manifest": FORMATS[decision.format].file if decision.format and has_manifest else None,
         "format": decision.format,
         "counts": {
             "scored": decision.scored.utterances,
@@ -85,7 +129,6 @@ def write_selection(selection: Selection, config: FilterConfig, decision: Decisi
         "rejected": decision.reject_counts,
     }
     (folder / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return decision
 
 
 def is_unfinished(names: Collection[str]) -> bool:
@@ -157,13 +200,8 @@ def nothing_kept(decision: Decision, advice: str) -> str:
     )
 
 
-def summary(decision: Decision, output: str | None) -> str:
-    """Returns lines with the kept share, the rejects, rules without data, the texts of pieces, files and remarks.
-
-    Args:
-        decision: the decision.
-        output: folder of the selection; None if nothing is written.
-    """
+def kept_share(decision: Decision) -> str:
+    """Returns lines with the kept share, the rejects, and rules without data."""
     kept, scored = decision.kept, decision.scored
     text = (
         f"kept: {counted(kept.utterances, 'utterance')}, {duration_text(kept.seconds)} of {duration_text(scored.seconds)} "
@@ -172,17 +210,24 @@ def summary(decision: Decision, output: str | None) -> str:
     if decision.reject_counts:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in decision.reject_counts.items())
         text += f"; {sum(decision.reject_counts.values()):,} more got no score ({reasons})"
-    lines = [text]
-    if decision.unchecked:
-        lines.append(remark(decision.unchecked, decision.model_id))
+    return "\n".join([text, *([remark(decision.unchecked, decision.model_id)] if decision.unchecked else [])])
+
+
+def written_files(decision: Decision, output: str | None) -> str:
+    """Returns lines with the texts of pieces, the files and remarks on the manifest.
+
+    Args:
+        decision: the decision.
+        output: folder of the selection; None if nothing is written.
+    """
+    lines = []
     # The texts in a manifest that copies rows of the corpus are known when it is written.
-    if (pieces := _pieces(decision)) and (output is not None or decision.source_rows is None):
-        lines.append(pieces)
+    if output is not None or decision.source_rows is None:
+        lines.append(_pieces(decision))
     if output is None:
         lines.append("dry run: nothing is written")
     else:
         names = [KEPT, DROPPED, RECORD] + ([FORMATS[decision.format].file] if decision.format else [])
         lines.append(f"{output}: {', '.join(names)}")
-    if decision.remarks:
-        lines.append("; ".join(decision.remarks))
-    return "\n".join(lines)
+    lines.append("; ".join(decision.remarks))
+    return "\n".join(line for line in lines if line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 from transforms.corpus.source_rows import READ_ERRORS, manifest_versions
 from transforms.curation.kept_list import KeptList
@@ -33,13 +34,16 @@ class Fields:
     remarks: list[str]
 
 
-def find_fields(selection: Selection, kept: KeptList, format: str) -> Fields:
+def find_fields(
+    selection: Selection, kept: KeptList, format: str, listed: Callable[[KeptList], KeptList] = lambda kept: kept
+) -> Fields:
     """Returns the rows of the corpus that a manifest copies, or the columns that it has.
 
     Args:
         selection: the selection.
         kept: its kept utterances.
         format: format of the manifest.
+        listed: function that returns the list as the manifest has it.
     """
     source = selection.results.source
     try:
@@ -53,7 +57,7 @@ def find_fields(selection: Selection, kept: KeptList, format: str) -> Fields:
         return Fields(rows, kept, None, _changes(selection, rows))
     if rows.manifests.format in FLAT:
         with_all, pieces = selection.with_fields(rows)
-        problem = refusal(with_all, format)
+        problem = refusal(listed(with_all), format)
         if problem is None:
             return Fields(None, with_all, pieces or None, _changes(selection, rows))
         return Fields(None, kept, None, [f"{problem}; so the manifest has {_carried(kept)}"])

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from tests.support.kept_lists import list_all, of_channel
 from tests.support.outputs import scored
-from transforms.curation.export_plan import write_export_plan
+from transforms.curation.exporting.plan import write_export_plan
 from transforms.elements import ScoredUtterance
 from transforms.storage.files import look_at
 

@@ -32,6 +32,10 @@ class ManifestError(ValueError):
     """A manifest cannot list the kept utterances."""
 
 
+# SQL for the order of the corpus; of rows that it does not have, and of pieces, that of their starts.
+IN_ORDER = "position NULLS LAST, piece_number, id"
+
+
 def field_key(name: str) -> str:
     """Returns the name of a further column in the table of a `KeptList`. No column of the list itself has such a name."""
     return f"field {name}"
@@ -66,9 +70,10 @@ class KeptList:
         duration_s, sample_rate, channels, channel, score, source_version, format
                              as in `utterances`; the score has four decimals
         source_id            id of the row in the corpus: that of the utterance, or of the utterance that a piece is part of
-        piece_start_us, piece_end_us, piece_is_last, parent_s
-                             of a piece: start and end in its utterance, whether it ends where that ends, and the length of
-                             that in seconds; null for other utterances
+        piece_start_us, piece_end_us, piece_is_last, piece_number, parent_s
+                             of a piece: start and end in its utterance, whether it ends where that ends, its number among
+                             the pieces of that, and the length of that in seconds; null for other utterances
+        position             number that sorts the list like the rows of the corpus; null if these are unknown
         field NAME           further columns (`field_key`): those of the corpus that were carried; after trimming also
                              `trimmed`, as in kept.parquet
 
@@ -113,6 +118,11 @@ class KeptList:
         """Returns the Arrow schema of a query over the table."""
         return self._connection.sql(query).to_arrow_reader(1).schema
 
+    def fields(self) -> pa.Schema:
+        """Returns the further columns with their types; those of JSON are texts."""
+        columns = ", ".join(f"{field_sql(name)} AS {quoted(name)}" for name in self.columns)
+        return self.schema(f"SELECT {columns} FROM {self.table}") if columns else pa.schema([])
+
     def write_parquet(self, query: str, schema: pa.Schema, path: Path) -> int:
         """Writes the rows of a query over the table to a Parquet file; returns their number."""
         return write_parquet(self._connection, query, schema, path)
@@ -133,6 +143,16 @@ class KeptList:
     def of_table(self, table: str, columns: Sequence[str], json_columns: Sequence[str]) -> KeptList:
         """Returns a list of another table that `make` made, with other further columns."""
         return KeptList(self._connection, table, columns, json_columns)
+
+    def set_positions(self, places: str) -> None:
+        """Sorts the list like the rows of the corpus.
+
+        Args:
+            places: table with `id` and `place` of utterances.
+        """
+        self._connection.execute(
+            f"UPDATE {self.table} SET position = {places}.place FROM {places} WHERE {self.table}.id = {places}.id"
+        )
 
     def has_archives(self) -> bool:
         """Whether any utterance is in an archive."""
@@ -173,18 +193,19 @@ def kept_list_query(
     is_span, recording_s, parents = "false", "kept.duration_s", ""
     piece = (
         "NULL::BIGINT AS piece_start_us, NULL::BIGINT AS piece_end_us, NULL::BOOLEAN AS piece_is_last, "
-        "NULL::DOUBLE AS parent_s"
+        "NULL::BIGINT AS piece_number, NULL::DOUBLE AS parent_s"
     )
     source_id = "kept.utterance_id"
     if spans is not None:
         source_id = "coalesce(spans.parent_id, kept.utterance_id)"
         piece = (
             "spans.start_us AS piece_start_us, spans.end_us AS piece_end_us, spans.is_last AS piece_is_last, "
-            "parents.duration_s AS parent_s"
+            "spans.number AS piece_number, parents.duration_s AS parent_s"
         )
         is_span, recording_s = "spans.utterance_id IS NOT NULL", "coalesce(parents.duration_s, kept.duration_s)"
         parents = (
-            f"LEFT JOIN {spans} AS spans USING (utterance_id) "
+            f"LEFT JOIN (SELECT *, row_number() OVER (PARTITION BY parent_id ORDER BY start_us) AS number FROM {spans}) "
+            "AS spans USING (utterance_id) "
             f"LEFT JOIN {OWN_UTTERANCES} AS parents ON parents.utterance_id = spans.parent_id"
         )
     # In an archive, only a manifest lists spans; the version says so.
@@ -200,7 +221,8 @@ def kept_list_query(
                 round_even(kept.start_s * kept.sample_rate, 0) AS first_sample,
                 round(kept.duration_s * kept.sample_rate) AS samples,
                 kept.duration_s, kept.sample_rate, kept.channels, kept.channel, round(kept.score::DOUBLE, 4) AS score,
-                kept.source_version, kept.format, {source_id} AS source_id, {piece}{further}
+                kept.source_version, kept.format, {source_id} AS source_id, {piece},
+                NULL::BIGINT AS position{further}
             FROM {kept} AS kept {parents}
             LEFT JOIN {archives} AS archives ON {archive_begins("kept.uri")} = archives.begins
         )

@@ -10,6 +10,8 @@ from transforms.curation import manifest_writers as writers
 from transforms.curation.kept_list import KeptList, field_sql
 from transforms.curation.manifest_writers import SELECTS_CHANNEL
 
+KALDI = "kaldi"
+
 
 @dataclasses.dataclass(frozen=True)
 class Limit:
@@ -89,7 +91,7 @@ FORMATS = {
     "tsv": ManifestFormat("manifest.tsv", writers.write_tsv, _tsv_limits),
     "jsonl": ManifestFormat("manifest.jsonl", writers.write_jsonl),
     "parquet": ManifestFormat("manifest.parquet", writers.write_parquet),
-    "kaldi": ManifestFormat("kaldi", writers.write_kaldi, _kaldi_limits),
+    KALDI: ManifestFormat("kaldi", writers.write_kaldi, _kaldi_limits),
     "lhotse": ManifestFormat("cuts.jsonl.gz", writers.write_lhotse, needs_durations=True),
     "webdataset": ManifestFormat("index.jsonl", writers.write_index, _index_limits),
     "paths": ManifestFormat("paths.txt", writers.write_paths, _path_limits),

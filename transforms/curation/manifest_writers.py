@@ -15,7 +15,7 @@ import pyarrow.csv
 
 from transforms.corpus.word_times import Word, WordTimesError, lhotse_alignment, parse_words, word_columns
 from transforms.curation.duckdb_rows import quoted
-from transforms.curation.kept_list import KeptList, field_key, field_sql, free_name
+from transforms.curation.kept_list import IN_ORDER, KeptList, field_key, field_sql, free_name
 from transforms.storage.text_files import as_text
 
 # SQL over a `KeptList`: whether the utterance is one channel of a recording with several.
@@ -28,7 +28,7 @@ _KALDI_TEXT = rf"trim(regexp_replace(coalesce({_TEXT}, ''), '\s+', ' ', 'g'))"
 
 def write_paths(kept: KeptList, path: Path) -> None:
     """Writes a text file with one path a line."""
-    write_lines(path, kept.texts(f"SELECT path FROM {kept.table} ORDER BY id"))
+    write_lines(path, kept.texts(f"SELECT path FROM {kept.table} ORDER BY {IN_ORDER}"))
 
 
 # --- tables ------------------------------------------------------------------------------------------------------------
@@ -74,7 +74,7 @@ def _table_query(kept: KeptList, is_text: bool = False) -> str:
         name: f"to_json({field_sql(name)})::VARCHAR" if name in nested else field_sql(name) for name in kept.columns
     }
     further = "".join(f", {cell} AS {quoted(name)}" for name, cell in cells.items())
-    return f"SELECT {columns}, duration_s AS duration, score AS {score}{further} FROM {kept.table} ORDER BY id"
+    return f"SELECT {columns}, duration_s AS duration, score AS {score}{further} FROM {kept.table} ORDER BY {IN_ORDER}"
 
 
 # --- JSON --------------------------------------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ def _table_query(kept: KeptList, is_text: bool = False) -> str:
 def write_jsonl(kept: KeptList, path: Path) -> None:
     """Writes a NeMo manifest: a JSON object a line, with an offset if the utterance is a span of its recording."""
     columns = f"id, path, whole, start_s, end_s, duration_s, channel, score{_columns(kept.columns)}"
-    rows = kept.rows(f"SELECT {columns} FROM {kept.table} ORDER BY id")
+    rows = kept.rows(f"SELECT {columns} FROM {kept.table} ORDER BY {IN_ORDER}")
     write_lines(path, (json_line(nemo_entry(row, kept.columns)) for row in rows))
 
 
@@ -128,7 +128,7 @@ def write_lhotse(kept: KeptList, path: Path) -> None:
     """
     # Without a name and a time in the header, the same cuts give the same bytes.
     with path.open("wb") as file, gzip.GzipFile(fileobj=file, mode="wb", filename="", mtime=0) as packed:
-        for row in kept.rows(f"SELECT * FROM {kept.table} ORDER BY id"):
+        for row in kept.rows(f"SELECT * FROM {kept.table} ORDER BY {IN_ORDER}"):
             packed.write(f"{json_line(lhotse_cut(row, kept.columns))}\n".encode())
 
 

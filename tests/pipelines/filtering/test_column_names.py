@@ -15,7 +15,7 @@ from tests.support.outputs import scored, write_output
 from tests.support.paths import ROOT
 from transforms import schemas
 from transforms.curation.duckdb_rows import quoted
-from transforms.curation.export_plan import write_export_plan
+from transforms.curation.exporting.plan import write_export_plan
 from transforms.curation.kept_list import RESERVED_COLUMNS
 from transforms.curation.selection import Selection
 from transforms.output.results import open_results

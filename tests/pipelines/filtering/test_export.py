@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from model.local_files import DRAFT_PREFIX
 from tests.support.command import audiosieve
 from tests.support.filtered import (
     BAD_MIDDLE,
@@ -51,7 +55,7 @@ def test_the_audio_of_kept_utterances(long_corpus, tmp_path, workers):
     assert "1 rejected (1 changed; see export_rejects.parquet)" in done.stdout
     assert (exported / "good.wav").read_bytes() == (audio / "good.wav").read_bytes()
     whole, _ = soundfile.read(audio / "middle.wav", dtype="int16")
-    names = ["middle.wav#0.000-3.100.flac", "middle.wav#4.288-7.376.flac"]
+    names = ["middle_0001.flac", "middle_0002.flac"]
     assert sorted(path.name for path in exported.iterdir()) == ["good.wav", *names]
     for name, (start, end) in zip(names, [(0, 49_600), (68_608, len(whole))], strict=True):
         samples, rate = soundfile.read(exported / name, dtype="int16")
@@ -59,7 +63,7 @@ def test_the_audio_of_kept_utterances(long_corpus, tmp_path, workers):
         assert (samples == whole[start:end]).all()
     (reject,) = rows_of(keep / "export_rejects.parquet")
     assert (reject["utterance_id"], reject["stage"], reject["reason"]) == ("changed.wav", "export", "changed")
-    refs = list_corpus(str(keep / "exported.jsonl"))
+    refs = list_corpus(str(keep / "manifest.jsonl"))
     assert [ref.utterance_id for ref in refs] == ["good.wav", "middle.wav#0.000-3.100", "middle.wav#4.288-7.376"]
     assert {Path(ref.uri) for ref in refs} == set(exported.iterdir())
 
@@ -81,6 +85,50 @@ def test_an_interrupted_export_is_resumed(long_corpus, tmp_path):
     assert "is not empty" in audiosieve(*words, "--where", "true", status=2).stderr
     audiosieve(*words, "--export_format", "webdataset", "--overwrite")
     assert [path.name for path in exported.iterdir()] == ["shard-000000.tar"]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["flac", "webdataset", "shar", "parquet"])
+def test_a_killed_export_continues(tmp_path, format):
+    for number in range(16):
+        wav(tmp_path / f"audio/r{number:02d}.wav", 8.0, number)
+    output = write_output_of(tmp_path / "audio", tmp_path / "out", [4.0] * 16)
+    options = [
+        "--rules",
+        "none",
+        "--export_format",
+        format,
+        "--shard_size",
+        2,
+        "--loudness",
+        -23,
+        "--sample_rate",
+        24_000,
+    ]
+
+    def words(name: str) -> list[object]:
+        return ["filter", output, "--output", tmp_path / f"keep_{name}", "--export", tmp_path / name, *options]
+
+    audiosieve(*words("whole"))
+    command = [sys.executable, "-m", "pipelines.cli", *map(str, words("killed"))]
+    folder = tmp_path / "killed"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        while process.poll() is None and not list(folder.glob("*[0-9].*")):
+            time.sleep(0.01)
+        process.kill()
+    # A process that is killed at another moment leaves the draft of a file.
+    (folder / f"{DRAFT_PREFIX}0" / "unfinished").mkdir(parents=True)
+    done = audiosieve(*words("killed"))
+    assert "16 exported" in done.stdout
+    assert contents(folder) == contents(tmp_path / "whole")
+    assert not list(folder.glob(".*"))
+    manifests = [contents(tmp_path / f"keep_{name}").get("manifest.jsonl", b"") for name in ("whole", "killed")]
+    assert manifests[0].replace(b"/whole/", b"/killed/") == manifests[1]
 
 
 def test_a_bad_rule_does_not_touch_an_earlier_export(long_corpus, tmp_path):

@@ -44,7 +44,7 @@ def test_facts_of_pieces_are_those_of_their_audio(samples: Path, tmp_path: Path)
     audiosieve("filter", tmp_path / "out", "--output", tmp_path / "keep", *words)
     pieces = {row["utterance_id"]: row for row in rows_of(tmp_path / "keep/kept.parquet")}
     assert len(pieces) >= 2
-    audiosieve("score", "--input", tmp_path / "keep/exported.jsonl", "--output", tmp_path / "again")
+    audiosieve("score", "--input", tmp_path / "keep/manifest.jsonl", "--output", tmp_path / "again")
     again = {row["utterance_id"]: row for row in Output(tmp_path / "again").utterances}
     assert again.keys() == pieces.keys()
     for name, row in again.items():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import dataclasses
 import gzip
 import json
 import tarfile
@@ -14,97 +12,35 @@ from typing import Any
 import pytest
 
 from tests.support.command import audiosieve
-from tests.support.filtered import BAD_MIDDLE, RATE, refs_of, rows_of, wav
+from tests.support.filtered import refs_of, rows_of
 from tests.support.outputs import scored, write_output
+from tests.support.trimmed import (
+    CARRY,
+    ENTRIES,
+    EXPECTED,
+    FIRST,
+    FIRST_WORDS,
+    LENGTH_S,
+    PIECES,
+    SECOND,
+    SECOND_WORDS,
+    TEXT,
+    WORDS,
+    in_csv,
+    in_jsonl,
+    in_kaldi,
+    in_lhotse,
+    scored_corpus,
+    words_of,
+    write_recordings,
+)
 from transforms.corpus.sources import list_corpus
-from transforms.elements import AudioRef
-
-# The utterances have 7.376 s; the pieces are 0 to 3.1 s and 4.288 to 7.376 s.
-LENGTH_S = 7.376
-PIECES = ["#0.000-3.100", "#4.288-7.376"]
-CARRY = ["speaker", "text", "words"]
-TEXT = "one two three four five"
-# The word "three" is cut.
-TIMES = [("one", 0.5, 1.0), ("two", 1.5, 2.0), ("three", 3.0, 3.5), ("four", 4.5, 5.0), ("five", 6.0, 6.75)]
-ENTRIES = [{"word": word, "start": start, "end": end} for word, start, end in TIMES]
-# Texts and words of the pieces.
-FIRST, SECOND = "one two", "four five"
-FIRST_WORDS = ENTRIES[:2]
-SECOND_WORDS = [{"word": "four", "start": 0.212, "end": 0.712}, {"word": "five", "start": 1.712, "end": 2.462}]
 
 
 @pytest.fixture
 def audio(tmp_path: Path) -> Path:
     """Recordings of 9 s: `timed` has word times, `bad` unusable ones, `plain` none."""
-    for seed, name in enumerate(("timed", "bad", "plain")):
-        wav(tmp_path / "audio" / f"{name}.wav", 9.0, seed)
-    return tmp_path / "audio"
-
-
-def words_of(name: str) -> Any:
-    return {"timed": ENTRIES, "bad": [{"word": "one"}], "plain": None}[name]
-
-
-def in_jsonl(audio: Path, root: Path) -> Path:
-    lines = []
-    for path in sorted(audio.iterdir()):
-        row = {"audio_filepath": str(path), "id": path.stem, "offset": 1.0, "duration": LENGTH_S, "text": TEXT}
-        row |= {"speaker": "a", "words": words_of(path.stem)}
-        lines.append(json.dumps({name: value for name, value in row.items() if value is not None}) + "\n")
-    (root / "corpus.jsonl").write_text("".join(lines))
-    return root / "corpus.jsonl"
-
-
-def in_csv(audio: Path, root: Path) -> Path:
-    with (root / "corpus.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "id", "start", "end", "speaker", "text", "words"])
-        for path in sorted(audio.iterdir()):
-            words = words_of(path.stem)
-            writer.writerow([path, path.stem, 1.0, 1.0 + LENGTH_S, "a", TEXT, json.dumps(words) if words else ""])
-    return root / "corpus.csv"
-
-
-def in_kaldi(audio: Path, root: Path) -> Path:
-    folder = root / "data"
-    folder.mkdir()
-    paths = sorted(audio.iterdir())
-    tables = {
-        "wav.scp": [f"rec-{path.stem} {path}" for path in paths],
-        "segments": [f"{path.stem} rec-{path.stem} 1.0 {1.0 + LENGTH_S}" for path in paths],
-        "text": [f"{path.stem} {TEXT}" for path in paths],
-        "utt2spk": [f"{path.stem} a" for path in paths],
-        "ctm": [f"timed 1 {start} {end - start} {word}" for word, start, end in TIMES] + ["bad 1 100.0 0.5 one"],
-    }
-    for name, lines in tables.items():
-        (folder / name).write_text("".join(f"{line}\n" for line in lines))
-    return folder
-
-
-def in_lhotse(audio: Path, root: Path) -> Path:
-    with gzip.open(root / "cuts.jsonl.gz", "wt") as file:
-        for path in sorted(audio.iterdir()):
-            source = {"type": "file", "channels": [0], "source": str(path)}
-            recording = {"id": path.stem, "sources": [source], "sampling_rate": RATE, "num_samples": 9 * RATE}
-            recording |= {"duration": 9.0, "channel_ids": [0]}
-            supervision = {"id": path.stem, "recording_id": path.stem, "start": 0.0, "duration": LENGTH_S, "channel": 0}
-            supervision |= {"text": TEXT, "speaker": "a"}
-            if path.stem != "plain":
-                is_timed = path.stem == "timed"
-                words = [[word, start, end - start, None] for word, start, end in TIMES] if is_timed else [["one"]]
-                supervision["alignment"] = {"word": words, "phone": [["AH", 0.5, 0.1, 0.9]]}
-            cut = {"id": path.stem, "start": 1.0, "duration": LENGTH_S, "channel": 0, "supervisions": [supervision]}
-            file.write(json.dumps({**cut, "recording": recording, "type": "MonoCut"}) + "\n")
-    return root / "cuts.jsonl.gz"
-
-
-def scored_corpus(refs: list[AudioRef], source: Path, root: Path) -> Path:
-    """An output of a corpus whose utterances have an anomaly in the middle."""
-    items = []
-    for ref in refs:
-        item = scored(ref.utterance_id, BAD_MIDDLE, start_s=ref.span.start_s, format="WAV/PCM_16")
-        items.append(dataclasses.replace(item, utterance=dataclasses.replace(item.utterance, ref=ref)))
-    return write_output(root, items, carry=CARRY, source=str(source))
+    return write_recordings(tmp_path / "audio")
 
 
 def trim(source: Path, root: Path, *options: object) -> tuple[Path, str]:
@@ -112,11 +48,6 @@ def trim(source: Path, root: Path, *options: object) -> tuple[Path, str]:
     output = scored_corpus(list_corpus(str(source), CARRY), source, root / "out")
     done = audiosieve("filter", output, "--output", root / "keep", "--trim", "anomalies", *options)
     return root / "keep", done.stdout
-
-
-EXPECTED = {f"bad{piece}": None for piece in PIECES} | {f"plain{piece}": None for piece in PIECES}
-EXPECTED |= {"timed" + PIECES[0]: FIRST, "timed" + PIECES[1]: SECOND}
-WORDS = {"timed" + PIECES[0]: FIRST_WORDS, "timed" + PIECES[1]: SECOND_WORDS}
 
 
 @pytest.mark.parametrize("build", [in_jsonl, in_csv, in_kaldi, in_lhotse])
@@ -224,7 +155,7 @@ def test_exported_samples_of_webdataset_have_the_texts_of_pieces(audio, tmp_path
 def test_an_export_lists_the_texts_of_pieces(audio, tmp_path):
     options = ["--export", tmp_path / "audio_of_pieces", "--export_format", "wav"]
     keep, _ = trim(in_jsonl(audio, tmp_path), tmp_path, *options)
-    lines = {row["id"]: row for row in map(json.loads, (keep / "exported.jsonl").read_text().splitlines())}
+    lines = {row["id"]: row for row in map(json.loads, (keep / "manifest.jsonl").read_text().splitlines())}
     assert {name: row.get("text") for name, row in lines.items()} == EXPECTED
     assert {name: row["words"] for name, row in lines.items() if "words" in row} == WORDS
     assert {row["trimmed"] for row in lines.values()} == {True}

@@ -78,7 +78,7 @@ def test_audio_is_exported_to_a_bucket_as_to_a_local_folder(
     names = {path.relative_to(local) for path in local.rglob("*") if path.is_file()}
     assert names == {path.relative_to(found) for path in found.rglob("*") if path.is_file()}
     assert all((local / name).read_bytes() == (found / name).read_bytes() for name in names)
-    listed = {"/exported.jsonl"} if not options else set()
+    listed = {"/manifest.jsonl"} if not options else set()
     assert {f"kept{len(options)}{name}" for name in {"/export.json", "/export_rejects.parquet", *listed}} < set(
         scored.names(f"kept{len(options)}/")
     )

@@ -16,8 +16,9 @@ from tests.support.kept_lists import list_all
 from tests.support.outputs import scored
 from transforms.audio.decode import read_audio
 from transforms.corpus.sources import list_corpus
-from transforms.curation.audio_export import export_files
-from transforms.curation.export_plan import write_export_plan
+from transforms.curation.exporting.chunks import export_files
+from transforms.curation.exporting.plan import write_export_plan
+from transforms.curation.exporting.target import AudioTarget
 from transforms.elements import AudioRef
 from transforms.errors import AudioFault, Reason
 from transforms.storage.files import look_at
@@ -87,7 +88,7 @@ def test_deep_recordings_are_exported(deep_corpus, tmp_path):
     kept = list_all(tmp_path / "out", [dataclasses.replace(made, utterance=utterance)])
     write_export_plan(kept, tmp_path / "plan.parquet", "flac", 1)
     rows = pq.read_table(tmp_path / "plan.parquet").to_pylist()
-    (outcome,) = export_files(rows, str(tmp_path / "audio"), "flac")
+    (outcome,) = export_files(rows, str(tmp_path / "audio"), AudioTarget())
     assert outcome["path"], outcome["detail"]
     assert (tmp_path / "audio" / outcome["path"]).read_bytes() == content
 

@@ -121,6 +121,29 @@ def read_arrow(uri: str, finder: Finder) -> Iterator[Member]:
         raise AudioFault(Stage.READ, Reason.CORRUPT, detail) from error
 
 
+def arrow_rows(uri: str) -> Iterator[tuple[pa.RecordBatch, dict[str, str]]]:
+    """Reads the rows of an Arrow file with recordings, one at a time.
+
+    Args:
+        uri: URI of the file.
+
+    Yields:
+        A batch of one row with all columns, and the names of its recordings by column.
+
+    Raises:
+        BROKEN_TABLE: the file is damaged or cannot be read.
+    """
+    number = 0
+    with _opened(uri) as batches:
+        rows = AudioRows(batches.schema, _num_rows(uri), lambda name: _values(uri, name), Finder(""))
+        for batch in batches:
+            for index in range(len(batch)):
+                one = batch.slice(index, 1)
+                (row,) = one.select(rows.columns).to_pylist()
+                yield one, rows.names(number, row)
+                number += 1
+
+
 def _num_rows(uri: str) -> int:
     return sum(len(array) for array in _arrays(uri, lambda batch: batch.column(0)))
 

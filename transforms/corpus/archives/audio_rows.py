@@ -80,6 +80,21 @@ class AudioRows:
         self._roles = role_columns(self._metadata)
         self.columns = [*self._audio, *self._metadata, *([self._id] if self._id else [])]
 
+    def names(self, number: int, row: Mapping[str, Any]) -> dict[str, str]:
+        """Returns the names of the recordings of a row, by column.
+
+        Args:
+            number: number of the row in the file, from 0.
+            row: values by column.
+        """
+        names = {}
+        for column in self._audio:
+            audio = row[column] or {}
+            name = as_text(row[self._id] if self._id else audio.get("path") if column in self._paths else None)
+            name = name or f"{number:0{self._digits}d}"
+            names[column] = f"{name}/{column}" if len(self._audio) > 1 else name
+        return names
+
     def members(self, number: int, row: Mapping[str, Any]) -> Iterator[Member]:
         """Yields the recordings of a row, one per column of recordings.
 
@@ -89,12 +104,8 @@ class AudioRows:
         """
         metadata = {name: as_text(row[name]) for name in self._metadata}
         metadata |= {role: metadata[name] for role, name in self._roles.items()}
-        for column in self._audio:
+        for column, name in self.names(number, row).items():
             audio = row[column] or {}
-            name = as_text(row[self._id] if self._id else audio.get("path") if column in self._paths else None)
-            name = name or f"{number:0{self._digits}d}"
-            if len(self._audio) > 1:
-                name = f"{name}/{column}"
             data = audio.get("bytes")
             content = _content(data) if data is not None else self._file(audio.get("path"))
             size = len(content.getbuffer()) if isinstance(content, io.BytesIO) else len(data or b"")

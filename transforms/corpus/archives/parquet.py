@@ -100,6 +100,25 @@ def read_parquet(file: BinaryIO, finder: Finder) -> Iterator[Member]:
         raise AudioFault(Stage.READ, Reason.CORRUPT, detail)
 
 
+def parquet_rows(file: BinaryIO) -> Iterator[tuple[pa.RecordBatch, dict[str, str]]]:
+    """Reads the rows of a Parquet file with recordings, one at a time.
+
+    Args:
+        file: the Parquet file.
+
+    Yields:
+        A batch of one row with all columns, and the names of its recordings by column.
+
+    Raises:
+        BROKEN_TABLE: the file is damaged or cannot be read.
+    """
+    table = pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)
+    rows = AudioRows(table.schema_arrow, table.metadata.num_rows, lambda name: _values(table, name), Finder(""))
+    for number, batch in enumerate(table.iter_batches(1)):
+        (row,) = batch.select(rows.columns).to_pylist()
+        yield batch, rows.names(number, row)
+
+
 def _values(table: pq.ParquetFile, name: str) -> list[Any]:
     """Returns the values of a column, or of a field of it, such as `audio.path`."""
     column = table.read(columns=[name]).column(0).to_pylist()

@@ -10,10 +10,10 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from transforms.audio.sound_file import open_audio
-from transforms.corpus.archives.arrow import ARROW_SUFFIX, arrow_schema, read_arrow
+from transforms.corpus.archives.arrow import ARROW_SUFFIX, arrow_rows, arrow_schema, read_arrow
 from transforms.corpus.archives.audio_rows import BROKEN_TABLE, audio_columns, is_read_error
 from transforms.corpus.archives.member import Member
-from transforms.corpus.archives.parquet import parquet_schema, read_parquet
+from transforms.corpus.archives.parquet import parquet_rows, parquet_schema, read_parquet
 from transforms.corpus.archives.tar import first_columns, read_tar
 from transforms.corpus.columns import SPEAKER_COLUMNS, TEXT_COLUMNS, first_of
 from transforms.elements import ArchiveKind, AudioRef, ListedMember
@@ -70,6 +70,34 @@ def holds_audio(uri: str) -> bool:
 def _schema(uri: str) -> pa.Schema:
     (read_schema,) = [read for suffix, (_, read) in _TABLES.items() if uri.lower().endswith(suffix)]
     return read_schema(uri)
+
+
+def table_schema(uri: str) -> pa.Schema:
+    """Returns the schema of a Parquet or Arrow file.
+
+    Raises:
+        BROKEN_TABLE: the file is damaged or cannot be read.
+    """
+    return _schema(uri)
+
+
+def table_rows(uri: str) -> Iterator[tuple[pa.RecordBatch, dict[str, str]]]:
+    """Reads the rows of a Parquet or Arrow file with recordings, one at a time.
+
+    Yields:
+        A batch of one row with all columns, and the names of its recordings by column.
+
+    Raises:
+        AudioFault: the file is damaged or cannot be read.
+    """
+    try:
+        if archive_kind_of(uri) == ArchiveKind.ARROW:
+            yield from arrow_rows(uri)
+        else:
+            with open_audio(uri) as file:
+                yield from parquet_rows(file)
+    except BROKEN_TABLE as error:
+        raise AudioFault(Stage.READ, Reason.CORRUPT, f"the table cannot be read: {error}") from error
 
 
 def carried_roles(ref: AudioRef) -> list[str]:

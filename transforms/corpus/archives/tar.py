@@ -32,7 +32,7 @@ _BLOCK_BYTES = 1 << 16
 _MOST_RECORDINGS = 16
 _MOST_SAMPLE_BYTES = 64 << 20
 # Suffixes of members with the text of a sample, and the column of that text.
-_TEXT_SUFFIXES = ("txt", "text", "transcript", "transcription", "lab")
+TEXT_SUFFIXES = ("txt", "text", "transcript", "transcription", "lab")
 TEXT = "text"
 # Exceptions that `tarfile` raises at invalid headers, besides its own.
 _INVALID_HEADER = (ValueError, IndexError, KeyError, OverflowError, RecursionError)
@@ -82,6 +82,30 @@ def first_columns(file: BinaryIO) -> dict[str, str]:
     return {} if member is None else member.columns
 
 
+def other_members(file: BinaryIO) -> Iterator[tuple[str, str, BinaryIO]]:
+    """Reads the members of a tar that are files but not recordings.
+
+    Yields:
+        The sample that a member belongs to, the rest of its name without the dot, such as `txt`, and its content.
+
+    Raises:
+        AudioFault: the file is empty or damaged.
+        OSError: the file cannot be read.
+    """
+    try:
+        for entry in _entries(file):
+            if not entry.is_recording and (content := entry.open()) is not None:
+                yield entry.sample, entry.name[len(entry.sample) + 1 :], content
+    except _BROKEN_TAR as error:
+        raise AudioFault(Stage.READ, Reason.CORRUPT, f"the archive is damaged or truncated: {error}") from error
+
+
+def sample_of(name: str) -> str:
+    """Returns the sample that a member of a tar belongs to: its name up to the first dot of the last part."""
+    folder, slash, last = name.rpartition("/")
+    return folder + slash + last.partition(".")[0]
+
+
 def _fits(pending: Sequence[Member], entry: _Entry) -> bool:
     size = entry.size_bytes + sum(member.size_bytes for member in pending)
     return len(pending) < _MOST_RECORDINGS and size <= _MOST_SAMPLE_BYTES
@@ -125,8 +149,8 @@ class _Entry:
 
     def __init__(self, tar: _Tar, header: tarfile.TarInfo) -> None:
         self.name = printable(header.name.removeprefix("./"))
-        folder, slash, last = self.name.rpartition("/")
-        self.sample = folder + slash + last.partition(".")[0]
+        last = self.name.rpartition("/")[2]
+        self.sample = sample_of(self.name)
         self.size_bytes = header.size
         self._file = cast(io.BufferedReader, tar.extractfile(header)) if header.isreg() else None
         if has_audio_suffix(last):
@@ -137,10 +161,10 @@ class _Entry:
     def add_metadata(self, columns: dict[str, str]) -> None:
         """Adds the plain values and the word times of a JSON object, or a text, which does not replace one of JSON."""
         suffix = self.name.lower().rpartition(".")[2]
-        if self._file is None or suffix not in ("json", *_TEXT_SUFFIXES) or self.size_bytes > MAX_METADATA_BYTES:
+        if self._file is None or suffix not in ("json", *TEXT_SUFFIXES) or self.size_bytes > MAX_METADATA_BYTES:
             return
         content = self._file.read()
-        if suffix in _TEXT_SUFFIXES:
+        if suffix in TEXT_SUFFIXES:
             columns.setdefault(TEXT, content.decode("utf-8-sig", "replace").strip())
             return
         try:
@@ -152,6 +176,10 @@ class _Entry:
             for key, value in values.items():
                 if not isinstance(value, (dict, list)) or key in words:
                     columns[as_text(key)] = as_text(value)
+
+    def open(self) -> BinaryIO | None:
+        """Returns the content as a stream; None if the member is not a file."""
+        return cast("BinaryIO | None", self._file)
 
     def content(self) -> BinaryIO | AudioFault:
         """Reads the content into memory."""

@@ -11,7 +11,7 @@ from transforms.curation.kept_list import free_name
 from transforms.curation.manifest_writers import field_values
 from transforms.curation.piece_texts import TextState
 from transforms.curation.row_writers.matching import SourceRows
-from transforms.curation.row_writers.piece_fields import cut_fields
+from transforms.curation.row_writers.piece_fields import audio_fields, cut_fields
 from transforms.elements import printable
 from transforms.schemas import TRIMMED
 from transforms.storage.text_files import as_text
@@ -52,6 +52,7 @@ class FlatRows:
     def __init__(self, rows: SourceRows) -> None:
         names = rows.names
         self._is_trimmed, self._splits_channels = rows.is_trimmed, rows.splits_channels
+        self._are_files = rows.are_files
         self._names = rows.manifests.names
         roles = self._names.roles(tuple(names))
         self._path, self._id = roles.path or PATH_COLUMNS[0], roles.id
@@ -59,7 +60,8 @@ class FlatRows:
         self.new: dict[str, str] = {}
         if self._id is None:
             self.new["id"] = free_name(ID_COLUMNS[0], names)
-        if self._start is None and (rows.has("piece_start_us IS NOT NULL") or (rows.lacking and rows.has("NOT whole"))):
+        is_new_start = self._start is None and not rows.are_files
+        if is_new_start and (rows.has("piece_start_us IS NOT NULL") or (rows.lacking and rows.has("NOT whole"))):
             self.new["start"] = _NEMO_START if self._path == _NEMO_PATH else _START
         if self._length is None:
             self.new["duration"] = free_name(_DURATION, names)
@@ -82,7 +84,7 @@ class FlatRows:
         """
         changed: dict[str, Any] = {}
         roles = self._names.roles(tuple(row))
-        path = self._path_of(row, utterance["path"])
+        path = self._path_of(row, utterance.get("source_path", utterance["path"]))
         if path is not None and printable(_path_text(row[path])) != utterance["path"]:
             is_struct = isinstance(row[path], Mapping)
             changed[path] = {**row[path], "path": utterance["path"]} if is_struct else utterance["path"]
@@ -102,6 +104,10 @@ class FlatRows:
             for time, time_s in ((roles.start, utterance["start_s"]), (roles.end, utterance["end_s"])):
                 changed |= {} if time is None else time_cell(time, time_s)
             changed |= {} if roles.duration is None else time_cell(roles.duration, self._duration(utterance))
+        if self._are_files:
+            # A file has nothing before and after the utterance.
+            changed |= {time[0]: None for time in (roles.start, roles.end) if time is not None}
+            changed |= audio_fields(row, utterance)
         return changed
 
     def own_columns(self, names: Sequence[str]) -> list[str]:
@@ -129,7 +135,7 @@ class FlatRows:
         is_piece = utterance["piece_start_us"] is not None
         values = {
             "id": utterance["id"],
-            "start": utterance["start_s"] if is_piece or "place" not in utterance else None,
+            "start": utterance["start_s"] if not self._are_files and (is_piece or "place" not in utterance) else None,
             "duration": self._duration(utterance),
             "channel": utterance["channel"],
             "score": utterance["score"],

@@ -45,6 +45,8 @@ def write_kaldi(rows: SourceRows, folder: Path) -> Counter[TextState]:
 
     A file is recognised as one of utterances, recordings or speakers by its name, or else by its keys. Other files are copied
     as they are, and folders are left out. Scores are in `utt2score`, channels that were scored by themselves in `utt2channel`.
+    An exported file is a recording of its own, so there is no `segments`, and files of recordings, features and numbers of
+    samples are left out.
     """
     folder.mkdir()
     return _Writer(rows, folder).write()
@@ -79,13 +81,19 @@ class _Writer:
 
     def write(self) -> Counter[TextState]:
         for name in self._files:
+            if self._rows.are_files and self._is_of_recordings(name):
+                continue
             try:
                 lines = self._file(name)
                 if lines is not None:
                     write_lines(self._folder / name, lines)
             except READ_ERRORS:  # it is not a text
                 self._copy(name)
-        if _SEGMENTS not in self._files and (self._has_new_ids or any(not lost["whole"] for lost in self._lost)):
+        if (
+            not self._rows.are_files
+            and _SEGMENTS not in self._files
+            and (self._has_new_ids or any(not lost["whole"] for lost in self._lost))
+        ):
             utterances = (utterance for kept in self._kept.values() for utterance in kept)
             lines = [self._segment(utterance) for utterance in (*utterances, *self._lost)]
             write_lines(self._folder / _SEGMENTS, self._in_order(lines))
@@ -100,6 +108,9 @@ class _Writer:
         if channels:
             write_lines(self._folder / self._new_files["utt2channel"], self._in_order(channels))
         return self._pieces
+
+    def _is_of_recordings(self, name: str) -> bool:
+        return name in (_SEGMENTS, *_OF_WHOLE) or (name != WAV_SCP and self._kind(name) == "recording")
 
     # --- one file ----------------------------------------------------------------------------------------------------
 
@@ -179,7 +190,13 @@ class _Writer:
                 if text or name == _UTT2SPK:
                     yield f"{utterance['id']} {text or utterance['id']}"
 
-    def _recordings(self) -> Iterator[str]:
+    def _recordings(self) -> Iterable[str]:
+        if self._rows.are_files:
+            utterances = itertools.chain(*self._kept.values(), self._lost)
+            return self._in_order(f"{utterance['id']} {utterance['path']}" for utterance in utterances)
+        return self._used_lines()
+
+    def _used_lines(self) -> Iterator[str]:
         paths = {self._recording(name): utterances[0]["path"] for name, utterances in self._kept.items()}
         for (key, path), line in self._raw_lines(WAV_SCP):
             if key in paths:

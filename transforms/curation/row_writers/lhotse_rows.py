@@ -66,41 +66,65 @@ class _Cuts:
 
     def of_recording(self, recording: dict[str, Any], utterance: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the cut of an utterance of a recording."""
+        if self._rows.are_files:
+            cut = lhotse_cut(dict(utterance), ())
+            cut["custom"] = self._new_fields(utterance)
+            self._count_piece(utterance)
+            return cut
         cut = lhotse_cut({**utterance, "whole": utterance["piece_start_us"] is None}, ())
         cut["recording"] = _located(recording, utterance["path"])
         if utterance["piece_start_us"] is None and isinstance(recording.get("duration"), (int, float)):
             cut["duration"] = recording["duration"]
         cut["channel"] = _channels(recording, utterance)
         cut["type"] = "MultiCut" if isinstance(cut["channel"], list) else "MonoCut"
-        cut["custom"] = {self._score: utterance["score"]}
-        if self._rows.is_trimmed:
-            is_piece = utterance["piece_start_us"] is not None
-            cut["custom"][self._trimmed] = is_piece
-            self.pieces.update([TextState.NO_TEXT] if is_piece else [])
+        cut["custom"] = self._new_fields(utterance)
+        self._count_piece(utterance)
         return cut
+
+    def _new_fields(self, utterance: Mapping[str, Any]) -> dict[str, Any]:
+        new = {self._score: utterance["score"]}
+        return new | ({self._trimmed: utterance["piece_start_us"] is not None} if self._rows.is_trimmed else {})
+
+    def _count_piece(self, utterance: Mapping[str, Any]) -> None:
+        if self._rows.is_trimmed and utterance["piece_start_us"] is not None:
+            self.pieces[TextState.NO_TEXT] += 1
 
     def of_cut(self, cut: dict[str, Any], utterance: Mapping[str, Any]) -> dict[str, Any]:
         """Returns a cut of the corpus with the new columns; for a piece, the part of it."""
         custom = dict(cut["custom"]) if isinstance(cut.get("custom"), dict) else {}
-        cut["recording"] = _located(cut["recording"], utterance["path"])
+        if not self._rows.are_files:
+            cut["recording"] = _located(cut["recording"], utterance["path"])
         if utterance["id"] != cut.get("id"):
             cut["id"] = utterance["id"]
         is_piece = utterance["piece_start_us"] is not None
         if is_piece:
             custom = without_untrue(custom)
             self._cut_out(cut, utterance)
-        if self._rows.splits_channels:
+        if self._rows.are_files:
+            self._in_file(cut, utterance)
+        elif self._rows.splits_channels:
             channel = _channels(cut["recording"], utterance)
             cut |= {"channel": channel, "type": "MonoCut"}
             if isinstance(cut.get("supervisions"), list):
                 cut["supervisions"] = _of_channel(cut["supervisions"], channel)
-        new = {self._score: utterance["score"]}
+        new = self._new_fields(utterance)
         if utterance["channel"] is not None and not self._rows.splits_channels:
             new[self._channel] = utterance["channel"]
-        if self._rows.is_trimmed:
-            new[self._trimmed] = is_piece
         cut["custom"] = custom | new
         return cut
+
+    def _in_file(self, cut: dict[str, Any], utterance: Mapping[str, Any]) -> None:
+        """Makes a cut one of all of its exported file. Features, which are those of the recording, are left out."""
+        supervisions = cut.get("supervisions") or []
+        if self._rows.splits_channels:
+            supervisions = _of_channel(supervisions, _channels(cut["recording"], utterance))
+        of_file = lhotse_cut(dict(utterance), ())
+        cut |= {name: of_file[name] for name in ("start", "duration", "channel", "recording", "type")}
+        cut["supervisions"] = [
+            {**supervision, "recording_id": cut["recording"]["id"], "channel": cut["channel"]}
+            for supervision in supervisions
+        ]
+        cut.pop("features", None)
 
     def _cut_out(self, cut: dict[str, Any], utterance: Mapping[str, Any]) -> None:
         """Makes a cut one of its pieces."""

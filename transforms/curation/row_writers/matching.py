@@ -34,8 +34,10 @@ _KEYS_AT_A_TIME = 10_000
 # Columns of a `KeptList` that rows of the corpus need, besides its further columns.
 _KEPT = (
     *("id", "source_id", "path", "whole", "start_s", "end_s", "recording_s", "duration_s", "sample_rate", "channels"),
-    *("channel", "score", "piece_start_us", "piece_end_us", "piece_is_last", "parent_s"),
+    *("channel", "score", "piece_start_us", "piece_end_us", "piece_is_last", "piece_number", "parent_s"),
 )
+# Columns more of a list of exported files: path, sampling rate and channels of the recording.
+_OF_FILES = ("source_path", "source_rate", "source_channels")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +51,7 @@ class SourceRows:
         lacking: number of kept utterances that have no row.
         is_trimmed: whether kept utterances may be pieces.
         splits_channels: whether each channel of a recording is an utterance.
+        are_files: whether the list has exported files, which contain one utterance each.
     """
 
     manifests: Manifests
@@ -57,13 +60,24 @@ class SourceRows:
     lacking: int
     is_trimmed: bool
     splits_channels: bool
+    are_files: bool = False
+
+    def of_files(self, files: KeptList) -> SourceRows:
+        """Returns the rows of those kept utterances that were exported, with their files.
+
+        Args:
+            files: the exported files (`AudioTarget.files_of`).
+        """
+        query = f"SELECT count(*) AS lacking FROM {files.table} AS kept ANTI JOIN places ON places.id = kept.id"
+        (row,) = files.rows(query)
+        return dataclasses.replace(self, kept=files, lacking=row["lacking"], are_files=True)
 
     def found(self) -> Iterator[dict[str, Any]]:
         """Yields the kept utterances that have a row, in the order of the rows, with the row as `place`."""
-        columns = ", ".join(f"kept.{name}" for name in _KEPT)
+        columns = ", ".join(f"kept.{name}" for name in (*_KEPT, *(_OF_FILES if self.are_files else ())))
         yield from self.kept.rows(f"""
             SELECT {columns}, places.place FROM {self.kept.table} AS kept JOIN places ON places.id = kept.id
-            ORDER BY places.place, kept.start_s, kept.channel, kept.id
+            ORDER BY places.place, kept.piece_number, kept.start_s, kept.channel, kept.id
         """)
 
     def without_row(self) -> Iterator[dict[str, Any]]:
@@ -123,6 +137,7 @@ def match_rows(
         GROUP BY kept.id
         """,
     )
+    kept.set_positions("places")
     (row,) = kept.rows(f"SELECT (SELECT count(*) FROM {kept.table}) - (SELECT count(*) FROM places) AS lacking")
     return SourceRows(manifests, kept, cell_names(manifests), row["lacking"], is_trimmed, splits_channels)
 

@@ -41,7 +41,7 @@ def write_parquet(rows: SourceRows, path: Path) -> Counter[TextState]:
     schema = _output_schema(source, flat, rows)
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch, utterances in _kept_batches(rows):
-            writer.write_table(_table(batch, utterances, flat, schema, rows.is_trimmed))
+            writer.write_table(_table(batch, utterances, flat, schema, rows))
         pending: list[dict[str, Any]] = []
         for utterance in rows.without_row():
             pending.append(flat.without_row(utterance, rows.kept.columns))
@@ -56,7 +56,7 @@ def write_parquet(rows: SourceRows, path: Path) -> Counter[TextState]:
 def _output_schema(source: pa.Schema, flat: FlatRows, rows: SourceRows) -> pa.Schema:
     fields = []
     roles = rows.manifests.names.roles(tuple(source.names))
-    has_new_ids = rows.splits_channels or rows.has("piece_start_us IS NOT NULL")
+    has_new_ids = rows.splits_channels or rows.are_files or rows.has("piece_start_us IS NOT NULL")
     for field in source:
         kind = field.type
         if has_new_ids and field.name == roles.id and not _is_text(kind):
@@ -107,15 +107,15 @@ def _kept_batches(rows: SourceRows) -> Iterator[tuple[pa.RecordBatch, list[dict[
 
 
 def _table(
-    batch: pa.RecordBatch, utterances: list[dict[str, Any]], flat: FlatRows, schema: pa.Schema, is_trimmed: bool
+    batch: pa.RecordBatch, utterances: list[dict[str, Any]], flat: FlatRows, schema: pa.Schema, rows: SourceRows
 ) -> pa.Table:
     names = batch.schema.names
-    # Only pieces have changes in columns other than those of the place.
+    # Only pieces and exported files have changes in columns other than those of the place.
     own_rows = batch.select(flat.own_columns(names)).to_pylist()
     changes, new = [], []
     for place, utterance in enumerate(utterances):
-        is_piece = is_trimmed and utterance["piece_start_us"] is not None
-        row = batch.slice(place, 1).to_pylist()[0] if is_piece else own_rows[place]
+        needs_row = rows.are_files or (rows.is_trimmed and utterance["piece_start_us"] is not None)
+        row = batch.slice(place, 1).to_pylist()[0] if needs_row else own_rows[place]
         changes.append(flat.changes(row, utterance))
         new.append(flat.new_cells(row, utterance))
     changed = {name for cells in changes for name in cells}

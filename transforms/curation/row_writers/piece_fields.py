@@ -14,21 +14,16 @@ from transforms.storage.text_files import as_text
 
 # Names of lengths, with the number of their units in a second.
 _LENGTHS = {"audio_duration": 1, "length_s": 1, "length_ms": 1_000}
-# Names of other properties of the whole utterance that a piece does not have.
-_PROPERTIES = {
-    *(
-        "num_samples",
-        "num_frames",
-        "n_samples",
-        "n_frames",
-        "nframes",
-        "samples",
-        "frames",
-        "sample_count",
-        "frame_count",
-    ),
-    *("segments", "timestamps", "chunks"),
+# Names of numbers of samples and frames.
+SAMPLE_COUNTS = {
+    *("num_samples", "n_samples", "samples", "sample_count"),
+    *("num_frames", "n_frames", "nframes", "frames", "frame_count"),
 }
+# Names of sampling rates, and of numbers of channels.
+RATES = {"sample_rate", "sampling_rate", "samplerate", "sr"}
+_CHANNEL_COUNTS = {"num_channels", "n_channels", "nchannels"}
+# Names of other properties of the whole utterance that a piece does not have.
+_PROPERTIES = {*SAMPLE_COUNTS, "segments", "timestamps", "chunks"}
 
 
 def cut_fields(row: Mapping[str, Any], utterance: Mapping[str, Any]) -> tuple[dict[str, Any], TextState]:
@@ -59,6 +54,23 @@ def cut_fields(row: Mapping[str, Any], utterance: Mapping[str, Any]) -> tuple[di
                 changed[name] = cut
     texts, state = cut_texts(row, utterance)
     return changed | texts, state
+
+
+def audio_fields(row: Mapping[str, Any], utterance: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields about the audio of a row that are others for an exported file.
+
+    Args:
+        row: fields of the utterance.
+        utterance: `sample_rate` and `channels` of the file, `source_rate` and `source_channels` of the recording.
+    """
+    rate, channels = utterance["sample_rate"], utterance["channels"]
+    changed: dict[str, Any] = {}
+    if rate != utterance["source_rate"]:
+        changed |= {name: rate for name in row if name.lower() in RATES and row[name] is not None}
+        changed |= {name: None for name in row if name.lower() in SAMPLE_COUNTS}
+    if channels != utterance["source_channels"]:
+        changed |= {name: channels for name in row if name.lower() in _CHANNEL_COUNTS and row[name] is not None}
+    return changed
 
 
 def cut_texts(row: Mapping[str, Any], utterance: Mapping[str, Any]) -> tuple[dict[str, Any], TextState]:

@@ -9,21 +9,23 @@ import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms.corpus.archives.member import AUDIO_SUFFIXES
 from transforms.corpus.word_times import word_columns
-from transforms.curation.duckdb_rows import quoted, spill
+from transforms.curation.duckdb_rows import OWN_UTTERANCES, quoted, spill
+from transforms.curation.exporting.target import Row
 from transforms.curation.kept_list import KeptList, field_sql
 from transforms.storage.portable_names import folded, portable_name, portable_path
 
-Container = Literal["flac", "wav"]
-ExportFormat = Literal["flac", "wav", "webdataset"]
-# A row of the plan.
-Row = dict[str, Any]
+ExportFormat = Literal["original", "flac", "wav", "webdataset", "shar", "parquet"]
+# Formats of tars, of which each chunk is one.
+SHARDS = ("webdataset", "shar")
+# Formats that need no manifest.
+DATASETS = ("shar", "parquet")
 # Utterances in a chunk of single files. An archive is one chunk, because it can only be read from its beginning.
 CHUNK = 500
 
@@ -43,12 +45,21 @@ PLAN = pa.schema(
         ("channel", pa.int32()),
         ("channels", pa.int32()),
         ("duration_s", pa.float64()),
-        ("metadata", pa.string()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("piece_start_us", pa.int64()),
+        ("piece_end_us", pa.int64()),
+        ("piece_is_last", pa.bool_()),
+        ("parent_s", pa.float64()),
+        ("score", pa.float64()),
+        # Further columns of the list, as JSON.
+        ("fields", pa.string()),
     ]
 )
 
 # Names of the exported files: paths without suffix, and the same text for paths that some file systems do not distinguish.
 NAMES = pa.schema([("id", pa.string()), ("stem", pa.string()), ("folded", pa.string())])
+_ABSOLUTE = re.compile(r"/|[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _AUDIO_SUFFIX = re.compile(rf"(?i)\.({'|'.join(sorted(AUDIO_SUFFIXES))})$")
 
 
@@ -66,7 +77,8 @@ def write_export_plan(kept: KeptList, path: Path, format: ExportFormat, shard_si
     """
     chunks = 0
     is_key = format == "webdataset"
-    names = (_name(utterance_id, is_key) for utterance_id in kept.texts(f"SELECT id FROM {kept.table}"))
+    root = _common_folder(kept)
+    names = (_name(row, root, is_key) for row in kept.rows(f"SELECT id, source_id, piece_number FROM {kept.table}"))
     kept.join("export_names", spill(names, NAMES, path.with_name(f"names-{path.name}")))
     with pq.ParquetWriter(path, PLAN) as writer:
         for table in _by_chunk(kept.batches(_plan_query(kept, format, shard_size))):
@@ -75,10 +87,25 @@ def write_export_plan(kept: KeptList, path: Path, format: ExportFormat, shard_si
     return chunks
 
 
-def _name(utterance_id: str, is_key: bool) -> dict[str, str]:
-    """Returns a row of `NAMES`."""
-    stem = export_stem(utterance_id, is_key)
-    return {"id": utterance_id, "stem": stem, "folded": folded(stem)}
+def _common_folder(kept: KeptList) -> str:
+    """Returns the folder of all ids of the corpus, with a slash, if they are absolute paths or URIs; else an empty text."""
+    (row,) = kept.rows(f"SELECT min(utterance_id) AS first, max(utterance_id) AS last FROM {OWN_UTTERANCES}")
+    first, last = row["first"] or "", row["last"] or ""
+    if not (_ABSOLUTE.match(first) and _ABSOLUTE.match(last)):
+        return ""
+    # All ids are between these two, so they share their beginning.
+    folders = zip(first.split("/")[:-1], last.split("/")[:-1], strict=False)
+    shared = itertools.takewhile(lambda pair: pair[0] == pair[1], folders)
+    return "".join(f"{folder}/" for folder, _ in shared)
+
+
+def _name(utterance: Row, root: str, is_key: bool) -> dict[str, str]:
+    """Returns a row of `NAMES`. A piece has the name of its utterance with a number."""
+    if utterance["piece_number"] is None:
+        stem = export_stem(utterance["id"].removeprefix(root), is_key)
+    else:
+        stem = f"{export_stem(utterance['source_id'].removeprefix(root), is_key)}_{utterance['piece_number']:04d}"
+    return {"id": utterance["id"], "stem": stem, "folded": folded(stem)}
 
 
 def export_stem(utterance_id: str, is_key: bool = False) -> str:
@@ -102,11 +129,13 @@ def _plan_query(kept: KeptList, format: ExportFormat, shard_size: int) -> str:
     A stem becomes unique by a hash of the id, also on file systems that ignore case or the forms of Unicode.
     """
     position = "(row_number() OVER by_place - 1)"
-    if format == "webdataset":
+    if format in SHARDS:
         chunk = f"{position} // {shard_size}"
     else:
-        chunk = f"CASE WHEN archive IS NULL THEN format('{{:012d}}', {position} // {CHUNK}) ELSE archive END"
-    further = "".join(f", {quoted(name)} := {_json_value(kept, name)}" for name in kept.columns)
+        size = shard_size if format == "parquet" else CHUNK
+        chunk = f"CASE WHEN archive IS NULL THEN format('{{:012d}}', {position} // {size}) ELSE archive END"
+    values = ", ".join(f"{quoted(name)} := {_json_value(kept, name)}" for name in kept.columns)
+    fields = f"to_json(struct_pack({values}))" if values else "'{}'"
     return f"""
         WITH once AS (
             SELECT id, stem, folded, count(*) OVER (PARTITION BY folded) > 1 AS is_repeated FROM export_names
@@ -128,8 +157,8 @@ def _plan_query(kept: KeptList, format: ExportFormat, shard_size: int) -> str:
         SELECT dense_rank() OVER (ORDER BY chunk_key) - 1 AS chunk, id AS utterance_id, unique_stem AS stem, path AS uri,
             archive, source_version, format, whole, round(start_s * sample_rate)::BIGINT AS first_sample,
             round((end_s - start_s) * sample_rate)::BIGINT AS samples, sample_rate, channel, channels, duration_s,
-            to_json(struct_pack(id := id, score := score, duration := round(duration_s, 6), sample_rate := sample_rate
-                {further})) AS metadata
+            start_s, end_s, piece_start_us, piece_end_us, piece_is_last, parent_s,
+            score, {fields} AS fields
         FROM chunked ORDER BY chunk, path, start_s, id
     """
 

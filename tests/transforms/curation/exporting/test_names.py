@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 
 from tests.support.exports import RATE, item, plan
 from tests.support.outputs import scored
-from transforms.curation.audio_export import export_files, export_shard
-from transforms.curation.export_plan import export_stem
+from transforms.curation.exporting.chunks import export_files
+from transforms.curation.exporting.plan import export_stem
+from transforms.curation.exporting.shards import export_shard
+from transforms.curation.exporting.target import AudioTarget
 
 
 @pytest.fixture
@@ -138,9 +140,9 @@ def test_utterances_with_difficult_names_are_exported(tmp_path, waves, encode, f
         done
         for number, chunk in enumerate(chunks)
         for done in (
-            export_shard(chunk, str(tmp_path / "out"), number)
+            export_shard(chunk, str(tmp_path / "out"), number, AudioTarget())
             if format == "webdataset"
-            else export_files(chunk, str(tmp_path / "out"), "flac")
+            else export_files(chunk, str(tmp_path / "out"), AudioTarget())
         )
     ]
     assert sorted(row["utterance_id"] for row in rows if row["path"]) == sorted(names)
@@ -156,7 +158,9 @@ def test_a_name_that_the_file_system_refuses_costs_no_other_file(tmp_path, waves
     chunk = plan([item(name, tmp_path / "a.wav", 0, 4_000, channels=2) for name in ("a", "b", "c")])[0]
     chunk[0]["stem"] = "x" * 300
     (tmp_path / "out" / "b.flac" / "in_the_way").mkdir(parents=True)
-    found = {row["utterance_id"]: row for row in export_files(chunk, str(tmp_path / "out"), "flac", resume=False)}
+    found = {
+        row["utterance_id"]: row for row in export_files(chunk, str(tmp_path / "out"), AudioTarget(), resume=False)
+    }
     assert {name: row["reason"] for name, row in found.items()} == {"a": "unwritable", "b": "unwritable", "c": None}
     assert "File name too long" in found["a"]["detail"]
     assert found["c"]["path"] == "c.flac"

@@ -9,13 +9,15 @@ import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from typing import BinaryIO, cast
 
+import numpy as np
 import soundfile
 
 from transforms.audio.decode import BLOCK_SAMPLES, MIN_SEEK_S
 from transforms.audio.sound_file import open_audio
 from transforms.corpus.archives.member import AUDIO_SUFFIXES
 from transforms.corpus.archives.reading import archive_kind_of, members
-from transforms.curation.export_plan import Container, Row
+from transforms.curation.exporting.encoding import dtype_of, encode
+from transforms.curation.exporting.target import AudioTarget, Row
 from transforms.decoders.sound import Sound, open_sound
 from transforms.elements import AudioRef, printable
 from transforms.errors import AudioFault, Reason, Stage
@@ -43,33 +45,20 @@ class Segment:
     Attributes:
         suffix: suffix of the file name, without the dot.
         content: file with the bytes, at its start.
+        is_limited: whether it is quieter than the target loudness, to keep its true peak low.
     """
 
     suffix: str
     content: BinaryIO
+    is_limited: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
-class _Encoding:
-    """A lossless encoding of decoded samples.
-
-    Attributes:
-        dtype: numpy type to read the samples as.
-        subtype: subtype of the written file, as libsndfile names it.
-        container: format of the written file.
-    """
-
-    dtype: str
-    subtype: str
-    container: Container
-
-
-def segments(rows: Sequence[Row], container: Container) -> Iterator[tuple[Row, Segment | AudioFault]]:
+def segments(rows: Sequence[Row], target: AudioTarget) -> Iterator[tuple[Row, Segment | AudioFault]]:
     """Reads the audio of some rows of a plan. A segment is closed when the next one is requested.
 
     Args:
         rows: rows of one chunk, in its order.
-        container: format of audio that is cut out of a recording.
+        target: audio to write.
 
     Yields:
         Each row once, with its audio or a fault.
@@ -81,7 +70,7 @@ def segments(rows: Sequence[Row], container: Container) -> Iterator[tuple[Row, S
         except AudioFault as fault:
             yield from ((row, fault) for row in of_file)
             continue
-        yield from _from_archive(archive, of_file, container) if archive else _from_file(uri, of_file, container)
+        yield from _from_archive(archive, of_file, target) if archive else _from_file(uri, of_file, target)
 
 
 def _check_version(uri: str, version: str) -> None:
@@ -101,9 +90,7 @@ def _check_version(uri: str, version: str) -> None:
         raise AudioFault(Stage.EXPORT, Reason.CHANGED, detail)
 
 
-def _from_archive(
-    archive: str, rows: Sequence[Row], container: Container
-) -> Iterator[tuple[Row, Segment | AudioFault]]:
+def _from_archive(archive: str, rows: Sequence[Row], target: AudioTarget) -> Iterator[tuple[Row, Segment | AudioFault]]:
     by_uri: dict[str, list[Row]] = {}
     for row in rows:
         by_uri.setdefault(row["uri"], []).append(row)
@@ -118,17 +105,17 @@ def _from_archive(
                 else:
                     yield from ((row, content) for row in by_uri.pop(printable(ref.uri), ()))
             elif of_member := by_uri.pop(printable(ref.uri), None):
-                yield from _from_recording(content, ref.uri, of_member, container)
+                yield from _from_recording(content, ref.uri, of_member, target)
             if not by_uri:
                 break
     yield from ((row, missing) for row in itertools.chain.from_iterable(by_uri.values()))
 
 
-def _from_file(uri: str, rows: Sequence[Row], container: Container) -> Iterator[tuple[Row, Segment | AudioFault]]:
+def _from_file(uri: str, rows: Sequence[Row], target: AudioTarget) -> Iterator[tuple[Row, Segment | AudioFault]]:
     done = 0
     try:
         with open_audio(uri) as file:
-            for row, segment in _from_recording(file, uri, rows, container):
+            for row, segment in _from_recording(file, uri, rows, target):
                 done += 1
                 yield row, segment
     except AudioFault as fault:
@@ -136,7 +123,7 @@ def _from_file(uri: str, rows: Sequence[Row], container: Container) -> Iterator[
 
 
 def _from_recording(
-    file: BinaryIO, name: str, rows: Sequence[Row], container: Container
+    file: BinaryIO, name: str, rows: Sequence[Row], target: AudioTarget
 ) -> Iterator[tuple[Row, Segment | AudioFault]]:
     """Reads the audio of rows of one recording, in the order of their starts."""
     sound: Sound | None = None
@@ -144,19 +131,19 @@ def _from_recording(
     try:
         for row in rows:
             try:
-                is_copied = row["whole"] and not _selects_channel(row)
+                is_copied = row["whole"] and not _selects_channel(row) and target.copies(row)
                 if not is_copied:
                     if sound is None or row["first_sample"] < position:
                         file.seek(0)
                         sound, position = open_sound(file), 0
-                    is_copied = _covers_recording(row, sound)
+                    is_copied = target.copies(row) and _covers_recording(row, sound)
                 with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as spooled:
                     content = cast(BinaryIO, spooled)
                     if is_copied or sound is None:
                         sound = None
                         segment = _copy(file, suffix_of(name, row["format"]), content)
                     else:
-                        segment = _cut(sound, position, row, container, content)
+                        segment = _cut(sound, position, row, target, content)
                         position = row["first_sample"] + row["samples"]
                     yield row, segment
             except AudioFault as fault:
@@ -204,55 +191,47 @@ def _read(file: BinaryIO) -> bytes:
         raise AudioFault(Stage.EXPORT, Reason.UNREADABLE, str(error)) from error
 
 
-def _cut(sound: Sound, position: int, row: Row, container: Container, content: BinaryIO) -> Segment:
-    """Encodes a span of a recording without changing a sample.
+def _cut(sound: Sound, position: int, row: Row, target: AudioTarget, content: BinaryIO) -> Segment:
+    """Encodes a span of a recording, or all of it.
 
     Args:
         sound: the recording.
         position: index of the next sample that `sound` reads, at most the first sample of the span.
         row: row of a plan with the span and the channel.
-        container: format to encode to, if it can hold the samples.
+        target: audio to write.
         content: file to write to.
 
     Raises:
         AudioFault: the recording is truncated or corrupt.
     """
-    channels = sound.channels if row["channel"] is None else 1
-    encoding = _lossless(sound, channels, container)
-    first, remaining = row["first_sample"], row["samples"]
-    block = max(1, BLOCK_SAMPLES // sound.channels)
     try:
-        if sound.is_seekable and first > position + MIN_SEEK_S * sound.samplerate:
-            position = sound.seek_to(first)
-        while position < first:
-            skipped = sound.read_block(min(block, first - position), encoding.dtype)
-            if not len(skipped):
-                break
-            position += len(skipped)
-        with soundfile.SoundFile(
-            content, "w", sound.samplerate, channels, encoding.subtype, format=encoding.container.upper()
-        ) as out:
-            while remaining:
-                samples = sound.read_block(min(block, remaining), encoding.dtype)
-                if not len(samples):
-                    detail = f"{remaining} of the {row['samples']} samples from sample {first} on are missing"
-                    raise AudioFault(Stage.EXPORT, Reason.TRUNCATED, detail)
-                out.write(samples if row["channel"] is None else samples[:, row["channel"]])
-                remaining -= len(samples)
+        blocks = _blocks(sound, position, row, dtype_of(sound, row, target))
+        encoded = encode(sound, blocks, row, target, content)
     except soundfile.LibsndfileError as error:
         raise AudioFault(Stage.EXPORT, Reason.CORRUPT, str(error)) from error
     content.seek(0)
-    return Segment(encoding.container, content)
+    return Segment(encoded.container, content, encoded.is_limited)
 
 
-def _lossless(sound: Sound, channels: int, container: Container) -> _Encoding:
-    """Returns an encoding that holds all sample values of a recording; FLAC holds up to 24 bits and 8 channels."""
-    if channels > _MAX_FLAC_CHANNELS:
-        container = "wav"
-    bits = sound.bits
-    if bits is None:
-        is_double = sound.subtype == "DOUBLE"
-        return _Encoding("float64", "DOUBLE", "wav") if is_double else _Encoding("float32", "FLOAT", "wav")
-    if bits <= 16:
-        return _Encoding("int16", "PCM_16", container)
-    return _Encoding("int32", "PCM_24", container) if bits <= 24 else _Encoding("int32", "PCM_32", "wav")
+def _blocks(sound: Sound, position: int, row: Row, dtype: str) -> Iterator[np.ndarray]:
+    """Yields the samples of a span, of the scored channel or of all: [n, channels].
+
+    Raises:
+        AudioFault: the recording is truncated or corrupt.
+    """
+    first, remaining = row["first_sample"], row["samples"]
+    block = max(1, BLOCK_SAMPLES // sound.channels)
+    if sound.is_seekable and first > position + MIN_SEEK_S * sound.samplerate:
+        position = sound.seek_to(first)
+    while position < first:
+        skipped = sound.read_block(min(block, first - position), dtype)
+        if not len(skipped):
+            break
+        position += len(skipped)
+    while remaining:
+        samples = sound.read_block(min(block, remaining), dtype)
+        if not len(samples):
+            detail = f"{remaining} of the {row['samples']} samples from sample {first} on are missing"
+            raise AudioFault(Stage.EXPORT, Reason.TRUNCATED, detail)
+        yield samples if row["channel"] is None else samples[:, row["channel"], np.newaxis]
+        remaining -= len(samples)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,8 @@ import pytest
 from tests.support.kept_lists import list_all, of_channel
 from tests.support.outputs import scored
 from transforms import schemas
-from transforms.curation.export_outcomes import OUTCOMES, ExportOutcomes
+from transforms.curation.exporting.outcomes import OUTCOMES, ExportOutcomes
+from transforms.curation.exporting.target import AudioTarget
 from transforms.curation.kept_list import KeptList
 
 
@@ -53,11 +53,12 @@ def test_outcomes_are_counted_and_written(kept, tmp_path):
     rejects = pq.read_table(tmp_path / "rejects.parquet")
     assert rejects.schema.names == schemas.REJECTS.names
     assert rejects["utterance_id"].to_pylist() == ["c", "d"]
-    found.write_manifest("/exported", tmp_path / "exported.jsonl")
-    entry = {"audio_filepath": "/exported/a.flac", "id": "a", "duration": 4.0, "score": 4.0, "speaker": "s"}
-    assert [json.loads(line) for line in (tmp_path / "exported.jsonl").read_text().splitlines()] == [
-        entry,
-        {"audio_filepath": "/exported/b.flac", "id": "b", "duration": 4.0, "score": 4.0},
+    files = found.files("/exported", AudioTarget(sample_rate=8_000))
+    columns = "path, whole, start_s, duration_s, sample_rate, channels, channel, source_path, source_rate"
+    common = {"whole": True, "start_s": 0.0, "duration_s": 4.0, "sample_rate": 8_000, "channels": 1, "channel": None}
+    assert list(files.rows(f"SELECT {columns} FROM {files.table} ORDER BY id")) == [
+        {"path": f"/exported/{name}.flac", **common, "source_path": f"/corpus/{name}", "source_rate": 16_000}
+        for name in "ab"
     ]
 
 

@@ -1,0 +1,1 @@
+"""Tests of the writers of rows of the corpus."""

@@ -1,0 +1,1 @@
+"""Exports the audio of kept utterances, and what trainers read it with."""
