@@ -32,8 +32,8 @@ class ManifestError(ValueError):
     """A manifest cannot list the kept utterances."""
 
 
-# SQL for the order of the corpus; of rows that it does not have, and of pieces, that of their starts.
-IN_ORDER = "position NULLS LAST, piece_number, id"
+# SQL for the order of the corpus; of rows that it does not have, that of their recordings. Pieces are ordered by their starts.
+IN_ORDER = "position NULLS LAST, source_id, piece_number, id"
 
 
 def field_key(name: str) -> str:

@@ -51,6 +51,11 @@ def scores(tmp_path: Path) -> Path:
     return write_output(tmp_path / "scores", items, carry=carry, source=str(source))
 
 
+def manifest_of(keep: Path) -> Path:
+    """Returns the manifest of a filter's output."""
+    return keep / json.loads((keep / "filter.json").read_text())["manifest"]
+
+
 def run(scores: Path, *options: object) -> tuple[Path, str]:
     keep = scores.parent / "keep"
     return keep, audiosieve("filter", scores, "--output", keep, "--segment", "3:30", *options).stdout
@@ -81,8 +86,7 @@ def test_long_recordings_become_utterances_with_their_words(scores):
 @pytest.mark.parametrize("format", ["csv", "tsv", "parquet", "kaldi", "lhotse"])
 def test_manifests_in_other_formats_list_the_segments(scores, format):
     keep, _ = run(scores, "--format", format)
-    manifest = keep / json.loads((keep / "filter.json").read_text())["manifest"]
-    spans = sorted((ref.span.start_s, ref.span.end_s) for ref in list_corpus(str(manifest)))
+    spans = sorted((ref.span.start_s, ref.span.end_s) for ref in list_corpus(str(manifest_of(keep))))
     assert np.array(spans) == pytest.approx(np.array(SEGMENTS), abs=1e-4)
 
 
@@ -97,7 +101,7 @@ def test_exports_hold_the_samples_of_the_segments(scores, format):
         assert all(member["text"] for member in members)
         return
     lengths = []
-    for line in map(json.loads, (keep / "exported.jsonl").read_text().splitlines()):
+    for line in map(json.loads, manifest_of(keep).read_text().splitlines()):
         samples, _ = soundfile.read(line["audio_filepath"], dtype="int16")
         # The outer 0.1 s are pauses, or the ends of the recording.
         inner = samples[RATE // 10 : -RATE // 10]
@@ -112,6 +116,15 @@ def test_a_list_of_paths_becomes_a_table_of_segments(tmp_path):
     assert "paths cannot list spans of a recording" in stdout
     with (keep / "manifest.csv").open(newline="") as file:
         assert [float(row["start"]) for row in csv.DictReader(file)] == pytest.approx([start for start, _ in SEGMENTS])
+
+
+def test_the_segments_of_a_recording_follow_each_other(tmp_path):
+    talks = [talk(name, uri=f"/gone/{name}") for name in ("b.wav", "a.wav")]
+    keep, _ = run(write_output(tmp_path / "scores", talks, source="/gone"))
+    with (keep / "manifest.csv").open(newline="") as file:
+        listed = [(Path(row["path"]).name, float(row["start"])) for row in csv.DictReader(file)]
+    assert listed == sorted(listed)
+    assert len(listed) == 2 * len(SEGMENTS)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +185,7 @@ def test_segments_of_real_speech_begin_and_end_in_pauses(samples, tmp_path):
             place = round(time_s * rate)
             around = recording[max(place - rate // 100, 0) : place + rate // 100]
             assert np.sqrt(np.mean(around**2)) < 0.1 * level
-    audiosieve("score", "--input", keep / "exported.jsonl", "--output", tmp_path / "again")
+    audiosieve("score", "--input", manifest_of(keep), "--output", tmp_path / "again")
     again = {row["utterance_id"]: row for row in Output(tmp_path / "again").utterances}
     for row in kept:
         assert again[row["utterance_id"]]["score"] == pytest.approx(row["score"], abs=0.6)
