@@ -45,9 +45,9 @@ def test_the_samples_by_the_suggested_rules(sample_run, kept_samples):
 def test_what_it_prints_and_records(sample_run, kept_samples):
     keep, stdout = kept_samples
     words = {line.split()[0]: line.split()[1:] for line in stdout.splitlines() if line}
-    assert words["bad_quality"][0::2] == ["3", "3"]
-    assert words["clipped"][0::2] == ["1", "1"]
-    assert (words["dropped"][0], words["kept"][0]) == ("4", "4")
+    assert words["bad_quality"][0::3] == ["3", "3"]
+    assert words["clipped"][0::3] == ["1", "1"]
+    assert (words["all"][:2], words["kept:"][0]) == (["together", "4"], "4")
     assert "1 more got no score (1 corrupt)" in stdout
     record = json.loads((keep / "filter.json").read_text())
     assert record["counts"] == {"scored": 8, "kept": 4, "dropped": 4, "rejected": 1}
@@ -147,7 +147,7 @@ def test_a_file_of_rules(small, tmp_path):
         (["--quantile", "1.5"], "--quantile is 1.5; must be over 0 and at most 1"),
         (["--balance", "speaker"], "--balance needs a --budget or a --quantile"),
         (["--budget", "1h", "--balance", "speakr"], "--balance: unknown column 'speakr' (did you mean speaker?)"),
-        (["--trim", "all"], "invalid choice"),
+        (["--trim", "all"], "'all' is unknown, choose from anomalies"),
         (["--trim", "anomalies", "--min_s", "0.01"], "--min_s is 0.01; must be at least"),
         (["--pad_s", "-1"], "--pad_s is -1; must be from 0 to 60"),
         (["--format", "paths"], "--format paths cannot list spans of a recording"),
