@@ -118,7 +118,7 @@ def test_errors_name_the_option_where(connection):
         ("drop:\n  no: score < 2", "False is not a valid rule name"),
         ("drop:\n  a b: score < 2", "'a b' is not a valid rule name"),
         ("drop:\n  budget: score < 2", "the rule name 'budget' is reserved"),
-        ("drop: {a: score < 2}\nkeeps: {}", r"unknown key 'keeps' \(allowed: drop, label_scales\)"),
+        ("drop: {a: score < 2}\nkeeps: {}", r"unknown key 'keeps' \(allowed: drop, label_scales, requires\)"),
         ("drop: {a: score < 2}\nlabel_scale: pesq-wb", r"\(did you mean label_scales\?\)"),
         ("drop: {a: score < 2}\nlabel_scales: [mos]", "must be a list of names from pesq-wb"),
     ],
