@@ -135,5 +135,5 @@ def test_an_export_has_the_columns(output):
         for format in ("flac", "webdataset"):
             write_export_plan(selection.list_kept(False), scores / "plan.parquet", format, 10)
             for row in rows_of(scores / "plan.parquet"):
-                metadata = json.loads(row["metadata"])
-                assert {name: metadata[name] for name in names} == {name: f"value of {name}" for name in names}
+                fields = json.loads(row["fields"])
+                assert {name: fields[name] for name in names} == {name: f"value of {name}" for name in names}

@@ -116,17 +116,17 @@ def choose_examples(
 
     # If a share p of the frames is lower than the others by d, the standard deviation of all is d sqrt(p (1 - p)). Long silence
     # is an anomaly, too, but does not score below its recording.
-    is_deep = f"""num_anomalies > 0 AND anomaly_s <= {MAX_BAD_SHARE} * duration_s AND longest_score < score
+    is_deep = f"""num_anomalies > 0 AND anomaly_s <= {MAX_BAD_SHARE} * duration_s AND stretches.longest_score < score
         AND frame_score_std > {MIN_DROP * results.label_scale.span}
             * sqrt(anomaly_s / duration_s * (1 - anomaly_s / duration_s))"""
     stretches = choose(
-        "longest_s DESC, utterance_id",
+        "stretches.longest_s DESC, utterance_id",
         number,
         f"{_AUDIBLE} AND {is_deep}",
         """utterances JOIN (
             SELECT utterance_id, max(end_s - start_s) AS longest_s, arg_max(mean_score, end_s - start_s) AS longest_score
             FROM anomalies GROUP BY utterance_id
-        ) USING (utterance_id)""",
+        ) AS stretches USING (utterance_id)""",
     )
     causes = []
     for (cause,) in connection.execute(_CAUSES).fetchall():
