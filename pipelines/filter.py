@@ -137,12 +137,13 @@ def _run(options: FilterOptions, beam_arguments: tuple[str, ...]) -> int:
         if not resume:
             with output.replace(RECORD) as draft:
                 decision = write_selection(selection, config, decision, draft)
+                if export is not None and replaces_export:
+                    # First, because the record that allows it is in the old selection.
+                    export.folder.clear()
         print(rule_table(decision))
         print(kept_share(decision), flush=True)
         exported = None
         if export is not None:
-            if replaces_export:
-                export.folder.clear()
             exported = export_kept(decision.kept_list, export, decision.format, output, Path(scratch))
             decision = put_manifest(config, decision.of_files(exported.files), output, Path(scratch))
         print(written_files(decision, options.output))
