@@ -57,7 +57,7 @@ class FilterOptions:
         trim: what to cut out; None for no trimming.
         segment: limits of the segments to divide utterances into; None for none.
         min_s: shortest span that trimming keeps, in seconds, at least 0.1; None for the default.
-        pad_s: margin that trimming cuts off on both sides of a bad stretch, 0 to 60 seconds.
+        pad_s: margin that trimming cuts off on both sides of a bad stretch, 0 to 60 seconds; None for the default.
         quantile: share of the hours to keep after the rules, over 0 and at most 1; None for all.
         budget: seconds to keep after the rules and the quantile, over 0; None for all.
         balance: SQL expression for the groups over which quantile and budget are spread; None for one group.
@@ -81,7 +81,7 @@ class FilterOptions:
     trim: TrimPlan | None
     segment: SegmentLimits | None
     min_s: float | None
-    pad_s: float
+    pad_s: float | None
     quantile: float | None
     budget: float | None
     balance: str | None
