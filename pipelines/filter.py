@@ -57,7 +57,7 @@ class FilterOptions:
         trim: what to cut out; None for no trimming.
         segment: limits of the segments to divide utterances into; None for none.
         min_s: shortest span that trimming keeps, in seconds, at least 0.1; None for the default.
-        pad_s: margin that trimming cuts off on both sides of a bad stretch, 0 to 60 seconds.
+        pad_s: margin that trimming cuts off on both sides of a bad stretch, 0 to 60 seconds; None for the default.
         quantile: share of the hours to keep after the rules, over 0 and at most 1; None for all.
         budget: seconds to keep after the rules and the quantile, over 0; None for all.
         balance: SQL expression for the groups over which quantile and budget are spread; None for one group.
@@ -81,7 +81,7 @@ class FilterOptions:
     trim: TrimPlan | None
     segment: SegmentLimits | None
     min_s: float | None
-    pad_s: float
+    pad_s: float | None
     quantile: float | None
     budget: float | None
     balance: str | None
@@ -137,12 +137,13 @@ def _run(options: FilterOptions, beam_arguments: tuple[str, ...]) -> int:
         if not resume:
             with output.replace(RECORD) as draft:
                 decision = write_selection(selection, config, decision, draft)
+                if export is not None and replaces_export:
+                    # First, because the record that allows it is in the old selection.
+                    export.folder.clear()
         print(rule_table(decision))
         print(kept_share(decision), flush=True)
         exported = None
         if export is not None:
-            if replaces_export:
-                export.folder.clear()
             exported = export_kept(decision.kept_list, export, decision.format, output, Path(scratch))
             decision = put_manifest(config, decision.of_files(exported.files), output, Path(scratch))
         print(written_files(decision, options.output))

@@ -34,13 +34,12 @@ def add_trim_options(parser: Parser) -> None:
     further(
         "--pad_s",
         type=number(at_least=0, at_most=LONGEST_PAD_S),
-        default=0.1,
-        help="margin that --trim cuts off on both sides of a bad stretch, in seconds",
+        help="margin that --trim cuts off on both sides of a bad stretch, in seconds; 0.1 by default",
     )
 
 
 def trim_plan(
-    trim: TrimPlan | None, segments: SegmentLimits | None, min_s: float | None, pad_s: float
+    trim: TrimPlan | None, segments: SegmentLimits | None, min_s: float | None, pad_s: float | None
 ) -> TrimPlan | None:
     """Returns what is cut out. Segments are good stretches, so anomalies are cut out if nothing else is named.
 
@@ -48,19 +47,24 @@ def trim_plan(
         trim: value of `--trim`.
         segments: value of `--segment`.
         min_s: value of `--min_s`; None for the default.
-        pad_s: value of `--pad_s`.
+        pad_s: value of `--pad_s`; None for the default.
 
     Raises:
-        UsageError: two options exclude each other.
+        UsageError: two options exclude each other, or nothing is trimmed.
     """
     if segments is not None and min_s is not None:
         raise UsageError(
             "--segment and --min_s exclude each other; the shortest segment is the first number of --segment"
         )
     if trim is None and segments is None:
+        given = [name for name, value in (("min_s", min_s), ("pad_s", pad_s)) if value is not None]
+        if given:
+            raise UsageError(f"--{given[0]} is for trimmed utterances; add --trim WHAT")
         return None
-    plan = dataclasses.replace(trim or TrimPlan(), pad_s=pad_s)
-    return plan if min_s is None else dataclasses.replace(plan, min_s=min_s)
+    plan = trim or TrimPlan()
+    return dataclasses.replace(
+        plan, min_s=plan.min_s if min_s is None else min_s, pad_s=plan.pad_s if pad_s is None else pad_s
+    )
 
 
 def _trim(text: str) -> TrimPlan:

@@ -149,6 +149,8 @@ def test_a_file_of_rules(small, tmp_path):
         (["--budget", "1h", "--balance", "speakr"], "--balance: unknown column 'speakr' (did you mean speaker?)"),
         (["--trim", "all"], "'all' is unknown, choose from anomalies"),
         (["--trim", "anomalies", "--min_s", "0.01"], "--min_s is 0.01; must be at least"),
+        (["--min_s", "3"], "--min_s is for trimmed utterances; add --trim WHAT"),
+        (["--pad_s", "0.1"], "--pad_s is for trimmed utterances; add --trim WHAT"),
         (["--pad_s", "-1"], "--pad_s is -1; must be from 0 to 60"),
         (["--format", "paths"], "--format paths cannot list spans of a recording"),
         (["--format", "lhotse"], "Lhotse cuts need the duration of the recording"),

@@ -13,6 +13,8 @@ import pytest
 import soundfile
 
 from model.local_files import DRAFT_PREFIX
+from pipelines.filter import run
+from pipelines.filtering.folders import LocalFolder
 from tests.support.command import audiosieve
 from tests.support.filtered import (
     BAD_MIDDLE,
@@ -85,6 +87,25 @@ def test_an_interrupted_export_is_resumed(long_corpus, tmp_path):
     assert "is not empty" in audiosieve(*words, "--where", "true", status=2).stderr
     audiosieve(*words, "--export_format", "webdataset", "--overwrite")
     assert [path.name for path in exported.iterdir()] == ["shard-000000.tar"]
+
+
+def test_an_interrupted_overwriting_can_be_repeated(long_corpus, tmp_path, monkeypatch):
+    _, output = long_corpus
+    keep, exported = tmp_path / "keep", tmp_path / "exported"
+    words = ["filter", output, "--output", keep, "--export", exported]
+    audiosieve(*words)
+
+    def interrupt(folder: LocalFolder) -> None:
+        Path(folder.uri, "good.wav").unlink()
+        raise KeyboardInterrupt
+
+    options = [str(word) for word in (*words[1:], "--where", "score > 1", "--overwrite")]
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalFolder, "clear", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(options)
+    audiosieve(*words, "--where", "score > 1", "--overwrite")
+    assert sorted(path.name for path in exported.iterdir()) == ["good.wav", "middle.wav"]
 
 
 def contents(folder: Path) -> dict[str, bytes]:

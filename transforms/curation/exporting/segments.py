@@ -32,7 +32,6 @@ _SUFFIX_BY_FORMAT = {
     "MPEG_TS": "ts",
     "WAVEX": "wav",
 }
-_MAX_FLAC_CHANNELS = 8
 # Larger segments are buffered on disk.
 _IN_MEMORY_BYTES = 64 << 20
 _BLOCK_BYTES = 1 << 20

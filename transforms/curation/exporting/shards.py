@@ -14,7 +14,7 @@ from apache_beam.io.filesystems import FileSystems
 from transforms.corpus.archives.member import has_audio_suffix
 from transforms.curation.exporting.outcomes import exported_row, rejected_row
 from transforms.curation.exporting.segments import segments
-from transforms.curation.exporting.tar_samples import TarSamples
+from transforms.curation.exporting.tar_samples import TarSamples, is_in_tar
 from transforms.curation.exporting.target import AudioTarget, Row
 from transforms.curation.kept_list import free_name
 from transforms.curation.row_writers.piece_fields import audio_fields
@@ -27,8 +27,9 @@ def export_shard(
 ) -> Iterator[Row]:
     """Writes a tar file with the audio and a JSON file of each row.
 
-    A recording of a tar keeps the other members of its sample; the JSON file has those of its own, too. A text becomes
-    `KEY.txt`. Times and owners are fixed, so that the same rows give the same bytes.
+    A recording of a tar keeps the other members of its sample; the JSON file has those of its own, too. If that is no object,
+    it stays, and the new one is `KEY.audiosieve.json`. The text of another recording becomes `KEY.txt`. Times and owners are
+    fixed, so that the same rows give the same bytes.
 
     Args:
         rows: rows of one chunk of a plan.
@@ -65,12 +66,12 @@ def export_shard(
             add_member(tar, member, segment.content)
             metadata = _metadata(row, target, others.metadata)
             text = metadata.get("text")
-            if not row["archive"] and isinstance(text, str):
+            if not is_in_tar(row) and isinstance(text, str):
                 add_member(tar, f"{row['stem']}.txt", io.BytesIO(text.encode()))
             for suffix, content in others.files():
                 add_member(tar, f"{row['stem']}.{suffix}", content)
             content = io.BytesIO(json.dumps(metadata, ensure_ascii=False).encode())
-            add_member(tar, f"{row['stem']}.json", content)
+            add_member(tar, f"{row['stem']}.{others.new_json}", content)
             yield exported_row(row, name, member, segment.is_limited)
 
 

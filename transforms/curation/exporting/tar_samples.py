@@ -34,6 +34,11 @@ class OtherMembers:
     metadata: dict[str, Any]
     contents: Mapping[str, bytes]
 
+    @property
+    def new_json(self) -> str:
+        """What follows the name of the sample in the name of a new JSON member: not the name of a member that is no object."""
+        return f"audiosieve.{_JSON}" if _JSON in map(str.lower, self.contents) else _JSON
+
     def files(self) -> Iterator[tuple[str, BinaryIO]]:
         """Yields the suffix and the content of each member, in their order."""
         for suffix, content in self.contents.items():
@@ -52,7 +57,7 @@ class TarSamples:
     def __init__(self, rows: Sequence[Row]) -> None:
         self._samples: dict[str, set[str]] = {}
         for row in rows:
-            if _is_in_tar(row):
+            if is_in_tar(row):
                 self._samples.setdefault(row["archive"], set()).add(_sample(row))
         self._archive = ""
         self._places: dict[str, dict[str, tuple[int, int]]] = {}
@@ -70,7 +75,7 @@ class TarSamples:
         Raises:
             AudioFault: the tar cannot be read.
         """
-        if not _is_in_tar(row):
+        if not is_in_tar(row):
             return OtherMembers({}, {})
         if self._archive != row["archive"]:
             self._read(row["archive"])
@@ -79,7 +84,8 @@ class TarSamples:
         for suffix, (start, size) in self._places.get(_sample(row), {}).items():
             self._file.seek(start)
             content = self._file.read(size)
-            parsed = _object(content) if suffix == _JSON and size <= MAX_METADATA_BYTES else None
+            is_metadata = suffix.lower() == _JSON and not metadata and size <= MAX_METADATA_BYTES
+            parsed = _object(content) if is_metadata else None
             if parsed is None:
                 contents[suffix] = content
             else:
@@ -101,7 +107,8 @@ class TarSamples:
                     self._places.setdefault(sample, {})[suffix] = (start, self._file.tell() - start)
 
 
-def _is_in_tar(row: Row) -> bool:
+def is_in_tar(row: Row) -> bool:
+    """Whether the recording of a row of a plan is in a tar."""
     return bool(row["archive"]) and archive_kind_of(row["archive"]) == ArchiveKind.TAR
 
 

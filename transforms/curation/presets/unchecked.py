@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 
+from transforms.curation.duckdb_rows import quoted
 from transforms.curation.rules import Rule, RuleError, RuleSet
 from transforms.schemas import HEARD
 
@@ -198,12 +199,8 @@ def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
 
 
 def _is_empty(connection: duckdb.DuckDBPyConnection, table: str, column: str) -> bool:
-    return connection.execute(f"SELECT count({_quoted(column)}) = 0 FROM {table}").fetchall() == [(True,)]
+    return connection.execute(f"SELECT count({quoted(column)}) = 0 FROM {table}").fetchall() == [(True,)]
 
 
 def _has_null(connection: duckdb.DuckDBPyConnection, table: str, column: str) -> bool:
-    return connection.execute(f"SELECT count({_quoted(column)}) < count(*) FROM {table}").fetchall() == [(True,)]
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+    return connection.execute(f"SELECT count({quoted(column)}) < count(*) FROM {table}").fetchall() == [(True,)]

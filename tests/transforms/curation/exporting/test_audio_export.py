@@ -287,3 +287,40 @@ def test_shards_are_reproducible_and_only_missing_ones_are_written_again(shards)
     assert write_shards(chunks, folder) == first
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == contents
     assert (folder / whole).stat().st_mtime == 1
+
+
+def test_a_shard_has_each_member_once_if_the_json_of_a_sample_is_no_object(tmp_path, waves, encode):
+    webdataset = pytest.importorskip("webdataset")
+    wave = encode(waves, RATE)
+    tar_of(
+        tmp_path / "s.tar",
+        {
+            "a.wav": wave,
+            "a.json": b"[1, 2]",
+            "b.wav": wave,
+            "b.JSON": b'{"speaker": 7}',
+            "c.wav": wave,
+            "c.json": b"{}",
+        },
+    )
+    items = [
+        item(f"s.tar/{name}.wav", f"{tmp_path}/s.tar#{name}.wav", samples=len(waves), channels=2, format="WAV/PCM_16")
+        for name in "abc"
+    ]
+    write_shards(plan(items, format="webdataset", shard_size=3), tmp_path / "shards")
+    shard = str(tmp_path / "shards/shard-000000.tar")
+    a, b, c = webdataset.WebDataset(shard, shardshuffle=False).decode()
+    assert (a["json"], a["audiosieve.json"]["id"]) == ([1, 2], "s.tar/a.wav")
+    assert (b["json"]["speaker"], b["json"]["id"]) == (7, "s.tar/b.wav")
+    assert c["json"]["score"] == 3.5
+    assert not {"audiosieve.json"} & {*b, *c}
+
+
+def test_a_recording_of_a_table_gets_its_text_as_a_member(tmp_path, waves, encode):
+    audio = [{"bytes": encode(waves, RATE), "path": "1.wav"}]
+    pq.write_table(pa.table({"audio": audio}), tmp_path / "h.parquet")
+    chunks = plan([item("h/1", f"{tmp_path}/h.parquet#1.wav", samples=len(waves), channels=2)], format="webdataset")
+    chunks[0][0]["fields"] = json.dumps({"text": "good morning"})
+    write_shards(chunks, tmp_path / "shards")
+    with tarfile.open(tmp_path / "shards/shard-000000.tar") as tar:
+        assert tar.extractfile("h/1.txt").read() == b"good morning"
