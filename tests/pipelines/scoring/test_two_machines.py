@@ -125,7 +125,7 @@ def test_a_run_that_is_interrupted_keeps_nobody_waiting(output: str, few: Path, 
     process.send_signal(number)
     _, said = process.communicate(timeout=300)
     assert process.returncode == 128 + number
-    assert "interrupted; 0 waves with 0 utterances (0.00 h) are committed" in said
+    assert "interrupted; 0 waves with 0 utterances (0.0 s) are committed" in said
     assert lock_file(f"{output}/{HOLDER}").read() is None
 
 
