@@ -193,8 +193,16 @@ def nothing_kept(decision: Decision, advice: str) -> str:
         decision: the decision.
         advice: words before "loosen the rules"; may be empty.
     """
-    strictest = max(decision.rule_counts, key=lambda count: count.matches.utterances, default=None)
-    reason = "" if strictest is None else f"; {strictest.name!r} alone drops {strictest.matches.utterances:,}"
+    # By length, because an utterance can have many short pieces.
+    strictest = max(decision.rule_counts, key=lambda count: count.matches.seconds, default=None)
+    reason = (
+        ""
+        if strictest is None
+        else (
+            f"; {strictest.name!r} drops most, {duration_text(strictest.matches.seconds)} of "
+            f"{duration_text(decision.scored.seconds)}"
+        )
+    )
     return (
         f"none of the {decision.scored.utterances:,} utterances is kept{reason}; {f'{advice} loosen the rules'.strip()}"
     )

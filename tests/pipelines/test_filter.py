@@ -171,8 +171,8 @@ def test_nothing_kept_is_exit_status_3_with_a_sentence_and_all_files(small, tmp_
     done = audiosieve("filter", small, "--output", keep, *options, status=3)
     name = options[-2].strip("-")
     assert done.stderr == (
-        f"audiosieve filter: none of the 7 utterances is kept; {name!r} alone drops 7; look at the column rules of "
-        f"{keep}/dropped.parquet, and loosen the rules\n"
+        f"audiosieve filter: none of the 7 utterances is kept; {name!r} drops most, 31.4 s of 31.4 s; look at the column "
+        f"rules of {keep}/dropped.parquet, and loosen the rules\n"
     )
     assert (ids_of(keep / "kept.parquet"), len(ids_of(keep / "dropped.parquet"))) == ([], 7)
     assert json.loads((keep / "filter.json").read_text())["counts"]["kept"] == 0

@@ -140,7 +140,7 @@ class Selection:
 
     def check_data(self, rules: RuleSet) -> None:
         """Raises `RuleError` if the output lacks columns that the rules require."""
-        check_data(self._connection, rules, self.results.model_id)
+        check_data(self._connection, rules)
 
     def apply_rules(self, rules: Sequence[Rule], balance: str | None = None) -> None:
         """Drops the utterances that match a rule.

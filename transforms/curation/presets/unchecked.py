@@ -92,13 +92,12 @@ def lacks_diagnosis(connection: duckdb.DuckDBPyConnection) -> bool:
     return all(_is_empty(connection, "utterances", name) for name in HEARD)
 
 
-def check_data(connection: duckdb.DuckDBPyConnection, rules: RuleSet, model_id: str) -> None:
+def check_data(connection: duckdb.DuckDBPyConnection, rules: RuleSet) -> None:
     """Checks that an output has the columns that rules require.
 
     Args:
         connection: DuckDB with the table `utterances`.
         rules: the rules.
-        model_id: model that made the scores, as name@hash.
 
     Raises:
         RuleError: a required column does not exist, or is null for all utterances.
@@ -109,13 +108,13 @@ def check_data(connection: duckdb.DuckDBPyConnection, rules: RuleSet, model_id: 
             raise RuleError(f"{rules.origin} needs the column {name}, which does not exist")
         if _is_empty(connection, "utterances", name):
             advice = "choose other rules"
-            if name.lower() in OF_DIAGNOSIS and lacks_diagnosis(connection):
-                advice = f"{_NO_DIAGNOSIS.format(model_id=model_id)}, or {advice}"
+            if name.lower() in OF_DIAGNOSIS:
+                advice = f"score with a model that predicts it (score --model), or {advice}"
             raise RuleError(f"{rules.origin} needs {name}, which is null for all utterances; {advice}")
 
 
 def check_any_applies(rules: RuleSet, unchecked: Sequence[Unchecked], model_id: str) -> None:
-    """Checks that a model without a diagnosis does not leave all rules without data.
+    """Checks that not all rules lack the data of a diagnosis.
 
     Args:
         rules: the rules that were applied.
@@ -125,12 +124,20 @@ def check_any_applies(rules: RuleSet, unchecked: Sequence[Unchecked], model_id: 
     Raises:
         RuleError: no rule can check any utterance, so all would be kept.
     """
-    idle = [item for item in unchecked if item.needs_diagnosis and not item.applies]
+    idle = [
+        item
+        for item in unchecked
+        if not item.applies and (item.needs_diagnosis or OF_DIAGNOSIS.intersection(item.columns))
+    ]
     if rules.rules and len(idle) == len(rules.rules):
         names = ", ".join(dict.fromkeys(name for item in idle for name in item.columns))
+        # A model can have a diagnosis without ratings, and pieces have neither ratings nor lengths of sounds.
+        advice = "all values are null, because only whole utterances have them, and only if the model predicts them;"
+        if any(item.needs_diagnosis for item in idle):
+            advice = f"{_NO_DIAGNOSIS.format(model_id=model_id)}, or"
         raise RuleError(
             f"{rules.origin}: would keep all utterances unchecked, because the rules are only about {names}; "
-            f"{_NO_DIAGNOSIS.format(model_id=model_id)}, or choose other rules"
+            f"{advice} choose other rules"
         )
 
 
@@ -145,7 +152,7 @@ def remark(unchecked: Sequence[Unchecked], model_id: str) -> str:
     lines = []
     for item_group, reason in (
         ([item for item in idle if item.needs_diagnosis], f"; {_NO_DIAGNOSIS.format(model_id=model_id)}"),
-        ([item for item in idle if not item.needs_diagnosis], ", which are null for all utterances"),
+        ([item for item in idle if not item.needs_diagnosis], "; all values are null"),
     ):
         if item_group:
             names = ", ".join(f"{item.rule} ({', '.join(item.columns) or 'always null'})" for item in item_group)

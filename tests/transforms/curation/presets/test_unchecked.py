@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from model.diagnosis import HEARD_CAUSES
+from model.diagnosis import FRAME_VALUES, HEARD_CAUSES
 from tests.support.curated import utterance, write_curated
 from tests.support.outputs import GOOD, diagnosis_of, scored, write_output
 from transforms.curation.kept_utterances import kept_utterances
@@ -98,6 +98,19 @@ def test_pieces_lack_the_ratings(tmp_path: Path) -> None:
         found = selection.unchecked()
     assert found == [Unchecked("rating", ("mos_ovrl",), 2, True, False)]
     assert remark(found, "net@1") == "rating could not check 2 kept utterances, for which mos_ovrl is null"
+
+
+def test_a_diagnosis_without_ratings_refuses_rules_that_are_only_about_ratings(tmp_path: Path) -> None:
+    heard = utterance("whole")
+    assert heard.diagnosis is not None
+    diagnosis = dataclasses.replace(
+        heard.diagnosis, trained=frozenset(FRAME_VALUES) - {"mos_sig", "mos_bak", "mos_ovrl"}
+    )
+    results = open_results(str(write_output(tmp_path / "out", [dataclasses.replace(heard, diagnosis=diagnosis)])))
+    with pytest.raises(RuleError, match="only about mos_ovrl; all values are null, because only whole utterances have"):
+        kept_utterances(results, where="mos_ovrl >= 3")
+    with pytest.warns(UserWarning, match=r"for lack of data: rating \(mos_ovrl\); all values are null$"):
+        assert kept_utterances(results, preset="tts")["utterance_id"].to_pylist() == ["whole"]
 
 
 def test_the_python_api_warns_and_refuses(plain: Results, heard: Results) -> None:
