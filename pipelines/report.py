@@ -66,9 +66,9 @@ def run(argv: Sequence[str]) -> int:
     with new_file(options.output, options.overwrite) as file:
         file.write(html)
     silent = [example for example in examples.values() if example.clip is None]
+    other_files = f" (and {counted(data.num_skipped, 'other file')})" if data.num_skipped else ""
     print(
-        f"{counted(data.count, 'utterance')}, {counted(data.rejected, 'reject')} and "
-        f"{counted(data.num_skipped, 'other file')} in {len(html) / 1e6:.1f} MB, "
+        f"{counted(data.count, 'utterance')} and {counted(data.rejected, 'reject')}{other_files} in {len(html) / 1e6:.1f} MB, "
         f"{counted(len(examples), 'example')} ({len(silent)} without sound), in {time.monotonic() - started:.1f} s: "
         f"{options.output}"
     )
