@@ -380,15 +380,11 @@ def test_notes_of_presets_are_readable_in_a_narrow_window(browser_page, page_of_
     )
     assert max(length for length, _ in notes) > 80 > min(length for length, _ in notes)
     assert len({width for _, width in notes}) == 1, "no title is broken"
-
-
-def test_empty_notes_have_no_title_in_a_narrow_window(browser_page, page_of_samples):
-    tab = browser_page(page_of_samples, viewport={"width": 400, "height": 800})
     tab.evaluate("document.querySelectorAll('#presets td.text')[1].replaceChildren()")
     heights = tab.evaluate(
         "[...document.querySelectorAll('#presets td.text')].map((td) => td.getBoundingClientRect().height)"
     )
-    assert [height > 0 for height in heights] == [number != 1 for number in range(len(heights))]
+    assert [height > 0 for height in heights] == [number != 1 for number in range(len(heights))], "no title alone"
 
 
 def test_the_numbers_are_there_without_scripts(browser, page_of_large, large):
