@@ -95,8 +95,9 @@ def test_what_is_no_output_is_refused(tmp_path):
 
 
 def test_an_output_of_rejects_alone_has_a_page(tmp_path, browser_page):
-    root = write_output(tmp_path / "out", [], [rejected("a")])
-    audiosieve("report", root, "-o", tmp_path / "page.html")
+    root = write_output(tmp_path / "out", [], [rejected("a"), rejected("cover.jpg")])
+    done = audiosieve("report", root, "-o", tmp_path / "page.html")
+    assert "0 utterances and 1 reject (and 1 other file) in " in done.stdout
     tab = browser_page(tmp_path / "page.html")
     assert tab.inner_text("#kept-count") == "0"
 

@@ -15,7 +15,7 @@ from transforms import schemas
 from transforms.corpus.formats import SourceKind, find_archives, is_listing, lists_spans, source_kind
 from transforms.corpus.sources import MANIFEST
 from transforms.curation.decisions import MICROSECONDS, budget_decisions, rule_decisions
-from transforms.curation.duckdb_rows import OWN_UTTERANCES, write_parquet
+from transforms.curation.duckdb_rows import OWN_UTTERANCES, quoted_text, write_parquet
 from transforms.curation.kept_list import KeptList, kept_list_query, manifest_columns
 from transforms.curation.piece_texts import PieceTexts, TextState
 from transforms.curation.presets.unchecked import Unchecked, check_data, find_unchecked
@@ -91,10 +91,9 @@ class Selection:
         self._rule_names: list[str] = []
         self._is_trimmed = self._is_segmented = False
         self._scratch = scratch
-        temp_directory = str(scratch / "duckdb").replace("'", "''")
         # Rules are untrusted SQL: they must not read files or change settings.
         for setting in (
-            f"temp_directory = '{temp_directory}'",
+            f"temp_directory = {quoted_text(str(scratch / 'duckdb'))}",
             f"memory_limit = '{MEMORY}'",
             f"threads = {min(MAX_THREADS, threads)}",
             "enable_progress_bar = false",

@@ -34,14 +34,7 @@ from tests.support.trimmed import (
     samples_of,
     scored_corpus,
     words_of,
-    write_recordings,
 )
-
-
-@pytest.fixture
-def audio(tmp_path: Path) -> Path:
-    """Recordings of 9 s: `timed` has word times, `bad` unusable ones, `plain` none."""
-    return write_recordings(tmp_path / "audio")
 
 
 def shar_samples(folder: Path) -> Iterator[tuple[dict[str, Any], np.ndarray, int]]:

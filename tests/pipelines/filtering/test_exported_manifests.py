@@ -30,18 +30,11 @@ from tests.support.trimmed import (
     in_lhotse,
     samples_of,
     scored_corpus,
-    write_recordings,
 )
 from transforms.corpus.sources import list_corpus
 
 # The recordings of the corpus in an order that is not that of their ids.
 ORDER = ["timed", "bad", "plain"]
-
-
-@pytest.fixture
-def audio(tmp_path: Path) -> Path:
-    """Recordings of 9 s: `timed` has word times, `bad` unusable ones, `plain` none."""
-    return write_recordings(tmp_path / "audio")
 
 
 def reordered(source: Path) -> Path:

@@ -32,15 +32,8 @@ from tests.support.trimmed import (
     in_lhotse,
     scored_corpus,
     words_of,
-    write_recordings,
 )
 from transforms.corpus.sources import list_corpus
-
-
-@pytest.fixture
-def audio(tmp_path: Path) -> Path:
-    """Recordings of 9 s: `timed` has word times, `bad` unusable ones, `plain` none."""
-    return write_recordings(tmp_path / "audio")
 
 
 def trim(source: Path, root: Path, *options: object) -> tuple[Path, str]:

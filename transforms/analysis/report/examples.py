@@ -17,6 +17,7 @@ from transforms.analysis.lookup import FoundUtterance, load
 from transforms.analysis.source_audio import source_audio_of_many
 from transforms.analysis.spectrogram_image import reduced_db
 from transforms.audio.span_reader import Decoded
+from transforms.curation.duckdb_rows import quoted_text
 from transforms.errors import AudioFault
 from transforms.output.results import Results
 
@@ -130,9 +131,9 @@ def choose_examples(
     )
     causes = []
     for (cause,) in connection.execute(_CAUSES).fetchall():
-        quoted = "'" + cause.replace("'", "''") + "'"
-        order = f"NOT ({_AUDIBLE}), causes[1] <> {quoted}, len(causes), score, utterance_id"
-        causes += choose(order, 1, f"list_contains(causes, {quoted})")
+        name = quoted_text(cause)
+        order = f"NOT ({_AUDIBLE}), causes[1] <> {name}, len(causes), score, utterance_id"
+        causes += choose(order, 1, f"list_contains(causes, {name})")
     above = choose("score, utterance_id", (number + 1) // 2, f"{_AUDIBLE} AND score >= {threshold}")
     below = choose("score DESC, utterance_id", number // 2, f"{_AUDIBLE} AND score < {threshold}")
     chosen = {
