@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import shlex
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 from PIL import Image
 
 from tests.support.command import Output, audiosieve
@@ -324,12 +326,13 @@ def test_an_example_plays(browser_page, page_of_samples):
         assert state[2] is None
 
 
-def test_pictures_are_there_and_the_burst_is_the_bad_stretch(browser_page, page_of_samples):
+def test_pictures_are_there_and_the_burst_is_the_bad_stretch(browser_page, page_of_samples, samples):
     tab = browser_page(page_of_samples)
     sizes = tab.evaluate(
         "Promise.all([...document.images].map(async (i) => { await i.decode(); return i.naturalWidth; }))"
     )
-    assert sizes == [900] * 8
+    lengths = [soundfile.info(samples / name).duration for name in tab.locator(".example code").all_inner_texts()]
+    assert sizes == [(round(seconds * 16_000) - 512) // 256 + 1 for seconds in lengths], "one picture, a column a frame"
     assert tab.locator("details.example code").first.inner_text() == "burst.flac"
     assert tab.locator("#rejects tbody th").all_inner_texts() == ["corrupt"]
 
@@ -359,6 +362,20 @@ def test_light_dark_and_paper_look_so(browser_page, page_of_large):
     assert len(pdf) > 50_000
 
 
+# The boxes of the texts of each figure, by lane.
+ALL_LABELS = """[...document.querySelectorAll(".recording")].map((figure) =>
+    [...figure.querySelectorAll(".lane, .times, .legend")].map((lane) =>
+        [...lane.querySelectorAll("span, li")].map((node) => node.getBoundingClientRect().toJSON())))"""
+
+
+def overlap(one: dict[str, float], other: dict[str, float]) -> bool:
+    """Whether two boxes share more than a point in each direction."""
+    return (
+        min(one["right"], other["right"]) - max(one["x"], other["x"]) > 1
+        and min(one["bottom"], other["bottom"]) - max(one["y"], other["y"]) > 1
+    )
+
+
 def test_nothing_is_cut_off_in_a_narrow_window(browser_page, page_of_samples):
     tab = browser_page(page_of_samples, viewport={"width": 400, "height": 800})
     tab.evaluate("document.querySelectorAll('details').forEach((node) => { node.open = true; })")
@@ -369,8 +386,12 @@ def test_nothing_is_cut_off_in_a_narrow_window(browser_page, page_of_samples):
         "[...document.querySelectorAll('#fact-table tr:nth-child(1) td')].map((td) => td.dataset.title)"
     )
     assert titles == ["lowest", "5 %", "25 %", "median", "75 %", "95 %", "highest", "missing"]
-    pictures = tab.evaluate("[...document.images].map((image) => [image.width, image.naturalWidth])")
-    assert all(width <= 400 and natural < 900 for width, natural in pictures), "pictures for narrow windows"
+    labels = tab.evaluate(ALL_LABELS)
+    assert len(labels) == 8
+    for lanes in labels:
+        for boxes in lanes:
+            assert all(box["x"] >= 0 and box["right"] <= 400 for box in boxes)
+            assert not [pair for pair in itertools.combinations(boxes, 2) if overlap(*pair)], "labels are readable"
 
 
 def test_notes_of_presets_are_readable_in_a_narrow_window(browser_page, page_of_samples):

@@ -43,7 +43,6 @@ class Colours:
         line: frame scores.
         score: score of the recording.
         anomaly: shade over the anomalies.
-        mark: bar above the marked clip.
     """
 
     paper: str
@@ -51,11 +50,9 @@ class Colours:
     line: str
     score: str
     anomaly: str
-    mark: str
 
 
-LIGHT = Colours(paper="#ffffff", ink="#1b222c", line="#0b5fa5", score="#1b222c", anomaly="#c62828", mark="#5f6368")
-DARK = Colours(paper="#1a1f27", ink="#e4e8ee", line="#7cc0ff", score="#e4e8ee", anomaly="#ff7b72", mark="#b6bec9")
+LIGHT = Colours(paper="#ffffff", ink="#1b222c", line="#0b5fa5", score="#1b222c", anomaly="#c62828")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +66,6 @@ class FigureData:
         frame_score: frame scores [T].
         anomalies: (start_s, end_s) of each anomaly.
         scale: scale of the scores.
-        clip: (start_s, end_s) of the part to mark; None for no mark.
         frame_causes: index in `HEARD_CAUSES` of the cause of each frame, or `NO_CAUSE`: int8 [T]; None without a diagnosis.
         score: score of the recording; None for no line.
         threshold: score below which a frame is evidence of an anomaly; None for no line.
@@ -81,7 +77,6 @@ class FigureData:
     frame_score: np.ndarray
     anomalies: Sequence[tuple[float, float]]
     scale: LabelScale
-    clip: tuple[float, float] | None = None
     frame_causes: np.ndarray | None = None
     score: float | None = None
     threshold: float | None = None
@@ -114,14 +109,53 @@ def title(name: str, score: float, scale: LabelScale, model_id: str) -> str:
     return f"{one_line(name)}\n{text}" if name else text
 
 
-def draw(data: FigureData, colours: Colours = LIGHT, size: tuple[float, float] = (10, 4.6)) -> Figure:
+@dataclasses.dataclass(frozen=True)
+class ScoreCurve:
+    """The frame scores in at most `COLUMNS` columns.
+
+    Attributes:
+        time_s: middle of the frames of each column, in seconds [C].
+        mean: mean score of each column [C].
+        lowest: lowest score of each column [C].
+        highest: highest score of each column [C].
+        is_reduced: whether several frames share a column.
+    """
+
+    time_s: np.ndarray
+    mean: np.ndarray
+    lowest: np.ndarray
+    highest: np.ndarray
+    is_reduced: bool
+
+    @classmethod
+    def of(cls, frame_score: np.ndarray) -> ScoreCurve:
+        """Returns the curve of frame scores [T]."""
+        edges = column_edges(len(frame_score), COLUMNS)
+        first = edges[:-1]
+        return cls(
+            time_s=frame_start_s((first + edges[1:] - 1) / 2) + FRAME_LENGTH / 2 / SAMPLE_RATE,
+            mean=np.add.reduceat(frame_score.astype(np.float64), first) / np.diff(edges),
+            lowest=np.minimum.reduceat(frame_score, first),
+            highest=np.maximum.reduceat(frame_score, first),
+            is_reduced=len(first) < len(frame_score),
+        )
+
+
+def score_limits(data: FigureData) -> tuple[float, float]:
+    """Returns the ends of the axis of the frame scores."""
+    margin = 0.03 * data.scale.span
+    lowest, highest = float(data.frame_score.min()), float(data.frame_score.max())
+    return min(data.scale.low, lowest) - margin, max(data.scale.high, highest) + margin
+
+
+def draw(data: FigureData, size: tuple[float, float] = (10, 4.6)) -> Figure:
     """Draws a recording. Without causes, there is no lane for them.
 
     Args:
         data: the recording and its scores.
-        colours: colours of the figure.
         size: width and height of the figure, in inches.
     """
+    colours = LIGHT
     style = {
         **STYLE,
         **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), colours.ink),
@@ -135,12 +169,13 @@ def draw(data: FigureData, colours: Colours = LIGHT, size: tuple[float, float] =
     with mpl.rc_context(style):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
-        causes = _column_causes(data)
+        causes = column_causes_of(data)
         has_causes = bool((causes != NO_CAUSE).any())
         rows = figure.subplots(2 + has_causes, 1, sharex=True, height_ratios=(3, 2, 0.25)[: 2 + has_causes])
-        handles = [*_draw_scores(rows[1], data, colours), *_draw_spectrogram(rows[0], data, colours)]
+        handles = _draw_scores(rows[1], data, colours)
+        _draw_spectrogram(rows[0], data)
         if has_causes:
-            handles += draw_causes(rows[2], causes, _extent(data))
+            handles += draw_causes(rows[2], causes, frames_extent(data))
         rows[-1].set_xlim(0, data.duration_s)
         rows[-1].set_xlabel("time (s)")
         figure.legend(
@@ -186,26 +221,26 @@ def one_line(text: str) -> str:
     return f"{text[:half]} … {text[-half:]}"
 
 
-def _extent(data: FigureData) -> tuple[float, float]:
+def frames_extent(data: FigureData) -> tuple[float, float]:
     """Returns start and end of the frames in seconds. Each is drawn around its middle, one frame shift wide."""
     margin = (FRAME_LENGTH - FRAME_SHIFT) / 2 / SAMPLE_RATE
     return margin, margin + len(data.frame_score) * FRAME_SHIFT / SAMPLE_RATE
 
 
-def _column_causes(data: FigureData) -> np.ndarray:
+def column_causes_of(data: FigureData) -> np.ndarray:
+    """Returns the cause of each column of a figure; an empty array without a diagnosis."""
     if data.frame_causes is None:
         return np.empty(0, np.int8)
     return column_causes(data.frame_causes, column_edges(len(data.frame_causes), COLUMNS))
 
 
-def _draw_spectrogram(axes: Axes, data: FigureData, colours: Colours) -> Sequence[Artist]:
-    """Draws the spectrogram, and returns the legend's artists."""
+def _draw_spectrogram(axes: Axes, data: FigureData) -> None:
     axes.grid(visible=False)
     axes.set_ylabel("frequency\n(kHz)")
     axes.set_ylim(0, SAMPLE_RATE / 2000)
     if data.level_db is None:
         axes.text(0.5, 0.5, "the audio cannot be read", transform=axes.transAxes, ha="center", va="center")
-        return []
+        return
     image = axes.imshow(
         data.level_db.T - data.level_db.max(),
         origin="lower",
@@ -213,7 +248,7 @@ def _draw_spectrogram(axes: Axes, data: FigureData, colours: Colours) -> Sequenc
         cmap="magma",
         vmin=-RANGE_DB,
         vmax=0,
-        extent=(*_extent(data), 0, SAMPLE_RATE / 2000),
+        extent=(*frames_extent(data), 0, SAMPLE_RATE / 2000),
         interpolation="nearest",
     )
     # Axes inside those of the spectrogram leave the time axes of all rows aligned.
@@ -224,42 +259,29 @@ def _draw_spectrogram(axes: Axes, data: FigureData, colours: Colours) -> Sequenc
         for span in data.anomalies:
             for edge in span:
                 axes.axvline(edge, color="white", linestyle="--", linewidth=0.9)
-    if not data.clip:
-        return []
-    return axes.plot(
-        data.clip,
-        (1.02, 1.02),
-        transform=axes.get_xaxis_transform(),
-        color=colours.mark,
-        linewidth=3,
-        clip_on=False,
-        solid_capstyle="butt",
-        label="part to play",
-    )
 
 
 def _draw_scores(axes: Axes, data: FigureData, colours: Colours) -> list[Artist]:
     """Draws the frame scores, and returns the legend's artists."""
-    scale, frame_score = data.scale, data.frame_score
-    edges = column_edges(len(frame_score), COLUMNS)
-    first, sizes = edges[:-1], np.diff(edges)
-    # A score is drawn at the middle of its frame, or of the frames of its column.
-    time = frame_start_s((first + edges[1:] - 1) / 2) + FRAME_LENGTH / 2 / SAMPLE_RATE
-    mean = np.add.reduceat(frame_score.astype(np.float64), first) / sizes
-    is_reduced = len(first) < len(frame_score)
+    drawn = ScoreCurve.of(data.frame_score)
     (curve,) = axes.plot(
-        time,
-        mean,
+        drawn.time_s,
+        drawn.mean,
         color=colours.line,
         linewidth=1.1,
-        marker="." if len(time) == 1 else None,
-        label="frame score, mean" if is_reduced else "frame score",
+        marker="." if len(drawn.mean) == 1 else None,
+        label="frame score, mean" if drawn.is_reduced else "frame score",
     )
     handles: list[Artist] = [curve]
-    if is_reduced:
-        low, high = np.minimum.reduceat(frame_score, first), np.maximum.reduceat(frame_score, first)
+    if drawn.is_reduced:
         band = axes.fill_between(
-            time, low, high, color=colours.line, alpha=0.25, linewidth=0, label="lowest to highest"
+            drawn.time_s,
+            drawn.lowest,
+            drawn.highest,
+            color=colours.line,
+            alpha=0.25,
+            linewidth=0,
+            label="lowest to highest",
         )
         handles.append(band)
     if data.score is not None:
@@ -273,7 +295,6 @@ def _draw_scores(axes: Axes, data: FigureData, colours: Colours) -> list[Artist]
         shade = axes.broken_barh(bars, (0, 1), transform=axes.get_xaxis_transform(), color=colours.anomaly)
         shade.set(alpha=0.22, linewidth=0, label="anomaly")
         handles.append(shade)
-    lowest, highest = min(scale.low, float(frame_score.min())), max(scale.high, float(frame_score.max()))
-    axes.set_ylim(lowest - 0.03 * scale.span, highest + 0.03 * scale.span)
-    axes.set_ylabel(f"frame score\n({scale.short_title})")
+    axes.set_ylim(*score_limits(data))
+    axes.set_ylabel(f"frame score\n({data.scale.short_title})")
     return handles

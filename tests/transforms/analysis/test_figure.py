@@ -21,7 +21,7 @@ from model.high_pass import without_dc
 from model.labels import PESQ_WB
 from transforms.analysis import figure, spectrogram_image
 from transforms.analysis.cause_lane import column_causes
-from transforms.analysis.figure import DARK, LIGHT, FigureData, draw, one_line, save, small_png
+from transforms.analysis.figure import LIGHT, FigureData, draw, one_line, save, small_png
 from transforms.analysis.spectrogram_image import column_edges, reduced_db
 from transforms.audio.waveform import Waveform
 
@@ -132,7 +132,7 @@ def test_the_colour_bar_shows_the_level_below_the_loudest_point(data):
 @pytest.mark.parametrize("width", [3.7, 9, 10])
 def test_nothing_is_cut_off(data, width):
     causes = np.resize(np.arange(4, dtype=np.int8), len(data.frame_score))
-    whole = dataclasses.replace(data, frame_causes=causes, score=3.4, threshold=2.5, clip=(0.5, 1.0))
+    whole = dataclasses.replace(data, frame_causes=causes, score=3.4, threshold=2.5)
     figure = draw(whole, size=(width, 3.4))
     inner = figure.get_tightbbox().padded(-0.01)
     assert inner.x0 >= 0
@@ -183,12 +183,11 @@ def test_a_title_is_not_parsed_as_a_formula_and_equal_figures_are_equal_files(da
     assert ET.fromstring(files[0]).tag.endswith("svg")
 
 
-@pytest.mark.parametrize("colours", [LIGHT, DARK])
-def test_a_small_png_has_the_background_of_its_colours(data, colours):
-    image = Image.open(io.BytesIO(small_png(draw(data, colours, (9, 3.3)))))
+def test_a_small_png_keeps_size_and_background(data):
+    image = Image.open(io.BytesIO(small_png(draw(data, (9, 3.3)))))
     assert image.size == (900, 330)
     paper = image.convert("RGB").getpixel((2, 2))
-    assert np.abs(np.array(paper) - [int(colours.paper[i : i + 2], 16) for i in (1, 3, 5)]).max() <= 8
+    assert np.abs(np.array(paper) - [int(LIGHT.paper[i : i + 2], 16) for i in (1, 3, 5)]).max() <= 8
 
 
 @given(st.text(max_size=300))

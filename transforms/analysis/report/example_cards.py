@@ -8,20 +8,14 @@ from typing import Any
 from model.diagnosis import RATINGS
 from model.labels import LabelScale
 from transforms.analysis.report.embedded_data import data_uri
-from transforms.analysis.report.examples import KINDS, Example, Picture
+from transforms.analysis.report.example_figure import example_figure
+from transforms.analysis.report.examples import KINDS, Example
 from transforms.analysis.report.html import Html, definitions, element
 from transforms.durations import duration_text
 from transforms.schemas import HEARD
 
 # Largest number of anomalies that a card lists.
 MAX_ANOMALIES = 4
-# Windows and themes in which a picture replaces the light one for wide windows; the first that applies counts.
-_NARROW, _DARK = "(max-width: 40rem)", "(prefers-color-scheme: dark)"
-_MEDIA = {
-    Picture(narrow=True, dark=True): f"screen and {_NARROW} and {_DARK}",
-    Picture(narrow=True, dark=False): f"screen and {_NARROW}",
-    Picture(narrow=False, dark=True): f"screen and {_DARK}",
-}
 
 
 def example_cards(chosen: Mapping[str, Sequence[str]], examples: Mapping[str, Example], scale: LabelScale) -> Html:
@@ -52,16 +46,11 @@ def _card(example: Example, scale: LabelScale) -> Html:
         f"Spectrogram and frame scores of {name}: {row['duration_s']:.1f} s, frame scores from {row['frame_score_min']:.2f}, "
         f"anomalies: {_anomalies(example.utterance.anomalies)}."
     )
-    sources = [
-        element("source", media=media, srcset=data_uri("image/png", example.pictures[picture]))
-        for picture, media in _MEDIA.items()
-    ]
-    light = data_uri("image/png", example.pictures[Picture(narrow=False, dark=False)])
-    picture = element("picture", *sources, element("img", src=light, alt=alt))
+    figure = example_figure(example.figure, example.span if example.clip and not example.is_whole else None, alt)
     return element(
         "details",
         element("summary", _line(example, scale)),
-        element("div", element("div", picture, _player(example)), _facts(example), class_="seen"),
+        element("div", element("div", figure, _player(example)), _facts(example), class_="seen"),
         class_="example",
     )
 
@@ -139,11 +128,10 @@ def _player(example: Example) -> Html:
         return element("p", f"Nothing to play: {example.no_clip_reason}.", class_="quiet")
     start, end = example.span
     duration_s = example.utterance.row["duration_s"]
-    is_whole = end - start >= duration_s
-    label = f"{example.utterance_id}, " + ("all of it" if is_whole else f"{start:.1f} to {end:.1f} s")
+    label = f"{example.utterance_id}, " + ("all of it" if example.is_whole else f"{start:.1f} to {end:.1f} s")
     source = data_uri("audio/flac", example.clip)
     player = element("audio", controls=True, preload="metadata", aria_label=label, src=source)
-    if is_whole:
+    if example.is_whole:
         return player
     note = element("p", f"Plays {start:.1f} to {end:.1f} s of {duration_s:.1f} s.", class_="quiet")
     return Html(player + note)

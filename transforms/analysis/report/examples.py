@@ -1,4 +1,4 @@
-"""Chooses the recordings that a report shows, draws them, and cuts clips to play."""
+"""Chooses the recordings that a report shows, prepares their figures, and cuts clips to play."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import soundfile
 
 from model.features import FRAME_LENGTH, SAMPLE_RATE, frame_start_s
 from model.labels import LabelScale
-from transforms.analysis.figure import DARK, LIGHT, FigureData, draw, small_png
+from transforms.analysis.figure import FigureData
 from transforms.analysis.lookup import FoundUtterance, load
 from transforms.analysis.source_audio import source_audio_of_many
 from transforms.analysis.spectrogram_image import reduced_db
@@ -37,10 +37,6 @@ MAX_SILENCE = 0.5
 MAX_BAD_SHARE = 0.5
 # Frames of the running mean (1 s) that locates the lowest part of a recording.
 LOWEST_FRAMES = 63
-# Sizes and resolutions of the figures for wide and narrow windows. A narrow window is usually that of a phone, which shows
-# several points a pixel.
-WIDE_INCHES, WIDE_DPI = (9.0, 3.3), 100
-NARROW_INCHES, NARROW_DPI = (3.7, 3.2), 140
 # Condition on a row of `utterances`: the recording is worth hearing.
 _AUDIBLE = f"silence_ratio <= {MAX_SILENCE} AND NOT coalesce(list_has_any(flags, ['no_speech', 'near_silent']), false)"
 # Causes of utterances, the most frequent first.
@@ -50,35 +46,19 @@ _CAUSES = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
-    """A window and a theme for which a figure is drawn.
-
-    Attributes:
-        narrow: whether the window is narrow.
-        dark: whether the theme is dark.
-    """
-
-    narrow: bool
-    dark: bool
-
-
-PICTURES = tuple(Picture(narrow, dark) for narrow in (False, True) for dark in (False, True))
-
-
-@dataclasses.dataclass(frozen=True)
 class Example:
-    """An utterance with its figures and a clip to play.
+    """An utterance with the data of its figure and a clip to play.
 
     Attributes:
         utterance: row, frame scores and anomalies of the utterance.
-        pictures: PNG figures for the windows and themes of `PICTURES`.
+        figure: data of the figure.
         clip: lowest part of the utterance as FLAC; None if it cannot be played.
         span: (start_s, end_s) of that part.
         no_clip_reason: reason why nothing can be played; empty if there is a clip.
     """
 
     utterance: FoundUtterance
-    pictures: Mapping[Picture, bytes]
+    figure: FigureData
     clip: bytes | None
     span: tuple[float, float]
     no_clip_reason: str
@@ -87,6 +67,11 @@ class Example:
     def utterance_id(self) -> str:
         """Id of the utterance."""
         return str(self.utterance.row["utterance_id"])
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the clip is the whole utterance."""
+        return self.span[1] - self.span[0] >= self.utterance.row["duration_s"]
 
 
 def choose_examples(
@@ -177,11 +162,11 @@ def encode_clip(decoded: Decoded, span: tuple[float, float]) -> bytes:
 def make_examples(
     utterances: Mapping[str, FoundUtterance], ids: Sequence[str], scale: LabelScale, clip_s: float, max_bytes: int
 ) -> dict[str, Example]:
-    """Draws utterances, and cuts the clip of each that can be played.
+    """Prepares the figures of utterances, and cuts the clip of each that can be played.
 
     Args:
         utterances: utterances by id.
-        ids: ids of the utterances to draw.
+        ids: ids of the utterances to show.
         scale: scale of the scores.
         clip_s: longest clip in seconds.
         max_bytes: largest size of all clips together. Clips of files are added before those of archives.
@@ -210,15 +195,8 @@ def make_examples(
             anomalies=utterance.anomalies,
             scale=scale,
             frame_causes=utterance.frame_causes,
-            clip=span if clip and span[1] - span[0] < row["duration_s"] else None,
             score=row["score"],
             threshold=utterance.anomaly_threshold(scale),
         )
-        pictures = {picture: _png(data, picture) for picture in PICTURES}
-        examples[row["utterance_id"]] = Example(utterance, pictures, clip, span, no_clip_reason)
+        examples[row["utterance_id"]] = Example(utterance, data, clip, span, no_clip_reason)
     return examples
-
-
-def _png(data: FigureData, picture: Picture) -> bytes:
-    size, dpi = (NARROW_INCHES, NARROW_DPI) if picture.narrow else (WIDE_INCHES, WIDE_DPI)
-    return small_png(draw(data, DARK if picture.dark else LIGHT, size), dpi)

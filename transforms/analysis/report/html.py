@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Sequence
 
-_VOID_ELEMENTS = ("img", "input", "source")
+_VOID_ELEMENTS = ("img", "input")
 # Control characters other than line breaks and tabs, surrogates, and characters that change the direction of text. They
 # could disguise a name, so the page shows their code points.
 _INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")

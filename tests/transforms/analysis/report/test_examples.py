@@ -15,7 +15,6 @@ from model.labels import PESQ_WB
 from tests.support.outputs import scored, write_output
 from transforms.analysis.report.examples import (
     KINDS,
-    PICTURES,
     choose_examples,
     encode_clip,
     lowest_part,
@@ -107,4 +106,5 @@ def test_an_example_without_a_clip_has_a_reason(samples: Path, tmp_path: Path):
     assert (examples["full"].clip, examples["missing"].clip) == (None, None)
     assert "--max_mb" in examples["full"].no_clip_reason
     assert "No such file" in examples["missing"].no_clip_reason
-    assert all(len(set(example.pictures.values())) == len(PICTURES) for example in examples.values())
+    assert [example.figure.level_db is None for example in examples.values()] == [False, False, True]
+    assert not any(example.is_whole for example in examples.values())
