@@ -16,6 +16,7 @@ from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineS
 
 from model.bundle import Bundle
 from pipelines.common.errors import NOTHING_LEFT
+from pipelines.common.wording import counted
 from pipelines.scoring.dataflow_jobs import describe_job
 from pipelines.scoring.graph import Committer, ScoreConfig, build
 from pipelines.scoring.length_sample import sample_lengths_alone
@@ -111,9 +112,12 @@ class Run:
     def summary(self) -> str:
         """Returns the numbers of the run in one or two lines."""
         counts, work, seconds = self.counts, self.work, time.monotonic() - self._started
-        text = f"{counts.scored} scored, {counts.rejected.total()} rejected"
-        if counts.rejected:
-            text += f" ({', '.join(f'{count} {reason}' for reason, count in counts.rejected.most_common())})"
+        recordings = counts.rejected - counts.other_files
+        text = f"{counts.scored} scored, {recordings.total()} rejected"
+        if recordings:
+            text += f" ({', '.join(f'{count} {reason}' for reason, count in recordings.most_common())})"
+        if counts.other_files:
+            text += f", {counted(counts.other_files.total(), 'other file')}"
         text += f", {self.skipped} skipped as already done"
         if counts.scored:
             speed = f"{counts.audio_s / seconds:,.0f} x real time"

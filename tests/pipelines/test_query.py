@@ -235,10 +235,14 @@ class TestSummary:
         assert [group["group"] for group in summary["groups"]] == ["bob", None, "ann"]
 
     def test_an_output_of_rejects_alone_has_a_summary(self, tmp_path: Path) -> None:
-        root = write_output(tmp_path / "out", [], [rejected("a")])
+        root = write_output(tmp_path / "out", [], [rejected("a"), rejected("Thumbs.db", Reason.UNSUPPORTED_FORMAT)])
         text = audiosieve("query", root).stdout
-        assert "0 utterances, 0.0 s; 1 reject;" in text
+        assert "0 utterances, 0.0 s; 1 reject (and 1 other file);" in text
         assert re.search(r"corrupt +1", text)
+        assert "unsupported_format" not in text
+        audiosieve("query", root, "--output", tmp_path / "summary.json")
+        summary = json.loads((tmp_path / "summary.json").read_text())
+        assert (summary["rejects"], summary["other_files"]) == ([{"reason": "corrupt", "rejects": 1}], 1)
 
 
 def documented_queries() -> Iterator[tuple[str, str]]:

@@ -36,7 +36,7 @@ def write(
     utterances = [{"duration_s": 2.0, "num_frames": 3, "score": 3.25, **item} for item in scored]
     tables = {
         "utterances": utterances,
-        "rejects": [{"reason": "silent", **item} for item in rejected],
+        "rejects": [{"stage": "decode", "reason": "silent", **item} for item in rejected],
         "frames": [{"frame": i} for i in range(3 * len(utterances) if frames is None else frames)],
     }
     for table, rows in tables.items():

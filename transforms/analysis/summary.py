@@ -11,6 +11,7 @@ import numpy as np
 from model.labels import LabelScale
 from transforms.analysis.queries import select
 from transforms.analysis.row_formats import plain_rows
+from transforms.corpus.other_files import IS_OTHER_FILE
 from transforms.output.results import Results
 
 QUANTILES = {
@@ -71,7 +72,8 @@ class Summary:
         quantiles: quantiles of the scores, in which every utterance has the same weight.
         quantiles_by_hours: quantiles of the scores, weighted by duration.
         bins: histogram of the scores, lowest first.
-        rejects: number of rejects by reason.
+        rejects: number of rejected recordings by reason.
+        other_files: number of rejects that are no recordings by their names, such as texts and pictures.
         flags: statistics of the utterances with each flag.
         causes: statistics of the utterances with each cause.
         formats: statistics of the utterances in each container and coding.
@@ -90,6 +92,7 @@ class Summary:
     quantiles_by_hours: dict[str, float]
     bins: list[Bin]
     rejects: list[dict[str, Any]]
+    other_files: int
     flags: list[dict[str, Any]]
     causes: list[dict[str, Any]]
     formats: list[dict[str, Any]]
@@ -128,7 +131,11 @@ def summarise(results: Results, by: str | None = None) -> Summary:
         quantiles=quantiles(score, np.ones(len(score))),
         quantiles_by_hours=quantiles(score, seconds),
         bins=bins(score, seconds, results.label_scale),
-        rejects=_rows(connection, "SELECT reason, count(*) AS rejects FROM rejects GROUP BY ALL ORDER BY 2 DESC, 1"),
+        rejects=_rows(
+            connection,
+            f"SELECT reason, count(*) AS rejects FROM rejects WHERE NOT {IS_OTHER_FILE} GROUP BY ALL ORDER BY 2 DESC, 1",
+        ),
+        other_files=_rows(connection, f"SELECT count(*) AS number FROM rejects WHERE {IS_OTHER_FILE}")[0]["number"],
         flags=_statistics(connection, "flag", _BY_FLAG, "3 DESC"),
         causes=_statistics(connection, "cause", _BY_CAUSE, "3 DESC"),
         formats=_statistics(connection, "format", "utterances", "3 DESC"),

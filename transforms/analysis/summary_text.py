@@ -22,11 +22,12 @@ def summary_text(summary: Summary, width: int | None = None) -> str:
         width: width of the terminal in characters, to which names and bars are shortened; None for lines of any length.
     """
     scale = summary.scale
+    other_files = f" (and {count_text(summary.other_files, 'other file')})" if summary.other_files else ""
     parts = [
         f"{summary.output}: {summary.model_id}, {scale.title}, {scale.low:g} to {scale.high:g}; "
         f"{count_text(summary.runs, 'run')}\n"
         f"{count_text(summary.utterances, 'utterance')}, {duration_text(3600 * summary.hours)}; "
-        f"{count_text(sum(row['rejects'] for row in summary.rejects), 'reject')}; "
+        f"{count_text(sum(row['rejects'] for row in summary.rejects), 'reject')}{other_files}; "
         f"{count_text(int(summary.anomalies['anomalies']), 'anomaly', 'anomalies')} in "
         f"{count_text(int(summary.anomalies['utterances']), 'utterance')}, {duration_text(3600 * summary.anomalies['hours'])}"
     ]

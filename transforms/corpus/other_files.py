@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from transforms.errors import Stage
+
 # Hidden files, files of Windows, and suffixes of texts, annotations, pictures, documents, programs and checksums. The syntax is
 # that of Python and of RE2, which DuckDB uses. Suffixes that may belong to sound, such as .bin, .raw and .zip, are left out.
 _SUFFIXES = (
@@ -15,3 +17,5 @@ _SUFFIXES = (
 OTHER_FILE = re.compile(
     rf"(?i)(?:^|[/#])(?:\.[^/]*|thumbs\.db|desktop\.ini|licen[cs]e|readme)$|\.(?:{_SUFFIXES})(?:\.gz)?$"
 )
+# SQL condition on a row of `rejects`: the input is an other file. A faulty row of a manifest is a recording.
+IS_OTHER_FILE = f"(stage <> '{Stage.LIST}' AND regexp_matches(uri, '{OTHER_FILE.pattern}'))"

@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from transforms.corpus.other_files import IS_OTHER_FILE
 from transforms.elements import AudioRef, archives_of, printable
 from transforms.output.ledger import Ledger, count_rows
 from transforms.output.records import names_that_count
@@ -37,6 +38,7 @@ class RunCounts:
         audio_s: seconds of scored audio.
         frames: number of scored frames.
         scores: histogram of the utterance scores in steps of 0.1, by lower end: {"3.4": 120}.
+        other_files: those of the rejected that are no recordings by their names, such as texts and pictures, by reason.
     """
 
     scored: int = 0
@@ -44,6 +46,7 @@ class RunCounts:
     audio_s: float = 0.0
     frames: int = 0
     scores: Counter[str] = dataclasses.field(default_factory=Counter)
+    other_files: Counter[str] = dataclasses.field(default_factory=Counter)
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> RunCounts:
@@ -54,6 +57,7 @@ class RunCounts:
             record["audio_s"],
             record["work"]["frames"],
             Counter(record["scores"]),
+            Counter(record.get("other_files", {})),  # records of earlier versions do not have them
         )
 
     def __add__(self, other: RunCounts) -> RunCounts:
@@ -63,6 +67,7 @@ class RunCounts:
             self.audio_s + other.audio_s,
             self.frames + other.frames,
             self.scores + other.scores,
+            self.other_files + other.other_files,
         )
 
     def score_quantile(self, share: float) -> float:
@@ -104,7 +109,7 @@ def reconcile(ledger: Ledger, files: Sequence[str], listed: Iterable[pa.RecordBa
         LostRowsError: an utterance has no row, a row has no utterance, an id occurs twice, or frames are missing.
     """
     with _database(listed) as db:
-        for table, columns in (("utterances", ["duration_s", "num_frames", "score"]), ("rejects", ["reason"])):
+        for table, columns in (("utterances", ["duration_s", "num_frames", "score"]), ("rejects", ["stage", "reason"])):
             named = [name for name in files if name.startswith(f"{table}/")]
             _insert(db, "written", ledger.rows(table, ["utterance_id", "uri", *columns], named))
         _match(db)
@@ -139,7 +144,7 @@ def _database(listed: Iterable[pa.RecordBatch]) -> Iterator[duckdb.DuckDBPyConne
         db.execute("CREATE TABLE listed (utterance_id VARCHAR, archive_uri VARCHAR)")
         db.execute("""
             CREATE TABLE written (
-                utterance_id VARCHAR, uri VARCHAR, duration_s DOUBLE, num_frames BIGINT, score FLOAT, reason VARCHAR
+                utterance_id VARCHAR, uri VARCHAR, duration_s DOUBLE, num_frames BIGINT, score FLOAT, stage VARCHAR, reason VARCHAR
             )
         """)
         _insert(db, "listed", listed)
@@ -212,11 +217,13 @@ def _run_counts(db: duckdb.DuckDBPyConnection) -> RunCounts:
     scored, audio_s, frames = db.execute("""
         SELECT count(*), coalesce(sum(duration_s), 0), coalesce(sum(num_frames), 0)::BIGINT FROM written WHERE reason IS NULL
     """).fetchall()[0]
-    rejected = db.execute("SELECT reason, count(*) FROM written WHERE reason IS NOT NULL GROUP BY reason").fetchall()
+    rejects = "SELECT reason, count(*) FROM written WHERE reason IS NOT NULL"
+    rejected = db.execute(f"{rejects} GROUP BY reason").fetchall()
+    other_files = db.execute(f"{rejects} AND {IS_OTHER_FILE} GROUP BY reason").fetchall()
     scores = db.execute("""
         SELECT format('{:.1f}', floor(score * 10) / 10), count(*) FROM written WHERE reason IS NULL GROUP BY 1 ORDER BY 1
     """).fetchall()
-    return RunCounts(scored, Counter(dict(rejected)), audio_s, frames, Counter(dict(scores)))
+    return RunCounts(scored, Counter(dict(rejected)), audio_s, frames, Counter(dict(scores)), Counter(dict(other_files)))
 
 
 def _value(db: duckdb.DuckDBPyConnection, query: str) -> Any:

@@ -60,6 +60,7 @@ def commit(
         **request,
         "counts": {**request["counts"], "scored": counts.scored, "rejected": counts.rejected.total()},
         "rejected": dict(counts.rejected.most_common()),
+        "other_files": dict(counts.other_files.most_common()),
         "audio_s": round(counts.audio_s, 3),
         "scores": dict(sorted(counts.scores.items(), key=lambda item: float(item[0]))),
         "work": receipt.work.as_dict(),

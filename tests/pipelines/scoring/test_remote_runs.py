@@ -52,11 +52,12 @@ def test_the_output_is_that_of_a_local_run(samples, sample_run, tmp_path, listin
 
 def test_a_job_that_rejects_all_inputs_is_exit_status_3(tmp_path):
     (tmp_path / "in").mkdir()
-    (tmp_path / "in/a.wav").write_text("not audio")
+    for name in ("a.wav", "README", "notes.txt"):
+        (tmp_path / "in" / name).write_text("not audio")
     done = audiosieve("score", "--input", tmp_path / "in", "--output", tmp_path / "out", *ELSEWHERE, status=3)
-    assert "0 scored, 1 rejected (1 unsupported_format)" in done.stdout
+    assert "0 scored, 1 rejected (1 unsupported_format), 2 other files, 0 skipped" in done.stdout
     assert "no utterance has a score, because all inputs were rejected" in done.stderr
-    assert len(Output(tmp_path / "out").rejects) == 1
+    assert len(Output(tmp_path / "out").rejects) == 3
 
 
 def test_a_failed_job_commits_nothing_and_is_not_pending(samples, tmp_path, monkeypatch):

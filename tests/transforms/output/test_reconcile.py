@@ -36,6 +36,21 @@ def test_scores_and_rejects_are_counted(ledger):
     assert (counts.frames, counts.scores) == (9, {"3.2": 3})
 
 
+def test_other_files_are_counted_among_the_rejects_and_apart(ledger):
+    names = ("a.flac", "notes.txt", ".DS_Store", "b/cover.png", "row.txt")
+    rejects = [row(name, uri=f"/corpus/{name}", reason="unsupported_format") for name in names]
+    rejects[-1] |= {"stage": "list", "reason": "invalid_row"}
+    write(ledger, [row("b")], rejects)
+    refs = [ref(name) for name in ("b", *names)]
+    counts = reconcile(ledger, written(ledger, RUN), listed_batches(refs))
+    assert counts.rejected == {"unsupported_format": 4, "invalid_row": 1}
+    assert counts.other_files == {"unsupported_format": 3}, "a row of a manifest stands for a recording"
+    record = {"counts": {"scored": 1}, "rejected": counts.rejected, "audio_s": 2.0, "work": {"frames": 3}, "scores": {}}
+    assert RunCounts.of_record(record).other_files == {}, "an older version wrote none"
+    assert RunCounts.of_record({**record, "other_files": counts.other_files}).other_files == counts.other_files
+    assert (counts + counts).other_files == {"unsupported_format": 6}
+
+
 @pytest.mark.parametrize(
     ("scored", "rejected", "frames", "message"),
     [

@@ -6,8 +6,7 @@ import dataclasses
 
 import duckdb
 
-from transforms.corpus.other_files import OTHER_FILE
-from transforms.errors import Stage
+from transforms.corpus.other_files import IS_OTHER_FILE
 
 REJECT_EXAMPLES = 3
 
@@ -39,11 +38,10 @@ def count_rejects(connection: duckdb.DuckDBPyConnection) -> tuple[list[Rejected]
     """
     rows = connection.execute(
         f"""
-        SELECT regexp_matches(uri, ?) AND stage <> '{Stage.LIST}' AS is_other, stage, reason, count(*) AS number,
+        SELECT {IS_OTHER_FILE} AS is_other, stage, reason, count(*) AS number,
             min((utterance_id, detail), {REJECT_EXAMPLES})
         FROM rejects GROUP BY ALL ORDER BY number DESC, stage, reason
-        """,
-        [OTHER_FILE.pattern],
+        """
     ).fetchall()
     counts: tuple[list[Rejected], list[Rejected]] = [], []
     for is_other, stage, reason, count, examples in rows:
