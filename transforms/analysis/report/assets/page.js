@@ -33,6 +33,12 @@
     title: { text: title }, gridcolor: colour("grid"), linecolor: colour("rule"), zerolinecolor: colour("grid"),
     fixedrange: true, automargin: true, ...more,
   });
+  // A title of an axis that is longer than its chart, at some 10 pixels a letter, is broken at the space next to its middle.
+  const inTwoLines = (title, id) => {
+    if (10 * title.length < byId(id).clientWidth) return title;
+    const half = title.indexOf(" ", title.length / 2);
+    return half < 0 ? title : title.slice(0, half) + "<br>" + title.slice(half + 1);
+  };
   const layout = (more) => ({
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false,
     font: { color: colour("ink"), family: getComputedStyle(document.body).fontFamily, size: 13 },
@@ -164,14 +170,15 @@
     }
     const score = Array.from({ length: rows }, (_, r) => thresholds[0] + (r + 0.5) * data.score_bin / STEPS);
     const title = fact.unit ? `${fact.title} (${fact.unit})` : fact.title;
-    byId("fact-title").textContent = `Utterances by ${fact.title}`;
-    byId("density-title").textContent = `Score and ${fact.title}: utterances in each cell`;
+    const noun = fact.title.replace(/^[A-Z](?=[a-z])/, (letter) => letter.toLowerCase());
+    byId("fact-title").textContent = `Utterances by ${noun}`;
+    byId("density-title").textContent = `Score and ${noun}: utterances in each cell`;
     document.querySelectorAll("#fact-table tbody tr").forEach((row, i) => row.classList.toggle("chosen", i === Number(byId("fact").value)));
     const ends = [fact.low, fact.high];
     chart("fact-chart", [{
       type: "bar", x: middle, y: number, width, marker: { color: colour("accent") },
       hovertemplate: "%{x:.3~g}: %{y:,} utterances<extra></extra>",
-    }], { xaxis: axis(title, { range: ends }), yaxis: axis("utterances", { rangemode: "tozero" }) });
+    }], { xaxis: axis(inTwoLines(title, "fact-chart"), { range: ends }), yaxis: axis("utterances", { rangemode: "tozero" }) });
     const highest = Math.max(1, ...counts.map((row) => Math.max(...row)));
     const ticks = Array.from({ length: Math.floor(Math.log10(highest)) + 1 }, (_, i) => i);
     chart("density-chart", [{
@@ -179,7 +186,7 @@
       colorscale: [[0, colour("accent-soft")], [0.5, colour("accent")], [1, colour("ink")]], hoverongaps: false,
       colorbar: { tickvals: ticks, ticktext: ticks.map((i) => integer(10 ** i)), thickness: 12, outlinewidth: 0 },
       hovertemplate: "%{x:.3~g}, score %{y:.2f}: %{customdata:,} utterances<extra></extra>",
-    }], { xaxis: axis(title, { range: ends }), yaxis: axis("score", { range: scoreRange }) });
+    }], { xaxis: axis(inTwoLines(title, "density-chart"), { range: ends }), yaxis: axis("score", { range: scoreRange }) });
   };
 
   const drawAll = () => { drawHistogram(); drawKept(); drawGroups(); drawFact(); drawCauses(); };
