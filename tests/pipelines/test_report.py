@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import itertools
 import shlex
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from PIL import Image
 
 from tests.support.command import Output, audiosieve
 from tests.support.outputs import rejected, scored, write_output
+from tests.support.web.boxes import misplaced
 from tests.support.web.browser import chromium
 from transforms.output.results import open_results
 
@@ -328,9 +328,8 @@ def test_an_example_plays(browser_page, page_of_samples):
 
 def test_pictures_are_there_and_the_burst_is_the_bad_stretch(browser_page, page_of_samples, samples):
     tab = browser_page(page_of_samples)
-    sizes = tab.evaluate(
-        "Promise.all([...document.images].map(async (i) => { await i.decode(); return i.naturalWidth; }))"
-    )
+    widths = "Promise.all([...document.images].map(async (i) => { await i.decode(); return i.naturalWidth; }))"
+    sizes = tab.evaluate(widths)
     lengths = [soundfile.info(samples / name).duration for name in tab.locator(".example code").all_inner_texts()]
     assert sizes == [(round(seconds * 16_000) - 512) // 256 + 1 for seconds in lengths], "one picture, a column a frame"
     assert tab.locator("details.example code").first.inner_text() == "burst.flac"
@@ -362,52 +361,32 @@ def test_light_dark_and_paper_look_so(browser_page, page_of_large):
     assert len(pdf) > 50_000
 
 
-# The boxes of the texts of each figure, by lane.
-ALL_LABELS = """[...document.querySelectorAll(".recording")].map((figure) =>
-    [...figure.querySelectorAll(".lane, .times, .legend")].map((lane) =>
-        [...lane.querySelectorAll("span, li")].map((node) => node.getBoundingClientRect().toJSON())))"""
-
-
-def overlap(one: dict[str, float], other: dict[str, float]) -> bool:
-    """Whether two boxes share more than a point in each direction."""
-    return (
-        min(one["right"], other["right"]) - max(one["x"], other["x"]) > 1
-        and min(one["bottom"], other["bottom"]) - max(one["y"], other["y"]) > 1
-    )
-
-
 def test_nothing_is_cut_off_in_a_narrow_window(browser_page, page_of_samples):
     tab = browser_page(page_of_samples, viewport={"width": 400, "height": 800})
     tab.evaluate("document.querySelectorAll('details').forEach((node) => { node.open = true; })")
     assert tab.evaluate("document.documentElement.scrollWidth") <= 400
     rows = tab.locator("#fact-table tbody tr").all()
     assert all(row.bounding_box()["width"] <= 400 for row in rows), "cells are stacked"
-    titles = tab.evaluate(
-        "[...document.querySelectorAll('#fact-table tr:nth-child(1) td')].map((td) => td.dataset.title)"
-    )
-    assert titles == ["lowest", "5 %", "25 %", "median", "75 %", "95 %", "highest", "missing"]
+    titles = "(cells) => cells.map((td) => td.dataset.title).join()"
+    cells = tab.locator("#fact-table tbody tr:first-child td")
+    assert cells.evaluate_all(titles) == "lowest,5 %,25 %,median,75 %,95 %,highest,missing"
     tab.select_option("#fact", label="Signal-to-noise ratio from the noise floor")
-    titles = [tab.locator(f"#{name} .xtitle").bounding_box() for name in ("fact-chart", "density-chart")]
-    assert all(box["x"] >= 0 and box["x"] + box["width"] <= 400 for box in titles), "long titles have two lines"
-    labels = tab.evaluate(ALL_LABELS)
-    assert len(labels) == 8
-    for lanes in labels:
-        for boxes in lanes:
-            assert all(box["x"] >= 0 and box["right"] <= 400 for box in boxes)
-            assert not [pair for pair in itertools.combinations(boxes, 2) if overlap(*pair)], "labels are readable"
+    boxes = [tab.locator(f"#{name} .xtitle").bounding_box() for name in ("fact-chart", "density-chart")]
+    assert all(box["x"] >= 0 and box["x"] + box["width"] <= 400 for box in boxes), "long titles have two lines"
+    assert tab.locator(".recording").count() == 8
+    assert misplaced(tab, ".recording :is(.lane, .times, .legend)", 400) == []
 
 
 def test_notes_of_presets_are_readable_in_a_narrow_window(browser_page, page_of_samples):
     tab = browser_page(page_of_samples, viewport={"width": 400, "height": 800})
-    notes = tab.evaluate(
-        """[...document.querySelectorAll('#presets td.text')].map((td) =>
-            [td.textContent.length, getComputedStyle(td, '::before').width])"""
+    notes = tab.locator("#presets td.text").evaluate_all(
+        "(cells) => cells.map((td) => [td.textContent.length, getComputedStyle(td, '::before').width])"
     )
     assert max(length for length, _ in notes) > 80 > min(length for length, _ in notes)
     assert len({width for _, width in notes}) == 1, "no title is broken"
     tab.evaluate("document.querySelectorAll('#presets td.text')[1].replaceChildren()")
-    heights = tab.evaluate(
-        "[...document.querySelectorAll('#presets td.text')].map((td) => td.getBoundingClientRect().height)"
+    heights = tab.locator("#presets td.text").evaluate_all(
+        "(all) => all.map((td) => td.getBoundingClientRect().height)"
     )
     assert [height > 0 for height in heights] == [number != 1 for number in range(len(heights))], "no title alone"
 

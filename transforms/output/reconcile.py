@@ -144,7 +144,8 @@ def _database(listed: Iterable[pa.RecordBatch]) -> Iterator[duckdb.DuckDBPyConne
         db.execute("CREATE TABLE listed (utterance_id VARCHAR, archive_uri VARCHAR)")
         db.execute("""
             CREATE TABLE written (
-                utterance_id VARCHAR, uri VARCHAR, duration_s DOUBLE, num_frames BIGINT, score FLOAT, stage VARCHAR, reason VARCHAR
+                utterance_id VARCHAR, uri VARCHAR, duration_s DOUBLE, num_frames BIGINT, score FLOAT,
+                stage VARCHAR, reason VARCHAR
             )
         """)
         _insert(db, "listed", listed)
@@ -223,7 +224,9 @@ def _run_counts(db: duckdb.DuckDBPyConnection) -> RunCounts:
     scores = db.execute("""
         SELECT format('{:.1f}', floor(score * 10) / 10), count(*) FROM written WHERE reason IS NULL GROUP BY 1 ORDER BY 1
     """).fetchall()
-    return RunCounts(scored, Counter(dict(rejected)), audio_s, frames, Counter(dict(scores)), Counter(dict(other_files)))
+    return RunCounts(
+        scored, Counter(dict(rejected)), audio_s, frames, Counter(dict(scores)), Counter(dict(other_files))
+    )
 
 
 def _value(db: duckdb.DuckDBPyConnection, query: str) -> Any:
