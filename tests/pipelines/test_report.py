@@ -328,8 +328,7 @@ def test_an_example_plays(browser_page, page_of_samples):
 
 def test_pictures_are_there_and_the_burst_is_the_bad_stretch(browser_page, page_of_samples, samples):
     tab = browser_page(page_of_samples)
-    widths = "Promise.all([...document.images].map(async (i) => { await i.decode(); return i.naturalWidth; }))"
-    sizes = tab.evaluate(widths)
+    sizes = tab.evaluate("Promise.all([...document.images].map(async (i) => (await i.decode(), i.naturalWidth)))")
     lengths = [soundfile.info(samples / name).duration for name in tab.locator(".example code").all_inner_texts()]
     assert sizes == [(round(seconds * 16_000) - 512) // 256 + 1 for seconds in lengths], "one picture, a column a frame"
     assert tab.locator("details.example code").first.inner_text() == "burst.flac"
@@ -356,9 +355,7 @@ def test_light_dark_and_paper_look_so(browser_page, page_of_large):
     assert paper[0] > 200
     assert min(colours for _, colours, _ in found.values()) > 50
     assert light[2] == paper[2] != dark[2]
-    pdf = tab.pdf()
-    assert pdf.startswith(b"%PDF")
-    assert len(pdf) > 50_000
+    assert len(tab.pdf()) > 50_000
 
 
 def test_nothing_is_cut_off_in_a_narrow_window(browser_page, page_of_samples):
@@ -367,9 +364,10 @@ def test_nothing_is_cut_off_in_a_narrow_window(browser_page, page_of_samples):
     assert tab.evaluate("document.documentElement.scrollWidth") <= 400
     rows = tab.locator("#fact-table tbody tr").all()
     assert all(row.bounding_box()["width"] <= 400 for row in rows), "cells are stacked"
-    titles = "(cells) => cells.map((td) => td.dataset.title).join()"
-    cells = tab.locator("#fact-table tbody tr:first-child td")
-    assert cells.evaluate_all(titles) == "lowest,5 %,25 %,median,75 %,95 %,highest,missing"
+    titles = tab.locator("#fact-table tbody tr:first-child td").evaluate_all(
+        "(all) => all.map((td) => td.dataset.title)"
+    )
+    assert ",".join(titles) == "lowest,5 %,25 %,median,75 %,95 %,highest,missing"
     tab.select_option("#fact", label="Signal-to-noise ratio from the noise floor")
     boxes = [tab.locator(f"#{name} .xtitle").bounding_box() for name in ("fact-chart", "density-chart")]
     assert all(box["x"] >= 0 and box["x"] + box["width"] <= 400 for box in boxes), "long titles have two lines"
