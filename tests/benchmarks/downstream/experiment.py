@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from model.local_files import write_text
+from model.local_files import atomic_path, write_text
 from tests.benchmarks.downstream import selection
 from tests.benchmarks.downstream.judging import MEASURES, judge
 from tests.benchmarks.downstream.mixing import NoisyClip, mix_test, read_arm, write_training_noise
@@ -107,13 +107,25 @@ def run_training(training: Training) -> str:
     return f"{title}: {means} after {trained_s:.0f} s of training and {total_s - trained_s:.0f} s of judging"
 
 
+def judge_noisy(out: Path, rated: int) -> str:
+    """Judges the noisy test clips themselves, writes their measures, and returns a line about it."""
+    write_text(noisy_result(out), json.dumps({"measures": judge(read_test(out), rated, lambda noisy: noisy)}))
+    return "the noisy input is judged"
+
+
+def noisy_result(out: Path) -> Path:
+    """Returns the path of the measures of the noisy test clips."""
+    return out / "results" / "noisy.json"
+
+
 def write_test(arguments: argparse.Namespace) -> list[NoisyClip]:
     """Makes the test clips, or reads those that are there."""
     path = arguments.out / "test.npz"
     if not path.exists():
         clips = mix_test(arguments.manifest, arguments.test_clips)
         arrays = {f"{kind}{n}": getattr(clip, kind) for n, clip in enumerate(clips) for kind in ("clean", "noisy")}
-        np.savez(path, speakers=[clip.speaker for clip in clips], **arrays)
+        with atomic_path(path) as draft:
+            np.savez(draft, speakers=[clip.speaker for clip in clips], **arrays)
     return read_test(arguments.out)
 
 
@@ -176,7 +188,10 @@ def run(arguments: argparse.Namespace) -> None:
     ]
     missing = [training for training in trainings if not training.result.exists()]
     with ProcessPoolExecutor(arguments.processes, get_context("spawn")) as executor:
-        for done in as_completed([executor.submit(run_training, training) for training in missing]):
+        jobs = [executor.submit(run_training, training) for training in missing]
+        if not noisy_result(out).exists():
+            jobs.append(executor.submit(judge_noisy, out, arguments.rated))
+        for done in as_completed(jobs):
             progress(done.result())
     finish(arguments, trainings, tested, {clip.clip_id: clip for clip in clips}, note)
     progress(f"{out / 'downstream.md'} is written")
@@ -199,7 +214,7 @@ def finish(
         }
         for arm in ARMS
     }
-    noisy = as_arrays([judge(tested, arguments.rated, lambda samples: samples)])
+    noisy = as_arrays([json.loads(noisy_result(arguments.out).read_text(encoding="utf-8"))["measures"]])
     speakers = [clip.speaker for clip in tested]
     notes = [
         note,

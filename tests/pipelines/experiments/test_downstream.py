@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from model.features import SAMPLE_RATE
 from model.frame_truth import Distortion
+from tests.benchmarks.downstream.__main__ import parse
+from tests.benchmarks.downstream.experiment import run
 from tests.benchmarks.downstream.judging import MEASURES, paired_difference, si_sdr
 from tests.benchmarks.downstream.mixing import BATCH, CROP, draw_batch, long_signal, mix, power
 from tests.benchmarks.downstream.pool import CLEAN, LONGEST_S, PoolClip, draft_clips
@@ -222,3 +227,51 @@ def test_the_target_needs_the_corpus() -> None:
     )
     assert done.returncode
     assert "AUDIOSIEVE_CORPUS" in done.stderr
+
+
+def small_manifest(corpus: Path, folder: Path) -> Path:
+    """The first usable recordings of each kind and split of the corpus."""
+    with (corpus / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    chosen = []
+    for kind, split, count in (
+        ("speech", "train", 12),
+        ("speech", "val", 3),
+        ("noise", "train", 4),
+        ("noise", "val", 3),
+        ("music", "train", 2),
+        ("rir", "train", 2),
+    ):
+        found = [row for row in rows if (row["kind"], row["split"]) == (kind, split) and float(row["duration_s"]) <= 9]
+        if kind == "speech":
+            # Of several corpora, because the first ones are of one speaker.
+            found = [row for row in found if float(row["dynamic_range_db"]) >= 43 and float(row["duration_s"]) >= 4]
+        chosen += [{**row, "path": str(corpus / row["path"])} for row in found[:: max(1, len(found) // count)][:count]]
+    with (folder / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(chosen)
+    return folder / "manifest.csv"
+
+
+@pytest.mark.slow
+def test_the_whole_experiment(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = [str(small_manifest(corpus, tmp_path)), str(out), "--seeds", "1", "--hours", "0.02"]
+    words += ["--steps", "2", "--test_clips", "2", "--rated", "1"]
+    run(parse(words))
+    figures = json.loads((out / "downstream.json").read_text(encoding="utf-8"))
+    assert list(figures["contents"]) == list(ARMS)
+    hours = [held["hours"] for held in figures["contents"].values()]
+    assert hours == pytest.approx([hours[0]] * len(ARMS))
+    assert figures["contents"]["oracle"]["in_spoiled_clips"] == 0 < figures["contents"][RANDOM]["in_spoiled_clips"]
+    assert all(np.isfinite(row["PESQ"]["mean"]) for row in figures["measures"].values())
+    # The same command continues the run and trains only what is missing.
+    results = sorted((out / "results").iterdir())
+    times = [path.stat().st_mtime_ns for path in results]
+    results[0].unlink()
+    run(parse(words))
+    assert [path.stat().st_mtime_ns for path in results[1:]] == times[1:]
+    assert results[0].stat().st_mtime_ns > max(times)
+    with pytest.raises(SystemExit, match="other settings"):
+        run(parse([*words, "--steps", "3"]))
