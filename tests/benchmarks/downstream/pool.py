@@ -32,27 +32,28 @@ MIN_DYNAMIC_RANGE_DB = 38.0
 SHORTEST_S, LONGEST_S = 3.0, 9.0
 # Noise-gated speech: digital silence between the words.
 LEFT_OUT = "corpus!=picovoice-barista"
-KINDS = (
-    "reverb,hum,acoustic_echo,plosives,wind,handling,band_limit,upsampled,clipping,suppression,gain_control,gate,mnru,codec,"
-    "packet_loss,dropouts"
+ROOMS = "reverb=0.3:1.2"
+FAULTS = (
+    "hum=5:25,band_limit,upsampled,clipping=5:20,suppression,gain_control,gate,mnru=5:25,codec,packet_loss,dropouts"
 )
 POOL_SEED = 1
 CLEAN = ClipOptions(
     seed=POOL_SEED,
-    snr_db=((0.0, 25.0),),
+    snr_db=((0.0, 20.0),),
     clean_ratio=1.0,
     duration_s=(LONGEST_S, LONGEST_S),
     peak_dbfs=(-12.0, -1.0),
     labels=(),
     noises=(1, 2),
-    partial_ratio=0.3,
+    partial_ratio=0.25,
     noise_variation_ratio=0.5,
-    degradations=parse_degradations(KINDS),
-    partial_degradation_ratio=0.3,
+    degradations=parse_degradations(FAULTS),
+    partial_degradation_ratio=0.25,
 )
-# Each spoiled clip has one of these, in turn: noise and perhaps a fault, or one or two faults and perhaps music.
+# Each spoiled clip has one of these, in turn: noise; a room, half of them with noise; one or two faults, some with music.
 SPOILED = (
-    dataclasses.replace(CLEAN, clean_ratio=0.0, degradation_ratio=0.25),
+    dataclasses.replace(CLEAN, clean_ratio=0.0),
+    dataclasses.replace(CLEAN, degradations=parse_degradations(ROOMS), degradation_ratio=1.0, clean_ratio=0.5),
     dataclasses.replace(CLEAN, degradation_ratio=1.0, music_ratio=0.15),
 )
 
