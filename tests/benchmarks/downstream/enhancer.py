@@ -17,11 +17,13 @@ UNITS, KERNEL = 128, 3
 DILATIONS = (1, 2, 4, 8, 16)
 LEARNING_RATE, CLIP_NORM = 2e-3, 1.0
 # Magnitudes are compared after this compression, which weighs soft sounds as an ear does.
-COMPRESSION, FLOOR = 0.3, 1e-4
+COMPRESSION, FLOOR = 0.5, 1e-4
+# Softer magnitudes look alike to the network. Noise at the level of a mixture has magnitudes of about 14.
+INPUT_FLOOR = 1e-2
 
 
 def build_network() -> keras.Model:
-    """Returns the network: log-magnitudes [B, T, 257] -> mask from 0 to 1 [B, T, 257]."""
+    """Returns the network: half the log-magnitudes [B, T, 257] -> mask from 0 to 1 [B, T, 257]."""
     spectrogram = keras.Input((None, BINS))
     hidden = keras.layers.Dense(UNITS, activation="relu")(spectrogram)
     for dilation in DILATIONS:
@@ -36,7 +38,7 @@ def _spectrum(samples: tf.Tensor) -> tf.Tensor:
 
 
 def _mask(network: keras.Model, magnitude: tf.Tensor) -> tf.Tensor:
-    return network(tf.math.log(magnitude + FLOOR))
+    return network(tf.math.log(magnitude + INPUT_FLOOR) / 2)
 
 
 def train(
