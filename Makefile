@@ -7,11 +7,11 @@ DEMO := build/demo
 # Number of processes that run the tests; each takes up to 2 GB.
 PROCESSES ?= 2
 
-.PHONY: help demo test test-cluster bench check format lint types install lock clean
+.PHONY: help demo test test-cluster bench bench-downstream corpus-is-named check format lint types install lock clean
 .DELETE_ON_ERROR:
 
 help:  ## lists these targets (the default)
-	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.score  ## scores the sample recordings and shows the result
 	@rm -rf $(DEMO)
@@ -45,6 +45,14 @@ bench: $(VENV)/.dev  ## measures speed and memory
 	$(BIN)/python -m tests.benchmarks.listing
 	$(BIN)/python -m tests.benchmarks.synthesis
 	$(BIN)/python -m tests.benchmarks.serve
+
+bench-downstream: corpus-is-named $(VENV)/.dev  ## trains a speech enhancer on selections of a corpus, and compares them
+	$(BIN)/python -m tests.benchmarks.downstream "$$AUDIOSIEVE_CORPUS/manifest.csv" build/downstream
+
+# Before anything is installed.
+corpus-is-named:
+	@test -f "$$AUDIOSIEVE_CORPUS/manifest.csv" || { echo "AUDIOSIEVE_CORPUS is '$$AUDIOSIEVE_CORPUS'; it must name a folder with \
+	a manifest.csv of speech, noise, music and rooms (docs/downstream.md)" >&2; exit 1; }
 
 install: $(VENV)/.dev  ## installs the package and the development tools into .venv
 

@@ -1,0 +1,1 @@
+"""Measures whether filtering a corpus helps a speech enhancer that is trained on it."""
