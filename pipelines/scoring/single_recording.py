@@ -65,17 +65,9 @@ def print_score(options: ScoreOptions, refs: Sequence[AudioRef], bundle: Bundle)
             print(f"audiosieve score: {options.input}: {result.reason}: {result.detail}", file=sys.stderr)
             continue
         row = utterance_row(result)
-        rows.append(
-            score_row(
-                # Each channel may be an utterance, with its number in the id.
-                f"{options.input}{row['utterance_id'].removeprefix(ref.utterance_id)}",
-                row["score"],
-                row["frame_score_min"],
-                row["duration_s"],
-                row["flags"],
-                [(anomaly.start_s, anomaly.end_s) for anomaly in result.anomalies],
-            )
-        )
+        # Each channel may be an utterance, with its number in the id.
+        name = f"{options.input}{row['utterance_id'].removeprefix(ref.utterance_id)}"
+        rows.append(score_row(name, row, [(bad.start_s, bad.end_s, bad.cause) for bad in result.anomalies]))
     if not rows:
         return NOTHING_LEFT
     print(score_table(rows, columns()))
