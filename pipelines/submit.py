@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlencode, urlsplit
 
 from pipelines.common.argument_types import channels, existing_file, number, positive_int
-from pipelines.common.arguments import Parser, parse_options
+from pipelines.common.arguments import Dependent, Parser, check_effects, parse_options
 from pipelines.common.errors import command
 from pipelines.common.terminal import columns
 from transforms.analysis.text_tables import score_row, score_table, unscored_row
@@ -223,7 +223,10 @@ def _row(path: str, answer: dict[str, Any]) -> list[str]:
 
 def parse(argv: Sequence[str]) -> SubmitOptions:
     """Returns the options of the command."""
-    return parse_options(build_parser(), argv, SubmitOptions)
+    parser = build_parser()
+    options = parse_options(parser, argv, SubmitOptions)
+    check_effects(parser, argv, options, Dependent(("frames", "anomalies"), options.format == "json", "--format json"))
+    return options
 
 
 def build_parser() -> Parser:

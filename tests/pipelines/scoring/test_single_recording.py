@@ -65,9 +65,9 @@ def test_a_recording_without_a_score_says_why(samples: Path) -> None:
         (["{samples}/*.flac"], "--output is missing"),
         (["list.csv"], "--output is missing"),
         (["nowhere.wav"], "there is no such file"),
-        (["{samples}/clean.flac", "--prune"], "--prune needs an --output"),
-        (["{samples}/clean.flac", "--overwrite"], "--overwrite needs an --output"),
-        (["{samples}/clean.flac", "--runner", "PrismRunner"], "--runner needs an --output"),
+        (["{samples}/clean.flac", "--prune"], "--prune has no effect without --output"),
+        (["{samples}/clean.flac", "--overwrite"], "--overwrite has no effect without --output"),
+        (["{samples}/clean.flac", "--runner", "PrismRunner"], "--runner has no effect without --output"),
         # What a shell makes of two files, two folders, and more files.
         (["{samples}/clean.flac", "{samples}/burst.flac"], "burst.flac, is the folder for the tables, but .* quote it"),
         (["{samples}/clean.flac", "{samples}"], "/audio, is the folder for the tables, but .* quote it"),
