@@ -36,11 +36,13 @@ def run_page(folder: Path, bucket: Bucket | None) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_page_is_what_a_folder_gives(tmp_path: Path) -> None:
     run_page(tmp_path, None)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_page_is_what_a_bucket_gives(tmp_path: Path, bucket: Bucket) -> None:
     run_page(tmp_path, bucket)
 
