@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from pipelines.common.argument_types import path_ending_in, whole_number
-from pipelines.common.arguments import Parser, parse_options
+from pipelines.common.arguments import Dependent, Parser, check_effects, parse_options
 from pipelines.common.errors import UsageError, command
 from transforms.analysis.comparison import Comparison, NothingInCommonError, compare
 from transforms.analysis.comparison_text import comparison_text
@@ -88,7 +88,10 @@ def _write(comparison: Comparison, path: str, options: CompareOptions) -> None:
 
 def parse(argv: Sequence[str]) -> CompareOptions:
     """Returns the options of the command."""
-    return parse_options(build_parser(), argv, CompareOptions)
+    parser = build_parser()
+    options = parse_options(parser, argv, CompareOptions)
+    check_effects(parser, argv, options, Dependent(("overwrite",), bool(options.output), "--output"))
+    return options
 
 
 def build_parser() -> Parser:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from model.bundle import DEFAULT
 from model.labels import LABEL_SCALES
 from pipelines.common.argument_types import Range, number_range, positive_int, seed, whole_number
-from pipelines.common.arguments import MODEL_HELP, Parser, add_batch_options, parse_options
+from pipelines.common.arguments import MODEL_HELP, Dependent, Parser, add_batch_options, check_effects, parse_options
 from pipelines.common.errors import command
 from pipelines.experiments.evaluation import run_evaluation
 from pipelines.experiments.evaluation_setup import EvaluateOptions, set_up
@@ -26,7 +26,10 @@ def run(argv: Sequence[str]) -> int:
 
 def parse(argv: Sequence[str]) -> EvaluateOptions:
     """Returns the options of the command."""
-    return parse_options(build_parser(), argv, EvaluateOptions)
+    parser = build_parser()
+    options = parse_options(parser, argv, EvaluateOptions)
+    check_effects(parser, argv, options, Dependent(("seed",), options.resamples > 0, "resamples; --resamples is 0"))
+    return options
 
 
 def build_parser() -> Parser:

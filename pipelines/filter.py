@@ -17,7 +17,7 @@ from pipelines.filtering.checks import check_columns
 from pipelines.filtering.decision import NO_MANIFEST, Decision, FilterConfig, decide
 from pipelines.filtering.export import RECORD as EXPORT_RECORD
 from pipelines.filtering.export import ExportConfig, export_kept
-from pipelines.filtering.export_options import add_export_arguments, check_export_options
+from pipelines.filtering.export_options import SHARD_SIZE, add_export_arguments, check_export_options
 from pipelines.filtering.folders import BucketFolder, Folder
 from pipelines.filtering.output import (
     DROPPED,
@@ -64,7 +64,7 @@ class FilterOptions:
         format: format of the manifest, or "none"; None for the format of the corpus.
         export: folder for the audio of the kept utterances; None for no export.
         export_format: format of exported audio; None for "original", or for "wav" with a manifest in Kaldi's format.
-        shard_size: utterances in a tar file, at least 1.
+        shard_size: utterances in a file of shards, at least 1; None for the default.
         sample_rate: sampling rate of exported audio, in Hz; None for that of the recordings.
         mono: whether to export one channel.
         loudness: loudness of exported audio, in LUFS; None to keep that of the recordings.
@@ -88,7 +88,7 @@ class FilterOptions:
     format: str | None
     export: str | None
     export_format: ExportFormat | None
-    shard_size: int
+    shard_size: int | None
     sample_rate: int | None
     mono: bool
     loudness: float | None
@@ -189,7 +189,7 @@ def _export_config(
     return ExportConfig(
         folder=folder,
         format=options.export_format,
-        shard_size=options.shard_size,
+        shard_size=options.shard_size or SHARD_SIZE,
         sample_rate=options.sample_rate,
         is_mono=options.mono,
         loudness_lufs=options.loudness,
@@ -254,6 +254,8 @@ def _check_options(options: FilterOptions, beam_arguments: Sequence[str]) -> Non
         raise UsageError("the folder of the scores is missing; give it as in: audiosieve filter OUT --output KEEP")
     if not options.output and not options.dry_run:
         raise UsageError("--output is missing; name a folder, or add --dry_run to write nothing")
+    if options.overwrite and not options.output:
+        raise UsageError("--overwrite has no effect without --output")
     if beam_arguments and not options.export:
         raise UsageError(
             f"{beam_arguments[0].partition('=')[0]} is an option of Beam, which `audiosieve filter` uses only to --export "
@@ -261,6 +263,7 @@ def _check_options(options: FilterOptions, beam_arguments: Sequence[str]) -> Non
         )
     audio = {
         "export_format": options.export_format,
+        "shard_size": options.shard_size,
         "sample_rate": options.sample_rate,
         "mono": options.mono or None,
         "loudness": options.loudness,
@@ -273,11 +276,11 @@ def _check_options(options: FilterOptions, beam_arguments: Sequence[str]) -> Non
 
 
 def _config(options: FilterOptions) -> FilterConfig:
+    trim = trim_plan(options.trim, options.segment, options.min_s, options.pad_s)
     rules = choose_rules(options.preset, options.rules, options.where)
     results = open_results(options.scores)
     check_scale(rules, results.label_scale.name)
     check_columns(results)
-    trim = trim_plan(options.trim, options.segment, options.min_s, options.pad_s)
     if trim is not None:
         trim.check_scale(results.label_scale)
     return FilterConfig(

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from pipelines.common.arguments import Parser, parse_options
+from pipelines.common.arguments import Dependent, Parser, check_effects, parse_options
 from pipelines.common.errors import UsageError, command
 from pipelines.common.terminal import columns, lines
 from transforms.analysis.queries import QueryError, QueryResult, select
@@ -146,7 +146,10 @@ def _check_options(options: QueryOptions, sql: str | None) -> None:
 
 def parse(argv: Sequence[str]) -> QueryOptions:
     """Returns the options of the command."""
-    return parse_options(build_parser(), argv, QueryOptions)
+    parser = build_parser()
+    options = parse_options(parser, argv, QueryOptions)
+    check_effects(parser, argv, options, Dependent(("overwrite",), bool(options.output), "--output"))
+    return options
 
 
 def build_parser() -> Parser:

@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 from model.labels import LabelScale
 from pipelines.common.argument_types import number, whole_number
-from pipelines.common.arguments import Parser, parse_options
+from pipelines.common.arguments import Dependent, Parser, check_effects, parse_options
 from pipelines.common.errors import UsageError, command
 from pipelines.common.wording import counted
 from transforms.analysis.report.examples import choose_examples, make_examples
@@ -105,7 +105,16 @@ def _threshold(requested: float | None, scale: LabelScale) -> float:
 
 def parse(argv: Sequence[str]) -> ReportOptions:
     """Returns the options of the command."""
-    return parse_options(build_parser(), argv, ReportOptions)
+    parser = build_parser()
+    options = parse_options(parser, argv, ReportOptions)
+    check_effects(
+        parser,
+        argv,
+        options,
+        Dependent(("clip_s", "max_mb"), options.examples > 0, "examples; --examples is 0"),
+        Dependent(("clip_s",), options.max_mb > 0, "sound; --max_mb is 0"),
+    )
+    return options
 
 
 def build_parser() -> Parser:

@@ -62,7 +62,7 @@ def build_parser() -> Parser:
         "--networks",
         type=_networks,
         default=",".join(PUBLISHED),
-        help=f"networks, separated by commas: {', '.join(TITLES)}; by default the published ones",
+        help=f"networks, separated by commas: {', '.join(TITLES)}",
     )
     further("--epochs", type=positive_int, default=10, help="epochs of each training")
     further(

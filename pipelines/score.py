@@ -13,7 +13,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from model.bundle import DEFAULT, Bundle
 from pipelines.common.argument_types import channels, number, positive_int
-from pipelines.common.arguments import MODEL_HELP, Parser, add_batch_options, parse_with_beam
+from pipelines.common.arguments import MODEL_HELP, Dependent, Parser, add_batch_options, check_effects, parse_with_beam
 from pipelines.common.errors import UsageError, command
 from pipelines.common.output_lock import output_lock
 from pipelines.common.runners import beam_options, is_local, requested_processes, usable_cores
@@ -24,7 +24,7 @@ from pipelines.scoring.local_run import LocalRun
 from pipelines.scoring.options import LAUNCHER, WORKERS, ScoreOptions
 from pipelines.scoring.pruning import print_gone, remove_gone
 from pipelines.scoring.runs import RemoteRun
-from pipelines.scoring.single_recording import check_single, print_score
+from pipelines.scoring.single_recording import OF_CORPORA, check_single, print_score
 from transforms import schemas, telemetry
 from transforms.corpus.columns import ROLES
 from transforms.corpus.listing import Corpus, ListingOptions
@@ -60,11 +60,16 @@ def run(argv: Sequence[str]) -> int:
     lists_here = options.listing == LAUNCHER
     if not lists_here:
         _check_worker_listing(options, local)
-    if options.prune and not options.output:
-        raise UsageError("--prune needs an --output")
     prints_score = not (options.output or options.dry_run)
     if prints_score:
-        check_single(options, local)
+        check_single(options, beam_arguments)
+    check_effects(
+        build_parser(),
+        argv,
+        options,
+        Dependent(("overwrite", "prune", "forget"), bool(options.output), "--output"),
+        Dependent(OF_CORPORA, not prints_score, "--output"),
+    )
     refs: list[AudioRef] = []
     if lists_here:
         options, refs = _list(options)

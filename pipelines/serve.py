@@ -13,7 +13,7 @@ from importlib.util import find_spec
 
 from model.bundle import DEFAULT
 from pipelines.common.argument_types import host_names, number, positive_int, whole_number
-from pipelines.common.arguments import MODEL_HELP, Parser, add_batch_options, parse_options
+from pipelines.common.arguments import MODEL_HELP, Dependent, Parser, add_batch_options, check_effects, parse_options
 from pipelines.common.errors import UsageError, command
 from pipelines.service.settings import ServeOptions, Settings
 from transforms.scoring.bundles import find_bundle
@@ -143,7 +143,10 @@ def is_loopback(host: str) -> bool:
 
 def parse(argv: Sequence[str]) -> ServeOptions:
     """Returns the options of the command."""
-    return parse_options(build_parser(), argv, ServeOptions)
+    parser = build_parser()
+    options = parse_options(parser, argv, ServeOptions)
+    check_effects(parser, argv, options, Dependent(("rate",), options.workers > 1, "--workers of at least 2"))
+    return options
 
 
 def build_parser() -> Parser:

@@ -17,10 +17,10 @@ from typing import Any
 from urllib.parse import SplitResult, urlencode, urlsplit
 
 from pipelines.common.argument_types import channels, existing_file, number, positive_int
-from pipelines.common.arguments import Parser, parse_options
+from pipelines.common.arguments import Dependent, Parser, check_effects, parse_options
 from pipelines.common.errors import command
 from pipelines.common.terminal import columns
-from transforms.analysis.text_tables import score_row, score_table
+from transforms.analysis.text_tables import score_row, score_table, unscored_row
 from transforms.elements import AUTO, FIRST, MIX, printable
 
 FORMATS = ("table", "json")
@@ -216,20 +216,17 @@ def _read(response: _Response) -> dict[str, Any]:
 
 def _row(path: str, answer: dict[str, Any]) -> list[str]:
     if "score" not in answer:
-        return [path, "-", "-", "-", f"{answer['reason']}: {answer['detail']}"]
-    return score_row(
-        path,
-        answer["score"],
-        answer["frame_score_min"],
-        answer["duration_s"],
-        answer["flags"],
-        [(span["start_s"], span["end_s"]) for span in answer.get("anomalies") or ()],
-    )
+        return unscored_row(path, f"{answer['reason']}: {answer['detail']}")
+    bad = [(span["start_s"], span["end_s"], span.get("cause")) for span in answer.get("anomalies") or ()]
+    return score_row(path, answer, bad)
 
 
 def parse(argv: Sequence[str]) -> SubmitOptions:
     """Returns the options of the command."""
-    return parse_options(build_parser(), argv, SubmitOptions)
+    parser = build_parser()
+    options = parse_options(parser, argv, SubmitOptions)
+    check_effects(parser, argv, options, Dependent(("frames", "anomalies"), options.format == "json", "--format json"))
+    return options
 
 
 def build_parser() -> Parser:

@@ -20,7 +20,7 @@ from pipelines.common.argument_types import (
     ranges,
     seed,
 )
-from pipelines.common.arguments import Parser, parse_with_beam
+from pipelines.common.arguments import Dependent, Parser, check_effects, parse_with_beam
 from pipelines.common.errors import command
 from pipelines.common.output_lock import output_lock
 from pipelines.common.runners import beam_options
@@ -68,7 +68,22 @@ def _summary(record: dict[str, Any], output: str) -> str:
 
 def parse(argv: Sequence[str]) -> tuple[SynthesizeOptions, tuple[str, ...]]:
     """Returns the options of the command and those for Beam."""
-    return parse_with_beam(build_parser(), argv, SynthesizeOptions)
+    parser = build_parser()
+    options, beam_arguments = parse_with_beam(parser, argv, SynthesizeOptions)
+    has_partial = options.partial_ratio > 0 or options.partial_fault_ratio > 0
+    check_effects(
+        parser,
+        argv,
+        options,
+        Dependent(("max_faults", "partial_fault_ratio", "faults"), options.fault_ratio > 0, "--fault_ratio"),
+        Dependent(("music_snr",), options.music_ratio > 0, "--music_ratio"),
+        Dependent(("second_voice_snr",), options.second_voice_ratio > 0, "--second_voice_ratio"),
+        Dependent(("partial_s",), has_partial, "--partial_ratio or --partial_fault_ratio"),
+        Dependent(
+            ("teacher_ratio",), bool(set(options.labels) & set(TEACHERS)), f"{' or '.join(TEACHERS)} in --labels"
+        ),
+    )
+    return options, beam_arguments
 
 
 def build_parser() -> Parser:

@@ -13,7 +13,7 @@ from model.features import CHOICES, FeatureConfig
 from model.labels import LABEL_SCALES, PESQ_WB
 from model.runtime import start_tensorflow
 from pipelines.common.argument_types import number, positive_int, seed
-from pipelines.common.arguments import Parser, parse_options
+from pipelines.common.arguments import Dependent, Parser, check_effects, parse_options
 from pipelines.common.errors import UsageError, command
 from pipelines.experiments.service_recipe import TRAIN_DEFAULTS, synthesis_arguments
 from transforms.corpus.sources import SourceError, absolute
@@ -155,8 +155,6 @@ def _check_recipe(options: TrainCommandOptions) -> None:
     if options.recipe is None:
         if not options.data:
             raise UsageError("name the training set with --data, or make it with --recipe")
-        if options.speech or options.noise:
-            raise UsageError("--speech and --noise have no effect without --recipe")
         return
     if options.data:
         raise UsageError(f"--recipe {options.recipe} makes its own training set; leave out --data")
@@ -238,10 +236,12 @@ def _make_output(options: TrainCommandOptions) -> Path:
 
 def parse(argv: Sequence[str]) -> TrainCommandOptions:
     """Returns the options of the command."""
-    options = parse_options(build_parser(), argv, TrainCommandOptions)
+    parser = build_parser()
+    options = parse_options(parser, argv, TrainCommandOptions)
+    of_recipe = ("speech", "noise", "where", "clips", "workers")
+    check_effects(parser, argv, options, Dependent(of_recipe, options.recipe is not None, "--recipe"))
     if options.recipe is None:
         return options
-    parser = build_parser()
     parser.set_defaults(**TRAIN_DEFAULTS)
     return parse_options(parser, argv, TrainCommandOptions)
 

@@ -8,7 +8,7 @@ import dataclasses
 import difflib
 import textwrap
 from collections.abc import Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from apache_beam.options.pipeline_options import PipelineOptions, TestOptions
 
@@ -163,6 +163,48 @@ def parse_with_beam(parser: Parser, argv: Sequence[str], options: type[Options])
     namespace = _parse(parser, argv, words, beam_parser)
     _parse_known(beam_parser, words.for_beam)
     return _fill(options, namespace), words.for_beam
+
+
+class Dependent(NamedTuple):
+    """Options that have an effect only together with another one.
+
+    Attributes:
+        names: the options, without dashes.
+        has_effect: whether the other option is given.
+        needed: the other option, as in "--export DIR".
+    """
+
+    names: tuple[str, ...]
+    has_effect: bool
+    needed: str
+
+
+def check_effects(parser: Parser, argv: Sequence[str], options: Any, *dependents: Dependent) -> None:
+    """Checks that each option on the command line has an effect.
+
+    An option with its default value changes nothing in any case. The record of a run has such options.
+
+    Args:
+        parser: parser of the command.
+        argv: arguments after the name of the command.
+        options: the parsed options.
+        dependents: options that need another one.
+
+    Raises:
+        UsageError: an option would be ignored.
+    """
+    given = divide(argv, parser._actions).given
+    defaults = {action.dest: _typed_default(parser, action) for action in parser._actions}
+    for names, has_effect, needed in dependents:
+        for name in names:
+            if name in given and not has_effect and getattr(options, name) != defaults[name]:
+                raise UsageError(f"--{name} has no effect without {needed}")
+
+
+def _typed_default(parser: Parser, action: argparse.Action) -> Any:
+    """Returns the value of an option that is not given, as `_fill` returns it."""
+    value = parser._get_value(action, action.default) if isinstance(action.default, str) else action.default
+    return tuple(value) if isinstance(value, list) else value
 
 
 def new_beam_parser() -> Parser:

@@ -9,11 +9,12 @@ from typing import Any, get_args
 from pipelines.common.argument_types import number, positive_int, whole_number
 from pipelines.common.arguments import Parser
 from pipelines.common.errors import UsageError
-from transforms.curation.exporting.plan import ExportFormat
+from transforms.curation.exporting.plan import SHARDS, ExportFormat
 from transforms.decoders.sound import MAX_RATE, MIN_RATE
 
 # The absolute gate of BS.1770: nothing quieter has a loudness.
 LEAST_LUFS = -70.0
+SHARD_SIZE = 1_000
 
 
 def add_export_arguments(parser: Parser) -> None:
@@ -30,8 +31,7 @@ def add_export_arguments(parser: Parser) -> None:
     further(
         "--shard_size",
         type=positive_int,
-        default=1_000,
-        help="utterances in a file of --export_format webdataset, shar or parquet",
+        help=f"utterances in a file of --export_format webdataset, shar or parquet; {SHARD_SIZE:,} by default",
     )
     further(
         "--sample_rate",
@@ -61,5 +61,7 @@ def check_export_options(folder: str | None, audio: Mapping[str, Any]) -> None:
     for name, value in audio.items():
         if not folder and value is not None:
             raise UsageError(f"--{name} is for exported audio; add --export DIR")
+    if audio["shard_size"] is not None and audio["export_format"] not in (*SHARDS, "parquet"):
+        raise UsageError(f"--shard_size has no effect without --export_format {', '.join(SHARDS)} or parquet")
     if audio["loudness"] is not None and not find_spec("pyloudnorm"):
         raise UsageError("--loudness: pyloudnorm is not installed: pip install 'audiosieve[loudness]'")

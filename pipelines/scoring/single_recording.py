@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from model.bundle import Bundle
 from pipelines.common.errors import NOTHING_LEFT, UsageError
 from pipelines.common.terminal import columns
-from pipelines.scoring.options import LAUNCHER, ScoreOptions
+from pipelines.scoring.options import ScoreOptions
 from transforms.analysis.text_tables import score_row, score_table
 from transforms.corpus.layout import MANIFEST
 from transforms.elements import AudioRef, Recording, Reject
@@ -17,30 +17,36 @@ from transforms.scoring.recording import score_recording
 from transforms.scoring.rows import utterance_row
 from transforms.storage.files import absolute, has_wildcards, is_directory
 
+# Options that have an effect only on a corpus, or on the tables of an output.
+OF_CORPORA = (
+    "listing",
+    "carry",
+    "audio_root",
+    "columns",
+    "strict",
+    "wave_hours",
+    "batch_size",
+    "batch_frames",
+    "recording_timeout_s",
+)
 _MISSING = "--output is missing; without it, only a single recording is scored"
 
 
-def check_single(options: ScoreOptions, local: bool) -> None:
+def check_single(options: ScoreOptions, beam_arguments: Sequence[str]) -> None:
     """Checks, before anything is listed, that the options make sense without an output.
 
     Args:
         options: options of the command.
-        local: whether the run is on this machine.
+        beam_arguments: options for Beam.
 
     Raises:
-        UsageError: the input is more than one recording, or an option is for the tables of an output.
+        UsageError: the input is more than one recording, or there are options for Beam, which is not used.
     """
-    for name, given in (
-        ("overwrite", options.overwrite),
-        ("forget", options.forget),
-        ("runner", not local),
-        ("listing", options.listing != LAUNCHER),
-    ):
-        if given:
-            raise UsageError(f"--{name} needs an --output")
     source = absolute(options.input)
     if source and (has_wildcards(source) or MANIFEST.search(source) or is_directory(source)):
         raise UsageError(f"{_MISSING}, and {options.input} is not one")
+    if beam_arguments:
+        raise UsageError(f"{beam_arguments[0].partition('=')[0]} has no effect without --output")
 
 
 def print_score(options: ScoreOptions, refs: Sequence[AudioRef], bundle: Bundle) -> int:
@@ -65,17 +71,9 @@ def print_score(options: ScoreOptions, refs: Sequence[AudioRef], bundle: Bundle)
             print(f"audiosieve score: {options.input}: {result.reason}: {result.detail}", file=sys.stderr)
             continue
         row = utterance_row(result)
-        rows.append(
-            score_row(
-                # Each channel may be an utterance, with its number in the id.
-                f"{options.input}{row['utterance_id'].removeprefix(ref.utterance_id)}",
-                row["score"],
-                row["frame_score_min"],
-                row["duration_s"],
-                row["flags"],
-                [(anomaly.start_s, anomaly.end_s) for anomaly in result.anomalies],
-            )
-        )
+        # Each channel may be an utterance, with its number in the id.
+        name = f"{options.input}{row['utterance_id'].removeprefix(ref.utterance_id)}"
+        rows.append(score_row(name, row, [(bad.start_s, bad.end_s, bad.cause) for bad in result.anomalies]))
     if not rows:
         return NOTHING_LEFT
     print(score_table(rows, columns()))

@@ -36,14 +36,14 @@ def test_a_table_in_the_order_asked_for(server: Server, samples: Path, sample_ru
     names = ["noise_00db.flac", "burst.flac", "clean.flac", "clipped.flac"]
     files = [samples / name for name in names]
     lines = audiosieve("submit", *files, "--url", server.url).stdout.splitlines()
-    assert lines[0].split() == ["recording", "score", "worst", "frame", "length", "remarks"]
+    assert lines[0].split() == ["recording", "score", "worst", "frame", "length", "causes", "remarks"]
     # A path may have a space in it: the scores are in the columns behind the widest one.
     width = max(len(str(path)) for path in files)
     assert [line[:width].rstrip() for line in lines[2:]] == [str(path) for path in files]
     assert [line[width:].split()[0] for line in lines[2:]] == [f"{sample_run.scores[name]:.2f}" for name in names]
     assert sample_run.bad_stretches("burst.flac")
-    assert lines[3].endswith(f"s  {', '.join(sample_run.bad_stretches('burst.flac'))}")
-    assert lines[5].endswith(f"s  {', '.join(['clipped', *sample_run.bad_stretches('clipped.flac')])}")
+    assert lines[3].endswith(f"s  {'':8}  {', '.join(sample_run.bad_stretches('burst.flac'))}")
+    assert lines[5].endswith(f"s  clipping  {', '.join(['clipped', *sample_run.bad_stretches('clipped.flac')])}")
 
 
 def test_names_and_remarks_are_wrapped_to_the_terminal(server: Server, samples: Path, tmp_path: Path):

@@ -77,7 +77,11 @@ class Output:
 
     def bad_stretches(self, utterance_id: str) -> list[str]:
         """The same as the page and `submit` show them, such as "bad 2.1-3.1 s"."""
-        return [f"bad {row['start_s']:.1f}-{row['end_s']:.1f} s" for row in self.anomalies_of(utterance_id)]
+        return [
+            f"bad {row['start_s']:.1f}-{row['end_s']:.1f} s"
+            + (f" ({row['cause'].replace('_', ' ')})" if row["cause"] else "")
+            for row in self.anomalies_of(utterance_id)
+        ]
 
     def _of_frames(self, column: str) -> dict[str, list[float]]:
         found: dict[str, list[float]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +17,10 @@ GAP = "  "
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 # Characters of a column of text that is made narrower.
 LEAST_WIDTH = 8
+# Columns of `score_table`: those that may be missing, and those that are not aligned as numbers.
+_SCORE_HEAD = ("recording", "score", "worst frame", "length", "SNR", "C50", "causes", "remarks")
+_OPTIONAL = ("SNR", "C50", "causes")
+_TEXTS = ("recording", "causes", "remarks")
 
 
 def aligned(
@@ -134,32 +138,54 @@ def wrapped(text: str, width: int) -> list[str]:
     return lines
 
 
-def score_row(
-    name: str, score: float, worst: float, length_s: float, flags: Sequence[str], bad: Sequence[tuple[float, float]]
-) -> list[str]:
+def score_row(name: str, row: Mapping[str, Any], bad: Sequence[tuple[float, float, str | None]]) -> list[str]:
     """Returns a row of `score_table`.
 
     Args:
         name: name of the recording.
-        score: score of the recording.
-        worst: lowest score of its frames.
-        length_s: length in seconds.
-        flags: flags of the recording.
-        bad: start and end of each anomaly in seconds.
+        row: values of a row of `utterances` by column.
+        bad: start and end of each anomaly in seconds, and its cause; None if it is unknown.
     """
-    spans = [f"bad {start_s:.1f}-{end_s:.1f} s" for start_s, end_s in bad]
-    return [name, f"{score:.2f}", f"{worst:.2f}", f"{length_s:.1f} s", ", ".join([*flags, *spans])]
+    spans = [
+        f"bad {start_s:.1f}-{end_s:.1f} s{f' ({_as_words(cause)})' if cause else ''}" for start_s, end_s, cause in bad
+    ]
+    return [
+        name,
+        f"{row['score']:.2f}",
+        f"{row['frame_score_min']:.2f}",
+        f"{row['duration_s']:.1f} s",
+        _decibels(row.get("snr_db")),
+        _decibels(row.get("c50_db")),
+        ", ".join(map(_as_words, row.get("causes") or ())),
+        ", ".join([*row["flags"], *spans]),
+    ]
+
+
+def unscored_row(name: str, remark: str) -> list[str]:
+    """Returns a row of `score_table` for a recording without a score."""
+    return [name, NOTHING, NOTHING, NOTHING, "", "", "", remark]
 
 
 def score_table(rows: Sequence[Sequence[str]], width: int | None) -> str:
-    """Formats the scores of single recordings (`score_row`).
+    """Formats the scores of single recordings (`score_row`). SNR, C50 and causes are columns only if a recording has them.
 
     Args:
         rows: cells of each row.
         width: width of the terminal in characters, to which names and remarks are wrapped; None for lines of any length.
     """
-    head = ("recording", "score", "worst frame", "length", "remarks")
-    return aligned(head, rows, (False, True, True, True, False), width, wraps=True)
+    shown = [n for n, head in enumerate(_SCORE_HEAD) if head not in _OPTIONAL or any(row[n] for row in rows)]
+    cells = [[row[n] for n in shown] for row in rows]
+    right = [_SCORE_HEAD[n] not in _TEXTS for n in shown]
+    return aligned([_SCORE_HEAD[n] for n in shown], cells, right, width, wraps=True)
+
+
+def _decibels(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f} dB"
+
+
+def _as_words(name: str) -> str:
+    """Returns the name of a cause as words: "second voice"."""
+    return name.replace("_", " ")
 
 
 def table_text(table: pa.Table) -> str:

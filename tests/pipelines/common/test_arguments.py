@@ -180,6 +180,9 @@ def test_help_describes_the_job_and_each_option(job: str, capsys: pytest.Capture
     for action in parser._actions:
         assert action.help, action.option_strings
         assert not action.help.endswith("."), action.help
+        # The default is stated once: by the help itself, or by the parser.
+        shown = parser._get_formatter()._get_help_string(action)
+        assert len(re.findall(r"\bby default\b|\bthe default\b(?! is)|\(default: ", shown)) <= 1, shown
 
 
 @pytest.mark.parametrize("job", JOBS)

@@ -16,13 +16,16 @@ NEEDED = ["--speech", "speech", "--noise", "noise", "--output", "set", "--clips"
 
 def test_a_record_spells_lists_as_the_command_line_does() -> None:
     words = ["--snr", "-5,0:20", "--labels", "pesq-wb,pseudo", "--noises", "2", "--faults", "clipping=3:7.5,codec"]
+    words += ["--fault_ratio", "0.5"]
     options, _ = parse([*NEEDED, *words])
     record = options.as_record()
     assert (record["snr"], record["labels"], record["noises"]) == ("-5,0:20", "pesq-wb,pseudo", "2")
     assert (record["faults"], record["peak_dbfs"], record["clips"]) == ("clipping=3:7.5,codec", "-18:0", 3)
 
 
-@pytest.mark.parametrize("words", [[], ["--faults", "hum,reverb=0.3:0.5", "--snr", "-0.125:2.5"]])
+@pytest.mark.parametrize(
+    "words", [[], ["--fault_ratio", "0.5", "--faults", "hum,reverb=0.3:0.5", "--snr", "-0.125:2.5"]]
+)
 def test_the_recorded_options_are_parsed_to_the_same_options(words: list[str]) -> None:
     options, _ = parse([*NEEDED, *words])
     record = options.as_record()

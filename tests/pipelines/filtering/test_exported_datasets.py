@@ -24,6 +24,7 @@ from tests.support.filtered import RATE, refs_of, rows_of
 from tests.support.trimmed import (
     EXPECTED,
     NAMES,
+    PIECES,
     TEXT,
     WORDS,
     exported,
@@ -175,16 +176,19 @@ FEATURES = datasets.Features(
 )
 
 
+def wav_bytes(path: Path) -> bytes:
+    """A recording of 7.376 s, as WAV."""
+    recording = io.BytesIO()
+    soundfile.write(recording, soundfile.read(path, dtype="int16")[0][16_000 : 16_000 + 118_016], RATE, format="WAV")
+    return recording.getvalue()
+
+
 def in_hugging_face(audio: Path, root: Path) -> Path:
     rows = []
     for number, path in enumerate(sorted(audio.iterdir())):
-        recording = io.BytesIO()
-        soundfile.write(
-            recording, soundfile.read(path, dtype="int16")[0][16_000 : 16_000 + 118_016], RATE, format="WAV"
-        )
         words = words_of(path.stem) if path.stem == "timed" else []
         cells = {"text": TEXT, "label": number % 2, "words": words, "code": number}
-        rows.append({"audio": {"bytes": recording.getvalue(), "path": path.name}, **cells})
+        rows.append({"audio": {"bytes": wav_bytes(path), "path": path.name}, **cells})
     (root / "hf").mkdir()
     # Dataset.from_list would need torchcodec.
     datasets.Dataset(pa.Table.from_pylist(rows, schema=FEATURES.arrow_schema)).to_parquet(root / "hf/train.parquet")
@@ -221,6 +225,28 @@ def test_a_hugging_face_export_has_the_features_of_the_corpus(audio, tmp_path, o
         if not options:
             assert row["audio"]["bytes"] == original["audio"]["bytes"]
             assert row["text"] == TEXT
+
+
+def test_a_piece_never_stands_beside_another_whole_recording(audio, tmp_path):
+    near, far = (wav_bytes(path) for path in sorted(audio.iterdir())[:2])
+    (tmp_path / "hf").mkdir()
+    rows = [{"id": "a", "near": {"bytes": near, "path": "n.wav"}, "far": {"bytes": far, "path": "f.wav"}}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "hf/t.parquet")
+    output = scored_corpus(refs_of(tmp_path / "hf"), tmp_path / "hf", tmp_path / "out")
+    for name, options in (("whole", ()), ("pieces", ("--trim", "anomalies"))):
+        words = ["--rules", "none", "--export", tmp_path / name, "--export_format", "parquet", *options]
+        audiosieve("filter", output, "--output", tmp_path / f"keep_{name}", *words)
+    whole = {row["audiosieve_id"]: row for row in rows_of(tmp_path / "whole/data-000000.parquet")}
+    assert {name: (row["near"]["bytes"], row["far"]["bytes"]) for name, row in whole.items()} == {
+        "t.parquet/a/near": (near, far),
+        "t.parquet/a/far": (near, far),
+    }
+    pieces = {row["audiosieve_id"]: row for row in rows_of(tmp_path / "pieces/data-000000.parquet")}
+    assert pieces.keys() == {f"t.parquet/a/{column}{piece}" for column in ("near", "far") for piece in PIECES}
+    for name, row in pieces.items():
+        own, other = ("near", "far") if "near" in name else ("far", "near")
+        assert len(soundfile.read(io.BytesIO(row[own]["bytes"]))[0]) == round(row["duration"] * RATE)
+        assert row[other] is None
 
 
 def test_any_corpus_becomes_a_hugging_face_dataset(audio, tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from audiosieve import score
 from model.bundle import DEFAULT, open_bundle
 from tests.support.command import Output, audiosieve, audiosieve_process
 
@@ -30,6 +31,16 @@ def test_the_score_is_that_of_a_run(samples: Path, sample_run: Output, tmp_path:
     assert model.startswith(f"scores of {open_bundle(DEFAULT).model_id}: PESQ")
     assert done.stderr == ""
     assert list(tmp_path.iterdir()) == [tmp_path / "burst.flac"]
+
+
+@pytest.mark.parametrize("name", ["clipped.flac", "noise_00db.flac"])
+def test_a_model_with_a_diagnosis_names_causes_snr_and_c50(samples: Path, name: str) -> None:
+    expected = score(samples / name, model="diagnostic_net_v1")
+    head, _, row, _ = audiosieve("score", samples / name, "--model", "diagnostic_net_v1").stdout.splitlines()
+    assert head.split()[5:] == ["SNR", "C50", "causes", "remarks"]
+    assert expected.causes
+    assert f"  {expected.heard.snr_db:.1f} dB  " in row
+    assert f"  {expected.heard.c50_db:.1f} dB  {', '.join(expected.causes).replace('_', ' ')}  " in f"{row}  "
 
 
 def test_each_channel_has_a_score(samples: Path, tmp_path: Path) -> None:
@@ -54,9 +65,9 @@ def test_a_recording_without_a_score_says_why(samples: Path) -> None:
         (["{samples}/*.flac"], "--output is missing"),
         (["list.csv"], "--output is missing"),
         (["nowhere.wav"], "there is no such file"),
-        (["{samples}/clean.flac", "--prune"], "--prune needs an --output"),
-        (["{samples}/clean.flac", "--overwrite"], "--overwrite needs an --output"),
-        (["{samples}/clean.flac", "--runner", "PrismRunner"], "--runner needs an --output"),
+        (["{samples}/clean.flac", "--prune"], "--prune has no effect without --output"),
+        (["{samples}/clean.flac", "--overwrite"], "--overwrite has no effect without --output"),
+        (["{samples}/clean.flac", "--runner", "PrismRunner"], "--runner has no effect without --output"),
         # What a shell makes of two files, two folders, and more files.
         (["{samples}/clean.flac", "{samples}/burst.flac"], "burst.flac, is the folder for the tables, but .* quote it"),
         (["{samples}/clean.flac", "{samples}"], "/audio, is the folder for the tables, but .* quote it"),

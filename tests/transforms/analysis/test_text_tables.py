@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.analysis.text_tables import ELLIPSIS, _width, aligned, score_row, score_table, wrapped
+from transforms.analysis.text_tables import ELLIPSIS, _width, aligned, score_row, score_table, unscored_row, wrapped
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), max_size=60)
 NUMBERS = st.integers(-1000, 10**6).map(str)
@@ -48,10 +48,37 @@ def test_words_of_the_header_stay_whole() -> None:
     ]
 
 
+ROW = {"score": 3.25, "frame_score_min": 1.0, "duration_s": 4.0, "flags": []}
+
+
 @pytest.mark.parametrize("width", [None, 60])
 def test_remarks_of_a_score_continue_below_themselves(width: int | None) -> None:
-    row = score_row("take1.flac", 3.25, 1.0, 4.0, ["clipped", "narrow_band"], [(0.5, 1.25), (2, 3)])
+    row = score_row("take1.flac", {**ROW, "flags": ["clipped", "narrow_band"]}, [(0.5, 1.25, None), (2, 3, None)])
     lines = score_table([row], width).splitlines()
     remarks = [line[lines[0].index("remarks") :] for line in lines[2:]]
     assert " ".join(remarks) == "clipped, narrow_band, bad 0.5-1.2 s, bad 2.0-3.0 s"
     assert (len(remarks) == 1) == (width is None)
+
+
+def test_causes_snr_and_c50_have_columns_if_a_recording_has_them() -> None:
+    plain, failed = (
+        score_row("a.wav", {**ROW, "causes": [], "snr_db": None}, []),
+        unscored_row("c.wav", "corrupt: no header"),
+    )
+    assert score_table([plain, failed], None).splitlines()[0].split() == [
+        "recording",
+        "score",
+        "worst",
+        "frame",
+        "length",
+        "remarks",
+    ]
+    values = {"causes": ["second_voice", "noise"], "snr_db": 12.34, "c50_db": None}
+    heard = score_row("b.wav", {**ROW, **values}, [(0.5, 1.25, "second_voice")])
+    assert score_table([plain, heard, failed], None).splitlines() == [
+        "recording  score  worst frame  length      SNR  causes               remarks",
+        "-" * 97,
+        "a.wav       3.25         1.00   4.0 s",
+        "b.wav       3.25         1.00   4.0 s  12.3 dB  second voice, noise  bad 0.5-1.2 s (second voice)",
+        "c.wav          -            -       -                                corrupt: no header",
+    ]

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.corpus.archives.audio_rows import BROKEN_TABLE
+from transforms.corpus.archives.audio_rows import BROKEN_TABLE, audio_columns
 from transforms.corpus.archives.reading import archive_kind_of, table_rows, table_schema
 from transforms.curation.exporting.outcomes import exported_row, rejected_row
 from transforms.curation.exporting.segments import Segment, segments
@@ -44,7 +44,8 @@ def export_parquet(
     """Writes a Parquet file that the library `datasets` loads.
 
     Rows of a Parquet or Arrow file with recordings keep all columns, their types, and the features that `datasets` declared.
-    Other utterances have the columns `audio`, `id`, `score`, `duration` and those of the corpus.
+    Other utterances have the columns `audio`, `id`, `score`, `duration` and those of the corpus. A piece has no recording in
+    the other audio columns of its row, because those recordings are not cut.
 
     Args:
         rows: rows of one chunk of a plan: one file of the corpus, or utterances that are in none.
@@ -170,7 +171,7 @@ class _SourceTable:
     def __init__(
         self, schema: pa.Schema, rows: dict[str, tuple[str, pa.RecordBatch]], target: AudioTarget, is_trimmed: bool
     ) -> None:
-        self._rows, self._target = rows, target
+        self._rows, self._target, self._audio = rows, target, audio_columns(schema)
         meanings = ["id", "score", "duration", *([TRIMMED] if is_trimmed else [])]
         self._new = {meaning: free_name(meaning, schema.names) for meaning in meanings}
         new = [pa.field(name, _NEW[meaning][0]) for meaning, name in self._new.items()]
@@ -186,7 +187,7 @@ class _SourceTable:
         in_file = {**row, "start_s": 0.0, "end_s": row["end_s"] - row["start_s"]}
         changed: dict[str, Any] = {}
         if row["piece_start_us"] is not None:
-            changed |= cut_fields(cells, in_file)[0]
+            changed |= cut_fields(cells, in_file)[0] | dict.fromkeys(self._audio)
         changed |= audio_fields(cells, self._target.audio_of(row))
         values = _new_values(row, self._target)
         changed |= {name: values[meaning] for meaning, name in self._new.items()}
