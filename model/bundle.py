@@ -28,6 +28,7 @@ POOLING: dict[str, Pooling] = {
     "lc_att": "mean",
     "disturbance_net": "pesq",
     "diagnostic_net": "pesq",
+    "diagnostic_net_16ms": "pesq",
     "l_att_linear": "mean",
     "lc_att_linear": "mean",
 }
@@ -35,7 +36,7 @@ POOLING: dict[str, Pooling] = {
 # published sigmoid in its attention. The bundles of revision 1 had none, as the networks with the suffix `_linear`.
 REVISIONS = {"l_att": 2, "lc_att": 2}
 # Networks that give a `Diagnosis`; their bundles have cause limits.
-DIAGNOSTIC_NETWORKS = ("diagnostic_net",)
+DIAGNOSTIC_NETWORKS = ("diagnostic_net", "diagnostic_net_16ms")
 NETWORK_NAMES = tuple(POOLING)
 
 

@@ -284,7 +284,7 @@ def build_parser() -> Parser:
         choices=["weighted", "unweighted", "frames", "diagnosis"],
         help="loss of the frame scores: weighted, the published one: distance to the label of the clip, with the weight "
         "10^(label - best label); unweighted: the same with weight 1; frames: distance to the true value of each frame; "
-        "diagnosis: that of frames and the errors of the diagnosis, for diagnostic_net",
+        "diagnosis: that of frames and the errors of the diagnosis, for the diagnostic networks",
     )
     add("--epochs", type=positive_int, default=30, help="number of epochs in all")
     further("--batch_size", type=positive_int, default=32, help="clips in a batch")
@@ -315,7 +315,8 @@ def build_parser() -> Parser:
     add(
         "--start",
         metavar="NAME_OR_PATH",
-        help="model to start from, for instance to adapt it to your own noise; by default the weights are random",
+        help="model to start from, for instance to adapt it to your own noise; with another --network, its layers of the same "
+        "name and size are used; by default the weights are random",
     )
     add("--name", help="name of the model; by default the name of its folder")
     add("--resume", action="store_true", help="continue from the last checkpoint in --output")

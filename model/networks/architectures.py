@@ -1,7 +1,7 @@
 """The network architectures, one function each, in the order of their layers.
 
 Every network takes "spectrogram" float32 [B, T, 257] and "mask" bool [B, T] (true at real frames, false at padding), and
-returns "frame_score" float32 [B, T] and "score" float32 [B], pooled over the real frames. `diagnostic_net` also returns
+returns "frame_score" float32 [B, T] and "score" float32 [B], pooled over the real frames. The diagnostic networks also return
 "diagnosis" float32 [B, T, 15], in the order of `diagnosis.FRAME_VALUES`.
 
 `l_1dcnn`, `l_att` and `lc_att` are those of the paper on BLSTM and attention for audio quality (its Table 2), whose baseline is
@@ -34,6 +34,7 @@ ATTENTION_UNITS = 32
 # End of the name of a network, by the function on the energies of its attention.
 NAME_SUFFIX = {"sigmoid": "", "linear": "_linear"}
 DENSE_UNITS = 50
+CAUSE_UNITS = 64
 TINY = 1e-12
 # Layer of `diagnostic_net` whose outputs `diagnosis_of` maps to the diagnosis.
 RAW_DIAGNOSIS = "raw_diagnosis"
@@ -97,16 +98,7 @@ def disturbance_net() -> keras.Model:
     frequencies, so that the score depends less on the spectral balance of a recording.
     """
     spectrogram, mask = _inputs()
-    x = _scaled(spectrogram, mask)[..., None]  # [B, T, 257, 1]
-    x = layers.Conv2D(12, (3, 5), strides=(1, 3), padding="same", activation="relu", name="conv_1")(x)  # [B, T, 86, 12]
-    x = _zero_padding(x, mask)
-    x = layers.Conv2D(16, (3, 5), strides=(1, 3), padding="same", activation="relu", name="conv_2")(x)  # [B, T, 29, 16]
-    x = layers.Reshape((-1, 29 * 16))(x)
-    x = layers.Dense(100, activation="relu", name="bottleneck")(x)  # [B, T, 100]
-    x = layers.Dropout(0.2)(x)
-    x = _blstm(x, mask)  # [B, T, 200]
-    x = layers.Dropout(0.2)(x)
-    x = _dense(x)  # [B, T, 50]
+    x = _dense(_disturbance_trunk(spectrogram, mask))  # [B, T, 50]
     x = layers.Dense(1, activation="softplus", name="disturbance")(x)  # [B, T, 1], points of PESQ's raw score
     return _disturbance_model("disturbance_net", spectrogram, mask, ops.squeeze(x, axis=-1))
 
@@ -137,6 +129,21 @@ def diagnostic_net() -> keras.Model:
     )
 
 
+def diagnostic_net_16ms() -> keras.Model:
+    """`disturbance_net` with a second Dense layer after its BLSTM, whose outputs are the diagnosis of each frame.
+
+    Its recurrence has a step for each frame (16 ms). A training can start with the weights of `disturbance_net`.
+    """
+    spectrogram, mask = _inputs()
+    x = _disturbance_trunk(spectrogram, mask)  # [B, T, 200]
+    disturbance = layers.Dense(1, activation="softplus", name="disturbance")(_dense(x))  # [B, T, 1]
+    causes = layers.Dense(CAUSE_UNITS, activation="elu", name="cause_dense")(x)  # [B, T, 64]
+    raw = layers.Dense(len(FRAME_VALUES), name=RAW_DIAGNOSIS)(causes)  # [B, T, 15]
+    return _disturbance_model(
+        "diagnostic_net_16ms", spectrogram, mask, ops.squeeze(disturbance, axis=-1), diagnosis=diagnosis_of(raw)
+    )
+
+
 NETWORKS: dict[str, Callable[[], keras.Model]] = {
     "quality_net": quality_net,
     "l_1dcnn": l_1dcnn,
@@ -144,6 +151,7 @@ NETWORKS: dict[str, Callable[[], keras.Model]] = {
     "lc_att": lc_att,
     "disturbance_net": disturbance_net,
     "diagnostic_net": diagnostic_net,
+    "diagnostic_net_16ms": diagnostic_net_16ms,
     "l_att_linear": lambda: l_att("linear"),
     "lc_att_linear": lambda: lc_att("linear"),
 }
@@ -211,6 +219,19 @@ def _conv(x: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
     return layers.Conv1D(CONV_FILTERS, CONV_WIDTH, padding="same", activation="relu", name="conv")(
         _zero_padding(x, mask)
     )
+
+
+def _disturbance_trunk(spectrogram: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
+    """Returns the states of the recurrence of `disturbance_net` [B, T, 200]."""
+    x = _scaled(spectrogram, mask)[..., None]  # [B, T, 257, 1]
+    x = layers.Conv2D(12, (3, 5), strides=(1, 3), padding="same", activation="relu", name="conv_1")(x)  # [B, T, 86, 12]
+    x = _zero_padding(x, mask)
+    x = layers.Conv2D(16, (3, 5), strides=(1, 3), padding="same", activation="relu", name="conv_2")(x)  # [B, T, 29, 16]
+    x = layers.Reshape((-1, 29 * 16))(x)
+    x = layers.Dense(100, activation="relu", name="bottleneck")(x)  # [B, T, 100]
+    x = layers.Dropout(0.2)(x)
+    x = _blstm(x, mask)  # [B, T, 200]
+    return layers.Dropout(0.2)(x)
 
 
 def _zero_padding(x: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:

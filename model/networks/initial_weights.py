@@ -1,4 +1,4 @@
-"""Initial weights that depend on a seed alone."""
+"""Initial weights: from a seed alone, or from another network."""
 
 from __future__ import annotations
 
@@ -25,6 +25,27 @@ def draw_weights(network: keras.Model, seed: int) -> None:
     for (weight, initializer), own_seed in zip(drawn, seeds, strict=True):
         seeded = type(initializer).from_config({**initializer.get_config(), "seed": own_seed})
         weight.assign(seeded(weight.shape, weight.dtype))
+
+
+def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:
+    """Copies the weights of the layers that two networks share: those of the same name, with weights of the same shapes.
+
+    Args:
+        source: network that provides the weights.
+        target: network that gets them.
+
+    Returns:
+        Names of the layers of `target` that keep their weights, in its order; layers without weights do not count.
+    """
+    given = {layer.name: layer.get_weights() for layer in source.layers}
+    kept = []
+    for layer in target.layers:
+        own, weights = layer.get_weights(), given.get(layer.name, [])
+        if [weight.shape for weight in own] == [weight.shape for weight in weights]:
+            layer.set_weights(weights)
+        elif own:
+            kept.append(layer.name)
+    return kept
 
 
 def _random_weights(layer: keras.Layer) -> Iterator[tuple[keras.Variable, keras.initializers.Initializer]]:

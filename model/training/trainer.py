@@ -21,7 +21,7 @@ from model.evaluation.metrics import agreement
 from model.local_files import atomic_path, write_text
 from model.networks.architectures import NETWORKS, RAW_DIAGNOSIS
 from model.networks.diagnosis_loss import diagnosis_loss
-from model.networks.initial_weights import draw_weights
+from model.networks.initial_weights import copy_weights, draw_weights
 from model.networks.losses import LossName, frames_loss, quality_loss
 from model.runtime import hold_native_stderr
 from model.training.averaging import WeightAverage
@@ -130,7 +130,8 @@ def train(
         output: folder of the bundle.
         options: options of the training.
         resume: whether to continue from the last checkpoint in `output`.
-        start: bundle with the initial weights, of the same network, features and label scale; None for random weights.
+        start: bundle with the initial weights, of the same features and label scale; None for random weights. If it has another
+            network, the layers of the same name and size start with its weights.
 
     Returns:
         Bundle of the best epoch.
@@ -154,8 +155,8 @@ def train(
     network = NETWORKS[options.network]()
     draw_weights(network, options.seed)
     if start is not None:
-        _check_start(start, data, options)
-        network.load_weights(start.weights)
+        _check_start(start, data)
+        _load_start(start, network)
     trainer = QualityTrainer(network, options.loss, data.label_scale.anchor)
     trainer.compile(optimizer=keras.optimizers.RMSprop(options.learning_rate, global_clipnorm=options.clip_norm))
     trainer.optimizer.build(network.trainable_variables)
@@ -214,14 +215,27 @@ def _trained_values(data: TrainingSet, start: Bundle | None) -> frozenset[str]:
     return trained
 
 
-def _check_start(start: Bundle, data: TrainingSet, options: TrainOptions) -> None:
-    expected = (options.network, data.features, data.label_scale)
-    if (start.network, start.features, start.label_scale) != expected:
+def _check_start(start: Bundle, data: TrainingSet) -> None:
+    if (start.features, start.label_scale) != (data.features, data.label_scale):
         raise TrainingError(
-            f"cannot start from {start.model_id}: it is a {start.network} for {start.label_scale.name} with the features "
-            f"{start.features.as_dict()}; this training needs a {options.network} for {data.label_scale.name} with "
-            f"{data.features.as_dict()}"
+            f"cannot start from {start.model_id}: it is for {start.label_scale.name} with the features "
+            f"{start.features.as_dict()}; this training needs one for {data.label_scale.name} with {data.features.as_dict()}"
         )
+
+
+def _load_start(start: Bundle, network: keras.Model) -> None:
+    """Loads the weights of the layers that the network shares with that of a bundle, and reports the others.
+
+    Raises:
+        TrainingError: they share no layer.
+    """
+    source = NETWORKS[start.network]()
+    source.load_weights(start.weights)
+    kept = copy_weights(source, network)
+    if len(kept) == sum(bool(layer.weights) for layer in network.layers):
+        raise TrainingError(f"cannot start from {start.model_id}: {network.name} has no layer of a {start.network}")
+    if kept:
+        print(f"not in {start.model_id}, so random at first: the layers {', '.join(kept)}", file=sys.stderr)
 
 
 def _has_stalled(history: list[dict[str, Any]], patience: int | None) -> bool:

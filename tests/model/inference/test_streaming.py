@@ -14,7 +14,7 @@ from model.inference.scorer import Scorer
 from model.inference.streaming import ATTENTION_MARGIN, WINDOW, LongRecordings, frames_per_step
 from tests.support.training.random_bundles import random_network
 
-WITHOUT_ATTENTION = ["quality_net", "l_1dcnn", "disturbance_net", "diagnostic_net"]
+WITHOUT_ATTENTION = ["quality_net", "l_1dcnn", "disturbance_net", "diagnostic_net", "diagnostic_net_16ms"]
 WITH_ATTENTION = ["l_att", "lc_att"]
 
 

@@ -20,7 +20,7 @@ from model.inference.waveform_model import WaveformModel
 from model.labels import PESQ_WB
 from tests.support.training.random_bundles import complete_bundle, random_network
 
-NETWORKS = ["quality_net", "l_1dcnn", "l_att", "lc_att", "disturbance_net", "diagnostic_net"]
+NETWORKS = ["quality_net", "l_1dcnn", "l_att", "lc_att", "disturbance_net", "diagnostic_net", "diagnostic_net_16ms"]
 # One frame, one sample before and at two frames, lengths around half and whole PESQ windows, and some seconds.
 LENGTHS = [512, 767, 768, 512 + 9 * 256, 512 + 10 * 256, 512 + 19 * 256, 512 + 20 * 256, 5_000, 16_000, 40_001, 70_000]
 # Runs a SavedModel or an ONNX file on the arrays in one file, and writes the outputs to another.

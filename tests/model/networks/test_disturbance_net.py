@@ -10,7 +10,13 @@ import pytest
 import tensorflow as tf
 
 from model.diagnosis import FRAME_VALUES
-from model.networks.architectures import diagnosis_of, diagnostic_net, disturbance_net, masked_pesq_norm
+from model.networks.architectures import (
+    diagnosis_of,
+    diagnostic_net,
+    diagnostic_net_16ms,
+    disturbance_net,
+    masked_pesq_norm,
+)
 from model.networks.losses import frames_loss
 from model.pooling import pesq_norm, pool
 from tests.support.training.random_bundles import random_network
@@ -67,7 +73,7 @@ def test_values_in_the_padding_do_not_change_the_frames_loss() -> None:
 # The network.
 
 
-@pytest.fixture(scope="module", params=["disturbance_net", "diagnostic_net"])
+@pytest.fixture(scope="module", params=["disturbance_net", "diagnostic_net", "diagnostic_net_16ms"])
 def network(request: pytest.FixtureRequest) -> keras.Model:
     return random_network(request.param)
 
@@ -105,7 +111,7 @@ def test_the_frame_scores_lie_on_the_scale(network: keras.Model) -> None:
         assert (values < 4.65).all()
 
 
-@pytest.mark.parametrize("make", [disturbance_net, diagnostic_net])
+@pytest.mark.parametrize("make", [disturbance_net, diagnostic_net, diagnostic_net_16ms])
 def test_the_network_is_small(make: Callable[[], keras.Model]) -> None:
     assert make().count_params() < 500_000
 
@@ -113,9 +119,9 @@ def test_the_network_is_small(make: Callable[[], keras.Model]) -> None:
 # The diagnosis.
 
 
-@pytest.fixture(scope="module")
-def diagnostic() -> keras.Model:
-    return random_network("diagnostic_net")
+@pytest.fixture(scope="module", params=["diagnostic_net", "diagnostic_net_16ms"])
+def diagnostic(request: pytest.FixtureRequest) -> keras.Model:
+    return random_network(request.param)
 
 
 @pytest.mark.parametrize("lengths", [[1, 2, 7, 20, 57], [3, 31, 58]])

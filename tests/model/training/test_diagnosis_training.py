@@ -14,7 +14,7 @@ import pytest
 from model.bundle import WEIGHTS, open_bundle
 from model.diagnosis import HEARD_CAUSES
 from model.evaluation.diagnosed_clips import UNKNOWN, YES
-from model.features import FeatureConfig
+from model.features import FeatureConfig, spectrogram
 from model.inference.scorer import Scorer
 from model.labels import PESQ_WB
 from model.training.dataset import DatasetError, TrainingSet, open_set
@@ -72,6 +72,22 @@ def test_a_start_was_trained_on_its_own_values(tmp_path: Path) -> None:
     options = dataclasses.replace(OPTIONS, epochs=1)
     bundle = train(data, tmp_path / "adapted", options, start=start)
     assert bundle.trained == {"speech", "noise", "snr_db", "hum", "mos_bak"}
+
+
+def test_a_diagnosis_can_start_from_a_model_without_one(
+    data: TrainingSet, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    first = tmp_path / "first"
+    first.mkdir()
+    random_network("disturbance_net").save_weights(first / WEIGHTS)
+    start = complete_bundle(first, network="disturbance_net")
+    # With a tiny learning rate, the weights remain those of the start.
+    options = dataclasses.replace(OPTIONS, network="diagnostic_net_16ms", epochs=1, learning_rate=1e-9, average=0.0)
+    bundle = train(data, tmp_path / "second", options, start=start)
+    features = [spectrogram(np.random.default_rng(0).standard_normal(9_000), FeatureConfig())]
+    scores = [Scorer(one).score(features)[0].score for one in (start, bundle)]
+    assert scores[1] == pytest.approx(scores[0], abs=1e-3)
+    assert "random at first: the layers cause_dense, raw_diagnosis" in capfd.readouterr().err
 
 
 def test_an_unknown_cause_is_an_error(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_training_can_start_from_the_weights_of_another_model(data: TrainingSet,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", [{"network": "quality_net"}, {"features": FeatureConfig(window="hamming")}])
+@pytest.mark.parametrize("changes", [{"network": "l_1dcnn"}, {"features": FeatureConfig(window="hamming")}])
 def test_training_cannot_start_from_another_kind_of_model(
     data: TrainingSet, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
