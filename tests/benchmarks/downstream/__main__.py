@@ -31,7 +31,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--seeds", type=int, default=3, help="number of trainings of each arm")
     add("--hours", type=float, default=1.2, help="hours of the pool")
     add("--share", type=float, default=0.4, help="share of the hours of the pool in each arm")
-    add("--steps", type=int, default=600, help="steps of each training")
+    add("--steps", type=int, default=800, help="steps of each training")
     add("--test_clips", type=int, default=100, help="number of mixtures to enhance")
     add("--rated", type=int, default=40, help="number of them that DNSMOS rates")
     add("--processes", type=int, default=2, help="number of processes")
