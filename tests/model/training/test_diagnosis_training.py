@@ -142,6 +142,26 @@ def test_the_limit_of_share_ignores_short_false_alarms() -> None:
     assert 5 / 57 < share <= 0.5
 
 
+def test_false_causes_in_usable_clips_raise_the_limits() -> None:
+    """Noise is heard in most frames of narrow-band clips, which are few: the best F1 would accept that."""
+
+    def one(cause: str | None, probability: float) -> ValidatedClip:
+        causes = np.zeros((57, 9), np.int8)
+        if cause:
+            causes[:, HEARD_CAUSES.index(cause)] = 1
+        return validated(0, np.full(57, probability), causes=causes)
+
+    clips = [one("noise", 0.9 if number % 5 else 0.6) for number in range(100)] + [one(None, 0.1)] * 50
+    assert calibrate(clips).probability["noise"] == pytest.approx(0.6)
+    few, enough = ([one("band_limit", 0.7)] * count for count in (9, 10))
+    assert calibrate(clips + few).probability["noise"] == pytest.approx(0.6)
+    limits = calibrate(clips + enough)
+    assert 0.7 < limits.probability["noise"] <= 0.9
+    # Other clips are not usable, and the cause itself is not false.
+    assert calibrate(clips + [one("hum", 0.7)] * 10).probability["noise"] == pytest.approx(0.6)
+    assert calibrate(clips + [one("noise", 0.7)] * 10).probability["noise"] == pytest.approx(0.6)
+
+
 def test_uncertain_frames_do_not_count() -> None:
     frames = 60
     certain, uncertain = np.full(frames, 0.9), np.full(frames, 0.7)
