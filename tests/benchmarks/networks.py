@@ -19,7 +19,7 @@ from model.inference.scorer import Scorer
 from model.runtime import start_tensorflow
 from tests.support.training.random_bundles import complete_bundle, random_network
 
-NAMES = ("quality_net", "disturbance_net", "diagnostic_net")
+NAMES = ("quality_net", "disturbance_net", "diagnostic_net_16ms", "diagnostic_net")
 RECORDINGS, SECONDS, FRAMES, ROUNDS = 32, 6, 374, 8
 
 
@@ -49,7 +49,7 @@ def main() -> None:
             scorers[name] = Scorer(complete_bundle(folder, network=name))
         found = speeds(scorers)
     for name, speed in found.items():
-        print(f"{name:<16} {speed:8.0f} x real time, {speed / found['disturbance_net']:.2f} x disturbance_net")
+        print(f"{name:<20} {speed:8.0f} x real time, {speed / found['disturbance_net']:.2f} x disturbance_net")
 
 
 if __name__ == "__main__":
