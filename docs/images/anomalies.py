@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from model.anomalies import find_anomalies, find_levels, smoothed
 from model.features import frame_start_s
 from model.labels import PESQ_WB
-from transforms.analysis.figure import LIGHT, small_png
+from transforms.analysis.figure import PALETTE, save
 
 FRAMES_PER_S = 62.5
+
+
+def small_png(figure: Figure, dpi: int = 100) -> bytes:
+    """Returns a figure as a PNG of 256 colours, which has a third of the size of a full-colour PNG."""
+    full = io.BytesIO()
+    save(figure, full, "png", dpi)
+    reduced = io.BytesIO()
+    Image.open(full).convert("RGB").quantize(256).save(reduced, "png", optimize=True)
+    return reduced.getvalue()
 
 
 def scores_of(*parts: tuple[float, float, float]) -> np.ndarray:
@@ -33,12 +44,12 @@ def scores_of(*parts: tuple[float, float, float]) -> np.ndarray:
 def draw(axes: Axes, title: str, scores: np.ndarray, *, legend: bool) -> None:
     """Draws frame scores, the levels that are found from them, and the anomalies."""
     levels = find_levels(smoothed(scores / PESQ_WB.span))
-    axes.plot(frame_start_s(np.arange(len(scores))), scores, color=LIGHT.line, linewidth=0.8)
+    axes.plot(frame_start_s(np.arange(len(scores))), scores, color=PALETTE.line, linewidth=0.8)
     axes.axhline(levels.good * PESQ_WB.span, color="#2e7d32", linewidth=1.2, label="good level")
     axes.axhline(levels.threshold * PESQ_WB.span, color="#2e7d32", linewidth=1.2, linestyle="--", label="threshold")
     for number, anomaly in enumerate(find_anomalies(scores, PESQ_WB.span)):
         label = None if number else "anomaly"
-        axes.axvspan(anomaly.start_s, anomaly.end_s, color=LIGHT.anomaly, alpha=0.22, linewidth=0, label=label)
+        axes.axvspan(anomaly.start_s, anomaly.end_s, color=PALETTE.anomaly, alpha=0.22, linewidth=0, label=label)
     axes.set_title(title, loc="left", fontsize=10)
     axes.set_xlim(0, len(scores) / FRAMES_PER_S)
     axes.set_ylim(0.9, 4.75)

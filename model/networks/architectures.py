@@ -36,7 +36,7 @@ NAME_SUFFIX = {"sigmoid": "", "linear": "_linear"}
 DENSE_UNITS = 50
 CAUSE_UNITS = 64
 TINY = 1e-12
-# Layer of `diagnostic_net` whose outputs `diagnosis_of` maps to the diagnosis.
+# Layer of the diagnostic networks whose outputs `diagnosis_of` maps to the diagnosis.
 RAW_DIAGNOSIS = "raw_diagnosis"
 # SNR and C50 of an output of 0, and of one more, in dB.
 MEAN_DB, DB_UNIT = 20.0, 10.0

@@ -19,8 +19,8 @@ SHARES = np.arange(1, 51) / 100
 # Limits of probability outside this range would follow the noise of few clips.
 LOWEST_PROBABILITY, HIGHEST_PROBABILITY = 0.05, 0.95
 # Limits of probability that are tried above the best one for frames.
-PROBABILITIES = np.arange(0.1, HIGHEST_PROBABILITY, 0.05)
-# Largest share of usable clips with a false cause: who drops a cause loses them.
+PROBABILITIES = np.arange(2, 19) / 20
+# Largest share of usable clips with a false cause. A rule that drops the cause loses these clips.
 MOST_FALSE = 0.05
 # With fewer usable clips of a kind, their share of false causes says little.
 MIN_USABLE = 10
@@ -83,11 +83,10 @@ def calibrate(clips: Sequence[ValidatedClip]) -> CauseLimits:
     """
     limits = CauseLimits.default()
     probability, share = dict(limits.probability), dict(limits.share)
+    truth = _clip_truth(clips)
     for index, cause in enumerate(HEARD_CAUSES):
-        truth, predicted = _cause_frames(clips, index)
-        if (truth == YES).any():
-            best = _best_probability(truth == YES, predicted)
-            probability[cause], share[cause] = _clip_limits(clips, index, best)
+        if (truth[:, index] == YES).any():
+            probability[cause], share[cause] = _best_limits(clips, truth, index)
     return CauseLimits(probability, share)
 
 
@@ -161,7 +160,7 @@ def _best_probability(is_true: np.ndarray, predicted: np.ndarray) -> float:
     return round(float(np.clip(best, LOWEST_PROBABILITY, HIGHEST_PROBABILITY)), 4)
 
 
-def _clip_limits(clips: Sequence[ValidatedClip], index: int, probability: float) -> tuple[float, float]:
+def _best_limits(clips: Sequence[ValidatedClip], truth: np.ndarray, index: int) -> tuple[float, float]:
     """Returns the limits of probability and share of a cause with the best F1 and few false causes (`calibrate`).
 
     Clips of which it is not known whether they have the cause do not count. Without limits that give few false causes, it
@@ -169,38 +168,34 @@ def _clip_limits(clips: Sequence[ValidatedClip], index: int, probability: float)
 
     Args:
         clips: clips.
+        truth: causes of the clips (`_clip_truth`).
         index: index of the cause.
-        probability: lowest limit of probability.
     """
-    known = [clip for clip in clips if _has_cause(clip, index) is not None]
-    truth = np.array([bool(_has_cause(clip, index)) for clip in known])[:, np.newaxis]
-    usable = [np.array([_known_causes(clip) == causes for clip in known]) for causes in ([], [BAND_LIMIT])]
-    usable = [kind & ~truth[:, 0] for kind in usable]
-    usable = [kind for kind in usable if np.count_nonzero(kind) >= MIN_USABLE]
+    frame_truth, frame_predicted = _cause_frames(clips, index)
+    best = _best_probability(frame_truth == YES, frame_predicted)
+    is_known = truth[:, index] != UNKNOWN
+    known = [clip.cause_probabilities[:, index] for clip, one in zip(clips, is_known, strict=True) if one]
+    truth = truth[is_known]
+    others_are_absent = (np.delete(truth, BAND_LIMIT, axis=1) == NO).all(axis=1)
+    kinds = [others_are_absent & (truth[:, BAND_LIMIT] == band) & (truth[:, index] == NO) for band in (NO, YES)]
+    usable = [kind for kind in kinds if np.count_nonzero(kind) >= MIN_USABLE]
     tried: list[tuple[float, float, float, float]] = []
-    for limit in (probability, *PROBABILITIES[probability < PROBABILITIES].round(2).tolist()):
-        shares = np.array([np.mean(clip.cause_probabilities[:, index] >= limit) for clip in known])
-        heard = shares[:, np.newaxis] >= SHARES
+    for limit in (best, *PROBABILITIES[best < PROBABILITIES].tolist()):
+        heard = np.array([np.mean(one >= limit) for one in known])[:, np.newaxis] >= SHARES
         false = np.max([np.zeros(len(SHARES)), *(heard[kind].mean(axis=0) for kind in usable)], axis=0)
         excess = np.maximum(false - MOST_FALSE, 0.0)
-        f1 = _f1(truth, heard) + _frame_f1(clips, index, limit)
+        f1 = _f1(truth[:, [index]] == YES, heard) + _f1(frame_truth == YES, frame_predicted >= limit)
         tried += zip(excess.tolist(), (-f1).tolist(), itertools.repeat(limit), SHARES.tolist(), strict=False)
     *_, limit, share = min(tried)
     return limit, share
 
 
-def _has_cause(clip: ValidatedClip, index: int) -> bool | None:
-    """Returns whether a clip has a cause; None if that is not known."""
-    labels = clip.labels["causes"][:, index]
-    if (labels == YES).any():
-        return True
-    return False if (labels == NO).all() else None
-
-
-def _known_causes(clip: ValidatedClip) -> list[int] | None:
-    """Returns the indices of the causes of a clip; None if that is not known of all causes."""
-    has = [_has_cause(clip, index) for index in range(len(HEARD_CAUSES))]
-    return None if None in has else [index for index, one in enumerate(has) if one]
+def _clip_truth(clips: Sequence[ValidatedClip]) -> np.ndarray:
+    """Returns for each clip and cause `YES` if any frame has it, `NO` if all frames are without, else `UNKNOWN`: int [N, 9]."""
+    labels = [clip.labels["causes"] for clip in clips]
+    has = np.array([(one == YES).any(axis=0) for one in labels])
+    lacks = np.array([(one == NO).all(axis=0) for one in labels])
+    return np.where(has, YES, np.where(lacks, NO, UNKNOWN))
 
 
 def _frame_f1(clips: Sequence[ValidatedClip], index: int, probability: float) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
@@ -14,7 +13,6 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
 
 from model.diagnosis import NO_CAUSE
 from model.evaluation.figures import RANGE_DB, STYLE
@@ -52,7 +50,7 @@ class Colours:
     anomaly: str
 
 
-LIGHT = Colours(paper="#ffffff", ink="#1b222c", line="#0b5fa5", score="#1b222c", anomaly="#c62828")
+PALETTE = Colours(paper="#ffffff", ink="#1b222c", line="#0b5fa5", score="#1b222c", anomaly="#c62828")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,13 +153,12 @@ def draw(data: FigureData, size: tuple[float, float] = (10, 4.6)) -> Figure:
         data: the recording and its scores.
         size: width and height of the figure, in inches.
     """
-    colours = LIGHT
     style = {
         **STYLE,
-        **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), colours.ink),
-        "figure.facecolor": colours.paper,
-        "axes.facecolor": colours.paper,
-        "savefig.facecolor": colours.paper,
+        **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), PALETTE.ink),
+        "figure.facecolor": PALETTE.paper,
+        "axes.facecolor": PALETTE.paper,
+        "savefig.facecolor": PALETTE.paper,
         # A name with $ in it must not be parsed as a formula.
         "text.parse_math": False,
         "svg.hashsalt": "audiosieve",
@@ -172,7 +169,7 @@ def draw(data: FigureData, size: tuple[float, float] = (10, 4.6)) -> Figure:
         causes = column_causes_of(data)
         has_causes = bool((causes != NO_CAUSE).any())
         rows = figure.subplots(2 + has_causes, 1, sharex=True, height_ratios=(3, 2, 0.25)[: 2 + has_causes])
-        handles = _draw_scores(rows[1], data, colours)
+        handles = _draw_scores(rows[1], data)
         _draw_spectrogram(rows[0], data)
         if has_causes:
             handles += draw_causes(rows[2], causes, frames_extent(data))
@@ -199,15 +196,6 @@ def save(figure: Figure, file: Path | IO[bytes], kind: str, dpi: int = 120) -> N
     """Writes a figure as "png" or "svg". Equal figures give equal bytes."""
     with mpl.rc_context({"svg.hashsalt": "audiosieve", "svg.fonttype": "path", "text.parse_math": False}):
         figure.savefig(file, format=kind, dpi=dpi, metadata={"Software": None} if kind == "png" else {"Date": None})
-
-
-def small_png(figure: Figure, dpi: int = 100) -> bytes:
-    """Returns a figure as a PNG of 256 colours, which has a third of the size of a full-colour PNG."""
-    full = io.BytesIO()
-    save(figure, full, "png", dpi)
-    reduced = io.BytesIO()
-    Image.open(full).convert("RGB").quantize(256).save(reduced, "png", optimize=True)
-    return reduced.getvalue()
 
 
 def one_line(text: str) -> str:
@@ -261,13 +249,13 @@ def _draw_spectrogram(axes: Axes, data: FigureData) -> None:
                 axes.axvline(edge, color="white", linestyle="--", linewidth=0.9)
 
 
-def _draw_scores(axes: Axes, data: FigureData, colours: Colours) -> list[Artist]:
+def _draw_scores(axes: Axes, data: FigureData) -> list[Artist]:
     """Draws the frame scores, and returns the legend's artists."""
     drawn = ScoreCurve.of(data.frame_score)
     (curve,) = axes.plot(
         drawn.time_s,
         drawn.mean,
-        color=colours.line,
+        color=PALETTE.line,
         linewidth=1.1,
         marker="." if len(drawn.mean) == 1 else None,
         label="frame score, mean" if drawn.is_reduced else "frame score",
@@ -278,7 +266,7 @@ def _draw_scores(axes: Axes, data: FigureData, colours: Colours) -> list[Artist]
             drawn.time_s,
             drawn.lowest,
             drawn.highest,
-            color=colours.line,
+            color=PALETTE.line,
             alpha=0.25,
             linewidth=0,
             label="lowest to highest",
@@ -286,13 +274,13 @@ def _draw_scores(axes: Axes, data: FigureData, colours: Colours) -> list[Artist]
         handles.append(band)
     if data.score is not None:
         label = f"score of the recording: {data.score:.2f}"
-        handles.append(axes.axhline(data.score, color=colours.score, linewidth=0.9, linestyle="--", label=label))
+        handles.append(axes.axhline(data.score, color=PALETTE.score, linewidth=0.9, linestyle="--", label=label))
     if data.threshold is not None:
         label = f"threshold of anomalies: {data.threshold:.2f}"
-        handles.append(axes.axhline(data.threshold, color=colours.anomaly, linewidth=0.9, linestyle=":", label=label))
+        handles.append(axes.axhline(data.threshold, color=PALETTE.anomaly, linewidth=0.9, linestyle=":", label=label))
     if data.anomalies:
         bars = [(start, end - start) for start, end in data.anomalies]
-        shade = axes.broken_barh(bars, (0, 1), transform=axes.get_xaxis_transform(), color=colours.anomaly)
+        shade = axes.broken_barh(bars, (0, 1), transform=axes.get_xaxis_transform(), color=PALETTE.anomaly)
         shade.set(alpha=0.22, linewidth=0, label="anomaly")
         handles.append(shade)
     axes.set_ylim(*score_limits(data))

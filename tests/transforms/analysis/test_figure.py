@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
-from PIL import Image
 
 from model.diagnosis import HEARD_CAUSES, NO_CAUSE
 from model.evaluation.figures import spectrum_db
@@ -21,7 +20,7 @@ from model.high_pass import without_dc
 from model.labels import PESQ_WB
 from transforms.analysis import figure, spectrogram_image
 from transforms.analysis.cause_lane import column_causes
-from transforms.analysis.figure import LIGHT, FigureData, draw, one_line, save, small_png
+from transforms.analysis.figure import FigureData, draw, one_line, save
 from transforms.analysis.spectrogram_image import column_edges, reduced_db
 from transforms.audio.waveform import Waveform
 
@@ -169,7 +168,7 @@ def test_a_recording_without_audio_is_drawn_with_its_scores(data):
 def test_one_frame_is_enough():
     noise = np.random.default_rng(0).normal(0, 0.1, 512)
     one = FigureData("", reduced_db(waveform_of(noise)), 0.032, np.array([3.0], np.float32), [], PESQ_WB)
-    assert small_png(draw(one))
+    save(draw(one), io.BytesIO(), "png")
 
 
 def test_a_title_is_not_parsed_as_a_formula_and_equal_figures_are_equal_files(data):
@@ -181,13 +180,6 @@ def test_a_title_is_not_parsed_as_a_formula_and_equal_figures_are_equal_files(da
             files.append(file.getvalue())
         assert files[0] == files[1]
     assert ET.fromstring(files[0]).tag.endswith("svg")
-
-
-def test_a_small_png_keeps_size_and_background(data):
-    image = Image.open(io.BytesIO(small_png(draw(data, (9, 3.3)))))
-    assert image.size == (900, 330)
-    paper = image.convert("RGB").getpixel((2, 2))
-    assert np.abs(np.array(paper) - [int(LIGHT.paper[i : i + 2], 16) for i in (1, 3, 5)]).max() <= 8
 
 
 @given(st.text(max_size=300))
