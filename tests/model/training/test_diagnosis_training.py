@@ -162,6 +162,15 @@ def test_false_causes_in_usable_clips_raise_the_limits() -> None:
     assert calibrate(clips + [one("noise", 0.7)] * 10).probability["noise"] == pytest.approx(0.6)
 
 
+def test_the_band_of_a_telephone_is_no_false_cause() -> None:
+    causes = np.zeros((57, 9), np.int8)
+    causes[:, HEARD_CAUSES.index("band_limit")] = 1
+    clips = [validated(0, np.zeros(57), causes=causes) for _ in range(10)]
+    for one in clips:
+        one.cause_probabilities[:, HEARD_CAUSES.index("band_limit")] = 0.8
+    assert calibrate(clips).probability["band_limit"] == pytest.approx(0.8)
+
+
 def test_uncertain_frames_do_not_count() -> None:
     frames = 60
     certain, uncertain = np.full(frames, 0.9), np.full(frames, 0.7)
