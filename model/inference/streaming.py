@@ -164,7 +164,7 @@ def _neighbours(windows: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, np.
 def _with_state(layer: keras.layers.LSTM, width: int) -> keras.layers.LSTM:
     """Returns a copy of an LSTM with the same direction and weights, which also returns its last state."""
     config = {**layer.get_config(), "return_state": True, "return_sequences": True, "name": f"{layer.name}_carried"}
-    copy = keras.layers.LSTM.from_config(config)
+    copy = type(layer).from_config(config)
     copy.build((None, None, width))
     copy.set_weights(layer.get_weights())
     return copy

@@ -13,6 +13,7 @@ from model.diagnosis import FRAME_VALUES
 from model.features import FRAME_LENGTH, FRAME_SHIFT, NUM_BINS, SILENCE, FeatureConfig, analysis_window
 from model.inference.streaming import WINDOW
 from model.networks.architectures import NETWORKS
+from model.networks.fused_lstm import use_loop
 from model.pooling import (
     BEST_RAW_SCORE,
     END_MARGIN,
@@ -47,6 +48,7 @@ class WaveformModel(tf.Module):
         super().__init__(name="audiosieve")
         self.network = NETWORKS[bundle.network]()
         self.network.load_weights(bundle.weights)
+        use_loop(self.network)
         self._features, self._pooling, self._scale = bundle.features, bundle.pooling, bundle.label_scale
         self._is_trained = [name in bundle.trained for name in FRAME_VALUES]
         has_attention = any(layer.name == "attention" for layer in self.network.layers)

@@ -24,6 +24,7 @@ from keras import layers, ops
 from model.diagnosis import FRAME_VALUES, HEARD_CAUSES, RATINGS
 from model.features import NUM_BINS
 from model.networks.attention import AdditiveAttention
+from model.networks.fused_lstm import FusedLSTM
 from model.networks.half_rate import EvenFrames, TwoFramesPerStep
 from model.pooling import HALF_WINDOW, WINDOW_POWER, mos
 
@@ -211,7 +212,7 @@ def _scaled(spectrogram: keras.KerasTensor, mask: keras.KerasTensor) -> keras.Ke
 def _blstm(
     x: keras.KerasTensor, mask: keras.KerasTensor, forget_bias: float = 1.0, units: int = LSTM_UNITS
 ) -> keras.KerasTensor:
-    lstm = layers.LSTM(units, return_sequences=True, unit_forget_bias=False, bias_initializer=ForgetBias(forget_bias))
+    lstm = FusedLSTM(units, return_sequences=True, unit_forget_bias=False, bias_initializer=ForgetBias(forget_bias))
     return layers.Bidirectional(lstm, name="blstm")(x, mask=mask)
 
 

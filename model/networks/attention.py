@@ -7,6 +7,9 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
+# Size of the blocks of queries in training, in `block_bytes`.
+TRAINING_BLOCKS = 4
+
 
 @keras.saving.register_keras_serializable("audiosieve")
 class AdditiveAttention(keras.layers.Layer):
@@ -32,7 +35,8 @@ class AdditiveAttention(keras.layers.Layer):
     Args:
         units: size of the hidden layer.
         energy: function on the energies: "sigmoid" as published, or "linear" for none.
-        block_bytes: largest size of the hidden layer for one block of queries; a block has at least one query.
+        block_bytes: largest size of the hidden layer for one block of queries; a block has at least one query. In training,
+            blocks are four times as large: it keeps the hidden layers of all blocks anyway, and one block is the fastest.
     """
 
     def __init__(
@@ -59,8 +63,9 @@ class AdditiveAttention(keras.layers.Layer):
         self.energy = self.add_weight(name="energy", shape=(self.units, 1), initializer="glorot_uniform")
         self.energy_bias = self.add_weight(name="energy_bias", shape=(1,), initializer="zeros")
 
-    def call(self, inputs: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, mask: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
         """Attends over the frames of `inputs` [B, T, F]; `mask` [B, T] is true at real frames."""
+        block_bytes = (TRAINING_BLOCKS if training else 1) * self.block_bytes
         batch, length = tf.shape(inputs)[0], tf.shape(inputs)[1]
         queries = inputs @ self.query + self.hidden_bias  # [B, T, units]
         keys = inputs @ self.key  # [B, T, units]
@@ -78,7 +83,7 @@ class AdditiveAttention(keras.layers.Layer):
                 energy = tf.sigmoid(energy)
             return tf.nn.softmax(energy + masked_energy) @ inputs  # [B, block, F]
 
-        max_queries = tf.maximum(self.block_bytes // 4 // (batch * length * self.units), 1)
+        max_queries = tf.maximum(block_bytes // 4 // (batch * length * self.units), 1)
         block = tf.minimum(max_queries, length)
         num_blocks = (length + block - 1) // block
 
