@@ -1,7 +1,8 @@
 """Measures the speed of the networks alone: `python -m tests.benchmarks.networks`.
 
-All networks run in turn on the same batch, 32 recordings of 6 s, with one TensorFlow thread. The shortest CPU time of some
-rounds counts, because other processes only make a round longer.
+All networks run in turn on 32 recordings of 6 s, and on one, with one TensorFlow thread. The network of the default model also
+runs with Keras's loop over the steps of its LSTMs (`fused_lstm`). The shortest CPU time of some rounds counts, because other
+processes only make a round longer.
 """
 
 from __future__ import annotations
@@ -16,23 +17,25 @@ import numpy as np
 from model.bundle import WEIGHTS
 from model.features import NUM_BINS
 from model.inference.scorer import Scorer
+from model.networks.fused_lstm import FusedLSTM
 from model.runtime import start_tensorflow
 from tests.support.training.random_bundles import complete_bundle, random_network
 
-NAMES = ("quality_net", "disturbance_net", "diagnostic_net_16ms", "diagnostic_net")
-RECORDINGS, SECONDS, FRAMES, ROUNDS = 32, 6, 374, 8
+DEFAULT, LOOP = "disturbance_net", "disturbance_net, loop"
+NAMES = ("quality_net", DEFAULT, "diagnostic_net_16ms", "diagnostic_net", LOOP)
+SECONDS, FRAMES, ROUNDS = 6, 374, 8
 
 
-def speeds(scorers: Mapping[str, Scorer]) -> dict[str, float]:
-    """Returns how many times faster than real time each network is, in CPU time."""
-    batch = list(np.random.default_rng(0).normal(-2, 1, (RECORDINGS, FRAMES, NUM_BINS)).astype(np.float32))
+def speeds(scorers: Mapping[str, Scorer], recordings: int) -> dict[str, float]:
+    """Returns how many times faster than real time each network is on a batch, in CPU time."""
+    batch = list(np.random.default_rng(0).normal(-2, 1, (recordings, FRAMES, NUM_BINS)).astype(np.float32))
     best = dict.fromkeys(scorers, float("inf"))
     for _ in range(ROUNDS):
         for name, scorer in scorers.items():
             started = time.process_time()
             scorer.score(batch)
             best[name] = min(best[name], time.process_time() - started)
-    return {name: RECORDINGS * SECONDS / seconds for name, seconds in best.items()}
+    return {name: recordings * SECONDS / seconds for name, seconds in best.items()}
 
 
 def main() -> None:
@@ -41,15 +44,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         scorers = {}
         for name in NAMES:
-            folder = Path(place) / name
+            folder, network_name = Path(place) / name, DEFAULT if name == LOOP else name
             folder.mkdir()
-            network = random_network(name)
+            network = random_network(network_name)
             network.save_weights(folder / WEIGHTS)
             print(f"{name}: {network.count_params():,} parameters")
-            scorers[name] = Scorer(complete_bundle(folder, network=name))
-        found = speeds(scorers)
-    for name, speed in found.items():
-        print(f"{name:<20} {speed:8.0f} x real time, {speed / found['disturbance_net']:.2f} x disturbance_net")
+            FusedLSTM.is_fused = name != LOOP  # read while the scorer traces its graphs
+            scorers[name] = Scorer(complete_bundle(folder, network=network_name))
+        for recordings in (32, 1):
+            print(f"\nin batches of {recordings}:")
+            found = speeds(scorers, recordings)
+            for name, speed in found.items():
+                print(f"{name:<21} {speed:8.0f} x real time, {speed / found[DEFAULT]:.2f} x {DEFAULT}")
 
 
 if __name__ == "__main__":
