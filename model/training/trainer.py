@@ -23,7 +23,7 @@ from model.networks.architectures import NETWORKS, RAW_DIAGNOSIS
 from model.networks.diagnosis_loss import diagnosis_loss
 from model.networks.initial_weights import copy_weights, draw_weights
 from model.networks.losses import LossName, frames_loss, quality_loss
-from model.runtime import hold_native_stderr
+from model.runtime import hold_native_stderr, keep_freed_memory
 from model.training.averaging import WeightAverage
 from model.training.dataset import SHUFFLE_CLIPS, TrainingSet
 from model.training.diagnosis_validation import ValidatedClip, calibrate, measure, split_batch
@@ -144,6 +144,7 @@ def train(
     """
     if (options.loss == "diagnosis") != (options.network in DIAGNOSTIC_NETWORKS):
         raise TrainingError(f"the loss {options.loss} does not fit the network {options.network}")
+    keep_freed_memory()
     keras.utils.set_random_seed(options.seed)
     clips = {split: data.count(split) for split in ("train", "val")}
     trained = _trained_values(data, start)

@@ -63,3 +63,26 @@ print(tf.config.threading.get_intra_op_parallelism_threads(), tf.config.threadin
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["1", "1"]
     assert done.stderr == ""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc has these options")
+def test_freed_memory_is_kept_for_the_next_allocation() -> None:
+    program = """
+import resource
+import numpy as np
+from model.runtime import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        np.ones(100 << 17)  # 100 MB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+returned = faults()
+keep_freed_memory()
+faults()
+print(returned, faults())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    returned, kept = map(int, done.stdout.split())
+    assert kept < returned / 10
