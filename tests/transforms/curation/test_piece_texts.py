@@ -75,6 +75,15 @@ def test_every_text_with_these_words_is_cut_and_any_other_is_lost():
     assert [piece["sentence_id"] for piece in pieces] == ["7"] * 3
 
 
+def test_a_column_with_the_words_of_a_text_is_a_text_whatever_its_name():
+    columns = {"text": TEXT, "target": TEXT.lower(), "label": "dog", "speaker": TEXT, "words": words_json(WORDS)}
+    pieces = cut(columns)
+    assert [piece["target"] for piece in pieces] == ["\u201eder grosse", "lief weg", "kam wieder."]
+    assert [piece["label"] for piece in pieces] == ["dog"] * 3
+    assert [piece["speaker"] for piece in pieces] == [TEXT] * 3
+    assert [piece["target"] for piece in cut({"text": TEXT, "target": TEXT})] == [None] * 3
+
+
 def test_a_text_without_blanks_is_cut_between_letters():
     words = [Word("\u4f60\u597d", 1.0, 2.0), Word("\u4e16\u754c", 5.0, 6.0), Word("\u518d\u89c1", 8.0, 9.0)]
     pieces = cut({"text": "\u4f60\u597d\uff0c\u4e16\u754c\uff01\u518d\u89c1\u3002", "words": words_json(words)})
@@ -156,5 +165,7 @@ def test_which_columns_are_texts():
     )
     assert set(text_columns(texts.split())) == set(texts.split())
     assert text_columns(["norm_text", "sentence", "text"]) == ["text", "sentence", "norm_text"]
-    others = "sentence_id text_length text_lang num_sentences context speaker text_source text.wer"
+    further = "wrd captions subtitles prompts hyp phoneme pinyin normalized normalized_text"
+    assert set(text_columns(further.split())) == set(further.split())
+    others = "sentence_id text_length text_lang num_sentences context speaker text_source text.wer normalized_gain"
     assert text_columns(others.split()) == []
