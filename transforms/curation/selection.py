@@ -228,8 +228,10 @@ class Selection:
         return find_unchecked(self._connection, self._rules, "candidates", "decisions")
 
     def reject_counts(self) -> dict[str, int]:
-        """Returns the number of rejects in the output by reason, most frequent first."""
-        query = "SELECT reason, count(*) FROM rejects GROUP BY reason ORDER BY count(*) DESC, reason"
+        """Returns the number of rejects in the output by reason, most frequent first, without other files."""
+        query = f"""
+            SELECT reason, count(*) FROM rejects WHERE NOT {IS_OTHER_FILE} GROUP BY reason ORDER BY count(*) DESC, reason
+        """
         return dict(self._connection.execute(query).fetchall())
 
     def piece_texts(self) -> dict[TextState, int]:
