@@ -9,10 +9,11 @@ from importlib.metadata import version
 from typing import Any
 
 from pipelines.common.errors import UsageError
+from pipelines.common.wording import counted
 from pipelines.filtering.export import ExportConfig
 from pipelines.filtering.source_rows import find_fields
 from transforms.curation.exporting.plan import DATASETS
-from transforms.curation.kept_list import KeptList, measure_recordings
+from transforms.curation.kept_list import KeptList, measure_recordings, unnamed_recordings
 from transforms.curation.manifest_formats import FORMATS, KALDI, refusal
 from transforms.curation.manifest_writers import without_text
 from transforms.curation.piece_texts import TextState
@@ -169,6 +170,11 @@ def decide(selection: Selection, config: FilterConfig, export: ExportConfig | No
         fields = find_fields(selection, kept_list, format, preview)
         source_rows, kept_list, pieces = fields.rows, fields.kept, fields.pieces
         remarks += fields.remarks
+        if export is None and (unnamed := unnamed_recordings(kept_list)):
+            remarks.append(
+                f"{counted(len(unnamed), 'kept recording')} cannot be listed as a file, because the name is not UTF-8 "
+                f"(as {unnamed[0]}); rename such files and score them again"
+            )
         excluded = [name for name in config.results.carried if name not in kept_list.columns]
         if excluded and source_rows is None:
             remarks.insert(

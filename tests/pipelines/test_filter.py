@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.command import Output, audiosieve
-from tests.support.filtered import ids_of, rows_of, write_corpus, write_output_of, write_small_output
-from tests.support.outputs import scored, write_output
+from tests.support.filtered import ids_of, rows_of, wav, write_corpus, write_output_of, write_small_output
+from tests.support.outputs import rejected, scored, write_output
 from transforms.curation.manifest_formats import FORMATS
 
 # --- the decision ------------------------------------------------------------------------------------------------------
@@ -57,6 +59,27 @@ def test_what_it_prints_and_records(sample_run, kept_samples):
         json.loads(path.read_text())["run_id"] for path in (sample_run.root / "_runs").glob("*.json")
     ]
     assert record["manifest"] == "paths.txt"
+
+
+def test_other_files_are_no_lost_recordings(tmp_path):
+    corpus = write_corpus(tmp_path / "corpus")
+    rejects = [rejected(name) for name in ("bad.wav", "notes.txt", ".DS_Store")]
+    output = write_output(tmp_path / "out", [scored("s0/r0.wav", 4.0)], rejects, source=str(corpus))
+    stdout = audiosieve("filter", output, "--output", tmp_path / "keep", "--rules", "none").stdout
+    assert "; 1 more got no score (1 corrupt)" in stdout
+    assert json.loads((tmp_path / "keep/filter.json").read_text())["counts"]["rejected"] == 1
+
+
+def test_a_manifest_that_cannot_name_a_recording_says_so(tmp_path):
+    item = scored("u", 4.0)
+    uri = os.fsdecode(os.fsencode(tmp_path) + b"/corpus/caf\xe9.wav")
+    wav(tmp_path / "corpus/a.wav", 1.0).rename(uri)
+    ref = dataclasses.replace(item.utterance.ref, uri=uri)
+    items = [dataclasses.replace(item, utterance=dataclasses.replace(item.utterance, ref=ref))]
+    output = write_output(tmp_path / "out", items, source=str(tmp_path / "corpus"))
+    stdout = audiosieve("filter", output, "--output", tmp_path / "keep", "--rules", "none").stdout
+    assert "1 kept recording cannot be listed as a file, because the name is not UTF-8 (as" in stdout
+    assert "caf\\xe9.wav" in stdout
 
 
 @pytest.mark.slow

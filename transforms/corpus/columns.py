@@ -36,6 +36,8 @@ PATH_COLUMNS = (
 )
 # Names that often have another meaning: the path only if there is no column of PATH_COLUMNS.
 OTHER_PATH_COLUMNS = ("location", "uri", "url", "audio_url", "audio_uri", "flac", "mp3", "recording", "clip", "source")
+# An id, or what is said.
+_UTTERANCE = "utterance"
 ID_COLUMNS = (
     "id",
     "utterance_id",
@@ -43,7 +45,7 @@ ID_COLUMNS = (
     "uttid",
     "utteranceid",
     "utt",
-    "utterance",
+    _UTTERANCE,
     "segment_id",
     "audio_id",
     "clip_id",
@@ -56,9 +58,14 @@ SPEAKER_COLUMNS = ("speaker", "speaker_id", "client_id", "spk", "spk_id", "speak
 # Roles that `--columns` can give to a column.
 ROLES = ("path", "id", "start", "end", "duration", "text", "speaker")
 
+# Beside an onset, an offset is an end.
+_ONSET, _OFFSET = "onset", "offset"
 _TIMES = {
-    "start": ("start", "offset", "begin", "start_time", "begin_time", "start_offset", "segment_start"),
-    "end": ("end", "end_time", "end_offset", "segment_end"),
+    "start": (
+        *("start", _OFFSET, "begin", "start_time", "begin_time", "start_offset", "segment_start"),
+        *("time_start", "t_start", _ONSET),
+    ),
+    "end": ("end", "end_time", "end_offset", "segment_end", "stop", "stop_time", "time_end", "t_end"),
     "duration": ("duration", "dur"),
 }
 _UNITS = {
@@ -67,11 +74,22 @@ _UNITS = {
     **dict.fromkeys(("us", "usec", "microsecond", "microseconds"), 1e-6),
     **dict.fromkeys(("ns", "nanosecond", "nanoseconds"), 1e-9),
 }
+# Spans in a unit that is not a time: a sample has no length before the recording is opened.
+_SPAN_IN_SAMPLES = re.compile(
+    r"(?:start|begin|end|stop|offset|onset)_(?:samples?|frames?)|(?:samples?|frames?)_(?:start|end)"
+)
 _SEPARATORS = re.compile(r"[\s()\[\]-]+")
 # Seconds in the unit of a column of times, by name; the first of a role comes first.
 _TIME_NAMES = {
     role: {f"{name}_{unit}" if unit else name: scale for name in names for unit, scale in _UNITS.items()}
     for role, names in _TIMES.items()
+}
+_ONSETS = {name for name in _TIME_NAMES["start"] if name.startswith(_ONSET)}
+_OFFSETS = {name: scale for name, scale in _TIME_NAMES["start"].items() if name.startswith(_OFFSET)}
+_TIMES_WITH_ONSET = {
+    **_TIME_NAMES,
+    "start": {name: scale for name, scale in _TIME_NAMES["start"].items() if name not in _OFFSETS},
+    "end": _TIME_NAMES["end"] | _OFFSETS,
 }
 # Names that a manifest written by `filter` cannot give to further columns.
 RESERVED_NAMES = frozenset(
@@ -143,7 +161,7 @@ class ColumnNames:
         by_name = {normalised(name): name for name in reversed(names)}
         path = self.path_candidates(names)[:1]
         chosen_id = self._chosen("id", names)
-        found_id = chosen_id or next((by_name[name] for name in ID_COLUMNS if name in by_name), None)
+        found_id = chosen_id or self._id(by_name)
         identity = found_id if chosen_id or "id" not in self.choice else None
         times = {role: self._time(role, names, by_name) for role in _TIMES}
         used = {*path, identity, *(time[0] for role, time in times.items() if time and role != "duration")}
@@ -174,8 +192,17 @@ class ColumnNames:
         if role in self.choice:
             chosen = self._chosen(role, names)
             return (chosen, _scale(chosen)) if chosen else None
-        name = next((name for name in _TIME_NAMES[role] if name in by_name), None)
-        return None if name is None else (by_name[name], _TIME_NAMES[role][name])
+        known = (_TIMES_WITH_ONSET if not _ONSETS.isdisjoint(by_name) else _TIME_NAMES)[role]
+        name = next((name for name in known if name in by_name), None)
+        return None if name is None else (by_name[name], known[name])
+
+    @staticmethod
+    def _id(by_name: Mapping[str, str]) -> str | None:
+        """Returns the usual column of the id. An utterance without a text beside it is what is said."""
+        is_text = not any(name in by_name for name in TEXT_COLUMNS)
+        return next(
+            (by_name[name] for name in ID_COLUMNS if name in by_name and not (is_text and name == _UTTERANCE)), None
+        )
 
 
 @functools.lru_cache(maxsize=4096)
@@ -183,6 +210,11 @@ def time_of(name: str) -> tuple[str, float] | None:
     """Returns the role of a column of times (start, end or duration) and the seconds in its unit; None for others."""
     known = normalised(name)
     return next(((role, names[known]) for role, names in _TIME_NAMES.items() if known in names), None)
+
+
+def spans_in_samples(names: Iterable[str]) -> list[str]:
+    """Returns the columns whose names say that they are the start or the end of a span in samples or frames."""
+    return [name for name in names if _SPAN_IN_SAMPLES.fullmatch(normalised(name))]
 
 
 def is_span_column(name: str) -> bool:

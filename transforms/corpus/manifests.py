@@ -10,17 +10,17 @@ from typing import Any
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.corpus.archives.member import has_audio_suffix
-from transforms.corpus.columns import ColumnNames, Roles, check_choice, check_header
+from transforms.corpus.columns import ColumnNames, Roles, check_choice, check_header, spans_in_samples
 from transforms.corpus.listing import BadRow, Listing, ManifestListing
 from transforms.corpus.parquet_rows import ParquetTable
 from transforms.corpus.rows import Rows, Table, json_rows, stripped_lines
 from transforms.elements import WHOLE, AudioRef, Span
 from transforms.errors import SourceError
 from transforms.storage.files import File, Finder, is_local
-from transforms.storage.text_files import as_text, cell_text
+from transforms.storage.text_files import as_text, cell_text, is_missing
 
 # Delimiters of `.csv`; a header with a column of paths decides.
-_DELIMITERS = ",;\t|"
+DELIMITERS = ",;\t|"
 # Rows that are looked at to choose between two columns that may both be the path.
 _SAMPLE_ROWS = 20
 # Rows after which the names of the columns of JSON are known.
@@ -81,7 +81,7 @@ def manifest_table(uri: str, kind: str, names: ColumnNames) -> Table:
     Raises:
         SourceError: the file does not exist, or its header cannot be read.
     """
-    delimiters = _DELIMITERS if kind == "csv" else "\t"
+    delimiters = DELIMITERS if kind == "csv" else "\t"
     # TSV has no quoting: Common Voice and similar corpora have unpaired marks, which would join the following lines.
     return Table(uri, delimiters, is_quoted=kind == "csv", accepts=names.path_candidates)
 
@@ -152,6 +152,17 @@ def read_rows(
     manifest.listing.columns |= seen - {""}
     if seen:
         check_choice(manifest.uri, names, sorted(seen))
+        _note_samples(manifest, names, sorted(seen))
+
+
+def _note_samples(manifest: ManifestListing, names: ColumnNames, columns: Sequence[str]) -> None:
+    roles = names.roles(tuple(columns))
+    in_samples = spans_in_samples(columns)
+    if in_samples and not (roles.start or roles.end):
+        manifest.listing.notes.append(
+            f"{manifest.uri}: the columns {' and '.join(map(repr, in_samples))} are not read, because they count samples or "
+            "frames; whole recordings are scored; for spans, write times in seconds (start, end)"
+        )
 
 
 def _with_path(
@@ -256,7 +267,7 @@ class _RowReader:
 def _path(column: str, value: Any) -> str:
     if isinstance(value, Mapping) and value.get("path"):  # `datasets` writes a struct of path and bytes
         value = value["path"]
-    if value is None or value == "":
+    if is_missing(value) or value == "":
         raise RowError("the path is empty")
     if not isinstance(value, str):
         raise RowError(f"{column} is {as_text(value)[:80]}, which is not a path")
@@ -300,7 +311,8 @@ def seconds(name: str, value: Any) -> float:
     """
     number = _number(value)
     if not math.isfinite(number):
-        raise RowError(f"{name} is {as_text(value)[:80]!r}, which is not a number of seconds")
+        text = "NaN" if is_missing(value) and value is not None else as_text(value)
+        raise RowError(f"{name} is {text[:80]!r}, which is not a number of seconds")
     if number < 0:
         raise RowError(f"{name} is {number:g}; must not be negative")
     return number

@@ -151,6 +151,9 @@ class Table:
         accepts: function that returns whether a header is that of a manifest.
         header: names of the columns; None if the first line has them.
 
+    A cell begins after the blanks behind a delimiter if the header has such blanks (`path, text`). Lines of blanks, and rows
+    without a filled cell, are left out.
+
     Attributes:
         header: names of the columns, without blanks around them.
         written_header: names as the file has them; empty if it has no header.
@@ -173,6 +176,7 @@ class Table:
         self._lines = _Reader(lines(uri))
         self._is_quoted = is_quoted
         self._delimiter = delimiters[0]
+        self._is_spaced = False
         self.written_header: list[str] = []
         if header is not None:
             self.header = list(header)
@@ -188,6 +192,7 @@ class Table:
             names = [name.strip() for name in cells] if cells else []
             if accepts(names):
                 self.header, self._delimiter = names, delimiter
+                self._is_spaced = f"{delimiter} " in first[1]
                 self.written_header = cells or []
                 return
             self.header = self.header or names
@@ -206,10 +211,9 @@ class Table:
                 continue
             number, text = line
             if not (self._is_quoted and _QUOTE in text):
-                stripped = text.rstrip("\r\n")
-                if not stripped:
+                if not text.strip(self._delimiter + " \r\n"):
                     continue
-                cells: list[str] | None = stripped.split(self._delimiter)
+                cells = self._split(text, self._delimiter)
             else:
                 cells = self._quoted(text, columns)
             if cells is None:
@@ -222,9 +226,12 @@ class Table:
     def _split(self, text: str, delimiter: str) -> list[str] | None:
         """Returns the cells of a text; None if a quotation mark is not closed or misplaced."""
         if not (self._is_quoted and _QUOTE in text):
-            return text.rstrip("\r\n").split(delimiter)
+            cells = text.rstrip("\r\n").split(delimiter)
+            return [cell.strip(" ") for cell in cells] if self._is_spaced else cells
+        content = io.StringIO(text, newline="")
         try:
-            return next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), [])
+            reader = csv.reader(content, delimiter=delimiter, strict=True, skipinitialspace=self._is_spaced)
+            return next(reader, [])
         except csv.Error:
             return None
 

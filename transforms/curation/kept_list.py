@@ -19,6 +19,7 @@ from transforms.decoders.sound import num_samples, open_sound
 from transforms.elements import SPANS_MARK
 from transforms.errors import AudioFault
 from transforms.schemas import TRIMMED
+from transforms.storage.files import look_at
 
 # Column names that have another meaning in manifests, so that carried columns cannot use them.
 RESERVED_COLUMNS = RESERVED_NAMES | {TRIMMED}
@@ -235,6 +236,12 @@ def kept_list_query(
 def manifest_columns(carried: Sequence[str]) -> list[str]:
     """Returns the carried columns of a corpus that manifests can have too, without `RESERVED_COLUMNS`."""
     return [name for name in carried if name.lower() not in RESERVED_COLUMNS]
+
+
+def unnamed_recordings(kept: KeptList) -> list[str]:
+    r"""Returns the local paths that name no file, because a byte that is not UTF-8 stands in them as `\xNN`."""
+    query = rf"SELECT DISTINCT path FROM {kept.table} WHERE regexp_matches(path, '\\x[89a-f][0-9a-f]') ORDER BY path"
+    return [path for path in kept.texts(query) if path.startswith("/") and not look_at(path).is_there]
 
 
 def measure_recordings(kept: KeptList) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from transforms.corpus.columns import ID_COLUMNS, RESERVED_NAMES, SPEAKER_COLUMNS, normalised
 from transforms.corpus.word_times import Word, WordTimesError, cut_tolerance_us, parse_words, word_columns, words_json
 from transforms.curation.duckdb_rows import batches_of, quoted
 from transforms.schemas import is_json
@@ -23,19 +24,12 @@ from transforms.storage.text_files import as_text
 # A column is a text if a part of its name is one of these words.
 _TEXT_PARTS = {
     *("text", "texts", "txt", "transcript", "transcripts", "transcription", "transcriptions", "sentence", "sentences"),
-    *(
-        "translation",
-        "translations",
-        "utterance",
-        "hypothesis",
-        "prompt",
-        "orthography",
-        "lyrics",
-        "caption",
-        "subtitle",
-    ),
-    *("phonemes", "phones"),
+    *("translation", "translations", "utterance", "utterances", "hypothesis", "hypotheses", "hyp", "prompt", "prompts"),
+    *("orthography", "lyric", "lyrics", "caption", "captions", "subtitle", "subtitles", "wrd", "verbatim"),
+    *("transliteration", "romanization", "pinyin", "phoneme", "phonemes", "phones", "ipa"),
 }
+# Names that are texts only as a whole: `normalized`, but not `normalized_gain`.
+_TEXT_NAMES = {"normalized", "normalised", "trans"}
 # It is none if its name ends with one of the first words, or begins with one of the second ones.
 _LAST_PARTS = {
     *("id", "ids", "lang", "language", "locale", "domain", "length", "len", "count", "number", "duration", "source"),
@@ -47,6 +41,7 @@ _TEXT_UNITS = {"word", "words", "char", "chars", "character", "characters", "tok
 _COUNTS = {"length", "len", "count", "number"}
 # Columns that get the words if no text of the utterance has exactly these words, most fitting first.
 _PREFERRED = ("text", "transcript", "transcription", "sentence")
+_NO_TEXTS = {*RESERVED_NAMES, *ID_COLUMNS, *SPEAKER_COLUMNS}
 _SEPARATOR = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])")
 # Utterances can have long texts.
 _ROWS_AT_A_TIME = 1_000
@@ -91,12 +86,47 @@ def is_text_count(name: str) -> bool:
     return is_count and bool((_TEXT_PARTS | _TEXT_UNITS) & set(parts))
 
 
+def may_be_text(name: str) -> bool:
+    """Returns whether a column may be a text: not one that names the recording, the utterance or the speaker."""
+    return normalised(name) not in _NO_TEXTS
+
+
+def copies_of_texts(
+    connection: duckdb.DuckDBPyConnection, carried: Sequence[str], fields: Sequence[pa.Field]
+) -> list[str]:
+    """Returns the carried columns that are no texts by their names, but in most utterances say the same as one.
+
+    Args:
+        connection: DuckDB over an output.
+        carried: carried columns of the output.
+        fields: their types.
+    """
+    known = PieceTexts(carried, fields)
+    are_texts = {field.name for field in fields if pa.types.is_string(field.type)}
+    texts = [name for name in known.texts if name in are_texts]
+    others = [name for name in carried if name in are_texts and name not in known.columns and may_be_text(name)]
+    if not texts or not others:
+        return []
+    said = ", ".join(map(_letters_sql, texts))
+    counts = ", ".join(
+        f"count_if({_letters_sql(name)} IN ({said})) * 2 > count({_letters_sql(name)})" for name in others
+    )
+    (row,) = connection.execute(f"SELECT {counts} FROM utterances").fetchall()
+    return [name for name, is_copy in zip(others, row, strict=True) if is_copy]
+
+
+def _letters_sql(name: str) -> str:
+    return rf"nullif(regexp_replace(lower({quoted(name)}), '[^\p{{L}}\p{{N}}]', '', 'g'), '')"
+
+
 def _parts(name: str) -> list[str]:
     return [part.lower() for part in _SEPARATOR.split(name) if part]
 
 
 def _is_text(name: str) -> bool:
     parts = _parts(name)
+    if len(parts) == 1 and parts[0] in _TEXT_NAMES:
+        return True
     return bool(_TEXT_PARTS & set(parts)) and parts[-1] not in _LAST_PARTS and parts[0] not in _FIRST_PARTS
 
 
@@ -122,16 +152,19 @@ class PieceTexts:
         columns: names of the columns that pieces do not inherit: first texts, then words.
         texts: names of the texts.
         words: names of the columns with word times.
+        copies: names of the texts that their names do not tell.
         schema: `utterance_id` of a piece, `state` (a `TextState`), and these columns.
 
     Args:
         carried: carried columns of an output.
         fields: their types; by default those of texts. A text that is neither a text nor JSON is null for a piece.
+        copies: names of columns that are texts, too, for example because their values say the same as one.
     """
 
-    def __init__(self, carried: Sequence[str], fields: Sequence[pa.Field] = ()) -> None:
+    def __init__(self, carried: Sequence[str], fields: Sequence[pa.Field] = (), copies: Sequence[str] = ()) -> None:
         self.words = word_columns(carried)
-        self.texts = text_columns([name for name in carried if name not in self.words])
+        self.copies = tuple(copies)
+        self.texts = [*text_columns([name for name in carried if name not in self.words]), *copies]
         self.columns = [*self.texts, *self.words]
         own = {field.name: field for field in fields if field.name in self.columns}
         types = [(name, own[name].type if name in own else pa.string()) for name in self.columns]
@@ -163,6 +196,17 @@ class PieceTexts:
             for row, cut in zip(pieces, self.cut(pieces), strict=True):
                 cells = {name: self._value_of(name, text) for name, text in cut.items()}
                 yield {"utterance_id": row["utterance_id"], **cells}
+
+    def copies_in(self, row: Mapping[str, str]) -> list[str]:
+        """Returns the columns of an utterance that say the same as one of its texts, or as its words.
+
+        Args:
+            row: `duration_s` and all columns, as texts.
+        """
+        said = {_letters_of(row[name]) for name in self.texts}
+        said.add(_letters_of("".join(word.text for word in self._words_of(row)[0] or ())))
+        others = [name for name in row if name not in self.columns and name != "duration_s"]
+        return [name for name in others if may_be_text(name) and (_letters_of(row[name]) or None) in said]
 
     def words_of(self, row: Mapping[str, Any]) -> list[Word]:
         """Returns the words of an utterance.

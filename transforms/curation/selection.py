@@ -13,11 +13,12 @@ import pyarrow as pa
 
 from transforms import schemas
 from transforms.corpus.formats import SourceKind, find_archives, is_listing, lists_spans, source_kind
+from transforms.corpus.other_files import IS_OTHER_FILE
 from transforms.corpus.sources import MANIFEST
 from transforms.curation.decisions import MICROSECONDS, budget_decisions, rule_decisions
 from transforms.curation.duckdb_rows import OWN_UTTERANCES, quoted_text, write_parquet
 from transforms.curation.kept_list import KeptList, kept_list_query, manifest_columns
-from transforms.curation.piece_texts import PieceTexts, TextState
+from transforms.curation.piece_texts import PieceTexts, TextState, copies_of_texts
 from transforms.curation.presets.unchecked import Unchecked, check_data, find_unchecked
 from transforms.curation.row_writers.matching import SourceRows, match_rows
 from transforms.curation.row_writers.other_formats import with_fields
@@ -127,7 +128,8 @@ class Selection:
         Raises:
             TrimError: the stretches cannot be found, or the spans cannot get scores or ids.
         """
-        texts = PieceTexts(self.results.carried, self.results.carried_fields)
+        carried, fields = self.results.carried, self.results.carried_fields
+        texts = PieceTexts(carried, fields, copies_of_texts(self._connection, carried, fields))
         make_tables(self._connection, texts, self._scratch, plan or TrimPlan(), limits)
         self._rows = f"""
             SELECT *, false AS {schemas.TRIMMED} FROM utterances
@@ -226,8 +228,10 @@ class Selection:
         return find_unchecked(self._connection, self._rules, "candidates", "decisions")
 
     def reject_counts(self) -> dict[str, int]:
-        """Returns the number of rejects in the output by reason, most frequent first."""
-        query = "SELECT reason, count(*) FROM rejects GROUP BY reason ORDER BY count(*) DESC, reason"
+        """Returns the number of rejects in the output by reason, most frequent first, without other files."""
+        query = f"""
+            SELECT reason, count(*) FROM rejects WHERE NOT {IS_OTHER_FILE} GROUP BY reason ORDER BY count(*) DESC, reason
+        """
         return dict(self._connection.execute(query).fetchall())
 
     def piece_texts(self) -> dict[TextState, int]:

@@ -21,6 +21,17 @@ MIN_RATE, MAX_RATE = 4_000, 384_000
 # Containers that libsndfile reads, but not with all codings.
 _SHARED_CONTAINERS = frozenset({"flac", "ogg", "wav", "aiff", "caf"})
 _BLOCK_S = 10
+_HEAD_BYTES = 64
+# Beginnings of files that take the place of recordings, in lower case, and what to do.
+_OTHERS = {
+    b"pk\x03\x04": "It is a ZIP archive; unpack it, or pack the recordings into a tar.",
+    b"rar!": "It is a RAR archive; unpack it, or pack the recordings into a tar.",
+    b"7z\xbc\xaf\x27\x1c": "It is a 7z archive; unpack it, or pack the recordings into a tar.",
+    b"\x1f\x8b": "It is compressed with gzip; decompress it.",
+    b"version https://git-lfs": "It is a pointer of Git LFS, not the recording; fetch the recording with git lfs pull.",
+    b"<!doctype html": "It is a web page, not a recording; download the recording again.",
+    b"<html": "It is a web page, not a recording; download the recording again.",
+}
 # Most samples of delay and padding that a header of MP3 can state.
 _MAX_PADDING = 3 * 4_096
 
@@ -187,6 +198,8 @@ def _open_refused(file: BinaryIO, message: str) -> Sound:
         frames = MpegFrames(file)
         if frames.is_audio():
             return _open_frames(frames)
+        if other := _other(file):
+            raise AudioFault(Stage.DECODE, Reason.UNSUPPORTED_FORMAT, f"{message} {other}")
         raise refusal
     is_shared = container.demuxer in _SHARED_CONTAINERS
     if not media_sound.is_installed():
@@ -203,6 +216,13 @@ def _open_media(file: BinaryIO, container: Container) -> Sound:
     sound = media_sound.MediaSound(file, container)
     is_lower = sound.source_rate < sound.samplerate
     return ResampledSound(sound, sound.source_rate) if is_lower else sound
+
+
+def _other(file: BinaryIO) -> str:
+    """Returns what a file is that is no recording, and what to do; empty if it is unknown."""
+    file.seek(0)
+    head = file.read(_HEAD_BYTES).lstrip().lower()
+    return next((hint for begins, hint in _OTHERS.items() if head.startswith(begins)), "")
 
 
 def _hint(container: Container) -> str:

@@ -14,8 +14,9 @@ from transforms.errors import OutputError, Reason, Stage
 from transforms.output.ledger import Ledger
 from transforms.storage.source_versions import is_same_version
 
-# Reasons of rejects that do not last.
+# Reasons of rejects that do not last, and their version, which no recording has.
 _PASSING = {Reason.UNREADABLE, Reason.TIMED_OUT}
+_NOT_LASTING = ""
 
 
 class _State(enum.IntEnum):
@@ -98,8 +99,8 @@ def outstanding(refs: Sequence[AudioRef], ledger: Ledger) -> Outstanding:
         ref = refs[index]
         ref_uri = printable(ref.uri)
         is_same_file = uri == ref_uri or (ref.archive and uri.startswith(f"{ref_uri}#"))
-        # A faulty row may name no recording or a wrong one.
-        if not (is_same_file or is_row_fault or ref.fault):
+        # A faulty row may name no recording or a wrong one, and a path that cannot be read may be corrected.
+        if not (is_same_file or is_row_fault or ref.fault or version == _NOT_LASTING):
             raise OutputError(other_corpus(utterance_id, ref_uri, uri))
         if not is_same_version(version, ref.source_version):
             states[index] = _State.STALE
@@ -138,4 +139,4 @@ def _committed(ledger: Ledger) -> Iterator[tuple[str, str, str, bool]]:
 
 def lasting_version(source_version: str, reason: str | None) -> str:
     """Returns the version of a committed row; for a reject that does not last, a version that no recording has."""
-    return "" if reason in _PASSING else source_version
+    return _NOT_LASTING if reason in _PASSING else source_version

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import secrets
+import unicodedata
 from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -275,6 +276,20 @@ def _join(root: str, path: str) -> str:
     return os.path.join(root, path) if root.startswith("/") else FileSystems.join(root, path)  # noqa: PTH118 -- a str
 
 
+def _spellings(path: str) -> Iterator[str]:
+    """Yields a path, and then its other spellings: without blanks around it, with slashes, in the other forms of Unicode.
+
+    Manifests come from Windows, or from macOS, whose names are in NFD when they are copied, and in NFC when they are typed.
+    """
+    yield path
+    if is_web(path):
+        return
+    stripped = path.strip(" \t")
+    others = [stripped, stripped.replace("\\", "/")]
+    others += [unicodedata.normalize(form, other) for other in (path, *others) for form in ("NFC", "NFD")]
+    yield from (other for other in dict.fromkeys(others) if other and other != path)
+
+
 # Files that a finder remembers. The spans of a recording mostly follow each other, so that more would only take memory.
 _MOST_FILES = 100_000
 
@@ -312,10 +327,19 @@ class Finder:
 
     def _search(self, path: str) -> File:
         path.encode("utf-8", "surrogateescape")  # raises for half of a surrogate pair, which JSON can contain
+        first = None
+        for spelling in _spellings(path):
+            candidates = self._candidates(spelling)
+            file = next((file for file in candidates if file.is_there), None)
+            if file is not None:
+                return file
+            first = first or candidates[0]
+        return first or File(path, 0, NO_VERSION)
+
+    def _candidates(self, path: str) -> list[File]:
         if path.startswith("/") or not is_local(path):
-            return self._look_at(path)
-        candidates = [self._look_at(_join(root, path)) for root in self._roots]
-        return next((file for file in candidates if file.is_there), candidates[0])
+            return [self._look_at(path)]
+        return [self._look_at(_join(root, path)) for root in self._roots]
 
     def _look_at(self, path: str) -> File:
         if is_local(path):

@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import io
 import json
+import math
 import zlib
 from collections.abc import Iterator
 from typing import Any, TextIO
@@ -83,11 +84,16 @@ def cell_text(value: Any) -> str:
     return JsonText(text) if is_json else text
 
 
+def is_missing(value: Any) -> bool:
+    """Returns whether a table cell has no value: null, or NaN, which pandas writes instead."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
 def as_text(value: Any) -> str:
-    """Returns a table cell as valid Unicode: empty for None, JSON for numbers, lists and objects."""
+    """Returns a table cell as valid Unicode: empty for a missing value, JSON for numbers, lists and objects."""
     if isinstance(value, str):
         text = value
-    elif value is None:
+    elif is_missing(value):
         return ""
     elif isinstance(value, (bool, int, float, list, dict)):
         text = _encode(value)

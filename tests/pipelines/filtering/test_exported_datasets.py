@@ -23,8 +23,10 @@ from tests.support.command import audiosieve
 from tests.support.filtered import RATE, refs_of, rows_of
 from tests.support.trimmed import (
     EXPECTED,
+    FIRST,
     NAMES,
     PIECES,
+    SECOND,
     TEXT,
     WORDS,
     exported,
@@ -155,6 +157,37 @@ def test_a_shard_has_the_texts_of_pieces(audio, tmp_path):
         assert "num_samples" not in metadata
         length = soundfile.info(io.BytesIO(sample["flac"])).duration
         assert metadata["duration"] == pytest.approx(length)
+
+
+def test_a_shard_has_no_transcript_of_the_whole_utterance_for_a_piece(audio, tmp_path):
+    (tmp_path / "in").mkdir()
+    recording = wav_bytes(audio / "timed.wav")
+    words = json.dumps({"asr": {"text": TEXT}, "text": TEXT, "words": words_of("timed"), "lang": "en"}).encode()
+    segments = json.dumps([{"text": TEXT, "start": 0.0, "id": 7}]).encode()
+    subtitles = f"1\n00:00:00,000 --> 00:00:07,000\n{TEXT}\n".encode()
+    members = {"wav": recording, "whisper.json": words, "segments.json": segments, "srt": subtitles, "x.TextGrid": b"x"}
+    with tarfile.open(tmp_path / "in/s.tar", "w") as tar:
+        for suffix, content in members.items():
+            header = tarfile.TarInfo(f"timed.{suffix}")
+            header.size = len(content)
+            tar.addfile(header, io.BytesIO(content))
+    output = scored_corpus(refs_of(tmp_path / "in"), tmp_path / "in", tmp_path / "out")
+    options = ["--rules", "none", "--export_format", "webdataset"]
+    whole = ["--output", tmp_path / "keep0", "--export", tmp_path / "whole"]
+    audiosieve("filter", output, *whole, *options)
+    (sample,) = samples_in(tmp_path / "whole").values()
+    assert {suffix: sample[suffix] for suffix in ("srt", "whisper.json", "segments.json")} == {
+        suffix: members[suffix] for suffix in ("srt", "whisper.json", "segments.json")
+    }
+    audiosieve(
+        "filter", output, "--output", tmp_path / "keep", "--export", tmp_path / "x", "--trim", "anomalies", *options
+    )
+    for sample, text in zip(samples_in(tmp_path / "x").values(), (FIRST, SECOND), strict=True):
+        assert not {"srt", "x.textgrid", "x.TextGrid"} & sample.keys()
+        assert json.loads(sample["whisper.json"])["text"] == text
+        assert json.loads(sample["whisper.json"])["lang"] == "en"
+        assert TEXT not in sample["whisper.json"].decode()
+        assert json.loads(sample["segments.json"]) == []
 
 
 def loaded(pattern: Path, root: Path) -> datasets.Dataset:

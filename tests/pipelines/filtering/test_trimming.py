@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import dataclasses
 import gzip
 import json
 import tarfile
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support.command import audiosieve
-from tests.support.filtered import refs_of, rows_of
+from tests.support.filtered import BAD_MIDDLE, refs_of, rows_of
 from tests.support.outputs import scored, write_output
 from tests.support.trimmed import (
     CARRY,
@@ -33,7 +35,8 @@ from tests.support.trimmed import (
     scored_corpus,
     words_of,
 )
-from transforms.corpus.sources import list_corpus
+from transforms.corpus.listing import ListingOptions
+from transforms.corpus.sources import list_corpus, scan_corpus
 
 
 def trim(source: Path, root: Path, *options: object) -> tuple[Path, str]:
@@ -86,6 +89,48 @@ def test_lines_for_nemo_and_tables(audio, tmp_path):
         assert {name: ref.columns["text"] or None for name, ref in refs.items()} == EXPECTED
         assert {ref.columns["trimmed"].lower() for ref in refs.values()} == {"true"}
         assert json.loads(refs["timed" + PIECES[1]].columns["words"]) == SECOND_WORDS
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv"])
+def test_no_field_of_a_piece_has_the_text_of_the_whole_utterance(audio, tmp_path, format):
+    rows = [json.loads(line) for line in in_jsonl(audio, tmp_path).read_text().splitlines()]
+    for row in rows:
+        said = row.pop("text")
+        timings = [{"token": "one", "begin": 0.5}]
+        row |= {
+            "timings": timings,
+            "asr": {"lang": "en", "turns": timings, "columns": {"start": [0.5]}},
+            "ctm": [["one", 0.5, 0.5]],
+            "tags": [["a", "b"]],
+        }
+        row |= {"what was said": said.title(), "wrd": said, "captions": said, "label": said, "gloss": "1 2 3 4 5"}
+    source = tmp_path / "corpus.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    columns = {"text": "what was said"}
+    options = ListingOptions(columns=columns, carry=frozenset({"words", "label", "gloss"}))
+    items = []
+    for ref in scan_corpus(str(source), options).refs:
+        item = scored(ref.utterance_id, BAD_MIDDLE, start_s=ref.span.start_s, format="WAV/PCM_16")
+        items.append(dataclasses.replace(item, utterance=dataclasses.replace(item.utterance, ref=ref)))
+    carry = ["text", "words", "label", "gloss"]
+    output = write_output(tmp_path / "out", items, carry=carry, source=str(source), options={"columns": columns})
+    keep = tmp_path / "keep"
+    audiosieve("filter", output, "--output", keep, "--trim", "anomalies", "--rules", "none", "--format", format)
+    assert not {TEXT, TEXT.title()} & {
+        value for row in rows_of(keep / "kept.parquet") for value in map(str, row.values())
+    }
+    with (keep / f"manifest.{format}").open(newline="") as file:
+        pieces = list(map(json.loads, file) if format == "jsonl" else csv.DictReader(file))
+    for piece in pieces:
+        expected = EXPECTED[piece["id"]]
+        assert [piece.get(name) or None for name in ("wrd", "captions", "label")] == [expected] * 3
+        assert (piece.get("what was said") or "").lower() == (expected or "")
+        assert piece["gloss"] == "1 2 3 4 5"
+        assert TEXT not in json.dumps(piece).lower()
+        nested = {name: piece.get(name) or None for name in ("timings", "ctm", "asr", "tags")}
+        if format == "csv":
+            nested = {name: value and json.loads(value) for name, value in nested.items()}
+        assert nested == {"timings": None, "ctm": None, "asr": {"lang": "en"}, "tags": [["a", "b"]]}
 
 
 def test_a_kaldi_directory_lists_texts_and_words_of_pieces(audio, tmp_path):

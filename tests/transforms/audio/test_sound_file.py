@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from model.features import SAMPLE_RATE
 from tests.support.decoding import LOSSLESS, LOSSY, WRITABLE, decode_bytes, fault_of, noise, tone
 from transforms.audio.decode import decode, decode_spans, read_audio
+from transforms.decoders.sound import open_sound
 from transforms.errors import AudioFault, Reason, Stage
 
 
@@ -200,3 +201,18 @@ def test_a_seek_before_the_start_is_damage_and_not_a_read_error(encode, error, c
         decode(file)
     assert file.refused
     assert not capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"PK\x03\x04rest of it", "a ZIP archive; unpack it"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "git lfs pull"),
+        (b"\n<!DOCTYPE html><html>404</html>", "a web page"),
+        (b"\x1f\x8b\x08\0\0\0\0\0\0\3", "gzip; decompress it"),
+    ],
+)
+def test_a_file_that_takes_the_place_of_a_recording_is_named(content, said):
+    with pytest.raises(AudioFault, match=said) as caught:
+        open_sound(io.BytesIO(content))
+    assert caught.value.reason == Reason.UNSUPPORTED_FORMAT

@@ -63,6 +63,14 @@ def test_an_id_of_another_recording_is_an_error(ledger):
         outstanding([ref("a")], ledger)
 
 
+def test_a_path_that_could_not_be_read_may_be_corrected(ledger):
+    commit(ledger, [row("a")], [row("b", uri="/corpus/wrong", reason="unreadable"), row("c", uri="/corpus/other")])
+    left = outstanding([ref("a"), ref("b")], ledger)
+    assert (names(left.refs), left.stale) == (["b"], {"b": ["b"]})
+    with pytest.raises(OutputError, match="two corpora do not mix"):
+        outstanding([ref("c")], ledger)
+
+
 FAULT = RowFault(Reason.INVALID_ROW, "m.csv, line 2: the path is empty")
 
 

@@ -6,7 +6,7 @@ from transforms.corpus.columns import SPEAKER_COLUMNS, TEXT_COLUMNS, ColumnNames
 from transforms.corpus.layout import Layout, Source
 from transforms.corpus.layouts.unlisted import add_unlisted
 from transforms.corpus.listing import Listing
-from transforms.corpus.manifests import manifest_finder, read_rows, read_table
+from transforms.corpus.manifests import DELIMITERS, manifest_finder, read_rows, read_table
 from transforms.corpus.parquet_rows import ParquetTable
 from transforms.corpus.rows import Table, json_rows
 from transforms.errors import SourceError
@@ -41,13 +41,17 @@ def _splits(folder: Source) -> list[Source]:
 
 def _names(table: Source) -> list[str]:
     if table.kind == "csv":
-        return table.header(",")
+        return table.header(_delimiter(table))
     if table.kind == "parquet":
         try:
             return ParquetTable(table.uri).names
         except SourceError:
             return []
     return list(table.first_row)
+
+
+def _delimiter(table: Source) -> str:
+    return next((delimiter for delimiter in DELIMITERS if _FILE_NAME in table.header(delimiter)), DELIMITERS[0])
 
 
 def read(source: Source, listing: Listing) -> None:
@@ -79,7 +83,9 @@ def _read_table(source: Source, table: Source, listing: Listing) -> None:
     find = manifest_finder(table.uri, listing).find
     prefix = f"{table.folder.removeprefix(source.folder).strip('/')}/".lstrip("/")
     if table.kind == "csv":
-        read_table(Table(table.uri, ",", is_quoted=True), listing.manifest(table.uri), names, find, prefix)
+        read_table(
+            Table(table.uri, _delimiter(table), is_quoted=True), listing.manifest(table.uri), names, find, prefix
+        )
     elif table.kind == "parquet":
         rows = ParquetTable(table.uri).rows(columns)
         read_rows(listing.manifest(table.uri, "row"), rows, names, find, prefix)

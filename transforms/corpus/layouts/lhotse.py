@@ -52,6 +52,7 @@ def read_lhotse(source: Source, listing: Listing) -> None:
     rows, unit = json_rows(source.uri)
     manifest = listing.manifest(source.uri, unit)
     wanted = listing.wanted()
+    several = 0
     for row in rows:
         if isinstance(row, BadRow):
             manifest.reject(row)
@@ -65,8 +66,15 @@ def read_lhotse(source: Source, listing: Listing) -> None:
         else:
             listing.columns.update(ref.columns)
             manifest.add(ref, number)
+            several += "text" in ref.columns and len(entry["supervisions"]) > 1
     listing.columns.update(_CARRIED)
     manifest.check_not_empty()
+    if several:
+        cuts = "1 cut has" if several == 1 else f"{several:,} cuts have"
+        listing.notes.append(
+            f"{source.uri}: {cuts} several supervisions; the text is that of the first one; to score each one by itself, cut "
+            "them with Lhotse's trim_to_supervisions"
+        )
 
 
 def _identity(entry: dict[str, Any], finder: Finder) -> tuple[str, File | None]:

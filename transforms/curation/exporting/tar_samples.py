@@ -14,12 +14,14 @@ from transforms.audio.sound_file import open_audio
 from transforms.corpus.archives.reading import archive_kind_of
 from transforms.corpus.archives.tar import MAX_METADATA_BYTES, TEXT, TEXT_SUFFIXES, other_members, sample_of
 from transforms.curation.exporting.target import Row
-from transforms.curation.row_writers.piece_fields import cut_fields, cut_texts
+from transforms.curation.row_writers.piece_fields import cut_fields, cut_texts, without_untrue
 from transforms.elements import ArchiveKind, printable
 
 _IN_MEMORY_BYTES = 64 << 20
 _BLOCK_BYTES = 1 << 20
 _JSON = "json"
+# Suffixes of members with texts and their times in the whole utterance, which a piece does not have.
+_TIMED_TEXTS = {"srt", "vtt", "lrc", "textgrid", "eaf", "ctm", "stm", "rttm", "wrd", "phn"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,17 +127,32 @@ def _object(content: bytes) -> dict[str, Any] | None:
 
 
 def _of_piece(row: Row, metadata: dict[str, Any], contents: dict[str, bytes]) -> OtherMembers:
-    """Cuts metadata and texts to a piece. A text without word times is left out."""
+    """Cuts metadata and texts to a piece. A text without word times is left out, and so are transcripts with times."""
     in_file = {**row, "start_s": 0.0, "end_s": row["end_s"] - row["start_s"]}
     changed, _ = cut_fields(metadata, in_file)
     cut = {name: value for name, value in (metadata | changed).items() if value is not None or name not in changed}
     others = {}
     for suffix, content in contents.items():
-        if suffix.rpartition(".")[2].lower() not in TEXT_SUFFIXES:
-            others[suffix] = content
+        kind = suffix.rpartition(".")[2].lower()
+        if kind in _TIMED_TEXTS:
+            continue
+        if kind not in TEXT_SUFFIXES:
+            others[suffix] = _json_of_piece(content, in_file) if kind == _JSON else content
             continue
         text = printable(content.decode("utf-8-sig", "replace").strip())
         of_piece = cut_texts({**metadata, TEXT: text}, row)[0][TEXT]
         if of_piece:
             others[suffix] = of_piece.encode()
     return OtherMembers(cut, others)
+
+
+def _json_of_piece(content: bytes, utterance: Row) -> bytes:
+    """Returns a further JSON member of a piece, without texts and times of the whole utterance."""
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
+        return content
+    if isinstance(value, dict):
+        changed, _ = cut_fields(value, utterance)
+        value = {name: item for name, item in (value | changed).items() if item is not None or name not in changed}
+    return json.dumps(without_untrue(value) if isinstance(value, list) else value, ensure_ascii=False).encode()

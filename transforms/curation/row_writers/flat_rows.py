@@ -96,7 +96,7 @@ class FlatRows:
             if text != utterance["id"] and (text or changed or is_piece or self._splits_channels):
                 changed[name] = utterance["id"]
         if is_piece:
-            cells, state = cut_fields(row, utterance)
+            cells, state = cut_fields(row, utterance, self._names.choice.get("text"))
             self.pieces[state] += 1
             changed |= cells
             if self._start is not None and roles.start is None:

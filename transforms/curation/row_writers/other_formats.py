@@ -100,7 +100,7 @@ def _cells(rows: SourceRows, pieces: Counter[TextState]) -> Iterator[tuple[str, 
         for utterance in utterances:
             values = dict(row)
             if utterance["piece_start_us"] is not None:
-                cut, state = cut_fields(row, utterance)
+                cut, state = cut_fields(row, utterance, rows.manifests.names.choice.get("text"))
                 pieces[state] += 1
                 values |= cut
             yield (

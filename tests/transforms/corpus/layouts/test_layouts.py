@@ -197,6 +197,12 @@ class TestAudioFolder:
         ]
         assert corpus.carried == ("text", "speaker")
 
+    @pytest.mark.parametrize("delimiter", [";", "\t"])
+    def test_other_delimiters(self, tmp_path, delimiter):
+        touch(tmp_path, "1.mp3")
+        (tmp_path / "metadata.csv").write_text(delimiter.join(["file_name", "text"]) + f"\n1.mp3{delimiter}a, b\n")
+        assert rows(scan(tmp_path), tmp_path) == [("1.mp3", "1.mp3", {"text": "a, b"})]
+
     @pytest.mark.parametrize("shelf", [False, True])
     def test_splits_have_their_own_tables(self, tmp_path, shelf):
         touch(tmp_path, "train/a.wav", "test/a.wav", "test/x/b.wav", "README.md")

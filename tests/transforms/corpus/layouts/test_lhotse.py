@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from transforms.corpus.sources import SourceError, list_corpus
+from transforms.corpus.listing import ListingOptions
+from transforms.corpus.sources import SourceError, list_corpus, scan_corpus
 from transforms.corpus.word_times import Word, parse_words
 from transforms.elements import Span
 
@@ -123,6 +124,15 @@ def test_an_alignment_of_words_is_a_column_if_it_is_carried(root, items):
 def test_missing_fields_of_a_supervision_are_not_columns(root, supervisions):
     (ref,) = list_corpus(write(root / "cuts.jsonl", cut("wav/a.wav", supervisions=supervisions)))
     assert ref.columns == {}
+
+
+def test_texts_of_further_supervisions_are_not_left_out_silently(root):
+    supervisions = [{**cut("a.wav")["supervisions"][0], "text": text} for text in ("one", "two")]
+    (root / "cuts.jsonl").write_text(json.dumps(cut("wav/a.wav", supervisions=supervisions)))
+    corpus = scan_corpus(str(root / "cuts.jsonl"), ListingOptions())
+    assert corpus.refs[0].columns["text"] == "one"
+    assert "1 cut has several supervisions; the text is that of the first one" in corpus.notes[0]
+    assert not scan_corpus(str(root / "cuts.jsonl"), ListingOptions(carry=frozenset())).notes
 
 
 def test_a_cut_without_a_type_is_recognised_by_its_recording(root):

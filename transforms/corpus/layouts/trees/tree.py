@@ -46,7 +46,7 @@ class Tree:
         """Recordings by their URI without the suffix; of several, the first."""
         recordings: dict[str, File] = {}
         for file in self.files:
-            if has_audio_suffix(file.uri):
+            if has_audio_suffix(file.uri) and not _is_hidden(file.uri):
                 recordings.setdefault(stem(file.uri), file)
         return recordings
 
@@ -54,7 +54,7 @@ class Tree:
         """Returns the URIs of the files whose path a pattern is found in, or the given transcript."""
         if not self.source.is_folder:
             return [self.source.uri]
-        return [file.uri for file in self.files if pattern.search(file.uri)]
+        return [file.uri for file in self.files if pattern.search(file.uri) and not _is_hidden(file.uri)]
 
     def recording(self, key: str, suffix: str) -> File:
         """Returns a recording.
@@ -77,6 +77,11 @@ class Tree:
     def relative(self, uri: str) -> str:
         """Returns a URI relative to the folder."""
         return uri.removeprefix(f"{self.source.folder}/")
+
+
+def _is_hidden(uri: str) -> bool:
+    """Returns whether a file is hidden, such as `._a.flac`, which macOS writes beside `a.flac` in archives."""
+    return uri.rpartition("/")[2].startswith(".")
 
 
 def stem(uri: str) -> str:

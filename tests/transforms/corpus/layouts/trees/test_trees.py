@@ -47,6 +47,18 @@ class TestLibriSpeech:
         write(root, files)
         return root
 
+    def test_hidden_files_are_no_part_of_the_corpus(self, root):
+        hidden = {"19/198/._19-198.trans.txt": "\0\5 junk\n", "19/198/._19-198-0000.flac": "junk"}
+        write(
+            root,
+            {f"{place}train-clean-100/{name}": text for place in ("", "__MACOSX/") for name, text in hidden.items()},
+        )
+        corpus = scan(root)
+        assert not corpus.faulty
+        others = {ref.utterance_id for ref in corpus.refs if "/._" in ref.uri}
+        assert others == {f"{place}train-clean-100/19/198/._19-198-0000.flac" for place in ("", "__MACOSX/")}
+        assert len(corpus.refs) == 4 + len(others)
+
     def test_the_whole_corpus(self, root):
         corpus = scan(root)
         assert rows(corpus, root) == {
