@@ -129,7 +129,9 @@ class ChannelMeter:
             if max(distances.values()) < of_mean + NOISY_DB:
                 return ChannelChoice()
             flags.add(NOISY)
-        order = sorted(whole or live.tolist(), key=lambda channel: -_quality(distances[channel], float(levels[channel])))
+        order = sorted(
+            whole or live.tolist(), key=lambda channel: -_quality(distances[channel], float(levels[channel]))
+        )
         candidates = order[:MAX_CANDIDATES] if UNLIKE in flags else self._equally_good(order, distances)
         ordered = tuple(flag for flag in (ANTIPHASE, DELAYED, DEAD, NOISY, UNLIKE) if flag in flags)
         return ChannelChoice(tuple(candidates), ordered)

@@ -21,7 +21,7 @@ CLICK_CREST = 10**1.5
 CLICKS_SHARE, MAX_CLICK_FRAMES = 0.9, 4
 # A drift of the offset, rumble or hum is sound under 78 Hz. Where it exceeds the other sound by `DRIFT_DB`, it hides whether
 # that is steady; where it exceeds it by `ONLY_DRIFT_DB`, there is no other sound.
-DRIFT_DB, ONLY_DRIFT_DB = 10.0, 40.0
+DRIFT_DB, ONLY_DRIFT_DB = 10.0, 30.0
 # Different peaks of a recording of which only the last bit moves.
 MAX_COARSE_PEAKS = 3
 
