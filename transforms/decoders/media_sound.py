@@ -230,6 +230,9 @@ class MediaSound(Closing):
                 other.discard = _pyav().stream.Discard.all
         codec.thread_count = 1
         codec.options = {"max_samples": str(_MAX_FRAME), "err_detect": "crccheck"}
+        if container.demuxer == "caf" and codec.name == "alac":
+            # The last frame states its length, and FFmpeg would cut the padding off once more.
+            codec.options = {**codec.options, "flags2": "+skip_manual"}
         return stream
 
     def _first_frame(self, container: Container) -> AudioFrame:

@@ -193,7 +193,7 @@ class TestStreams:
     @pytest.mark.parametrize("coding", ["OGG/VORBIS", "OGG/OPUS"])
     def test_copies_of_a_stream_in_a_row_are_all_read(self, encode, coding):
         data = encode(tone(1.0, 48_000), 48_000, coding)
-        assert decode_bytes(data + data + data).duration_s == pytest.approx(3.0, abs=0.02)
+        assert decode_bytes(data + data + data).duration_s == pytest.approx(3.0, abs=0.1)
 
     def test_streams_of_vorbis_with_unlike_rates_are_not_cut(self, encode):
         data = encode(tone(1.0, 48_000), 48_000, "OGG/VORBIS") + encode(tone(1.0), coding="OGG/VORBIS")
