@@ -5,5 +5,6 @@ NO_SPEECH = "no_speech"
 UPSAMPLED = "upsampled"
 # Differences of channels (`channel_relations`).
 ANTIPHASE, DELAYED, DEAD, UNLIKE = "antiphase", "delayed_channels", "dead_channel", "unlike_channels"
+NOISY = "noisy_channel"
 # Another channel, which is not scored, has a voice of its own.
 VOICE_PER_CHANNEL = "voice_per_channel"

@@ -107,6 +107,7 @@ class BandwidthMeter:
         # The floor is that of the upper half of the bands.
         self._first_counted = self._num_bands // 2
         self._classes = np.zeros((self._num_bands - self._first_counted) * _CLASSES, np.int64)
+        self._window_powers: list[np.ndarray] = []
         self._strongest: list[np.ndarray] = []
         self._highest: list[np.ndarray] = []
         self._loud = np.empty((0, self._size // 2 + 1), np.float32)
@@ -142,11 +143,20 @@ class BandwidthMeter:
         """Mean power of each bin of 31.25 Hz over all windows: float64 [size // 2 + 1]."""
         return self._sum / max(self._num_windows, 1)
 
+    @property
+    def window_power(self) -> np.ndarray:
+        """Mean square of each measured window over 78 Hz, on the scale of the samples: float64 [w]."""
+        power = np.concatenate(self._window_powers or [np.empty(0)]).astype(np.float64)
+        return power * (2 / (self._size * float(np.square(self._window).sum(dtype=np.float64))))
+
     def _add(self, windows: np.ndarray) -> None:
+        # An offset would leak into the bins above it.
+        windows = windows - windows.mean(axis=1, keepdims=True)
         spectrum = scipy.fft.rfft(windows * self._window, axis=-1)
         power = np.square(spectrum.real) + np.square(spectrum.imag)
         power[:, :_LOWEST_BINS] = 0
         self._sum += power.sum(axis=0)
+        self._window_powers.append(power.sum(axis=1))
         self._num_windows += len(power)
         bands = power[:, : self._num_bands * BAND_BINS : BAND_BINS].copy()
         for offset in range(1, BAND_BINS):

@@ -15,6 +15,9 @@ _CELLS = 100
 _EDGES = np.arange(1, _CELLS + 1) / _CELLS
 # The mean of the first second counts as an offset if it exceeds this share of its range.
 OFFSET_S, OFFSET_SHARE = 1.0, 0.02
+# A mean of a second that moves by more than this share of the range is a drifting or stepping offset. It spreads a plateau, and
+# moves sound between amplitudes, so that a maximum of the density below the extreme proves nothing.
+MOVING_SHARE = 0.05
 # Fewest samples, and smallest share of all samples, that equal the extreme of a clipped side.
 EQUAL_COUNT, EQUAL_SHARE, EQUAL_RATIO = 6, 1e-4, 3.0
 # The same for samples within 1 % of the extreme. Dither and gain spread a plateau over several values.
@@ -89,7 +92,7 @@ class ClippingMeter:
         """Creates the channels, and returns all samples so far: float32 [n, channels]."""
         block = np.concatenate(self._first) if len(self._first) > 1 else self._first[0]
         self._first = []
-        self._channels = [_Channel(samples[: self._first_length]) for samples in block.T]
+        self._channels = [_Channel(samples[: self._first_length], self._first_length) for samples in block.T]
         return block
 
     def _add(self, block: np.ndarray) -> None:
@@ -127,12 +130,17 @@ class _Channel:
 
     Args:
         samples: first samples: float32 [n], n >= 1.
+        second: number of samples of a second.
     """
 
-    def __init__(self, samples: np.ndarray) -> None:
+    def __init__(self, samples: np.ndarray, second: int) -> None:
         mean = float(samples.mean(dtype=np.float64))
         spread = float(samples.max()) - float(samples.min())
         self.count = 0
+        self._second = second
+        # Sum and number of the samples of the current second, and the extremes of the means of the seconds before.
+        self._sum, self._num_summed = 0.0, 0
+        self._means = [math.inf, -math.inf]
         self._offset = np.float32(mean if abs(mean) > OFFSET_SHARE * spread else 0.0)
         self._classes: np.ndarray | None = None
         self._extremes = [-math.inf, -math.inf]
@@ -143,6 +151,7 @@ class _Channel:
         if self._offset:
             samples = samples - self._offset
         self.count += len(samples)
+        self._follow_offset(samples)
         # Every second sample shows the distribution, at half the cost.
         classes = np.bincount(samples.view(np.uint16)[_UPPER_HALF::4], minlength=2 * _CLASSES)
         self._classes = classes if self._classes is None else self._classes + classes
@@ -153,12 +162,24 @@ class _Channel:
             if value == self._extremes[side]:
                 self._equal[side] += int(np.count_nonzero(samples == extreme))
 
+    def _follow_offset(self, samples: np.ndarray) -> None:
+        while len(samples):
+            part = samples[: self._second - self._num_summed]
+            samples = samples[len(part) :]
+            self._sum += float(part.sum(dtype=np.float64))
+            self._num_summed += len(part)
+            if self._num_summed == self._second:
+                mean = self._sum / self._second
+                self._means = [min(self._means[0], mean), max(self._means[1], mean)]
+                self._sum, self._num_summed = 0.0, 0
+
     def sides(self) -> tuple[_Side, _Side]:
         """Returns the lower and the upper side."""
         if self._classes is None:
             return _Side(), _Side()
         classes = self._classes.reshape(2, _CLASSES)
-        low, high = (_clipped(classes[i], self._extremes[i], self._equal[i], self.count) for i in (1, 0))
+        is_moving = self._means[1] - self._means[0] > MOVING_SHARE * sum(self._extremes)
+        low, high = (_clipped(classes[i], self._extremes[i], self._equal[i], self.count, is_moving) for i in (1, 0))
         offset = float(self._offset)
         return _moved(low, -offset), _moved(high, offset)
 
@@ -170,7 +191,7 @@ def _moved(side: _Side, offset: float) -> _Side:
     return _Side(side.value + offset - 2e-7 * (abs(side.value) + abs(offset)), side.clipped)
 
 
-def _clipped(classes: np.ndarray, extreme: float, equal: int, count: int) -> _Side:
+def _clipped(classes: np.ndarray, extreme: float, equal: int, count: int, is_moving: bool) -> _Side:
     """Returns the clipped samples of one side.
 
     Args:
@@ -178,6 +199,7 @@ def _clipped(classes: np.ndarray, extreme: float, equal: int, count: int) -> _Si
         extreme: largest amplitude.
         equal: number of samples with that amplitude.
         count: number of samples on both sides.
+        is_moving: whether the offset moves.
     """
     if not 0.0 < extreme < math.inf:
         return _Side()
@@ -200,7 +222,7 @@ def _clipped(classes: np.ndarray, extreme: float, equal: int, count: int) -> _Si
     elif cells[99] >= max(TOP_COUNT, TOP_SHARE * count) and cells[99] >= TOP_RATIO * below:
         limit = 0.99 * extreme
     else:
-        bump = _bump(cells, count)
+        bump = None if is_moving else _bump(cells, count)
         limit = None if bump is None else bump * extreme
     if limit is None:
         return _Side()

@@ -102,7 +102,9 @@ class FactsMeter:
             clipped_per_frame=clipping.clipped_ratio / max(np.count_nonzero(clipped) / len(clipped), 1e-12),
         )
         marks = {
-            NO_SPEECH: is_without_speech(power, frame_facts.peak, self._bandwidth.spectrum),
+            NO_SPEECH: is_without_speech(
+                power, frame_facts.peak, self._bandwidth.spectrum, self._bandwidth.window_power
+            ),
             UPSAMPLED: bandwidth.upsampled,
         }
         set_marks = tuple(mark for mark, is_set in marks.items() if is_set)

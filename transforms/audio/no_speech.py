@@ -19,19 +19,23 @@ MAX_LINES, LINE_BINS = 4, 2
 CLICK_CREST = 10**1.5
 # Share of the power in frames with clicks, and longest run of such frames. Each sample is in two frames.
 CLICKS_SHARE, MAX_CLICK_FRAMES = 0.9, 4
+# A drift of the offset, rumble or hum is sound under 78 Hz. Where it exceeds the other sound by `DRIFT_DB`, it hides whether
+# that is steady; where it exceeds it by `ONLY_DRIFT_DB`, there is no other sound.
+DRIFT_DB, ONLY_DRIFT_DB = 10.0, 30.0
 # Different peaks of a recording of which only the last bit moves.
 MAX_COARSE_PEAKS = 3
 
 
-def is_without_speech(power: np.ndarray, peak: np.ndarray, spectrum: np.ndarray) -> bool:
+def is_without_speech(power: np.ndarray, peak: np.ndarray, spectrum: np.ndarray, window_power: np.ndarray) -> bool:
     """Returns whether the facts prove that there is no speech. False does not prove speech: music needs a network.
 
     Args:
         power: mean square of each frame of 32 ms, without DC: float64 [T].
         peak: largest absolute sample of each frame, without DC: float [T].
         spectrum: mean power of the bins of 31.25 Hz over the recording (`BandwidthMeter.spectrum`): float64 [bins].
+        window_power: mean square of windows of 32 ms over 78 Hz (`BandwidthMeter.window_power`): float64 [w].
     """
-    if frames_without_speech(power, peak):
+    if frames_without_speech(power, peak) or has_only_drift(power, window_power):
         return True
     return len(power) >= MIN_LINES_FRAMES and has_few_lines(spectrum)
 
@@ -44,6 +48,21 @@ def frames_without_speech(power: np.ndarray, peak: np.ndarray) -> bool:
         peak: largest absolute sample of each frame: float [T].
     """
     return is_silent(power, peak) or is_steady(power) or has_only_clicks(power, peak)
+
+
+def has_only_drift(power: np.ndarray, window_power: np.ndarray) -> bool:
+    """Returns whether nearly all sound lies below speech, and the rest is steady or next to nothing.
+
+    Args:
+        power: mean square of each frame: float64 [T].
+        window_power: mean square of windows over 78 Hz: float64 [w].
+    """
+    if not len(window_power) or not len(power):
+        return False
+    above, total = float(window_power.mean()), float(power.mean())
+    if above < total * 10 ** (-ONLY_DRIFT_DB / 10):
+        return True
+    return above < total * 10 ** (-DRIFT_DB / 10) and is_steady(window_power)
 
 
 def is_silent(power: np.ndarray, peak: np.ndarray) -> bool:

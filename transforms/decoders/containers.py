@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from typing import BinaryIO
 
 from transforms.decoders.mpeg_frames import id3_length
@@ -19,6 +20,12 @@ _MATROSKA_ELEMENTS = frozenset(
 )
 _MATROSKA_SEGMENT = b"\x18\x53\x80\x67"
 _ASF_DATA = bytes.fromhex("3626b2758e66cf11")
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+# Files that libsndfile reads with a part missing at the end if an ID3 tag comes first.
+_AFTER_TAG = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"caff", b"riff")
+# An Ogg page that starts a stream: capture pattern, version, and a header type with the bit 2.
+_OGG_START = re.compile(rb"OggS\x00[\x02\x03\x06\x07]")
+_BLOCK = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,11 +75,7 @@ _MPEG_TS = Container("an MPEG transport stream", "mpegts", "MPEG_TS")
 
 def container_of(file: BinaryIO) -> Container | None:
     """Returns the container of a file by its first bytes, after any ID3 tag; None if it is unknown."""
-    head = _read_at(file, 0, HEAD_BYTES)
-    start = 0
-    while tag := id3_length(head):
-        start += tag
-        head = _read_at(file, start, HEAD_BYTES)
+    _, head = _after_tags(file)
     for offset, signature, container in _SIGNATURES:
         if head.startswith(signature, offset):
             return container
@@ -81,6 +84,21 @@ def container_of(file: BinaryIO) -> Container | None:
     if len(head) > _TS_PACKET and head[0] == head[_TS_PACKET] == 0x47:
         return _MPEG_TS
     return None
+
+
+def _after_tags(file: BinaryIO) -> tuple[int, bytes]:
+    """Returns the length of the ID3 tags at the start of a file, and the bytes after them."""
+    start, head = 0, _read_at(file, 0, HEAD_BYTES)
+    while tag := id3_length(head):
+        start += tag
+        head = _read_at(file, start, HEAD_BYTES)
+    return start, head
+
+
+def start_after_tags(file: BinaryIO) -> int:
+    """Returns where a WAV, AIFF or CAF file starts after ID3 tags; 0 for other files, which may have them as well."""
+    start, head = _after_tags(file)
+    return start if head.startswith(_AFTER_TAG) else 0
 
 
 def missing_bytes(file: BinaryIO, container: Container) -> str | None:
@@ -198,6 +216,27 @@ def _end_of_asf(file: BinaryIO, size: int) -> int:
     return 0
 
 
+def is_broadcast(file: BinaryIO) -> bool:
+    """Returns whether an ASF file comes from a pipe or a live stream, and thus states no length."""
+    head = _read_at(file, 0, _BLOCK)
+    at = head.find(_ASF_PROPERTIES)
+    return at >= 0 and bool(int.from_bytes(head[at + 88 : at + 92], "little") & 1)
+
+
+def valid_caf_samples(file: BinaryIO) -> int | None:
+    """Returns the samples per channel that the packet table of a CAF file states; None without a table, as for PCM."""
+    size, at = _size_of(file), 8
+    while at + 12 <= size:
+        head = _read_at(file, at, 28)
+        length = int.from_bytes(head[4:12], "big", signed=True)
+        if head[:4] == b"pakt" and len(head) == 28:
+            return int.from_bytes(head[20:28], "big")
+        if length < 0:  # the data extends to the end
+            return None
+        at += 12 + length
+    return None
+
+
 def _last_ogg_page(file: BinaryIO, size: int) -> tuple[int, bytes]:
     """Returns the end of the last page of an Ogg file, and the serial number of its stream; 0 and no bytes without one."""
     start = max(0, size - (1 << 17))  # a page has at most 65,307 bytes
@@ -215,10 +254,15 @@ def _last_ogg_page(file: BinaryIO, size: int) -> tuple[int, bytes]:
 
 
 def is_chained(file: BinaryIO) -> bool:
-    """Returns whether an Ogg file ends with another stream than those at its start, as a recorded radio station does."""
-    serials, at = set(), 0
+    """Returns whether an Ogg file has further streams after those at its start, as a recorded radio station does."""
+    at = 0
     while (page := _read_at(file, at, 27 + 255))[:4] == b"OggS" and len(page) > 27 and page[5] & 2:
-        serials.add(page[14:18])
         at += 27 + page[26] + sum(page[27 : 27 + page[26]])
-    _, serial = _last_ogg_page(file, _size_of(file))
-    return len(serial) == 4 and serial not in serials
+    # Joined copies of a file have the same serial number, so only the pages tell.
+    file.seek(at)
+    tail = b""
+    while block := file.read(_BLOCK):
+        if _OGG_START.search(tail + block):
+            return True
+        tail = block[-5:]
+    return False

@@ -74,6 +74,7 @@ class LibsndfileSound(Closing):
         self.subtype: str = self._file.subtype
         is_stated = mpeg is None and self._file.frames < UNKNOWN_LENGTH
         self.frames: int | None = self._file.frames if is_stated else None
+        self._position = 0
         # In a damaged file a seek may still fail.
         self.is_seekable = self.format in _SEEKABLE_FORMATS and self.subtype in _SEEKABLE_CODINGS
         self.bits = next((bits for bits, subtypes in _BITS.items() if subtypes.fullmatch(self.subtype)), None)
@@ -89,13 +90,21 @@ class LibsndfileSound(Closing):
             AudioFault: the sound is damaged.
             OSError: the file cannot be read.
         """
+        if self.frames is not None:
+            length = min(length, self.frames - self._position)  # tags after the last frame of FLAC are no sound
         try:
-            return self._file.read(length, dtype=dtype, always_2d=True)
+            block = self._file.read(length, dtype=dtype, always_2d=True)
         except soundfile.LibsndfileError as error:
             self._source.raise_error()
+            if self.format == "FLAC" and self._source.is_at_end():
+                stated = "" if self.frames is None else f"; the header states {self.frames} samples per channel"
+                detail = f"the file does not end with a whole frame{stated}"
+                raise AudioFault(Stage.DECODE, Reason.TRUNCATED, detail) from error
             raise AudioFault(Stage.DECODE, Reason.CORRUPT, message_of(error)) from error
         finally:
             self._source.raise_error()
+        self._position += len(block)
+        return block
 
     def seek_to(self, sample: int) -> int:
         """Seeks to a sample, or to the end if that comes first; returns the new position.
@@ -105,7 +114,8 @@ class LibsndfileSound(Closing):
             OSError: the file cannot be read.
         """
         try:
-            return int(self._file.seek(min(sample, self._file.frames)))
+            self._position = int(self._file.seek(min(sample, self._file.frames)))
+            return self._position
         except soundfile.LibsndfileError as error:
             self._source.raise_error()
             raise AudioFault(Stage.DECODE, Reason.CORRUPT, message_of(error)) from error

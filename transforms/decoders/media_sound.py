@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib.util
 import math
-import struct
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
@@ -15,7 +14,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from transforms.decoders.closing import Closing
-from transforms.decoders.containers import OGG, Container, ends_within_element, is_chained
+from transforms.decoders.containers import (
+    OGG,
+    Container,
+    ends_within_element,
+    is_broadcast,
+    is_chained,
+    valid_caf_samples,
+)
+from transforms.decoders.packet_values import SLACK_S, duration_of, skipped_at_start, without_padding
 from transforms.decoders.sample_types import bits_of, converted
 from transforms.decoders.source_file import SourceFile
 from transforms.errors import AudioFault, Reason, Stage
@@ -26,7 +33,7 @@ if TYPE_CHECKING:
 INSTALL = "pip install 'audiosieve[media]'"
 # Decoders of FFmpeg that may run. Others, such as those of video, would only widen the surface for hostile files.
 _DECODERS = (
-    "aac,aac_latm,ac3,eac3,alac,amrnb,amrwb,ape,dca,flac,g722,gsm,gsm_ms,mlp,truehd,mp1float,mp2float,mp3float,"
+    "aac,aac_latm,ac3,eac3,alac,amrnb,amrwb,ape,dca,flac,g722,gsm,gsm_ms,mlp,truehd,mp1,mp1float,mp2,mp2float,mp3,mp3float,"
     "nellymoser,opus,qdm2,shorten,sipr,speex,tak,tta,vorbis,wavpack,wmalossless,wmapro,wmav1,wmav2,wmavoice,pcm_alaw,"
     "pcm_mulaw,pcm_u8,pcm_s8,pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_f32le,pcm_f32be,"
     "pcm_f64le,pcm_f64be,pcm_bluray,pcm_dvd,adpcm_ms,adpcm_ima_wav,adpcm_ima_qt,adpcm_swf,adpcm_yamaha,g726,g726le"
@@ -36,8 +43,6 @@ _EXACT_LENGTHS = frozenset({"flac", "wv", "tta", "ape", "wav", "aiff", "caf", "n
 # Containers that state a length; FFmpeg estimates that of others. Matroska, ASF and Ogg state the time of the end: a stream may
 # start late, and in Matroska have gaps where a recorder paused.
 _STATING = _EXACT_LENGTHS | {"mov", "matroska", "asf", "ogg"}
-# A container that states a time rounds it; the last frame of a codec may be incomplete.
-_SLACK_S = 0.25
 # Rates of a source, besides 48 kHz, at which Opus can be decoded.
 _OPUS_RATES = (8_000, 12_000, 16_000, 24_000)
 # Most bytes between the packets of Matroska: headers of blocks and clusters.
@@ -79,6 +84,9 @@ class MediaSound(Closing):
 
     def __init__(self, file: BinaryIO, container: Container) -> None:
         self._is_chained = container is OGG and is_chained(file)
+        self._is_broadcast = container.demuxer == "asf" and is_broadcast(file)
+        # FFmpeg counts whole packets.
+        self._caf_samples = valid_caf_samples(file) if container.demuxer == "caf" else None
         file.seek(0)
         self._source = SourceFile(file)
         self._file = file
@@ -110,9 +118,9 @@ class MediaSound(Closing):
             self._layout = first.layout
             self._skip = self._missing_skip(container)
             self._stated = self._stated_samples(container)
-            is_exact = container.demuxer in _EXACT_LENGTHS
+            is_exact = container.demuxer in _EXACT_LENGTHS and not self._caf_samples
             self.frames = self._stated if is_exact else None
-            self._slack = 0 if is_exact else math.ceil(_SLACK_S * self.samplerate)
+            self._slack = 0 if is_exact else math.ceil(SLACK_S * self.samplerate)
             self._has_padding = container.demuxer == "mov"
             self.format, self.subtype = container.name, self._codec.codec.canonical_name.upper()
             self.bits = bits_of(first, self._codec.extradata, self.subtype)
@@ -169,7 +177,7 @@ class MediaSound(Closing):
         """Returns why the recording is incomplete if it ends after `position` samples; None if it is complete."""
         end = position
         if self.format in ("MATROSKA", "OGG"):
-            end = math.ceil(self._end_s * self.samplerate)
+            end = max(position, math.ceil(self._end_s * self.samplerate))  # a last packet may state no length
         elif self.format == "ASF" and self._start_s is not None:
             end += math.ceil(self._start_s * self.samplerate)
         if self._stated is not None and end < self._stated - self._slack:
@@ -222,6 +230,9 @@ class MediaSound(Closing):
                 other.discard = _pyav().stream.Discard.all
         codec.thread_count = 1
         codec.options = {"max_samples": str(_MAX_FRAME), "err_detect": "crccheck"}
+        if container.demuxer == "caf" and codec.name == "alac":
+            # The last frame states its length, and FFmpeg would cut the padding off once more.
+            codec.options = {**codec.options, "flags2": "+skip_manual"}
         return stream
 
     def _first_frame(self, container: Container) -> AudioFrame:
@@ -239,7 +250,7 @@ class MediaSound(Closing):
         """
         packets = self._packets()
         packet = next(packets, None)
-        self._first_skip = 0 if packet is None else _skipped_at_start(packet)
+        self._first_skip = 0 if packet is None else skipped_at_start(packet)
         while packet is not None:
             following = next(packets, None)
             self._is_last = following is None or not following.size
@@ -256,7 +267,7 @@ class MediaSound(Closing):
             self._cut = self._cut or failure
             if packet.size and packet.pos is not None:
                 self._check_gap(packet)
-            self._packet_s = _duration_of(packet)
+            self._packet_s = duration_of(packet)
             if packet.size and packet.pts is not None and packet.time_base:
                 self._start_s = packet.pts * packet.time_base if self._start_s is None else self._start_s
                 self._end_s = max(self._end_s, packet.pts * packet.time_base + (self._packet_s or 0))
@@ -301,11 +312,13 @@ class MediaSound(Closing):
     def _stated_samples(self, container: Container) -> int | None:
         """Returns the samples per channel that the container states; None if it states none."""
         stream, rate = self._stream, self.samplerate
-        if container.demuxer not in _STATING:
+        if container.demuxer not in _STATING or self._is_broadcast:
             return None
+        if self._caf_samples:
+            return self._caf_samples
         if stream.duration and stream.time_base and not self._is_chained:
             stated = math.ceil(stream.duration * stream.time_base * rate)
-            return _without_padding(self._container.metadata.get("iTunSMPB", ""), stated, rate)
+            return without_padding(self._container.metadata.get("iTunSMPB", ""), stated, rate)
         # The length of Matroska and ASF is that of the longest stream.
         if container.demuxer in ("matroska", "asf") and self._container.duration and len(self._container.streams) == 1:
             return math.floor(self._container.duration * rate / 1_000_000)
@@ -354,28 +367,6 @@ class MediaSound(Closing):
 
 def _kind(frame: AudioFrame) -> tuple[int, int, str]:
     return frame.sample_rate, frame.layout.nb_channels, frame.format.name
-
-
-def _skipped_at_start(packet: Any) -> int:
-    for data in packet.iter_sidedata():
-        if data.data_type == "skip_samples":
-            return int(struct.unpack_from("<I", bytes(data))[0])
-    return 0
-
-
-def _duration_of(packet: Any) -> Fraction | None:
-    """Returns the stated length of a packet in seconds."""
-    return packet.duration * packet.time_base if packet.duration and packet.time_base else None
-
-
-def _without_padding(gapless: str, stated: int, rate: int) -> int:
-    """Returns the exact length of a recording from Apple's gapless tag if it agrees with the stated length."""
-    words = gapless.split()
-    try:
-        exact = int(words[3], 16)
-    except (IndexError, ValueError):
-        return stated
-    return exact if abs(exact - stated) < _SLACK_S * rate else stated
 
 
 def _message_of(error: Exception) -> str:

@@ -9,11 +9,19 @@ import numpy as np
 import soundfile
 
 from transforms.decoders import media_sound
-from transforms.decoders.containers import OGG, Container, container_of, is_chained, missing_bytes, unfinished_data
+from transforms.decoders.containers import (
+    OGG,
+    Container,
+    container_of,
+    is_chained,
+    missing_bytes,
+    start_after_tags,
+    unfinished_data,
+)
 from transforms.decoders.libsndfile_sound import LibsndfileSound, message_of
 from transforms.decoders.mpeg_frames import MpegFrames
 from transforms.decoders.resampled_sound import ResampledSound
-from transforms.decoders.source_file import PatchedFile
+from transforms.decoders.source_file import FileAfter, PatchedFile
 from transforms.errors import AudioFault, Reason, Stage
 
 # Range of supported sampling rates in Hz. A header with a rate outside this range is probably damaged.
@@ -103,6 +111,8 @@ def open_sound(file: BinaryIO) -> Sound:
     file.seek(0)
     if not file.read(1):
         raise AudioFault(Stage.DECODE, Reason.EMPTY_FILE, "the file has no bytes")
+    if start := start_after_tags(file):
+        file = cast(BinaryIO, FileAfter(file, start))
     sound = _open(file)
     if not MIN_RATE <= sound.samplerate <= MAX_RATE:
         sound.close()
@@ -132,7 +142,7 @@ def _open(file: BinaryIO) -> Sound:
         sound = LibsndfileSound(file)
     except soundfile.LibsndfileError as error:
         return _open_refused(file, message_of(error))
-    if sound.format == "MP3":
+    if sound.subtype.startswith("MPEG_"):  # in MP3 and WAV
         return _checked_mpeg(file, sound)
     if sound.format == "OGG":
         return _checked_ogg(file, sound)
@@ -150,9 +160,13 @@ def _checked_mpeg(file: BinaryIO, sound: LibsndfileSound) -> LibsndfileSound:
     is_stated = stated is not None and sound.frames is not None and 0 <= stated - sound.frames <= _MAX_PADDING
     if is_stated or not frames.is_audio():
         file.seek(position)
+        if not is_stated:
+            sound.frames = None  # an estimate, as for frames of no stated bit rate ("free format")
         return sound
     sound.close()
-    return _open_frames(frames)
+    checked = _open_frames(frames)
+    checked.format = sound.format
+    return checked
 
 
 def _open_frames(frames: MpegFrames) -> LibsndfileSound:

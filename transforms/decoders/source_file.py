@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, BinaryIO
@@ -39,6 +40,28 @@ class PatchedFile:
         return len(content)
 
 
+class FileAfter:
+    """The part of a file after some bytes at its start.
+
+    Args:
+        file: a seekable file.
+        start: number of bytes to leave out.
+    """
+
+    def __init__(self, file: BinaryIO, start: int) -> None:
+        self._file, self._start = file, start
+        self.read, self.readinto = file.read, file.readinto  # type: ignore[attr-defined]
+        self.seek(0)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Sets the position, as the file does."""
+        return self._file.seek(offset + self._start if whence == os.SEEK_SET else offset, whence) - self._start
+
+    def tell(self) -> int:
+        """Returns the position in the part."""
+        return self._file.tell() - self._start
+
+
 class SourceFile:
     """Keeps the first error of a read until `raise_error`.
 
@@ -57,6 +80,13 @@ class SourceFile:
         """Returns the file without its name, because a decoder would guess the format from it: `x.raw` has no header."""
         names = ("readinto", "read", "seek", "tell")
         return SimpleNamespace(**{name: self._keep_error(getattr(self._file, name)) for name in names})
+
+    def is_at_end(self) -> bool:
+        """Returns whether the decoder has read the last byte of the file."""
+        position = self._file.tell()
+        is_end = position >= self._file.seek(0, os.SEEK_END)
+        self._file.seek(position)
+        return is_end
 
     def raise_error(self) -> None:
         """Raises the first error that reading the file raised, if any."""

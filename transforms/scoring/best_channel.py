@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from model.bundle import Bundle
 from model.pooling import pool
 from transforms.elements import Reject, ScoredUtterance
-from transforms.marks import NO_SPEECH, VOICE_PER_CHANNEL
+from transforms.marks import NO_SPEECH, UNLIKE, VOICE_PER_CHANNEL
 
 # A channel within this share of the label scale below the best one carries speech, too. Noise alone scores lower.
 VOICE_WITHIN = 0.25
@@ -31,6 +31,8 @@ def best_channel(results: Sequence[ScoredUtterance | Reject], bundle: Bundle) ->
     order = sorted(range(len(scored)), key=lambda n: (speaks[n], scores[n]), reverse=True)
     best = order[0]
     least = scores[best] - VOICE_WITHIN * bundle.label_scale.span
+    if UNLIKE not in scored[best].utterance.marks:
+        return scored[best]  # the channels carry the same voice
     if not any(speaks[other] and scores[other] >= least for other in order[1:]):
         return scored[best]
     utterance = scored[best].utterance

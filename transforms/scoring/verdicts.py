@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from model.diagnosis import HEARD_CAUSES, MIN_SPEECH_S
 from transforms.elements import SignalFacts
-from transforms.marks import ANTIPHASE, DEAD, DELAYED, NO_SPEECH, UNLIKE, UPSAMPLED, VOICE_PER_CHANNEL
+from transforms.marks import ANTIPHASE, DEAD, DELAYED, NO_SPEECH, NOISY, UNLIKE, UPSAMPLED, VOICE_PER_CHANNEL
 
 # Limits beyond which a signal fact makes a score doubtful, or proves a fault.
 NEAR_SILENT_DBFS = -55.0
@@ -23,7 +23,7 @@ HUM_DB = -25.0
 # With a smaller share of speech in its active part, an utterance has no speech.
 NO_SPEECH_RATIO = 0.05
 
-CHANNEL_FLAGS = (ANTIPHASE, DELAYED, DEAD, UNLIKE)
+CHANNEL_FLAGS = (ANTIPHASE, DELAYED, DEAD, NOISY, UNLIKE)
 # Flags that the whole recording decides. A part of it has them, too.
 RECORDING_FLAGS = (UPSAMPLED, *CHANNEL_FLAGS)
 
@@ -44,7 +44,7 @@ def flags(
     - clipped: over 0.1 % of the samples are clipped.
     - narrow_band: bandwidth under 5 kHz.
     - upsampled: bandwidth far below half the sampling rate.
-    - antiphase, delayed_channels, dead_channel, unlike_channels: the channels differ (`channel_relations`).
+    - antiphase, delayed_channels, dead_channel, noisy_channel, unlike_channels: the channels differ (`channel_relations`).
     - very_short: under 1 s.
 
     Args:
@@ -95,7 +95,7 @@ def causes(
     - silence: it is near silent or mostly silence, or has a gap of 3 s.
     - dropouts: over 0.1 % of its speech is cut out by hard-edged gaps.
     - clipping: over 0.1 % of the samples are clipped.
-    - channel: its channels are in antiphase, late, dead or unlike. Unlike channels with a voice each are no fault.
+    - channel: its channels are in antiphase, late, dead, noisy or unlike. Unlike channels with a voice each are no fault.
     - second_voice: another channel has a voice of its own.
     - band_limit: its bandwidth is under 5 kHz.
     - hum: mains hum at more than -25 dB relative to the speech.

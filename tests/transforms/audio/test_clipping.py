@@ -75,6 +75,9 @@ class TestClipped:
         noise = np.random.default_rng(0).normal(0, 3e-3, len(SPEECH))
         assert clipping(clipped(6.0) + noise).clipped_ratio > 5e-3
 
+    def test_a_drifting_offset_does_not_hide_hard_clipping(self):
+        assert clipping(np.clip(4 * SPEECH + 0.2 * np.sin(TIME), -0.5, 0.5)).clipped_ratio > 0.01
+
     def test_one_side_is_enough(self):
         found = clipping(np.clip(4 * SPEECH, -9, 0.5))
         assert found.highest == (0.5,)
@@ -118,6 +121,8 @@ UNCLIPPED = {
     "quiet 16-bit hum": in_16_bits(0.01 * np.sin(2 * np.pi * 50 * TIME)),
     "beeps": 0.3 * np.sin(2 * np.pi * 1000 * TIME) * (TIME % 0.5 < 0.1),
     "a tone in noise": 0.3 * np.sin(2 * np.pi * 1000 * TIME) + 0.05 * NOISE,
+    "speech with a step of the offset": 0.2 * SPEECH + 0.1 * (TIME > 5),
+    "speech with a drifting offset": 0.2 * SPEECH + 0.2 * np.sin(TIME),
     "clicks": CLICKS,
     "a square wave": np.sign(np.sin(2 * np.pi * 20 * TIME + 0.1)),
     "silence": np.zeros(8 * RATE),

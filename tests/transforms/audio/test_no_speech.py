@@ -8,6 +8,7 @@ import scipy.signal
 import soundfile
 
 from model.features import frame_power, frames
+from model.high_pass import without_dc
 from tests.support.speech_like import in_16_bits, speech_like
 from transforms.audio.bandwidth import BandwidthMeter
 from transforms.audio.no_speech import is_without_speech
@@ -22,7 +23,9 @@ def no_speech(samples: np.ndarray) -> bool:
     samples = np.asarray(samples - np.mean(samples), np.float32)
     meter = BandwidthMeter(RATE)
     meter.add(samples[:, None])
-    return is_without_speech(frame_power(samples), np.abs(frames(samples)).max(axis=1), meter.spectrum)
+    samples = without_dc(samples)
+    peak = np.abs(frames(samples)).max(axis=1)
+    return is_without_speech(frame_power(samples), peak, meter.spectrum, meter.window_power)
 
 
 def white(rms: float, seed: int = 0, count: int = COUNT) -> np.ndarray:
@@ -46,6 +49,8 @@ WITHOUT = {
     "pulsed tones": 0.3 * np.sin(2 * np.pi * 1_000 * TIME) * (TIME % 1 < 0.2) + white(1e-3),
     "two pulsed tones": (np.sin(2 * np.pi * 697 * TIME) + np.sin(2 * np.pi * 1_209 * TIME)) * (TIME % 0.4 < 0.2)
     + white(1e-3),
+    "a drifting offset": in_16_bits(0.3 * np.sin(2 * np.pi * 0.1 * TIME)),
+    "a drifting offset in hiss": in_16_bits(0.05 * np.sin(2 * np.pi * 0.3 * TIME) + white(1e-4)),
     "white noise": white(0.05),
     "coloured noise": scipy.signal.lfilter([1], [1, -0.8], white(0.05)),
     "clicks": clicks(),
@@ -73,6 +78,8 @@ WITH = {
     "gated": np.where(envelope(SPEECH) > 0.1 * envelope(SPEECH).max(), SPEECH, 0),
     "reverberant": scipy.signal.fftconvolve(SPEECH, white(1.0, 2, RATE) * np.exp(-np.arange(RATE) / 2_000)),
     "whispered": white(0.1) * envelope(SPEECH),
+    "with a drifting offset": 0.1 * SPEECH + 0.3 * np.sin(2 * np.pi * 0.3 * TIME),
+    "with rumble": SPEECH + 0.5 * np.sin(2 * np.pi * 15 * TIME) * np.sin(2 * np.pi * 0.4 * TIME),
     "with hum": SPEECH + 0.05 * np.sin(2 * np.pi * 50 * TIME),
     "with clicks": SPEECH + clicks(),
     "very quiet": SPEECH * 1e-4,

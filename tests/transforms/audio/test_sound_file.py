@@ -124,6 +124,15 @@ class TestCompleteFiles:
     def test_bytes_after_the_samples_are_ignored(self, encode, tail):
         assert decode_bytes(encode(noise(2_000)) + tail).duration_s == 0.125
 
+    @pytest.mark.parametrize("coding", ["WAV/PCM_16", "AIFF/PCM_16", "FLAC/PCM_16"])
+    def test_an_id3_tag_before_or_after_the_samples_is_ignored(self, encode, coding):
+        data = encode(noise(2_000), coding=coding)
+        expected = decode_bytes(data).samples
+        head, tail = b"ID3\x03\0\0\0\0\x10\x00" + bytes(2_048), b"TAG" + bytes(125)
+        assert np.array_equal(decode_bytes(head + data).samples, expected)
+        assert np.array_equal(decode_bytes(data + tail).samples, expected)
+        assert fault_of(head + data[:-100]).reason == Reason.TRUNCATED
+
     def test_a_wav_file_of_unknown_length_from_a_pipe_is_complete(self, encode):
         data = bytearray(encode(noise(16_000)))
         size = data.index(b"data") + 4

@@ -123,6 +123,26 @@ class TestSamples:
             np.testing.assert_allclose(decode_bytes(data).samples, whole.samples, atol=1e-5)
             monkeypatch.undo()
 
+    @pytest.mark.parametrize("container", ["mpegts", "mpeg", "matroska", "avi"])
+    def test_mp2_is_read(self, container):
+        decoded = decode_bytes(encode_media(speech_like(2.0, 48_000), 48_000, (container, "mp2")))
+        assert decoded.duration_s == pytest.approx(2.0, abs=0.1)
+
+    @pytest.mark.parametrize("rate", [8_000, 16_000])
+    def test_alac_in_caf_is_complete(self, rate):
+        assert decode_bytes(encode_media(noise(20_001), rate, ("caf", "alac"))).duration_s == 20_001 / rate
+
+    def test_wavpack_in_matroska_is_complete(self):
+        data = encode_media(noise(50_001), 16_000, ("matroska", "wavpack"), sample_format="s16p")
+        assert decode_bytes(data).duration_s == 50_001 / 16_000
+
+    def test_wma_from_a_pipe_states_no_length(self):
+        data = bytearray(encoded("wma", 9.0))
+        at = data.index(bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365"))
+        data[at + 56 : at + 80] = bytes(24)  # number of packets, and durations
+        data[at + 88] |= 1
+        assert decode_bytes(bytes(data)).duration_s == pytest.approx(9.0, abs=0.13)
+
     def test_a_tag_before_aac_is_skipped(self):
         data = encoded("aac")
         assert np.array_equal(
@@ -169,6 +189,11 @@ class TestStreams:
     def test_streams_in_a_row_are_all_read(self, encode, coding):
         first, second = encode(tone(1.0, 48_000), 48_000, coding), encode(tone(2.0, 48_000), 48_000, coding)
         assert decode_bytes(first + second).duration_s == pytest.approx(3.0, abs=0.01)
+
+    @pytest.mark.parametrize("coding", ["OGG/VORBIS", "OGG/OPUS"])
+    def test_copies_of_a_stream_in_a_row_are_all_read(self, encode, coding):
+        data = encode(tone(1.0, 48_000), 48_000, coding)
+        assert decode_bytes(data + data + data).duration_s == pytest.approx(3.0, abs=0.1)
 
     def test_streams_of_vorbis_with_unlike_rates_are_not_cut(self, encode):
         data = encode(tone(1.0, 48_000), 48_000, "OGG/VORBIS") + encode(tone(1.0), coding="OGG/VORBIS")

@@ -75,6 +75,23 @@ class TestLength:
         data = encode_media(noise(3 * rate), rate, MP2, bit_rate=64_000)
         assert round(decode_bytes(data).duration_s * rate) == num_samples(data)
 
+    @pytest.mark.parametrize("header", [True, False])
+    def test_mp3_in_wav_is_read_to_its_end(self, header):
+        options = {"write_xing": str(int(header))}
+        data = encode_media(noise(6 * 44_100), 44_100, ("wav", "libmp3lame"), options, 64_000)
+        decoded = decode_bytes(data)
+        assert decoded.format == "WAV/MPEG_LAYER_III"
+        assert decoded.duration_s == pytest.approx(6.0, abs=0.1)
+
+    def test_frames_of_no_stated_bit_rate_are_complete(self):
+        data = bytearray(mp3(6.3))
+        whole = num_samples(bytes(data))
+        at = 0
+        while header := FrameHeader.parse(data, at):
+            data[at + 2] &= 0x0F
+            at += header.length
+        assert round(decode_bytes(bytes(data)).duration_s * SAMPLE_RATE) == whole
+
     def test_blocks_join_without_a_gap(self, monkeypatch):
         data = mp3(5.0, 44_100, 2)
         whole = decode_bytes(data)

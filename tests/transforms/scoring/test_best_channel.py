@@ -45,6 +45,15 @@ def test_two_channels_that_score_alike_have_a_voice_each(bundle, channel):
     assert chosen(best_channel([channel(0, 4.0), channel(1, 4.3)], bundle)) == (1, True)
 
 
+def test_channels_of_the_same_voice_have_no_second_one(bundle, channel):
+    channels = [channel(0, 4.0), channel(1, 4.3)]
+    late = [
+        dataclasses.replace(result, utterance=dataclasses.replace(result.utterance, marks=("delayed_channels",)))
+        for result in channels
+    ]
+    assert chosen(best_channel(late, bundle)) == (1, False)
+
+
 def test_a_channel_without_speech_is_never_better(bundle, channel):
     assert chosen(best_channel([channel(0, 4.5, NO_SPEECH), channel(1, 2.0)], bundle)) == (1, False)
 

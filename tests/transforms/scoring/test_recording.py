@@ -88,6 +88,8 @@ class TestChannels:
             (lambda x: -0.95 * x, "antiphase"),
             (lambda x: np.concatenate([np.zeros(40, np.float32), x[:-40]]), "delayed_channels"),
             (lambda x: 0 * x, "dead_channel"),
+            (lambda x: np.where(np.arange(len(x)) < len(x) // 2, x, np.float32(0)), "dead_channel"),
+            (lambda x: x + np.random.default_rng(1).normal(0, 0.01, len(x)).astype(np.float32), "noisy_channel"),
             (lambda x: np.random.default_rng(1).normal(0, 0.05, len(x)).astype(np.float32), "unlike_channels"),
         ],
     )
