@@ -53,10 +53,6 @@ class Hum:
         """RMS of the hum in dB of full scale; None without hum."""
         return 20 * math.log10(self.rms) if self.rms > 0 else None
 
-    def relative_db(self, level: float) -> float | None:
-        """Returns the hum in dB of a level, such as the gated RMS of the speech; None without hum or level."""
-        return 20 * math.log10(self.rms / level) if self.rms > 0 and level > 0 else None
-
 
 class HumMeter:
     """Measures hum block by block, on the mean of the channels.
