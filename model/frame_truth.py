@@ -1,4 +1,4 @@
-"""What is truly to be heard in each frame of a made clip, for training and for evaluation."""
+"""Truth about each frame of a made clip, for training and for evaluation: the causes of damage and speech."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ FUNDAMENTAL_DB, HARMONIC_DB = 10.0, 12.0
 STEADY_DB = 6.0
 # Smallest power of a line relative to the strongest bin.
 WEAKEST_LINE = 1e-7
-# Most windows whose spectrum is kept. Of a longer recording, every second, fourth, ... window is kept.
+# Most windows whose spectrum is kept. In a longer recording, every second, fourth, ... window is kept.
 MAX_WINDOWS = 512
 _FIR_LENGTH = 48
 _STAGES = 4

@@ -1,4 +1,4 @@
-"""What all degradations have in common. Each is a dataclass of its parameters, and keeps the length and the timing."""
+"""Interface of all degradations. Each is a dataclass of its parameters, and keeps the length and the timing."""
 
 from __future__ import annotations
 
