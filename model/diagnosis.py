@@ -1,4 +1,4 @@
-"""What a network hears beside the quality: speech, the causes of damage, SNR, C50, and how listeners would rate it.
+"""Diagnosis of a recording beside its quality: speech, the causes of damage, SNR, C50, and the ratings of listeners.
 
 A diagnostic network gives these values for each frame. Those of an utterance are pooled from its frames, so they depend neither
 on the batch nor on the window that a frame was computed in.
@@ -14,7 +14,7 @@ import numpy as np
 from model.activity import Activity
 from model.features import FRAME_SHIFT, SAMPLE_RATE
 
-# What may damage speech, in the order of the network's outputs.
+# Causes of damage to speech, in the order of the network's outputs.
 HEARD_CAUSES = (
     "noise",
     "music",
@@ -67,7 +67,7 @@ class CauseLimits:
 
 @dataclasses.dataclass(frozen=True)
 class Heard:
-    """What is heard in an utterance. Values that the network was not trained on are None.
+    """Diagnosis of an utterance as a whole. Values that the network was not trained on are None.
 
     Attributes:
         causes: causes of damage, worst first, without those that the network was not trained on.

@@ -100,7 +100,11 @@ def num_frames(num_samples: int) -> int:
 
 
 def frame_start_s(frame: int | np.ndarray) -> Any:
-    """Returns the start of a frame, in seconds from the start of the utterance."""
+    """Returns the start of frames, in seconds from the start of the utterance.
+
+    Args:
+        frame: index of a frame, or indices of any shape.
+    """
     return frame * (FRAME_SHIFT / SAMPLE_RATE)
 
 

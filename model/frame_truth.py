@@ -1,4 +1,4 @@
-"""What is truly to be heard in each frame of a made clip, for training and for evaluation."""
+"""Truth about each frame of a made clip, for training and for evaluation: the causes of damage and speech."""
 
 from __future__ import annotations
 
@@ -37,7 +37,13 @@ class Distortion:
 
 
 def touched_frames(start_s: float, end_s: float, num_frames: int) -> np.ndarray:
-    """Returns whether each frame has at least 256 samples of a span, half of the frame, or all of a shorter one: bool [T]."""
+    """Returns whether each frame has at least 256 samples of a span, half of the frame, or all of a shorter one: bool [T].
+
+    Args:
+        start_s: start of the span in the clip, in seconds.
+        end_s: its end, in seconds.
+        num_frames: number of frames T of the clip.
+    """
     start, first, end = np.arange(num_frames) * FRAME_SHIFT, start_s * SAMPLE_RATE, end_s * SAMPLE_RATE
     inside = np.minimum(start + FRAME_LENGTH, end) - np.maximum(start, first)
     # Spans are whole numbers of samples, stored in seconds.

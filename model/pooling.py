@@ -43,7 +43,11 @@ def mos(disturbance: Any, exp: Callable[[Any], Any] = np.exp) -> Any:
 
 
 def disturbance_of(score: np.ndarray | float) -> np.ndarray:
-    """Inverts `mos`: returns the disturbance of a score in points of the raw score, 0 for the best score and above."""
+    """Inverts `mos`: returns the disturbance of scores, in points of the raw score; 0 for the best score and above.
+
+    Args:
+        score: scores of wide-band PESQ, of any shape. Those outside the range count as its ends.
+    """
     clipped = np.clip(np.asarray(score, np.float64), LOWEST + END_MARGIN, LOWEST + RANGE - END_MARGIN)
     raw = (OFFSET - np.log(RANGE / (clipped - LOWEST) - 1.0)) / SLOPE
     return np.maximum(BEST_RAW_SCORE - raw, 0.0)

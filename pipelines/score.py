@@ -331,8 +331,8 @@ def build_parser() -> Parser:
         "--recording_timeout_s",
         type=number(over=0, infinite=True),
         default=TIMEOUT_S,
-        help="seconds in which a local run must decode a recording, and 1 s more for each 100 kB of its file and each 10 s of "
-        "its spans; a recording that takes longer is rejected",
+        help="seconds in which a local run must decode a recording; it adds 1 s for each 100 kB of the file and each 10 s of "
+        "spans, and 15 minutes if the file is not on a disk; a recording that takes longer is rejected",
     )
     further("--threads", type=positive_int, default=1, help="TensorFlow threads in each process")
     return parser

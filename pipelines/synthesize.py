@@ -1,4 +1,4 @@
-"""`audiosieve synthesize`: makes a labelled training set in Parquet from clean speech, noise and faults."""
+"""`audiosieve synthesize`: makes a labelled training set in Parquet from clean speech, noise and degradations."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def build_parser() -> Parser:
     """Returns the parser of the command line."""
     parser = Parser(
         "synthesize",
-        "Make a labelled training set: clean speech mixed with noise, music and voices at known SNRs, and faults.",
+        "Make a labelled training set from clean speech: add noise, music and voices at known SNRs, and other degradations.",
     )
     _add_material(parser)
     _add_noise(parser)
@@ -139,8 +139,8 @@ def _add_material(parser: Parser) -> None:
     add_material_options(parser)
     add(
         "--rir",
-        help="impulse responses of rooms for half of the `reverb` faults: directory, glob or manifest CSV; all other rooms are "
-        "simulated",
+        help="impulse responses of rooms for half of the `reverb` degradations: directory, glob or manifest CSV; all other "
+        "rooms are simulated",
     )
     add("--music", help="music: directory, glob or manifest CSV (path, group, split, ...)")
     further(
@@ -191,13 +191,13 @@ def _add_noise(parser: Parser) -> None:
         "--partial_s",
         type=number_range(at_least=0.02, because="shorter noise has no level"),
         default="0.5:3",
-        help="length of this part in seconds, LOW:HIGH; the power of the sound is measured over this part only",
+        help="length of such a part in seconds, LOW:HIGH; the power of the sound is measured over this part only",
     )
     further(
         "--noise_variation_ratio",
         type=fraction,
         default=0.0,
-        help="share of varied noises: changed speed, reversal, equalizer, pulses, ringing",
+        help="share of varied noises: changed speed, reversal, equaliser, pulses, ringing",
     )
 
 
@@ -226,21 +226,25 @@ def _add_other_sounds(parser: Parser) -> None:
 
 def _add_faults(parser: Parser) -> None:
     add, further = parser.add_argument, parser.further.add_argument
-    add("--fault_ratio", type=fraction, default=0.0, help="share of clips with faults, with or without noise")
+    add("--fault_ratio", type=fraction, default=0.0, help="share of clips with degradations, with or without noise")
     further(
-        "--max_faults", type=positive_int, default=2, help="largest number of faults in a clip; at least 1 is drawn"
+        "--max_faults",
+        type=positive_int,
+        default=2,
+        help="largest number of degradations in a clip; at least 1 is drawn",
     )
     further(
         "--partial_fault_ratio",
         type=fraction,
         default=0.0,
-        help="share of faults that cover only a part of the clip, of --partial_s; reverb and dropouts always cover all of it",
+        help="share of degradations that cover only a part of the clip, of --partial_s; reverb and dropouts always cover all "
+        "of it",
     )
     add(
         "--faults",
         type=_faults,
         default="all",
-        help="kinds of faults with their strength LOW:HIGH, separated by commas; kinds and default strengths: "
+        help="kinds of degradations with their strength LOW:HIGH, separated by commas; kinds and default strengths: "
         + "; ".join(map(_fault_help, DEGRADATIONS)),
     )
 
@@ -251,7 +255,7 @@ def _add_variations(parser: Parser) -> None:
         "--variation_ratio",
         type=fraction,
         default=0.0,
-        help="share of clips with varied clean speech, in clip and reference: equalizer, microphone, small room, digital "
+        help="share of clips with varied clean speech, in clip and reference: equaliser, microphone, small room, digital "
         "silence, high-quality coding",
     )
     further(
@@ -271,7 +275,7 @@ def _add_variations(parser: Parser) -> None:
 
 
 def _faults(text: str) -> tuple[tuple[str, tuple[float, float]], ...]:
-    """Parses kinds of faults with their strength: "clipping=3:20,codec", or "all"."""
+    """Parses kinds of degradations with their strength: "clipping=3:20,codec", or "all"."""
     try:
         return parse_degradations(text)
     except DegradationError as error:

@@ -104,7 +104,10 @@ TRIMMED = "trimmed"
 COPY_OF, DUPLICATE_OF = "copy_of", "duplicate_of"
 # The kept rows of `utterances`.
 KEPT = pa.schema(
-    [*UTTERANCES, _field(TRIMMED, pa.bool_(), "whether the row is a piece that --trim cut out of an utterance")]
+    [
+        *UTTERANCES,
+        _field(TRIMMED, pa.bool_(), "whether the row is a piece that --trim or --segment cut out of an utterance"),
+    ]
 )
 
 # A word for many frames in a row.
@@ -195,8 +198,15 @@ DROPPED = pa.schema(
         _URI,
         _field("start_s", pa.float64(), "start of the utterance in the recording"),
         _field("duration_s", pa.float64(), "length of the utterance"),
-        _field("score", pa.float32(), "predicted quality; null for a part that --trim cut out", nullable=True),
-        _field("rules", pa.list_(pa.string()), "names of the rules that dropped it, or quantile, budget or trim"),
+        _field(
+            "score", pa.float32(), "predicted quality; null for a part that --trim or --segment removed", nullable=True
+        ),
+        _field(
+            "rules",
+            pa.list_(pa.string()),
+            "names of the rules that dropped it, or where, quantile, budget, trim, segment_pause, segment_edge, segment_short, "
+            "segment_long",
+        ),
         _field(
             DUPLICATE_OF,
             pa.string(),

@@ -19,7 +19,13 @@ from model.frame_truth import Distortion
 
 
 def covered_frames(start_s: float, end_s: float, num_frames: int) -> np.ndarray:
-    """Returns whether at least half of each frame (256 of 512 samples) lies within a span, bool [T]."""
+    """Returns whether at least half of each frame (256 of 512 samples) lies within a span: bool [T].
+
+    Args:
+        start_s: start of the span in the clip, in seconds.
+        end_s: its end, in seconds.
+        num_frames: number of frames T of the clip.
+    """
     start = np.arange(num_frames) * FRAME_SHIFT
     inside = np.minimum(start + FRAME_LENGTH, end_s * SAMPLE_RATE) - np.maximum(start, start_s * SAMPLE_RATE)
     # Spans are whole numbers of samples, stored in seconds.

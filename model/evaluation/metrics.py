@@ -34,17 +34,23 @@ def agreement(label: np.ndarray, score: np.ndarray) -> dict[str, float]:
 
 
 def weighted_mean(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Returns the mean of x [N] in each resample: [R]."""
+    """Returns the mean of x [N] in each resample, by its weights [R, N]: [R]."""
     return _ratio(weight @ np.asarray(x, np.float64), weight.sum(axis=1))
 
 
 def weighted_rmse(label: np.ndarray, score: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Returns `rmse` in each resample: [R]."""
+    """Returns `rmse` of labels [N] and scores [N] in each resample, by its weights [R, N]: [R]."""
     return np.sqrt(weighted_mean((np.asarray(label, np.float64) - score) ** 2, weight))
 
 
 def weighted_lcc(label: np.ndarray, score: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Returns `lcc` in each resample: [R]. Labels and scores are [N], or [R, N] if they differ between resamples."""
+    """Returns `lcc` in each resample: [R].
+
+    Args:
+        label: labels [N], or [R, N] if they differ between resamples.
+        score: scores, as the labels.
+        weight: weights of the items [R, N].
+    """
     centred = []
     for values in (np.asarray(label, np.float64), np.asarray(score, np.float64)):
         total = weight.sum(axis=1)
@@ -59,7 +65,7 @@ def weighted_lcc(label: np.ndarray, score: np.ndarray, weight: np.ndarray) -> np
 
 
 def weighted_srcc(label: np.ndarray, score: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Returns `srcc` in each resample: [R]."""
+    """Returns `srcc` of labels [N] and scores [N] in each resample, by its weights [R, N]: [R]."""
     return weighted_lcc(_ranks(label, weight), _ranks(score, weight), weight)
 
 

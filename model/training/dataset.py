@@ -237,6 +237,14 @@ def open_set(
 ) -> TrainingSet:
     """Opens a set and checks that both splits hold labelled clips.
 
+    Args:
+        paths: Parquet files of clips, at least one.
+        label_scale: label to learn.
+        features: definition of the spectrogram.
+        frames: whether to read the true value of each frame.
+        diagnosis: whether to read the truth of the diagnosis.
+        shuffle_clips: size of the shuffle buffer in clips, at least 1.
+
     Raises:
         DatasetError: a file cannot be read or lacks a column, or a split has no labelled clip.
     """

@@ -270,6 +270,11 @@ def _fit_epoch(trainer: keras.Model, batches: tf.data.Dataset, average: WeightAv
 def validate(trainer: keras.Model, data: TrainingSet, batch_size: int) -> tuple[dict[str, float], CauseLimits | None]:
     """Measures the network on the split `val`.
 
+    Args:
+        trainer: the network.
+        data: training set.
+        batch_size: largest number of clips in a batch.
+
     Returns:
         LCC, SRCC and RMSE of the scores, and the measures of the diagnoses if the network gives them
         (`diagnosis_validation.measure`); and when a cause is heard, None for other networks.

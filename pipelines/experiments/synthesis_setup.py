@@ -47,11 +47,11 @@ class SynthesizeOptions:
         no_speech_ratio: share of clips without speech.
         noises: smallest and largest number of noises in a noisy clip, at least 1.
         partial_ratio: share of noises, of music and of second voices that cover only a part of the clip.
-        partial_s: length of this part in seconds, at least 0.02.
-        fault_ratio: share of clips with faults.
-        max_faults: largest number of faults in a clip, at least 1.
-        partial_fault_ratio: share of faults that cover only a part of the clip.
-        faults: kinds of faults, with the range of their strength.
+        partial_s: shortest and longest such part in seconds, at least 0.02.
+        fault_ratio: share of clips with degradations.
+        max_faults: largest number of degradations in a clip, at least 1.
+        partial_fault_ratio: share of degradations that cover only a part of the clip.
+        faults: kinds of degradations, with the range of their strength.
         rir: directory, glob or manifest of impulse responses of rooms; None for simulated rooms only.
         variation_ratio: share of clips whose clean speech is varied.
         speed_ratio: share of clips whose speech is played slower or faster.

@@ -19,7 +19,7 @@ from transforms.storage.storage_errors import reason
 
 @dataclasses.dataclass(frozen=True)
 class Fields:
-    """What a manifest has of the corpus.
+    """The rows and columns of the corpus that a manifest has.
 
     Attributes:
         rows: rows of the corpus that the manifest copies; None if it is written from `kept`.

@@ -289,7 +289,7 @@ MISTAKES = [
     (["--fault_ratio", "2"], "--fault_ratio is 2; must be from 0 to 1"),
     (["--max_faults", "0"], "--max_faults is 0; must be at least 1"),
     (["--max_disagreement", "-1"], "--max_disagreement is -1; must be at least 0"),
-    (["--faults", "echo"], "unknown fault 'echo'; choose from reverb, hum,"),
+    (["--faults", "echo"], "unknown kind 'echo'; choose from reverb, hum,"),
     (["--faults", "clipping=20:3"], "must lie within 0.1:60 (dB of overload)"),
     (["--faults", "codec=3"], "takes no range"),
     (["--rir", "nowhere"], "there is no such file or directory"),

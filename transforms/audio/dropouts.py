@@ -15,7 +15,7 @@ MIN_DROPOUT_S, MAX_DROPOUT_S = 0.008, 3.0
 # Steps of an edge: the sound falls and rises within them.
 EDGE_STEPS = 3
 # Fewest whole steps in a gap of the shortest length, at any position relative to the steps.
-MIN_STEPS = 3
+MIN_STEPS = round(MIN_DROPOUT_S / STEP_S) - 1
 # Smallest ratio of the power at both edges to that in the gap (35 dB).
 MIN_DROP = 10**3.5
 # Lowest level of the louder and of the softer edge, in dB of the gated level of the recording.

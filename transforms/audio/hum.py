@@ -30,7 +30,7 @@ FUNDAMENTAL_DB, HARMONIC_DB = 10.0, 12.0
 STEADY_DB = 6.0
 # Smallest power of a line relative to the strongest bin.
 WEAKEST_LINE = 1e-7
-# Most windows whose spectrum is kept. Of a longer recording, every second, fourth, ... window is kept.
+# Most windows whose spectrum is kept. In a longer recording, every second, fourth, ... window is kept.
 MAX_WINDOWS = 512
 _FIR_LENGTH = 48
 _STAGES = 4
@@ -52,10 +52,6 @@ class Hum:
     def hum_db(self) -> float | None:
         """RMS of the hum in dB of full scale; None without hum."""
         return 20 * math.log10(self.rms) if self.rms > 0 else None
-
-    def relative_db(self, level: float) -> float | None:
-        """Returns the hum in dB of a level, such as the gated RMS of the speech; None without hum or level."""
-        return 20 * math.log10(self.rms / level) if self.rms > 0 and level > 0 else None
 
 
 class HumMeter:

@@ -61,7 +61,7 @@ class Manifests:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RowKey:
-    """What tells the utterance of a row from others.
+    """Key that tells the utterance of a row from others.
 
     Attributes:
         utterance_id: id of the utterance.

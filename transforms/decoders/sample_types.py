@@ -14,7 +14,13 @@ _DTYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "flt": "f4", "dbl": "f8"}
 
 
 def bits_of(frame: AudioFrame, extradata: bytes | None, coding: str) -> int | None:
-    """Returns the bits of integer samples; None for floats, which lossy codings give."""
+    """Returns the bits of integer samples; None for floats, which lossy codings give.
+
+    Args:
+        frame: a decoded frame.
+        extradata: header of the decoder; None if it has none.
+        coding: name of the coding, as in the column `format`.
+    """
     kind = np.dtype(_DTYPES[frame.format.name.removesuffix("p")])
     if kind.kind == "f":
         return None
@@ -28,7 +34,15 @@ def bits_of(frame: AudioFrame, extradata: bytes | None, coding: str) -> int | No
 
 
 def converted(samples: np.ndarray, dtype: str) -> np.ndarray:
-    """Returns samples as floats with full scale 1.0, or unchanged integers, left-justified in a larger type."""
+    """Returns samples of any shape as floats with full scale 1.0, or unchanged integers, left-justified in a larger type.
+
+    Args:
+        samples: decoded samples.
+        dtype: numpy name of the type.
+
+    Raises:
+        TypeError: the type does not hold the samples.
+    """
     have, want = samples.dtype, np.dtype(dtype)
     if have == want:
         return samples

@@ -46,7 +46,7 @@ def middle(count: int) -> slice:
 
 
 def fingerprint(features: np.ndarray, config: FeatureConfig, first_frame: int = 0) -> tuple[int, ...] | None:
-    """Returns the landmarks of an utterance in the order of time, about 7 for each second; None without enough sound.
+    """Returns the landmarks of an utterance in the order of time, about 6 for each second; None without enough sound.
 
     Args:
         features: spectrogram of the frames in `middle`: float32 [T, 257].

@@ -38,7 +38,7 @@ def _shortened(name: str) -> str:
 
 
 def portable_path(names: list[str]) -> str:
-    """Joins portable names to a path of at most `PATH_BYTES`. Of a deep path, a hash replaces the inner folders."""
+    """Joins portable names to a path of at most `PATH_BYTES`. In a longer path, a hash replaces the inner folders."""
     path = "/".join(names)
     if len(path.encode()) <= PATH_BYTES:
         return path

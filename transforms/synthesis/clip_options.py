@@ -21,8 +21,8 @@ class ClipOptions:
         peak_dbfs: lowest and highest peak level in dB of full scale.
         labels: scales of the labels to compute.
         noises: smallest and largest number of noises in a noisy clip.
-        partial_ratio: share of the noisy clips whose noise covers only a part, 0 to 1.
-        partial_s: shortest and longest such part in seconds; noise covers the whole of a shorter clip.
+        partial_ratio: share of noises, of music and of second voices that cover only a part of the clip, 0 to 1.
+        partial_s: shortest and longest such part in seconds; a shorter clip is covered whole.
         variation_ratio: share of clips whose clean speech is varied, 0 to 1.
         speed_ratio: share of clips whose speech is slower or faster, 0 to 1.
         expander_ratio: share of clips whose soft sounds are attenuated, 0 to 1.

@@ -36,7 +36,13 @@ def power(samples: np.ndarray) -> float:
 
 
 def fit_length(noise: np.ndarray, length: int, offset: int) -> np.ndarray:
-    """Returns `length` samples of noise [m] from sample `offset` on. A noise that is too short is repeated."""
+    """Returns samples of a noise, which is repeated if it is too short.
+
+    Args:
+        noise: noise: float [m], m >= 1.
+        length: number of samples to return.
+        offset: first of these samples, at least 0.
+    """
     if offset + length <= len(noise):
         return noise[offset : offset + length]
     return np.take(noise, np.arange(offset, offset + length), mode="wrap")
@@ -67,34 +73,16 @@ def blend(noises: list[np.ndarray], levels_db: list[float]) -> np.ndarray:
     )
 
 
-def add_noise(speech: np.ndarray, noise: np.ndarray, snr_db: float, start: int = 0) -> np.ndarray:
-    """Adds noise to speech, or to a part of it, at an SNR.
-
-    The SNR is 10 log10(P_speech / P_noise), where P_speech is the mean power of the speech over the whole clip and P_noise
-    that of the noise over its own length. The noise has no fades.
+def gain_at(snr_db: float, speech_power: float, sound_power: float) -> np.float32:
+    """Returns the factor for the samples of a sound with which the speech has an SNR.
 
     Args:
-        speech: clean speech: float [n].
-        noise: noise: float [m], m + start <= n.
-        snr_db: SNR in dB.
-        start: sample of the speech at which the noise begins.
-
-    Returns:
-        Noisy speech: float32 [n].
+        snr_db: SNR in dB: 10 log10 of the power of the speech over that of the scaled sound.
+        speech_power: mean square of the speech.
+        sound_power: mean square of the sound.
 
     Raises:
-        MixError: speech or noise is silent.
-    """
-    total = speech.astype(np.float32)  # a copy
-    total[start : start + len(noise)] += noise * gain_at(snr_db, power(speech), power(noise))
-    return total
-
-
-def gain_at(snr_db: float, speech_power: float, sound_power: float) -> np.float32:
-    """Returns the factor for the samples of a sound to have an SNR in dB, from the mean squares of speech and sound.
-
-    Raises:
-        MixError: one of them is 0.
+        MixError: one of the powers is 0.
     """
     if min(speech_power, sound_power) <= 0.0:
         raise MixError("the speech or a sound added to it is silent, so the SNR is undefined")

@@ -62,7 +62,7 @@ class NoiseFloor:
         return f"{self.slope_db:.1f} dB per octave"
 
     def make(self, length: int) -> np.ndarray:
-        """Returns the noise with a power of about 1."""
+        """Returns the noise with a power of about 1: float32 [length]."""
         white = np.random.default_rng(self.seed).standard_normal(length).astype(np.float32)
 
         def gain(frequency: np.ndarray) -> np.ndarray:
@@ -100,7 +100,7 @@ class Tones:
         return f"{' + '.join(f'{frequency:.0f}' for frequency in self.frequencies_hz)} Hz, {len(self.beeps_s)} times"
 
     def make(self, length: int) -> np.ndarray:
-        """Returns the tones with a power of about 1 in the beeps."""
+        """Returns the tones with a power of about 1 in the beeps: float32 [length]."""
         time = np.arange(length)
         envelope = np.zeros(length, np.float32)
         for start, end in self.beeps_s:

@@ -92,7 +92,14 @@ def _point(values: np.ndarray) -> tuple[float, float, float]:
 
 @functools.lru_cache(maxsize=256)
 def bank(seed: int, split: str, rt60_s: tuple[float, float], distance_m: tuple[float, float]) -> tuple[Room, ...]:
-    """Returns the `BANK_ROOMS` rooms of a split, whose RT60 are spread evenly over their range."""
+    """Returns the `BANK_ROOMS` rooms of a split, whose RT60 are spread evenly over their range.
+
+    Args:
+        seed: seed of the set.
+        split: name of the split. No room is in two splits.
+        rt60_s: shortest and longest RT60 in seconds, within `MIN_RT60_S` and `MAX_RT60_S`.
+        distance_m: shortest and longest distance of the source from the microphone in m.
+    """
     rng = np.random.default_rng([seed, zlib.crc32(split.encode())])
     edges = np.linspace(*rt60_s, BANK_ROOMS + 1)
     return tuple(draw_room(rng, rng.uniform(*edges[i : i + 2]), distance_m) for i in range(BANK_ROOMS))
@@ -109,11 +116,14 @@ def impulse_response(room: Room | RecordedRoom) -> np.ndarray:
 
 @functools.lru_cache(maxsize=KEPT_RESPONSES)
 def simulate(room: Room) -> np.ndarray:
-    """Simulates the early part of an impulse response by image sources, and the rest by decaying noise.
+    """Simulates an impulse response: the early part by image sources, and the rest by decaying noise.
 
     The images of the first 80 ms take a few ms to compute. Those of a whole second would take many seconds, and their flat
     walls cause a flutter that furnished rooms do not have. Late reverberation is Gaussian noise with an exponential decay
     (Moorer, Computer Music Journal 3(2), 1979), at the level of the images just before it.
+
+    Returns:
+        The response at 16 kHz, until it has decayed by 60 dB: float32 [m], read-only.
     """
     # An optional package that only synthesis needs.
     import pyroomacoustics
@@ -151,7 +161,7 @@ def _with_tail(early: np.ndarray, rt60_s: float) -> np.ndarray:
 
 
 def direct_sound(response: np.ndarray) -> int:
-    """Returns the sample of the direct sound in an impulse response: the peak of the first strong arrival."""
+    """Returns the sample of the direct sound in an impulse response, float [m]: the peak of the first strong arrival."""
     size = np.abs(response)
     first = int(np.argmax(size >= _ONSET * size.max()))
     return first + int(np.argmax(size[first : first + _ONSET_SAMPLES]))

@@ -30,11 +30,20 @@ def shape_spectrum(samples: np.ndarray, gain: Callable[[np.ndarray], np.ndarray]
 
 
 def low_pass(frequency: np.ndarray, cutoff_hz: float, order: int) -> np.ndarray:
-    """Returns the magnitude of a Butterworth low-pass: -3 dB at the cut-off, then 6 dB an octave per order."""
+    """Returns the magnitude of a Butterworth low-pass: -3 dB at the cut-off, then 6 dB an octave per order.
+
+    Args:
+        frequency: frequencies in Hz, at least 0: float [k].
+        cutoff_hz: cut-off frequency in Hz, over 0.
+        order: order of the filter, at least 1.
+
+    Returns:
+        Factors from 0 to 1: float [k].
+    """
     return 1 / np.sqrt(1 + (frequency / cutoff_hz) ** (2 * order))
 
 
 def high_pass(frequency: np.ndarray, cutoff_hz: float, order: int) -> np.ndarray:
-    """Returns the magnitude of a Butterworth high-pass."""
+    """Returns the magnitude of a Butterworth high-pass. Arguments and result are those of `low_pass`."""
     ratio = (frequency / cutoff_hz) ** order
     return ratio / np.sqrt(1 + ratio**2)

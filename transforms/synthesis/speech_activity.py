@@ -13,8 +13,8 @@ from transforms.synthesis.degradations.base import SampleSpan, spans_where
 
 # Percentile of the frame levels that stands for the level of loud vowels; a click is shorter than the rest.
 LOUD_PERCENTILE, FLOOR_PERCENTILE = 95, 5
-# A frame has speech if its level is this many dB over the floor, but at least and at most so many dB under loud vowels.
-# Soft fricatives are some 30 dB under loud vowels.
+# A frame has speech if its level is this many dB over the floor. The limit stays between the other two, in dB under loud
+# vowels, because soft fricatives are some 30 dB under them.
 OVER_FLOOR_DB, DEEPEST_DB, SHALLOWEST_DB = 15.0, 38.0, 26.0
 # Shorter runs are clicks, which touch up to three frames. Shorter gaps, such as the closure of a plosive, belong to the speech.
 MIN_FRAMES, MAX_GAP_FRAMES = 4, 8

@@ -16,7 +16,7 @@ from scipy.ndimage import maximum_filter1d
 
 from model.features import SAMPLE_RATE
 from transforms.synthesis.degradations.codecs import GOOD, Coding, transcode
-from transforms.synthesis.rooms import CLOSE_M, Room, bank, impulse_response, reverberate
+from transforms.synthesis.rooms import CLOSE_M, MIN_RT60_S, Room, bank, impulse_response, reverberate
 from transforms.synthesis.spectral_filters import high_pass, low_pass, shape_spectrum
 
 MAX_VARIATIONS = 2
@@ -25,7 +25,7 @@ VOICE_SPEED = 1.2
 # Frequencies of the equaliser in Hz, and its largest gain in dB.
 EQUALIZER_HZ = (100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0, 6400.0)
 EQUALIZER_DB = 6.0
-SMALL_ROOM_RT60_S = (0.08, 0.25)
+SMALL_ROOM_RT60_S = (MIN_RT60_S, 0.25)
 # Samples of a block of 5 ms in which levels are measured.
 GATE_BLOCK = round(0.005 * SAMPLE_RATE)
 # Thresholds in dB relative to the loudest block, hold times in seconds, and gains in dB.
@@ -48,7 +48,11 @@ class Variation(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Equalizer:
-    """An equaliser whose gains in dB at `EQUALIZER_HZ` are interpolated linearly over octaves."""
+    """An equaliser.
+
+    Attributes:
+        gains_db: gains in dB at `EQUALIZER_HZ`, between which it interpolates linearly over octaves.
+    """
 
     gains_db: tuple[float, ...]
 
@@ -69,7 +73,14 @@ class Equalizer:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Microphone:
-    """The band of a microphone: cut-off frequencies in Hz, and orders of the slopes (6 dB an octave each)."""
+    """The band of a microphone.
+
+    Attributes:
+        low_hz: lower cut-off frequency in Hz.
+        low_order: order of the slope below it, 6 dB an octave each.
+        high_hz: upper cut-off frequency in Hz.
+        high_order: order of the slope above it.
+    """
 
     low_hz: float
     low_order: int
@@ -93,7 +104,11 @@ class Microphone:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SmallRoom:
-    """A small dry room with the speaker close to the microphone."""
+    """A small dry room.
+
+    Attributes:
+        room: the room, with the speaker close to the microphone.
+    """
 
     room: Room
 
@@ -109,7 +124,11 @@ class SmallRoom:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class GoodCodec:
-    """A codec at a bit rate that is hardly audible."""
+    """A codec.
+
+    Attributes:
+        coding: a coding at a bit rate that is hardly audible.
+    """
 
     coding: Coding
 

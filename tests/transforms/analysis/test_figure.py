@@ -168,7 +168,9 @@ def test_a_recording_without_audio_is_drawn_with_its_scores(data):
 def test_one_frame_is_enough():
     noise = np.random.default_rng(0).normal(0, 0.1, 512)
     one = FigureData("", reduced_db(waveform_of(noise)), 0.032, np.array([3.0], np.float32), [], PESQ_WB)
-    save(draw(one), io.BytesIO(), "png")
+    file = io.BytesIO()
+    save(draw(one), file, "png")
+    assert file.getvalue().startswith(b"\x89PNG")
 
 
 def test_a_title_is_not_parsed_as_a_formula_and_equal_figures_are_equal_files(data):

@@ -52,11 +52,6 @@ class TestFound:
         samples = np.concatenate([np.zeros(5 * RATE), mains(5 * RATE, 50.0, -40.0) + 0.2, np.zeros(5 * RATE)])
         assert hum(samples).mains_hz == 50.0
 
-    def test_the_level_relative_to_another(self):
-        found = hum(mains(5 * RATE, 50.0, -40.0))
-        assert found.relative_db(0.1) == pytest.approx(-20.0, abs=0.7)
-        assert found.relative_db(0.0) is None
-
 
 @pytest.mark.parametrize("pitch_hz", [60.0, 100.0, 120.0, 150.0])
 def test_a_voice_is_no_hum(pitch_hz):

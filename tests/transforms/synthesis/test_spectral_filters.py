@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 
 from transforms.synthesis.spectral_filters import high_pass, low_pass, shape_spectrum
 
-FREQUENCIES = np.linspace(0, 8_000, 801)
-
 
 @pytest.mark.parametrize("order", [1, 4, 16])
 def test_the_cut_off_is_at_minus_3_db_and_the_slope_is_6_db_an_octave_per_order(order):

@@ -98,7 +98,13 @@ def _mean(blocks: np.ndarray) -> float:
 
 
 def true_peak(spool: Spool, rate: int, channels: int) -> float:
-    """Returns the largest absolute value of the samples at eight times their rate; 1.0 is full scale."""
+    """Returns the largest absolute value of the samples at eight times their rate; 1.0 is full scale.
+
+    Args:
+        spool: the samples, float32.
+        rate: sampling rate in Hz.
+        channels: number of channels.
+    """
     stream = soxr.ResampleStream(rate, _OVERSAMPLING * rate, channels, dtype="float32")
     peak = spool.peak()
     for block in spool.blocks():

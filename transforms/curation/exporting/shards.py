@@ -108,7 +108,13 @@ def recordings_in(uri: str) -> dict[str, str]:
 
 
 def add_member(tar: tarfile.TarFile, name: str, content: BinaryIO) -> None:
-    """Adds a file to a tar."""
+    """Adds a file to a tar.
+
+    Args:
+        tar: tar that is open for writing.
+        name: name of the member.
+        content: content of the file, seekable, at any position.
+    """
     header = tarfile.TarInfo(name)
     header.size = content.seek(0, io.SEEK_END)
     content.seek(0)

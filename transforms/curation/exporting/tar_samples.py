@@ -38,7 +38,7 @@ class OtherMembers:
 
     @property
     def new_json(self) -> str:
-        """What follows the name of the sample in the name of a new JSON member: not the name of a member that is no object."""
+        """Suffix of a new JSON member. It differs from that of a JSON member that is no object, which stays."""
         return f"audiosieve.{_JSON}" if _JSON in map(str.lower, self.contents) else _JSON
 
     def files(self) -> Iterator[tuple[str, BinaryIO]]:

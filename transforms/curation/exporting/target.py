@@ -39,11 +39,6 @@ class AudioTarget:
     loudness_lufs: float | None = None
     max_bits: Literal[16] | None = None
 
-    @property
-    def may_change_audio(self) -> bool:
-        """Whether the audio of any recording may be changed."""
-        return self.sample_rate is not None or self.is_mono or self.loudness_lufs is not None
-
     def rate_of(self, row: Row) -> int:
         """Returns the sampling rate of the file for a row of a plan, in Hz."""
         return int(row["sample_rate"] if self.sample_rate is None else self.sample_rate)

@@ -1,4 +1,4 @@
-"""What is cut out of utterances, and how long the segments are that long utterances become."""
+"""Plan of trimming: the stretches to cut out of utterances, and the limits of the length of segments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all degradations have in common. Each is a dataclass of its parameters, and keeps the length and the timing."""
+"""Interface of all degradations. Each is a dataclass of its parameters, and keeps the length and the timing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Degraded:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HeardCause:
-    """A cause of damage as which listeners hear a degradation.
+    """A cause of damage that listeners hear in a degradation.
 
     Attributes:
         cause: one of `HEARD_CAUSES`; None if a degradation is none of them, such as an offset.
@@ -63,7 +63,7 @@ class Degradation(Protocol):
 
     @property
     def heard(self) -> tuple[HeardCause, ...]:
-        """Causes as which it is heard in its spans, at least one, without repetition."""
+        """Causes that are heard in its spans, at least one, without repetition."""
 
     def apply(self, samples: np.ndarray) -> Degraded:
         """Degrades samples [n] at 16 kHz, of any level. The result is deterministic, and the argument is not changed."""
@@ -72,10 +72,10 @@ class Degradation(Protocol):
 def heard_spans(
     heard: tuple[HeardCause, ...], before: np.ndarray, degraded: Degraded
 ) -> Iterator[tuple[SampleSpan, HeardCause]]:
-    """Yields the degraded spans with the causes as which they are heard: the same gap is heard in speech, and not in a pause.
+    """Yields the degraded spans with the causes that are heard in them: the same gap is heard in speech, and not in a pause.
 
     Args:
-        heard: causes as which the degradation is heard.
+        heard: causes that are heard in the degradation.
         before: recording before the degradation: float [n].
         degraded: the result of the degradation.
     """

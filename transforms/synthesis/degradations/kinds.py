@@ -17,7 +17,7 @@ from transforms.synthesis.degradations.recording import BandLimit, Clipping, DcO
 from transforms.synthesis.degradations.suppression import Suppression, methods
 from transforms.synthesis.degradations.transmission import Codec, Dropouts, Mnru, PacketLoss
 from transforms.synthesis.degradations.upsampling import Interpolation, Upsampled
-from transforms.synthesis.rooms import RecordedRoom, Room
+from transforms.synthesis.rooms import MAX_RT60_S, RecordedRoom, Room
 
 Range = tuple[float, float]
 DrawRoom = Callable[[np.random.Generator, Range], Room | RecordedRoom]
@@ -154,7 +154,7 @@ def _draw_seed(rng: np.random.Generator) -> int:
 
 # In the order in which they affect a recording: room and mains, microphone, recording chain, processing, codec, transmission.
 DEGRADATIONS: Mapping[str, DegradationKind] = {
-    Reverb.KIND: DegradationKind(_draw_reverb, (0.2, 1.2), (0.1, 2.0), "s of RT60"),
+    Reverb.KIND: DegradationKind(_draw_reverb, (0.2, 1.2), (0.1, MAX_RT60_S), "s of RT60"),
     Hum.KIND: DegradationKind(_draw_hum, (5.0, 40.0), (-20.0, 60.0), "dB of SNR"),
     AcousticEcho.KIND: DegradationKind(_draw_acoustic_echo, (-30.0, -5.0), (-60.0, 10.0), "dB of the echo's level"),
     Plosives.KIND: DegradationKind(_draw_plosives, (-18.0, 10.0), (-40.0, 60.0), "dB of SNR"),
@@ -198,7 +198,7 @@ def parse_degradations(text: str) -> tuple[tuple[str, Range], ...]:
     for part in ",".join(DEGRADATIONS).split(",") if text == "all" else text.split(","):
         name, equals_sign, values = part.strip().partition("=")
         if name not in DEGRADATIONS:
-            raise DegradationError(f"unknown fault {name!r}; choose from {', '.join(DEGRADATIONS)}")
+            raise DegradationError(f"unknown kind {name!r}; choose from {', '.join(DEGRADATIONS)}")
         if name in chosen:
             raise DegradationError(f"{name!r} occurs twice")
         chosen[name] = _read_range(name, values) if equals_sign else DEGRADATIONS[name].default or _NO_RANGE

@@ -42,7 +42,7 @@ class Partial:
 
     @property
     def heard(self) -> tuple[HeardCause, ...]:
-        """Causes as which it is heard in the part."""
+        """Causes that are heard in the part."""
         return self.degradation.heard
 
     def apply(self, samples: np.ndarray) -> Degraded:

@@ -124,22 +124,31 @@ def _noise(powers: np.ndarray) -> np.ndarray:
 
 
 def subtract(ratios: np.ndarray) -> np.ndarray:
-    """Subtracts the power of the noise from that of each frame (Boll, IEEE Trans. ASSP 27(2), 1979; here of powers).
+    """Returns the gains of spectral subtraction (Boll, IEEE Trans. ASSP 27(2), 1979; here of powers).
 
     The remaining random peaks sound like short tones ("musical noise").
+
+    Args:
+        ratios: power of each bin over that of the noise: float32 [T, 257].
+
+    Returns:
+        Factors from 0 to 1: float32 [T, 257].
     """
     return np.sqrt(np.maximum(1 - 1 / np.maximum(ratios, 1.0), 0.0))
 
 
 def wiener(ratios: np.ndarray) -> np.ndarray:
-    """Returns Wiener gains, with the decision-directed a-priori SNR of Ephraim and Malah (IEEE Trans. ASSP 32(6), 1984)."""
+    """Returns Wiener gains, with the decision-directed a-priori SNR of Ephraim and Malah (IEEE Trans. ASSP 32(6), 1984).
+
+    Argument and result are those of `subtract`.
+    """
     return _decision_directed(ratios, lambda snr, _: snr / (1 + snr))
 
 
 def log_mmse(ratios: np.ndarray) -> np.ndarray:
     """Returns the gains that minimise the mean square error of the logarithmic amplitude.
 
-    Formula 20 of Ephraim and Malah, IEEE Trans. ASSP 33(2), 1985.
+    Formula 20 of Ephraim and Malah, IEEE Trans. ASSP 33(2), 1985. Argument and result are those of `subtract`.
     """
 
     def gain(snr: np.ndarray, ratio: np.ndarray) -> np.ndarray:

@@ -40,7 +40,12 @@ def label(scale: LabelScale, mixture: Mixture, snr_db: float | None, is_degraded
 
 
 def pesq(reference: np.ndarray, degraded: np.ndarray, scale: LabelScale) -> float:
-    """Computes PESQ MOS-LQO (ITU-T P.862.1 or P.862.2) of samples [n] at 16 kHz against their reference [n].
+    """Computes PESQ MOS-LQO (ITU-T P.862.1 or P.862.2).
+
+    Args:
+        reference: clean speech at 16 kHz: float32 [n].
+        degraded: degraded speech at 16 kHz, aligned with it: float32 [n].
+        scale: narrow-band or wide-band PESQ.
 
     Raises:
         AudioFault: PESQ fails, for example because it finds no speech.

@@ -210,8 +210,9 @@ class TestShar:
         assert set(texts(scan(shar / "cuts.000001.jsonl.gz"))) == {"recording.000001.tar/cut.2"}
 
     def test_word_times_can_be_carried(self, shar):
-        for ref in scan(shar, word_times=True).refs:
-            assert all(json.loads(member.columns["words"])["word"] for member, _ in members(ref))
+        found = [member for ref in scan(shar, word_times=True).refs for member, _ in members(ref)]
+        assert len(found) == len(SHAR)
+        assert all(json.loads(member.columns["words"])["word"] for member in found)
 
     def test_folders_of_splits_have_their_own_ids(self, tmp_path):
         for split in ("train", "dev"):

@@ -249,8 +249,8 @@ class TestParse:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("echo", "unknown fault 'echo'; choose from reverb, hum,"),
-            ("", "unknown fault ''"),
+            ("echo", "unknown kind 'echo'; choose from reverb, hum,"),
+            ("", "unknown kind ''"),
             ("clipping,clipping=3", "occurs twice"),
             ("codec=3", "codec takes no range"),
             ("clipping=loud", "neither a number nor LOW:HIGH"),
