@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 # time, and free bytes at the end of a heap from which they are returned.
 M_ARENA_MAX, M_MMAP_MAX, M_TOP_PAD, M_TRIM_THRESHOLD = -8, -4, -2, -1
 
+
 def start_tensorflow(threads: int | None = None) -> None:
     """Imports TensorFlow and sets its thread pools. Call it before importing any module that imports TensorFlow.
 
