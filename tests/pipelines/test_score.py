@@ -180,7 +180,7 @@ def test_each_kind_of_garbage_is_rejected_for_its_reason_and_costs_no_other_its_
         "empty.wav": ("decode", "empty_file"),
         "fifo.wav": ("read", "not_a_file"),
         "text.wav": ("decode", "unsupported_format"),
-        "truncated.flac": ("decode", "corrupt"),
+        "truncated.flac": ("decode", "truncated"),
         "nan.wav": ("decode", "non_finite"),
         "short.wav": ("decode", "too_short"),
         "zeros.wav": ("decode", "silent"),

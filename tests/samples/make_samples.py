@@ -70,7 +70,9 @@ def main() -> None:
     high = speak(*SENTENCES[2], rate=48_000)
     write("stereo_48k.flac", np.stack([high, 0.8 * high], axis=1), 48_000)
     write("compressed.mp3", third, format="MP3", subtype="MPEG_LAYER_III")
-    (AUDIO / "corrupt.flac").write_bytes((AUDIO / "noise_10db.flac").read_bytes()[:20_000])
+    corrupt = bytearray((AUDIO / "noise_10db.flac").read_bytes()[:20_000])
+    corrupt[5_000:5_100] = bytes(100)
+    (AUDIO / "corrupt.flac").write_bytes(corrupt)
 
 
 if __name__ == "__main__":
