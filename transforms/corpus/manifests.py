@@ -97,16 +97,17 @@ def read_table(table: Table, manifest: ManifestListing, names: ColumnNames, find
     read_rows(manifest, table.rows(), names, find, id_prefix)
 
 
-def manifest_finder(uri: str, listing: Listing, *subfolders: str) -> Finder:
+def manifest_finder(uri: str, listing: Listing, *subfolders: str, others: Sequence[str] = ()) -> Finder:
     """Returns the finder of the files that a manifest names.
 
     Args:
         uri: URI of the manifest.
         listing: listing of the corpus, whose options may name another folder.
         subfolders: names of folders below in which files may be, too.
+        others: further folders in which files may be.
     """
     root = listing.options.audio_root or FileSystems.split(uri)[0]
-    return Finder(root, *(FileSystems.join(root, name) for name in subfolders))
+    return Finder(root, *(FileSystems.join(root, name) for name in subfolders), *others)
 
 
 def read_rows(

@@ -176,6 +176,33 @@ class TestLJSpeech:
         assert ref.utterance_id == "wavs/LJ001-0001.wav"
 
 
+class TestFilelists:
+    @pytest.mark.parametrize(
+        ("line", "carried"),
+        [
+            ("wavs/1.wav|Good day.", {"text": "Good day."}),
+            ("wavs/1.wav|12|Good day.", {"speaker": "12", "text": "Good day."}),
+            ("wavs/1.wav|Good day.|good day", {"text": "Good day.", "normalized_text": "good day"}),
+            ("wavs/1.wav|ann|EN|Good day.", {"speaker": "ann", "language": "EN", "text": "Good day."}),
+        ],
+    )
+    @pytest.mark.parametrize("folder", ["", "filelists/"])
+    def test_a_list_of_paths_with_texts(self, tmp_path, line, carried, folder):
+        touch(tmp_path, "wavs/1.wav", f"{folder}train.txt")
+        (tmp_path / folder / "train.txt").write_text(line + "\n")
+        corpus = scan(tmp_path / folder / "train.txt")
+        assert rows(corpus, tmp_path) == [("wavs/1.wav", "wavs/1.wav", carried)]
+
+    def test_a_missing_recording_is_looked_for_where_the_list_says(self, tmp_path):
+        (tmp_path / "train.txt").write_text("DUMMY/1.wav|Good day.\n")
+        assert scan(tmp_path / "train.txt").refs[0].uri == str(tmp_path / "DUMMY/1.wav")
+
+    def test_a_path_may_have_a_bar(self, tmp_path):
+        touch(tmp_path, "a.wav|b.wav")
+        (tmp_path / "list.txt").write_text("a.wav|b.wav\n")
+        assert [ref.utterance_id for ref in scan(tmp_path / "list.txt").refs] == ["a.wav|b.wav"]
+
+
 # --- audiofolder -------------------------------------------------------------------------------------------------------------
 
 
