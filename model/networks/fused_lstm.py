@@ -7,19 +7,36 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+# Options of an LSTM of which the operation knows only the defaults.
+FIXED_OPTIONS = ("activation", "recurrent_activation", "use_bias", "dropout", "recurrent_dropout")
+
 
 @keras.saving.register_keras_serializable("audiosieve")
 class FusedLSTM(keras.layers.LSTM):
     """A `keras.layers.LSTM` whose steps are one operation, `BlockLSTM`. On a GPU it stays Keras's own, which uses cuDNN.
 
     It has the weights of its base class, and the same results at real frames. A mask may only hide frames at the end, and the
-    outputs there are meaningless. The activations, the bias and the dropout must be those of the defaults.
+    outputs there are meaningless.
+
+    Args:
+        units: size of the output and of the cell.
+        **options: options of the base class. Activations, bias and dropout must be the defaults, which the operation has.
 
     Attributes:
         is_fused: whether to use the operation. Converters to other formats know only the loop.
+
+    Raises:
+        ValueError: an option is not supported.
     """
 
     is_fused = True
+
+    def __init__(self, units: int, **options: Any) -> None:
+        super().__init__(units, **options)
+        default = keras.layers.LSTM(units).get_config()
+        config = self.get_config()
+        if others := [name for name in FIXED_OPTIONS if config[name] != default[name]]:
+            raise ValueError(f"a FusedLSTM has the default of {', '.join(others)}")
 
     def inner_loop(
         self, sequences: tf.Tensor, initial_state: list[tf.Tensor], mask: Any, training: bool = False

@@ -68,9 +68,9 @@ class ChannelMeter:
         self._reference: int | None = None
         # Energies of each channel, and of the reference channel in the same windows.
         self._energy, self._reference_energy = np.zeros(channels), np.zeros(channels)
-        # Power of the mean of the channels in each window, and energies of the channels and of their second differences.
+        # Power of the mean of the channels in each window, and energy of the second differences of each channel.
         self._mean_powers: list[np.ndarray] = []
-        self._sums, self._steps = np.zeros(channels), np.zeros(channels)
+        self._steps = np.zeros(channels)
         self._correlation = np.zeros((channels, 2 * self._max_delay + 1))
 
     @np.errstate(over="ignore", invalid="ignore")
@@ -84,7 +84,6 @@ class ChannelMeter:
         power = _power(windows)
         self._powers.append(power)
         self._mean_powers.append(_power(windows.mean(axis=2, keepdims=True, dtype=np.float64))[:, 0])
-        self._sums += power.sum(axis=0) * self._level_length
         self._steps += np.square(np.diff(block, n=2, axis=0), dtype=np.float64).sum(axis=0)
         if self._reference is None and power.any():
             self._reference = int(np.argmax(power.sum(axis=0)))
@@ -132,12 +131,13 @@ class ChannelMeter:
         order = sorted(
             whole or live.tolist(), key=lambda channel: -_quality(distances[channel], float(levels[channel]))
         )
-        candidates = order[:MAX_CANDIDATES] if UNLIKE in flags else self._equally_good(order, distances)
+        energy = power.sum(axis=0) * self._level_length
+        candidates = order[:MAX_CANDIDATES] if UNLIKE in flags else self._equally_good(order, distances, energy)
         ordered = tuple(flag for flag in (ANTIPHASE, DELAYED, DEAD, NOISY, UNLIKE) if flag in flags)
         return ChannelChoice(tuple(candidates), ordered)
 
     @np.errstate(invalid="ignore")
-    def _equally_good(self, order: list[int], distances: dict[int, float]) -> list[int]:
+    def _equally_good(self, order: list[int], distances: dict[int, float], energy: np.ndarray) -> list[int]:
         """Returns the best channel, and others of about its distance from noise but another share of high frequencies.
 
         A muffled channel loses noise, too, so that only the scores tell which of them is the better one.
@@ -145,9 +145,10 @@ class ChannelMeter:
         Args:
             order: channels, the best first.
             distances: distance from speech to noise of each channel in dB.
+            energy: energy of each channel: float64 [channels].
         """
         best, *others = order
-        tilt_db = 10 * np.log10((self._steps + 1e-30) / (self._sums + 1e-30))
+        tilt_db = 10 * np.log10((self._steps + 1e-30) / (energy + 1e-30))
         alike = [
             channel
             for channel in others

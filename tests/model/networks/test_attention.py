@@ -93,8 +93,9 @@ def block_bytes_of(queries: int) -> int:
 
 
 @pytest.mark.parametrize("block_bytes", [*map(block_bytes_of, (2, 3, 10)), block_bytes_of(5) + 4])
-def test_attention_in_blocks_equals_attention_at_once(inputs, weights, block_bytes: int) -> None:
-    in_blocks = layer_of(weights, block_bytes=block_bytes)(inputs, mask=MASK).numpy()
+@pytest.mark.parametrize("training", [False, True])
+def test_attention_in_blocks_equals_attention_at_once(inputs, weights, block_bytes: int, training: bool) -> None:
+    in_blocks = layer_of(weights, block_bytes=block_bytes)(inputs, mask=MASK, training=training).numpy()
     assert in_blocks == pytest.approx(layer_of(weights)(inputs, mask=MASK).numpy(), abs=1e-5)
 
 

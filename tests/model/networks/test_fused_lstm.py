@@ -84,3 +84,9 @@ def test_the_loop_gives_the_same_outputs_without_the_operation() -> None:
     assert "BlockLSTM" in fused_operations
     assert "BlockLSTM" not in loop_operations
     np.testing.assert_allclose(fused, loop, atol=1e-6)
+
+
+@pytest.mark.parametrize("option", [{"activation": "relu"}, {"use_bias": False}, {"dropout": 0.1}])
+def test_an_option_that_the_operation_lacks_is_refused(option: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=next(iter(option))):
+        FusedLSTM(UNITS, **option)

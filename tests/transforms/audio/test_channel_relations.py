@@ -124,3 +124,17 @@ def test_a_gain_and_blocks_do_not_change_the_choice(gain, blocks):
     x = X * np.float32(gain)
     assert choice(x, -x, blocks=blocks) == ChannelChoice((0,), (ANTIPHASE,))
     assert choice(x, 0.5 * x, blocks=blocks) == ChannelChoice()
+
+
+def test_pauses_at_the_correlated_windows_of_a_short_recording_do_not_count():
+    # One of six windows is correlated in a long recording; here, that would be silence with hiss of its own in each channel.
+    short = X[: 2 * RATE].copy()
+    for start in (0, round(1.5 * RATE)):
+        short[start : start + RATE // 4] = 0
+    one, other = (short + np.random.default_rng(seed).normal(0, 1e-4, len(short)).astype(np.float32) for seed in (1, 2))
+    assert choice(one, other) == ChannelChoice()
+
+
+def test_a_common_drift_of_the_offset_does_not_make_channels_alike():
+    drift = (0.05 * np.sin(2 * np.pi * 0.3 * np.arange(len(X)) / RATE)).astype(np.float32)
+    assert UNLIKE in choice(X + drift, voice(2) + drift).flags
