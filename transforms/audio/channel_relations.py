@@ -111,6 +111,8 @@ class ChannelMeter:
         if self._reference is None:
             return ChannelChoice()
         power = np.concatenate(self._powers)
+        if not np.isfinite(power).all():  # near the range of a float, which the features refuse
+            return ChannelChoice()
         levels = np.array([20 * np.log10(max(gated_level(channel), 1e-30)) for channel in power.T])
         live = np.flatnonzero(levels > levels.max() - DEAD_BELOW_DB)
         relations = {channel: self._relation(channel) for channel in live.tolist() if channel != self._reference}

@@ -138,3 +138,9 @@ def test_pauses_at_the_correlated_windows_of_a_short_recording_do_not_count():
 def test_a_common_drift_of_the_offset_does_not_make_channels_alike():
     drift = (0.05 * np.sin(2 * np.pi * 0.3 * np.arange(len(X)) / RATE)).astype(np.float32)
     assert UNLIKE in choice(X + drift, voice(2) + drift).flags
+
+
+def test_samples_near_the_range_of_a_float_raise_nothing():
+    loud = (X / np.abs(X).max() * 3e38).astype(np.float32)
+    for channels in ((loud, loud), (loud, X), (loud, -loud), (np.sign(loud) * np.float32(3.4e38), loud)):
+        assert set(choice(*channels).candidates) <= {0, 1}
