@@ -120,7 +120,7 @@ class QualityTrainer(keras.Model):
 def train(
     data: TrainingSet, output: Path, options: TrainOptions, *, resume: bool = False, start: Bundle | None = None
 ) -> Bundle:
-    """Trains a network and writes the bundle of its best epoch (by LCC on the split `val`) to `output`.
+    """Trains a network and writes the bundle of its best epoch on the split `val` (`_rank`) to `output`.
 
     After every epoch, `output/training/` holds a checkpoint and the history. `output` holds the bundle of the best epoch so
     far. A killed run can be resumed, and its bundle can be used.
@@ -295,7 +295,13 @@ def validate(trainer: keras.Model, data: TrainingSet, batch_size: int) -> tuple[
 
 
 def _rank(facts: dict[str, Any]) -> float:
-    return -math.inf if facts["lcc"] is None else facts["lcc"]
+    """Returns what the best epoch has most of: the LCC, or with a diagnosis the sum of the LCC and the F1 of the causes.
+
+    The LCC alone would choose an early epoch of a network that starts from another one, whose scores are learned already.
+    """
+    if facts["lcc"] is None:
+        return -math.inf
+    return float(facts["lcc"] + (facts.get("cause_f1") or 0.0))
 
 
 def _comparable(data: TrainingSet, options: TrainOptions) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from model.bundle import WEIGHTS, open_bundle
-from model.diagnosis import HEARD_CAUSES
+from model.diagnosis import HEARD_CAUSES, CauseLimits
 from model.evaluation.diagnosed_clips import UNKNOWN, YES
 from model.features import FeatureConfig, spectrogram
 from model.inference.scorer import Scorer
@@ -88,6 +88,20 @@ def test_a_diagnosis_can_start_from_a_model_without_one(
     scores = [Scorer(one).score(features)[0].score for one in (start, bundle)]
     assert scores[1] == pytest.approx(scores[0], abs=1e-3)
     assert "random at first: the layers cause_dense, raw_diagnosis" in capfd.readouterr().err
+
+
+def test_the_best_epoch_is_one_of_scores_and_causes(
+    data: TrainingSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores are learned first, so that their LCC alone would keep a network that hears no causes yet."""
+    found = iter([(0.92, 0.5), (0.91, 0.6), (0.90, 0.58)])
+
+    def validate(*_: object) -> tuple[dict[str, float], CauseLimits]:
+        lcc, cause_f1 = next(found)
+        return {"lcc": lcc, "srcc": lcc, "rmse": 0.5, "cause_f1": cause_f1}, CauseLimits.default()
+
+    monkeypatch.setattr("model.training.trainer.validate", validate)
+    assert train(data, tmp_path, OPTIONS).training["best_epoch"] == 2
 
 
 def test_an_unknown_cause_is_an_error(tmp_path: Path) -> None:
