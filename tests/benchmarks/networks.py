@@ -24,6 +24,8 @@ from tests.support.training.random_bundles import complete_bundle, random_networ
 DEFAULT, LOOP = "disturbance_net", "disturbance_net, loop"
 NAMES = ("quality_net", DEFAULT, "diagnostic_net_16ms", "diagnostic_net", LOOP)
 SECONDS, FRAMES, ROUNDS = 6, 374, 8
+# Recordings in a batch.
+BATCH = 32
 
 
 def speeds(scorers: Mapping[str, Scorer], recordings: int) -> dict[str, float]:
@@ -51,7 +53,7 @@ def main() -> None:
             print(f"{name}: {network.count_params():,} parameters")
             FusedLSTM.is_fused = name != LOOP  # read while the scorer traces its graphs
             scorers[name] = Scorer(complete_bundle(folder, network=network_name))
-        for recordings in (32, 1):
+        for recordings in (BATCH, 1):
             print(f"\nin batches of {recordings}:")
             found = speeds(scorers, recordings)
             for name, speed in found.items():

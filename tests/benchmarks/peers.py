@@ -35,6 +35,7 @@ from model.evaluation.scored_clips import Clip
 from model.evaluation.text_tables import estimate, table
 from model.frame_truth import NO, UNKNOWN, YES, true_causes, true_speech
 from tests.benchmarks.goals import ALL, goal_table, measure_sets
+from tests.benchmarks.networks import BATCH
 from tests.benchmarks.networks import speeds as speeds_of
 from transforms.evaluation.labelled_clips import ClipScores, read_clips, score_clips
 from transforms.scoring.batching import BatchLimits
@@ -203,7 +204,7 @@ def model_goals(
     peers = {name.removesuffix(": speech"): auc for name, (auc, _) in aucs.items() if name in PEERS}
     measures[ALL] |= {
         "above": {name: own - auc for name, auc in peers.items()},
-        "speed": Estimate(speeds_of({scorer.bundle.name: scorer})[scorer.bundle.name], np.empty(0)),
+        "speed": Estimate(speeds_of({scorer.bundle.name: scorer}, BATCH)[scorer.bundle.name], np.empty(0)),
     }
     return goal_table(scorer.bundle.model_id, measures)
 
