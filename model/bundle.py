@@ -19,7 +19,7 @@ CARD = "bundle.json"
 WEIGHTS = "model.weights.h5"
 FORMAT = 1
 BUNDLED = Path(__file__).parent / "bundles"
-DEFAULT = "disturbance_net_v1"
+DEFAULT = "diagnostic_net_v3"
 # The pooling of each network. The keys are those of `architectures.NETWORKS`, whose import loads TensorFlow.
 POOLING: dict[str, Pooling] = {
     "quality_net": "mean",

@@ -35,8 +35,8 @@ def test_the_score_is_that_of_a_run(samples: Path, sample_run: Output, tmp_path:
 
 @pytest.mark.parametrize("name", ["clipped.flac", "noise_00db.flac"])
 def test_a_model_with_a_diagnosis_names_causes_snr_and_c50(samples: Path, name: str) -> None:
-    expected = score(samples / name, model="diagnostic_net_v1")
-    head, _, row, _ = audiosieve("score", samples / name, "--model", "diagnostic_net_v1").stdout.splitlines()
+    expected = score(samples / name, model="diagnostic_net_v3")
+    head, _, row, _ = audiosieve("score", samples / name, "--model", "diagnostic_net_v3").stdout.splitlines()
     assert head.split()[5:] == ["SNR", "C50", "causes", "remarks"]
     assert expected.causes
     assert f"  {expected.heard.snr_db:.1f} dB  " in row
