@@ -91,7 +91,7 @@ EXAMPLES: Mapping[str, tuple[Example, Example, Example]] = {
     ),
     "train": (
         Example("train --data set -o my_model", "train on a set that `synthesize` made"),
-        Example("train --data set -o my_model --start disturbance_net_v1", "adapt the default model to your material"),
+        Example("train --data set -o my_model --start disturbance_net_v1", "adapt a bundled model to your material"),
         Example("train --data set -o my_model --resume", "continue after an interruption"),
     ),
     "evaluate": (
