@@ -148,7 +148,7 @@ def plot(
     >>> import audiosieve
     >>> figure = audiosieve.plot(samples / "burst.flac")
     >>> len(figure.axes)
-    2
+    3
     >>> figure.savefig(folder / "burst.png")
 
     Args:

@@ -126,8 +126,10 @@ class LongRecordings:
 
 def frame_outputs(network: keras.Model) -> keras.KerasTensor:
     """Returns all outputs for a frame: [B, T, K], the frame score, then `FRAME_VALUES` if the network gives a diagnosis."""
-    score, diagnosis = network.output["frame_score"][..., None], network.output.get("diagnosis")
-    return score if diagnosis is None else keras.ops.concatenate([score, diagnosis], axis=-1)
+    # Keras numbers the default names of layers separately in each thread, so another thread would repeat names of the network.
+    score = keras.layers.Reshape((-1, 1), name="frame_score_column")(network.output["frame_score"])
+    diagnosis = network.output.get("diagnosis")
+    return score if diagnosis is None else keras.layers.Concatenate(name="frame_outputs")([score, diagnosis])
 
 
 def frames_per_step(network: keras.Model) -> int:

@@ -12,6 +12,7 @@ import soundfile
 import yaml
 from tensorflow.python.platform import build_info
 
+from model.bundle import DEFAULT
 from pipelines.score import build_parser
 from tests.support.deployment.dockerfile import ROOT, Emulation, context, copied, environment, lineage, stages
 
@@ -70,7 +71,7 @@ def test_every_copied_file_exists(target: str) -> None:
 def test_the_build_context_holds_the_files_of_the_package_only() -> None:
     there = context()
     assert {"setup.py", "README.md", "audiosieve.py", "dataflow/launch.py"} <= there
-    assert "model/bundles/disturbance_net_v1/model.weights.h5" in there
+    assert f"model/bundles/{DEFAULT}/model.weights.h5" in there
     copied_names = [
         name for target in ("wheel", "cpu", "gpu") for stage, names, _ in copied(target) if not stage for name in names
     ]

@@ -14,6 +14,7 @@ import pytest
 
 from dataflow import template_metadata
 from dataflow.launch import with_flags
+from model.bundle import DEFAULT
 from pipelines.score import build_parser, parse
 from tests.support.deployment.staged_job import ROOT, printed_by
 
@@ -28,7 +29,7 @@ GOOD = {
         "gs://corpus/a b/ü.tar",
     ],
     "output": ["gs://corpus/scores"],
-    "model": ["disturbance_net_v1", "quality_net_v1", "gs://models/my_model"],
+    "model": [DEFAULT, "quality_net_v1", "gs://models/my_model"],
     "channels": ["auto", "mix", "first", "each", "0", "11"],
     "carry": ["", "speaker", "speaker,text"],
     "audio_root": ["gs://corpus/speech"],

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from model.bundle import DEFAULT, WEIGHTS, open_bundle
+from model.bundle import WEIGHTS, open_bundle
 from model.diagnosis import HEARD_CAUSES
 from tests.support.command import audiosieve
 from tests.support.training.labelled_set import flac, make_clip, write_set
@@ -19,6 +19,7 @@ from tests.support.training.random_bundles import complete_bundle, random_networ
 from transforms.evaluation.score_schemas import CLIP_SCORES, FRAME_SCORES
 
 pytestmark = pytest.mark.slow
+WITHOUT_DIAGNOSIS = "disturbance_net_v1"
 RATINGS = {"mos_sig": 3.5, "mos_bak": 3.0, "mos_ovrl": 2.8}
 
 
@@ -63,7 +64,7 @@ def evaluated(
     """A diagnostic model and another one on the set: the output's folder, and what was printed."""
     root = tmp_path_factory.mktemp("evaluated")
     labelled = write_set(root / "set", rows)
-    models = ["--model", diagnostic, "--model", DEFAULT]
+    models = ["--model", diagnostic, "--model", WITHOUT_DIAGNOSIS]
     done = audiosieve("evaluate", labelled, *models, "--resamples", 50, "--output", root / "out")
     return root / "out", done.stdout
 
@@ -92,10 +93,10 @@ def test_all_heads_are_measured(evaluated: tuple[Path, str]) -> None:
 
 
 def test_another_model_has_no_diagnosis(evaluated: tuple[Path, str]) -> None:
-    found = measured(evaluated[0], open_bundle(DEFAULT).name)
+    found = measured(evaluated[0], WITHOUT_DIAGNOSIS)
     assert not {"speech", "causes", "music", "snr_db", "mos_ovrl", "false_causes"} & set(found)
     assert found["overall"]["lcc"]["value"] > 0.5
-    names = {path.name.split("-")[0] for path in evaluated[0].glob(f"*{open_bundle(DEFAULT).hash}.png")}
+    names = {path.name.split("-")[0] for path in evaluated[0].glob(f"*{open_bundle(WITHOUT_DIAGNOSIS).hash}.png")}
     assert names == {"target", "conditions"}
 
 

@@ -29,12 +29,15 @@ def kept_samples(sample_run: Output, tmp_path_factory) -> tuple[Path, str]:
 @pytest.mark.slow
 def test_the_samples_by_the_suggested_rules(sample_run, kept_samples):
     keep, _ = kept_samples
-    assert ids_of(keep / "kept.parquet") == ["clean.flac", "compressed.mp3", "noise_20db.flac", "stereo_48k.flac"]
+    assert ids_of(keep / "kept.parquet") == ["clean.flac", "compressed.mp3", "stereo_48k.flac"]
     dropped = {row["utterance_id"]: row["rules"] for row in rows_of(keep / "dropped.parquet")}
     assert dropped == {
         "burst.flac": ["bad_quality"],
-        "clipped.flac": ["clipped"],
-        **{f"noise_{level}db.flac": ["bad_quality"] for level in ("00", "10")},
+        # The default model is wrong about a second voice in it.
+        "clipped.flac": ["clipped", "second_voice"],
+        "noise_00db.flac": ["bad_quality"],
+        "noise_10db.flac": ["bad_quality", "bad_inside"],
+        "noise_20db.flac": ["bad_quality"],
     }
     rows = {row["utterance_id"]: row for row in sample_run.utterances}
     assert rows_of(keep / "kept.parquet") == [rows[name] | {"trimmed": False} for name in ids_of(keep / "kept.parquet")]
@@ -47,12 +50,12 @@ def test_the_samples_by_the_suggested_rules(sample_run, kept_samples):
 def test_what_it_prints_and_records(sample_run, kept_samples):
     keep, stdout = kept_samples
     words = {line.split()[0]: line.split()[1:] for line in stdout.splitlines() if line}
-    assert words["bad_quality"][0::3] == ["3", "3"]
-    assert words["clipped"][0::3] == ["1", "1"]
-    assert (words["all"][:2], words["kept:"][0]) == (["together", "4"], "4")
+    assert words["bad_quality"][0::3] == ["4", "3"]
+    assert words["clipped"][0::3] == ["1", "0"]
+    assert (words["all"][:2], words["kept:"][0]) == (["together", "5"], "3")
     assert "1 more got no score (1 corrupt)" in stdout
     record = json.loads((keep / "filter.json").read_text())
-    assert record["counts"] == {"scored": 8, "kept": 4, "dropped": 4, "rejected": 1}
+    assert record["counts"] == {"scored": 8, "kept": 3, "dropped": 5, "rejected": 1}
     assert record["hours"]["kept"] + record["hours"]["dropped"] == pytest.approx(record["hours"]["scored"], abs=3e-6)
     assert record["rules"]["bad_quality"] == "score < 2.0"
     assert record["runs"] == [
@@ -91,14 +94,17 @@ def test_the_manifest_can_be_scored(sample_run, kept_samples, tmp_path):
 
 
 @pytest.mark.slow
-def test_spans_score_about_as_their_frames_did(sample_run, tmp_path):
+def test_spans_score_about_as_their_frames_did(samples, tmp_path):
     keep = tmp_path / "keep"
+    # The default model lowers the scores of clean frames up to a second from a burst by one point.
+    model = ["--model", "disturbance_net_v1"]
+    audiosieve("score", "--input", samples, "--output", tmp_path / "out", *model)
     audiosieve(
-        "filter", sample_run.root, "--output", keep, "--trim", "anomalies", "--min_s", 0.5, "--where", "score > 3"
+        "filter", tmp_path / "out", "--output", keep, "--trim", "anomalies", "--min_s", 0.5, "--where", "score > 3"
     )
     spans = [row for row in rows_of(keep / "kept.parquet") if row["utterance_id"].startswith("burst.flac#")]
     assert len(spans) == 2
-    audiosieve("score", "--input", keep / "manifest.csv", "--output", tmp_path / "again")
+    audiosieve("score", "--input", keep / "manifest.csv", "--output", tmp_path / "again", *model)
     again = {row["utterance_id"]: row for row in Output(tmp_path / "again").utterances}
     for row in rows_of(keep / "kept.parquet"):
         assert again[row["utterance_id"]]["duration_s"] == pytest.approx(row["duration_s"], abs=1e-9)

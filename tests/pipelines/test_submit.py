@@ -6,6 +6,7 @@ import contextlib
 import http.server
 import json
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -32,26 +33,34 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUDIOSIEVE_API_KEY", KEY)
 
 
+def decibels(run: Output, name: str) -> list[str]:
+    """Returns SNR and C50 of a recording as the table shows them."""
+    (row,) = (row for row in run.utterances if row["utterance_id"] == name)
+    return [f"{row[column]:.1f} dB" for column in ("snr_db", "c50_db")]
+
+
 def test_a_table_in_the_order_asked_for(server: Server, samples: Path, sample_run: Output):
     names = ["noise_00db.flac", "burst.flac", "clean.flac", "clipped.flac"]
     files = [samples / name for name in names]
     lines = audiosieve("submit", *files, "--url", server.url).stdout.splitlines()
-    assert lines[0].split() == ["recording", "score", "worst", "frame", "length", "causes", "remarks"]
+    assert lines[0].split() == ["recording", "score", "worst", "frame", "length", "SNR", "C50", "causes", "remarks"]
     # A path may have a space in it: the scores are in the columns behind the widest one.
     width = max(len(str(path)) for path in files)
     assert [line[:width].rstrip() for line in lines[2:]] == [str(path) for path in files]
     assert [line[width:].split()[0] for line in lines[2:]] == [f"{sample_run.scores[name]:.2f}" for name in names]
     assert sample_run.bad_stretches("burst.flac")
-    assert lines[3].endswith(f"s  {'':8}  {', '.join(sample_run.bad_stretches('burst.flac'))}")
-    assert lines[5].endswith(f"s  clipping  {', '.join(['clipped', *sample_run.bad_stretches('clipped.flac')])}")
+    cells = [re.split(" {2,}", line[width:].strip()) for line in lines[2:]]
+    assert cells[1][3:] == [*decibels(sample_run, "burst.flac"), ", ".join(sample_run.bad_stretches("burst.flac"))]
+    remarks = ", ".join(["clipped", *sample_run.bad_stretches("clipped.flac")])
+    assert cells[3][3:] == [*decibels(sample_run, "clipped.flac"), "clipping", remarks]
 
 
 def test_names_and_remarks_are_wrapped_to_the_terminal(server: Server, samples: Path, tmp_path: Path):
     long = tmp_path / ("a-long-name-" * 8)
     shutil.copy(samples / "corrupt.flac", long)
     words = ["submit", long, samples / "burst.flac", "--url", server.url]
-    shown = audiosieve_in_terminal(*words, rows=24, columns=70, status=1)
-    assert max(map(len, shown.splitlines())) <= 70
+    shown = audiosieve_in_terminal(*words, rows=24, columns=80, status=1)
+    assert max(map(len, shown.splitlines())) <= 80
     full = audiosieve(*words, status=1).stdout
     assert max(map(len, full.splitlines())) > 200
     cells = [line[:20].strip() for line in shown.splitlines()]

@@ -304,8 +304,9 @@
 
     inside(".anomalies").replaceChildren(...result.anomalies.map((anomaly) => {
       const item = document.createElement("li"), button = document.createElement("button");
-      button.textContent = `bad ${anomaly.start_s.toFixed(1)}-${anomaly.end_s.toFixed(1)} s, ${anomaly.mean_score.toFixed(2)}`
-        + (anomaly.cause ? `, ${words(anomaly.cause)}` : "");
+      const cause = anomaly.cause ? ` (${words(anomaly.cause)})` : "";
+      button.textContent =
+        `bad ${anomaly.start_s.toFixed(1)}-${anomaly.end_s.toFixed(1)} s${cause}, ${anomaly.mean_score.toFixed(2)}`;
       button.title = "play this stretch";
       button.addEventListener("click", () => play(anomaly.start_s, anomaly.end_s));
       item.append(button);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,16 @@ def test_attention_covers_its_window_and_a_margin(networks, long_recordings, nam
     assert np.abs(scored - values_at_once(networks[name], frames)).max() > 1e-3, "attention covered the whole recording"
     within = long_recordings[name].frame_values(frames[:WINDOW])
     np.testing.assert_allclose(within, values_at_once(networks[name], frames[:WINDOW]), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", [*WITHOUT_ATTENTION, *WITH_ATTENTION])
+def test_another_thread_than_that_of_the_network_prepares_it(name):
+    # Keras numbers the default names of layers separately in each thread. The service has a thread for the model.
+    with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
+        network = first.submit(random_network, name).result()
+        long_recordings = second.submit(LongRecordings, network).result()
+    whole = make_spectrogram(5)
+    np.testing.assert_allclose(long_recordings.frame_values(whole), values_at_once(network, whole), atol=1e-4)
 
 
 def test_the_spectrogram_is_read_in_parts(long_recordings):

@@ -76,7 +76,9 @@ def check(outputs: dict[str, np.ndarray], bundle: Bundle, waveforms: np.ndarray,
         if estimates.diagnosis is not None:
             # SNR and C50 are in dB, some ten times as large as the other values.
             values = outputs["diagnosis"][index]
-            np.testing.assert_allclose(values[: len(expected)], estimates.diagnosis.values, atol=1e-2)
+            is_trained = [name in bundle.trained for name in FRAME_VALUES]
+            known = np.where(is_trained, estimates.diagnosis.values, np.nan)
+            np.testing.assert_allclose(values[: len(expected)], known, atol=1e-2)
             assert np.isnan(values[len(expected) :]).all()
 
 

@@ -39,12 +39,14 @@ def test_facts_of_pieces_are_those_of_their_audio(samples: Path, tmp_path: Path)
     recording += generator.normal(0, 5e-4, len(recording))
     (tmp_path / "audio").mkdir()
     soundfile.write(tmp_path / "audio/a.wav", recording, rate)
-    audiosieve("score", "--input", tmp_path / "audio", "--output", tmp_path / "out")
+    # A diagnosis depends on the audio around a piece. Without one, all facts are those of the signal.
+    model = ("--model", "disturbance_net_v1")
+    audiosieve("score", "--input", tmp_path / "audio", "--output", tmp_path / "out", *model)
     words = ("--trim", "anomalies", "--rules", "none", "--export", tmp_path / "pieces", "--export_format", "wav")
     audiosieve("filter", tmp_path / "out", "--output", tmp_path / "keep", *words)
     pieces = {row["utterance_id"]: row for row in rows_of(tmp_path / "keep/kept.parquet")}
     assert len(pieces) >= 2
-    audiosieve("score", "--input", tmp_path / "keep/manifest.jsonl", "--output", tmp_path / "again")
+    audiosieve("score", "--input", tmp_path / "keep/manifest.jsonl", "--output", tmp_path / "again", *model)
     again = {row["utterance_id"]: row for row in Output(tmp_path / "again").utterances}
     assert again.keys() == pieces.keys()
     for name, row in again.items():

@@ -25,18 +25,24 @@ def test_the_score_is_that_of_a_run(samples: Path, sample_run: Output, tmp_path:
     shutil.copy(samples / "burst.flac", tmp_path)
     done = audiosieve_process("score", "burst.flac")
     head, _, row, model = done.stdout.splitlines()
-    assert head.split() == ["recording", "score", "worst", "frame", "length", "remarks"]
+    assert head.split() == ["recording", "score", "worst", "frame", "length", "SNR", "C50", "remarks"]
     assert row.split()[:2] == ["burst.flac", f"{sample_run.scores['burst.flac']:.2f}"]
-    assert row.endswith(f"s  {', '.join(sample_run.bad_stretches('burst.flac'))}")
+    assert sample_run.bad_stretches("burst.flac") == ["bad 2.1-3.1 s (noise)"]
+    assert row.endswith(" dB  bad 2.1-3.1 s (noise)")
     assert model.startswith(f"scores of {open_bundle(DEFAULT).model_id}: PESQ")
     assert done.stderr == ""
     assert list(tmp_path.iterdir()) == [tmp_path / "burst.flac"]
 
 
+def test_a_model_without_a_diagnosis_has_no_columns_for_it(samples: Path) -> None:
+    head, *_ = audiosieve("score", samples / "burst.flac", "--model", "disturbance_net_v1").stdout.splitlines()
+    assert head.split() == ["recording", "score", "worst", "frame", "length", "remarks"]
+
+
 @pytest.mark.parametrize("name", ["clipped.flac", "noise_00db.flac"])
 def test_a_model_with_a_diagnosis_names_causes_snr_and_c50(samples: Path, name: str) -> None:
-    expected = score(samples / name, model="diagnostic_net_v3")
-    head, _, row, _ = audiosieve("score", samples / name, "--model", "diagnostic_net_v3").stdout.splitlines()
+    expected = score(samples / name)
+    head, _, row, _ = audiosieve("score", samples / name).stdout.splitlines()
     assert head.split()[5:] == ["SNR", "C50", "causes", "remarks"]
     assert expected.causes
     assert f"  {expected.heard.snr_db:.1f} dB  " in row
