@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from transforms.elements import AudioRef
@@ -25,3 +26,8 @@ def counted_inputs(refs: Sequence[AudioRef]) -> str:
         refs: utterances and archives of a corpus.
     """
     return counted(len(refs), "input" if any(ref.archive for ref in refs) else "utterance")
+
+
+def most_first(counts: Counter[str]) -> list[tuple[str, int]]:
+    """Returns names with their counts, the highest first, and equal ones by name, so that a second run prints the same."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))

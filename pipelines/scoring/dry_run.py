@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from model.bundle import Bundle
 from pipelines.common.errors import NOTHING_LEFT
-from pipelines.common.wording import counted, counted_inputs
+from pipelines.common.wording import counted, counted_inputs, most_first
 from transforms import schemas
 from transforms.durations import duration_text
 from transforms.elements import AUTO, AudioRef, Recording, Reject
@@ -53,7 +53,7 @@ def preview(refs: Sequence[AudioRef], bundle: Bundle, threads: int, processes: i
     if not usable:
         print("audiosieve score: no row of the corpus can be used", file=sys.stderr)
         return NOTHING_LEFT
-    print(f"by format: {', '.join(f'{count:,} {kind}' for kind, count in kinds.most_common(8))}")
+    print(f"by format: {', '.join(f'{count:,} {kind}' for kind, count in most_first(kinds)[:8])}")
     print(f"about {duration_text(corpus_s)} of audio, estimated from file sizes and the headers of a sample")
     scale = bundle.label_scale
     print(f"model {bundle.model_id}: {scale.title}, {scale.low:g} to {scale.high:g}")
@@ -81,7 +81,7 @@ def faulty_rows(refs: Sequence[AudioRef]) -> str:
     if not faults:
         return ""
     reasons = ", ".join(
-        f"{count:,} {reason}" for reason, count in Counter(fault.reason for fault in faults).most_common()
+        f"{count:,} {reason}" for reason, count in most_first(Counter(fault.reason for fault in faults))
     )
     rows = "1 row of the corpus is" if len(faults) == 1 else f"{len(faults):,} rows of the corpus are"
     return f"{rows} faulty ({reasons}), as {faults[0].detail}"

@@ -16,7 +16,7 @@ from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineS
 
 from model.bundle import Bundle
 from pipelines.common.errors import NOTHING_LEFT
-from pipelines.common.wording import counted
+from pipelines.common.wording import counted, most_first
 from pipelines.scoring.dataflow_jobs import describe_job
 from pipelines.scoring.graph import Committer, ScoreConfig, build
 from pipelines.scoring.length_sample import sample_lengths_alone
@@ -115,7 +115,7 @@ class Run:
         recordings = counts.rejected - counts.other_files
         text = f"{counts.scored} scored, {recordings.total()} rejected"
         if recordings:
-            text += f" ({', '.join(f'{count} {reason}' for reason, count in recordings.most_common())})"
+            text += f" ({', '.join(f'{count} {reason}' for reason, count in most_first(recordings))})"
         if counts.other_files:
             text += f", {counted(counts.other_files.total(), 'other file')}"
         text += f", {self.skipped} skipped as already done"

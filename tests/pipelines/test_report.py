@@ -384,9 +384,7 @@ def test_notes_of_presets_are_readable_in_a_narrow_window(browser_page, page_of_
     filled = [number for number, (length, _) in enumerate(notes) if length]
     emptied = filled.pop(1)
     tab.evaluate(f"document.querySelectorAll('#presets td.text')[{emptied}].replaceChildren()")
-    heights = tab.locator("#presets td.text").evaluate_all(
-        "(all) => all.map((td) => td.getBoundingClientRect().height)"
-    )
+    heights = tab.locator("#presets td.text").evaluate_all("(all) => all.map((td) => td.offsetHeight)")
     assert [number for number, height in enumerate(heights) if height > 0] == filled, "no title alone"
 
 

