@@ -92,6 +92,9 @@ for_test --output "$out/val_levels" --clips 400 --seed 108 --snr=-5:35 --clean_r
 for_test --output "$out/val_telephone" --clips 200 --seed 109 --clean_ratio 1 --fault_ratio 1 --max_faults 1 --faults band_limit
 for_test --output "$out/val_voice" --clips 400 --seed 110 --clean_ratio 1 --second_voice_ratio 0.5 --second_voice_snr 10:10
 for_test --output "$out/val_music" --clips 400 --seed 111 --clean_ratio 1 --music_ratio 0.5 --music_snr 10:10
+for snr in -5 0 5 10 15 20 25 30; do
+    for_test --output "$out/ladder/$snr" --clips 200 --seed 104 --noises 1 --snr="$snr" --clean_ratio 0 --labels pseudo
+done
 # This set only serves to choose the threshold for "clean".
 make --where split=train --output "$out/threshold" --clips 400 --seed 105 --noises 1 \
     --snr=-10:30 --clean_ratio 0.15 --partial_ratio 0.18
@@ -100,3 +103,6 @@ for set in noise faults burst sounds levels telephone; do
     audiosieve evaluate "$out/val_$set" --model "$out/diagnostic_net_v3" --model disturbance_net_v1 \
         --threshold_set "$out/threshold" --output "$out/figures/$set"
 done
+audiosieve evaluate "$out/val_noise" --model "$out/diagnostic_net_v3" --gains=-20:6 --output "$out/figures/gains"
+audiosieve evaluate "$out"/ladder/* --model "$out/diagnostic_net_v3" --model disturbance_net_v1 --ladder --label pseudo \
+    --output "$out/figures/ladder"
