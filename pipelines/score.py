@@ -11,7 +11,7 @@ from pathlib import Path
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from model.bundle import DEFAULT, Bundle
+from model.bundle import DEFAULT, Bundle, bundled_names, open_bundle
 from pipelines.common.argument_types import channels, number, positive_int
 from pipelines.common.arguments import MODEL_HELP, Dependent, Parser, add_batch_options, check_effects, parse_with_beam
 from pipelines.common.errors import UsageError, command
@@ -187,8 +187,11 @@ def _check_same_kind(ledger: Ledger, bundle: Bundle, options: ScoreOptions) -> N
     advice = "choose another --output, or --overwrite this one"
     for record in ledger.runs(Job.SCORE):
         if record["model_id"] != bundle.model_id:
+            earlier = [name for name in bundled_names() if open_bundle(name).model_id == record["model_id"]]
+            go_on = f"go on with --model {earlier[0]}, " if earlier else ""
             raise OutputError(
-                f"{ledger.root}: holds scores of {record['model_id']}, this run would add scores of {bundle.model_id}; {advice}"
+                f"{ledger.root}: holds scores of {record['model_id']}, this run would add scores of {bundle.model_id}; "
+                f"{go_on}{advice}"
             )
         for name in ("channels", "carry"):
             before, now = record["options"].get(name), getattr(options, name)

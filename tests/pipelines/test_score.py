@@ -321,6 +321,10 @@ def test_another_models_scores_are_not_mixed_in(sample_run: Output, samples: Pat
     record.write_text(record.read_text().replace(open_bundle(DEFAULT).model_id, "other@123456789abc"))
     done = audiosieve("score", "--input", samples, "--output", out, status=2)
     assert "other@123456789abc" in done.stderr
+    assert "go on with" not in done.stderr
+    record.write_text(record.read_text().replace("other@123456789abc", open_bundle("quality_net_v1").model_id))
+    done = audiosieve("score", "--input", samples, "--output", out, status=2)
+    assert "; go on with --model quality_net_v1, choose another --output, or --overwrite this one\n" in done.stderr
 
 
 def test_dry_run_prints_one_row_and_writes_nothing(hostile: Path, tmp_path: Path) -> None:
