@@ -14,7 +14,7 @@ from model.networks.architectures import DB_UNIT, TINY, diagnosis_of, masked_mea
 # Error of SNR and C50 up to which their loss is a square, in units of `DB_UNIT`; it is linear beyond. 1 dB.
 LEVEL_DELTA = 0.1
 # Weight of clips whose SNR or C50 is only known to be high. Most clips have no room; with the weight 1, the network took all
-# for such clips: its C50 was 39 dB for rooms of 0 to 15 dB. With 0.2 and rooms in 7 % of the clips, it was still 6 dB too high.
+# for such clips: its C50 was 39 dB for rooms of 0 to 15 dB. With 0.2 and few clips in a room, it was still 6 dB too high.
 AT_LEAST_WEIGHT = 0.1
 DB_PER_LOG = 10.0 / math.log(10.0)
 _CAUSES = slice(1, 1 + len(HEARD_CAUSES))

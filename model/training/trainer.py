@@ -120,7 +120,9 @@ class QualityTrainer(keras.Model):
 def train(
     data: TrainingSet, output: Path, options: TrainOptions, *, resume: bool = False, start: Bundle | None = None
 ) -> Bundle:
-    """Trains a network and writes the bundle of its best epoch on the split `val` (`_rank`) to `output`.
+    """Trains a network and writes the bundle of its best epoch to `output`.
+
+    The best epoch has the highest LCC on the split `val`, or with a diagnosis the highest sum of LCC and F1 of the causes.
 
     After every epoch, `output/training/` holds a checkpoint and the history. `output` holds the bundle of the best epoch so
     far. A killed run can be resumed, and its bundle can be used.
@@ -295,9 +297,9 @@ def validate(trainer: keras.Model, data: TrainingSet, batch_size: int) -> tuple[
 
 
 def _rank(facts: dict[str, Any]) -> float:
-    """Returns what the best epoch has most of: the LCC, or with a diagnosis the sum of the LCC and the F1 of the causes.
+    """Returns the measure of which the best epoch has most.
 
-    The LCC alone would choose an early epoch of a network that starts from another one, whose scores are learned already.
+    With a diagnosis, it is not the LCC alone, which is best early if the network starts from one with learned scores.
     """
     if facts["lcc"] is None:
         return -math.inf

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from model.evaluation.reproduction import option_changes
 from model.features import FeatureConfig
 from pipelines.common.errors import UsageError
+from pipelines.common.wording import most_first
 from pipelines.experiments.material import select_material
 from pipelines.experiments.reproduction_files import EXPERIMENT, read_json, write_json
 from pipelines.experiments.reproduction_training import BATCH_SIZE, DECAY, LEARNING_RATE, NetworkTraining
@@ -249,5 +250,5 @@ def _measured(source: str, kind: str, options: ReproduceOptions) -> list[Materia
 
 def _print_unusable(name: str, unusable: Counter[str]) -> None:
     if unusable:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in unusable.most_common())
+        reasons = ", ".join(f"{count} {reason}" for reason, count in most_first(unusable))
         print(f"{unusable.total()} {name} are unusable: {reasons}", file=sys.stderr)

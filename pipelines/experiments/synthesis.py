@@ -10,6 +10,7 @@ from typing import Any
 
 import apache_beam as beam
 
+from pipelines.common.wording import most_first
 from transforms.elements import REJECTS, printable
 from transforms.output.ledger import Job, Ledger, count_rows
 from transforms.output.parquet_sink import WriteTable
@@ -141,4 +142,4 @@ def _count_rejects(synthesis: Synthesis, files: Sequence[str]) -> tuple[dict[str
             references[reason] += 1
         elif tuple(key) not in other_material:
             clips[reason] += 1
-    return {"listed": len(speech), "refused": dict(references.most_common())}, dict(clips.most_common())
+    return {"listed": len(speech), "refused": dict(most_first(references))}, dict(most_first(clips))
