@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import Output, audiosieve
-from tests.support.storage.bucket_runs import FEW, assert_alike, only, retry_briefly, tables, upload_few
+from tests.support.committed_rows import assert_alike
+from tests.support.storage.bucket_runs import FEW, only, retry_briefly, tables, upload_few
 from tests.support.storage.gcs_emulator import Bucket
 from tests.support.storage.gcs_proxy import CUT, RESET, Call, Fault, Inside, Proxy, classify, first
 

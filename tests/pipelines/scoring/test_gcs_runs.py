@@ -17,7 +17,8 @@ import pytest
 
 from model.bundle import BUNDLED, DEFAULT
 from tests.support.command import Output, audiosieve, audiosieve_process
-from tests.support.storage.bucket_runs import FEW, assert_alike, only, tables, upload_few
+from tests.support.committed_rows import assert_alike
+from tests.support.storage.bucket_runs import FEW, only, tables, upload_few
 from tests.support.storage.gcs_emulator import Bucket
 from tests.support.storage.gcs_proxy import Proxy
 

@@ -9,7 +9,8 @@ import pytest
 
 from model.bundle import BUNDLED, DEFAULT
 from tests.support.command import Output, audiosieve, audiosieve_process
-from tests.support.storage.bucket_runs import FEW, assert_alike, only, tables
+from tests.support.committed_rows import assert_alike
+from tests.support.storage.bucket_runs import FEW, only, tables
 from tests.support.storage.s3_server import S3Bucket
 
 pytestmark = pytest.mark.slow

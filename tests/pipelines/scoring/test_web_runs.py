@@ -12,7 +12,8 @@ import pytest
 import audiosieve as api
 from model.bundle import BUNDLED, CARD, DEFAULT, WEIGHTS
 from tests.support.command import Output, audiosieve, audiosieve_process
-from tests.support.storage.bucket_runs import FEW, assert_alike, only, tables
+from tests.support.committed_rows import assert_alike
+from tests.support.storage.bucket_runs import FEW, only, tables
 from tests.support.web.file_server import FileServer
 from tests.support.web.hugging_face_hub import DATASET, HuggingFaceHub
 

@@ -15,13 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pyarrow as pa
-
-import audiosieve
 from tests.support.paths import ROOT
-from transforms.schemas import SCORE_TABLES
-
-TOLERANCE = 1e-3
 
 T = TypeVar("T")
 
@@ -100,27 +94,6 @@ def stop(process: subprocess.Popen[str]) -> None:
     """Stops a cluster."""
     process.terminate()
     process.communicate(timeout=60)
-
-
-def table(output: Path, name: str) -> pa.Table:
-    """Returns the committed rows of a table, sorted by their keys."""
-    found = audiosieve.open_run(output).dataset(name).to_table()
-    keys = ["utterance_id", "frame", "start_s"]
-    return found.sort_by([(key, "ascending") for key in keys if key in found.column_names])
-
-
-def assert_same(output: Path, expected: Path) -> None:
-    """Asserts that two outputs have the same rows, with scores equal within the tolerance."""
-    for name in SCORE_TABLES:
-        ours, theirs = table(output, name), table(expected, name)
-        assert ours.num_rows == theirs.num_rows > 0, name
-        for column in theirs.column_names:
-            one, other = ours[column], theirs[column]
-            if "score" in column:
-                worst = max(abs(a - b) for a, b in zip(one.to_pylist(), other.to_pylist(), strict=True))
-                assert worst <= TOLERANCE, f"{name}.{column}: {worst}"
-            else:
-                assert one.equals(other), f"{name}.{column}"
 
 
 def children(pid: int) -> list[int]:
