@@ -149,8 +149,8 @@ class Diagnosis:
         """Returns what is heard in the utterance.
 
         A cause is heard if its share of the counted frames reaches its limit. The worst cause is that whose frames lose most
-        points of the score, weighted with its probability. SNR and C50 are pooled over the frames, weighted with their
-        probability of speech: the C50 by its mean, the SNR by the mean of the noise. Ratings are means over the counted frames.
+        points of the score, weighted with its probability. `pool_levels` pools SNR and C50. Ratings are means over the counted
+        frames.
 
         Args:
             frame_score: score of each frame: float [T].
@@ -165,17 +165,14 @@ class Diagnosis:
             for index, cause in enumerate(HEARD_CAUSES)
             if shares[index] > 0 and shares[index] >= self.limits.share[cause]
         ]
-        is_speech = self.speech >= SPEECH_THRESHOLD
         found = {
-            "speech": _seconds(is_speech),
+            "speech": _speech_s(self.speech),
             "music": _seconds(heard[:, HEARD_CAUSES.index("music")]),
             "second_voice": _seconds(heard[:, HEARD_CAUSES.index("second_voice")]),
             **{name: float(self._values_of(name)[counted].mean()) for name in RATINGS},
         }
-        if self.hears_speech and found["speech"] >= MIN_SPEECH_S:
-            weights = self.speech.astype(np.float64)
-            found["snr_db"] = pooled_snr_db(self._values_of("snr_db"), weights)
-            found["c50_db"] = float(np.average(self._values_of("c50_db"), weights=weights))
+        if self.hears_speech:
+            found |= pool_levels(self.speech, self._values_of("snr_db"), self._values_of("c50_db"))
         known = {name: value for name, value in found.items() if name in self.trained}
         return Heard(
             causes=tuple(HEARD_CAUSES[index] for index in sorted(present, key=lambda index: -losses[index])),
@@ -201,6 +198,29 @@ def ordered_values(names: Collection[str]) -> list[str]:
     return [name for name in FRAME_VALUES if name in names]
 
 
+def pool_levels(speech: np.ndarray, snr_db: np.ndarray, c50_db: np.ndarray) -> dict[str, float]:
+    """Returns the SNR and the C50 of an utterance from those of its frames, in dB, by name.
+
+    Frames are weighted with their probability of speech: the C50 is their mean, the SNR is that of the mean noise.
+
+    Args:
+        speech: probability of speech of each frame: float [T].
+        snr_db: SNR of each frame in dB: float [T]. It may be NaN where `speech` is 0.
+        c50_db: C50 of each frame in dB: float [T]. It may be NaN where `speech` is 0.
+
+    Returns:
+        `snr_db` and `c50_db`; empty with less than `MIN_SPEECH_S` of speech.
+    """
+    if _speech_s(speech) < MIN_SPEECH_S:
+        return {}
+    has_weight = speech > 0
+    weights = speech[has_weight].astype(np.float64)
+    return {
+        "snr_db": pooled_snr_db(snr_db[has_weight].astype(np.float64), weights),
+        "c50_db": float(np.average(c50_db[has_weight].astype(np.float64), weights=weights)),
+    }
+
+
 def pooled_snr_db(snr_db: np.ndarray, weights: np.ndarray) -> float:
     """Returns the SNR of an utterance from those of its frames: the mean speech against the mean noise, in dB.
 
@@ -213,6 +233,10 @@ def pooled_snr_db(snr_db: np.ndarray, weights: np.ndarray) -> float:
     lowest, highest = SNR_RANGE_DB
     noise = np.average(10 ** (-np.clip(snr_db, lowest, highest) / 10), weights=weights)
     return float(-10 * np.log10(noise))
+
+
+def _speech_s(speech: np.ndarray) -> float:
+    return _seconds(speech >= SPEECH_THRESHOLD)
 
 
 def _seconds(frames: np.ndarray) -> float:

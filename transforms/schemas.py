@@ -19,12 +19,12 @@ _VERSION = _field(
 
 
 def _heard(name: str, description: str) -> pa.Field:
-    """Returns a column of `utterances` that a model without this value leaves null, and that no piece of --trim has."""
+    """Returns a column of `utterances` that a model without this value leaves null."""
     return _field(name, pa.float32(), description, nullable=True)
 
 
-# Sound that the model hears in an utterance. A value is null if the model has no diagnosis or was not trained on the value, and
-# for a piece that --trim cut out.
+# Sound that the model hears in an utterance. A value is null if the model has no diagnosis or was not trained on the value. The
+# ratings of a piece that --trim cut out are null, too.
 _HEARD = (
     _heard("music_s", "length of the frames with music"),
     _heard("overlap_s", "length of the frames with a second voice"),
@@ -131,6 +131,18 @@ FRAMES = pa.schema(
             nullable=True,
         ),
         _field("cause", _CAUSE, "most probable cause of damage that the model hears; null where it hears none", True),
+        _field(
+            "snr_db",
+            pa.float32(),
+            "signal-to-noise ratio, to 1 dB; null where `speech` is null or 0, or if the model does not hear it",
+            nullable=True,
+        ),
+        _field(
+            "c50_db",
+            pa.float32(),
+            "clarity index C50 of the room, to 1 dB; null where `speech` is null or 0, or if the model does not hear it",
+            nullable=True,
+        ),
     ]
 )
 # Columns of `frames` whose values hardly repeat, so that a dictionary of them would only add to their size.

@@ -101,6 +101,8 @@ def write_large(root: Path, number: int) -> None:
                     "cause": pa.DictionaryArray.from_arrays(
                         pa.array(cause.ravel(), mask=cause.ravel() == NO_CAUSE), pa.array(HEARD_CAUSES)
                     ),
+                    "snr_db": random.integers(10, 41, count * FRAMES).astype(np.float32),
+                    "c50_db": random.integers(10, 26, count * FRAMES).astype(np.float32),
                 },
                 schemas.FRAMES,
             ),

@@ -19,6 +19,7 @@ from model.diagnosis import (
     CauseLimits,
     Diagnosis,
     Heard,
+    pool_levels,
     pooled_snr_db,
 )
 
@@ -63,6 +64,15 @@ def test_snr_and_c50_are_those_of_the_speech() -> None:
 def test_without_speech_there_is_neither_snr_nor_c50() -> None:
     heard = pooled(diagnosis(speech=first(6)))
     assert (heard.snr_db, heard.c50_db) == (None, None)
+
+
+def test_frames_without_speech_need_no_snr_and_no_c50() -> None:
+    speech, levels = first(100), first(100, 20.0, np.nan)
+    assert pool_levels(speech, levels, levels) == pytest.approx({"snr_db": 20.0, "c50_db": 20.0})
+    assert pool_levels(first(6), levels, levels) == {}
+    unknown = pool_levels(speech, np.full(FRAMES, np.nan, np.float32), levels)
+    assert np.isnan(unknown["snr_db"])
+    assert unknown["c50_db"] == pytest.approx(20.0)
 
 
 def test_a_cause_needs_its_share_of_the_counted_frames() -> None:

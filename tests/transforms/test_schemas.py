@@ -33,7 +33,8 @@ DESIGN = {
     "silence_ratio lead_silence_s trail_silence_s longest_gap_s active_s dropouts dropout_s dc_offset bandwidth_hz "
     "noise_floor_snr_db hum_db speech_s music_s overlap_s snr_db c50_db mos_sig mos_bak mos_ovrl "
     "flags causes model_id content_hash fingerprint",
-    "frames": "utterance_id frame start_s score level_dbfs peak_dbfs bandwidth_hz clipped dropout_s speech cause",
+    "frames": "utterance_id frame start_s score level_dbfs peak_dbfs bandwidth_hz clipped dropout_s speech cause "
+    "snr_db c50_db",
     "anomalies": "utterance_id start_s end_s mean_score min_score cause",
     "rejects": "uri utterance_id stage reason detail",
 }
@@ -70,7 +71,7 @@ def test_only_some_columns_of_utterances_may_be_null():
         (table, field.name) for table, schema in schemas.SCORE_TABLES.items() for field in schema if field.nullable
     }
     columns = ("noise_floor_snr_db", "hum_db", "channel", "content_hash", "fingerprint", *schemas.HEARD)
-    heard = {("frames", "speech"), ("frames", "cause"), ("anomalies", "cause")}
+    heard = {("frames", name) for name in ("speech", "cause", "snr_db", "c50_db")} | {("anomalies", "cause")}
     assert nullable == heard | {("utterances", column) for column in columns}
 
 

@@ -10,7 +10,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from model.diagnosis import HEARD_CAUSES, NO_CAUSE
+from model.diagnosis import FRAME_VALUES, HEARD_CAUSES, NO_CAUSE, SNR_RANGE_DB, Diagnosis
 from model.features import frame_start_s, percentiles
 from transforms import telemetry
 from transforms.corpus.carried import carried_value
@@ -85,6 +85,7 @@ def frames_table(scored: Sequence[ScoredUtterance]) -> pa.Table:
             **{name: np.concatenate([getattr(facts, name) for facts in measured]) for name in FRAME_FACTS},
             "speech": pa.concat_arrays([_speech(item) for item in scored]),
             "cause": pa.concat_arrays([_cause(item) for item in scored]),
+            **{name: pa.concat_arrays([_level(item, name) for item in scored]) for name in ("snr_db", "c50_db")},
         },
         FRAMES,
     )
@@ -94,8 +95,12 @@ def _speech(scored: ScoredUtterance) -> pa.Array:
     """Returns the column `speech` of an utterance. Rounded down, a probability stays on its side of the threshold."""
     if scored.diagnosis is None or not scored.diagnosis.hears_speech:
         return pa.nulls(len(scored.frame_score), pa.float32())
-    steps = np.floor(scored.diagnosis.speech.astype(np.float64) * SPEECH_STEPS)
-    return pa.array((steps / SPEECH_STEPS).astype(np.float32))
+    return pa.array(_rounded_speech(scored.diagnosis))
+
+
+def _rounded_speech(diagnosis: Diagnosis) -> np.ndarray:
+    steps = np.floor(diagnosis.speech.astype(np.float64) * SPEECH_STEPS)
+    return np.asarray((steps / SPEECH_STEPS).astype(np.float32))
 
 
 def _cause(scored: ScoredUtterance) -> pa.DictionaryArray:
@@ -103,6 +108,18 @@ def _cause(scored: ScoredUtterance) -> pa.DictionaryArray:
     length, diagnosis = len(scored.frame_score), scored.diagnosis
     index = np.full(length, NO_CAUSE, np.int8) if diagnosis is None else diagnosis.frame_causes()
     return pa.DictionaryArray.from_arrays(pa.array(index, mask=index == NO_CAUSE), pa.array(HEARD_CAUSES))
+
+
+def _level(scored: ScoredUtterance, name: str) -> pa.Array:
+    """Returns the column `snr_db` or `c50_db` of an utterance. A frame without weight in their pooling is null."""
+    diagnosis = scored.diagnosis
+    if diagnosis is None or not diagnosis.trained.issuperset(("speech", name)):
+        return pa.nulls(len(scored.frame_score), pa.float32())
+    level_db = diagnosis.values[:, FRAME_VALUES.index(name)]
+    if name == "snr_db":
+        level_db = np.clip(level_db, *SNR_RANGE_DB)
+    # The sum turns -0.0 into 0.0, which would be two values in the dictionary.
+    return pa.array(np.round(level_db).astype(np.float32) + np.float32(0), mask=_rounded_speech(diagnosis) == 0)
 
 
 class ToRows(beam.DoFn):

@@ -1,4 +1,4 @@
-"""The facts of a piece are about those that `audiosieve score` measures on a file of the piece."""
+"""The values of a piece are about those that `audiosieve score` gives for a file of the piece."""
 
 from __future__ import annotations
 
@@ -55,3 +55,36 @@ def test_facts_of_pieces_are_those_of_their_audio(samples: Path, tmp_path: Path)
         assert (pieces[name]["flags"], pieces[name]["causes"]) == (row["flags"], row["causes"])
     levels = [row["rms_dbfs"] for row in sorted(pieces.values(), key=lambda row: row["start_s"])]
     assert levels[0] < levels[-1] - 2
+
+
+def rumble(length: int, rng: np.random.Generator) -> np.ndarray:
+    """Noise of low frequencies: [length], RMS 1."""
+    spectrum = np.fft.rfft(rng.standard_normal(length))
+    frequency = np.fft.rfftfreq(length, 1 / 16_000)
+    spectrum[frequency < 60] = 0
+    spectrum[1:] /= frequency[1:] ** 1.5
+    noise = np.fft.irfft(spectrum, length)
+    return noise / np.sqrt(np.mean(noise**2))
+
+
+@pytest.mark.slow
+def test_a_preset_drops_the_noisy_piece_of_a_recording(samples: Path, tmp_path: Path) -> None:
+    speech, rate = soundfile.read(samples / "clean.flac")
+    rng = np.random.default_rng(3)
+    noise = rumble(len(speech), rng) * np.sqrt(np.mean(speech**2) / 10)
+    # The SNR of the last part is 10 dB. Its noise is too low to make the part an anomaly.
+    parts = [speech, 0.3 * speech[: 2 * rate] + rng.normal(0, 0.3, 2 * rate), speech + noise]
+    recording = np.concatenate(parts)
+    (tmp_path / "audio").mkdir()
+    soundfile.write(tmp_path / "audio/a.wav", 0.9 * recording / np.abs(recording).max(), rate)
+    audiosieve("score", "--input", tmp_path / "audio", "--output", tmp_path / "out")
+    words = ("filter", tmp_path / "out", "--trim", "anomalies", "--output")
+    audiosieve(*words, tmp_path / "all", "--rules", "none")
+    clean, noisy = sorted(rows_of(tmp_path / "all/kept.parquet"), key=lambda row: row["start_s"])
+    assert noisy["snr_db"] < 20 < clean["snr_db"] - 5
+    done = audiosieve(*words, tmp_path / "keep", "--preset", "tts")
+    assert [row["utterance_id"] for row in rows_of(tmp_path / "keep/kept.parquet")] == [clean["utterance_id"]]
+    rules = {row["utterance_id"]: row["rules"] for row in rows_of(tmp_path / "keep/dropped.parquet")}
+    assert "noise" in rules[noisy["utterance_id"]]
+    assert "not applied, for lack of data: rating (mos_ovrl); all values are null\n" in done.stdout
+    assert "could not check" not in done.stdout

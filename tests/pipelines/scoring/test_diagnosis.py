@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from model.bundle import WEIGHTS
-from model.diagnosis import HEARD_CAUSES
+from model.diagnosis import HEARD_CAUSES, RATINGS
 from tests.support.command import Output, audiosieve
 from tests.support.filtered import rows_of
 from tests.support.training.random_bundles import complete_bundle, random_network
-from transforms import schemas
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +43,8 @@ def test_the_tables_agree_about_speech_and_causes(output):
 def test_it_is_filtered_trimmed_and_shown(output, tmp_path):
     audiosieve("filter", output.root, "--output", tmp_path / "keep", "--trim", "anomalies", "--rules", "none")
     for row in rows_of(tmp_path / "keep/kept.parquet"):
-        assert all((row[name] is None) == row["trimmed"] for name in schemas.HEARD if name not in ("snr_db", "c50_db"))
+        assert None not in (row["music_s"], row["overlap_s"])
+        assert all((row[name] is None) == row["trimmed"] for name in RATINGS)
     assert "\ncause" in audiosieve("query", output.root).stdout
     audiosieve("plot", "clean.flac", "--run", output.root, "-o", tmp_path / "clean.svg")
     audiosieve("report", output.root, "-o", tmp_path / "report.html", "--max_mb", 0)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.anomalies import Anomaly, find_anomalies
-from model.diagnosis import SPEECH_THRESHOLD
+from model.diagnosis import FRAME_VALUES, SPEECH_THRESHOLD
 from model.labels import PESQ_WB
 from tests.support.outputs import diagnosis_of
 from tests.support.outputs import scored as scored_frames
@@ -172,6 +172,23 @@ class TestFramesTable:
         (stored,) = frames_table([item])["speech"].to_pylist()
         assert 0 <= probability - stored < 0.0501
         assert (stored >= SPEECH_THRESHOLD) == (probability >= SPEECH_THRESHOLD)
+
+    def test_snr_and_c50_are_rounded_and_null_without_speech(self):
+        diagnosis = diagnosis_of(5, c50_db=24.6)
+        diagnosis.values[:, FRAME_VALUES.index("snr_db")] = [-45.0, -0.4, 12.5001, 61.0, 20.0]
+        diagnosis.values[4, 0] = 0.04
+        table = frames_table([scored_frames("a", [1.0] * 5, diagnosis=diagnosis), scored_frames("b", [4.0])])
+        assert table["snr_db"].to_pylist() == [-30.0, 0.0, 13.0, 60.0, None, None]
+        assert not np.signbit(table["snr_db"].to_pylist()[1])
+        assert table["c50_db"].to_pylist() == [25.0] * 4 + [None, None]
+        assert table["speech"].to_pylist()[4:] == [0.0, None]
+
+    @pytest.mark.parametrize(("missing", "null"), [("speech", {"snr_db", "c50_db"}), ("c50_db", {"c50_db"})])
+    def test_levels_without_training_are_null(self, missing, null):
+        diagnosis = diagnosis_of(3)
+        diagnosis = dataclasses.replace(diagnosis, trained=diagnosis.trained - {missing})
+        table = frames_table([scored_frames("a", [1.0] * 3, diagnosis=diagnosis)])
+        assert {name for name in ("snr_db", "c50_db") if table[name].null_count} == null
 
     def test_ids_beyond_ascii(self, scored):
         assert frames_table([scored("Ünï 音.wav", [1.0])])["utterance_id"].to_pylist() == ["Ünï 音.wav"]

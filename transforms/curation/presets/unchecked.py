@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 
+from model.diagnosis import RATINGS
 from transforms.curation.duckdb_rows import quoted
 from transforms.curation.rules import Rule, RuleError, RuleSet
 from transforms.schemas import HEARD
@@ -130,13 +131,18 @@ def check_any_applies(rules: RuleSet, unchecked: Sequence[Unchecked], model_id: 
         if not item.applies and (item.needs_diagnosis or OF_DIAGNOSIS.intersection(item.columns))
     ]
     if rules.rules and len(idle) == len(rules.rules):
-        names = ", ".join(dict.fromkeys(name for item in idle for name in item.columns))
-        # A model can have a diagnosis without ratings, and pieces have neither ratings nor lengths of sounds.
+        idle_columns = dict.fromkeys(name for item in idle for name in item.columns)
+        # A model can have a diagnosis without ratings, and pieces have none.
         advice = "all values are null, because only whole utterances have them, and only if the model predicts them;"
+        if not idle_columns.keys() <= set(RATINGS):
+            advice = (
+                "all values are null, because the model does not predict them, there is no speech, or all utterances are "
+                "pieces of a corpus that an older version scored (score --overwrite);"
+            )
         if any(item.needs_diagnosis for item in idle):
             advice = f"{_NO_DIAGNOSIS.format(model_id=model_id)}, or"
         raise RuleError(
-            f"{rules.origin}: would keep all utterances unchecked, because the rules are only about {names}; "
+            f"{rules.origin}: would keep all utterances unchecked, because the rules are only about {', '.join(idle_columns)}; "
             f"{advice} choose other rules"
         )
 

@@ -14,6 +14,7 @@ from model.diagnosis import HEARD_CAUSES
 from transforms import schemas
 from transforms.curation.duckdb_rows import OWN_UTTERANCES
 from transforms.curation.trimming.frames import read_parents
+from transforms.curation.trimming.parent import LENGTH_OF_CAUSE
 from transforms.curation.trimming.plan import TrimError, TrimPlan
 from transforms.curation.trimming.spans import FRAME_US, SHIFT_US
 
@@ -68,7 +69,7 @@ def check_causes(connection: duckdb.DuckDBPyConnection, plan: TrimPlan) -> None:
         raise TrimError(
             f"--trim {plan}: the model that scored the corpus has no diagnosis, so it hears no causes; {advice}"
         )
-    for cause, column in (("music", "music_s"), ("second_voice", "overlap_s")):
+    for cause, column in LENGTH_OF_CAUSE.items():
         if cause in plan.causes and not values[column]:
             raise TrimError(f"--trim {plan}: the model that scored the corpus was not trained on {cause}; {advice}")
 

@@ -11,18 +11,20 @@ import numpy as np
 
 from model.diagnosis import HEARD_CAUSES
 from transforms.curation.duckdb_rows import OWN_UTTERANCES, quoted
-from transforms.curation.trimming.parent import TrimmedParent
+from transforms.curation.trimming.parent import LENGTH_OF_CAUSE, TrimmedParent
 from transforms.curation.trimming.plan import TrimError
 from transforms.elements import FrameFacts
 
 FRAME_FACTS = tuple(field.name for field in dataclasses.fields(FrameFacts))
+# Columns that a model leaves null where it does not hear them. An older version did not write all of them.
+_HEARD = ("speech", "snr_db", "c50_db")
 # Limits the frames that are in memory at the same time, unless one utterance has more.
 _FRAMES_AT_A_TIME = 5_000_000
 # Index of a frame's cause in `HEARD_CAUSES`, or `NO_CAUSE`, which is -1.
 _CAUSE_INDEX = f"(coalesce(list_position({list(HEARD_CAUSES)}, cause), 0) - 1)::TINYINT"
 _COLUMNS = (
     *("score", "duration_s", "num_frames", "dc_offset", "hum_db", "rms_dbfs", "clipped_ratio", "active_s", "speech_s"),
-    *("flags", "causes", "format"),
+    *("flags", "causes", "format", *LENGTH_OF_CAUSE.values()),
 )
 
 
@@ -69,7 +71,7 @@ def _read(
         WITH numbered AS (
             SELECT parent_id, (row_number() OVER (ORDER BY parent_id) - 1)::INTEGER AS number FROM ({selected})
         )
-        SELECT number, {", ".join(names)}, speech, {_CAUSE_INDEX} AS cause
+        SELECT number, {", ".join(names)}, {", ".join(_HEARD)}, {_CAUSE_INDEX} AS cause
         FROM frames JOIN numbered ON utterance_id = parent_id ORDER BY number, frame
     """).to_arrow_table()
     if any(frames[name].null_count for name in names):
@@ -78,14 +80,16 @@ def _read(
             "version scored the corpus; score it again with --overwrite"
         )
     edges = np.searchsorted(frames["number"].to_numpy(), np.arange(len(parents) + 1))
-    columns = {name: frames[name].to_numpy() for name in (*names, "speech", "cause")}
+    columns = {name: frames[name].to_numpy() for name in (*names, *_HEARD, "cause")}
     del frames
     for parent, (first, end) in zip(parents, itertools.pairwise(edges.tolist()), strict=True):
         if end - first != parent["num_frames"]:
             raise missing_frames()
         frame_facts = FrameFacts(**{name: columns[name][first:end] for name in FRAME_FACTS})
-        score, speech, causes = (columns[name][first:end] for name in ("score", "speech", "cause"))
-        yield TrimmedParent(parent, score, frame_facts, speech, causes)
+        heard = {name: columns[name][first:end] for name in _HEARD}
+        yield TrimmedParent(
+            parent, columns["score"][first:end], frame_facts, frame_causes=columns["cause"][first:end], **heard
+        )
 
 
 def missing_frames() -> TrimError:

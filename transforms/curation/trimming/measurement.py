@@ -16,7 +16,7 @@ from transforms import schemas
 from transforms.audio.signal_facts import facts_of
 from transforms.curation.duckdb_rows import OWN_UTTERANCES
 from transforms.curation.trimming.frames import FRAME_FACTS, read_parents
-from transforms.curation.trimming.parent import TrimmedParent
+from transforms.curation.trimming.parent import LENGTH_OF_CAUSE, TrimmedParent
 from transforms.curation.trimming.plan import TrimError
 from transforms.curation.trimming.spans import SPAN_S
 from transforms.elements import FrameFacts, SignalFacts
@@ -30,7 +30,7 @@ _SIGNAL_FACTS = tuple(field.name for field in dataclasses.fields(SignalFacts))
 # Columns of `utterances` that are measured on a span.
 MEASURED = (
     *("num_frames", "score", "frame_score_p10", "frame_score_min", "frame_score_std"),
-    *(*_SIGNAL_FACTS, "speech_s", "flags", "causes"),
+    *(*_SIGNAL_FACTS, "speech_s", *LENGTH_OF_CAUSE.values(), "snr_db", "c50_db", "flags", "causes"),
 )
 # `utterance_id` of a span, `is_silent` (whether it has no speech), and columns of `utterances`.
 MEASUREMENTS = pa.schema(
@@ -43,7 +43,7 @@ MEASUREMENTS = pa.schema(
 
 
 def measure_spans(connection: duckdb.DuckDBPyConnection, spans: str) -> Iterator[dict[str, Any]]:
-    """Computes the scores and the signal facts of each good span from its frames, as `audiosieve score` does.
+    """Computes the columns `MEASURED` of each good span from its frames, as `audiosieve score` does.
 
     Args:
         connection: DuckDB over an output.
@@ -95,6 +95,7 @@ def _measure(parent: TrimmedParent, span: dict[str, Any], pooling: Pooling) -> d
         "frame_score_std": counted_score.std(),
         **dataclasses.asdict(facts),
         "speech_s": facts.active_s if speech_s is None else speech_s,
+        **parent.heard_values(part),
         "flags": flags,
         "causes": verdicts.causes(facts, flags, marks, parent.heard_causes(part, counted)),
     }

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
 
-from model.diagnosis import FRAME_S, HEARD_CAUSES, NO_CAUSE, SPEECH_THRESHOLD
+from model.diagnosis import FRAME_S, HEARD_CAUSES, NO_CAUSE, SPEECH_THRESHOLD, pool_levels
 from transforms.audio.no_speech import frames_without_speech
 from transforms.elements import FrameFacts
 from transforms.marks import NO_SPEECH, UNLIKE, VOICE_PER_CHANNEL
@@ -15,6 +16,8 @@ from transforms.scoring import verdicts
 
 # Share of the counted frames of a part from which it has their cause.
 CAUSE_SHARE = 0.05
+# Columns of `utterances` with the length of the frames that have a cause.
+LENGTH_OF_CAUSE = {"music": "music_s", "second_voice": "overlap_s"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +29,8 @@ class TrimmedParent:
         frame_score: scores of its frames, float32 [T].
         frame_facts: measurements of its frames.
         speech: probability of speech of its frames, float32 [T]; NaN if the model does not hear speech.
+        snr_db: SNR of its frames in dB, float32 [T]; NaN without speech, or if it is unknown.
+        c50_db: C50 of its frames in dB, float32 [T]; NaN without speech, or if it is unknown.
         frame_causes: index in `HEARD_CAUSES` of the cause of its frames, or `NO_CAUSE`: int8 [T].
     """
 
@@ -33,6 +38,8 @@ class TrimmedParent:
     frame_score: np.ndarray
     frame_facts: FrameFacts
     speech: np.ndarray
+    snr_db: np.ndarray
+    c50_db: np.ndarray
     frame_causes: np.ndarray
 
     @property
@@ -82,6 +89,32 @@ class TrimmedParent:
         counts = np.bincount(causes[causes != NO_CAUSE], minlength=len(HEARD_CAUSES))
         frequent = [index for index in np.argsort(-counts, kind="stable").tolist() if counts[index] > 0]
         return [HEARD_CAUSES[index] for index in frequent if counts[index] >= CAUSE_SHARE * len(causes)]
+
+    def heard_values(self, part: slice) -> dict[str, float | None]:
+        """Returns what the model hears in a part: `music_s`, `overlap_s`, `snr_db` and `c50_db`, each None if it is unknown."""
+        levels = pool_levels(self.speech[part], self.snr_db[part], self.c50_db[part]) if self.hears_speech else {}
+        return {
+            **{column: self._length_s(cause, part) for cause, column in LENGTH_OF_CAUSE.items()},
+            **{
+                name: None if math.isnan(level := levels.get(name, math.nan)) else level
+                for name in ("snr_db", "c50_db")
+            },
+        }
+
+    def _length_s(self, cause: str, part: slice) -> float | None:
+        """Returns the length of a cause in a part, in seconds; None if it is unknown.
+
+        A frame names only its most probable cause, so `frame_causes` miss music under louder noise. The length in the utterance
+        counts all its frames with the cause. It is shared out over the frames that name the cause, or over all if none does.
+        """
+        utterance_s = self.row[LENGTH_OF_CAUSE[cause]]
+        if utterance_s is None:
+            return None
+        named = self.frame_causes == HEARD_CAUSES.index(cause)
+        if not named.any():
+            named = np.ones_like(named)
+        share = np.count_nonzero(named[part]) / np.count_nonzero(named)
+        return float(min(share * utterance_s, len(named[part]) * FRAME_S))
 
     @property
     def hum_dbfs(self) -> float | None:

@@ -23,8 +23,8 @@ from collections.abc import Sequence
 
 import duckdb
 
+from model.diagnosis import RATINGS
 from model.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE
-from transforms import schemas
 from transforms.curation.duckdb_rows import OWN_UTTERANCES, quoted
 from transforms.curation.rules import SEGMENT_PAUSE, SEGMENT_SHORT, TRIM
 from transforms.curation.trimming.plan import TrimError
@@ -165,8 +165,8 @@ def span_utterances(
 ) -> str:
     """Returns the query for the good spans as rows of `utterances`.
 
-    Scores, signal facts, `speech_s`, flags, causes and texts are those of the span. A span has no anomalies. The other values
-    that the model hears are null, because `frames` does not have them. All other columns are those of its utterance.
+    Measurements and texts are those of the span. A span has no anomalies. The ratings are null, because `frames` does not have
+    them. All other columns are those of its utterance.
 
     Args:
         spans: name of the table of good spans.
@@ -176,7 +176,7 @@ def span_utterances(
         text_columns: columns of the corpus that this table replaces.
     """
     replaced = [f"measured.{name} AS {name}" for name in measured_columns]
-    replaced += [f"NULL::FLOAT AS {name}" for name in schemas.HEARD]
+    replaced += [f"NULL::FLOAT AS {name}" for name in RATINGS]
     replaced += [f"texts.{quoted(name)} AS {quoted(name)}" for name in text_columns]
     return f"""
         SELECT utterances.* REPLACE (
