@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from model.diagnosis import FRAME_S, FRAME_VALUES, RATINGS, Diagnosis
+from model.diagnosis import FRAME_S, FRAME_VALUES, NO_CAUSE, RATINGS, Diagnosis
 from tests.support.outputs import diagnosis_of, scored, write_output
 from transforms.curation.presets.presets import choose_rules
 from transforms.curation.presets.unchecked import Unchecked, check_any_applies, remark
@@ -119,23 +119,27 @@ def test_a_sound_goes_to_the_piece_that_has_it(tmp_path: Path, cause: str, colum
 
 
 def test_music_under_louder_noise_counts(tmp_path: Path) -> None:
-    spans = {"music": [(0, 100), (210, 230)], "noise": [(0, 60)]}
+    spans = {"music": [(0, 100), (380, 400)], "noise": [(0, 60)]}
     first, second = trimmed(tmp_path / "out", diagnosis_of(LENGTH, spans=spans))
-    # 120 frames have music, 60 of which name it, and 40 of these are in the first piece.
-    assert (first["music_s"], second["music_s"]) == (pytest.approx(40 * 120 / 60 * FRAME_S), 0.0)
+    assert (first["music_s"], second["music_s"]) == pytest.approx((100 * FRAME_S, 20 * FRAME_S))
 
 
-def test_music_that_no_frame_names_is_spread_evenly(tmp_path: Path) -> None:
-    spans = {"music": [(0, 230)], "noise": [(0, 230)]}
-    parent = parent_in(write_output(tmp_path / "out", [heard(diagnosis_of(LENGTH, spans=spans))]))
-    assert parent.row["music_s"] == pytest.approx(230 * FRAME_S)
-    assert parent.heard_values(FIRST)["music_s"] == pytest.approx(100 * FRAME_S)
+def test_music_under_other_causes_is_spread_evenly_over_them(tmp_path: Path) -> None:
+    spans = {"music": [(0, 60)], "noise": [(0, 100), (300, 400)]}
+    first, second = trimmed(tmp_path / "out", diagnosis_of(LENGTH, spans=spans))
+    assert (first["music_s"], second["music_s"]) == pytest.approx((30 * FRAME_S, 30 * FRAME_S))
+
+
+def test_music_is_spread_evenly_if_no_frame_names_a_cause(tmp_path: Path) -> None:
+    parent = parent_in(write_output(tmp_path / "out", [heard(diagnosis_of(LENGTH, spans={"music": [(0, 230)]}))]))
+    unnamed = dataclasses.replace(parent, frame_causes=np.full(LENGTH, NO_CAUSE, np.int8))
+    assert unnamed.heard_values(FIRST)["music_s"] == pytest.approx(100 * FRAME_S)
 
 
 def test_a_piece_has_no_more_music_than_frames(tmp_path: Path) -> None:
-    spans = {"music": [(100, 400)], "noise": [(120, 400)]}
-    first, second = trimmed(tmp_path / "out", diagnosis_of(LENGTH, spans=spans))
-    assert (first["music_s"], second["music_s"]) == (pytest.approx(first["num_frames"] * FRAME_S), 0.0)
+    parent = parent_in(write_output(tmp_path / "out", [heard(diagnosis_of(LENGTH, spans={"music": [(90, 100)]}))]))
+    longer = dataclasses.replace(parent, row={**parent.row, "music_s": 50.0})
+    assert longer.heard_values(FIRST)["music_s"] == 200 * FRAME_S
 
 
 def test_a_piece_without_enough_speech_has_neither_snr_nor_c50(tmp_path: Path) -> None:

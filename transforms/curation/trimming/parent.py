@@ -105,19 +105,26 @@ class TrimmedParent:
         """Returns the length of a cause in a part, in seconds; None if it is unknown.
 
         A frame names only its most probable cause, so `frame_causes` miss music under louder noise. The length in the utterance
-        counts all its frames with the cause. It is shared out over the frames that name the cause, or over all if none does.
+        counts all its frames with the cause. Those that do not name it must name another one, and are spread evenly over these.
         """
         utterance_s = self.row[LENGTH_OF_CAUSE[cause]]
         if utterance_s is None:
             return None
         named = self.frame_causes == HEARD_CAUSES.index(cause)
-        if not named.any():
-            named = np.ones_like(named)
-        share = np.count_nonzero(named[part]) / np.count_nonzero(named)
-        return float(min(share * utterance_s, len(named[part]) * FRAME_S))
+        others = (self.frame_causes != NO_CAUSE) & ~named
+        if not others.any():
+            others = named if named.any() else np.ones_like(named)
+        named_s = min(utterance_s, np.count_nonzero(named) * FRAME_S)
+        found_s = _share(named, part) * named_s + _share(others, part) * (utterance_s - named_s)
+        return min(found_s, len(named[part]) * FRAME_S)
 
     @property
     def hum_dbfs(self) -> float | None:
         """Level of mains hum in dBFS; None without hum. A part of the recording has it, too."""
         hum_db = self.row["hum_db"]
         return None if hum_db is None else hum_db + self.row["rms_dbfs"]
+
+
+def _share(frames: np.ndarray, part: slice) -> float:
+    """Returns the share of some frames, bool [T], that is in a part; 0 if there are none."""
+    return int(np.count_nonzero(frames[part])) / max(1, int(np.count_nonzero(frames)))
