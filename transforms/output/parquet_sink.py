@@ -27,7 +27,7 @@ FILE_BYTES = 256 << 20
 
 
 def parquet_writer(file: IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:
-    """Returns a writer of a table: compressed with zstd, and with dictionaries only for columns whose values repeat.
+    """Returns a writer of a table: compressed with zstd, with dictionaries only for columns whose values repeat.
 
     Args:
         file: file to write to.
@@ -37,7 +37,13 @@ def parquet_writer(file: IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:
     is_frames = set(WITHOUT_DICTIONARY).issubset(schema.names)
     # Lists in the standard layout of Parquet, which some readers require.
     return pq.ParquetWriter(
-        file, schema, compression="zstd", use_compliant_nested_type=True, use_dictionary=repeated if is_frames else True
+        file,
+        schema,
+        compression="zstd",
+        use_compliant_nested_type=True,
+        use_dictionary=repeated if is_frames else True,
+        # The numbers of the frames of a long recording are all different, but their differences are 1.
+        column_encoding={"frame": "DELTA_BINARY_PACKED"} if is_frames else None,
     )
 
 

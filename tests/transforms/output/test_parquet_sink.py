@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import itertools
 
 import apache_beam as beam
@@ -14,14 +15,17 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.outputs import scored
 from transforms.output.parquet_sink import (
     ROW_GROUP_ROWS,
     SORTED_GROUP_ROWS,
     Coalesce,
     WriteFiles,
     WriteTable,
+    parquet_writer,
     sorted_groups,
 )
+from transforms.scoring.rows import frames_table
 
 SCHEMA = pa.schema(
     [
@@ -183,6 +187,16 @@ def test_lists_have_the_standard_layout(tmp_path):
         pq.write_table(file.read(), tmp_path / "old.parquet", use_compliant_nested_type=False)
     rows = ds.dataset(tmp_path, schema).to_table().to_pylist()
     assert sorted(map(str, rows)) == sorted(map(str, [{"flags": ["clipped"]}, {"flags": []}] * 2))
+
+
+def test_the_numbers_of_the_frames_of_a_long_recording_take_little_space():
+    frames = frames_table([scored("long", 4.0, duration_s=600.0)])
+    buffer = io.BytesIO()
+    with parquet_writer(buffer, frames.schema) as writer:
+        writer.write_table(frames)
+    column = pq.ParquetFile(buffer).metadata.row_group(0).column(frames.schema.get_field_index("frame"))
+    assert column.total_compressed_size < 0.1 * len(frames)
+    assert pq.read_table(buffer).equals(frames)
 
 
 def table(first: int, rows: int = 10) -> pa.Table:
