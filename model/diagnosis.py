@@ -33,6 +33,8 @@ FRAME_VALUES = ("speech", *HEARD_CAUSES, "snr_db", "c50_db", *RATINGS)
 _CAUSES = slice(1, 1 + len(HEARD_CAUSES))
 # Probability from which a frame has speech.
 SPEECH_THRESHOLD = 0.5
+# Probability from which it certainly has. Cries of animals, bells and singing instruments are often between the two.
+CERTAIN_SPEECH = 0.8
 # With less speech, SNR and C50 are undefined.
 MIN_SPEECH_S = 0.1
 # Higher values of SNR and C50 are not told apart. Clips without added noise or room have at least these.
@@ -72,6 +74,7 @@ class Heard:
     Attributes:
         causes: causes of damage, worst first, without those that the network was not trained on.
         speech_s: length of the frames with speech, in seconds.
+        certain_speech_s: length of the frames that certainly have speech, in seconds.
         music_s: length of the frames with music, in seconds.
         overlap_s: length of the frames with a second voice, in seconds.
         snr_db: signal-to-noise ratio where there is speech, in dB; None without speech.
@@ -83,6 +86,7 @@ class Heard:
 
     causes: tuple[str, ...]
     speech_s: float | None
+    certain_speech_s: float | None
     music_s: float | None
     overlap_s: float | None
     snr_db: float | None
@@ -166,7 +170,7 @@ class Diagnosis:
             if shares[index] > 0 and shares[index] >= self.limits.share[cause]
         ]
         found = {
-            "speech": _speech_s(self.speech),
+            "speech": speech_length_s(self.speech),
             "music": _seconds(heard[:, HEARD_CAUSES.index("music")]),
             "second_voice": _seconds(heard[:, HEARD_CAUSES.index("second_voice")]),
             **{name: float(self._values_of(name)[counted].mean()) for name in RATINGS},
@@ -177,6 +181,7 @@ class Diagnosis:
         return Heard(
             causes=tuple(HEARD_CAUSES[index] for index in sorted(present, key=lambda index: -losses[index])),
             speech_s=known.get("speech"),
+            certain_speech_s=speech_length_s(self.speech, CERTAIN_SPEECH) if self.hears_speech else None,
             music_s=known.get("music"),
             overlap_s=known.get("second_voice"),
             **{name: known.get(name) for name in ("snr_db", "c50_db", *RATINGS)},
@@ -211,7 +216,7 @@ def pool_levels(speech: np.ndarray, snr_db: np.ndarray, c50_db: np.ndarray) -> d
     Returns:
         `snr_db` and `c50_db`; empty with less than `MIN_SPEECH_S` of speech.
     """
-    if _speech_s(speech) < MIN_SPEECH_S:
+    if speech_length_s(speech) < MIN_SPEECH_S:
         return {}
     has_weight = speech > 0
     weights = speech[has_weight].astype(np.float64)
@@ -235,8 +240,14 @@ def pooled_snr_db(snr_db: np.ndarray, weights: np.ndarray) -> float:
     return float(-10 * np.log10(noise))
 
 
-def _speech_s(speech: np.ndarray) -> float:
-    return _seconds(speech >= SPEECH_THRESHOLD)
+def speech_length_s(speech: np.ndarray, threshold: float = SPEECH_THRESHOLD) -> float:
+    """Returns the length of the frames with speech, in seconds.
+
+    Args:
+        speech: probability of speech in each frame: float [T].
+        threshold: probability from which a frame has speech.
+    """
+    return _seconds(speech >= threshold)
 
 
 def _seconds(frames: np.ndarray) -> float:

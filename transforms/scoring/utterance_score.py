@@ -163,8 +163,8 @@ def summarise(result: ScoredUtterance | Reject, model: ModelInfo) -> Score:
     if diagnosis is not None:
         anomalies = with_causes(anomalies, diagnosis.frame_causes())
         heard = diagnosis.pool(frame_score, activity.counted, model.label_scale.high)
-    speech_s, heard_causes = (None, None) if heard is None else (heard.speech_s, heard.causes)
-    flags = verdicts.flags(facts, utterance.marks, utterance.duration_s, utterance.format, speech_s)
+    certain_speech_s, heard_causes = (None, None) if heard is None else (heard.certain_speech_s, heard.causes)
+    flags = verdicts.flags(facts, utterance.marks, utterance.duration_s, utterance.format, certain_speech_s)
     return Score(
         score=pool(frame_score[activity.counted], model.pooling),
         frame_score=frame_score,

@@ -20,7 +20,7 @@ VERY_SHORT_S = 1.0
 LONG_GAP_S = 3.0
 DROPOUT_RATIO = 1e-3
 HUM_DB = -25.0
-# With a smaller share of speech in its active part, an utterance has no speech.
+# With a smaller share of certain speech in its active part, an utterance has no speech.
 NO_SPEECH_RATIO = 0.05
 
 CHANNEL_FLAGS = (ANTIPHASE, DELAYED, DEAD, NOISY, UNLIKE)
@@ -32,12 +32,12 @@ _ROUNDING_DBFS = {"PCM_U8": -52.9, "PCM_S8": -52.9, "PCM_16": -101.1, "PCM_24": 
 
 
 def flags(
-    facts: SignalFacts, marks: Sequence[str], duration_s: float, format: str, speech_s: float | None = None
+    facts: SignalFacts, marks: Sequence[str], duration_s: float, format: str, certain_speech_s: float | None = None
 ) -> list[str]:
     """Returns the reasons to doubt an utterance's score, as words.
 
-    - no_speech: silence, steady tones, hum or clicks, but no speech; or the model hears speech in under 5 % of the active part,
-      or for less than 0.1 s.
+    - no_speech: silence, steady tones, hum or clicks, but no speech; or the model is certain of speech in under 5 % of the
+      active part, or for less than 0.1 s.
     - near_silent: the active part is under -55 dBFS, and less than 10 dB above its noise or 25 dB above the rounding of its
       samples.
     - mostly_silence: over 80 % of the frames are silence.
@@ -52,10 +52,10 @@ def flags(
         marks: flags among `NO_SPEECH` and `RECORDING_FLAGS` that the samples decide.
         duration_s: length in seconds.
         format: container and coding, as "FLAC/PCM_16".
-        speech_s: length of the speech that the model hears, in seconds; None if it does not hear speech.
+        certain_speech_s: length of the speech that the model is certain of, in seconds; None if it does not hear speech.
     """
     conditions = {
-        NO_SPEECH: NO_SPEECH in marks or lacks_speech(speech_s, facts.active_s),
+        NO_SPEECH: NO_SPEECH in marks or lacks_speech(certain_speech_s, facts.active_s),
         "near_silent": _is_near_silent(facts, format),
         "mostly_silence": facts.silence_ratio > MOSTLY_SILENCE_RATIO,
         "clipped": facts.clipped_ratio > CLIPPED_RATIO,
@@ -66,14 +66,14 @@ def flags(
     return [flag for flag, is_set in conditions.items() if is_set]
 
 
-def lacks_speech(speech_s: float | None, active_s: float) -> bool:
+def lacks_speech(certain_speech_s: float | None, active_s: float) -> bool:
     """Returns whether the model hears too little speech in an utterance.
 
     Args:
-        speech_s: length of the speech that the model hears, in seconds; None if it does not hear speech.
+        certain_speech_s: length of the speech that the model is certain of, in seconds; None if it does not hear speech.
         active_s: length of the active part, in seconds.
     """
-    return speech_s is not None and speech_s < max(MIN_SPEECH_S, NO_SPEECH_RATIO * active_s)
+    return certain_speech_s is not None and certain_speech_s < max(MIN_SPEECH_S, NO_SPEECH_RATIO * active_s)
 
 
 def _is_near_silent(facts: SignalFacts, format: str) -> bool:

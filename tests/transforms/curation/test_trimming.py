@@ -235,6 +235,15 @@ def test_a_piece_with_speech_of_a_recording_without_enough_has_no_flag(tmp_path)
     assert (first["flags"], second["flags"]) == ([], ["no_speech"])
 
 
+def test_a_piece_in_which_speech_is_nowhere_certain_has_the_flag(tmp_path):
+    diagnosis = diagnosis_of(460)
+    diagnosis.values[260:, 0] = 0.75
+    item = scored("u", frames_of([200, 60, 200], False, 1), diagnosis=diagnosis)
+    first, second = trimmed(tmp_path / "out", [item]).candidates
+    assert (first["flags"], second["flags"]) == ([], ["no_speech"])
+    assert second["speech_s"] > 3.0
+
+
 def test_a_second_voice_that_is_only_heard_is_no_voice_of_another_channel(tmp_path):
     diagnosis = diagnosis_of(460, spans={"second_voice": [(0, 200)]})
     first, second = trimmed(

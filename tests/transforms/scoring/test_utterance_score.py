@@ -116,6 +116,14 @@ def test_music_without_speech_has_the_flag_no_speech(make_utterance):
     assert (score.flags, score.causes, score.heard.snr_db) == (["no_speech"], ["music"], None)
 
 
+@pytest.mark.parametrize(("probability", "flags"), [(0.75, ["no_speech"]), (0.85, [])])
+def test_speech_that_is_nowhere_certain_is_no_speech(make_utterance, probability, flags):
+    diagnosis = diagnosis_of(240, speech=probability)
+    score = summarise(ScoredUtterance(make_utterance(num_frames=240), FRAME_SCORE, diagnosis), MODEL)
+    assert score.flags == flags
+    assert score.speech_s == pytest.approx(3.84)
+
+
 def test_a_model_without_a_diagnosis_hears_nothing(make_utterance):
     utterance = make_utterance(num_frames=240, active_s=1.25)
     score = summarise(ScoredUtterance(utterance, FRAME_SCORE), MODEL)

@@ -103,12 +103,12 @@ def test_what_is_no_speech_has_no_band_limit(silent):
 
 
 @pytest.mark.parametrize(
-    ("speech_s", "active_s", "expected"),
+    ("certain_speech_s", "active_s", "expected"),
     [(None, 10.0, []), (0.49, 10.0, ["no_speech"]), (0.51, 10.0, []), (0.09, 1.0, ["no_speech"]), (0.11, 1.0, [])],
 )
-def test_too_little_speech_for_the_model_is_no_speech(speech_s, active_s, expected):
+def test_too_little_speech_for_the_model_is_no_speech(certain_speech_s, active_s, expected):
     measured = dataclasses.replace(GOOD, active_s=active_s)
-    assert flags(measured, [], 12.0, "FLAC/PCM_16", speech_s) == expected
+    assert flags(measured, [], 12.0, "FLAC/PCM_16", certain_speech_s) == expected
 
 
 PROVEN = {

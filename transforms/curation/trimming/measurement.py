@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from model.activity import EDGE_FRAMES, MIN_ACTIVE_FRAMES
+from model.diagnosis import CERTAIN_SPEECH
 from model.pooling import Pooling, pool
 from transforms import schemas
 from transforms.audio.signal_facts import facts_of
@@ -79,7 +80,8 @@ def _measure(parent: TrimmedParent, span: dict[str, Any], pooling: Pooling) -> d
     )
     marks = parent.marks_of(frames)
     speech_s = parent.speech_s(part)
-    flags = verdicts.flags(facts, marks, span["duration_s"], parent.row["format"], speech_s)
+    certain_speech_s = parent.speech_s(part, CERTAIN_SPEECH)
+    flags = verdicts.flags(facts, marks, span["duration_s"], parent.row["format"], certain_speech_s)
     frame_score = parent.frame_score[part]
     counted = _away_from_cuts(frames.activity.counted, part, len(parent.frame_score))
     counted_score = frame_score[counted]

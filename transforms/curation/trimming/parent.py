@@ -8,7 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from model.diagnosis import FRAME_S, HEARD_CAUSES, NO_CAUSE, SPEECH_THRESHOLD, pool_levels
+from model.diagnosis import (
+    CERTAIN_SPEECH,
+    FRAME_S,
+    HEARD_CAUSES,
+    NO_CAUSE,
+    SPEECH_THRESHOLD,
+    pool_levels,
+    speech_length_s,
+)
 from transforms.audio.no_speech import frames_without_speech
 from transforms.elements import FrameFacts
 from transforms.marks import NO_SPEECH, UNLIKE, VOICE_PER_CHANNEL
@@ -59,7 +67,7 @@ class TrimmedParent:
         """Whether the samples prove that the recording has no speech. If the model says so, each part gets its own flag."""
         if NO_SPEECH not in self.row["flags"]:
             return False
-        return not (self.hears_speech and verdicts.lacks_speech(self.row["speech_s"], self.row["active_s"]))
+        return not verdicts.lacks_speech(self.speech_s(slice(None), CERTAIN_SPEECH), self.row["active_s"])
 
     @property
     def _has_voice_per_channel(self) -> bool:
@@ -69,9 +77,9 @@ class TrimmedParent:
         others = set(verdicts.CHANNEL_FLAGS) - {UNLIKE}
         return "channel" not in self.row["causes"] or bool(others.intersection(self.row["flags"]))
 
-    def speech_s(self, part: slice) -> float | None:
+    def speech_s(self, part: slice, threshold: float = SPEECH_THRESHOLD) -> float | None:
         """Returns the length of the speech in a part, in seconds; None if the model does not hear speech."""
-        return float(np.count_nonzero(self.speech[part] >= SPEECH_THRESHOLD) * FRAME_S) if self.hears_speech else None
+        return speech_length_s(self.speech[part], threshold) if self.hears_speech else None
 
     def heard_causes(self, part: slice, counted: np.ndarray) -> list[str] | None:
         """Returns the causes of at least 5 % of the counted frames of a part, the most frequent first.
