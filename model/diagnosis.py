@@ -35,6 +35,8 @@ _CAUSES = slice(1, 1 + len(HEARD_CAUSES))
 SPEECH_THRESHOLD = 0.5
 # Probability from which it certainly has. Cries of animals, bells and singing instruments are often between the two.
 CERTAIN_SPEECH = 0.8
+# With a lower probability of speech, a frame does not count for SNR and C50: long loud music would outweigh the speech.
+LEAST_SPEECH = 0.05
 # With less speech, SNR and C50 are undefined.
 MIN_SPEECH_S = 0.1
 # Higher values of SNR and C50 are not told apart. Clips without added noise or room have at least these.
@@ -206,23 +208,24 @@ def ordered_values(names: Collection[str]) -> list[str]:
 def pool_levels(speech: np.ndarray, snr_db: np.ndarray, c50_db: np.ndarray) -> dict[str, float]:
     """Returns the SNR and the C50 of an utterance from those of its frames, in dB, by name.
 
-    Frames are weighted with their probability of speech: the C50 is their mean, the SNR is that of the mean noise.
+    Frames with a probability of speech of at least 0.05 are weighted with it: the C50 is their mean, the SNR is that of the
+    mean noise.
 
     Args:
         speech: probability of speech of each frame: float [T].
-        snr_db: SNR of each frame in dB: float [T]. It may be NaN where `speech` is 0.
-        c50_db: C50 of each frame in dB: float [T]. It may be NaN where `speech` is 0.
+        snr_db: SNR of each frame in dB: float [T]. It may be NaN where `speech` is lower than that.
+        c50_db: C50 of each frame in dB: float [T]. It may be NaN where `speech` is lower than that.
 
     Returns:
         `snr_db` and `c50_db`; empty with less than `MIN_SPEECH_S` of speech.
     """
     if speech_length_s(speech) < MIN_SPEECH_S:
         return {}
-    has_weight = speech > 0
-    weights = speech[has_weight].astype(np.float64)
+    counts = speech >= LEAST_SPEECH
+    weights = speech[counts].astype(np.float64)
     return {
-        "snr_db": pooled_snr_db(snr_db[has_weight].astype(np.float64), weights),
-        "c50_db": float(np.average(c50_db[has_weight].astype(np.float64), weights=weights)),
+        "snr_db": pooled_snr_db(snr_db[counts].astype(np.float64), weights),
+        "c50_db": float(np.average(c50_db[counts].astype(np.float64), weights=weights)),
     }
 
 

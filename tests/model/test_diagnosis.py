@@ -75,6 +75,12 @@ def test_frames_without_speech_need_no_snr_and_no_c50() -> None:
     assert unknown["c50_db"] == pytest.approx(20.0)
 
 
+def test_loud_music_without_speech_does_not_lower_the_snr() -> None:
+    levels = first(100, 20.0, -30.0)
+    pooled_db = pool_levels(first(100, 1.0, 0.049), levels, levels)
+    assert pooled_db == pytest.approx({"snr_db": 20.0, "c50_db": 20.0})
+
+
 def test_a_cause_needs_its_share_of_the_counted_frames() -> None:
     short, long = diagnosis(noise=first(9)), diagnosis(noise=first(10))
     assert pooled(short).causes == ()

@@ -22,7 +22,7 @@ from transforms.scoring.utterance_score import ModelInfo, Score, summarise
 # Tags of the outputs of `ToRows` beside the main one.
 UTTERANCE_ROWS, ANOMALY_ROWS = "utterances", "anomalies"
 FRAME_FACTS = tuple(field.name for field in dataclasses.fields(FrameFacts))
-# Steps of the probability of speech from 0 to 1. The threshold of speech, 0.5, is one of them.
+# Steps of the probability of speech from 0 to 1. LEAST_SPEECH, SPEECH_THRESHOLD and CERTAIN_SPEECH are among them.
 SPEECH_STEPS = 20
 
 
