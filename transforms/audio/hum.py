@@ -9,6 +9,8 @@ import math
 import numpy as np
 import scipy.fft
 
+from transforms.audio.mono import mean_of_channels
+
 # Rate of the signal in which hum is sought; the recording's rate is divided by a whole number near that.
 HUM_RATE = 1_000
 # Length of a window: lines are 1 Hz apart. Adjacent windows overlap by half.
@@ -78,7 +80,7 @@ class HumMeter:
     def add(self, block: np.ndarray) -> None:
         """Adds the next samples: float32 [n, channels]."""
         block = self._measured_part(block)
-        mono = block.mean(axis=1) if block.shape[1] > 1 else block[:, 0]
+        mono = mean_of_channels(block)
         mono = np.concatenate([self._rest, mono]) if len(self._rest) else mono
         parts = mono[: len(mono) // self._first * self._first].reshape(-1, self._first)
         self._rest = mono[parts.size :].copy()
