@@ -91,6 +91,8 @@ class FeatureConfig:
 
 CHOICES = {"window": ("hann", "hamming"), "compression": ("log", "magnitude"), "level": ("gated", "none")}
 _GRID = {"sample_rate": SAMPLE_RATE, "frame_length": FRAME_LENGTH, "frame_shift": FRAME_SHIFT}
+# Frames of one FFT call. The arrays between samples and features stay in the cache.
+_CACHED_FRAMES = 128
 _ROTATION = np.exp(2j * np.pi * np.arange(FRAME_SHIFT) / FRAME_SHIFT)
 
 
@@ -262,11 +264,15 @@ def spectrogram(samples: np.ndarray, config: FeatureConfig, level: float | None 
         level = level_of(frame_power(samples), config)
     # Dividing the short window is cheaper than dividing all samples.
     window = analysis_window(config.window) / np.float32(level)
-    magnitude = np.abs(scipy.fft.rfft(frames(samples) * window, axis=-1))
-    if config.compression == "magnitude":
-        return magnitude
-    magnitude += np.float32(config.floor)
-    return np.log(magnitude, out=magnitude)
+    in_frames = frames(samples)
+    features = np.empty((len(in_frames), NUM_BINS), np.float32)
+    for first in range(0, len(in_frames), _CACHED_FRAMES):
+        part = features[first : first + _CACHED_FRAMES]
+        np.abs(scipy.fft.rfft(in_frames[first : first + _CACHED_FRAMES] * window, axis=-1), out=part)
+        if config.compression == "log":
+            part += np.float32(config.floor)
+            np.log(part, out=part)
+    return features
 
 
 @functools.cache

@@ -27,7 +27,9 @@ def best_stretches(evidence: np.ndarray, cost: float) -> list[tuple[int, int]]:
     """
     if not len(evidence):
         return []
-    starts = np.flatnonzero(np.diff(evidence > 0, prepend=evidence[0] <= 0))
+    is_positive, is_start = evidence > 0, np.ones(len(evidence), bool)
+    np.not_equal(is_positive[1:], is_positive[:-1], out=is_start[1:])
+    starts = np.flatnonzero(is_start)
     sums = np.add.reduceat(evidence, starts)
     # The best sums of paths that end outside and inside. A path is a linked list of stretches, the last one first.
     outside, inside = 0.0, -np.inf

@@ -9,6 +9,8 @@ import math
 import numpy as np
 import scipy.fft
 
+from transforms.audio.mono import mean_of_channels
+
 WINDOW_S = 0.032
 # Every second window is measured, and the next one is taken to be like it. That halves the time.
 STRIDE = 2
@@ -114,7 +116,7 @@ class BandwidthMeter:
 
     def add(self, block: np.ndarray) -> None:
         """Adds the next samples: float32 [n, channels]."""
-        mono = block.mean(axis=1) if block.shape[1] > 1 else block[:, 0]
+        mono = mean_of_channels(block)
         mono = np.concatenate([self._rest, mono]) if len(self._rest) else mono
         windows = mono[: len(mono) // self._size * self._size].reshape(-1, self._size)
         self._rest = mono[windows.size :].copy()

@@ -76,33 +76,40 @@ class ChannelMeter:
     @np.errstate(over="ignore", invalid="ignore")
     def add(self, block: np.ndarray) -> None:
         """Adds the next samples: float32 [n, channels]."""
-        block = block - block.mean(axis=0, dtype=np.float64).astype(np.float32)
-        windows = block[: len(block) // self._level_length * self._level_length]
-        windows = windows.reshape(-1, self._level_length, self._channels)
-        if not len(windows):
+        num_samples = len(block)
+        num_windows = num_samples // self._level_length
+        if not num_windows:
             return
+        # Channels come first, because numpy is several times as fast along a long last axis.
+        signals = np.ascontiguousarray(block.T)
+        signals = signals - signals.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
+        windows = signals[:, : num_windows * self._level_length].reshape(self._channels, num_windows, -1)
         power = _power(windows)
-        self._powers.append(power)
-        self._mean_powers.append(_power(windows.mean(axis=2, keepdims=True, dtype=np.float64))[:, 0])
-        self._steps += np.square(np.diff(block, n=2, axis=0), dtype=np.float64).sum(axis=0)
+        self._powers.append(power.T)
+        self._mean_powers.append(_power(windows.mean(axis=0, keepdims=True, dtype=np.float64))[0])
+        self._steps += np.square(np.diff(signals, n=2), dtype=np.float64).sum(axis=1)
         if self._reference is None and power.any():
-            self._reference = int(np.argmax(power.sum(axis=0)))
+            self._reference = int(np.argmax(power.sum(axis=1)))
         if self._reference is not None:
-            stride = min(STRIDE, max(1, len(block) // (FEWEST_WINDOWS * self._length)))
-            for start in range(0, max(1, len(block) - self._length), stride * self._length):
-                self._correlate(block[start : start + self._length], self._reference)
+            stride = min(STRIDE, max(1, num_samples // (FEWEST_WINDOWS * self._length)))
+            for start in range(0, max(1, num_samples - self._length), stride * self._length):
+                self._correlate(signals[:, start : start + self._length], self._reference)
 
-    def _correlate(self, window: np.ndarray, reference: int) -> None:
-        size = scipy.fft.next_fast_len(len(window) + self._max_delay, real=True)
-        signals = np.ascontiguousarray((window - window.mean(axis=0)).T)
-        spectrum = scipy.fft.rfft(signals, size)
-        correlation = scipy.fft.irfft(spectrum * np.conj(spectrum[reference]), size)
-        delays = np.arange(-self._max_delay, self._max_delay + 1)
+    def _correlate(self, signals: np.ndarray, reference: int) -> None:
+        """Adds the correlations of the other channels with the reference in a window: float32 [channels, n]."""
+        signals = signals - signals.mean(axis=1, keepdims=True)
         energy = np.einsum("cn,cn->c", signals, signals, dtype=np.float64)
         # Where one of two channels is silent, they have nothing in common, and yet may carry the same sound elsewhere.
         least = 10 ** (-ABSENT_BELOW_DB / 10)
         both = (energy > least * energy[reference]) & (energy[reference] > least * energy)
-        self._correlation[both] += correlation[both][:, delays]
+        both[reference] = False
+        if not both.any():
+            return
+        size = scipy.fft.next_fast_len(signals.shape[1] + self._max_delay, real=True)
+        spectrum = scipy.fft.rfft(signals, size)
+        correlation = scipy.fft.irfft(spectrum[both] * np.conj(spectrum[reference]), size)
+        delays = np.arange(-self._max_delay, self._max_delay + 1)
+        self._correlation[both] += correlation[:, delays]
         self._energy[both] += energy[both]
         self._reference_energy[both] += energy[reference]
 
@@ -174,9 +181,9 @@ class ChannelMeter:
 
 
 def _power(windows: np.ndarray) -> np.ndarray:
-    """Returns the variance of each of some windows [w, n, channels], which an offset does not change: float64 [w, channels]."""
-    mean = windows.mean(axis=1, dtype=np.float64)
-    square = np.einsum("wnc,wnc->wc", windows, windows, dtype=np.float64) / windows.shape[1]
+    """Returns the variance of each of some windows [channels, w, n], which an offset does not change: float64 [channels, w]."""
+    mean = windows.mean(axis=2, dtype=np.float64)
+    square = np.einsum("cwn,cwn->cw", windows, windows, dtype=np.float64) / windows.shape[2]
     return np.asarray(np.maximum(square - np.square(mean), 0.0))
 
 

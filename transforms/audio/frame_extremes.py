@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from model.features import FRAME_SHIFT, SAMPLE_RATE
@@ -30,7 +32,8 @@ class FrameExtremes:
         starts = np.ceil(np.arange(first, last) * self._shift).astype(np.int64) - start
         starts[0] = 0
         starts = starts[starts < len(block)]
-        highest, lowest = (block[:, 0], block[:, 0]) if block.shape[1] == 1 else (block.max(axis=1), block.min(axis=1))
+        # Whole channels take a hundredth of the time of `max` and `min` along the short axis of the channels.
+        highest, lowest = functools.reduce(np.maximum, block.T), functools.reduce(np.minimum, block.T)
         highs, lows = np.maximum.reduceat(highest, starts), np.minimum.reduceat(lowest, starts)
         # A shift that began in the block before continues in this one.
         if self._highs and np.ceil(first * self._shift) < start:

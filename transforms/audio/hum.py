@@ -9,6 +9,8 @@ import math
 import numpy as np
 import scipy.fft
 
+from transforms.audio.mono import mean_of_channels
+
 # Rate of the signal in which hum is sought; the recording's rate is divided by a whole number near that.
 HUM_RATE = 1_000
 # Length of a window: lines are 1 Hz apart. Adjacent windows overlap by half.
@@ -78,7 +80,7 @@ class HumMeter:
     def add(self, block: np.ndarray) -> None:
         """Adds the next samples: float32 [n, channels]."""
         block = self._measured_part(block)
-        mono = block.mean(axis=1) if block.shape[1] > 1 else block[:, 0]
+        mono = mean_of_channels(block)
         mono = np.concatenate([self._rest, mono]) if len(self._rest) else mono
         parts = mono[: len(mono) // self._first * self._first].reshape(-1, self._first)
         self._rest = mono[parts.size :].copy()
@@ -96,8 +98,10 @@ class HumMeter:
         self._fast = self._fast[count * _STAGES :]
         self._slow = np.concatenate([self._slow, filtered])
         if len(self._slow) >= self._size:
-            windows = np.lib.stride_tricks.sliding_window_view(self._slow, self._size)[:: self._size // 2]
-            self._slow = self._slow[len(windows) * (self._size // 2) :]
+            hop = self._size // 2
+            starts = range(0, len(self._slow) - self._size + 1, hop)
+            windows = np.stack([self._slow[start : start + self._size] for start in starts])
+            self._slow = self._slow[len(windows) * hop :]
             self._add(windows)
 
     def _measured_part(self, block: np.ndarray) -> np.ndarray:
@@ -164,7 +168,7 @@ class HumMeter:
             # Without the fundamental, which loudspeakers and filters remove, two harmonics are needed.
             if (is_line & own & (filters.harmonic == 1)).any() or np.count_nonzero(is_line & own) >= 2:
                 sums[number] = power[own].sum()
-        return 2 * sums / (self._size * float(np.square(filters.window, dtype=np.float64).sum()))
+        return 2 * sums / (self._size * filters.window_energy)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -175,6 +179,7 @@ class _Filters:
         first: number of samples that are averaged before the filter.
         taps: low-pass filter.
         window: analysis window of 1 s.
+        window_energy: sum of its squares.
         num_bins: number of bins that are kept.
         bins: bins in which each line may be: int [lines, bins]; a narrower range repeats its last bin.
         mains: mains frequency of each line in Hz: float [lines].
@@ -184,6 +189,7 @@ class _Filters:
     first: int
     taps: np.ndarray
     window: np.ndarray
+    window_energy: float
     num_bins: int
     bins: np.ndarray
     mains: np.ndarray
@@ -207,11 +213,13 @@ def _filters(sample_rate: int) -> _Filters:
             if bins.stop + _FARTHEST >= num_bins:
                 break
             lines.append((mains, harmonic, bins))
+    window = np.hanning(size).astype(np.float32)
     widest = max((len(bins) for _, _, bins in lines), default=0)
     return _Filters(
         first=first,
         taps=(taps / taps.sum()).astype(np.float32),
-        window=np.hanning(size).astype(np.float32),
+        window=window,
+        window_energy=float(np.square(window, dtype=np.float64).sum()),
         num_bins=num_bins,
         bins=np.array([[min(bins.start + k, bins.stop - 1) for k in range(widest)] for _, _, bins in lines], int),
         mains=np.array([mains for mains, _, _ in lines]),

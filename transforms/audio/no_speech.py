@@ -75,7 +75,7 @@ def is_silent(power: np.ndarray, peak: np.ndarray) -> bool:
     used = peak[power > 0]
     if len(used) == 0:
         return True
-    if len(used) < MIN_STEADY_FRAMES or len(np.unique(used[:MIN_STEADY_FRAMES])) > MAX_COARSE_PEAKS:
+    if len(used) < MIN_STEADY_FRAMES or len(set(used[:MIN_STEADY_FRAMES].tolist())) > MAX_COARSE_PEAKS:
         return False
     return len(np.unique(used)) <= MAX_COARSE_PEAKS
 

@@ -10,6 +10,7 @@ import soxr
 from model.features import FRAME_LENGTH, SAMPLE_RATE
 from transforms.audio.channel_relations import ChannelChoice, ChannelMeter
 from transforms.audio.facts_meter import FactsMeter, Measured
+from transforms.audio.mono import mean_of_channels
 from transforms.audio.waveform import Waveform
 from transforms.decoders.sound import Sound
 from transforms.elements import WHOLE, SignalFacts, Span
@@ -86,7 +87,7 @@ class _Collected:
         self.meter.add(block)
         if self.channel_meter:
             self.channel_meter.add(block)
-        mono = block.mean(axis=1) if block.shape[1] > 1 else block[:, 0]
+        mono = mean_of_channels(block)
         self.waveform.add(self._resampler.resample_chunk(mono) if self._resampler else mono)
 
     def end(self) -> None:

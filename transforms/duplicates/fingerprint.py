@@ -76,7 +76,8 @@ def fingerprint(features: np.ndarray, config: FeatureConfig, first_frame: int = 
 
 def _peaks(values: np.ndarray) -> np.ndarray:
     """Returns the positions of the values that are the largest within `_AROUND` positions, and large enough."""
-    padded = np.pad(values, _AROUND)
+    padded = np.zeros(len(values) + 2 * _AROUND, values.dtype)  # `np.pad` takes eight times as long
+    padded[_AROUND:-_AROUND] = values
     largest = np.max([padded[shift : shift + len(values)] for shift in range(2 * _AROUND + 1)], axis=0)
     return np.flatnonzero((values == largest) & (values > _LEAST_CHANGE))
 
