@@ -45,7 +45,7 @@ _BURST: dict[str, Any] = {
     "mos_ovrl": None,
     "flags": [],
     "causes": [],
-    "model_id": "diagnostic_net_v3@359863bcd01e",
+    "model_id": "diagnostic_net_v3@eb3e6d7004d2",
     "label_scale": {"name": "pesq-wb", "low": 1.0, "high": 4.64, "title": "PESQ MOS-LQO, wide band (ITU-T P.862.2)"},
     "anomalies": [{"start_s": 2.096, "end_s": 3.136, "mean_score": 1.10459, "min_score": 1.0, "cause": "noise"}],
 }

@@ -61,7 +61,8 @@ sounds --output "$first/sounds" --clips 2500 --seed 404 --holdout 0.05 --faults 
 single --output "$first/single" --clips 2500 --seed 405 --holdout 0.05
 train_on "$first" --start disturbance_net_v1 --epochs 5 --learning_rate 1e-3 --output "$first/model"
 
-# Second stage: other clips, with more rooms at all SNRs, more single degradations, and more music and noise without speech.
+# Second stage: other clips, with more rooms at all SNRs, more single degradations, more music and noise without speech, clean
+# telephone speech, and short bursts.
 second=$out/second
 general --output "$second/general" --clips 6000 --seed 501 --holdout 0.06
 noise --output "$second/noise" --clips 5000 --seed 502 --holdout 0.06
@@ -72,7 +73,12 @@ sounds --output "$second/sounds" --clips 5000 --seed 504 --holdout 0.06 \
     --faults reverb=0.15:1.4,codec,packet_loss,clipping=1:20,hum,band_limit \
     --music_ratio 0.3 --second_voice_ratio 0.3 --no_speech_ratio 0.16
 single --output "$second/single" --clips 4000 --seed 505 --holdout 0.06
-train_on "$second" --start "$first/model" --epochs 6 --learning_rate 5e-4 --output "$out/diagnostic_net_v3"
+for_training --output "$second/telephone" --clips 800 --seed 506 --holdout 0.15 --snr=0:45 --clean_ratio 1 --fault_ratio 1 \
+    --max_faults 1 --faults band_limit
+for_training --output "$second/bursts" --clips 2000 --seed 507 --holdout 0.06 --noises 1:2 --snr=-5:25 --clean_ratio 0.25 \
+    --partial_ratio 1 --partial_s 0.3:2
+train_on "$second" --data "$second/telephone" --data "$second/bursts" --start "$first/model" --epochs 5 \
+    --learning_rate 5e-4 --output "$out/diagnostic_net_v3"
 
 # Test sets: speakers, noise, music and rooms of the split val, none of which are in the training sets.
 for_test() {
