@@ -9,7 +9,7 @@ import math
 import numpy as np
 import scipy.fft
 
-from transforms.audio.mono import mean_of_channels
+from transforms.audio.waveform import mean_of_channels
 
 WINDOW_S = 0.032
 # Every second window is measured, and the next one is taken to be like it. That halves the time.

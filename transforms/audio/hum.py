@@ -9,7 +9,7 @@ import math
 import numpy as np
 import scipy.fft
 
-from transforms.audio.mono import mean_of_channels
+from transforms.audio.waveform import mean_of_channels
 
 # Rate of the signal in which hum is sought; the recording's rate is divided by a whole number near that.
 HUM_RATE = 1_000

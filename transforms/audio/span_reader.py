@@ -10,8 +10,7 @@ import soxr
 from model.features import FRAME_LENGTH, SAMPLE_RATE
 from transforms.audio.channel_relations import ChannelChoice, ChannelMeter
 from transforms.audio.facts_meter import FactsMeter, Measured
-from transforms.audio.mono import mean_of_channels
-from transforms.audio.waveform import Waveform
+from transforms.audio.waveform import Waveform, mean_of_channels
 from transforms.decoders.sound import Sound
 from transforms.elements import WHOLE, SignalFacts, Span
 from transforms.errors import AudioFault, Reason, Stage

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from model.features import frame_power, num_frames, shifted
 from model.high_pass import without_dc
 from transforms.audio import waveform as waveform_module
-from transforms.audio.waveform import ScratchError, Waveform
+from transforms.audio.waveform import ScratchError, Waveform, mean_of_channels
 
 
 def waveform_of(samples: np.ndarray, cuts: list[int]) -> Waveform:
@@ -79,3 +79,16 @@ def test_a_full_disk_is_not_an_error_of_the_recording(monkeypatch):
     with pytest.raises(ScratchError, match=os.strerror(errno.ENOSPC)) as caught:
         waveform_of(np.zeros(200, np.float32), [])
     assert not isinstance(caught.value, OSError)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 8])
+def test_it_is_the_mean_of_the_channels(channels: int) -> None:
+    block = np.random.default_rng(channels).uniform(-1, 1, (1000, channels)).astype(np.float32)
+    mono = mean_of_channels(block)
+    assert mono.dtype == np.float32
+    np.testing.assert_allclose(mono, block.mean(axis=1, dtype=np.float64), atol=2e-7)
+    assert np.shares_memory(mono, block) == (channels == 1)
+
+
+def test_no_samples_have_no_mean() -> None:
+    assert mean_of_channels(np.empty((0, 2), np.float32)).shape == (0,)
