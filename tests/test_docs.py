@@ -94,7 +94,7 @@ class TestReadme:
         exec(compile(example, "README.md", "exec"), names)
         assert names["result"].score == pytest.approx(sample_run.scores["burst.flac"], abs=1e-3)
         assert len(names["utterances"]) == 8
-        assert names["kept"]["utterance_id"].to_pylist() == ["compressed.mp3", "clean.flac"]
+        assert names["kept"]["utterance_id"].to_pylist() == ["clean.flac", "compressed.mp3"]
 
 
 class TestTables:

@@ -185,8 +185,10 @@ def test_a_ladder_of_sets_with_the_same_clips(speech: np.ndarray, tmp_path: Path
     for snr_db in (0.0, 5.0, 10.0, None):
         made = [make_clip(speech, number, snr_db, None) for number in (1, 2, 4, 5)]
         sets.append(write_set(tmp_path / str(snr_db), made))
-    done = audiosieve("evaluate", *sets, "--ladder", "--output", tmp_path / "out", "--resamples", 20)
-    found = models_of(tmp_path / "out")[open_bundle(DEFAULT).model_id]["ladder"]
+    # The default model does not order such short synthetic clips well.
+    name = "disturbance_net_v1"
+    done = audiosieve("evaluate", *sets, "--ladder", "--model", name, "--output", tmp_path / "out", "--resamples", 20)
+    found = models_of(tmp_path / "out")[open_bundle(name).model_id]["ladder"]
     assert [rung["snr"] for rung in found["rungs"]] == ["0 dB", "5 dB", "10 dB", "clean"]
     means = [rung["score_mean"] for rung in found["rungs"]]
     assert means == sorted(means)

@@ -190,7 +190,7 @@ def test_what_is_no_output_is_said(tmp_path: Path) -> None:
 
 
 def test_pivot_and_describe_read_too(output: str) -> None:
-    assert audiosieve("query", output, "DESCRIBE frames").stdout.endswith("11 rows\n")
+    assert audiosieve("query", output, "DESCRIBE frames").stdout.endswith("13 rows\n")
     pivoted = audiosieve("query", output, "PIVOT utterances ON speaker USING count(*) GROUP BY sample_rate").stdout
     assert re.search(r"sample_rate +ann +bob", pivoted)
 

@@ -52,7 +52,7 @@ def test_a_table_in_the_order_asked_for(server: Server, samples: Path, sample_ru
     cells = [re.split(" {2,}", line[width:].strip()) for line in lines[2:]]
     assert cells[1][3:] == [*decibels(sample_run, "burst.flac"), ", ".join(sample_run.bad_stretches("burst.flac"))]
     remarks = ", ".join(["clipped", *sample_run.bad_stretches("clipped.flac")])
-    assert cells[3][3:] == [*decibels(sample_run, "clipped.flac"), "clipping", remarks]
+    assert cells[3][3:] == [*decibels(sample_run, "clipped.flac"), "second voice, clipping", remarks]
 
 
 def test_names_and_remarks_are_wrapped_to_the_terminal(server: Server, samples: Path, tmp_path: Path):

@@ -42,9 +42,16 @@ def parquet_writer(file: IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:
         compression="zstd",
         use_compliant_nested_type=True,
         use_dictionary=repeated if is_frames else True,
-        # The numbers of the frames of a long recording are all different, but their differences are 1.
-        column_encoding={"frame": "DELTA_BINARY_PACKED"} if is_frames else None,
+        column_encoding={"frame": "DELTA_BINARY_PACKED"} if is_frames and _has_frame_numbers(schema) else None,
     )
+
+
+def _has_frame_numbers(schema: pa.Schema) -> bool:
+    """Returns whether a table has the numbers of frames, which are all different in a long recording, but 1 apart.
+
+    A corpus may have a column of that name with other values.
+    """
+    return "frame" in schema.names and schema.field("frame").type == pa.int32()
 
 
 def sorted_groups(table: pa.Table, keys: tuple[str, ...], rows: int = SORTED_GROUP_ROWS) -> Iterator[pa.Table]:

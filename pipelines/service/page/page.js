@@ -216,7 +216,8 @@
     context.save();
     context.strokeStyle = colour("ink");
     context.setLineDash([5, 4]);
-    line(area.left, y(result.score), area.right, y(result.score));
+    const level = Math.floor(y(result.score)) + 0.5; // a line between two rows of pixels would be pale
+    line(area.left, level, area.right, level);
     context.restore();
     context.lineWidth = 1.5;
     context.lineJoin = "round";
