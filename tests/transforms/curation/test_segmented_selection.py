@@ -190,6 +190,14 @@ def test_no_word_is_cut(tmp_path):
     assert len(Segmented(tmp_path / "again", [again]).kept) == 2
 
 
+def test_remarks_between_long_silences_are_segments(tmp_path):
+    item = talk("u", [(300, 300), (300, 260), (300, 0)])
+    result = Segmented(tmp_path / "out", [item])
+    assert pq.read_table(tmp_path / "out" / "anomalies").num_rows == 2
+    assert len(result.kept) == 3
+    assert set(result.reasons) == {SEGMENT_PAUSE}
+
+
 def test_other_stretches_than_anomalies_are_cut_out(tmp_path):
     item = talk("u", [(400, 30), (400, 30), (400, 0)], bad=[(450, 650)], bad_score=3.0)
     result = Segmented(tmp_path / "out", [item], plan=TrimPlan(anomalies=False, below=3.5))

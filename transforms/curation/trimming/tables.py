@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from model.anomalies import MAX_PAUSE
 from model.diagnosis import SPEECH_THRESHOLD
 from transforms.curation.duckdb_rows import spill
 from transforms.curation.piece_texts import PieceTexts
@@ -21,9 +22,12 @@ from transforms.curation.trimming.bad_stretches import (
 )
 from transforms.curation.trimming.frames import read_parents
 from transforms.curation.trimming.measurement import MEASURED, MEASUREMENTS, measure_spans
+from transforms.curation.trimming.parent import TrimmedParent
 from transforms.curation.trimming.plan import SegmentLimits, TrimPlan
 from transforms.curation.trimming.segments import find_segments, part_row
 from transforms.curation.trimming.spans import (
+    FRAME_US,
+    SHIFT_US,
     check_new_ids,
     divided_utterances,
     dropped_parts,
@@ -77,7 +81,7 @@ def make_tables(
     if limits is None:
         connection.execute(f"CREATE TEMP TABLE spans AS {good_spans('stretches', plan.min_s)}")
     else:
-        parts = spill(_parts(connection, texts, limits), _PARTS, scratch / "parts.parquet")
+        parts = spill(_parts(connection, texts, limits, plan.pad_s), _PARTS, scratch / "parts.parquet")
         connection.register("parts", parts)
         connection.execute(f"CREATE TEMP TABLE spans AS {segment_spans('parts')}")
     measured = spill(measure_spans(connection, "spans"), MEASUREMENTS, scratch / "measured.parquet")
@@ -95,7 +99,9 @@ def make_tables(
     connection.execute(f"CREATE TEMP TABLE span_rows AS {span_rows}")
 
 
-def _parts(connection: duckdb.DuckDBPyConnection, texts: PieceTexts, limits: SegmentLimits) -> Iterator[dict[str, Any]]:
+def _parts(
+    connection: duckdb.DuckDBPyConnection, texts: PieceTexts, limits: SegmentLimits, pad_s: float
+) -> Iterator[dict[str, Any]]:
     """Divides utterances into segments; yields all their parts as rows of `_PARTS`."""
     divided = divided_utterances("stretches", limits.min_s, limits.max_s)
     connection.execute(f"CREATE TEMP TABLE divided AS {divided}")
@@ -109,8 +115,27 @@ def _parts(connection: duckdb.DuckDBPyConnection, texts: PieceTexts, limits: Seg
             parent.frame_facts.level_dbfs,
             row["duration_us"],
             limits,
-            [(stretch["start_us"], stretch["end_us"]) for stretch in row["bad"] or ()],
+            _without_silences(
+                [(stretch["start_us"], stretch["end_us"]) for stretch in row["bad"] or ()], parent, pad_s
+            ),
             texts.words_of(row),
         )
         for part in parts:
             yield {"parent_id": row["parent_id"], **part_row(part, len(has_speech))}
+
+
+def _without_silences(bad: list[tuple[int, int]], parent: TrimmedParent, pad_s: float) -> list[tuple[int, int]]:
+    """Returns the bad stretches that are not long silences. Those are pauses between segments; a short one is a dropout.
+
+    Args:
+        bad: start and end of the stretches with their margin, in microseconds.
+        parent: utterance that has them.
+        pad_s: margin on both sides in seconds.
+    """
+    pad_us = round(pad_s * 1_000_000)
+
+    def is_silence(start_us: int, end_us: int) -> bool:
+        first, last = (start_us + pad_us) // SHIFT_US, (end_us - pad_us - FRAME_US) // SHIFT_US
+        return last - first >= MAX_PAUSE and not parent.frame_facts.activity.active[first : last + 1].any()
+
+    return [stretch for stretch in bad if not is_silence(*stretch)]
