@@ -307,9 +307,8 @@ def figures(truth: Sequence[tuple[str, float, float, str]], out: Path) -> Iterat
     scores, rules = [row["score"] for row in over_music], Counter(rule for row in over_music for rule in row["rules"])
     yield f"programme {MUSIC_PROGRAMME}: {len(scores)} segments dropped by rules, best score {max(scores, default=0):.2f}"
     yield f"programme {MUSIC_PROGRAMME}: segments by rule: {dict(rules)}"
-    for folder, made_as in (("keep2", ALL_MUSIC), ("keep3", REMARKS)):
-        rows_of_table = truth_table(truth, out / folder).splitlines()
-        yield from (f"{folder}: {row}" for row in rows_of_table if row.startswith(f"| {made_as}"))
+    rows_of_table = truth_table(truth, out / "keep2").splitlines()
+    yield from (f"keep2: {row}" for row in rows_of_table if row.startswith(f"| {ALL_MUSIC}"))
     before = pq.read_table(out / "keep" / "kept.parquet").to_pylist()
     again = {row["utterance_id"]: row for row in pq.read_table(out / "again" / "utterances").to_pylist()}
     pairs = [(row, again[row["utterance_id"]]) for row in before]
