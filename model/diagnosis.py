@@ -33,7 +33,7 @@ FRAME_VALUES = ("speech", *HEARD_CAUSES, "snr_db", "c50_db", *RATINGS)
 _CAUSES = slice(1, 1 + len(HEARD_CAUSES))
 # Probability from which a frame has speech.
 SPEECH_THRESHOLD = 0.5
-# Probability from which it certainly has. Cries of animals, bells and singing instruments are often between the two.
+# Probability from which a frame certainly has speech. Cries of animals and bells often have less, but more than the threshold.
 CERTAIN_SPEECH = 0.8
 # With a lower probability of speech, a frame does not count for SNR and C50: long loud music would outweigh the speech.
 LEAST_SPEECH = 0.05

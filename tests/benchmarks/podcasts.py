@@ -160,7 +160,7 @@ def over(speech: np.ndarray, sound: np.ndarray, rng: np.random.Generator) -> np.
     return speech + faded(sound * gain_at(rng.uniform(*SNR_DB), power(speech), power(sound)))
 
 
-def spoiled(speech: np.ndarray, made_as: str, sounds: Sounds, rng: np.random.Generator) -> np.ndarray:
+def degraded(speech: np.ndarray, made_as: str, sounds: Sounds, rng: np.random.Generator) -> np.ndarray:
     """Returns speech in noise, over music or in a room."""
     if made_as == IN_ROOM:
         return reverberate(speech, sounds.draw(RIR, rng))
@@ -186,7 +186,7 @@ def make_programme(number: int, sounds: Sounds) -> Programme:
         length = round(rng.uniform(*STRETCH_S) * SAMPLE_RATE)
         start = round(rng.uniform(0.1, 0.9) * (len(third) - length))
         programme.add(third[:start], CLEAN)
-        programme.add(spoiled(third[start : start + length], str(made_as), sounds, rng), str(made_as))
+        programme.add(degraded(third[start : start + length], str(made_as), sounds, rng), str(made_as))
         programme.add(third[start + length :], CLEAN)
     return programme
 

@@ -10,7 +10,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from model.diagnosis import FRAME_VALUES, HEARD_CAUSES, NO_CAUSE, SNR_RANGE_DB, Diagnosis
+from model.diagnosis import FRAME_VALUES, HEARD_CAUSES, LEAST_SPEECH, NO_CAUSE, SNR_RANGE_DB
 from model.features import frame_start_s, percentiles
 from transforms import telemetry
 from transforms.corpus.carried import carried_value
@@ -95,12 +95,8 @@ def _speech(scored: ScoredUtterance) -> pa.Array:
     """Returns the column `speech` of an utterance. Rounded down, a probability stays on its side of the threshold."""
     if scored.diagnosis is None or not scored.diagnosis.hears_speech:
         return pa.nulls(len(scored.frame_score), pa.float32())
-    return pa.array(_rounded_speech(scored.diagnosis))
-
-
-def _rounded_speech(diagnosis: Diagnosis) -> np.ndarray:
-    steps = np.floor(diagnosis.speech.astype(np.float64) * SPEECH_STEPS)
-    return np.asarray((steps / SPEECH_STEPS).astype(np.float32))
+    steps = np.floor(scored.diagnosis.speech.astype(np.float64) * SPEECH_STEPS)
+    return pa.array((steps / SPEECH_STEPS).astype(np.float32))
 
 
 def _cause(scored: ScoredUtterance) -> pa.DictionaryArray:
@@ -119,7 +115,7 @@ def _level(scored: ScoredUtterance, name: str) -> pa.Array:
     if name == "snr_db":
         level_db = np.clip(level_db, *SNR_RANGE_DB)
     # The sum turns -0.0 into 0.0, which would be two values in the dictionary.
-    return pa.array(np.round(level_db).astype(np.float32) + np.float32(0), mask=_rounded_speech(diagnosis) == 0)
+    return pa.array(np.round(level_db).astype(np.float32) + np.float32(0), mask=diagnosis.speech < LEAST_SPEECH)
 
 
 class ToRows(beam.DoFn):

@@ -227,8 +227,9 @@ def test_pieces_have_the_causes_that_a_model_hears_without_hearing_speech(tmp_pa
         assert (row["flags"], row["causes"], row["speech_s"]) == ([], ["reverberation"], row["active_s"])
 
 
-def test_a_piece_with_speech_of_a_recording_without_enough_has_no_flag(tmp_path):
-    diagnosis = diagnosis_of(2_060, speech=0.0)
+@pytest.mark.parametrize("elsewhere", [0.0, 0.75])
+def test_a_piece_with_speech_of_a_recording_without_enough_has_no_flag(tmp_path, elsewhere):
+    diagnosis = diagnosis_of(2_060, speech=elsewhere)
     diagnosis.values[:80, 0] = 1.0
     item = scored("u", frames_of([200, 60, 1_800], False, 1), diagnosis=diagnosis, active_s=32.96)
     first, second = trimmed(tmp_path / "out", [item]).candidates

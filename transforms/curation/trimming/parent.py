@@ -101,12 +101,11 @@ class TrimmedParent:
     def heard_values(self, part: slice) -> dict[str, float | None]:
         """Returns what the model hears in a part: `music_s`, `overlap_s`, `snr_db` and `c50_db`, each None if it is unknown."""
         levels = pool_levels(self.speech[part], self.snr_db[part], self.c50_db[part]) if self.hears_speech else {}
+        known = {name: level for name, level in levels.items() if not math.isnan(level)}
         return {
             **{column: self._length_s(cause, part) for cause, column in LENGTH_OF_CAUSE.items()},
-            **{
-                name: None if math.isnan(level := levels.get(name, math.nan)) else level
-                for name in ("snr_db", "c50_db")
-            },
+            "snr_db": known.get("snr_db"),
+            "c50_db": known.get("c50_db"),
         }
 
     def _length_s(self, cause: str, part: slice) -> float | None:
